@@ -1,0 +1,197 @@
+# Postern: one Makefile, no recursion. `make help` lists the targets.
+#
+#   CC=clang-14     another compiler        SAN=1   ASan+UBSan, leaks fatal (build/san)
+#   V=1             show the commands       COV=1   gcov coverage (build/cov)
+#   TESTS=...       pytest arguments        FUZZ_SECS=n seconds for each fuzzer
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/bash
+
+# ---- packages: the only list; `make deps` installs what is missing -------------------------------
+DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libssl-dev libc-ares-dev libhiredis-dev \
+	libldap-dev libmilter-dev liblmdb-dev libjansson-dev zlib1g-dev
+DEPS_RUN := redis-server openssl curl python3
+DEPS_TEST := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
+	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd haproxy swaks mutt isync \
+	fetchmail procps
+DEPS_LINT := clang-format-14 cppcheck universal-ctags
+
+# ---- variants -----------------------------------------------------------------------------------
+CC := gcc
+BUILD := build
+VARIANT := $(if $(SAN),san,$(if $(COV),cov,$(if $(findstring clang,$(CC)),clang,opt)))
+B := $(BUILD)/$(VARIANT)
+Q := $(if $(V),,@)
+
+WARN := -Wall -Wextra -Wno-unused-parameter -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes \
+	-Wmissing-prototypes -Wvla -Werror
+HARDEN := -fstack-protector-strong -fPIE $(if $(SAN)$(COV),,-D_FORTIFY_SOURCE=2)
+OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=address$(,)undefined \
+	-fno-sanitize-recover=all,$(if $(COV),-O0 --coverage,-O2))
+, := ,
+CPPFLAGS := -I. -Ilib -D_GNU_SOURCE -DPOSTERN_VERSION='"$(VERSION)"'
+CFLAGS := -std=c17 -g $(OPT) $(WARN) $(HARDEN) -ffunction-sections -fdata-sections -pthread
+LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--gc-sections -Wl,--as-needed -pthread $(OPT)
+LIBS := -levent_core -levent_extra -lssl -lcrypto -lcares -lhiredis -lldap -llber -llmdb -ljansson \
+	-lcrypt -lz
+VERSION := 0.1
+
+# ---- sources: every .c of a folder belongs to it; main.c is the program -------------------------
+LIB_DIRS := lib/base lib/conf lib/proto lib/net lib/directory lib/commitlog lib/daemon metermaid
+LIB_SRC := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c))
+PROGRAMS := mmp edge store meter admin
+SRC_mmp := $(wildcard mmp/*.c)
+SRC_edge := $(wildcard edge/*.c)
+SRC_store := $(wildcard store-backend/*.c store-backend/*/*.c)
+SRC_meter := $(wildcard metermaid/service/*.c)
+SRC_admin := $(wildcard admin/*.c)
+BIN_mmp := postern-mmp
+BIN_edge := postern-edge
+BIN_store := postern-store
+BIN_meter := postern-meter
+BIN_admin := postern
+EXTRA_meter := -lmilter
+
+obj = $(patsubst %.c,$(B)/%.o,$(1))
+# Programs whose main.c exists are built; the tree may hold fewer than the whole set.
+BUILT := $(foreach p,$(PROGRAMS),$(if $(filter %/main.c,$(SRC_$(p))),$(p)))
+BINS := $(foreach p,$(BUILT),$(BUILD)/bin/$(BIN_$(p)))
+
+LIBPOSTERN := $(B)/libpostern.a
+ALL_OBJ := $(call obj,$(LIB_SRC) $(foreach p,$(PROGRAMS),$(SRC_$(p))))
+
+$(LIBPOSTERN): $(call obj,$(LIB_SRC))
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $<")
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+define program
+$(B)/lib$(1).a: $(call obj,$(filter-out %/main.c,$(SRC_$(1))))
+	$$(Q)rm -f $$@ && ar rcs $$@ $$^
+$(B)/bin/$(BIN_$(1)): $(call obj,$(filter %/main.c,$(SRC_$(1)))) $(B)/lib$(1).a $(LIBPOSTERN)
+	@mkdir -p $$(@D)
+	$$(if $$(V),,@echo "  LD $$@")
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LIBS) $$(EXTRA_$(1))
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
+
+# build/bin holds the variant that was built last; RUN_BIN says where a test finds its programs.
+$(BUILD)/bin/%: $(B)/bin/% FORCE
+	@mkdir -p $(@D)
+	@cmp -s $< $@ || cp -f --remove-destination $< $@
+
+.PHONY: all FORCE help deps deps-build deps-run deps-test deps-lint check unit system lint run bench fuzz \
+	fuzz-build install clean format
+all: deps-build $(BINS) ## build/bin/postern-*
+FORCE:
+
+# ---- packages -----------------------------------------------------------------------------------
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+define install_deps
+	@missing=$$(for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' \
+		|| echo $$p; done); \
+	if [ -n "$$missing" ]; then echo "installing: $$missing"; \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			$$missing >/dev/null; fi
+endef
+deps: deps-build deps-run deps-test deps-lint ## install every Debian package that any target needs
+deps-build deps-run deps-test deps-lint: deps-%: $(BUILD)/.deps-%
+$(BUILD)/.deps-build: Makefile
+	$(call install_deps,$(DEPS_BUILD))
+	@mkdir -p $(@D) && touch $@
+$(BUILD)/.deps-run: Makefile
+	$(call install_deps,$(DEPS_RUN))
+	@mkdir -p $(@D) && touch $@
+$(BUILD)/.deps-test: Makefile
+	$(call install_deps,$(DEPS_TEST))
+	@mkdir -p $(@D) && touch $@
+$(BUILD)/.deps-lint: Makefile
+	$(call install_deps,$(DEPS_LINT))
+	@mkdir -p $(@D) && touch $@
+
+# ---- unit tests: tests/unit/test_X.c needs the library, tests/unit/PROGRAM/test_X.c its program ---
+UNIT_LIB := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+UNIT_PROG := $(foreach p,$(PROGRAMS),$(patsubst %.c,$(B)/%,$(wildcard tests/unit/$(p)/test_*.c)))
+UNITS := $(UNIT_LIB) $(UNIT_PROG)
+$(UNIT_LIB): %: %.o $(LIBPOSTERN)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+define unit_program
+$(filter $(B)/tests/unit/$(1)/%,$(UNIT_PROG)): %: %.o $(B)/lib$(1).a $(LIBPOSTERN)
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ -lcmocka $$(LIBS) $$(EXTRA_$(1))
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call unit_program,$(p))))
+
+SAN_ENV := ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99 UBSAN_OPTIONS=print_stacktrace=1 \
+	LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0
+
+unit: deps-build deps-test $(UNITS) ## unit tests only
+	@$(SAN_ENV) tests/run-units $(B) $(UNITS)
+
+# make unit-span runs tests/unit/test_span.c (any program's folder too)
+unit-%: deps-build deps-test
+	@+$(MAKE) --no-print-directory $(filter %/test_$*,$(UNITS)) && \
+		for t in $(filter %/test_$*,$(UNITS)); do $(SAN_ENV) $$t || exit 1; done
+
+# ---- fuzzers: clang's libFuzzer, the whole library built for it ---------------------------------
+FUZZ_CC := clang-14
+FUZZ_SECS := 3
+FB := $(BUILD)/fuzz
+FUZZ_FLAGS := -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZERS := $(patsubst tests/fuzz/%.c,$(FB)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_LIB_SRC := $(LIB_SRC) $(filter-out %/main.c,$(SRC_store))
+fobj = $(patsubst %.c,$(FB)/%.o,$(1))
+$(FB)/%.o: %.c
+	@mkdir -p $(@D)
+	$(Q)$(FUZZ_CC) $(CPPFLAGS) -std=c17 $(WARN) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+$(FB)/libfuzzed.a: $(call fobj,$(FUZZ_LIB_SRC))
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(FUZZERS): $(FB)/%: $(FB)/tests/fuzz/%.o $(FB)/libfuzzed.a
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread -o $@ $^ $(LIBS)
+fuzz-build: deps-build deps-test $(FUZZERS)
+fuzz: fuzz-build ## run every fuzzer for FUZZ_SECS seconds
+	@tests/run-fuzzers $(FB) $(FUZZ_SECS) $(FUZZERS)
+
+# ---- the whole check ----------------------------------------------------------------------------
+system: all deps-run deps-test ## system tests only (TESTS=... for pytest arguments)
+	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin POSTERN_SAN=$(SAN) tests/run-system $(TESTS)
+
+check: all deps-run deps-test $(UNITS) $(FUZZERS) ## every test; SAN=1 for sanitizers
+	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin POSTERN_SAN=$(SAN) FUZZ_SECS=$(FUZZ_SECS) \
+		tests/run-all $(B) $(FB) "$(UNITS)" "$(FUZZERS)"
+
+lint: deps-build deps-lint ## layering, sizes, banned calls, format, cppcheck
+	@tests/lint/lint
+
+format: deps-lint ## rewrite the sources in the house layout
+	@clang-format-14 -i $$(git ls-files '*.c' '*.h')
+
+# ---- run, bench, install ------------------------------------------------------------------------
+RUN_DIR := $(BUILD)/run
+PORT_BASE := 20000
+run: all deps-run ## the demonstration: a small real tier on loopback
+	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin conf/demo/demo --run-dir "$(RUN_DIR)" --port-base "$(PORT_BASE)"
+
+bench: all deps-run ## benchmarks against the peers
+	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/run
+
+prefix := /usr/local
+DESTDIR :=
+install: all ## programs, sample configuration, units (DESTDIR=, prefix=)
+	install -d $(DESTDIR)$(prefix)/sbin $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/doc/postern
+	install -m 755 $(filter %/postern-%,$(BINS)) $(DESTDIR)$(prefix)/sbin
+	install -m 755 $(filter %/postern,$(BINS)) $(DESTDIR)$(prefix)/bin
+	install -m 644 README.md LICENSE $(wildcard docs/*.md) $(DESTDIR)$(prefix)/share/doc/postern
+
+clean: ## remove everything that was built
+	rm -rf $(BUILD)
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+-include $(ALL_OBJ:.o=.d) $(UNITS:=.d) $(call fobj,$(FUZZ_LIB_SRC:.c=.d))

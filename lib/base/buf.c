@@ -1,0 +1,148 @@
+/* buf.c - bounded byte buffer; see buf.h. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/mem.h"
+
+enum { BUF_FIRST = 256 };
+
+void buf_end(struct buf *b)
+{
+	size_t max = b->max;
+	mem_free(b->p);
+	*b = BUF_INIT(max);
+}
+
+void buf_wipe_end(struct buf *b)
+{
+	if (b->p != NULL)
+		mem_wipe(b->p, b->cap);
+	buf_end(b);
+}
+
+/* Makes room for n more bytes behind tail; one spare byte is kept for buf_cstr(). */
+static void make_room(struct buf *b, size_t n)
+{
+	size_t live = buf_len(b);
+	if (b->cap - b->tail > n)
+		return;
+	if (b->head > 0) {
+		memmove(b->p, b->p + b->head, live);
+		b->head = 0;
+		b->tail = live;
+		if (b->cap - b->tail > n && live <= b->cap / 2)
+			return;
+	}
+	if (b->cap > live + n)
+		return;
+	size_t want = b->cap < BUF_FIRST ? BUF_FIRST : b->cap * 2;
+	if (want > b->max + 1)
+		want = b->max + 1;
+	if (want < live + n + 1)
+		want = live + n + 1;
+	b->p = mem_resize(b->p, want);
+	b->cap = want;
+}
+
+bool buf_add(struct buf *b, const void *p, size_t n)
+{
+	if (b->over || n > b->max - buf_len(b)) {
+		b->over = true;
+		return false;
+	}
+	if (n == 0)
+		return true;
+	make_room(b, n);
+	memcpy(b->p + b->tail, p, n);
+	b->tail += n;
+	return true;
+}
+
+bool buf_add_span(struct buf *b, struct span s)
+{
+	return buf_add(b, s.p, s.n);
+}
+
+bool buf_add_str(struct buf *b, const char *s)
+{
+	return buf_add(b, s, strlen(s));
+}
+
+bool buf_add_char(struct buf *b, char c)
+{
+	return buf_add(b, &c, 1);
+}
+
+bool buf_vprintf(struct buf *b, const char *fmt, va_list ap)
+{
+	va_list again;
+	va_copy(again, ap);
+	int n = vsnprintf(NULL, 0, fmt, again);
+	va_end(again);
+	CHECK(n >= 0);
+	if (b->over || (size_t)n > b->max - buf_len(b)) {
+		b->over = true;
+		return false;
+	}
+	make_room(b, (size_t)n);
+	vsnprintf(b->p + b->tail, (size_t)n + 1, fmt, ap);
+	b->tail += (size_t)n;
+	return true;
+}
+
+bool buf_printf(struct buf *b, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	bool ok = buf_vprintf(b, fmt, ap);
+	va_end(ap);
+	return ok;
+}
+
+size_t buf_room(struct buf *b, size_t n, char **p_out)
+{
+	size_t left = b->over ? 0 : b->max - buf_len(b);
+	if (n > left)
+		n = left;
+	if (n > 0)
+		make_room(b, n);
+	*p_out = b->p == NULL ? NULL : b->p + b->tail;
+	return n;
+}
+
+void buf_added(struct buf *b, size_t n)
+{
+	CHECK(b->tail + n < b->cap || n == 0);
+	b->tail += n;
+}
+
+void buf_eat(struct buf *b, size_t n)
+{
+	CHECK(n <= buf_len(b));
+	b->head += n;
+	if (b->head == b->tail)
+		b->head = b->tail = 0;
+}
+
+void buf_clear(struct buf *b)
+{
+	b->head = b->tail = 0;
+	b->over = false;
+}
+
+void buf_shrink(struct buf *b)
+{
+	if (buf_len(b) == 0 && b->p != NULL) {
+		MEM_FREE(&b->p);
+		b->head = b->tail = b->cap = 0;
+	}
+}
+
+const char *buf_cstr(struct buf *b)
+{
+	make_room(b, 0);
+	b->p[b->tail] = '\0';
+	return b->p + b->head;
+}

@@ -1,0 +1,81 @@
+/* mem.c - allocation; see mem.h for the contract. Also the home of check_failed(). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+
+noreturn void check_failed(const char *file, int line, const char *what)
+{
+	fprintf(stderr, "%s:%d: check failed: %s\n", file, line, what);
+	abort();
+}
+
+static void *or_die(void *p, size_t n)
+{
+	if (p == NULL && n > 0) {
+		fprintf(stderr, "out of memory (%zu bytes)\n", n);
+		abort();
+	}
+	return p;
+}
+
+static size_t product(size_t count, size_t size)
+{
+	size_t n;
+	CHECK(!__builtin_mul_overflow(count, size, &n));
+	return n;
+}
+
+void *mem_alloc(size_t n)
+{
+	return or_die(calloc(1, n > 0 ? n : 1), n);
+}
+
+void *mem_resize(void *take_p, size_t n)
+{
+	return or_die(realloc(take_p, n > 0 ? n : 1), n);
+}
+
+void *mem_array(size_t count, size_t size)
+{
+	return mem_alloc(product(count, size));
+}
+
+void *mem_grow(void *take_p, size_t count, size_t size)
+{
+	return mem_resize(take_p, product(count, size));
+}
+
+void *mem_copy(const void *p, size_t n)
+{
+	void *q = mem_alloc(n);
+	if (n > 0)
+		memcpy(q, p, n);
+	return q;
+}
+
+char *mem_str(const char *s)
+{
+	return s == NULL ? NULL : mem_copy(s, strlen(s) + 1);
+}
+
+char *mem_span_str(struct span s)
+{
+	char *q = mem_alloc(s.n + 1);
+	if (s.n > 0)
+		memcpy(q, s.p, s.n);
+	return q;
+}
+
+void mem_free(void *p)
+{
+	free(p);
+}
+
+void mem_wipe(void *p, size_t n)
+{
+	if (n > 0)
+		explicit_bzero(p, n);
+}

@@ -1,0 +1,140 @@
+/* conf.h - the configuration file: blocks with titles and `name value, value;`, driven by tables.
+ *
+ * A block kind is declared once, in a .params.def file with rows
+ *	PARAM(field, TYPE, default, low, high, when, "prose")
+ *	BLOCKS(field, kind, max, "prose")        nested blocks of another kind, written  field title { ... }
+ * `when` is RELOAD (a reload changes it) or RESTART. default "" means: none (NULL, 0, empty list);
+ * default NULL means the option must be given. Types, their C type in the struct, and their text:
+ *	BOOL       bool                     yes | no
+ *	INT        int64_t                  low and high as text
+ *	SIZE       uint64_t bytes           512, 64k, 10M, 2G
+ *	DURATION   uint64_t milliseconds    250ms, 30s, 5m, 2h, 1h30m, 7d
+ *	ENUM       int (index of the word)  low holds the words: "none|tls|starttls"
+ *	STRING     const char *             word or "quoted \"text\""
+ *	STRINGS    struct conf_strings      list
+ *	PATH       const char *             absolute, or relative to the file it stands in
+ *	FILE       struct conf_file         a path whose bytes are read when the configuration is loaded
+ *	SECRET     struct conf_file         a FILE given as file:PATH, or env:NAME, or the text itself
+ *	ADDRESSES  struct conf_addresses    literal address:port or unix:/path, list (for listening)
+ *	HOSTPORT   struct conf_hostport     name-or-address:port or /unix/path; the port may be left out
+ *	HOSTPORTS  struct conf_hostports    list of it
+ *	PREFIXES   struct ip_prefixes       192.0.2.0/24, 2001:db8::/32, list
+ *	RATE       struct conf_rate         60/1m
+ *	INTS       struct conf_ints         32, 24
+ * The rows yield the struct (conf/params_struct.h), the table (conf/params_table.h), the parser with
+ * range checks, `postern config dump`, the sample file and docs/configuration.md.
+ *
+ *	// mmp_conf.h
+ *	#define CONF_BLOCK mmp_listener
+ *	#define CONF_DEF "mmp/mmp_listener.params.def"
+ *	#include "conf/params_struct.h"          // struct mmp_listener_conf, extern mmp_listener_block
+ *	// mmp_conf.c: the same two defines, then  #include "conf/params_table.h"
+ *
+ * struct KIND_conf begins with `struct conf_head head` (title and position). BLOCKS gives two members:
+ * `struct kind_conf **field; size_t field_n;`.
+ *
+ * A loaded configuration is an immutable snapshot with a reference count: a session keeps the one it
+ * began with. All errors of a file are reported at once, each with file:line:column, the offending
+ * text and, for an unknown name, the nearest known one. */
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/ip.h"
+#include "base/span.h"
+
+enum { CONF_FILE_MAX = 1024 * 1024, CONF_NEST_MAX = 16, CONF_INCLUDE_MAX = 64, CONF_ERRORS_MAX = 100 };
+
+struct conf_pos {
+	const char *file;
+	unsigned line, column;
+};
+struct conf_head {
+	const char *title;             /* "" for a block without one */
+	struct conf_pos pos;
+};
+struct conf_strings {
+	const char **v;
+	size_t n;
+};
+struct conf_ints {
+	int64_t *v;
+	size_t n;
+};
+struct conf_file {
+	const char *path;              /* "" for a literal secret or when not given */
+	struct span bytes;
+};
+struct conf_address {
+	struct ip_port at;
+	const char *unix_path;         /* NULL unless unix: */
+};
+struct conf_addresses {
+	struct conf_address *v;
+	size_t n;
+};
+struct conf_hostport {
+	const char *host;              /* NULL when not given */
+	uint16_t port;                 /* 0 when not given */
+};
+struct conf_hostports {
+	struct conf_hostport *v;
+	size_t n;
+};
+struct conf_rate {
+	uint64_t count, per_ms;        /* 0, 0 when not given */
+};
+
+struct conf_block;                     /* a kind of block: see conf/params_table.h */
+struct conf;                           /* a loaded snapshot */
+struct conf_source;                    /* where bytes come from: the disk, or a bundle of the master */
+
+/* Errors of a load, in file order. */
+struct conf_diag;
+struct conf_diag *conf_diag_new(void);
+void conf_diag_free(struct conf_diag **d);
+void conf_error(struct conf_diag *d, struct conf_pos at, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+size_t conf_error_count(const struct conf_diag *d);
+const char *conf_error_text(const struct conf_diag *d, size_t i);   /* "file:3:9: unknown ..." */
+
+/* What a program reads. sections: top-level blocks it takes. foreign: names of top-level blocks that
+ * belong to other programs, skipped (syntax checked). root: rows of top-level options. check (may be
+ * NULL) adds errors that no single row can see. */
+struct conf_schema {
+	const struct conf_block *root;
+	const struct conf_block *const *sections;    /* NULL-terminated */
+	const char *const *foreign;                  /* NULL-terminated */
+	void (*check)(const struct conf *c, struct conf_diag *d);
+};
+
+struct conf_source *conf_source_disk(const char *path);
+/* The bytes of every file a disk load has read (configuration, FILEs, secrets), for a worker that may
+ * not read files: conf_source_pack() after conf_load(), conf_source_unpack() on the other side. */
+bool conf_source_pack(const struct conf_source *s, struct buf *out);
+struct conf_source *conf_source_unpack(struct span packed);
+void conf_source_free(struct conf_source **s);
+
+/* overrides: "section.option=value" (or "section.title.option=value"), from -o; may be NULL.
+ * NULL result: errors are in d. */
+struct conf *conf_load(const struct conf_schema *schema, struct conf_source *src,
+    const struct conf_strings *overrides, struct conf_diag *d);
+struct conf *conf_ref(const struct conf *c);
+void conf_unref(struct conf **c);
+
+/* The struct of a top-level section, with defaults when the file has none of it. Sections that may
+ * stand once: conf_section(c, &mmp_block). Root options: conf_section(c, &root_block). */
+const void *conf_section(const struct conf *c, const struct conf_block *block);
+bool conf_has_section(const struct conf *c, const struct conf_block *block);
+uint64_t conf_revision(const struct conf *c);            /* hash of the effective options */
+
+/* Effective options with their origin as comments; a sample file with prose; reference in Markdown. */
+bool conf_dump(const struct conf *c, struct buf *out);
+bool conf_sample(const struct conf_schema *schema, struct buf *out);
+bool conf_reference(const struct conf_schema *schema, struct buf *out);
+
+#endif

@@ -1,0 +1,92 @@
+/* daemon.h - the skeleton of every Postern daemon: the author writes tables and a start function.
+ *
+ * Master: reads the configuration, opens the listeners, forks the workers of each role, restarts what
+ * dies (with back-off), reloads, drains, answers the control socket and /metrics. Worker: one process,
+ * one loop, unprivileged.
+ *
+ * Command line of every daemon: -c FILE, -t (check and exit), -o section.option=value, -V.
+ * Exit status 0 ok, 64 usage, 78 configuration, 70 bug. Signals to the master: HUP reload, TERM and INT
+ * drain with a deadline then stop, QUIT stop now, USR1 drain without stopping.
+ *
+ * Top-level options and sections that lib/daemon owns, common to all programs (root.params.def):
+ * hostname, run_dir (control sockets, locks), user (to become when started as root), log_level,
+ * log_format, workers (0 = one per core); section `tls { cert NAME { chain FILE; key FILE; } ca FILE; }`;
+ * section `admin { listener ... }` for /metrics and /healthz. */
+#ifndef DAEMON_DAEMON_H
+#define DAEMON_DAEMON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/ip.h"
+#include "conf/conf.h"
+#include "net/loop.h"
+#include "net/tls_ctx.h"
+
+struct worker;
+
+/* A socket the master opens and keeps over reloads and worker deaths. */
+struct daemon_listener {
+	const char *role;              /* whose workers accept on it */
+	const char *name;              /* "imap": the program finds its settings by it */
+	struct ip_port at;             /* or: */
+	const char *unix_path;         /* NULL for TCP */
+	unsigned unix_mode;            /* e.g. 0600 */
+};
+struct daemon_listeners {
+	struct daemon_listener v[64];
+	size_t n;
+};
+
+/* A question that came over the control socket, e.g. words = { "who", "--user", "a@b" }. */
+struct control_ask {
+	const char *const *words;
+	size_t n;
+};
+
+struct daemon_role {
+	const char *name;                                            /* "worker", "queue", "committer" */
+	unsigned (*count)(const struct conf *c);                     /* processes; NULL: root option workers */
+	void (*start)(struct worker *w);                             /* set up on the loop and return */
+	void (*reload)(struct worker *w, const struct conf *fresh);  /* new sessions use it; may be NULL */
+	void (*drain)(struct worker *w);                             /* no new work; call worker_drained() when done */
+	/* Appends one JSON value to out; false: not a command of this role. NULL: none. */
+	bool (*control)(struct worker *w, const struct control_ask *ask, struct buf *out);
+	void (*stop)(struct worker *w);                              /* free everything: leak checkers watch */
+};
+
+struct daemon_spec {
+	const char *name;                                            /* "mmp" */
+	const struct conf_schema *schema;                            /* root and common sections are added */
+	const struct daemon_role *roles;
+	size_t role_count;
+	void (*listeners)(const struct conf *c, struct daemon_listeners *out);
+	void (*prepare)(void);                                       /* once, before workers: metric_register() */
+};
+
+int daemon_main(const struct daemon_spec *spec, int argc, char **argv);
+
+/* Worker side. */
+struct loop *worker_loop(struct worker *w);
+const struct conf *worker_conf(struct worker *w);                /* the newest snapshot */
+const char *worker_role(struct worker *w);
+unsigned worker_index(struct worker *w);                         /* 0 .. count-1 within its role */
+void *worker_data(struct worker *w);
+void worker_set_data(struct worker *w, void *data);
+void worker_drained(struct worker *w);
+bool worker_draining(struct worker *w);
+/* Calls fn for each listening descriptor of this worker's role; again after a reload for new ones
+ * only (names are stable). The descriptor stays the worker's. */
+void worker_each_listener(
+    struct worker *w, void (*fn)(void *arg, const struct daemon_listener *at, int fd), void *arg);
+
+/* Root facts and the common TLS section. */
+const char *daemon_hostname(const struct conf *c);
+const char *daemon_run_dir(const struct conf *c);
+/* Server context with every certificate of the tls section (SNI); NULL and a reason when there is none
+ * or it is broken. client context: verifies against tls.ca. Caller unrefs. */
+struct tls_ctx *daemon_tls_server(const struct conf *c, const char *alpn, struct buf *why);
+struct tls_ctx *daemon_tls_client(const struct conf *c, enum tls_verify verify, struct buf *why);
+
+#endif

@@ -1,0 +1,58 @@
+/* directory.h - who is this, where does their mail live, and is that their secret?
+ *
+ * Every question is a ticket with three kinds of answer: found, absent, could not look. "Could not
+ * look" must never be told to a peer as "unknown user". Answers are cached (positive and negative TTL,
+ * one query in flight per key, bounded). Back ends: file (LDIF, reread on change), ldap, static. */
+#ifndef DIRECTORY_DIRECTORY_H
+#define DIRECTORY_DIRECTORY_H
+
+#include "base/span.h"
+#include "conf/conf.h"
+#include "directory/account.h"
+#include "net/dns.h"
+#include "net/loop.h"
+#include "net/ticket.h"
+
+struct directory;
+
+enum directory_status { DIRECTORY_FOUND, DIRECTORY_ABSENT, DIRECTORY_UNKNOWN };
+
+/* The `directory` section of the configuration; conf is referenced. */
+extern const struct conf_block directory_block;
+struct directory *directory_new(struct loop *l, struct dns *dns, const struct conf *conf);
+void directory_reload(struct directory *d, const struct conf *fresh);
+void directory_free(struct directory **d);               /* tickets are cancelled */
+
+/* By login name or mail address ("user", "user@domain"; sub-address "+detail" is stripped and not
+ * part of the answer). Names without domain get default_domain. account is valid during the
+ * callback and NULL unless found; directory_account_ref() keeps it. */
+typedef void directory_find_fn(
+    void *arg, enum directory_status status, const struct account *account);
+struct ticket *directory_find(
+    struct directory *d, struct span address, directory_find_fn *fn, void *arg);
+const struct account *directory_account_ref(const struct account *a);
+void directory_account_unref(const struct account **a);
+
+/* Does this directory answer for the domain (it holds a user or a domain entry of it)? Mail for a
+ * domain that is not local is relayed only for those who may. */
+typedef void directory_domain_fn(void *arg, enum directory_status status);
+struct ticket *directory_domain(
+    struct directory *d, struct span domain, directory_domain_fn *fn, void *arg);
+
+/* Is `secret` the account's password? FOUND: yes; ABSENT: no; UNKNOWN: could not ask. By bind, or by
+ * comparing userPassword hashes. An empty secret is always wrong. The secret is wiped afterwards. */
+typedef void directory_verify_fn(void *arg, enum directory_status status);
+struct ticket *directory_verify(struct directory *d, const struct account *account, struct span secret,
+    directory_verify_fn *fn, void *arg);
+
+/* The store behind a mailHost value. Never absent: without an entry the name is the host and the
+ * ports are the section's defaults. place is valid during the callback. */
+typedef void directory_store_fn(
+    void *arg, enum directory_status status, const struct store_place *place);
+struct ticket *directory_store(
+    struct directory *d, struct span name, directory_store_fn *fn, void *arg);
+
+bool directory_healthy(const struct directory *d);       /* last contact was good */
+void directory_forget(struct directory *d, struct span address);   /* drop it from the cache */
+
+#endif

@@ -1,0 +1,40 @@
+/* pipe.h - two streams become one pipe: bytes both ways until an end closes or falls idle.
+ *
+ * The pipe takes both streams and frees them. What either has unread is forwarded first, in order.
+ * Half-close is carried through. While idle a pipe holds no buffer: reads go through one buffer per
+ * process, bursts between two plaintext sides through splice(); a side that does not read stops the
+ * other through the kernel's own back-pressure. */
+#ifndef NET_PIPE_H
+#define NET_PIPE_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "net/stream.h"
+
+struct pipe;
+
+enum pipe_end {
+	PIPE_CLIENT_CLOSED, PIPE_STORE_CLOSED, PIPE_CLIENT_FAILED, PIPE_STORE_FAILED, PIPE_IDLE,
+	PIPE_STOPPED
+};
+
+struct pipe_done {
+	enum pipe_end end;
+	uint64_t client_bytes;         /* received from the client since the connection began */
+	uint64_t store_bytes;          /* received from the store */
+};
+
+/* idle_ms: no byte in either direction for so long ends the pipe; 0 = never. fn comes exactly once,
+ * from the loop, and the pipe is gone when it starts. */
+struct pipe *pipe_start(struct loop *l, struct stream **take_client, struct stream **take_store,
+    uint64_t idle_ms, void (*fn)(void *arg, const struct pipe_done *), void *arg);
+
+/* Ends it now: fn comes from the loop with PIPE_STOPPED. last_words (may be empty) are sent to the
+ * client if nothing is waiting to be sent to it. */
+void pipe_stop(struct pipe *p, struct span last_words);
+void pipe_free(struct pipe **p);                          /* ends it silently: no callback */
+uint64_t pipe_idle_ms(const struct pipe *p);              /* since the last byte */
+void pipe_counts(const struct pipe *p, uint64_t *client_bytes, uint64_t *store_bytes);
+
+#endif
