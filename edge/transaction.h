@@ -1,0 +1,60 @@
+/* transaction.h - one mail: envelope, content and the fate of each recipient. Not the connection:
+ * a session has at most one at a time; the queue makes them anew from the spool. */
+#ifndef EDGE_TRANSACTION_H
+#define EDGE_TRANSACTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/ident.h"
+#include "base/ip.h"
+#include "directory/account.h"
+#include "edge/body.h"
+
+enum { RECIPIENTS_MAX = 1000, REPLY_TEXT_SIZE = 400 };
+
+enum fate {
+	FATE_OPEN,             /* not decided yet */
+	FATE_DELIVERED,        /* a store answered 250 */
+	FATE_REFUSED,          /* permanent: 5xx */
+	FATE_LATER,            /* 4xx, unreachable or unknown: to the spool */
+	FATE_SPOOLED,          /* durable in the spool */
+};
+
+/* What the last hop said of a recipient, or what we say for it. */
+struct outcome {
+	enum fate fate;
+	uint16_t code;                     /* SMTP reply code, 0 = none yet */
+	char enhanced[12];                 /* "4.4.1" */
+	char text[REPLY_TEXT_SIZE];        /* cleaned: one line, no controls */
+};
+
+struct recipient {
+	char *address;                     /* as in RCPT TO, without brackets: owned */
+	char *user;                        /* local: login name at the store; NULL: to be relayed */
+	char *detail;                      /* sub-address behind "+", or NULL */
+	char *store;                       /* local: mailHost value */
+	struct outcome outcome;
+};
+
+struct transaction {
+	struct ident id;                   /* transaction id = delivery id, to the store and in logs */
+	struct ident session;
+	char *sender;                      /* reverse-path without brackets; "" = null sender */
+	bool body_8bit;                    /* BODY=8BITMIME */
+	char *auth_user;                   /* submission: who; NULL on MX */
+	struct ip_addr client;
+	uint64_t arrived_us;               /* wall clock */
+	struct body *body;                 /* owned */
+	struct recipient *recipients;      /* owned */
+	size_t recipient_count;
+};
+
+struct transaction *transaction_new(struct ident session);
+void transaction_free(struct transaction **t);
+/* NULL when the list is full (max). The strings are copied; user, detail, store may be empty. */
+struct recipient *transaction_add(struct transaction *t, size_t max, struct span address,
+    struct span user, struct span detail, struct span store);
+
+#endif
