@@ -85,9 +85,10 @@ $(BUILD)/bin/%: $(B)/bin/% FORCE
 	@mkdir -p $(@D)
 	@cmp -s $< $@ || cp -f --remove-destination $< $@
 
-.PHONY: all FORCE help deps deps-build deps-run deps-test deps-lint check unit system lint run bench fuzz \
+.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-lint check unit system lint run bench fuzz \
 	fuzz-build install clean format
 all: deps-build $(BINS) ## build/bin/postern-*
+compile: deps-build $(foreach p,$(BUILT),$(B)/bin/$(BIN_$(p))) ## build without touching build/bin
 FORCE:
 
 # ---- packages -----------------------------------------------------------------------------------
