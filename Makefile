@@ -18,6 +18,7 @@ DEPS_TEST := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	fetchmail procps
 DEPS_LINT := clang-format-14 cppcheck universal-ctags
 
+, := ,
 # ---- variants -----------------------------------------------------------------------------------
 CC := gcc
 BUILD := build
@@ -30,7 +31,6 @@ WARN := -Wall -Wextra -Wno-unused-parameter -Wshadow -Wconversion -Wformat=2 -Ws
 HARDEN := -fstack-protector-strong -fPIE $(if $(SAN)$(COV),,-D_FORTIFY_SOURCE=2)
 OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=address$(,)undefined \
 	-fno-sanitize-recover=all,$(if $(COV),-O0 --coverage,-O2))
-, := ,
 CPPFLAGS := -I. -Ilib -D_GNU_SOURCE -DPOSTERN_VERSION='"$(VERSION)"'
 CFLAGS := -std=c17 -g $(OPT) $(WARN) $(HARDEN) -ffunction-sections -fdata-sections -pthread
 LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--gc-sections -Wl,--as-needed -pthread $(OPT)
