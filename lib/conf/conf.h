@@ -89,9 +89,58 @@ struct conf_rate {
 	uint64_t count, per_ms;        /* 0, 0 when not given */
 };
 
-struct conf_block;                     /* a kind of block: see conf/params_table.h */
 struct conf;                           /* a loaded snapshot */
 struct conf_source;                    /* where bytes come from: the disk, or a bundle of the master */
+
+enum conf_type {
+	CONF_BOOL, CONF_INT, CONF_SIZE, CONF_DURATION, CONF_ENUM, CONF_STRING, CONF_STRINGS, CONF_PATH,
+	CONF_FILE, CONF_SECRET, CONF_ADDRESSES, CONF_HOSTPORT, CONF_HOSTPORTS, CONF_PREFIXES, CONF_RATE,
+	CONF_INTS, CONF_BLOCKS
+};
+enum conf_when { CONF_RELOAD, CONF_RESTART };
+
+/* One row of a block, and a kind of block. Made by conf/params_table.h only. */
+struct conf_param {
+	const char *name;              /* of the field and of the option */
+	enum conf_type type;
+	size_t offset;                 /* of the field in struct KIND_conf */
+	const char *def;               /* NULL: must be given */
+	const char *low, *high;        /* as text, NULL: no bound; low of an ENUM: its words */
+	enum conf_when when;
+	const char *prose;
+	const struct conf_block *block;   /* CONF_BLOCKS: the nested kind ... */
+	size_t count_offset;              /* ... where the count goes ... */
+	unsigned max;                     /* ... and how many are allowed */
+};
+struct conf_block {
+	const char *name;              /* of the kind; a top-level kind is the section of this name */
+	const char *prose;
+	size_t size;                   /* of struct KIND_conf */
+	const struct conf_param *params;
+	size_t count;
+};
+
+/* The C type of each row type, for params_struct.h. */
+#define CONF_C_BOOL bool
+#define CONF_C_INT int64_t
+#define CONF_C_SIZE uint64_t
+#define CONF_C_DURATION uint64_t
+#define CONF_C_ENUM int
+#define CONF_C_STRING const char *
+#define CONF_C_STRINGS struct conf_strings
+#define CONF_C_PATH const char *
+#define CONF_C_FILE struct conf_file
+#define CONF_C_SECRET struct conf_file
+#define CONF_C_ADDRESSES struct conf_addresses
+#define CONF_C_HOSTPORT struct conf_hostport
+#define CONF_C_HOSTPORTS struct conf_hostports
+#define CONF_C_PREFIXES struct ip_prefixes
+#define CONF_C_RATE struct conf_rate
+#define CONF_C_INTS struct conf_ints
+#define CONF_CAT_(a, b) a##b
+#define CONF_CAT(a, b) CONF_CAT_(a, b)
+#define CONF_TEXT_(a) #a
+#define CONF_TEXT(a) CONF_TEXT_(a)
 
 /* Errors of a load, in file order. */
 struct conf_diag;
@@ -131,6 +180,10 @@ void conf_unref(struct conf **c);
 const void *conf_section(const struct conf *c, const struct conf_block *block);
 bool conf_has_section(const struct conf *c, const struct conf_block *block);
 uint64_t conf_revision(const struct conf *c);            /* hash of the effective options */
+
+/* Appends the names of RESTART options whose values differ ("edge.queue.threads, mmp.x"); returns how
+ * many: a reload to `fresh` does not change those. */
+size_t conf_restart_needed(const struct conf *old, const struct conf *fresh, struct buf *out);
 
 /* Effective options with their origin as comments; a sample file with prose; reference in Markdown. */
 bool conf_dump(const struct conf *c, struct buf *out);
