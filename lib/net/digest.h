@@ -1,0 +1,44 @@
+/* digest.h - message digests, HMAC and PBKDF2, so that no layer above needs OpenSSL's headers.
+ *
+ * MD5 and SHA-1 are here for stored password schemes and for protocol ids, never for trust. */
+#ifndef NET_DIGEST_H
+#define NET_DIGEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/span.h"
+
+enum digest_kind { DIGEST_MD5, DIGEST_SHA1, DIGEST_SHA256, DIGEST_SHA512, DIGEST_KINDS };
+
+enum {
+	DIGEST_MD5_LEN = 16,
+	DIGEST_SHA1_LEN = 20,
+	DIGEST_SHA256_LEN = 32,
+	DIGEST_SHA512_LEN = 64,
+	DIGEST_LEN_MAX = 64
+};
+
+size_t digest_len(enum digest_kind kind);
+
+/* The digest of in; returns its length. */
+size_t digest_make(enum digest_kind kind, struct span in, uint8_t out[DIGEST_LEN_MAX]);
+size_t digest_hmac(
+    enum digest_kind kind, struct span key, struct span in, uint8_t out[DIGEST_LEN_MAX]);
+
+/* PBKDF2 (RFC 8018) with HMAC of the kind, one block of digest_len() bytes: SCRAM's Hi().
+ * Costs CPU in proportion to rounds: the caller bounds them. */
+size_t digest_pbkdf2(enum digest_kind kind, struct span secret, struct span salt, unsigned rounds,
+    uint8_t out[DIGEST_LEN_MAX]);
+
+/* The same over bytes that come in pieces. digest_run_end() gives the digest and frees the run. */
+struct digest_run;
+struct digest_run *digest_run_new(enum digest_kind kind);
+void digest_run_add(struct digest_run *r, struct span piece);
+size_t digest_run_end(struct digest_run **r, uint8_t out[DIGEST_LEN_MAX]);
+
+/* Equal in length and bytes; takes the same time wherever they differ. */
+bool digest_equal(struct span a, struct span b);
+
+#endif
