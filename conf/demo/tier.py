@@ -3,6 +3,7 @@
 Used by the demonstration (`make run`) and by the system tests. Everything lives below one run
 directory; ports are port_base + the well-known port, store K adds 1000 * K. Only the standard library.
 """
+import ctypes
 import json
 import os
 import signal
@@ -40,6 +41,11 @@ def wait_for(condition, seconds, what):
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
     raise TimeoutError(f"{what}: not within {seconds} s ({last})")
+
+
+def end_with_parent():
+    """In the child, before exec: SIGTERM when the process that started it dies (PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def port_answers(port):
@@ -205,7 +211,8 @@ class Tier:
     def spawn(self, name, argv, log=None):
         with open(self.path(log or f"{name}.log"), "ab") as out:
             self.processes[name] = subprocess.Popen(argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
-                                                    cwd=self.run_dir, start_new_session=True)
+                                                    cwd=self.run_dir, start_new_session=True,
+                                                    preexec_fn=end_with_parent)
         return self.processes[name]
 
     def start_redis(self):

@@ -1,0 +1,106 @@
+"""Fixtures: tiers on private ports, real peers (slapd, Dovecot, HAProxy), and what tests wait with.
+
+Every process is started by a fixture in a directory of its own and ended by it, by pid; an end with
+a status other than 0, or a sanitizer's report in a log, fails the test that used the fixture.
+"""
+import os
+import random
+import socket
+import sys
+
+import pytest
+
+TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+sys.path.insert(0, os.path.join(TOP, "conf", "demo"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from tier import STORE_PORTS, WELL_KNOWN, Tier  # noqa: E402
+
+BIN = os.environ.get("POSTERN_BIN", os.path.join(TOP, "build", "bin"))
+REPORTS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "check failed:", "UndefinedBehaviorSanitizer")
+
+
+def is_free(port):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+            return True
+        except OSError:
+            return False
+
+
+def free_port_base(stores=3):
+    """A base whose every derived port is free; all stay below the range of outgoing ports."""
+    offsets = [*WELL_KNOWN.values()] + [1000 * k + p for k in range(1, stores + 1) for p in STORE_PORTS.values()]
+    bases = list(range(3000, 26000, 7))
+    random.shuffle(bases)
+    for base in bases:
+        if all(is_free(base + o) for o in offsets):
+            return base
+    raise RuntimeError("no free ports")
+
+
+def free_port():
+    while True:
+        port = random.randrange(26500, 32700)
+        if is_free(port):
+            return port
+
+
+def sanitizer_reports(directory):
+    found = []
+    for name in sorted(os.listdir(directory)):
+        if name.endswith(".log"):
+            with open(os.path.join(directory, name), encoding="utf-8", errors="replace") as f:
+                text = f.read()
+            for mark in REPORTS:
+                at = text.find(mark)
+                if at >= 0:
+                    found.append(f"{name}: {text[max(0, at - 200):at + 3000]}")
+                    break
+    return found
+
+
+def finish(tier, expect_zero=True):
+    codes = tier.stop()
+    reports = sanitizer_reports(tier.run_dir)
+    assert not reports, "\n".join(reports)
+    if expect_zero:
+        bad = {n: c for n, c in codes.items() if c not in (0, None) and n not in ("slapd", "haproxy", "dovecot")}
+        assert not bad, f"exit statuses: {bad}; logs in {tier.run_dir}"
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("t")
+    os.chmod(path, 0o755)
+    for parent in (path.parent, path.parent.parent):
+        os.chmod(parent, 0o755)
+    return path
+
+
+@pytest.fixture(scope="module")
+def new_tier(run_dir):
+    """Makes tiers; a test module changes their settings and starts them; they end with the module."""
+    made = []
+
+    def make(name="tier", stores=2):
+        tier = Tier(os.path.join(run_dir, name), free_port_base(), BIN, stores)
+        made.append(tier)
+        return tier
+    yield make
+    problems = []
+    for tier in made:
+        try:
+            finish(tier)
+        except AssertionError as error:
+            problems.append(str(error))
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture(scope="module")
+def tier(new_tier):
+    """The plain tier of the demonstration: two stores, file directory, Redis."""
+    t = new_tier()
+    t.start()
+    return t
