@@ -1,0 +1,115 @@
+"""Real servers beside the tier: slapd as directory, Dovecot as store, HAProxy in front."""
+import os
+import pwd
+import signal
+import subprocess
+
+from tier import port_answers, wait_for
+
+
+def dovecot_config(tier, base, ports):
+    mail = pwd.getpwnam("mail")
+    users = os.path.join(base, "users")
+    with open(users, "w", encoding="ascii") as f:
+        for u in tier.users:
+            f.write(f"{u['address']}:{{PLAIN}}{u['password']}\n")
+    os.makedirs(os.path.join(base, "mail"), exist_ok=True)
+    os.chown(os.path.join(base, "mail"), mail.pw_uid, mail.pw_gid)
+    return f"""
+base_dir = {base}/run
+state_dir = {base}/run
+log_path = {base}/dovecot.log
+protocols = imap pop3 lmtp
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+first_valid_uid = 1
+first_valid_gid = 1
+mail_location = maildir:~/Maildir
+passdb {{
+  driver = passwd-file
+  args = username_format=%u {users}
+}}
+userdb {{
+  driver = static
+  args = uid={mail.pw_uid} gid={mail.pw_gid} home={base}/mail/%u
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {ports['imap']}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = {ports['pop3']}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {ports['lmtp']}
+  }}
+}}
+protocol lmtp {{
+  postmaster_address = postmaster@example.org
+}}
+"""
+
+
+def start_dovecot(tier, store):
+    """In the place of store K of the tier: the same ports. No tier setting changes."""
+    name = f"dovecot{store}"
+    base = tier.path(name)
+    os.makedirs(base, exist_ok=True)
+    ports = {p: tier.store_port(store, p) for p in ("imap", "pop3", "lmtp")}
+    config = os.path.join(base, "dovecot.conf")
+    with open(config, "w", encoding="ascii") as f:
+        f.write(dovecot_config(tier, base, ports))
+    tier.spawn(name, ["dovecot", "-F", "-c", config])
+    for port in ports.values():
+        wait_for(lambda port=port: port_answers(port), 30, name)
+
+
+def start_slapd(tier, port, schema_dir):
+    """slapd with the schema the project ships, loaded with the tier's own LDIF, unchanged."""
+    base = tier.path("slapd")
+    os.makedirs(os.path.join(base, "db"), exist_ok=True)
+    config = os.path.join(base, "slapd.conf")
+    with open(config, "w", encoding="ascii") as f:
+        f.write("".join(f"include /etc/ldap/schema/{s}.schema\n" for s in ("core", "cosine", "inetorgperson")) +
+                f"include {schema_dir}/postern.schema\npidfile {base}/pid\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\n"
+                f"database mdb\nsuffix \"dc=postern\"\nrootdn \"cn=admin,dc=postern\"\nrootpw admin-demo\n"
+                f"directory {base}/db\nmaxsize 33554432\nindex objectClass,uid,mail,cn eq\n"
+                "access to attrs=userPassword by anonymous auth by * none\naccess to * by * read\n")
+    subprocess.run(["slapadd", "-q", "-f", config, "-l", tier.path("directory.ldif")], check=True, timeout=60,
+                   capture_output=True)
+    run_slapd(tier, port)
+
+
+def run_slapd(tier, port):
+    tier.spawn("slapd", ["slapd", "-h", f"ldap://127.0.0.1:{port}", "-f", tier.path("slapd", "slapd.conf"), "-d", "0"])
+    wait_for(lambda: port_answers(port), 30, "slapd")
+
+
+def start_haproxy(tier, fronts):
+    """fronts: {front port: back port}; TCP mode, PROXY v2 to the tier, with health checks by PROXY LOCAL."""
+    lines = ["global", "    maxconn 2000", "defaults", "    mode tcp", "    timeout connect 5s", "    timeout client 60s",
+             "    timeout server 60s"]
+    for front, back in fronts.items():
+        lines += [f"listen l{front}", f"    bind 127.0.0.1:{front}",
+                  f"    server s 127.0.0.1:{back} send-proxy-v2 check inter 500ms"]
+    with open(tier.path("haproxy.cfg"), "w", encoding="ascii") as f:
+        f.write("\n".join(lines) + "\n")
+    tier.spawn("haproxy", ["haproxy", "-db", "-f", tier.path("haproxy.cfg")])
+    for front in fronts:
+        wait_for(lambda front=front: port_answers(front), 20, "haproxy")
+
+
+def stop(tier, name):
+    tier.stop_process(name, signal.SIGTERM)
