@@ -1,0 +1,89 @@
+/* index.h - step 5 of 6: what is where. The read side used by all workers (LMDB, the only home of it).
+ *
+ * A view is one consistent state. It lives within one callback: begin, read, copy out what is to be
+ * kept, end. Never keep one across a return to the loop: a long reader stops page reuse. All spans
+ * and pointers that come out of a view die with it. The writing side is index_write.h, for the
+ * committer alone. */
+#ifndef STORE_INDEX_H
+#define STORE_INDEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/span.h"
+#include "commitlog/commitlog.h"
+#include "store-backend/operation.h"
+
+struct index;
+struct index_view;
+
+/* dir: the partition's index folder. NULL with *err_out: ERR_NOT_FOUND while the committer has not
+ * made it yet, ERR_CORRUPT, ERR_IO. */
+struct index *index_open(const char *dir, err_t *err_out);
+void index_close(struct index **x);
+
+/* NULL when the index is not open (x NULL: no committer yet) or cannot be read now: answer "try later". */
+struct index_view *index_view_begin(struct index *x);
+void index_view_end(struct index_view **v);
+
+struct index_user {
+	uint64_t bytes, messages;             /* in use, copies counted each */
+	uint64_t quota_bytes, quota_messages; /* 0 = no limit */
+	uint64_t inbox;                       /* mailbox id */
+};
+bool index_user(struct index_view *v, struct span user, struct index_user *out);
+
+struct index_mailbox {
+	uint64_t id; /* 1 .. 2^63; never reused */
+	struct span user, name;
+	uint32_t uidvalidity, uidnext; /* both > 0 */
+	uint64_t modseq;               /* HIGHESTMODSEQ, at least 1 */
+	uint32_t messages, unseen, deleted;
+	uint32_t recent_from; /* uids >= it are \Recent to whoever asks OP_TAKE_RECENT first */
+	uint64_t bytes;
+	uint32_t uses;          /* enum store_use */
+	uint64_t vanished_from; /* index_vanished() is complete for since >= this modseq */
+	size_t keyword_n;
+	struct span keywords[STORE_KEYWORDS_MAX]; /* bit i of index_entry.keywords is keywords[i] */
+};
+bool index_mailbox_find(
+    struct index_view *v, struct span user, struct span name, struct index_mailbox *out);
+bool index_mailbox_get(struct index_view *v, uint64_t id, struct index_mailbox *out);
+
+/* All mailboxes of a user by name in byte order (INBOX among them); fn false stops. A superior that was
+ * deleted is not among them though its inferiors are. */
+void index_mailboxes(struct index_view *v, struct span user,
+    bool (*fn)(void *arg, const struct index_mailbox *m), void *arg);
+/* Names subscribed, in byte order; there may be no mailbox of that name. */
+void index_subscriptions(
+    struct index_view *v, struct span user, bool (*fn)(void *arg, struct span name), void *arg);
+bool index_subscribed(struct index_view *v, struct span user, struct span name);
+
+struct index_entry {
+	uint32_t uid;
+	uint32_t flags;    /* enum store_flag */
+	uint64_t keywords; /* bits into the mailbox's keywords */
+	uint64_t modseq;
+	uint64_t size;   /* octets of the message */
+	int64_t date_s;  /* INTERNALDATE */
+	int64_t saved_s; /* when it came into this mailbox (RFC 8514 SAVEDATE) */
+	int16_t date_zone;
+	log_pos blob;    /* the bytes: commitlog_reader_*; the same for each copy of a message */
+	uint64_t object; /* unique and constant per message content, RFC 8474 EMAILID */
+};
+bool index_entry(struct index_view *v, uint64_t mailbox, uint32_t uid, struct index_entry *out);
+/* Entries with first <= uid <= last in order of uid. */
+void index_entries(struct index_view *v, uint64_t mailbox, struct uid_range uids,
+    bool (*fn)(void *arg, const struct index_entry *e), void *arg);
+/* Entries with a modseq > since, in order of modseq: new messages and changed flags. */
+void index_changes(struct index_view *v, uint64_t mailbox, uint64_t since,
+    bool (*fn)(void *arg, const struct index_entry *e), void *arg);
+/* Uids expunged with a modseq > since, in order of modseq. */
+void index_vanished(struct index_view *v, uint64_t mailbox, uint64_t since,
+    bool (*fn)(void *arg, uint32_t uid, uint64_t modseq), void *arg);
+/* The parse cache made at delivery; an empty span when there is none (then parse the bytes). */
+struct span index_cache(struct index_view *v, log_pos blob);
+
+#endif

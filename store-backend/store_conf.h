@@ -1,0 +1,35 @@
+/* store_conf.h - the `store` section: partitions, listeners, limits.
+ *
+ *	store {
+ *	    partition primary { path /var/lib/postern/primary; }
+ *	    listener imap { address 0.0.0.0:143; protocol imap; tls starttls; proxy_from 10.0.0.0/8; }
+ *	    listener lmtp { address 127.0.0.1:24; protocol lmtp; }
+ *	}
+ *
+ * Yields struct store_conf, struct store_partition_conf and struct store_listener_conf; every option,
+ * with its default and its prose, is a row of one of the three .params.def files. */
+#ifndef STORE_STORE_CONF_H
+#define STORE_STORE_CONF_H
+
+#include "conf/conf.h"
+
+enum { STORE_PARTITIONS_MAX = 32, STORE_LISTENERS_MAX = 32 };
+
+/* In the order of the words in store_listener.params.def. */
+enum store_protocol { STORE_IMAP, STORE_POP3, STORE_LMTP, STORE_PROTOCOL_COUNT };
+enum store_tls { STORE_TLS_NONE, STORE_TLS_STARTTLS, STORE_TLS_IMPLICIT };
+enum store_users { STORE_USERS_ANY, STORE_USERS_DIRECTORY };
+
+#define CONF_BLOCK store_partition
+#define CONF_DEF "store-backend/store_partition.params.def"
+#include "conf/params_struct.h"
+
+#define CONF_BLOCK store_listener
+#define CONF_DEF "store-backend/store_listener.params.def"
+#include "conf/params_struct.h"
+
+#define CONF_BLOCK store
+#define CONF_DEF "store-backend/store.params.def"
+#include "conf/params_struct.h"
+
+#endif
