@@ -1,0 +1,216 @@
+/* wire.c - reading and writing a descriptor, plain or through OpenSSL, without waiting.
+ *
+ * Below stream.c and pipe.c. OpenSSL's error queue is per thread and must be empty before a call
+ * whose result SSL_get_error() judges; every call here clears it first. */
+#include "net/wire.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/check.h"
+
+static struct wire_fault fault;
+
+char *wire_scratch(void)
+{
+	static char scratch[WIRE_SCRATCH];
+	return scratch;
+}
+
+/* ---- faults ---- */
+
+const struct wire_fault *wire_fault(void)
+{
+	return &fault;
+}
+
+enum wire_result wire_fail(err_t err, const char *text)
+{
+	fault.err = err;
+	snprintf(fault.text, sizeof fault.text, "%s", text);
+	return WIRE_FAILED;
+}
+
+enum wire_result wire_fail_errno(int errnum)
+{
+	return wire_fail(err_from_errno(errnum), strerror(errnum));
+}
+
+/* The certificate's fault is worth more than "certificate verify failed". */
+static enum wire_result fail_unverified(const SSL *ssl)
+{
+	fault.err = ERR_TLS_UNVERIFIED;
+	snprintf(fault.text, sizeof fault.text, "certificate: %s",
+	    X509_verify_cert_error_string(SSL_get_verify_result(ssl)));
+	return WIRE_FAILED;
+}
+
+static enum wire_result fail_ssl(const SSL *ssl)
+{
+	unsigned long e = ERR_peek_error();
+	if (ERR_GET_LIB(e) == ERR_LIB_SSL && ERR_GET_REASON(e) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+		return fail_unverified(ssl);
+	const char *reason = ERR_reason_error_string(e);
+	err_t err = SSL_is_init_finished(ssl) ? ERR_PROTOCOL : ERR_TLS_HANDSHAKE;
+	return wire_fail(err, reason != NULL ? reason : "TLS failure without a reason");
+}
+
+static enum wire_result judge_plain(ssize_t n, enum wire_result again, size_t *moved_out)
+{
+	if (n > 0) {
+		*moved_out = (size_t)n;
+		return WIRE_OK;
+	}
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+		return again;
+	return wire_fail_errno(n < 0 ? errno : EPIPE);
+}
+
+/* ret <= 0 of an SSL_* call made with an empty error queue and errno 0. */
+static enum wire_result judge_ssl(const SSL *ssl, int ret)
+{
+	int saved = errno;
+	switch (SSL_get_error(ssl, ret)) {
+	case SSL_ERROR_WANT_READ:
+		return WIRE_WANT_READ;
+	case SSL_ERROR_WANT_WRITE:
+		return WIRE_WANT_WRITE;
+	case SSL_ERROR_ZERO_RETURN:
+		return WIRE_EOF;
+	case SSL_ERROR_SYSCALL:
+		if (saved != 0)
+			return wire_fail_errno(saved);
+		return wire_fail(ERR_CONN_CLOSED, "closed in the middle of TLS");
+	default:
+		return fail_ssl(ssl);
+	}
+}
+
+static void before_ssl(void)
+{
+	ERR_clear_error();
+	errno = 0;
+}
+
+/* ---- reading ---- */
+
+static enum wire_result read_plain(struct wire *w, char *p, size_t n, size_t *got_out)
+{
+	ssize_t got = recv(w->fd, p, n, 0);
+	if (got == 0)
+		return WIRE_EOF;
+	return judge_plain(got, WIRE_WANT_READ, got_out);
+}
+
+static enum wire_result read_tls(struct wire *w, char *p, size_t n, size_t *got_out)
+{
+	enum wire_result r = WIRE_OK;
+	size_t total = 0;
+	while (total < n && r == WIRE_OK) {
+		size_t got = 0;
+		before_ssl();
+		int ret = SSL_read_ex(w->ssl, p + total, n - total, &got);
+		if (ret == 1)
+			total += got;
+		else
+			r = judge_ssl(w->ssl, ret);
+	}
+	*got_out = total;
+	/* EOF and failures show again at the next call. */
+	return total > 0 ? WIRE_OK : r;
+}
+
+enum wire_result wire_read(struct wire *w, char *p, size_t n, size_t *got_out)
+{
+	*got_out = 0;
+	return w->ssl != NULL ? read_tls(w, p, n, got_out) : read_plain(w, p, n, got_out);
+}
+
+bool wire_has_pending(const struct wire *w)
+{
+	return w->ssl != NULL && SSL_pending(w->ssl) > 0;
+}
+
+enum wire_result wire_swallow(struct wire *w)
+{
+	size_t got;
+	return read_plain(w, wire_scratch(), WIRE_SCRATCH, &got);
+}
+
+/* ---- writing ---- */
+
+enum wire_result wire_write(struct wire *w, struct span bytes, size_t *put_out)
+{
+	*put_out = 0;
+	if (w->ssl == NULL)
+		return judge_plain(
+		    send(w->fd, bytes.p, bytes.n, MSG_NOSIGNAL), WIRE_WANT_WRITE, put_out);
+	before_ssl();
+	int ret = SSL_write_ex(w->ssl, bytes.p, bytes.n, put_out);
+	return ret == 1 ? WIRE_OK : judge_ssl(w->ssl, ret);
+}
+
+enum wire_result wire_write_file(struct wire *w, int fd, off_t at, size_t n, size_t *put_out)
+{
+	static char piece[WIRE_RECORD];
+	ssize_t got;
+	*put_out = 0;
+	if (w->ssl == NULL) {
+		got = sendfile(w->fd, fd, &at, n);
+	} else {
+		got = pread(fd, piece, n < sizeof piece ? n : sizeof piece, at);
+		if (got > 0)
+			return wire_write(w, span_of(piece, (size_t)got), put_out);
+	}
+	if (got == 0)
+		return wire_fail(ERR_CORRUPT, "file is shorter than what was to be sent of it");
+	return judge_plain(got, WIRE_WANT_WRITE, put_out);
+}
+
+/* ---- TLS phases and the end ---- */
+
+enum wire_result wire_handshake(struct wire *w)
+{
+	before_ssl();
+	int ret = SSL_do_handshake(w->ssl);
+	if (ret == 1)
+		return WIRE_OK;
+	enum wire_result r = judge_ssl(w->ssl, ret);
+	return r == WIRE_EOF ? wire_fail(ERR_CONN_CLOSED, "closed during the TLS handshake") : r;
+}
+
+enum wire_result wire_finish(struct wire *w)
+{
+	if (w->ssl != NULL && SSL_is_init_finished(w->ssl) &&
+	    !(SSL_get_shutdown(w->ssl) & SSL_SENT_SHUTDOWN)) {
+		before_ssl();
+		int ret = SSL_shutdown(w->ssl);
+		enum wire_result r = ret < 0 ? judge_ssl(w->ssl, ret) : WIRE_OK;
+		if (r == WIRE_WANT_WRITE)
+			return r;
+	}
+	if (shutdown(w->fd, SHUT_WR) < 0)
+		return wire_fail_errno(errno);
+	return WIRE_OK;
+}
+
+void wire_close(struct wire *w)
+{
+	if (w->ssl != NULL) {
+		/* Freed without a shutdown, OpenSSL drops the session from resumption. */
+		if (SSL_is_init_finished(w->ssl))
+			SSL_set_shutdown(w->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+		SSL_free(w->ssl);
+		w->ssl = NULL;
+		ERR_clear_error();
+	}
+	if (w->fd >= 0)
+		close(w->fd);
+	w->fd = -1;
+}

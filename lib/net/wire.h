@@ -1,0 +1,61 @@
+/* wire.h - a connected descriptor, plain or under TLS: reading and writing without waiting.
+ *
+ * What a stream and a pipe have in common. Private to lib/net. Nothing here keeps bytes: what the
+ * kernel or OpenSSL does not take stays with the caller. */
+#ifndef NET_WIRE_H
+#define NET_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/span.h"
+
+struct ssl_st;
+
+struct wire {
+	struct ssl_st *ssl; /* owned; NULL: plaintext */
+	int fd;             /* owned; -1: none */
+};
+
+enum wire_result {
+	WIRE_OK,         /* some bytes moved, or the step is done */
+	WIRE_WANT_READ,  /* nothing moved: try again when readable */
+	WIRE_WANT_WRITE, /* nothing moved: try again when writable */
+	WIRE_EOF,        /* the peer finished sending (reading only) */
+	WIRE_FAILED      /* wire_fault() says why */
+};
+
+enum { WIRE_SCRATCH = 65536, WIRE_RECORD = 16384 };
+
+/* One buffer per process to read into: borrowed until control returns to the loop. */
+char *wire_scratch(void);
+
+/* Plain: one system call. TLS: until n bytes, or nothing more is there; several records. */
+enum wire_result wire_read(struct wire *w, char *p, size_t n, size_t *got_out);
+/* TLS: at most one record of it; repeat after WANT_* with the same bytes first. */
+enum wire_result wire_write(struct wire *w, struct span bytes, size_t *put_out);
+/* sendfile() when plain, else through pread(). A file that is too short is a failure. */
+enum wire_result wire_write_file(struct wire *w, int fd, off_t at, size_t n, size_t *put_out);
+/* Decrypted bytes wait inside OpenSSL: the descriptor will not tell. */
+bool wire_has_pending(const struct wire *w);
+enum wire_result wire_handshake(struct wire *w);
+/* close_notify when TLS, then shutdown(SHUT_WR). */
+enum wire_result wire_finish(struct wire *w);
+/* Reads and drops raw bytes: OK, WANT_READ, EOF or FAILED. */
+enum wire_result wire_swallow(struct wire *w);
+/* Frees the TLS object so that its session stays resumable, and closes. Fine when closed. */
+void wire_close(struct wire *w);
+
+/* Of the last WIRE_FAILED in this process. */
+struct wire_fault {
+	err_t err;
+	char text[200];
+};
+const struct wire_fault *wire_fault(void);
+/* Sets the fault from errno / from words of ours. */
+enum wire_result wire_fail_errno(int errnum);
+enum wire_result wire_fail(err_t err, const char *text);
+
+#endif
