@@ -17,8 +17,7 @@
 
 enum imap_rx {
 	IMAP_RX_MORE, /* incomplete: call again when there are more bytes */
-	IMAP_RX_CONTINUE, /* the peer waits for "+ ..." before it sends its literal: send it, call again.
-	                     At most once per literal, and not when its bytes have begun to arrive */
+	IMAP_RX_CONTINUE, /* the peer waits for "+ ..." before it sends its literal: send it, call again */
 	IMAP_RX_COMMAND,  /* complete: the first `len` bytes of input, CRLF included */
 	IMAP_RX_LITERAL,  /* a literal larger than literal_max was announced (see below) */
 	IMAP_RX_TOO_LONG, /* a line, or the whole, is longer than the limit: answer BAD and close */
@@ -38,10 +37,11 @@ struct imap_frame {
 	bool from_client; /* a client's literals may wait for our "+" */
 	/* the scanner's own: */
 	size_t at;          /* bytes looked at */
-	size_t line_used;   /* bytes of lines among them */
-	size_t literal_end; /* > at: inside a literal that ends there */
+	size_t line_at;     /* the present line began here */
+	size_t line_used;   /* bytes of the lines before it */
+	size_t literal_end; /* while in_literal */
 	unsigned literals;
-	bool asked; /* IMAP_RX_CONTINUE was given for this literal */
+	bool in_literal;
 	/* results: */
 	size_t len;            /* after IMAP_RX_COMMAND and IMAP_RX_LITERAL */
 	uint64_t literal_size; /* after IMAP_RX_LITERAL */
@@ -79,7 +79,7 @@ struct imap_cursor {
 	struct buf *scratch;
 };
 
-/* command: with or without its final CRLF. scratch: empty, with a maximum of at least command.n; NULL:
+/* command: as framed; a CRLF at its end is not part of the tokens. scratch: empty, with a maximum of at least command.n; NULL:
  * a string with escapes fails. */
 void imap_cursor_init(struct imap_cursor *c, struct span command, struct buf *scratch);
 
@@ -108,6 +108,7 @@ struct span imap_read_rest(struct imap_cursor *c);         /* all that is left, 
 uint32_t imap_read_number(struct imap_cursor *c);
 uint32_t imap_read_nz_number(struct imap_cursor *c);
 uint64_t imap_read_number64(struct imap_cursor *c);
+struct span imap_read_literal(struct imap_cursor *c); /* only a literal; its bytes may be NUL too */
 /* "{n}" or "{n+}" as the last thing: the announcement at the end of an IMAP_RX_LITERAL prefix. */
 uint64_t imap_read_literal_size(struct imap_cursor *c);
 
