@@ -155,7 +155,7 @@ class Tier:
         return (f"hostname {self.hostname};\nrun_dir {self.path(run_name)};\nworkers {self.workers};\n"
                 f"drain_timeout {self.drain_timeout};\n{self.root_extra}\n"
                 f"tls {{\n\tca {self.ca_file};\n\tcert default {{ chain {self.path('tls/chain.pem')}; "
-                f"key {self.path('tls/key.pem')}; }}\n}}\n{directory}")
+                f"key file:{self.path('tls/key.pem')}; }}\n}}\n{directory}")
 
     def meter_text(self):
         rules = self.meter_rules if self.meter_rules is not None else (

@@ -9,9 +9,13 @@
  * drain with a deadline then stop, QUIT stop now, USR1 drain without stopping.
  *
  * Top-level options and sections that lib/daemon owns, common to all programs (root.params.def):
- * hostname, run_dir (control sockets, locks), user (to become when started as root), log_level,
- * log_format, workers (0 = one per core); section `tls { cert NAME { chain FILE; key FILE; } ca FILE; }`;
- * section `admin { listener ... }` for /metrics and /healthz. */
+ * hostname, run_dir (control sockets), user (to become when started as root), log_level, log_format,
+ * workers (0 = one per core), drain_timeout, dns_servers; section `tls { cert NAME { chain PATH; key
+ * file:PATH; } ca PATH; ticket_key file:PATH; }`; section `admin { mmp ADDRESS; edge ADDRESS; ... }` for
+ * /metrics and /healthz of each program.
+ *
+ * Roles start in the order of their table and are stopped in the reverse order, so a role that others
+ * lean on (a queue, a committer) stands first. A removed listener stays open until a restart. */
 #ifndef DAEMON_DAEMON_H
 #define DAEMON_DAEMON_H
 
@@ -21,6 +25,7 @@
 #include "base/buf.h"
 #include "base/ip.h"
 #include "conf/conf.h"
+#include "net/dns.h"
 #include "net/loop.h"
 #include "net/tls_ctx.h"
 
@@ -28,11 +33,11 @@ struct worker;
 
 /* A socket the master opens and keeps over reloads and worker deaths. */
 struct daemon_listener {
-	const char *role;              /* whose workers accept on it */
-	const char *name;              /* "imap": the program finds its settings by it */
-	struct ip_port at;             /* or: */
-	const char *unix_path;         /* NULL for TCP */
-	unsigned unix_mode;            /* e.g. 0600 */
+	const char *role;      /* whose workers accept on it */
+	const char *name;      /* "imap": the program finds its settings by it */
+	struct ip_port at;     /* or: */
+	const char *unix_path; /* NULL for TCP */
+	unsigned unix_mode;    /* e.g. 0600 */
 };
 struct daemon_listeners {
 	struct daemon_listener v[64];
@@ -46,36 +51,40 @@ struct control_ask {
 };
 
 struct daemon_role {
-	const char *name;                                            /* "worker", "queue", "committer" */
-	unsigned (*count)(const struct conf *c);                     /* processes; NULL: root option workers */
-	void (*start)(struct worker *w);                             /* set up on the loop and return */
-	void (*reload)(struct worker *w, const struct conf *fresh);  /* new sessions use it; may be NULL */
-	void (*drain)(struct worker *w);                             /* no new work; call worker_drained() when done */
+	const char *name;                        /* "worker", "queue", "committer" */
+	unsigned (*count)(const struct conf *c); /* processes; NULL: root option workers */
+	void (*start)(struct worker *w);         /* set up on the loop and return */
+	void (*reload)(
+	    struct worker *w, const struct conf *fresh); /* new sessions use it; may be NULL */
+	void (*drain)(struct worker *w); /* no new work; call worker_drained() when done */
 	/* Appends one JSON value to out; false: not a command of this role. NULL: none. */
 	bool (*control)(struct worker *w, const struct control_ask *ask, struct buf *out);
-	void (*stop)(struct worker *w);                              /* free everything: leak checkers watch */
+	void (*stop)(struct worker *w); /* free everything: leak checkers watch */
 };
 
 struct daemon_spec {
-	const char *name;                                            /* "mmp" */
-	const struct conf_schema *schema;                            /* root and common sections are added */
+	const char *name;                 /* "mmp" */
+	const struct conf_schema *schema; /* root and common sections are added */
 	const struct daemon_role *roles;
 	size_t role_count;
 	void (*listeners)(const struct conf *c, struct daemon_listeners *out);
-	void (*prepare)(void);                                       /* once, before workers: metric_register() */
+	void (*prepare)(void); /* once, before workers: metric_register() */
 };
 
 int daemon_main(const struct daemon_spec *spec, int argc, char **argv);
 
 /* Worker side. */
 struct loop *worker_loop(struct worker *w);
-const struct conf *worker_conf(struct worker *w);                /* the newest snapshot */
+const struct conf *worker_conf(struct worker *w); /* the newest snapshot */
 const char *worker_role(struct worker *w);
-unsigned worker_index(struct worker *w);                         /* 0 .. count-1 within its role */
+unsigned worker_index(struct worker *w); /* 0 .. count-1 within its role */
 void *worker_data(struct worker *w);
 void worker_set_data(struct worker *w, void *data);
 void worker_drained(struct worker *w);
 bool worker_draining(struct worker *w);
+/* For /healthz/ready: false while this worker could not serve (directory away, no store ...). Starts
+ * as true. */
+void worker_set_healthy(struct worker *w, bool healthy);
 /* Calls fn for each listening descriptor of this worker's role; again after a reload for new ones
  * only (names are stable). The descriptor stays the worker's. */
 void worker_each_listener(
@@ -88,5 +97,7 @@ const char *daemon_run_dir(const struct conf *c);
  * or it is broken. client context: verifies against tls.ca. Caller unrefs. */
 struct tls_ctx *daemon_tls_server(const struct conf *c, const char *alpn, struct buf *why);
 struct tls_ctx *daemon_tls_client(const struct conf *c, enum tls_verify verify, struct buf *why);
+/* A resolver with the root options dns_servers and dns_timeout; caller frees. */
+struct dns *daemon_dns(struct loop *l, const struct conf *c);
 
 #endif

@@ -1,0 +1,69 @@
+/* admin_http.c - /metrics and /healthz of one program. */
+#include <unistd.h>
+
+#include "base/check.h"
+#include "daemon/master.h"
+#include "daemon/slots.h"
+#include "daemon/tables.h"
+
+static bool is_ready(const struct master *m)
+{
+	bool ready = m->phase == MASTER_RUNNING;
+	for (size_t i = 0; i < m->proc_count; i++)
+		ready = ready && proc_is_serving(&m->procs[i]) && slots_healthy(m->procs[i].slot);
+	return ready;
+}
+
+static int on_request(void *arg, struct span path, struct buf *out, const char **content_type_out)
+{
+	struct master *m = OBJ(master, arg);
+	if (span_eq(path, SPAN("/metrics"))) {
+		*content_type_out = "text/plain; version=0.0.4; charset=utf-8";
+		return slots_put_metrics(out) ? 200 : 500;
+	}
+	if (span_eq(path, SPAN("/healthz/live"))) {
+		buf_add_str(out, "live\n");
+		return 200;
+	}
+	if (span_eq(path, SPAN("/healthz/ready"))) {
+		bool ready = is_ready(m);
+		buf_add_str(out, ready ? "ready\n" : "not ready\n");
+		return ready ? 200 : 503;
+	}
+	return 404;
+}
+
+static int open_address(const struct conf_address *a)
+{
+	return a->unix_path != NULL ? listen_open_unix(a->unix_path, 0600) : listen_open_tcp(a->at);
+}
+
+bool admin_http_open(struct master *m)
+{
+	const struct conf_addresses *at = daemon_admin_addresses(m->conf, m->spec->name);
+	for (size_t i = 0; at != NULL && i < at->n && m->http_count < COUNT_OF(m->http); i++) {
+		int fd = open_address(&at->v[i]);
+		struct http_admin *h = fd < 0 ? NULL : http_admin_new(m->loop, fd, on_request, m);
+		if (h == NULL) {
+			log_write(&daemon_events[DAEMON_EV_LISTEN_FAILED], NULL,
+			    LOG_FIELDS(LOG_STR("name", "admin"), LOG_ADDR("address", at->v[i].at),
+				LOG_STR(
+				    "error", fd < 0 ? "cannot listen" : "not a loopback address")));
+			if (fd >= 0)
+				close(fd);
+			return false;
+		}
+		m->http_fds[m->http_count] = fd;
+		m->http[m->http_count++] = h;
+	}
+	return true;
+}
+
+void admin_http_close(struct master *m)
+{
+	for (size_t i = 0; i < m->http_count; i++) {
+		http_admin_free(&m->http[i]);
+		close(m->http_fds[i]);
+	}
+	m->http_count = 0;
+}

@@ -1,0 +1,115 @@
+/* daemon_conf.c - tables of the common sections, and what programs ask of them. */
+#include <string.h>
+
+#include "base/check.h"
+#include "base/rand.h"
+#include "daemon/daemon.h"
+#include "daemon/daemon_conf.h"
+
+#define CONF_BLOCK root
+#define CONF_DEF "daemon/root.params.def"
+#define CONF_PROSE "Options at the top level of the file, common to all programs."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK tls_cert
+#define CONF_DEF "daemon/tls_cert.params.def"
+#define CONF_PROSE "One certificate with its key."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK tls
+#define CONF_DEF "daemon/tls.params.def"
+#define CONF_PROSE "Certificates of this host and trust anchors."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK admin
+#define CONF_DEF "daemon/admin.params.def"
+#define CONF_PROSE "HTTP for /metrics and /healthz, on loopback or a unix socket only."
+#include "conf/params_table.h"
+
+enum { TICKET_KEY_LEN = 80 };
+
+static char own_ticket_key[TICKET_KEY_LEN];
+
+static const struct conf_block *const common[] = { &tls_block, &admin_block };
+
+void daemon_schema_init(struct daemon_schema *out, const struct conf_schema *program)
+{
+	size_t n = 0;
+	memset(out, 0, sizeof *out);
+	for (size_t i = 0; i < COUNT_OF(common); i++)
+		out->sections[n++] = common[i];
+	for (size_t i = 0; program->sections != NULL && program->sections[i] != NULL; i++) {
+		CHECK(n + 1 < DAEMON_SECTIONS_MAX);
+		out->sections[n++] = program->sections[i];
+	}
+	out->schema.root = &root_block;
+	out->schema.sections = out->sections;
+	out->schema.foreign = program->foreign;
+	out->schema.check = program->check;
+}
+
+const char *daemon_hostname(const struct conf *c)
+{
+	return ((const struct root_conf *)conf_section(c, &root_block))->hostname;
+}
+
+const char *daemon_run_dir(const struct conf *c)
+{
+	return ((const struct root_conf *)conf_section(c, &root_block))->run_dir;
+}
+
+struct dns *daemon_dns(struct loop *l, const struct conf *c)
+{
+	const struct root_conf *root = conf_section(c, &root_block);
+	struct ip_port servers[8];
+	struct dns_opts opts = { .servers = servers, .deadline_ms = root->dns_timeout };
+	for (size_t i = 0; i < root->dns_servers.n && i < COUNT_OF(servers); i++)
+		if (root->dns_servers.v[i].unix_path == NULL)
+			servers[opts.server_count++] = root->dns_servers.v[i].at;
+	return dns_new(l, &opts);
+}
+
+const struct conf_addresses *daemon_admin_addresses(const struct conf *c, const char *program)
+{
+	const struct admin_conf *a = conf_section(c, &admin_block);
+	const struct {
+		const char *name;
+		const struct conf_addresses *at;
+	} rows[] = { { "mmp", &a->mmp }, { "edge", &a->edge }, { "store", &a->store },
+		{ "meter", &a->meter } };
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		if (strcmp(rows[i].name, program) == 0)
+			return rows[i].at;
+	return NULL;
+}
+
+void daemon_make_ticket_key(void)
+{
+	rand_bytes(own_ticket_key, sizeof own_ticket_key);
+}
+
+struct tls_ctx *daemon_tls_server(const struct conf *c, const char *alpn, struct buf *why)
+{
+	const struct tls_conf *t = conf_section(c, &tls_block);
+	struct tls_pair pairs[64];
+	struct tls_server_opts opts = { .pairs = pairs, .alpn = alpn };
+	for (size_t i = 0; i < t->cert_n && i < COUNT_OF(pairs); i++)
+		pairs[opts.pair_count++] =
+		    (struct tls_pair){ t->cert[i]->chain.bytes, t->cert[i]->key.bytes };
+	if (opts.pair_count == 0) {
+		if (why != NULL)
+			buf_add_str(why, "section tls has no certificate");
+		return NULL;
+	}
+	opts.ticket_key = t->ticket_key.bytes.n == TICKET_KEY_LEN
+			      ? t->ticket_key.bytes
+			      : span_of(own_ticket_key, sizeof own_ticket_key);
+	return tls_server_new(&opts, why);
+}
+
+struct tls_ctx *daemon_tls_client(const struct conf *c, enum tls_verify verify, struct buf *why)
+{
+	const struct tls_conf *t = conf_section(c, &tls_block);
+	struct tls_client_opts opts = { .ca_pem = t->ca.bytes, .verify = verify };
+	return tls_client_new(&opts, why);
+}

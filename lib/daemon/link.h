@@ -1,0 +1,41 @@
+/* link.h - messages between master and worker over a SOCK_SEQPACKET pair.
+ *
+ * A message has a type, an id, a payload and at most one descriptor. Payloads past LINK_INLINE_MAX
+ * travel in a memfd. Both sides trust each other's format: they are one program. */
+#ifndef DAEMON_LINK_H
+#define DAEMON_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/span.h"
+
+enum link_type {
+	LINK_READY,    /* worker: set up, serving */
+	LINK_CONTROL,  /* master: words, NUL-separated */
+	LINK_ANSWER,   /* worker: JSON; empty: not a command of the role */
+	LINK_LISTENER, /* master: a new listener (index in the master's table) and its descriptor */
+	LINK_RELOAD,   /* master: packed configuration source */
+	LINK_DRAIN,    /* master: no new work */
+	LINK_DRAINED,  /* worker: nothing left */
+	LINK_STOP,     /* master: free everything and end */
+};
+
+enum { LINK_INLINE_MAX = 16 * 1024, LINK_PAYLOAD_MAX = 64 * 1024 * 1024 };
+
+struct link_msg {
+	enum link_type type;
+	uint32_t id;
+	struct buf payload; /* owned; buf_end() it */
+	int fd;             /* owned, -1: none */
+};
+
+bool link_pair(int fds[2]);
+/* False: the other side is gone or its queue is full. fd (-1: none) stays the caller's. */
+bool link_send(int link, enum link_type type, uint32_t id, struct span payload, int fd);
+
+enum link_got { LINK_MSG, LINK_NOTHING, LINK_CLOSED };
+enum link_got link_recv(int link, struct link_msg *out);
+
+#endif

@@ -1,0 +1,95 @@
+/* master.h - the master process's state, shared by the files of lib/daemon that act on it. */
+#ifndef DAEMON_MASTER_H
+#define DAEMON_MASTER_H
+
+#include <sys/types.h>
+
+#include "base/list.h"
+#include "daemon/daemon.h"
+#include "daemon/daemon_conf.h"
+#include "daemon/worker.h"
+#include "net/http.h"
+#include "net/listen.h"
+
+enum { PROCS_MAX = 512, MASTER_LISTENERS_MAX = 128 };
+
+enum proc_state { PROC_DOWN, PROC_STARTING, PROC_UP, PROC_DRAINED, PROC_ENDING };
+
+/* One place for a worker; the process in it may change. */
+struct proc {
+	uint32_t magic;
+	struct master *master;
+	const struct daemon_role *role;
+	unsigned index; /* within its role */
+	size_t slot;
+	enum proc_state state;
+	pid_t pid; /* 0 when down */
+	int link;  /* -1 when down */
+	struct watch *link_watch;
+	struct timer restart; /* armed while down and wanted */
+	uint64_t started_ms, backoff_ms;
+	uint64_t restarts;
+};
+#define proc_MAGIC 0x9e0c0a11u
+
+enum master_phase {
+	MASTER_STARTING,
+	MASTER_RUNNING,
+	MASTER_DRAINED,  /* asked to drain without stopping */
+	MASTER_DRAINING, /* on the way to stop: sessions may finish */
+	MASTER_STOPPING, /* roles end one after the other */
+};
+
+#define master_MAGIC 0x3a57e4e1u
+
+struct master {
+	uint32_t magic;
+	const struct daemon_spec *spec;
+	struct daemon_schema schema;
+	const char *conf_path;
+	struct conf_strings overrides;
+	struct loop *loop;
+	struct conf *conf;
+	struct buf packed; /* the source of conf, for workers that reload */
+	enum master_phase phase;
+	bool force; /* stop without draining */
+	size_t stopping_role;
+	struct timer deadline; /* of the phase */
+	uint64_t started_ms;
+	struct proc *procs;
+	size_t proc_count;
+	struct open_listener listeners[MASTER_LISTENERS_MAX];
+	size_t listener_count;
+	struct loop_signal *signals[6];
+	struct listener *control;
+	int control_fd;
+	struct list_node control_conns; /* struct control_conn */
+	uint32_t next_ask;
+	struct http_admin *http[8];
+	int http_fds[8];
+	size_t http_count;
+};
+
+/* master.c */
+int master_run(struct master *m);
+void master_begin_stop(struct master *m, bool force);
+void master_begin_drain(struct master *m);
+bool proc_is_serving(const struct proc *p);
+
+/* reload.c: loads and checks the file; on failure every error is logged and, when out is not NULL,
+ * appended as a JSON array of strings. */
+struct conf *master_load(struct master *m, struct buf *errors_out);
+bool master_open_listeners(struct master *m, const struct conf *c, struct buf *why);
+bool master_reload(struct master *m, struct buf *errors_out);
+
+/* control.c */
+bool control_open(struct master *m);
+void control_close(struct master *m);
+void control_answer(struct master *m, struct proc *p, uint32_t id, struct span json);
+void control_proc_gone(struct master *m, struct proc *p);
+
+/* admin_http.c */
+bool admin_http_open(struct master *m);
+void admin_http_close(struct master *m);
+
+#endif

@@ -1,0 +1,146 @@
+/* slots.c - counters in shared memory, one writer a slot, summed for /metrics. */
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "daemon/slots.h"
+
+enum { EVENTS_MAX = 512 };
+
+/* Events are found by the address of their name: the same in every process of the daemon, since all
+ * are forked from the master. */
+struct event_cell {
+	const char *name;
+	uint64_t count;
+};
+
+struct slot {
+	uint64_t unhealthy;
+	struct event_cell events[EVENTS_MAX];
+	uint64_t metrics[];
+};
+
+static struct {
+	char *base;
+	size_t size, stride, count;
+	struct slot *mine;
+} shared;
+
+static struct slot *slot_at(size_t i)
+{
+	CHECK(shared.base != NULL && i < shared.count);
+	return (struct slot *)(void *)(shared.base + i * shared.stride);
+}
+
+void slots_create(size_t count)
+{
+	size_t stride = sizeof(struct slot) + metric_count() * sizeof(uint64_t);
+	shared.stride = (stride + 63) & ~(size_t)63;
+	shared.count = count;
+	shared.size = shared.stride * count;
+	shared.base =
+	    mmap(NULL, shared.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(shared.base != MAP_FAILED);
+}
+
+void slots_destroy(void)
+{
+	log_set_counter(NULL);
+	metric_attach(NULL);
+	if (shared.base != NULL)
+		munmap(shared.base, shared.size);
+	memset(&shared, 0, sizeof shared);
+}
+
+static void count_event(const struct log_event *ev)
+{
+	size_t at = ((uintptr_t)ev->name >> 3) % EVENTS_MAX;
+	for (size_t tries = 0; tries < EVENTS_MAX; tries++, at = (at + 1) % EVENTS_MAX) {
+		struct event_cell *cell = &shared.mine->events[at];
+		if (cell->name == NULL)
+			cell->name = ev->name;
+		if (cell->name == ev->name) {
+			__atomic_fetch_add(&cell->count, 1, __ATOMIC_RELAXED);
+			return;
+		}
+	}
+}
+
+void slots_attach(size_t i)
+{
+	shared.mine = slot_at(i);
+	metric_attach(shared.mine->metrics);
+	log_set_counter(count_event);
+}
+
+void slots_reset_gauges(size_t i)
+{
+	struct slot *s = slot_at(i);
+	size_t n = metric_count();
+	s->unhealthy = 0;
+	for (size_t m = 0; m < n; m++)
+		if (metric_at(m)->kind == METRIC_GAUGE)
+			__atomic_store_n(&s->metrics[m], 0, __ATOMIC_RELAXED);
+}
+
+void slots_set_healthy(size_t i, bool healthy)
+{
+	__atomic_store_n(&slot_at(i)->unhealthy, !healthy, __ATOMIC_RELAXED);
+}
+
+bool slots_healthy(size_t i)
+{
+	return __atomic_load_n(&slot_at(i)->unhealthy, __ATOMIC_RELAXED) == 0;
+}
+
+static void put_metric(struct buf *out, size_t m)
+{
+	const struct metric *row = metric_at(m);
+	uint64_t sum = 0;
+	for (size_t i = 0; i < shared.count; i++)
+		sum += __atomic_load_n(&slot_at(i)->metrics[m], __ATOMIC_RELAXED);
+	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", row->name, row->help,
+	    row->name, row->kind == METRIC_COUNTER ? "counter" : "gauge", row->name, sum);
+}
+
+static uint64_t event_sum(const char *name)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < shared.count; i++)
+		for (size_t e = 0; e < EVENTS_MAX; e++)
+			if (slot_at(i)->events[e].name == name)
+				sum +=
+				    __atomic_load_n(&slot_at(i)->events[e].count, __ATOMIC_RELAXED);
+	return sum;
+}
+
+/* Was the name listed by a slot before slot i? */
+static bool seen_before(const char *name, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		for (size_t e = 0; e < EVENTS_MAX; e++)
+			if (slot_at(k)->events[e].name == name)
+				return true;
+	return false;
+}
+
+bool slots_put_metrics(struct buf *out)
+{
+	size_t n = metric_count();
+	for (size_t m = 0; m < n; m++)
+		put_metric(out, m);
+	buf_add_str(out, "# HELP postern_log_events_total Log events by name.\n"
+			 "# TYPE postern_log_events_total counter\n");
+	for (size_t i = 0; i < shared.count; i++)
+		for (size_t e = 0; e < EVENTS_MAX; e++) {
+			const char *name = slot_at(i)->events[e].name;
+			if (name != NULL && !seen_before(name, i))
+				buf_printf(out,
+				    "postern_log_events_total{event=\"%s\"} %" PRIu64 "\n", name,
+				    event_sum(name));
+		}
+	return buf_ok(out);
+}

@@ -1,0 +1,24 @@
+/* slots.h - shared memory of a daemon: one slot of counters for each worker and one for the master.
+ *
+ * A slot outlives its worker, so counters go on over a restart; gauges start again from zero. */
+#ifndef DAEMON_SLOTS_H
+#define DAEMON_SLOTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+
+/* After every metric_register(), before the first fork. count: slots, the master's included. */
+void slots_create(size_t count);
+void slots_destroy(void);
+/* This process counts metrics and log events in slot i from now on. */
+void slots_attach(size_t i);
+void slots_reset_gauges(size_t i); /* its worker has ended */
+void slots_set_healthy(size_t i, bool healthy);
+bool slots_healthy(size_t i);
+
+/* Prometheus text format 0.0.4: every metric and the count of every log event, summed. */
+bool slots_put_metrics(struct buf *out);
+
+#endif
