@@ -24,11 +24,11 @@ struct stream;
 struct tls_ctx;
 
 enum stream_event {
-	STREAM_INPUT,     /* stream_input() has more bytes than before */
-	STREAM_SENT,      /* output has run empty */
-	STREAM_SECURED,   /* TLS handshake done: stream_tls() has the facts */
-	STREAM_EOF,       /* the peer finished sending; unread input may remain */
-	STREAM_FAILED,    /* stream_err() says why; only stream_free() is left to do */
+	STREAM_INPUT,   /* stream_input() has more bytes than before */
+	STREAM_SENT,    /* output has run empty */
+	STREAM_SECURED, /* TLS handshake done: stream_tls() has the facts */
+	STREAM_EOF,     /* the peer finished sending; unread input may remain */
+	STREAM_FAILED,  /* stream_err() says why; only stream_free() is left to do */
 };
 typedef void stream_fn(void *arg, enum stream_event ev);
 
@@ -39,7 +39,7 @@ struct stream_limits {
 /* take_fd: connected, non-blocking. Reading starts at once. */
 struct stream *stream_new(
     struct loop *l, int take_fd, struct stream_limits limits, stream_fn *fn, void *arg);
-void stream_free(struct stream **s);                      /* closes now; unsent output is lost */
+void stream_free(struct stream **s); /* closes now; unsent output is lost */
 
 /* Graceful end: sends what waits, TLS close_notify, shuts down writing, swallows input until EOF
  * or until linger_ms have passed, then frees itself. No callback comes any more. */
@@ -48,18 +48,18 @@ void stream_close(struct stream **s, uint64_t linger_ms);
 /* A new owner, e.g. when a dialled connection is handed over. */
 void stream_set_owner(struct stream *s, struct stream_limits limits, stream_fn *fn, void *arg);
 
-struct span stream_input(const struct stream *s);         /* until the next call on s */
+struct span stream_input(const struct stream *s); /* until the next call on s */
 void stream_eat(struct stream *s, size_t n);
-void stream_pause(struct stream *s, bool pause);          /* stop and resume reading */
-bool stream_at_eof(const struct stream *s);               /* EOF seen (input may remain) */
+void stream_pause(struct stream *s, bool pause); /* stop and resume reading */
+bool stream_at_eof(const struct stream *s);      /* EOF seen (input may remain) */
 
 /* Queue bytes: copied. False: over out_max, the stream will fail from the loop. Written to the
  * kernel at the end of the loop round, so many small writes become one system call. */
 bool stream_write(struct stream *s, const void *p, size_t n);
 bool stream_write_span(struct stream *s, struct span v);
 bool stream_printf(struct stream *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-size_t stream_pending(const struct stream *s);            /* queued, not yet in the kernel */
-size_t stream_space(const struct stream *s);              /* out_max less pending */
+size_t stream_pending(const struct stream *s); /* queued, not yet in the kernel */
+size_t stream_space(const struct stream *s);   /* out_max less pending */
 
 /* A range of a file in the output, in order with the rest: sendfile() when plaintext, read in
  * pieces under TLS. Counts little against out_max. The reference keeps the descriptor open. */
@@ -79,22 +79,22 @@ size_t stream_start_tls_client(
     struct stream *s, const struct tls_ctx *ctx, const char *name, const char *alpn);
 
 struct stream_tls {
-	const char *version;        /* "TLSv1.3" */
+	const char *version; /* "TLSv1.3" */
 	const char *cipher;
 	int bits;
 	bool resumed;
-	char alpn[32];              /* "" when none was agreed */
-	char server_name[256];      /* SNI the client sent, "" when none */
-	char peer_subject[256];     /* verified client or server certificate, else "" */
+	char alpn[32];          /* "" when none was agreed */
+	char server_name[256];  /* SNI the client sent, "" when none */
+	char peer_subject[256]; /* verified client or server certificate, else "" */
 };
-bool stream_is_tls(const struct stream *s);               /* handshake done */
+bool stream_is_tls(const struct stream *s); /* handshake done */
 bool stream_tls(const struct stream *s, struct stream_tls *out);
 err_t stream_err(const struct stream *s);
-const char *stream_err_text(const struct stream *s);      /* OpenSSL's or errno's words, for logs */
+const char *stream_err_text(const struct stream *s); /* OpenSSL's or errno's words, for logs */
 
-struct ip_port stream_peer(const struct stream *s);       /* of the socket, not of a PROXY header */
+struct ip_port stream_peer(const struct stream *s); /* of the socket, not of a PROXY header */
 struct ip_port stream_local(const struct stream *s);
-uint64_t stream_bytes_in(const struct stream *s);         /* application bytes */
+uint64_t stream_bytes_in(const struct stream *s); /* application bytes */
 uint64_t stream_bytes_out(const struct stream *s);
 int stream_fd(const struct stream *s);
 

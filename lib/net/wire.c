@@ -156,6 +156,14 @@ enum wire_result wire_write(struct wire *w, struct span bytes, size_t *put_out)
 	return ret == 1 ? WIRE_OK : judge_ssl(w->ssl, ret);
 }
 
+enum wire_result wire_send(struct wire *w, const struct msghdr *m, bool more, size_t *put_out)
+{
+	*put_out = 0;
+	CHECK(w->ssl == NULL);
+	ssize_t put = sendmsg(w->fd, m, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+	return judge_plain(put, WIRE_WANT_WRITE, put_out);
+}
+
 enum wire_result wire_write_file(struct wire *w, int fd, off_t at, size_t n, size_t *put_out)
 {
 	static char piece[WIRE_RECORD];

@@ -13,6 +13,7 @@
 #include "base/span.h"
 
 struct ssl_st;
+struct msghdr;
 
 struct wire {
 	struct ssl_st *ssl; /* owned; NULL: plaintext */
@@ -36,6 +37,8 @@ char *wire_scratch(void);
 enum wire_result wire_read(struct wire *w, char *p, size_t n, size_t *got_out);
 /* TLS: at most one record of it; repeat after WANT_* with the same bytes first. */
 enum wire_result wire_write(struct wire *w, struct span bytes, size_t *put_out);
+/* Plain only: several pieces at once; more: a file follows, do not send a short packet yet. */
+enum wire_result wire_send(struct wire *w, const struct msghdr *m, bool more, size_t *put_out);
 /* sendfile() when plain, else through pread(). A file that is too short is a failure. */
 enum wire_result wire_write_file(struct wire *w, int fd, off_t at, size_t n, size_t *put_out);
 /* Decrypted bytes wait inside OpenSSL: the descriptor will not tell. */
