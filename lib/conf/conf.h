@@ -47,14 +47,19 @@
 #include "base/ip.h"
 #include "base/span.h"
 
-enum { CONF_FILE_MAX = 1024 * 1024, CONF_NEST_MAX = 16, CONF_INCLUDE_MAX = 64, CONF_ERRORS_MAX = 100 };
+enum {
+	CONF_FILE_MAX = 1024 * 1024,
+	CONF_NEST_MAX = 16,
+	CONF_INCLUDE_MAX = 64,
+	CONF_ERRORS_MAX = 100
+};
 
 struct conf_pos {
 	const char *file;
 	unsigned line, column;
 };
 struct conf_head {
-	const char *title;             /* "" for a block without one */
+	const char *title; /* "" for a block without one */
 	struct conf_pos pos;
 };
 struct conf_strings {
@@ -66,56 +71,70 @@ struct conf_ints {
 	size_t n;
 };
 struct conf_file {
-	const char *path;              /* "" for a literal secret or when not given */
+	const char *path; /* "" for a literal secret or when not given */
 	struct span bytes;
 };
 struct conf_address {
 	struct ip_port at;
-	const char *unix_path;         /* NULL unless unix: */
+	const char *unix_path; /* NULL unless unix: */
 };
 struct conf_addresses {
 	struct conf_address *v;
 	size_t n;
 };
 struct conf_hostport {
-	const char *host;              /* NULL when not given */
-	uint16_t port;                 /* 0 when not given */
+	const char *host; /* NULL when not given */
+	uint16_t port;    /* 0 when not given */
 };
 struct conf_hostports {
 	struct conf_hostport *v;
 	size_t n;
 };
 struct conf_rate {
-	uint64_t count, per_ms;        /* 0, 0 when not given */
+	uint64_t count, per_ms; /* 0, 0 when not given */
 };
 
-struct conf;                           /* a loaded snapshot */
-struct conf_source;                    /* where bytes come from: the disk, or a bundle of the master */
+struct conf;        /* a loaded snapshot */
+struct conf_source; /* where bytes come from: the disk, or a bundle of the master */
 
 enum conf_type {
-	CONF_BOOL, CONF_INT, CONF_SIZE, CONF_DURATION, CONF_ENUM, CONF_STRING, CONF_STRINGS, CONF_PATH,
-	CONF_FILE, CONF_SECRET, CONF_ADDRESSES, CONF_HOSTPORT, CONF_HOSTPORTS, CONF_PREFIXES, CONF_RATE,
-	CONF_INTS, CONF_BLOCKS
+	CONF_BOOL,
+	CONF_INT,
+	CONF_SIZE,
+	CONF_DURATION,
+	CONF_ENUM,
+	CONF_STRING,
+	CONF_STRINGS,
+	CONF_PATH,
+	CONF_FILE,
+	CONF_SECRET,
+	CONF_ADDRESSES,
+	CONF_HOSTPORT,
+	CONF_HOSTPORTS,
+	CONF_PREFIXES,
+	CONF_RATE,
+	CONF_INTS,
+	CONF_BLOCKS
 };
 enum conf_when { CONF_RELOAD, CONF_RESTART };
 
 /* One row of a block, and a kind of block. Made by conf/params_table.h only. */
 struct conf_param {
-	const char *name;              /* of the field and of the option */
+	const char *name; /* of the field and of the option */
 	enum conf_type type;
-	size_t offset;                 /* of the field in struct KIND_conf */
-	const char *def;               /* NULL: must be given */
-	const char *low, *high;        /* as text, NULL: no bound; low of an ENUM: its words */
+	size_t offset;          /* of the field in struct KIND_conf */
+	const char *def;        /* NULL: must be given */
+	const char *low, *high; /* as text, NULL: no bound; low of an ENUM: its words */
 	enum conf_when when;
 	const char *prose;
-	const struct conf_block *block;   /* CONF_BLOCKS: the nested kind ... */
-	size_t count_offset;              /* ... where the count goes ... */
-	unsigned max;                     /* ... and how many are allowed */
+	const struct conf_block *block; /* CONF_BLOCKS: the nested kind ... */
+	size_t count_offset;            /* ... where the count goes ... */
+	unsigned max;                   /* ... and how many are allowed */
 };
 struct conf_block {
-	const char *name;              /* of the kind; a top-level kind is the section of this name */
+	const char *name; /* of the kind; a top-level kind is the section of this name */
 	const char *prose;
-	size_t size;                   /* of struct KIND_conf */
+	size_t size; /* of struct KIND_conf */
 	const struct conf_param *params;
 	size_t count;
 };
@@ -149,15 +168,16 @@ void conf_diag_free(struct conf_diag **d);
 void conf_error(struct conf_diag *d, struct conf_pos at, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 size_t conf_error_count(const struct conf_diag *d);
-const char *conf_error_text(const struct conf_diag *d, size_t i);   /* "file:3:9: unknown ..." */
+const char *conf_error_text(const struct conf_diag *d, size_t i); /* "file:3:9: unknown ..." */
 
 /* What a program reads. sections: top-level blocks it takes. foreign: names of top-level blocks that
- * belong to other programs, skipped (syntax checked). root: rows of top-level options. check (may be
- * NULL) adds errors that no single row can see. */
+ * belong to other programs, skipped (syntax checked). root: rows of top-level options (may be NULL).
+ * check (may be NULL) adds errors that no single row can see; it is called when there are no others, so
+ * every required option is there. A schema and its blocks live for ever. */
 struct conf_schema {
 	const struct conf_block *root;
-	const struct conf_block *const *sections;    /* NULL-terminated */
-	const char *const *foreign;                  /* NULL-terminated */
+	const struct conf_block *const *sections; /* NULL-terminated */
+	const char *const *foreign;               /* NULL-terminated */
 	void (*check)(const struct conf *c, struct conf_diag *d);
 };
 
@@ -175,11 +195,13 @@ struct conf *conf_load(const struct conf_schema *schema, struct conf_source *src
 struct conf *conf_ref(const struct conf *c);
 void conf_unref(struct conf **c);
 
-/* The struct of a top-level section, with defaults when the file has none of it. Sections that may
- * stand once: conf_section(c, &mmp_block). Root options: conf_section(c, &root_block). */
+/* The struct of a top-level section, with defaults when the file has none of it (options without a
+ * default are then empty: ask conf_has_section()). Sections stand once and take no title: conf_section(c, &mmp_block). Root options: conf_section(c, &root_block). */
 const void *conf_section(const struct conf *c, const struct conf_block *block);
 bool conf_has_section(const struct conf *c, const struct conf_block *block);
-uint64_t conf_revision(const struct conf *c);            /* hash of the effective options */
+bool conf_has_foreign(
+    const struct conf *c, const char *name);  /* the file has that foreign section */
+uint64_t conf_revision(const struct conf *c); /* hash of the effective options */
 
 /* Appends the names of RESTART options whose values differ ("edge.queue.threads, mmp.x"); returns how
  * many: a reload to `fresh` does not change those. */

@@ -19,21 +19,21 @@ static const struct conf_param CONF_CAT(CONF_BLOCK, _params)[] = {
 #define CONF_AT(field) offsetof(struct CONF_CAT(CONF_BLOCK, _conf), field)
 #define PARAM(field, kind, text, least, most, applies, words)                                      \
 	{ .name = #field,                                                                          \
-	    .type = CONF_##kind,                                                                   \
-	    .offset = CONF_AT(field),                                                              \
-	    .def = (text),                                                                         \
-	    .low = (least),                                                                        \
-	    .high = (most),                                                                        \
-	    .when = CONF_##applies,                                                                \
-	    .prose = (words) },
+		.type = CONF_##kind,                                                               \
+		.offset = CONF_AT(field),                                                          \
+		.def = (text),                                                                     \
+		.low = (least),                                                                    \
+		.high = (most),                                                                    \
+		.when = CONF_##applies,                                                            \
+		.prose = (words) },
 #define BLOCKS(field, kind, most, words)                                                           \
 	{ .name = #field,                                                                          \
-	    .type = CONF_BLOCKS,                                                                   \
-	    .offset = CONF_AT(field),                                                              \
-	    .prose = (words),                                                                      \
-	    .block = &kind##_block,                                                                \
-	    .count_offset = CONF_AT(field##_n),                                                    \
-	    .max = (most) },
+		.type = CONF_BLOCKS,                                                               \
+		.offset = CONF_AT(field),                                                          \
+		.prose = (words),                                                                  \
+		.block = &kind##_block,                                                            \
+		.count_offset = CONF_AT(field##_n),                                                \
+		.max = (most) },
 #include CONF_DEF
 #undef PARAM
 #undef BLOCKS
