@@ -171,7 +171,7 @@ size_t conf_error_count(const struct conf_diag *d);
 const char *conf_error_text(const struct conf_diag *d, size_t i); /* "file:3:9: unknown ..." */
 
 /* What a program reads. sections: top-level blocks it takes. foreign: names of top-level blocks that
- * belong to other programs, skipped (syntax checked). root: rows of top-level options (may be NULL).
+ * belong to other programs, skipped (syntax checked); "*" stands for all that are not sections. root: rows of top-level options (may be NULL).
  * check (may be NULL) adds errors that no single row can see; it is called when there are no others, so
  * every required option is there. A schema and its blocks live for ever. */
 struct conf_schema {
@@ -209,6 +209,7 @@ size_t conf_restart_needed(const struct conf *old, const struct conf *fresh, str
 
 /* Effective options with their origin as comments; a sample file with prose; reference in Markdown. */
 bool conf_dump(const struct conf *c, struct buf *out);
+bool conf_dump_one(const struct conf *c, const struct conf_block *block, struct buf *out);
 bool conf_sample(const struct conf_schema *schema, struct buf *out);
 bool conf_reference(const struct conf_schema *schema, struct buf *out);
 

@@ -106,6 +106,16 @@ bool conf_dump(const struct conf *c, struct buf *out)
 	return buf_ok(out);
 }
 
+bool conf_dump_one(const struct conf *c, const struct conf_block *block, struct buf *out)
+{
+	if (c->root->block == block)
+		put_filled(c->root, 0, DUMP_ORIGINS, out);
+	for (const struct filled *f = c->sections; f != NULL; f = f->next)
+		if (f->present && f->block == block)
+			put_filled(f, 0, DUMP_ORIGINS, out);
+	return buf_ok(out);
+}
+
 void snapshot_put_effective(const struct conf *c, struct buf *out)
 {
 	put_snapshot(c, DUMP_FOR_HASH, out);

@@ -46,12 +46,12 @@ static const struct conf_block *find_section(const struct conf_schema *s, struct
 	return NULL;
 }
 
-static const char *find_foreign(const struct conf_schema *s, struct span name)
+static bool is_foreign(const struct conf_schema *s, const struct node *n)
 {
 	for (const char *const *f = s->foreign; f != NULL && *f != NULL; f++)
-		if (span_eq_str(name, *f))
-			return *f;
-	return NULL;
+		if (span_eq_str(n->name, *f) || (strcmp(*f, "*") == 0 && n->kind == NODE_BLOCK))
+			return true;
+	return false;
 }
 
 static void report_unknown(struct loader *l, const struct conf_block *b, const struct node *n)
@@ -219,7 +219,8 @@ static struct node *take_sections(struct loader *l, struct node *root)
 	const struct conf_schema *s = l->c->schema;
 	while (*at != NULL) {
 		struct node *n = *at;
-		if (find_section(s, n->name) == NULL && find_foreign(s, n->name) == NULL) {
+		bool nested = s->root != NULL && find_param(s->root, n->name) != NULL;
+		if (nested || (find_section(s, n->name) == NULL && !is_foreign(s, n))) {
 			at = &n->next;
 			continue;
 		}
@@ -254,19 +255,19 @@ static void fill_sections(struct loader *l, const struct node *all)
 {
 	const struct conf_schema *s = l->c->schema;
 	struct filled **tail = &l->c->sections;
-	size_t foreign = 0;
+	size_t n_all = 0;
 	for (size_t i = 0; s->sections != NULL && s->sections[i] != NULL; i++) {
 		const struct conf_block *b = s->sections[i];
 		*tail = fill_block(l, b, check_section(l, all, span_str(b->name)), b->name);
 		tail = &(*tail)->next;
 	}
-	while (s->foreign != NULL && s->foreign[foreign] != NULL)
-		foreign++;
-	l->c->others = arena_array(l->c->arena, foreign, sizeof *l->c->others);
-	for (size_t i = 0; i < foreign; i++)
-		if (find_section(s, span_str(s->foreign[i])) == NULL &&
-		    check_section(l, all, span_str(s->foreign[i])) != NULL)
-			l->c->others[l->c->other_count++] = s->foreign[i];
+	for (const struct node *n = all; n != NULL; n = n->next)
+		n_all++;
+	l->c->others = arena_array(l->c->arena, n_all, sizeof *l->c->others);
+	for (const struct node *n = all; n != NULL; n = n->next)
+		if (find_section(s, n->name) == NULL && !conf_has_foreign(l->c, n->name.p) &&
+		    check_section(l, all, n->name) != NULL)
+			l->c->others[l->c->other_count++] = n->name.p;
 }
 
 static uint64_t hash_text(const struct conf *c)
