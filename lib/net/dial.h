@@ -10,21 +10,22 @@
 #include "net/tls_ctx.h"
 
 struct dial_target {
-	struct span host;              /* name, address text, or path of a unix socket ("/...") */
-	uint16_t port;                 /* ignored for a unix socket */
-	const struct tls_ctx *tls;     /* implicit TLS from the first byte; NULL: plaintext (STARTTLS later) */
-	const char *tls_name;          /* name to verify; NULL: host */
-	const char *alpn;              /* NULL: none */
-	struct span first;             /* sent before anything else, before TLS: a PROXY v2 header */
-	uint64_t deadline_ms;          /* for everything, e.g. 10000 */
+	struct span host; /* name, address text, or path of a unix socket ("/...") */
+	uint16_t port;    /* ignored for a unix socket */
+	const struct tls_ctx
+	    *tls; /* implicit TLS from the first byte; NULL: plaintext (STARTTLS later) */
+	const char *tls_name; /* name to verify; NULL: host */
+	const char *alpn;     /* NULL: none */
+	struct span first;    /* sent before anything else, before TLS: a PROXY v2 header */
+	uint64_t deadline_ms; /* for everything, e.g. 10000 */
 	struct stream_limits limits;
 };
 
 struct dial_result {
-	err_t err;                     /* ERR_OK: stream is set and the callback owns it */
+	err_t err; /* ERR_OK: stream is set and the callback owns it */
 	struct stream *stream;
-	struct ip_port addr;           /* the address that answered, or the last tried */
-	const char *text;              /* words for the log when err */
+	struct ip_port addr; /* the address that answered, or the last tried */
+	const char *text;    /* words for the log when err */
 };
 
 /* The target is copied (tls is referenced). The stream's callback is set by stream_set_owner() inside

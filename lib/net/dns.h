@@ -14,16 +14,16 @@
 
 struct dns;
 
-enum dns_status { DNS_FOUND, DNS_ABSENT, DNS_FAILED };    /* absent: NXDOMAIN or no such record */
+enum dns_status { DNS_FOUND, DNS_ABSENT, DNS_FAILED }; /* absent: NXDOMAIN or no such record */
 
 struct dns_opts {
-	const struct ip_port *servers;   /* none: those of the system's resolv.conf */
+	const struct ip_port *servers; /* none: those of the system's resolv.conf */
 	size_t server_count;
-	uint64_t deadline_ms;            /* per question over all tries, e.g. 5000 */
+	uint64_t deadline_ms; /* per question over all tries, e.g. 5000 */
 };
 
 struct dns *dns_new(struct loop *l, const struct dns_opts *opts);
-void dns_free(struct dns **d);                            /* outstanding tickets are cancelled */
+void dns_free(struct dns **d); /* outstanding tickets are cancelled */
 
 enum { DNS_ADDRS_MAX = 16, DNS_TEXTS_MAX = 16, DNS_MX_MAX = 32, DNS_NAME_SIZE = 256 };
 
@@ -43,19 +43,19 @@ struct ticket *dns_a(
 
 struct dns_name {
 	enum dns_status status;
-	char name[DNS_NAME_SIZE];        /* without the final dot, lower case */
+	char name[DNS_NAME_SIZE]; /* without the final dot, lower case */
 };
 /* Reverse name, confirmed: the name's own addresses must hold `a`, else DNS_ABSENT. */
 struct ticket *dns_reverse(
     struct dns *d, struct ip_addr a, void (*fn)(void *arg, const struct dns_name *), void *arg);
 
 struct dns_mx {
-	enum dns_status status;          /* DNS_FOUND with n == 0: null MX (RFC 7505) */
+	enum dns_status status; /* DNS_FOUND with n == 0: null MX (RFC 7505) */
 	size_t n;
 	struct {
 		uint16_t preference;
 		char host[DNS_NAME_SIZE];
-	} v[DNS_MX_MAX];                 /* sorted by preference */
+	} v[DNS_MX_MAX]; /* sorted by preference */
 };
 struct ticket *dns_mx(
     struct dns *d, struct span name, void (*fn)(void *arg, const struct dns_mx *), void *arg);
@@ -63,7 +63,7 @@ struct ticket *dns_mx(
 struct dns_texts {
 	enum dns_status status;
 	size_t n;
-	struct span v[DNS_TEXTS_MAX];    /* each record's strings joined; valid during the callback */
+	struct span v[DNS_TEXTS_MAX]; /* each record's strings joined; valid during the callback */
 };
 struct ticket *dns_txt(
     struct dns *d, struct span name, void (*fn)(void *arg, const struct dns_texts *), void *arg);

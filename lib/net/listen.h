@@ -18,30 +18,30 @@
 struct listener;
 
 struct accepted {
-	int fd;                        /* owned by the callback now; non-blocking, close-on-exec */
-	struct ip_port client;         /* the real client: from the header when proxied */
-	struct ip_port local;          /* where the client connected to: from the header when proxied */
-	struct ip_port peer;           /* the socket's peer: the balancer when proxied */
+	int fd;                /* owned by the callback now; non-blocking, close-on-exec */
+	struct ip_port client; /* the real client: from the header when proxied */
+	struct ip_port local;  /* where the client connected to: from the header when proxied */
+	struct ip_port peer;   /* the socket's peer: the balancer when proxied */
 	bool proxied;
-	bool probe;                    /* a balancer's health check: do not log, do not throttle */
+	bool probe; /* a balancer's health check: do not log, do not throttle */
 };
 typedef void accept_fn(void *arg, const struct accepted *a);
 
 struct listener_opts {
-	const struct ip_prefixes *proxy_from;   /* borrowed for the listener's life; NULL: none */
-	uint64_t proxy_ms;                      /* whole-header deadline, e.g. 5000 */
-	size_t proxy_waiting_max;               /* connections whose header is awaited, e.g. 4096 */
+	const struct ip_prefixes *proxy_from; /* borrowed for the listener's life; NULL: none */
+	uint64_t proxy_ms;                    /* whole-header deadline, e.g. 5000 */
+	size_t proxy_waiting_max;             /* connections whose header is awaited, e.g. 4096 */
 };
 
 /* fd is borrowed: the listener never closes it. */
 struct listener *listener_new(
     struct loop *l, int fd, const struct listener_opts *opts, accept_fn *fn, void *arg);
-void listener_pause(struct listener *l, bool pause);      /* leave connections in the queue */
+void listener_pause(struct listener *l, bool pause); /* leave connections in the queue */
 void listener_free(struct listener **l);
 
 /* Master side: opens a TCP listener (SO_REUSEADDR, dual-stack off) or a unix socket with a mode.
  * Returns the descriptor or -1 with errno. backlog: as the system's maximum. */
 int listen_open_tcp(struct ip_port at);
-int listen_open_unix(const char *path, unsigned mode);    /* an old socket file is replaced */
+int listen_open_unix(const char *path, unsigned mode); /* an old socket file is replaced */
 
 #endif

@@ -15,14 +15,18 @@
 struct pipe;
 
 enum pipe_end {
-	PIPE_CLIENT_CLOSED, PIPE_STORE_CLOSED, PIPE_CLIENT_FAILED, PIPE_STORE_FAILED, PIPE_IDLE,
+	PIPE_CLIENT_CLOSED,
+	PIPE_STORE_CLOSED,
+	PIPE_CLIENT_FAILED,
+	PIPE_STORE_FAILED,
+	PIPE_IDLE,
 	PIPE_STOPPED
 };
 
 struct pipe_done {
 	enum pipe_end end;
-	uint64_t client_bytes;         /* received from the client since the connection began */
-	uint64_t store_bytes;          /* received from the store */
+	uint64_t client_bytes; /* received from the client since the connection began */
+	uint64_t store_bytes;  /* received from the store */
 };
 
 /* idle_ms: no byte in either direction for so long ends the pipe; 0 = never. fn comes exactly once,
@@ -33,8 +37,8 @@ struct pipe *pipe_start(struct loop *l, struct stream **take_client, struct stre
 /* Ends it now: fn comes from the loop with PIPE_STOPPED. last_words (may be empty) are sent to the
  * client if nothing is waiting to be sent to it. */
 void pipe_stop(struct pipe *p, struct span last_words);
-void pipe_free(struct pipe **p);                          /* ends it silently: no callback */
-uint64_t pipe_idle_ms(const struct pipe *p);              /* since the last byte */
+void pipe_free(struct pipe **p);             /* ends it silently: no callback */
+uint64_t pipe_idle_ms(const struct pipe *p); /* since the last byte */
 void pipe_counts(const struct pipe *p, uint64_t *client_bytes, uint64_t *store_bytes);
 
 #endif

@@ -179,9 +179,12 @@ static bool on_starttls(struct stream *s, unsigned events)
 {
 	if (!stream_flush(s))
 		fail_wire(s);
-	else if (out_empty(&s->out) || !s->out.first->plain)
-		stream_set_state(s, ST_HANDSHAKE);
-	return s->state == ST_HANDSHAKE;
+	if (s->state == ST_FAILED || (!out_empty(&s->out) && s->out.first->plain))
+		return false;
+	s->wire.ssl = s->next_ssl;
+	s->next_ssl = NULL;
+	stream_set_state(s, ST_HANDSHAKE);
+	return true;
 }
 
 static bool on_handshake(struct stream *s, unsigned events)
@@ -340,6 +343,7 @@ void stream_free_shell(struct stream **s)
 	struct stream *dying = OBJ(stream, *s);
 	if (stepping == dying)
 		stepping = NULL;
+	wire_close(&(struct wire){ .ssl = dying->next_ssl, .fd = -1 });
 	orphan_leave(&dying->orphan);
 	timer_clear(&dying->linger);
 	soon_clear(&dying->settle);

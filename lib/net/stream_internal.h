@@ -40,7 +40,8 @@ struct stream {
 	uint32_t magic;
 	enum stream_state state; /* only set_state() writes this */
 	struct loop *loop;
-	struct wire wire; /* owned */
+	struct wire wire;        /* owned */
+	struct ssl_st *next_ssl; /* owned in ST_STARTTLS: the wire's from the handshake on */
 	struct watch watch;
 	stream_fn *fn; /* NULL when the owner has let go */
 	void *arg;

@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 struct ticket {
-	void (*cancel)(struct ticket *t);    /* forget the asker; frees or orphans the request */
+	void (*cancel)(struct ticket *t); /* forget the asker; frees or orphans the request */
 };
 
 /* Cancels and nulls; fine on NULL. After it the callback will not come. */

@@ -13,26 +13,26 @@
 struct tls_ctx;
 
 struct tls_pair {
-	struct span chain_pem;         /* leaf first, then intermediates */
-	struct span key_pem;           /* must fit the leaf */
+	struct span chain_pem; /* leaf first, then intermediates */
+	struct span key_pem;   /* must fit the leaf */
 };
 
 struct tls_server_opts {
-	const struct tls_pair *pairs;  /* the first is the default; others chosen by SNI from their
+	const struct tls_pair *pairs; /* the first is the default; others chosen by SNI from their
 	                                  subjectAltName, wildcards of one label included */
 	size_t pair_count;
-	struct span ticket_key;        /* 80 random bytes shared by all workers; none: per context */
-	struct span client_ca_pem;     /* ask for (not demand) a client certificate; none: do not ask */
-	const char *alpn;              /* protocol name to agree on ("imap"); NULL: none. A client that
+	struct span ticket_key;    /* 80 random bytes shared by all workers; none: per context */
+	struct span client_ca_pem; /* ask for (not demand) a client certificate; none: do not ask */
+	const char *alpn;          /* protocol name to agree on ("imap"); NULL: none. A client that
 	                                  offers ALPN without it is refused, one without ALPN passes */
 };
 
 enum tls_verify { TLS_VERIFY_NAME, TLS_VERIFY_CHAIN, TLS_VERIFY_NONE };
 
 struct tls_client_opts {
-	struct span ca_pem;            /* trust anchors; none: the system's */
+	struct span ca_pem; /* trust anchors; none: the system's */
 	enum tls_verify verify;
-	struct tls_pair pair;          /* client certificate; empty spans: none */
+	struct tls_pair pair; /* client certificate; empty spans: none */
 };
 
 /* NULL on failure with a sentence in why (may be NULL). The reference is the caller's. */

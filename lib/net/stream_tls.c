@@ -1,0 +1,98 @@
+/* stream_tls.c - a stream goes under TLS, and the facts of the session afterwards.
+ *
+ * Beside stream.c, whose states do the handshake. */
+#include "net/stream.h"
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+
+#include "net/stream_internal.h"
+#include "net/tls_internal.h"
+
+/* Drops plaintext input, and has what is queued leave before the first TLS byte. OpenSSL reads the
+ * descriptor itself: nothing was read ahead for it. */
+static size_t start(struct stream *s, const struct tls_ctx *ctx, const char *name, const char *alpn)
+{
+	OBJ(stream, s);
+	CHECK(s->wire.ssl == NULL && s->next_ssl == NULL && s->state <= ST_FAILED);
+	size_t dropped = stream_input(s).n;
+	stream_eat(s, dropped);
+	s->due &= ~(1u << STREAM_INPUT);
+	if (s->state == ST_FAILED)
+		return dropped;
+	SSL *ssl = tls_session_new(ctx, name, alpn);
+	if (ssl == NULL || SSL_set_fd(ssl, s->wire.fd) != 1) {
+		const char *reason = ERR_reason_error_string(ERR_peek_error());
+		stream_fail(s, ERR_TLS_HANDSHAKE,
+		    reason != NULL ? reason : "no name to verify the certificate against");
+		SSL_free(ssl);
+		ERR_clear_error();
+		return dropped;
+	}
+	out_mark_plain(&s->out);
+	s->next_ssl = ssl;
+	stream_set_state(s, ST_STARTTLS);
+	stream_wake(s);
+	return dropped;
+}
+
+size_t stream_start_tls_server(struct stream *s, const struct tls_ctx *ctx)
+{
+	CHECK(ctx->server);
+	return start(s, ctx, NULL, NULL);
+}
+
+size_t stream_start_tls_client(
+    struct stream *s, const struct tls_ctx *ctx, const char *name, const char *alpn)
+{
+	CHECK(!ctx->server);
+	return start(s, ctx, name, alpn);
+}
+
+bool stream_is_tls(const struct stream *s)
+{
+	return s->wire.ssl != NULL && SSL_is_init_finished(s->wire.ssl);
+}
+
+/* Only a certificate that was verified has a subject worth telling. */
+static void put_subject(const SSL *ssl, char *out, size_t size)
+{
+	X509 *x = SSL_get0_peer_certificate(ssl);
+	if (x == NULL || !(SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) ||
+	    SSL_get_verify_result(ssl) != X509_V_OK)
+		return;
+	BIO *b = BIO_new(BIO_s_mem());
+	CHECK(b != NULL);
+	X509_NAME_print_ex(b, X509_get_subject_name(x), 0, XN_FLAG_RFC2253);
+	int n = BIO_read(b, out, (int)size - 1);
+	out[n > 0 ? n : 0] = '\0';
+	BIO_free(b);
+	ERR_clear_error();
+}
+
+bool stream_tls(const struct stream *s, struct stream_tls *out)
+{
+	const unsigned char *alpn = NULL;
+	unsigned alpn_n = 0;
+	if (!stream_is_tls(s))
+		return false;
+	const SSL *ssl = s->wire.ssl;
+	*out = (struct stream_tls){
+		.version = SSL_get_version(ssl),
+		.cipher = SSL_get_cipher_name(ssl),
+		.bits = SSL_get_cipher_bits(ssl, NULL),
+		.resumed = SSL_session_reused(ssl) == 1,
+	};
+	SSL_get0_alpn_selected(ssl, &alpn, &alpn_n);
+	if (alpn_n > 0 && alpn_n < sizeof out->alpn)
+		memcpy(out->alpn, alpn, alpn_n);
+	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	if (name != NULL)
+		snprintf(out->server_name, sizeof out->server_name, "%s", name);
+	put_subject(ssl, out->peer_subject, sizeof out->peer_subject);
+	return true;
+}

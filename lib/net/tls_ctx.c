@@ -1,0 +1,332 @@
+/* tls_ctx.c - TLS contexts: options, choice of the certificate by SNI, ALPN, session tickets.
+ *
+ * Before: the configuration (PEM bytes). Below: tls_pem.c. After: stream_tls.c makes one object per
+ * connection from a context. Owns the SSL_CTX objects, one per certificate. */
+#include "net/tls_ctx.h"
+
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/params.h>
+#include <openssl/rand.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/ip.h"
+#include "base/mem.h"
+#include "base/rand.h"
+
+#include "net/tls_internal.h"
+
+enum { KEY_NAME_LEN = 16, KEY_MAC_LEN = 32, KEY_AES_LEN = 32, IV_LEN = 16 };
+_Static_assert(KEY_NAME_LEN + KEY_MAC_LEN + KEY_AES_LEN == TLS_TICKET_KEY_LEN, "ticket key");
+
+/* ---- life ---- */
+
+struct tls_ctx *tls_ctx_ref(const struct tls_ctx *c)
+{
+	struct tls_ctx *mine = (struct tls_ctx *)(uintptr_t)c; /* counting is not changing it */
+	OBJ(tls_ctx, mine)->refs++;
+	return mine;
+}
+
+void tls_ctx_unref(struct tls_ctx **c)
+{
+	struct tls_ctx *dying = *c;
+	*c = NULL;
+	if (dying == NULL)
+		return;
+	CHECK(OBJ(tls_ctx, dying)->refs > 0);
+	if (--dying->refs > 0)
+		return;
+	for (size_t i = 0; i < dying->pair_count; i++)
+		SSL_CTX_free(dying->pairs[i]);
+	mem_free(dying->pairs);
+	map_free(&dying->by_name);
+	mem_free(dying->alpn);
+	mem_wipe(dying, sizeof *dying);
+	mem_free(dying);
+}
+
+static struct tls_ctx *ctx_new(bool server, size_t pairs)
+{
+	struct tls_ctx *c = MEM_NEW(struct tls_ctx);
+	c->magic = tls_ctx_MAGIC;
+	c->refs = 1;
+	c->server = server;
+	c->pairs = mem_array(pairs, sizeof(SSL_CTX *));
+	return c;
+}
+
+/* What both ends have in common. The context is owned by c from here on. */
+static SSL_CTX *ssl_ctx_add(struct tls_ctx *c)
+{
+	SSL_CTX *ctx = SSL_CTX_new(c->server ? TLS_server_method() : TLS_client_method());
+	CHECK(ctx != NULL);
+	c->pairs[c->pair_count++] = ctx;
+	SSL_CTX_set_app_data(ctx, c);
+	CHECK(SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1);
+	/* Half of all mail clients close without close_notify. The mail protocols frame what they
+	 * send, so nothing is decided by a mere end; it is treated as one. */
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+				     SSL_OP_IGNORE_UNEXPECTED_EOF |
+				     SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+				  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	return ctx;
+}
+
+/* ---- session tickets, sealed under a key that all workers share ---- */
+
+static int mac_init(EVP_MAC_CTX *mac, const unsigned char *key)
+{
+	char sha256[] = "SHA256";
+	unsigned char bytes[KEY_MAC_LEN];
+	memcpy(bytes, key, sizeof bytes);
+	OSSL_PARAM p[] = {
+		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, bytes, sizeof bytes),
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, sha256, 0),
+		OSSL_PARAM_construct_end(),
+	};
+	int ok = EVP_MAC_CTX_set_params(mac, p);
+	mem_wipe(bytes, sizeof bytes);
+	return ok;
+}
+
+/* Answers -1 error, 0 no (a full handshake follows), 1 yes. */
+static int on_ticket(SSL *ssl, unsigned char *key_name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+    EVP_MAC_CTX *mac, int sealing)
+{
+	const struct tls_ctx *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	const unsigned char *mac_key = c->ticket_key + KEY_NAME_LEN;
+	const unsigned char *aes_key = mac_key + KEY_MAC_LEN;
+	if (sealing) {
+		memcpy(key_name, c->ticket_key, KEY_NAME_LEN);
+		if (RAND_bytes(iv, IV_LEN) != 1)
+			return -1;
+	} else if (CRYPTO_memcmp(key_name, c->ticket_key, KEY_NAME_LEN) != 0) {
+		return 0;
+	}
+	int ok = sealing ? EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, aes_key, iv)
+			 : EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, aes_key, iv);
+	return ok == 1 && mac_init(mac, mac_key) == 1 ? 1 : -1;
+}
+
+static bool set_ticket_key(struct tls_ctx *c, struct span key, struct buf *why)
+{
+	if (key.n == 0) {
+		rand_bytes(c->ticket_key, sizeof c->ticket_key);
+		return true;
+	}
+	if (key.n != sizeof c->ticket_key) {
+		ERR_clear_error();
+		return tls_say(why, "a session ticket key has exactly 80 bytes");
+	}
+	memcpy(c->ticket_key, key.p, key.n);
+	return true;
+}
+
+/* ---- ALPN ---- */
+
+static unsigned char *alpn_wire(const char *name)
+{
+	if (name == NULL || name[0] == '\0')
+		return NULL;
+	size_t n = strlen(name);
+	CHECK(n <= 31);
+	unsigned char *w = mem_alloc(n + 1);
+	w[0] = (unsigned char)n;
+	memcpy(w + 1, name, n);
+	return w;
+}
+
+/* Called only when the client offers some: then ours must be among them (RFC 7301). */
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
+    const unsigned char *offer, unsigned offer_n, void *arg)
+{
+	const struct tls_ctx *c = arg;
+	for (unsigned at = 0; at < offer_n && offer[at] < offer_n - at; at += offer[at] + 1u) {
+		if (offer[at] == c->alpn[0] && memcmp(offer + at, c->alpn, c->alpn[0] + 1u) == 0) {
+			*out = c->alpn + 1;
+			*out_n = c->alpn[0];
+			return SSL_TLSEXT_ERR_OK;
+		}
+	}
+	return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+/* ---- SNI ---- */
+
+/* "a.b.c" by itself, else by "*.b.c": one label, as browsers and RFC 9525 have it. */
+static SSL_CTX *find_name(const struct tls_ctx *c, struct span name)
+{
+	char text[256];
+	if (name.n == 0 || name.n >= sizeof text)
+		return NULL;
+	span_lower_to(text, name);
+	name.p = text;
+	if (text[name.n - 1] == '.')
+		name.n--;
+	SSL_CTX *found = map_get(c->by_name, name);
+	size_t dot = span_find(name, '.');
+	if (found != NULL || dot == SIZE_MAX || dot == 0)
+		return found;
+	text[dot - 1] = '*';
+	return map_get(c->by_name, span_from(name, dot - 1));
+}
+
+static int on_server_name(SSL *ssl, int *alert, void *arg)
+{
+	const struct tls_ctx *c = arg;
+	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	SSL_CTX *found = name != NULL ? find_name(c, span_str(name)) : NULL;
+	if (found != NULL && SSL_get_SSL_CTX(ssl) != found)
+		SSL_set_SSL_CTX(ssl, found);
+	/* An unknown name gets the default certificate: the client judges it. */
+	return SSL_TLSEXT_ERR_OK;
+}
+
+struct naming {
+	struct tls_ctx *c;
+	SSL_CTX *ctx;
+};
+
+static void on_pair_name(void *arg, struct span name)
+{
+	const struct naming *n = arg;
+	if (map_get(n->c->by_name, name) == NULL)
+		map_set(n->c->by_name, name, n->ctx, NULL);
+}
+
+/* ---- server ---- */
+
+/* A client certificate that does not verify counts as none: it is asked for, not demanded. */
+static int on_client_cert(int ok, X509_STORE_CTX *x)
+{
+	return 1;
+}
+
+static bool add_pair(struct tls_ctx *c, const struct tls_server_opts *o,
+    const struct tls_pair *pair, struct buf *why)
+{
+	static const unsigned char session_context[] = "postern";
+	SSL_CTX *ctx = ssl_ctx_add(c);
+	if (!tls_use_pair(ctx, pair, why))
+		return false;
+	if (o->client_ca_pem.n > 0) {
+		if (!tls_use_authorities(ctx, o->client_ca_pem, true, why))
+			return false;
+		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_client_cert);
+	}
+	CHECK(SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1));
+	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
+	SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
+	SSL_CTX_set_tlsext_servername_arg(ctx, c);
+	if (c->alpn != NULL)
+		SSL_CTX_set_alpn_select_cb(ctx, on_alpn, c);
+	struct naming naming = { c, ctx };
+	tls_each_name(ctx, on_pair_name, &naming);
+	return true;
+}
+
+struct tls_ctx *tls_server_new(const struct tls_server_opts *opts, struct buf *why)
+{
+	if (opts->pair_count == 0) {
+		ERR_clear_error();
+		tls_say(why, "a TLS server needs at least one certificate");
+		return NULL;
+	}
+	struct tls_ctx *c = ctx_new(true, opts->pair_count);
+	c->by_name = map_new(TLS_NAMES_MAX);
+	c->alpn = alpn_wire(opts->alpn);
+	bool ok = set_ticket_key(c, opts->ticket_key, why);
+	for (size_t i = 0; ok && i < opts->pair_count; i++)
+		ok = add_pair(c, opts, &opts->pairs[i], why);
+	if (!ok)
+		tls_ctx_unref(&c);
+	return c;
+}
+
+/* ---- client ---- */
+
+static bool set_up_client(struct tls_ctx *c, const struct tls_client_opts *o, struct buf *why)
+{
+	SSL_CTX *ctx = ssl_ctx_add(c);
+	if (o->verify == TLS_VERIFY_NONE)
+		SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
+	else
+		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	if (o->pair.chain_pem.n > 0 && !tls_use_pair(ctx, &o->pair, why))
+		return false;
+	if (o->ca_pem.n > 0)
+		return tls_use_authorities(ctx, o->ca_pem, false, why);
+	ERR_clear_error();
+	return o->verify == TLS_VERIFY_NONE || SSL_CTX_set_default_verify_paths(ctx) == 1 ||
+	       tls_say(why, "the system's trust anchors cannot be read");
+}
+
+struct tls_ctx *tls_client_new(const struct tls_client_opts *opts, struct buf *why)
+{
+	struct tls_ctx *c = ctx_new(false, 1);
+	c->verify = opts->verify;
+	if (!set_up_client(c, opts, why))
+		tls_ctx_unref(&c);
+	return c;
+}
+
+/* ---- one connection's object ---- */
+
+static void on_ssl_freed(
+    void *parent, void *held, CRYPTO_EX_DATA *ad, int index, long argl, void *argp)
+{
+	struct tls_ctx *c = held;
+	tls_ctx_unref(&c);
+}
+
+/* The callbacks above use the context for as long as the connection lives, reload or not. */
+static void hold(SSL *ssl, const struct tls_ctx *c)
+{
+	static int index = -1;
+	if (index < 0)
+		index = SSL_get_ex_new_index(0, NULL, NULL, NULL, on_ssl_freed);
+	CHECK(index >= 0 && SSL_set_ex_data(ssl, index, tls_ctx_ref(c)) == 1);
+}
+
+static bool aim(SSL *ssl, const struct tls_ctx *c, const char *name)
+{
+	struct ip_addr a;
+	bool literal = ip_parse(span_str(name), &a);
+	if (!literal && SSL_set_tlsext_host_name(ssl, name) != 1)
+		return false;
+	if (c->verify != TLS_VERIFY_NAME)
+		return true;
+	if (literal)
+		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return SSL_set1_host(ssl, name) == 1;
+}
+
+SSL *tls_session_new(const struct tls_ctx *c, const char *name, const char *alpn)
+{
+	ERR_clear_error();
+	SSL *ssl = SSL_new(c->pairs[0]);
+	CHECK(ssl != NULL);
+	hold(ssl, c);
+	if (c->server) {
+		SSL_set_accept_state(ssl);
+		return ssl;
+	}
+	SSL_set_connect_state(ssl);
+	unsigned char *wire = alpn_wire(alpn);
+	/* SSL_set_alpn_protos() answers 0 for success. */
+	bool ok = wire == NULL || SSL_set_alpn_protos(ssl, wire, wire[0] + 1u) == 0;
+	mem_free(wire);
+	/* Without a name there is nothing to check the certificate against. */
+	ok = ok && (name != NULL ? aim(ssl, c, name) : c->verify != TLS_VERIFY_NAME);
+	if (!ok) {
+		SSL_free(ssl);
+		return NULL;
+	}
+	return ssl;
+}

@@ -1,0 +1,38 @@
+/* tls_internal.h - TLS contexts as lib/net sees them. */
+#ifndef NET_TLS_INTERNAL_H
+#define NET_TLS_INTERNAL_H
+
+#include <openssl/ssl.h>
+#include <stdint.h>
+
+#include "base/map.h"
+#include "net/tls_ctx.h"
+
+#define tls_ctx_MAGIC 0x715c7001u
+
+enum { TLS_TICKET_KEY_LEN = 80, TLS_NAMES_MAX = 65536 };
+
+struct tls_ctx {
+	uint32_t magic;
+	unsigned refs;
+	bool server;
+	enum tls_verify verify; /* client */
+	SSL_CTX **pairs;        /* owned; a client has one */
+	size_t pair_count;
+	struct map *by_name; /* owned; server: lower-case name or "*.rest" -> SSL_CTX */
+	unsigned char *alpn; /* owned; wire form: length, name; NULL: none */
+	unsigned char ticket_key[TLS_TICKET_KEY_LEN];
+};
+
+/* A new connection's object, holding what it needs of the context; the descriptor is not set. name
+ * and alpn: client only, may be NULL. NULL with a fault text in the OpenSSL queue. */
+SSL *tls_session_new(const struct tls_ctx *c, const char *name, const char *alpn);
+
+/* tls_pem.c: each answers false with a sentence in why (which may be NULL). */
+bool tls_use_pair(SSL_CTX *ctx, const struct tls_pair *pair, struct buf *why);
+bool tls_use_authorities(SSL_CTX *ctx, struct span pem, bool ask_client, struct buf *why);
+bool tls_say(struct buf *why, const char *what); /* what + OpenSSL's reason; always false */
+/* Calls fn for each DNS name of the certificate in use, lower case. */
+void tls_each_name(SSL_CTX *ctx, void (*fn)(void *arg, struct span name), void *arg);
+
+#endif
