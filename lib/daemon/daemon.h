@@ -4,7 +4,8 @@
  * dies (with back-off), reloads, drains, answers the control socket and /metrics. Worker: one process,
  * one loop, unprivileged.
  *
- * Command line of every daemon: -c FILE, -t (check and exit), -o section.option=value, -V.
+ * Command line of every daemon: -c FILE, -t (check and exit), -o section.option=value, -V, and
+ * -p sections|dump|sample|reference[=SECTION] (print and exit; an empty SECTION is the top level).
  * Exit status 0 ok, 64 usage, 78 configuration, 70 bug. Signals to the master: HUP reload, TERM and INT
  * drain with a deadline then stop, QUIT stop now, USR1 drain without stopping.
  *

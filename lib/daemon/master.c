@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "daemon/link.h"
 #include "daemon/master.h"
+#include "daemon/notify.h"
 #include "daemon/slots.h"
 #include "daemon/tables.h"
 
@@ -36,25 +37,6 @@ static void step_phase(struct master *m);
 static const struct log_event *event(enum daemon_event e)
 {
 	return &daemon_events[e];
-}
-
-/* ---- telling systemd ---- */
-
-static void notify(const char *text)
-{
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	if (path == NULL || path[0] == '\0' || strlen(path) >= sizeof un.sun_path)
-		return;
-	memcpy(un.sun_path, path, strlen(path));
-	if (un.sun_path[0] == '@')
-		un.sun_path[0] = '\0';
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
-	(void)sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&un, len);
-	close(fd);
 }
 
 /* ---- one process ---- */
@@ -83,7 +65,7 @@ static void announce_ready(struct master *m)
 	log_write(event(DAEMON_EV_READY), NULL,
 	    LOG_FIELDS(
 		LOG_U64("workers", m->proc_count), LOG_U64("revision", conf_revision(m->conf))));
-	notify("READY=1\n");
+	daemon_notify("READY=1\n");
 }
 
 static void on_proc_message(struct proc *p, struct link_msg *msg)
@@ -343,7 +325,7 @@ void master_begin_stop(struct master *m, bool force)
 	if (m->phase < MASTER_DRAINING) {
 		log_write(event(DAEMON_EV_DRAINING), NULL,
 		    LOG_FIELDS(LOG_U64("timeout_ms", root->drain_timeout)));
-		notify("STOPPING=1\n");
+		daemon_notify("STOPPING=1\n");
 		if (m->phase != MASTER_DRAINED)
 			send_all(m, LINK_DRAIN);
 		m->phase = MASTER_DRAINING;
@@ -377,9 +359,9 @@ static void on_sigquit(void *arg)
 
 static void on_sighup(void *arg)
 {
-	notify("RELOADING=1\n");
+	daemon_notify("RELOADING=1\n");
 	master_reload(OBJ(master, arg), NULL);
-	notify("READY=1\n");
+	daemon_notify("READY=1\n");
 }
 
 static void on_sigusr1(void *arg)
