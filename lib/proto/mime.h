@@ -46,6 +46,8 @@ struct mime {
 
 void mime_parse(struct mime *m, struct span message); /* m was zeroed */
 void mime_end(struct mime *m);
+void mime_reserve(
+    struct mime *m, size_t n); /* room for n <= MIME_PARTS_MAX parts, for a tree from a cache */
 
 /* The part of an IMAP section number such as 1.2.3; the first number counts in the message itself. NULL: there is
  * none. An empty path is the message. */
