@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+#include "net/net_facts.h"
 #include "net/stream_internal.h"
 
 enum { KEEPALIVE_PROBES = 4, KEEPALIVE_BETWEEN_S = 15 };
@@ -192,6 +193,7 @@ static bool on_handshake(struct stream *s, unsigned events)
 	s->read_wants_write = false;
 	switch (wire_handshake(&s->wire)) {
 	case WIRE_OK:
+		metric_add(&net_metrics[NET_TLS_HANDSHAKES], 1);
 		stream_set_state(s, ST_OPEN);
 		s->due |= bit(STREAM_SECURED);
 		return true;
@@ -201,6 +203,7 @@ static bool on_handshake(struct stream *s, unsigned events)
 	case WIRE_WANT_READ:
 		return false;
 	default:
+		metric_add(&net_metrics[NET_TLS_FAILURES], 1);
 		fail_wire(s);
 		return false;
 	}
