@@ -1,0 +1,73 @@
+/* admit.c - may this peer go on? (step 2 of 5; before: accept.c; after: front_*.c)
+ *
+ * MeterMaid decides before the first byte is sent and before any TLS work is done, so that a refused
+ * peer costs nothing. A refused peer gets one line with the session's id, except where TLS comes
+ * first: there the connection closes, and the log tells. Health checks are not counted. */
+#include "mmp/admit.h"
+
+#include "base/check.h"
+
+#include "mmp/session.h"
+
+enum { TARPIT_MAX_MS = 30000 };
+
+static enum verdict admitted(struct session *s)
+{
+	if (s->listener->tls != MMP_TLS_IMPLICIT)
+		return admit_greet(s);
+	const struct tls_ctx *ctx = s->setup->server[s->listener->protocol];
+	if (ctx == NULL)
+		return session_close(s, WHY_TLS_MISSING, NULL);
+	session_enter(s, ST_SECURE);
+	stream_start_tls_server(s->client, ctx);
+	stream_pause(s->client, false);
+	return V_WAIT;
+}
+
+static enum verdict on_answer(struct session *s, const struct meter_answer *a)
+{
+	switch (a->action) {
+	case METER_ALLOW:
+		return admitted(s);
+	case METER_DELAY:
+		if (s->listener->tls == MMP_TLS_IMPLICIT) /* the greeting follows the handshake */
+			return admitted(s);
+		session_hold(
+		    s, ST_TARPIT, a->retry_ms < TARPIT_MAX_MS ? a->retry_ms : TARPIT_MAX_MS);
+		return V_WAIT;
+	case METER_DEFER:
+	case METER_REFUSE:
+		break;
+	}
+	return session_bye(s, WHY_LIMITED, a->rule);
+}
+
+static void on_meter(void *arg, const struct meter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, on_answer(s, a));
+}
+
+enum verdict admit_greet(struct session *s)
+{
+	session_enter(s, ST_FIRST);
+	stream_pause(s->client, false);
+	s->front->greet(s);
+	return V_READ;
+}
+
+enum verdict admit_start(struct session *s)
+{
+	/* Nothing is read before the answer: a TLS handshake must not begin in the plain stream. */
+	stream_pause(s->client, true);
+	session_enter(s, ST_ADMIT);
+	if (s->probe)
+		return admitted(s);
+	struct meter_facts facts = {
+		.client = s->from.addr,
+		.listener = span_str(s->listener->head.title),
+	};
+	s->ask = meter_ask(s->mmp->meter, METER_CONNECT, &facts, on_meter, s);
+	return s->ask != NULL ? V_WAIT : admitted(s);
+}

@@ -1,0 +1,253 @@
+/* authenticate.c - who is it, and is that their secret? (step 3 of 5; before: front_*.c; after: route.c)
+ *
+ * directory -> MeterMaid -> directory again. MeterMaid is asked with the account's own name, so that
+ * the spellings of a name share one limit. Owns: struct attempt.
+ *
+ * What an attacker can learn: an unknown user and a wrong password get the same words, at the same
+ * time (a multiple of auth_failure_delay after the attempt began, however long the check took). The
+ * state of an account is told only to who has shown its password. A success is never held back. */
+#include "mmp/authenticate.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "proto/sasl.h"
+
+#include "mmp/access_filter.h"
+#include "mmp/route.h"
+#include "mmp/session.h"
+
+enum { EXTRA_MAX_MS = 60000 };
+
+void attempt_free(struct attempt **a)
+{
+	struct attempt *gone = *a;
+	if (gone == NULL)
+		return;
+	buf_end(&gone->user);
+	buf_wipe_end(&gone->secret);
+	directory_account_unref(&gone->account);
+	mem_free(gone->store);
+	mem_free(gone->host);
+	MEM_FREE(a);
+}
+
+/* ---- refusals --------------------------------------------------------------------------------- */
+
+static void charge(struct session *s)
+{
+	const struct attempt *a = s->attempt;
+	struct meter_facts facts = {
+		.client = s->from.addr,
+		.user = a->account != NULL ? span_str(a->account->user) : buf_span(&a->user),
+		.listener = span_str(s->listener->head.title),
+	};
+	meter_charge(s->mmp->meter, METER_AUTH, &facts);
+}
+
+/* Whoever has not shown the secret learns nothing of the account's state. */
+static enum told told_of(const struct session *s, enum reason why)
+{
+	enum told t = reasons[why].told;
+	return t == TOLD_CONTACT && !s->attempt->verified ? TOLD_CREDENTIALS : t;
+}
+
+/* Until the next multiple of auth_failure_delay since the attempt began. */
+static uint64_t penalty_ms(const struct session *s)
+{
+	uint64_t step = s->setup->mmp->auth_failure_delay;
+	uint64_t age = session_now_ms(s) - s->attempt->begun_ms;
+	uint64_t wait = step == 0 ? 0 : step - age % step;
+	return wait + s->attempt->extra_ms;
+}
+
+enum verdict authenticate_answer(struct session *s)
+{
+	enum told told = told_of(s, s->attempt->refused);
+	s->front->refuse(s, told);
+	attempt_free(&s->attempt);
+	s->failures++;
+	if (s->failures >= (unsigned)s->setup->mmp->auth_failures_max)
+		return session_bye(s, WHY_TOO_MANY_FAILURES, NULL);
+	session_enter(s, ST_COMMAND);
+	return V_READ;
+}
+
+enum verdict authenticate_refuse(struct session *s, enum reason why, const char *detail)
+{
+	struct attempt *a = s->attempt;
+	bool guess = told_of(s, why) == TOLD_CREDENTIALS;
+	uint64_t wait = guess ? penalty_ms(s) : 0;
+	a->refused = why;
+	log_write(&mmp_events[MMP_EV_LOGIN_REFUSED], s->id.s,
+	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_SPAN("user", buf_span(&a->user)),
+		LOG_STR("why", reasons[why].word), LOG_STR("fault", reasons[why].fault),
+		LOG_STR("detail", detail), LOG_U64("delay_ms", wait)));
+	bool client = span_eq_str(span_str(reasons[why].fault), "client");
+	metric_add(&mmp_metrics[client ? MMP_M_REFUSED_CLIENT : MMP_M_REFUSED_EDGE], 1);
+	buf_wipe_end(&a->secret);
+	if (guess && !a->verified)
+		charge(s);
+	if (wait == 0)
+		return authenticate_answer(s);
+	session_hold(s, ST_PENALTY, wait);
+	return V_WAIT;
+}
+
+enum verdict authenticate_late(struct session *s)
+{
+	s->attempt->refused = WHY_LOGIN_TIMEOUT;
+	s->front->refuse(s, TOLD_UNAVAILABLE);
+	return session_bye(s, WHY_LOGIN_TIMEOUT, NULL);
+}
+
+/* ---- the account ------------------------------------------------------------------------------ */
+
+static enum reason status_reason(enum account_status status)
+{
+	switch (status) {
+	case ACCOUNT_ACTIVE:
+	case ACCOUNT_OVERQUOTA:
+		return WHY_NONE;
+	case ACCOUNT_HOLD:
+	case ACCOUNT_DEFER:
+		return WHY_STATUS_HELD;
+	case ACCOUNT_INACTIVE:
+	case ACCOUNT_DISABLED:
+	case ACCOUNT_DELETED:
+		break;
+	}
+	return WHY_STATUS_CLOSED;
+}
+
+static bool service_allowed(const struct session *s)
+{
+	const struct front *f = s->front;
+	bool tls = stream_is_tls(s->client);
+	const char *names[] = { f->name, f->name_short, tls ? f->name_tls : NULL,
+		tls ? f->name_short_tls : NULL };
+	return access_filter_allows(
+	    span_str(s->attempt->account->allowed_services), names, COUNT_OF(names));
+}
+
+/* The secret is right, or the store will tell: may this account log in at all? */
+static enum verdict check_account(struct session *s)
+{
+	enum reason why = status_reason(s->attempt->account->status);
+	if (why == WHY_NONE && !service_allowed(s))
+		why = WHY_SERVICE_DENIED;
+	return why == WHY_NONE ? route_start(s) : authenticate_refuse(s, why, NULL);
+}
+
+static void on_verify(void *arg, enum directory_status status)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	s->attempt->verified = status == DIRECTORY_FOUND;
+	enum verdict v;
+	if (status == DIRECTORY_FOUND)
+		v = check_account(s);
+	else if (status == DIRECTORY_ABSENT)
+		v = authenticate_refuse(s, WHY_WRONG_SECRET, NULL);
+	else
+		v = authenticate_refuse(s, WHY_DIRECTORY_DOWN, "verify");
+	session_step(s, v);
+}
+
+static enum verdict ask_verify(struct session *s)
+{
+	struct attempt *a = s->attempt;
+	if (a->account == NULL)
+		return authenticate_refuse(s, WHY_UNKNOWN_USER, NULL);
+	if (!s->setup->mmp->preauth || a->account->verify_at_store)
+		return check_account(s);
+	session_enter(s, ST_VERIFY);
+	s->ask =
+	    directory_verify(s->mmp->directory, a->account, buf_span(&a->secret), on_verify, s);
+	return V_WAIT;
+}
+
+/* ---- the limits ------------------------------------------------------------------------------- */
+
+static void on_meter(void *arg, const struct meter_answer *answer)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	if (answer->action == METER_DEFER || answer->action == METER_REFUSE) {
+		session_step(s, authenticate_refuse(s, WHY_LIMITED, answer->rule));
+		return;
+	}
+	if (answer->action == METER_DELAY) /* only a failure waits for it */
+		s->attempt->extra_ms =
+		    answer->retry_ms < EXTRA_MAX_MS ? answer->retry_ms : EXTRA_MAX_MS;
+	session_step(s, ask_verify(s));
+}
+
+static enum verdict ask_meter(struct session *s)
+{
+	const struct attempt *a = s->attempt;
+	struct meter_facts facts = {
+		.client = s->from.addr,
+		.user = a->account != NULL ? span_str(a->account->user) : buf_span(&a->user),
+		.listener = span_str(s->listener->head.title),
+	};
+	session_enter(s, ST_METER);
+	s->ask = meter_ask(s->mmp->meter, METER_AUTH, &facts, on_meter, s);
+	return s->ask != NULL ? V_WAIT : ask_verify(s);
+}
+
+static void on_find(void *arg, enum directory_status status, const struct account *account)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	enum verdict v;
+	if (status == DIRECTORY_UNKNOWN) {
+		v = authenticate_refuse(s, WHY_DIRECTORY_DOWN, "find");
+	} else {
+		if (status == DIRECTORY_FOUND)
+			s->attempt->account = directory_account_ref(account);
+		v = ask_meter(s);
+	}
+	session_step(s, v);
+}
+
+/* ---- the start -------------------------------------------------------------------------------- */
+
+static void attempt_new(struct session *s, struct span user)
+{
+	CHECK(s->attempt == NULL);
+	struct attempt *a = MEM_NEW(struct attempt);
+	a->user = BUF_INIT(SASL_NAME_MAX);
+	a->secret = BUF_INIT(SASL_SECRET_MAX);
+	a->begun_ms = session_now_ms(s);
+	char lower[SASL_NAME_MAX];
+	user = span_first(user, SASL_NAME_MAX);
+	span_lower_to(lower, user);
+	buf_add(&a->user, lower, user.n);
+	s->attempt = a;
+}
+
+/* Control characters in either would end up in the commands we send to a store. */
+static bool is_clean(struct span v, size_t max)
+{
+	for (size_t i = 0; i < v.n; i++)
+		if ((unsigned char)v.p[i] < 0x20 || v.p[i] == 0x7f)
+			return false;
+	return v.n > 0 && v.n <= max;
+}
+
+enum verdict authenticate_deny(struct session *s, struct span user, enum reason why)
+{
+	attempt_new(s, user);
+	return authenticate_refuse(s, why, NULL);
+}
+
+enum verdict authenticate_start(struct session *s, struct span user, struct span secret)
+{
+	attempt_new(s, user);
+	if (!is_clean(user, SASL_NAME_MAX) || !is_clean(secret, SASL_SECRET_MAX))
+		return authenticate_refuse(s, WHY_MALFORMED_SECRET, NULL);
+	buf_add_span(&s->attempt->secret, secret);
+	session_enter(s, ST_FIND);
+	s->ask = directory_find(s->mmp->directory, buf_span(&s->attempt->user), on_find, s);
+	return V_WAIT;
+}

@@ -1,0 +1,44 @@
+/* authenticate.h - step 3: one login attempt, from the whole command to its answer. */
+#ifndef MMP_AUTHENTICATE_H
+#define MMP_AUTHENTICATE_H
+
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "directory/directory.h"
+
+#include "mmp/front.h"
+
+struct attempt {
+	struct buf user;               /* as typed */
+	struct buf secret;             /* wiped at the end */
+	const struct account *account; /* referenced; NULL until found */
+	uint64_t begun_ms;
+	uint64_t extra_ms;   /* MeterMaid's delay for a failure's answer */
+	bool verified;       /* the directory has confirmed the secret */
+	enum reason refused; /* the outcome while its answer is held back */
+	/* route.c: where it goes */
+	size_t next_host;    /* of account->hosts */
+	char *store;         /* owned: the store that is being tried */
+	char *host;          /* owned: its host name ... */
+	uint16_t port;       /* ... and port */
+	enum reason failed;  /* why the last store was not used, WHY_NONE: none was tried */
+	struct ip_port addr; /* the address that answered */
+};
+
+/* A front has a whole login command. Both spans are copied. */
+enum verdict authenticate_start(struct session *s, struct span user, struct span secret);
+/* The command was understood but the attempt is refused before it starts. */
+enum verdict authenticate_deny(struct session *s, struct span user, enum reason why);
+
+/* The attempt has failed: log, charge, count, and answer now or when the penalty is over. detail:
+ * static words or words that live as long as this call, or NULL. */
+enum verdict authenticate_refuse(struct session *s, enum reason why, const char *detail);
+
+/* Deadlines of the session's states: a held back answer is due; a helper took too long. */
+enum verdict authenticate_answer(struct session *s);
+enum verdict authenticate_late(struct session *s);
+
+void attempt_free(struct attempt **a);
+
+#endif

@@ -1,0 +1,184 @@
+/* back.c - a login conversation with a store (step 4 of 5, beside route.c): framing, TLS, deadline and
+ * the ticket; the words are in back_imap.c and back_pop3.c. Owns: struct talk. */
+#include "mmp/back.h"
+
+#include "base/check.h"
+#include "base/fmt.h"
+#include "base/mem.h"
+#include "proto/sasl.h"
+
+enum { DETAIL_MAX = 200, CAPABILITY_MAX = 4096, NOTICES_MAX = 4096 };
+
+const struct stream_limits back_stream_limits = {
+	.in_max = 2 * TALK_LINE_MAX,
+	.out_max = 2 * TALK_COMMAND_MAX,
+};
+
+static void talk_free(struct talk *t)
+{
+	timer_clear(&t->deadline);
+	soon_clear(&t->kick);
+	stream_free(&t->stream);
+	tls_ctx_unref(&t->starttls);
+	mem_free(t->tls_name);
+	buf_end(&t->user);
+	buf_wipe_end(&t->secret);
+	buf_end(&t->line);
+	buf_end(&t->capability);
+	buf_end(&t->notices);
+	buf_end(&t->detail);
+	t->magic = 0;
+	mem_free(t);
+}
+
+static void on_cancel(struct ticket *ticket)
+{
+	talk_free(OBJ(talk, ticket));
+}
+
+/* Gives the answer; the conversation is gone when it returns. */
+static void answer(struct talk *t)
+{
+	struct back_done done = {
+		.status = t->status,
+		.capability = buf_span(&t->capability),
+		.notices = buf_span(&t->notices),
+		.detail = buf_len(&t->detail) > 0 ? buf_cstr(&t->detail) : NULL,
+	};
+	back_fn *fn = t->fn;
+	void *arg = t->arg;
+	if (t->status == BACK_OK) {
+		done.stream = t->stream;
+		t->stream = NULL;
+	}
+	timer_clear(&t->deadline);
+	soon_clear(&t->kick);
+	fn(arg, &done);
+	talk_free(t);
+}
+
+enum talk_verdict talk_end(struct talk *t, enum back_status status, struct span text)
+{
+	t->status = status;
+	buf_clear(&t->detail);
+	fmt_line_text(&t->detail, text, DETAIL_MAX);
+	return TALK_DONE;
+}
+
+enum talk_verdict talk_broken(struct talk *t, const char *what)
+{
+	return talk_end(t, t->exposed ? BACK_BROKEN : BACK_UNREADY, span_str(what));
+}
+
+enum talk_verdict talk_say(struct talk *t, int step, struct buf *take_out)
+{
+	bool whole = buf_ok(take_out) && stream_write_span(t->stream, buf_span(take_out));
+	buf_wipe_end(take_out);
+	t->step = step;
+	return whole ? TALK_READ : talk_broken(t, "command too long to send");
+}
+
+static enum talk_verdict start_tls(struct talk *t)
+{
+	if (stream_input(t->stream).n > 0)
+		return talk_broken(t, "bytes injected before TLS");
+	if (stream_start_tls_client(t->stream, t->starttls, t->tls_name, NULL) > 0)
+		return talk_broken(t, "bytes injected before TLS");
+	return TALK_WAIT;
+}
+
+static enum talk_verdict read_line(struct talk *t)
+{
+	struct span line;
+	size_t eat;
+	enum line_rx rx = line_take(&t->scan, stream_input(t->stream), &line, &eat);
+	if (rx == LINE_READY) {
+		buf_clear(&t->line);
+		buf_add_span(&t->line, line);
+		stream_eat(t->stream, eat);
+		return t->back->on_line(t, buf_span(&t->line));
+	}
+	if (rx != LINE_MORE)
+		return talk_broken(t, line_rx_why(rx));
+	if (stream_at_eof(t->stream))
+		return talk_end(
+		    t, t->exposed ? BACK_TEMPORARY : BACK_UNREADY, SPAN("closed the connection"));
+	return TALK_WAIT;
+}
+
+/* The driver; t may be gone when it returns. */
+static void talk_step(struct talk *t)
+{
+	enum talk_verdict v;
+	do {
+		v = read_line(t);
+		if (v == TALK_TLS)
+			v = start_tls(t);
+	} while (v == TALK_READ);
+	if (v == TALK_DONE)
+		answer(t);
+}
+
+static void on_stream(void *arg, enum stream_event ev)
+{
+	struct talk *t = OBJ(talk, arg);
+	switch (ev) {
+	case STREAM_INPUT:
+	case STREAM_EOF:
+		talk_step(t);
+		break;
+	case STREAM_SECURED:
+		if (t->back->on_secured(t) == TALK_DONE)
+			answer(t);
+		break;
+	case STREAM_FAILED:
+		talk_end(t, t->exposed ? BACK_TEMPORARY : BACK_UNREADY,
+		    span_str(stream_err_text(t->stream)));
+		answer(t);
+		break;
+	case STREAM_SENT:
+		break;
+	}
+}
+
+static void on_deadline(void *arg)
+{
+	struct talk *t = OBJ(talk, arg);
+	talk_end(t, t->exposed ? BACK_TEMPORARY : BACK_UNREADY, SPAN("no answer in time"));
+	answer(t);
+}
+
+static void on_kick(void *arg)
+{
+	talk_step(OBJ(talk, arg));
+}
+
+struct ticket *back_login(
+    struct loop *l, struct stream **take_stream, const struct back_ask *ask, back_fn *fn, void *arg)
+{
+	struct talk *t = MEM_NEW(struct talk);
+	t->ticket.cancel = on_cancel;
+	t->magic = talk_MAGIC;
+	t->back = ask->back;
+	t->stream = *take_stream;
+	*take_stream = NULL;
+	t->starttls = ask->starttls != NULL ? tls_ctx_ref(ask->starttls) : NULL;
+	t->tls_name = mem_str(ask->tls_name);
+	t->user = BUF_INIT(SASL_NAME_MAX);
+	t->secret = BUF_INIT(SASL_SECRET_MAX);
+	t->scan = LINE_SCAN_INIT(TALK_LINE_MAX);
+	t->line = BUF_INIT(TALK_LINE_MAX);
+	t->capability = BUF_INIT(CAPABILITY_MAX);
+	t->notices = BUF_INIT(NOTICES_MAX);
+	t->detail = BUF_INIT(DETAIL_MAX + 1);
+	buf_add_span(&t->user, ask->user);
+	buf_add_span(&t->secret, ask->secret);
+	t->fn = fn;
+	t->arg = arg;
+	stream_set_owner(t->stream, back_stream_limits, on_stream, t);
+	timer_init(&t->deadline, l, on_deadline, t);
+	timer_set(&t->deadline, ask->deadline_ms);
+	soon_init(&t->kick, on_kick, t);
+	soon_set(l, &t->kick);
+	return &t->ticket;
+}

@@ -1,0 +1,101 @@
+/* back.h - what a store sees: the login conversation, one table of functions per protocol.
+ *
+ * A login is a ticket: it owns the connection until it answers. Everything that a store sends is
+ * hostile. The secret is sent only after a proper greeting and, with STARTTLS, after the handshake. */
+#ifndef MMP_BACK_H
+#define MMP_BACK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/span.h"
+#include "directory/account.h"
+#include "net/loop.h"
+#include "net/stream.h"
+#include "net/ticket.h"
+#include "net/tls_ctx.h"
+#include "proto/line.h"
+
+#define talk_MAGIC 0x6d6d7033u
+
+enum { TALK_LINE_MAX = 8192, TALK_COMMAND_MAX = 8192 };
+
+enum back_status {
+	BACK_OK,           /* logged in: the stream is the callback's */
+	BACK_WRONG_SECRET, /* the store says no for good */
+	BACK_TEMPORARY,    /* the store says not now, or closed after it had seen the secret */
+	BACK_IN_USE,       /* mailbox locked */
+	BACK_TOO_SOON,     /* LOGIN-DELAY */
+	BACK_UNREADY,      /* failed before the secret was sent: another store may be tried */
+	BACK_BROKEN,       /* broke the protocol after it had seen the secret */
+	BACK_STATUS_COUNT
+};
+
+struct back_done {
+	enum back_status status;
+	struct stream *stream; /* BACK_OK only; what the store sent behind its OK is unread in it */
+	struct span capability; /* IMAP: the store's own words after login; empty: not known */
+	struct span notices;    /* IMAP: whole untagged lines for the client, such as alerts */
+	const char
+	    *detail; /* for the log: the store's text or what is wrong with it; may be NULL */
+};
+typedef void back_fn(void *arg, const struct back_done *done);
+
+struct back_ask {
+	const struct back *back; /* the protocol */
+	struct span user, secret;
+	const struct tls_ctx *starttls; /* NULL: plain, or TLS is there already */
+	const char *tls_name;           /* to verify */
+	uint64_t deadline_ms;
+};
+
+/* next line, if there is one | wait for an event | begin TLS | talk_end() was called */
+enum talk_verdict { TALK_READ, TALK_WAIT, TALK_TLS, TALK_DONE };
+
+/* One conversation: back.c owns it, the protocol's handlers work on it. */
+struct talk {
+	struct ticket ticket; /* first: see net/ticket.h */
+	uint32_t magic;
+	int step; /* the protocol's own enum; 0 = awaiting the greeting */
+	const struct back *back;
+	struct stream *stream; /* owned */
+	struct timer deadline;
+	struct soon kick;         /* the greeting may be there already */
+	struct tls_ctx *starttls; /* referenced */
+	char *tls_name;           /* owned */
+	struct buf user, secret;  /* owned, wiped */
+	struct line_scan scan;
+	struct buf line; /* the response that is being handled */
+	struct buf capability, notices, detail;
+	bool exposed;            /* the secret may have been sent */
+	enum back_status status; /* the outcome, once a handler answers TALK_DONE */
+	back_fn *fn;
+	void *arg;
+};
+
+struct back {
+	const char *name;
+	uint16_t (*port)(const struct store_place *place, bool implicit_tls);
+	/* One whole response line, without CRLF and clean of NUL, CR, LF; already eaten. */
+	enum talk_verdict (*on_line)(struct talk *t, struct span line);
+	enum talk_verdict (*on_secured)(struct talk *t);
+};
+
+extern const struct back back_imap, back_pop3;
+extern const struct stream_limits back_stream_limits; /* for dialling and for the login */
+
+/* Logs in over a connection that dial.h made. Takes the stream. Answers once, within the deadline. */
+struct ticket *back_login(struct loop *l, struct stream **take_stream, const struct back_ask *ask,
+    back_fn *fn, void *arg);
+
+/* ---- for the protocols ---- */
+
+/* The conversation is over: text (cleaned and cut) goes to the log. */
+enum talk_verdict talk_end(struct talk *t, enum back_status status, struct span text);
+/* Something no server would say: UNREADY, or BROKEN once the secret is out. */
+enum talk_verdict talk_broken(struct talk *t, const char *what);
+/* Next step; sends the command in out (which is ended, and wiped). */
+enum talk_verdict talk_say(struct talk *t, int step, struct buf *take_out);
+
+#endif

@@ -1,0 +1,220 @@
+/* back_imap.c - logging in to an IMAP store (step 4 of 5, beside route.c).
+ *
+ * greeting -> [STARTTLS] -> [CAPABILITY] -> AUTHENTICATE PLAIN, or LOGIN -> [CAPABILITY].
+ * The store's capabilities after login are its own words: from its OK, from an untagged response, or
+ * asked for. */
+#include "proto/imap_resp.h"
+#include "proto/sasl.h"
+
+#include "mmp/back.h"
+
+enum step {
+	STEP_GREETING,
+	STEP_STARTTLS,
+	STEP_CAPABILITY, /* before login, when the greeting did not say */
+	STEP_PLAIN,      /* AUTHENTICATE PLAIN was sent; the secret follows the "+" */
+	STEP_LOGIN,      /* the secret was sent */
+	STEP_LEARN,      /* logged in; what can it do now? */
+	STEP_COUNT
+};
+
+/* Every command has a tag of its own, so that a late answer is not taken for the next one's. */
+static const char *const tags[STEP_COUNT] = { "P0", "P1", "P2", "P3", "P3", "P4" };
+
+static enum talk_verdict say(struct talk *t, int step, const char *command)
+{
+	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
+	buf_printf(&out, "%s %s\r\n", tags[step], command);
+	return talk_say(t, step, &out);
+}
+
+/* The capability list of a response, kept when it could be passed on. */
+static void learn(struct talk *t, const struct imap_resp *r)
+{
+	struct span words = span_trim(imap_resp_capabilities(r));
+	if (words.n == 0 || span_find(words, ']') != SIZE_MAX)
+		return;
+	for (size_t i = 0; i < words.n; i++)
+		if ((unsigned char)words.p[i] < 0x20 || (unsigned char)words.p[i] >= 0x7f)
+			return;
+	buf_clear(&t->capability);
+	if (!buf_add_span(&t->capability, words))
+		buf_clear(&t->capability);
+}
+
+static enum talk_verdict send_plain(struct talk *t, bool initial)
+{
+	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
+	if (initial)
+		buf_printf(&out, "%s AUTHENTICATE PLAIN ", tags[STEP_LOGIN]);
+	bool fits = sasl_plain_put(&out, SPAN_NONE, buf_span(&t->user), buf_span(&t->secret));
+	buf_add_str(&out, "\r\n");
+	t->exposed = true;
+	if (fits)
+		return talk_say(t, STEP_LOGIN, &out);
+	buf_wipe_end(&out);
+	return talk_end(t, BACK_WRONG_SECRET, SPAN("cannot be sent"));
+}
+
+/* Before login t->capability holds what the store said so far. */
+static enum talk_verdict send_login(struct talk *t)
+{
+	struct span can = buf_span(&t->capability);
+	bool plain = imap_words_have(can, "AUTH=PLAIN");
+	bool initial = imap_words_have(can, "SASL-IR");
+	bool closed = imap_words_have(can, "LOGINDISABLED");
+	bool plus = imap_words_have(can, "LITERAL+");
+	buf_clear(&t->capability);
+	if (plain)
+		return initial ? send_plain(t, true) : say(t, STEP_PLAIN, "AUTHENTICATE PLAIN");
+	if (closed)
+		return talk_broken(t, "takes no password without TLS");
+	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
+	t->exposed = true;
+	if (imap_put_login(
+		&out, span_str(tags[STEP_LOGIN]), buf_span(&t->user), buf_span(&t->secret), plus))
+		return talk_say(t, STEP_LOGIN, &out);
+	buf_wipe_end(&out);
+	return say(t, STEP_PLAIN, "AUTHENTICATE PLAIN");
+}
+
+static enum talk_verdict learn_then_login(struct talk *t)
+{
+	return buf_len(&t->capability) > 0 ? send_login(t) : say(t, STEP_CAPABILITY, "CAPABILITY");
+}
+
+static enum back_status no_status(struct span code)
+{
+	static const struct {
+		const char *code;
+		enum back_status status;
+	} rows[] = {
+		{ "UNAVAILABLE", BACK_TEMPORARY },
+		{ "SERVERBUG", BACK_TEMPORARY },
+		{ "LIMIT", BACK_TEMPORARY },
+		{ "CONTACTADMIN", BACK_TEMPORARY },
+		{ "PRIVACYREQUIRED", BACK_TEMPORARY },
+		{ "INUSE", BACK_IN_USE },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+		if (span_ieq_str(code, rows[i].code))
+			return rows[i].status;
+	return BACK_WRONG_SECRET;
+}
+
+/* ---- one handler per step --------------------------------------------------------------------- */
+
+typedef enum talk_verdict resp_fn(struct talk *t, const struct imap_resp *r);
+
+static enum talk_verdict on_greeting(struct talk *t, const struct imap_resp *r)
+{
+	if (r->kind != IMAP_RESP_UNTAGGED || r->cond != IMAP_COND_OK)
+		return talk_broken(t, r->cond == IMAP_COND_PREAUTH ? "greets with PREAUTH"
+								   : "does not greet with OK");
+	if (t->starttls != NULL)
+		return say(t, STEP_STARTTLS, "STARTTLS");
+	learn(t, r);
+	return learn_then_login(t);
+}
+
+static enum talk_verdict on_starttls(struct talk *t, const struct imap_resp *r)
+{
+	if (r->kind == IMAP_RESP_UNTAGGED)
+		return TALK_READ;
+	if (r->kind != IMAP_RESP_TAGGED || r->cond != IMAP_COND_OK)
+		return talk_broken(t, "refuses STARTTLS");
+	return TALK_TLS;
+}
+
+static enum talk_verdict on_capability(struct talk *t, const struct imap_resp *r)
+{
+	learn(t, r);
+	if (r->kind == IMAP_RESP_UNTAGGED)
+		return TALK_READ;
+	if (r->kind != IMAP_RESP_TAGGED || r->cond != IMAP_COND_OK)
+		return talk_broken(t, "refuses CAPABILITY");
+	return send_login(t);
+}
+
+static enum talk_verdict on_login(struct talk *t, const struct imap_resp *r)
+{
+	if (r->kind == IMAP_RESP_CONTINUE)
+		return talk_broken(t, "asks for more than the login");
+	learn(t, r);
+	if (r->kind == IMAP_RESP_UNTAGGED) {
+		if (r->cond == IMAP_COND_PREAUTH)
+			return talk_broken(t, "greets twice");
+		if (r->cond == IMAP_COND_OK || r->cond == IMAP_COND_NO ||
+		    r->cond == IMAP_COND_BAD) {
+			buf_add_span(&t->notices, buf_span(&t->line));
+			buf_add_str(&t->notices, "\r\n");
+		}
+		return TALK_READ;
+	}
+	if (r->cond == IMAP_COND_NO)
+		return talk_end(t, no_status(r->code), buf_span(&t->line));
+	if (r->cond != IMAP_COND_OK)
+		return talk_broken(t, "calls the login a syntax error");
+	if (buf_len(&t->capability) == 0)
+		return say(t, STEP_LEARN, "CAPABILITY");
+	return talk_end(t, BACK_OK, r->text);
+}
+
+static enum talk_verdict on_plain(struct talk *t, const struct imap_resp *r)
+{
+	if (r->kind == IMAP_RESP_CONTINUE)
+		return send_plain(t, false);
+	if (r->kind == IMAP_RESP_TAGGED && r->cond == IMAP_COND_OK)
+		return talk_broken(t, "accepts a login without a password");
+	return on_login(t, r);
+}
+
+static enum talk_verdict on_learn(struct talk *t, const struct imap_resp *r)
+{
+	if (r->kind == IMAP_RESP_UNTAGGED)
+		return on_login(t, r);
+	learn(t, r);
+	if (r->kind != IMAP_RESP_TAGGED)
+		return talk_broken(t, "does not answer CAPABILITY");
+	return talk_end(t, BACK_OK, r->text);
+}
+
+static resp_fn *const handlers[STEP_COUNT] = {
+	[STEP_GREETING] = on_greeting,
+	[STEP_STARTTLS] = on_starttls,
+	[STEP_CAPABILITY] = on_capability,
+	[STEP_PLAIN] = on_plain,
+	[STEP_LOGIN] = on_login,
+	[STEP_LEARN] = on_learn,
+};
+
+/* ---- the table's functions -------------------------------------------------------------------- */
+
+static enum talk_verdict on_line(struct talk *t, struct span line)
+{
+	struct imap_resp r;
+	if (imap_resp_parse(line, &r) != ERR_OK)
+		return talk_broken(t, "does not speak IMAP");
+	if (r.cond == IMAP_COND_BYE)
+		return talk_end(t, t->exposed ? BACK_TEMPORARY : BACK_UNREADY, line);
+	if (r.kind == IMAP_RESP_TAGGED && !span_eq_str(r.tag, tags[t->step]))
+		return talk_broken(t, "answers what was not asked");
+	return handlers[t->step](t, &r);
+}
+
+static enum talk_verdict on_secured(struct talk *t)
+{
+	return say(t, STEP_CAPABILITY, "CAPABILITY");
+}
+
+static uint16_t port(const struct store_place *place, bool implicit_tls)
+{
+	return implicit_tls ? place->imaps : place->imap;
+}
+
+const struct back back_imap = {
+	.name = "imap",
+	.port = port,
+	.on_line = on_line,
+	.on_secured = on_secured,
+};

@@ -1,0 +1,100 @@
+/* back_pop3.c - logging in to a POP3 store (step 4 of 5, beside route.c).
+ *
+ * greeting -> [STLS] -> USER -> PASS. One command at a time: every server can do that. */
+#include "proto/pop3_cmd.h"
+
+#include "mmp/back.h"
+
+enum step { STEP_GREETING, STEP_STLS, STEP_USER, STEP_PASS, STEP_COUNT };
+
+typedef enum talk_verdict response_fn(struct talk *t, const struct pop3_response *r);
+
+static enum talk_verdict say(struct talk *t, int step, const char *verb, struct span argument)
+{
+	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
+	buf_add_str(&out, verb);
+	buf_add_span(&out, argument);
+	buf_add_str(&out, "\r\n");
+	return talk_say(t, step, &out);
+}
+
+static enum talk_verdict send_user(struct talk *t)
+{
+	t->exposed = true; /* from here on a refusal is about the user */
+	return say(t, STEP_USER, "USER ", buf_span(&t->user));
+}
+
+static enum back_status err_status(struct span code)
+{
+	static const struct {
+		const char *code;
+		enum back_status status;
+	} rows[] = {
+		{ "SYS/TEMP", BACK_TEMPORARY },
+		{ "SYS/PERM", BACK_TEMPORARY },
+		{ "IN-USE", BACK_IN_USE },
+		{ "LOGIN-DELAY", BACK_TOO_SOON },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+		if (span_ieq_str(code, rows[i].code))
+			return rows[i].status;
+	return BACK_WRONG_SECRET;
+}
+
+static enum talk_verdict on_greeting(struct talk *t, const struct pop3_response *r)
+{
+	if (r->status != POP3_OK)
+		return talk_broken(t, "does not greet with +OK");
+	return t->starttls != NULL ? say(t, STEP_STLS, "STLS", SPAN_NONE) : send_user(t);
+}
+
+static enum talk_verdict on_stls(struct talk *t, const struct pop3_response *r)
+{
+	return r->status == POP3_OK ? TALK_TLS : talk_broken(t, "refuses STLS");
+}
+
+static enum talk_verdict on_user(struct talk *t, const struct pop3_response *r)
+{
+	if (r->status == POP3_OK)
+		return say(t, STEP_PASS, "PASS ", buf_span(&t->secret));
+	return talk_end(t, err_status(r->code), buf_span(&t->line));
+}
+
+static enum talk_verdict on_pass(struct talk *t, const struct pop3_response *r)
+{
+	if (r->status == POP3_OK)
+		return talk_end(t, BACK_OK, r->text);
+	return talk_end(t, err_status(r->code), buf_span(&t->line));
+}
+
+static response_fn *const handlers[STEP_COUNT] = {
+	[STEP_GREETING] = on_greeting,
+	[STEP_STLS] = on_stls,
+	[STEP_USER] = on_user,
+	[STEP_PASS] = on_pass,
+};
+
+static enum talk_verdict on_line(struct talk *t, struct span line)
+{
+	struct pop3_response r;
+	if (!pop3_response_parse(line, &r) || r.status == POP3_CONTINUE)
+		return talk_broken(t, "does not speak POP3");
+	return handlers[t->step](t, &r);
+}
+
+static enum talk_verdict on_secured(struct talk *t)
+{
+	return send_user(t);
+}
+
+static uint16_t port(const struct store_place *place, bool implicit_tls)
+{
+	return implicit_tls ? place->pop3s : place->pop3;
+}
+
+const struct back back_pop3 = {
+	.name = "pop3",
+	.port = port,
+	.on_line = on_line,
+	.on_secured = on_secured,
+};

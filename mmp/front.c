@@ -1,0 +1,69 @@
+/* front.c - what the fronts have in common (step 3 of 5; before: admit.c; after: authenticate.c). */
+#include "mmp/front.h"
+
+#include "mmp/session.h"
+
+static const struct front *const fronts[MMP_PROTOCOLS] = {
+	[MMP_IMAP] = &front_imap,
+	[MMP_POP3] = &front_pop3,
+};
+
+const struct front *front_of(enum mmp_protocol protocol)
+{
+	return fronts[protocol];
+}
+
+bool front_offers_tls(const struct session *s)
+{
+	return s->listener->tls == MMP_TLS_STARTTLS && !stream_is_tls(s->client) &&
+	       s->setup->server[s->listener->protocol] != NULL;
+}
+
+bool front_takes_secrets(const struct session *s)
+{
+	return stream_is_tls(s->client) || s->listener->allow_plaintext_auth;
+}
+
+enum verdict front_error(struct session *s)
+{
+	s->errors++;
+	if (s->errors < (unsigned)s->setup->mmp->errors_max)
+		return V_READ;
+	return session_bye(s, WHY_TOO_MANY_ERRORS, NULL);
+}
+
+enum verdict front_lost(struct session *s, const char *detail)
+{
+	return session_bye(s, WHY_BAD_FRAMING, detail);
+}
+
+enum verdict front_start_tls(struct session *s, struct span ok)
+{
+	if (stream_input(s->client).n > 0)
+		return session_bye(s, WHY_TLS_INJECTION, NULL);
+	stream_write_span(s->client, ok);
+	session_enter(s, ST_SECURE);
+	stream_start_tls_server(s->client, s->setup->server[s->listener->protocol]);
+	return V_WAIT;
+}
+
+const char *front_words(enum told told)
+{
+	static const char *const words[TOLD_COUNT] = {
+		[TOLD_NOTHING] = "Goodbye",
+		[TOLD_CREDENTIALS] = "Authentication failed",
+		[TOLD_CONTACT] = "This account may not log in here, ask your administrator",
+		[TOLD_UNAVAILABLE] = "Temporarily unavailable, try again later",
+		[TOLD_IN_USE] = "The mailbox is in use by another session",
+		[TOLD_TOO_SOON] = "Too early after the last login, try again later",
+		[TOLD_LIMIT] = "Too many attempts, try again later",
+		[TOLD_PRIVACY] = "Start TLS before you send a password",
+		[TOLD_TIMEOUT] = "Closed, you were silent for too long",
+		[TOLD_FAILURES] = "Too many failed logins",
+		[TOLD_ERRORS] = "Too many errors",
+		[TOLD_BUSY] = "Too busy, try again later",
+		[TOLD_FOREIGN] = "This is not the protocol that is spoken here",
+		[TOLD_SHUTDOWN] = "The server is going down, connect again",
+	};
+	return words[told];
+}

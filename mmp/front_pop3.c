@@ -1,0 +1,256 @@
+/* front_pop3.c - what a POP3 client sees before its login (step 3 of 5; before: admit.c; after:
+ * authenticate.c). Owns: struct pop3_front. */
+#include "base/mem.h"
+#include "proto/line.h"
+#include "proto/pop3_cmd.h"
+
+#include "mmp/authenticate.h"
+#include "mmp/back.h"
+#include "mmp/sasl_turn.h"
+#include "mmp/session.h"
+
+/* Room for a PLAIN response with the longest names and secret that are taken. */
+enum { LINE_MAX_BYTES = 4096, ANSWER_MAX = 8192 };
+
+struct pop3_front {
+	struct line_scan scan;
+	struct buf user; /* after USER */
+	struct sasl_turn sasl;
+};
+
+typedef enum verdict cmd_fn(struct session *s, const struct pop3_cmd *cmd);
+
+/* ---- answers ---------------------------------------------------------------------------------- */
+
+static struct pop3_front *front_data(struct session *s)
+{
+	return s->front_data;
+}
+
+static enum verdict say_ok(struct session *s, const char *text)
+{
+	stream_printf(s->client, "+OK %s\r\n", text);
+	return V_READ;
+}
+
+static enum verdict say_err(struct session *s, const char *text)
+{
+	stream_printf(s->client, "-ERR %s\r\n", text);
+	return front_error(s);
+}
+
+static const char *code_of(enum told told)
+{
+	static const char *const codes[TOLD_COUNT] = {
+		[TOLD_CREDENTIALS] = "[AUTH] ",
+		[TOLD_CONTACT] = "[SYS/PERM] ",
+		[TOLD_UNAVAILABLE] = "[SYS/TEMP] ",
+		[TOLD_IN_USE] = "[IN-USE] ",
+		[TOLD_TOO_SOON] = "[LOGIN-DELAY] ",
+		[TOLD_LIMIT] = "[SYS/TEMP] ",
+		[TOLD_PRIVACY] = "[AUTH] ",
+		[TOLD_BUSY] = "[SYS/TEMP] ",
+		[TOLD_SHUTDOWN] = "[SYS/TEMP] ",
+	};
+	return codes[told] != NULL ? codes[told] : "";
+}
+
+static void refuse(struct session *s, enum told told)
+{
+	stream_printf(
+	    s->client, "-ERR %s%s (id %s)\r\n", code_of(told), front_words(told), s->id.s);
+}
+
+/* ---- commands --------------------------------------------------------------------------------- */
+
+static enum verdict cmd_unknown(struct session *s, const struct pop3_cmd *cmd)
+{
+	return say_err(s, "Unknown, or not before login");
+}
+
+static enum verdict cmd_capa(struct session *s, const struct pop3_cmd *cmd)
+{
+	const struct conf_strings *words = &s->setup->mmp->pop3_capability;
+	struct buf out = BUF_INIT(ANSWER_MAX);
+	buf_add_str(&out, "+OK Capabilities follow\r\n");
+	for (size_t i = 0; i < words->n; i++)
+		buf_printf(&out, "%s\r\n", words->v[i]);
+	if (front_offers_tls(s))
+		buf_add_str(&out, "STLS\r\n");
+	if (front_takes_secrets(s))
+		buf_printf(&out, "USER\r\nSASL %s\r\n", sasl_turn_mechs);
+	buf_add_str(&out, ".\r\n");
+	stream_write_span(s->client, buf_span(&out));
+	buf_end(&out);
+	return V_READ;
+}
+
+static enum verdict cmd_quit(struct session *s, const struct pop3_cmd *cmd)
+{
+	say_ok(s, front_words(TOLD_NOTHING));
+	return session_close(s, WHY_LOGOUT, NULL);
+}
+
+static enum verdict cmd_stls(struct session *s, const struct pop3_cmd *cmd)
+{
+	if (!front_offers_tls(s))
+		return say_err(s, "TLS cannot be started here");
+	buf_clear(&front_data(s)->user);
+	return front_start_tls(s, SPAN("+OK Begin TLS\r\n"));
+}
+
+static enum verdict cmd_user(struct session *s, const struct pop3_cmd *cmd)
+{
+	struct pop3_front *f = front_data(s);
+	if (!front_takes_secrets(s))
+		return authenticate_deny(s, cmd->argument, WHY_PLAINTEXT);
+	buf_clear(&f->user);
+	if (cmd->argument.n == 0 || !buf_add_span(&f->user, cmd->argument)) {
+		buf_clear(&f->user);
+		return say_err(s, "Not a user name");
+	}
+	return say_ok(s, "Now the password");
+}
+
+static enum verdict cmd_pass(struct session *s, const struct pop3_cmd *cmd)
+{
+	struct pop3_front *f = front_data(s);
+	if (!front_takes_secrets(s))
+		return authenticate_deny(s, SPAN_NONE, WHY_PLAINTEXT);
+	if (buf_len(&f->user) == 0)
+		return say_err(s, "USER first");
+	enum verdict v = authenticate_start(s, buf_span(&f->user), cmd->argument);
+	buf_clear(&f->user);
+	return v;
+}
+
+static enum verdict take_sasl(struct session *s, struct span line)
+{
+	struct pop3_front *f = front_data(s);
+	enum verdict v = V_READ;
+	switch (sasl_turn_take(&f->sasl, s, line, &v)) {
+	case SASL_TURN_PROMPT:
+		stream_printf(s->client, "+ %s\r\n", sasl_turn_prompt(&f->sasl));
+		return V_READ;
+	case SASL_TURN_CANCEL:
+		return say_err(s, "Cancelled");
+	case SASL_TURN_BAD:
+		return say_err(s, "Not a response of this mechanism");
+	case SASL_TURN_STARTED:
+		break;
+	}
+	return v;
+}
+
+static enum verdict list_mechanisms(struct session *s)
+{
+	struct span rest = span_str(sasl_turn_mechs);
+	say_ok(s, "Mechanisms follow");
+	while (rest.p != NULL && front_takes_secrets(s))
+		stream_printf(s->client, "%.*s\r\n", SPAN_ARG(span_cut(&rest, ' ')));
+	stream_write_span(s->client, SPAN(".\r\n"));
+	return V_READ;
+}
+
+static enum verdict cmd_auth(struct session *s, const struct pop3_cmd *cmd)
+{
+	struct pop3_front *f = front_data(s);
+	if (cmd->argument.n == 0)
+		return list_mechanisms(s);
+	if (!front_takes_secrets(s))
+		return authenticate_deny(s, SPAN_NONE, WHY_PLAINTEXT);
+	if (!sasl_turn_begin(&f->sasl, cmd->argument))
+		return say_err(s, "Mechanism not offered");
+	if (cmd->has_initial)
+		return take_sasl(s, cmd->initial);
+	stream_printf(s->client, "+ %s\r\n", sasl_turn_prompt(&f->sasl));
+	return V_READ;
+}
+
+static cmd_fn *const commands[POP3_VERB_COUNT] = {
+	[POP3_VERB_USER] = cmd_user,
+	[POP3_VERB_PASS] = cmd_pass,
+	[POP3_VERB_AUTH] = cmd_auth,
+	[POP3_VERB_STLS] = cmd_stls,
+	[POP3_VERB_CAPA] = cmd_capa,
+	[POP3_VERB_QUIT] = cmd_quit,
+};
+
+/* ---- framing ---------------------------------------------------------------------------------- */
+
+static enum verdict run_line(struct session *s, struct span line)
+{
+	if (sasl_turn_active(&front_data(s)->sasl))
+		return take_sasl(s, line);
+	struct pop3_cmd cmd;
+	if (pop3_cmd_parse(line, &cmd) != ERR_OK)
+		return say_err(s, cmd.why);
+	cmd_fn *fn = commands[cmd.verb];
+	return fn != NULL ? fn(s, &cmd) : cmd_unknown(s, &cmd);
+}
+
+static enum verdict on_input(struct session *s)
+{
+	struct pop3_front *f = front_data(s);
+	struct span line;
+	size_t eat;
+	enum line_rx rx = line_take(&f->scan, stream_input(s->client), &line, &eat);
+	struct buf copy = BUF_INIT(LINE_MAX_BYTES);
+	if (rx == LINE_READY)
+		buf_add_span(&copy, line);
+	stream_eat(s->client, eat);
+	enum verdict v = V_MORE;
+	if (rx == LINE_READY)
+		v = run_line(s, buf_span(&copy));
+	else if (rx != LINE_MORE)
+		v = say_err(s, line_rx_why(rx));
+	if (rx == LINE_BAD && v == V_READ)
+		v = front_lost(s, line_rx_why(rx));
+	buf_wipe_end(&copy);
+	return v;
+}
+
+/* ---- the table's functions -------------------------------------------------------------------- */
+
+static void *front_open(struct session *s)
+{
+	struct pop3_front *f = MEM_NEW(struct pop3_front);
+	f->scan = LINE_SCAN_INIT(LINE_MAX_BYTES);
+	f->user = BUF_INIT(SASL_NAME_MAX);
+	return f;
+}
+
+static void front_close(void **data)
+{
+	struct pop3_front *f = *data;
+	sasl_turn_end(&f->sasl);
+	buf_end(&f->user);
+	MEM_FREE(data);
+}
+
+static void greet(struct session *s)
+{
+	stream_printf(s->client, "+OK %s ready\r\n", s->setup->hostname);
+}
+
+static void welcome(struct session *s, const struct back_done *done)
+{
+	say_ok(s, "Logged in");
+}
+
+const struct front front_pop3 = {
+	.name = "pop3",
+	.name_tls = "pop3s",
+	.name_short = "pop",
+	.name_short_tls = "pops",
+	.alpn = "pop3",
+	.back = &back_pop3,
+	.limits = { .in_max = 2 * LINE_MAX_BYTES, .out_max = 32768 },
+	.open = front_open,
+	.close = front_close,
+	.greet = greet,
+	.on_input = on_input,
+	.refuse = refuse,
+	.welcome = welcome,
+	.bye = refuse,
+};

@@ -1,0 +1,150 @@
+/* mmp_conf.c - settings of the multiplexor and the TLS contexts made from them.
+ *
+ * Owns: the expansion of the option tables; snapshots (struct mmp_setup). */
+#include "mmp/mmp_conf.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "base/span.h"
+#include "daemon/daemon.h"
+#include "mmp/front.h"
+
+#define CONF_BLOCK mmp_listener
+#define CONF_DEF "mmp/mmp_listener.params.def"
+#define CONF_PROSE "Addresses that speak one protocol."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK mmp
+#define CONF_DEF "mmp/mmp.params.def"
+#define CONF_PROSE "The multiplexor: IMAP and POP3 clients on one side, stores on the other."
+#include "conf/params_table.h"
+
+enum { WHY_MAX = 512 };
+
+static bool wants_tls(const struct mmp_conf *m)
+{
+	for (size_t i = 0; i < m->listener_n; i++)
+		if (m->listener[i]->tls != MMP_TLS_NONE)
+			return true;
+	return false;
+}
+
+static void check_titles(const struct mmp_conf *m, struct conf_diag *d)
+{
+	for (size_t i = 0; i < m->listener_n; i++) {
+		const struct conf_head *head = &m->listener[i]->head;
+		if (head->title[0] == '\0')
+			conf_error(d, head->pos, "a listener needs a name: listener NAME { ... }");
+		for (size_t j = 0; j < i; j++)
+			if (span_eq_str(span_str(head->title), m->listener[j]->head.title))
+				conf_error(d, head->pos, "second listener with the name \"%s\"",
+				    head->title);
+	}
+}
+
+static void drop_contexts(struct mmp_setup *s)
+{
+	for (size_t i = 0; i < MMP_PROTOCOLS; i++)
+		tls_ctx_unref(&s->server[i]);
+	tls_ctx_unref(&s->client);
+}
+
+static bool make_contexts(struct mmp_setup *s, const struct conf *c, struct buf *why)
+{
+	static const enum tls_verify verify[] = { TLS_VERIFY_NAME, TLS_VERIFY_CHAIN,
+		TLS_VERIFY_NONE };
+	for (size_t i = 0; i < MMP_PROTOCOLS && wants_tls(s->mmp); i++) {
+		s->server[i] = daemon_tls_server(c, front_of((enum mmp_protocol)i)->alpn, why);
+		if (s->server[i] == NULL)
+			return false;
+	}
+	if (s->mmp->store_tls != MMP_TLS_NONE) {
+		s->client = daemon_tls_client(c, verify[s->mmp->store_verify], why);
+		return s->client != NULL;
+	}
+	return true;
+}
+
+void mmp_conf_check(const struct conf *c, struct conf_diag *d)
+{
+	const struct mmp_conf *m = conf_section(c, &mmp_block);
+	check_titles(m, d);
+	if (m->store_retry_max < m->store_retry_min)
+		conf_error(d, m->head.pos, "store_retry_max is less than store_retry_min");
+	struct buf why = BUF_INIT(WHY_MAX);
+	struct mmp_setup trial = { .mmp = m };
+	if (!make_contexts(&trial, c, &why))
+		conf_error(d, m->head.pos, "TLS of the mmp section: %s", buf_cstr(&why));
+	drop_contexts(&trial);
+	buf_end(&why);
+}
+
+static void setup_free(struct mmp_setup *s)
+{
+	drop_contexts(s);
+	conf_unref(&s->conf);
+	mem_free(s);
+}
+
+struct mmp_setup *mmp_setup_new(const struct conf *conf, struct buf *why)
+{
+	struct mmp_setup *s = MEM_NEW(struct mmp_setup);
+	s->refs = 1;
+	s->conf = conf_ref(conf);
+	s->mmp = conf_section(conf, &mmp_block);
+	s->hostname = daemon_hostname(conf);
+	if (make_contexts(s, conf, why))
+		return s;
+	setup_free(s);
+	return NULL;
+}
+
+struct mmp_setup *mmp_setup_ref(struct mmp_setup *s)
+{
+	CHECK(s->refs > 0);
+	s->refs++;
+	return s;
+}
+
+void mmp_setup_unref(struct mmp_setup **s)
+{
+	struct mmp_setup *gone = *s;
+	*s = NULL;
+	if (gone == NULL)
+		return;
+	CHECK(gone->refs > 0);
+	if (--gone->refs == 0)
+		setup_free(gone);
+}
+
+const struct mmp_listener_conf *mmp_setup_listener(const struct mmp_setup *s, const char *name)
+{
+	for (size_t i = 0; i < s->mmp->listener_n; i++)
+		if (span_eq_str(span_str(name), s->mmp->listener[i]->head.title))
+			return s->mmp->listener[i];
+	return NULL;
+}
+
+/* A listener on the wildcard address hears on every address of this host; a connection to one of
+ * them has the same address at both ends, or stays on the loopback. */
+static bool reaches(const struct conf_address *a, struct ip_port local, struct ip_port remote)
+{
+	if (a->unix_path != NULL || a->at.port != remote.port)
+		return false;
+	static const uint8_t v4_any[16] = { [10] = 0xff, [11] = 0xff };
+	bool any = ip_is_none(a->at.addr) || memcmp(a->at.addr.b, v4_any, sizeof v4_any) == 0;
+	if (!any)
+		return ip_eq(a->at.addr, remote.addr);
+	return ip_eq(local.addr, remote.addr) || ip_is_loopback(remote.addr);
+}
+
+bool mmp_setup_is_own(const struct mmp_setup *s, struct ip_port local, struct ip_port remote)
+{
+	for (size_t i = 0; i < s->mmp->listener_n; i++) {
+		const struct conf_addresses *list = &s->mmp->listener[i]->address;
+		for (size_t j = 0; j < list->n; j++)
+			if (reaches(&list->v[j], local, remote))
+				return true;
+	}
+	return false;
+}

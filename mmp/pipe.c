@@ -1,0 +1,156 @@
+/* pipe.c - what is left of a session after its login (step 5 of 5; before: route.c).
+ *
+ * Bytes are moved by lib/net. Owns: one small record per session, for `who` and the last log line. */
+#include "mmp/pipe.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/fmt.h"
+#include "base/mem.h"
+#include "net/pipe.h"
+
+#include "mmp/authenticate.h"
+#include "mmp/session.h"
+
+#define piped_MAGIC 0x6d6d7034u
+
+struct piped {
+	uint32_t magic;
+	bool tls;
+	struct ident id;
+	struct ip_port client;
+	struct list_node link; /* in mmp->piped */
+	struct mmp *mmp;
+	struct pipe *pipe; /* owned */
+	const struct front *front;
+	uint64_t since_us;          /* wall clock, for people */
+	uint64_t since_ms;          /* of the connection */
+	uint16_t user_at, store_at; /* in words */
+	char words[];               /* listener, user and store, each with its NUL */
+};
+
+static const enum reason reason_of[] = {
+	[PIPE_CLIENT_CLOSED] = WHY_PIPE_CLIENT_CLOSED,
+	[PIPE_STORE_CLOSED] = WHY_PIPE_STORE_CLOSED,
+	[PIPE_CLIENT_FAILED] = WHY_PIPE_CLIENT_FAILED,
+	[PIPE_STORE_FAILED] = WHY_PIPE_STORE_FAILED,
+	[PIPE_IDLE] = WHY_PIPE_IDLE,
+	[PIPE_STOPPED] = WHY_PIPE_STOPPED,
+};
+
+static const char *user_of(const struct piped *p)
+{
+	return p->words + p->user_at;
+}
+
+static const char *store_of(const struct piped *p)
+{
+	return p->words + p->store_at;
+}
+
+static void piped_free(struct piped *p)
+{
+	struct mmp *m = p->mmp;
+	pipe_free(&p->pipe);
+	list_remove(&p->link);
+	m->piped_n--;
+	metric_set(&mmp_metrics[MMP_M_PIPED], m->piped_n);
+	p->magic = 0;
+	mem_free(p);
+	mmp_session_gone(m);
+}
+
+static void log_end(const struct piped *p, const struct pipe_done *done)
+{
+	const struct reason_row *row = &reasons[reason_of[done->end]];
+	log_write(&mmp_events[MMP_EV_SESSION_END], p->id.s,
+	    LOG_FIELDS(LOG_ADDR("client", p->client), LOG_STR("protocol", p->front->name),
+		LOG_STR("listener", p->words), LOG_STR("tls", p->tls ? "yes" : "no"),
+		LOG_STR("why", row->word), LOG_STR("fault", row->fault),
+		LOG_STR("user", user_of(p)), LOG_STR("store", store_of(p)),
+		LOG_U64("bytes_in", done->client_bytes), LOG_U64("bytes_out", done->store_bytes),
+		LOG_U64("ms", loop_now_ms(p->mmp->loop) - p->since_ms)));
+}
+
+static void on_end(void *arg, const struct pipe_done *done)
+{
+	struct piped *p = OBJ(piped, arg);
+	p->pipe = NULL;
+	log_end(p, done);
+	metric_add(&mmp_metrics[MMP_M_BYTES_IN], done->client_bytes);
+	metric_add(&mmp_metrics[MMP_M_BYTES_OUT], done->store_bytes);
+	piped_free(p);
+}
+
+static struct piped *piped_new(const struct session *s)
+{
+	const char *parts[] = { s->listener->head.title, s->attempt->account->user,
+		s->attempt->store };
+	size_t len[COUNT_OF(parts)], all = 0;
+	for (size_t i = 0; i < COUNT_OF(parts); i++) {
+		len[i] = span_str(parts[i]).n + 1;
+		all += len[i];
+	}
+	CHECK(all <= UINT16_MAX);
+	struct piped *p = mem_alloc(sizeof *p + all);
+	p->magic = piped_MAGIC;
+	p->user_at = (uint16_t)len[0];
+	p->store_at = (uint16_t)(len[0] + len[1]);
+	memcpy(p->words, parts[0], len[0]);
+	memcpy(p->words + p->user_at, parts[1], len[1]);
+	memcpy(p->words + p->store_at, parts[2], len[2]);
+	return p;
+}
+
+void pipe_session(struct session *s, struct stream **take_store)
+{
+	struct mmp *m = s->mmp;
+	struct piped *p = piped_new(s);
+	p->mmp = m;
+	p->id = s->id;
+	p->client = s->from;
+	p->tls = stream_is_tls(s->client);
+	p->front = s->front;
+	p->since_us = clock_wall_us();
+	p->since_ms = s->begun_ms;
+	list_add_tail(&m->piped, &p->link);
+	m->piped_n++;
+	metric_set(&mmp_metrics[MMP_M_PIPED], m->piped_n);
+	p->pipe =
+	    pipe_start(m->loop, &s->client, take_store, s->setup->mmp->idle_timeout, on_end, p);
+}
+
+static void put_piped(const struct piped *p, struct buf *out)
+{
+	char addr[IP_TEXT_SIZE], since[CLOCK_RFC3339_SIZE];
+	uint64_t in, sent;
+	pipe_counts(p->pipe, &in, &sent);
+	buf_printf(out, "{\"id\":\"%s\",\"user\":", p->id.s);
+	fmt_json_string(out, span_str(user_of(p)));
+	buf_printf(out,
+	    ",\"client\":\"%s\",\"protocol\":\"%s\",\"store\":", ip_port_text(p->client, addr),
+	    p->front->name);
+	fmt_json_string(out, span_str(store_of(p)));
+	buf_printf(out, ",\"since\":\"%s\",\"bytes_in\":%llu,\"bytes_out\":%llu,\"tls\":%s}",
+	    clock_rfc3339(p->since_us, since), (unsigned long long)in, (unsigned long long)sent,
+	    p->tls ? "true" : "false");
+}
+
+void pipe_who(const struct mmp *m, struct buf *out)
+{
+	buf_add_char(out, '[');
+	for (const struct list_node *n = m->piped.next; n != &m->piped; n = n->next) {
+		if (n != m->piped.next)
+			buf_add_char(out, ',');
+		put_piped(LIST_OF(const struct piped, link, n), out);
+	}
+	buf_add_char(out, ']');
+}
+
+void pipe_end_all(struct mmp *m)
+{
+	for (struct list_node *n = m->piped.next, *next; n != &m->piped; n = next) {
+		next = n->next;
+		piped_free(LIST_OF(struct piped, link, n));
+	}
+}

@@ -1,0 +1,245 @@
+/* route.c - account to store, login there, hand over (step 4 of 5; before: authenticate.c; after:
+ * pipe.c).
+ *
+ * The stores of an account are tried in order. A store that cannot be reached, or does not behave
+ * like a server before it was shown the secret, is remembered as dead for a moment
+ * (backend_health.c) and the next one is tried. Once a store has seen the secret its word is final. */
+#include "mmp/route.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "net/dial.h"
+
+#include "mmp/authenticate.h"
+#include "mmp/back.h"
+#include "mmp/pipe.h"
+#include "mmp/session.h"
+
+enum { KEY_MAX = 300 };
+
+static enum verdict try_next(struct session *s);
+
+/* ---- records of stores ------------------------------------------------------------------------ */
+
+static struct buf store_key(const struct attempt *a)
+{
+	struct buf key = BUF_INIT(KEY_MAX);
+	buf_printf(&key, "%s:%u", a->host, a->port);
+	return key;
+}
+
+static bool store_may_be_tried(struct session *s)
+{
+	struct buf key = store_key(s->attempt);
+	bool may = backend_health_try(s->mmp->health, buf_span(&key), session_now_ms(s));
+	buf_end(&key);
+	return may;
+}
+
+static void store_is_good(struct session *s)
+{
+	struct buf key = store_key(s->attempt);
+	backend_health_good(s->mmp->health, buf_span(&key));
+	buf_end(&key);
+}
+
+static void store_is_bad(struct session *s, err_t err, const char *detail)
+{
+	const struct attempt *a = s->attempt;
+	const struct mmp_conf *c = s->setup->mmp;
+	struct buf key = store_key(a);
+	backend_health_bad(s->mmp->health, buf_span(&key),
+	    (struct backend_pause){ c->store_retry_min, c->store_retry_max }, session_now_ms(s));
+	buf_end(&key);
+	metric_add(&mmp_metrics[MMP_M_STORE_FAILURES], 1);
+	log_write(&mmp_events[MMP_EV_STORE_FAILED], s->id.s,
+	    LOG_FIELDS(LOG_STR("store", a->store), LOG_STR("host", a->host),
+		LOG_U64("port", a->port), LOG_ADDR("addr", a->addr), LOG_ERR("err", err),
+		LOG_STR("detail", detail)));
+}
+
+static void log_skipped(struct session *s, const char *why)
+{
+	const struct attempt *a = s->attempt;
+	log_write(&mmp_events[MMP_EV_STORE_SKIPPED], s->id.s,
+	    LOG_FIELDS(LOG_STR("store", a->store), LOG_STR("host", a->host),
+		LOG_U64("port", a->port), LOG_STR("why", why)));
+}
+
+/* ---- the login at the store ------------------------------------------------------------------- */
+
+static const struct {
+	enum reason why;
+	bool store_at_fault; /* worth a warning of its own */
+} outcomes[BACK_STATUS_COUNT] = {
+	[BACK_OK] = { WHY_NONE, false },
+	[BACK_WRONG_SECRET] = { WHY_STORE_REFUSED, false },
+	[BACK_TEMPORARY] = { WHY_STORE_TEMPORARY, true },
+	[BACK_IN_USE] = { WHY_STORE_IN_USE, false },
+	[BACK_TOO_SOON] = { WHY_STORE_TOO_SOON, false },
+	[BACK_UNREADY] = { WHY_STORE_DOWN, true },
+	[BACK_BROKEN] = { WHY_STORE_BROKEN, true },
+};
+
+static enum verdict hand_over(struct session *s, const struct back_done *done)
+{
+	const struct attempt *a = s->attempt;
+	struct stream *store = done->stream;
+	store_is_good(s);
+	metric_add(&mmp_metrics[MMP_M_LOGINS], 1);
+	log_write(&mmp_events[MMP_EV_LOGIN_OK], s->id.s,
+	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("user", a->account->user),
+		LOG_STR("store", a->store), LOG_ADDR("addr", a->addr),
+		LOG_STR("protocol", s->front->name),
+		LOG_STR("tls", stream_is_tls(s->client) ? "yes" : "no"),
+		LOG_U64("ms", session_now_ms(s) - a->begun_ms)));
+	s->front->welcome(s, done);
+	pipe_session(s, &store);
+	return V_DONE;
+}
+
+static enum verdict on_outcome(struct session *s, const struct back_done *done)
+{
+	struct attempt *a = s->attempt;
+	enum reason why = outcomes[done->status].why;
+	if (done->status == BACK_OK)
+		return hand_over(s, done);
+	if (done->status == BACK_UNREADY) {
+		store_is_bad(s, ERR_PROTOCOL, done->detail);
+		a->failed = why;
+		return try_next(s);
+	}
+	store_is_good(s);
+	if (done->status == BACK_WRONG_SECRET && a->verified)
+		log_write(&mmp_events[MMP_EV_STORE_DISAGREES], s->id.s,
+		    LOG_FIELDS(LOG_STR("user", a->account->user), LOG_STR("store", a->store),
+			LOG_STR("detail", done->detail)));
+	else if (outcomes[done->status].store_at_fault)
+		log_write(&mmp_events[MMP_EV_STORE_FAILED], s->id.s,
+		    LOG_FIELDS(LOG_STR("store", a->store), LOG_STR("host", a->host),
+			LOG_U64("port", a->port), LOG_ADDR("addr", a->addr),
+			LOG_ERR("err", ERR_AGAIN), LOG_STR("detail", done->detail)));
+	return authenticate_refuse(s, why, done->detail);
+}
+
+static void on_back(void *arg, const struct back_done *done)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, on_outcome(s, done));
+}
+
+static enum verdict start_login(struct session *s, struct stream *store)
+{
+	const struct mmp_conf *c = s->setup->mmp;
+	struct attempt *a = s->attempt;
+	if (mmp_setup_is_own(s->setup, stream_local(store), stream_peer(store))) {
+		log_write(&mmp_events[MMP_EV_STORE_LOOP], s->id.s,
+		    LOG_FIELDS(LOG_STR("store", a->store), LOG_ADDR("addr", a->addr)));
+		stream_free(&store);
+		a->failed = WHY_NO_STORE;
+		return try_next(s);
+	}
+	struct back_ask ask = {
+		.back = s->front->back,
+		.user = span_str(a->account->user),
+		.secret = buf_span(&a->secret),
+		.starttls = c->store_tls == MMP_TLS_STARTTLS ? s->setup->client : NULL,
+		.tls_name = a->host,
+		.deadline_ms = c->store_login_timeout,
+	};
+	session_enter(s, ST_LOGIN);
+	s->ask = back_login(s->mmp->loop, &store, &ask, on_back, s);
+	return V_WAIT;
+}
+
+/* ---- the connection --------------------------------------------------------------------------- */
+
+static enum verdict on_dialled(struct session *s, const struct dial_result *r)
+{
+	s->attempt->addr = r->addr;
+	if (r->err == ERR_OK)
+		return start_login(s, r->stream);
+	store_is_bad(s, r->err, r->text);
+	s->attempt->failed = WHY_STORE_DOWN;
+	return try_next(s);
+}
+
+static void on_dial(void *arg, const struct dial_result *r)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, on_dialled(s, r));
+}
+
+static enum verdict dial_store(struct session *s)
+{
+	const struct mmp_conf *c = s->setup->mmp;
+	const struct attempt *a = s->attempt;
+	struct dial_target target = {
+		.host = span_str(a->host),
+		.port = a->port,
+		.tls = c->store_tls == MMP_TLS_IMPLICIT ? s->setup->client : NULL,
+		.alpn = c->store_tls == MMP_TLS_IMPLICIT ? s->front->alpn : NULL,
+		.deadline_ms = c->store_connect_timeout,
+		.limits = back_stream_limits,
+	};
+	session_enter(s, ST_DIAL);
+	s->ask = dial_start(s->mmp->loop, s->mmp->dns, &target, on_dial, s);
+	return V_WAIT;
+}
+
+static enum verdict on_placed(struct session *s, const struct store_place *place)
+{
+	struct attempt *a = s->attempt;
+	mem_free(a->host);
+	a->host = mem_str(place->host);
+	a->port = s->front->back->port(place, s->setup->mmp->store_tls == MMP_TLS_IMPLICIT);
+	a->addr = (struct ip_port){ .port = a->port };
+	if (a->port == 0) {
+		log_skipped(s, "protocol not offered");
+		return try_next(s);
+	}
+	a->failed = WHY_STORE_DOWN;
+	if (!store_may_be_tried(s)) {
+		log_skipped(s, "dead a moment ago");
+		return try_next(s);
+	}
+	return dial_store(s);
+}
+
+static void on_place(void *arg, enum directory_status status, const struct store_place *place)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	enum verdict v;
+	if (status == DIRECTORY_FOUND) {
+		v = on_placed(s, place);
+	} else {
+		s->attempt->failed = WHY_DIRECTORY_DOWN;
+		v = try_next(s);
+	}
+	session_step(s, v);
+}
+
+/* ---- the next candidate ----------------------------------------------------------------------- */
+
+static enum verdict try_next(struct session *s)
+{
+	struct attempt *a = s->attempt;
+	if (a->next_host >= a->account->host_count)
+		return authenticate_refuse(
+		    s, a->failed != WHY_NONE ? a->failed : WHY_NO_STORE, NULL);
+	if (session_left_ms(s) == 0)
+		return authenticate_late(s);
+	mem_free(a->store);
+	a->store = mem_str(a->account->hosts[a->next_host++]);
+	session_enter(s, ST_PLACE);
+	s->ask = directory_store(s->mmp->directory, span_str(a->store), on_place, s);
+	return V_WAIT;
+}
+
+enum verdict route_start(struct session *s)
+{
+	return try_next(s);
+}

@@ -1,0 +1,97 @@
+/* worker.c - what the sessions of one worker share: made, reloaded, drained, freed.
+ *
+ * Owns: struct mmp. */
+#include "mmp/worker.h"
+
+#include "base/mem.h"
+#include "daemon/daemon.h"
+
+#include "mmp/accept.h"
+#include "mmp/mmp_tables.h"
+#include "mmp/pipe.h"
+#include "mmp/session.h"
+
+enum { STORES_MAX = 1024, WHY_MAX = 512 };
+
+struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
+{
+	struct mmp_setup *setup = mmp_setup_new(conf, why);
+	if (setup == NULL)
+		return NULL;
+	struct mmp *m = MEM_NEW(struct mmp);
+	m->loop = l;
+	m->setup = setup;
+	m->dns = daemon_dns(l, conf);
+	m->directory = directory_new(l, m->dns, conf);
+	m->meter = metermaid_new(l, m->dns, conf);
+	m->health = backend_health_new(STORES_MAX);
+	list_init(&m->ports);
+	list_init(&m->prelogin);
+	list_init(&m->piped);
+	return m;
+}
+
+void mmp_reload(struct mmp *m, const struct conf *fresh)
+{
+	struct buf why = BUF_INIT(WHY_MAX);
+	struct mmp_setup *setup = mmp_setup_new(fresh, &why);
+	if (setup == NULL) {
+		log_write(&mmp_events[MMP_EV_SETUP_FAILED], NULL,
+		    LOG_FIELDS(LOG_SPAN("detail", buf_span(&why))));
+	} else {
+		directory_reload(m->directory, fresh);
+		metermaid_reload(m->meter, fresh);
+		mmp_setup_unref(&m->setup);
+		m->setup = setup;
+		accept_reload(m);
+	}
+	buf_end(&why);
+}
+
+void mmp_session_gone(struct mmp *m)
+{
+	void (*drained)(void *arg) = m->drained;
+	if (drained == NULL || m->prelogin_n + m->piped_n > 0)
+		return;
+	m->drained = NULL;
+	drained(m->drained_arg);
+}
+
+void mmp_drain(struct mmp *m, void (*drained)(void *arg), void *arg)
+{
+	m->draining = true;
+	m->drained = drained;
+	m->drained_arg = arg;
+	accept_stop(m);
+	for (struct list_node *n = m->prelogin.next, *next; n != &m->prelogin; n = next) {
+		next = n->next;
+		struct session *s = LIST_OF(struct session, link, n);
+		if (session_is_idle(s))
+			session_end_now(s, WHY_DRAINED);
+	}
+	mmp_session_gone(m);
+}
+
+void mmp_who(const struct mmp *m, struct buf *out)
+{
+	pipe_who(m, out);
+}
+
+void mmp_free(struct mmp **m)
+{
+	struct mmp *gone = *m;
+	*m = NULL;
+	if (gone == NULL)
+		return;
+	gone->drained = NULL;
+	accept_stop(gone);
+	while (!list_empty(&gone->prelogin))
+		session_drop(LIST_OF(struct session, link, gone->prelogin.next), WHY_DRAINED);
+	pipe_end_all(gone);
+	directory_free(&gone->directory);
+	metermaid_free(&gone->meter);
+	backend_health_free(&gone->health);
+	dns_free(&gone->dns);
+	mmp_setup_unref(&gone->setup);
+	mem_free(gone);
+}

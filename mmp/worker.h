@@ -1,0 +1,50 @@
+/* worker.h - what all sessions of one worker share, and what the daemon asks of it. */
+#ifndef MMP_WORKER_H
+#define MMP_WORKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "conf/conf.h"
+#include "directory/directory.h"
+#include "metermaid/metermaid.h"
+#include "net/dns.h"
+#include "net/loop.h"
+
+#include "mmp/backend_health.h"
+#include "mmp/mmp_conf.h"
+
+struct mmp {
+	struct loop *loop; /* borrowed */
+	struct dns *dns;   /* owned, as all that follows */
+	struct directory *directory;
+	struct metermaid *meter;
+	struct backend_health *health;
+	struct mmp_setup *setup;   /* the newest; sessions keep references of their own */
+	struct list_node ports;    /* struct port: accept.c */
+	struct list_node prelogin; /* struct session, the one idle longest first */
+	size_t prelogin_n;
+	struct list_node piped; /* struct piped: pipe.c */
+	size_t piped_n;
+	bool draining;              /* no new sessions, and none waits for a command */
+	void (*drained)(void *arg); /* called once no session is left; NULL unless draining */
+	void *drained_arg;
+};
+
+/* NULL: the configuration's TLS settings cannot be used; a sentence is in why. */
+struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why);
+/* New sessions use fresh; a snapshot that cannot be used is logged and the old one stays. */
+void mmp_reload(struct mmp *m, const struct conf *fresh);
+/* Stops accepting and ends sessions that wait for a command before login; the others run on. drained
+ * is called from here or later, once, when none is left. */
+void mmp_drain(struct mmp *m, void (*drained)(void *arg), void *arg);
+/* Appends the sessions after login as a JSON array. */
+void mmp_who(const struct mmp *m, struct buf *out);
+void mmp_free(struct mmp **m); /* ends every session */
+
+/* A session or a pipe has ended: is the drain complete? */
+void mmp_session_gone(struct mmp *m);
+
+#endif
