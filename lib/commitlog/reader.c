@@ -1,0 +1,169 @@
+/* reader.c - reading records by position: for other processes, and for the log's own commitlog_read().
+ * Owns a bounded number of open segments; least recently used goes first. */
+#include "commitlog/commitlog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "commitlog/record.h"
+
+enum { READER_SEGMENTS = 32, VERIFY_CHUNK = 64 * 1024 };
+
+struct open_segment {
+	struct file_ref *file; /* owned reference; NULL = free place */
+	uint32_t number;
+	uint64_t salt;
+	uint64_t used; /* reader's clock when last used */
+};
+
+struct commitlog_reader {
+	int dir_fd; /* owned; -1 until the folder exists */
+	char *dir;
+	uint64_t clock;
+	struct open_segment open[READER_SEGMENTS];
+};
+
+struct commitlog_reader *commitlog_reader_open(const char *dir)
+{
+	struct commitlog_reader *r = MEM_NEW(struct commitlog_reader);
+	r->dir = mem_str(dir);
+	r->dir_fd = -1;
+	return r;
+}
+
+void commitlog_reader_close(struct commitlog_reader **rp)
+{
+	struct commitlog_reader *r = *rp;
+	if (r == NULL)
+		return;
+	for (size_t i = 0; i < READER_SEGMENTS; i++) {
+		if (r->open[i].file != NULL)
+			file_ref_put(&r->open[i].file);
+	}
+	if (r->dir_fd >= 0)
+		close(r->dir_fd);
+	mem_free(r->dir);
+	MEM_FREE(rp);
+}
+
+static err_t open_into(struct commitlog_reader *r, struct open_segment *o, uint32_t number)
+{
+	char name[SEGMENT_NAME_SIZE];
+	struct segment_header h;
+	if (r->dir_fd < 0)
+		r->dir_fd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r->dir_fd < 0)
+		return err_from_errno(errno);
+	int fd = openat(r->dir_fd, segment_name(number, name), O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_from_errno(errno);
+	err_t err = segment_header_read(fd, number, &h);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	if (o->file != NULL)
+		file_ref_put(&o->file);
+	o->file = file_ref_new(fd);
+	o->number = number;
+	o->salt = h.salt;
+	return ERR_OK;
+}
+
+static err_t reader_segment(struct commitlog_reader *r, uint32_t number, struct open_segment **out)
+{
+	struct open_segment *oldest = &r->open[0];
+	for (size_t i = 0; i < READER_SEGMENTS; i++) {
+		struct open_segment *o = &r->open[i];
+		if (o->file != NULL && o->number == number) {
+			o->used = ++r->clock;
+			*out = o;
+			return ERR_OK;
+		}
+		if (o->file == NULL || o->used < oldest->used)
+			oldest = o;
+	}
+	err_t err = open_into(r, oldest, number);
+	if (err)
+		return err;
+	oldest->used = ++r->clock;
+	*out = oldest;
+	return ERR_OK;
+}
+
+/* ERR_NOT_FOUND: dead, or no such record. */
+static err_t reader_record(
+    struct commitlog_reader *r, log_pos pos, struct open_segment **seg_out, struct record_header *h)
+{
+	uint8_t raw[RECORD_HEADER_BYTES];
+	err_t err = reader_segment(r, pos_segment(pos), seg_out);
+	if (err)
+		return err;
+	err = read_full(file_ref_fd((*seg_out)->file), raw, sizeof raw, pos_offset(pos));
+	if (err)
+		return err;
+	if (!record_header_decode(raw, pos, (*seg_out)->salt, h))
+		return ERR_CORRUPT;
+	return h->dead ? ERR_NOT_FOUND : ERR_OK;
+}
+
+err_t commitlog_reader_read(
+    struct commitlog_reader *r, log_pos pos, uint64_t at, void *out, size_t n)
+{
+	struct open_segment *seg;
+	struct record_header h;
+	err_t err = reader_record(r, pos, &seg, &h);
+	if (err)
+		return err;
+	if (at > h.length || n > h.length - at)
+		return ERR_NOT_FOUND;
+	return read_full(
+	    file_ref_fd(seg->file), out, n, pos_offset(pos) + RECORD_HEADER_BYTES + at);
+}
+
+err_t commitlog_reader_file(struct commitlog_reader *r, log_pos pos, struct file_ref **file_out,
+    uint64_t *offset_out, uint64_t *payload_bytes_out)
+{
+	struct open_segment *seg;
+	struct record_header h;
+	err_t err = reader_record(r, pos, &seg, &h);
+	if (err)
+		return err;
+	*file_out = file_ref_get(seg->file);
+	*offset_out = pos_offset(pos) + RECORD_HEADER_BYTES;
+	*payload_bytes_out = h.length;
+	return ERR_OK;
+}
+
+err_t commitlog_reader_verify(struct commitlog_reader *r, log_pos pos)
+{
+	struct open_segment *seg;
+	struct record_header h;
+	err_t err = reader_record(r, pos, &seg, &h);
+	uint32_t crc = 0;
+	char *chunk = mem_alloc(VERIFY_CHUNK);
+	for (uint64_t at = 0; !err && at < h.length; at += VERIFY_CHUNK) {
+		size_t n = h.length - at < VERIFY_CHUNK ? (size_t)(h.length - at) : VERIFY_CHUNK;
+		err = read_full(
+		    file_ref_fd(seg->file), chunk, n, pos_offset(pos) + RECORD_HEADER_BYTES + at);
+		if (!err)
+			crc = hash_crc32c(crc, chunk, n);
+	}
+	mem_free(chunk);
+	if (err)
+		return err;
+	return crc == h.payload_crc ? ERR_OK : ERR_CORRUPT;
+}
+
+err_t commitlog_reader_size(struct commitlog_reader *r, log_pos pos, uint64_t *payload_bytes_out)
+{
+	struct open_segment *seg;
+	struct record_header h;
+	err_t err = reader_record(r, pos, &seg, &h);
+	if (!err)
+		*payload_bytes_out = h.length;
+	return err;
+}
