@@ -62,6 +62,8 @@ BINS := $(foreach p,$(BUILT),$(BUILD)/bin/$(BIN_$(p)))
 LIBPOSTERN := $(B)/libpostern.a
 ALL_OBJ := $(call obj,$(LIB_SRC) $(foreach p,$(PROGRAMS),$(SRC_$(p))))
 
+$(B)/metermaid/script.o $(BUILD)/fuzz/metermaid/script.o: metermaid/meter.lua
+
 $(LIBPOSTERN): $(call obj,$(LIB_SRC))
 	$(Q)rm -f $@ && ar rcs $@ $^
 

@@ -160,7 +160,7 @@ class Tier:
     def meter_text(self):
         rules = self.meter_rules if self.meter_rules is not None else (
             "\trule connects { on connect; key client/32,64; rate 600/1m; burst 600; action defer; on_loss share; }\n"
-            "\trule failed-logins { on auth; key client/32,64 user; rate 10/1m; burst 10; action defer; on_loss share; }\n"
+            "\trule failed-logins { on auth; key client/32,64, user; rate 10/1m; burst 10; action defer; on_loss share; }\n"
             "\trule messages { on message; key sender; rate 600/1m; burst 600; action defer; on_loss share; }\n")
         redis = f"\tredis 127.0.0.1:{self.port('redis')};\n" if self.use_redis else ""
         return f"metermaid {{\n{redis}{rules}}}\n"

@@ -1,0 +1,20 @@
+/* observed.h - the keys a worker has lately seen most: what `postern meter top` shows.
+ *
+ * Bounded (OBSERVED_MAX keys); a new key takes the place of the one with the least refusals and
+ * questions, and starts from its count (space-saving), so heavy hitters cannot be missed. */
+#ifndef METERMAID_OBSERVED_H
+#define METERMAID_OBSERVED_H
+
+#include "metermaid/rule.h"
+
+struct observed;
+
+struct observed *observed_new(void);
+void observed_free(struct observed **o);
+/* rule_name is copied. wait_us > 0: it was refused. */
+void observed_note(struct observed *o, const struct rule *rule, struct span key, uint64_t wait_us);
+/* JSON objects {"rule","key","count","refused","limit","retry_s"}, separated by commas, most refused
+ * first; only_rule NULL: all. */
+bool observed_put(struct observed *o, const char *only_rule, struct buf *out);
+
+#endif
