@@ -19,10 +19,11 @@ struct body;
 struct body *body_new(size_t memory_max, uint64_t size_max, const char *dir);
 void body_free(struct body **b);
 err_t body_add(struct body *b, struct span bytes);
-err_t body_prepend(struct body *b, struct span header_lines);   /* before the first byte; once or more */
-uint64_t body_size(const struct body *b);                       /* with what was prepended */
+err_t body_prepend(
+    struct body *b, struct span header_lines); /* before the first byte; once or more */
+uint64_t body_size(const struct body *b);      /* with what was prepended */
 
-/* Up to n bytes at `at`: a span that is valid until the next call on b. Short only at the end; empty
+/* Up to n bytes (at most 1 MiB) at `at`: a span that is valid until the next call on b. Short only at the end; empty
  * with *err_out set when the file cannot be read. */
 struct span body_read(struct body *b, uint64_t at, size_t n, err_t *err_out);
 

@@ -13,7 +13,7 @@
 #include "net/dns.h"
 #include "net/ticket.h"
 
-struct committer;                      /* per worker: pools of LMTP connections, link to the queue */
+struct committer; /* per worker: pools of LMTP connections, link to the queue */
 
 struct committer *committer_new(
     struct loop *l, struct dns *dns, struct directory *d, const struct conf *conf);

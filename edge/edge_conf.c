@@ -1,7 +1,121 @@
-/* edge_conf.c - the tables of section `edge`. */
+/* edge_conf.c - settings of the edge and the TLS context made from them.
+ *
+ * Owns: the expansion of the option tables; snapshots (struct edge_setup). */
 #include "edge/edge_conf.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "base/span.h"
+#include "daemon/daemon.h"
+#include "proto/smtp_path.h"
+
+#define CONF_BLOCK edge_listener
+#define CONF_DEF "edge/edge_listener.params.def"
+#define CONF_PROSE "Addresses that take mail in one role."
+#include "conf/params_table.h"
 
 #define CONF_BLOCK edge
 #define CONF_DEF "edge/edge.params.def"
-#define CONF_PROSE "Reception, commit and delivery of mail."
+#define CONF_PROSE "The edge: takes mail by SMTP, gives it to stores or the spool, and delivers it."
 #include "conf/params_table.h"
+
+enum { WHY_MAX = 512 };
+
+static bool wants_tls(const struct edge_conf *e)
+{
+	for (size_t i = 0; i < e->listener_n; i++)
+		if (e->listener[i]->tls != EDGE_TLS_NONE)
+			return true;
+	return false;
+}
+
+static void check_titles(const struct edge_conf *e, struct conf_diag *d)
+{
+	for (size_t i = 0; i < e->listener_n; i++) {
+		const struct conf_head *head = &e->listener[i]->head;
+		if (head->title[0] == '\0')
+			conf_error(d, head->pos, "a listener needs a name: listener NAME { ... }");
+		for (size_t j = 0; j < i; j++)
+			if (span_eq_str(span_str(head->title), e->listener[j]->head.title))
+				conf_error(d, head->pos, "second listener with the name \"%s\"",
+				    head->title);
+	}
+}
+
+static void check_auth(const struct edge_conf *e, struct conf_diag *d)
+{
+	for (size_t i = 0; i < e->listener_n; i++) {
+		const struct edge_listener_conf *l = e->listener[i];
+		if (edge_is_submission(l) && !edge_has_auth(l))
+			conf_error(
+			    d, l->head.pos, "role submission without AUTH would take no mail");
+		if (edge_has_auth(l) && l->tls == EDGE_TLS_NONE && !l->allow_plaintext_auth)
+			conf_error(d, l->head.pos, "AUTH needs tls, or allow_plaintext_auth");
+	}
+}
+
+void edge_conf_check(const struct conf *c, struct conf_diag *d)
+{
+	const struct edge_conf *e = conf_section(c, &edge_block);
+	check_titles(e, d);
+	check_auth(e, d);
+	struct smtp_path path;
+	const char *bad = NULL;
+	if (e->postmaster[0] != '\0' && smtp_address_parse(span_str(e->postmaster), 0, &path, &bad))
+		conf_error(d, e->head.pos, "postmaster: %s", bad);
+	struct buf why = BUF_INIT(WHY_MAX);
+	struct tls_ctx *trial = wants_tls(e) ? daemon_tls_server(c, NULL, &why) : NULL;
+	if (wants_tls(e) && trial == NULL)
+		conf_error(d, e->head.pos, "TLS of the edge section: %s", buf_cstr(&why));
+	tls_ctx_unref(&trial);
+	buf_end(&why);
+}
+
+static void setup_free(struct edge_setup *s)
+{
+	tls_ctx_unref(&s->tls);
+	conf_unref(&s->conf);
+	mem_free(s);
+}
+
+struct edge_setup *edge_setup_new(const struct conf *conf, struct buf *why)
+{
+	struct edge_setup *s = MEM_NEW(struct edge_setup);
+	s->refs = 1;
+	s->conf = conf_ref(conf);
+	s->edge = conf_section(conf, &edge_block);
+	s->hostname = daemon_hostname(conf);
+	if (!wants_tls(s->edge))
+		return s;
+	s->tls = daemon_tls_server(conf, NULL, why);
+	if (s->tls != NULL)
+		return s;
+	setup_free(s);
+	return NULL;
+}
+
+struct edge_setup *edge_setup_ref(struct edge_setup *s)
+{
+	CHECK(s->refs > 0);
+	s->refs++;
+	return s;
+}
+
+void edge_setup_unref(struct edge_setup **s)
+{
+	struct edge_setup *gone = *s;
+	*s = NULL;
+	if (gone == NULL)
+		return;
+	CHECK(gone->refs > 0);
+	if (--gone->refs == 0)
+		setup_free(gone);
+}
+
+const struct edge_listener_conf *edge_setup_listener(const struct edge_setup *s, const char *name)
+{
+	for (size_t i = 0; i < s->edge->listener_n; i++)
+		if (span_eq_str(span_str(name), s->edge->listener[i]->head.title))
+			return s->edge->listener[i];
+	return NULL;
+}

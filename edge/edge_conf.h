@@ -1,9 +1,55 @@
-/* edge_conf.h - the settings of section `edge`. */
+/* edge_conf.h - the edge's settings, and what is derived from them once per load.
+ *
+ * A setup is an immutable snapshot with a reference count: settings and the TLS context. A session
+ * keeps the one it began with. */
 #ifndef EDGE_EDGE_CONF_H
 #define EDGE_EDGE_CONF_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "net/tls_ctx.h"
+
+#define CONF_BLOCK edge_listener
+#define CONF_DEF "edge/edge_listener.params.def"
+#include "conf/params_struct.h"
 
 #define CONF_BLOCK edge
 #define CONF_DEF "edge/edge.params.def"
 #include "conf/params_struct.h"
+
+/* Words of edge_listener.role, .tls and .auth. */
+enum edge_role { EDGE_MX, EDGE_SUBMISSION, EDGE_SUBMISSIONS, EDGE_INTERNAL };
+enum edge_tls { EDGE_TLS_NONE, EDGE_TLS_STARTTLS, EDGE_TLS_IMPLICIT };
+enum edge_auth { EDGE_AUTH_AUTO, EDGE_AUTH_YES, EDGE_AUTH_NO };
+
+struct edge_setup {
+	unsigned refs;
+	struct conf *conf;            /* referenced */
+	const struct edge_conf *edge; /* of conf */
+	const char *hostname;         /* of conf */
+	struct tls_ctx *tls;          /* owned; NULL: no listener wants TLS */
+};
+
+/* Conditions over several options: names of listeners, TLS without certificates. */
+void edge_conf_check(const struct conf *c, struct conf_diag *d);
+
+/* NULL: the TLS settings cannot be used; a sentence is in why. */
+struct edge_setup *edge_setup_new(const struct conf *conf, struct buf *why);
+struct edge_setup *edge_setup_ref(struct edge_setup *s);
+void edge_setup_unref(struct edge_setup **s);
+
+/* The listener block with this title; NULL: not (any more) configured. */
+const struct edge_listener_conf *edge_setup_listener(const struct edge_setup *s, const char *name);
+
+static inline bool edge_is_submission(const struct edge_listener_conf *l)
+{
+	return l->role == EDGE_SUBMISSION || l->role == EDGE_SUBMISSIONS;
+}
+
+static inline bool edge_has_auth(const struct edge_listener_conf *l)
+{
+	return l->auth == EDGE_AUTH_YES || (l->auth == EDGE_AUTH_AUTO && edge_is_submission(l));
+}
 
 #endif

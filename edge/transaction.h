@@ -15,39 +15,39 @@
 enum { RECIPIENTS_MAX = 1000, REPLY_TEXT_SIZE = 400 };
 
 enum fate {
-	FATE_OPEN,             /* not decided yet */
-	FATE_DELIVERED,        /* a store answered 250 */
-	FATE_REFUSED,          /* permanent: 5xx */
-	FATE_LATER,            /* 4xx, unreachable or unknown: to the spool */
-	FATE_SPOOLED,          /* durable in the spool */
+	FATE_OPEN,      /* not decided yet */
+	FATE_DELIVERED, /* a store answered 250 */
+	FATE_REFUSED,   /* permanent: 5xx */
+	FATE_LATER,     /* 4xx, unreachable or unknown: to the spool */
+	FATE_SPOOLED,   /* durable in the spool */
 };
 
 /* What the last hop said of a recipient, or what we say for it. */
 struct outcome {
 	enum fate fate;
-	uint16_t code;                     /* SMTP reply code, 0 = none yet */
-	char enhanced[12];                 /* "4.4.1" */
-	char text[REPLY_TEXT_SIZE];        /* cleaned: one line, no controls */
+	uint16_t code;              /* SMTP reply code, 0 = none yet */
+	char enhanced[12];          /* "4.4.1" */
+	char text[REPLY_TEXT_SIZE]; /* cleaned: one line, no controls */
 };
 
 struct recipient {
-	char *address;                     /* as in RCPT TO, without brackets: owned */
-	char *user;                        /* local: login name at the store; NULL: to be relayed */
-	char *detail;                      /* sub-address behind "+", or NULL */
-	char *store;                       /* local: mailHost value */
+	char *address; /* as in RCPT TO, without brackets: owned */
+	char *user;    /* local: login name at the store; NULL: to be relayed */
+	char *detail;  /* sub-address behind "+", or NULL */
+	char *store;   /* local: mailHost value */
 	struct outcome outcome;
 };
 
 struct transaction {
-	struct ident id;                   /* transaction id = delivery id, to the store and in logs */
+	struct ident id; /* transaction id = delivery id, to the store and in logs */
 	struct ident session;
-	char *sender;                      /* reverse-path without brackets; "" = null sender */
-	bool body_8bit;                    /* BODY=8BITMIME */
-	char *auth_user;                   /* submission: who; NULL on MX */
+	char *sender;    /* reverse-path without brackets; "" = null sender */
+	bool body_8bit;  /* BODY=8BITMIME */
+	char *auth_user; /* submission: who; NULL on MX */
 	struct ip_addr client;
-	uint64_t arrived_us;               /* wall clock */
-	struct body *body;                 /* owned */
-	struct recipient *recipients;      /* owned */
+	uint64_t arrived_us;          /* wall clock */
+	struct body *body;            /* owned */
+	struct recipient *recipients; /* owned */
 	size_t recipient_count;
 };
 
