@@ -62,7 +62,7 @@ static const char *compile(struct rule *r, const struct meter_rule_conf *c)
 		.count = c->rate.count,
 		.per_ms = c->rate.per_ms,
 		.burst = (uint64_t)c->burst,
-		.cost = c->cost,
+		.cost = (enum rule_cost_kind)c->cost,
 		.action = actions[c->action],
 		.on_loss = (enum rule_loss)c->on_loss,
 		.exempt = &c->exempt,

@@ -8,6 +8,7 @@
 
 enum { RULES_MAX = 128, KEYS_PER_QUESTION_MAX = 16, KEY_TEXT_MAX = 200, PART_TEXT_MAX = 80 };
 
+enum rule_cost_kind { COST_ONE, COST_RECIPIENTS, COST_BYTES };
 enum rule_loss { LOSS_OPEN, LOSS_CLOSED, LOSS_SHARE };
 
 struct rule {
@@ -17,7 +18,7 @@ struct rule {
 	unsigned v4_bits, v6_bits;
 	struct bucket_limit limit;
 	uint64_t count, per_ms, burst; /* as configured, for people */
-	enum { COST_ONE, COST_RECIPIENTS, COST_BYTES } cost;
+	enum rule_cost_kind cost;
 	enum meter_action action;
 	enum rule_loss on_loss;
 	const struct ip_prefixes *exempt;

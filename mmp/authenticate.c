@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "proto/sasl.h"
 
-#include "mmp/access_filter.h"
+#include "directory/access_filter.h"
 #include "mmp/route.h"
 #include "mmp/session.h"
 

@@ -3,8 +3,8 @@
  * Rules joined with "$", each  [+|-]service,service:client,client . A rule that allows wins over one
  * that denies; without any match the answer is yes, except when there are only allowing rules. Client
  * lists other than "*" and "ALL", and the word EXCEPT, are not understood: the answer is then no. */
-#ifndef MMP_ACCESS_FILTER_H
-#define MMP_ACCESS_FILTER_H
+#ifndef DIRECTORY_ACCESS_FILTER_H
+#define DIRECTORY_ACCESS_FILTER_H
 
 #include <stdbool.h>
 #include <stddef.h>

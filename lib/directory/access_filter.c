@@ -1,5 +1,5 @@
-/* access_filter.c - the service filter of an account (step 3 of 5, beside authenticate.c). Pure. */
-#include "mmp/access_filter.h"
+/* access_filter.c - the service filter of an account. Pure. */
+#include "directory/access_filter.h"
 
 struct tally {
 	bool allowed, denied; /* a rule of that kind matches */
