@@ -1,0 +1,242 @@
+/* commands.c - the command line: options, the table of commands, their help. After: the function of
+ * the row. Owns nothing. */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+
+#include "admin/admin.h"
+#include "admin/show.h"
+
+static const char default_config[] = "/etc/postern/postern.conf";
+
+static const char *const only_mmp[] = { "mmp", NULL };
+static const char *const only_edge[] = { "edge", NULL };
+static const char *const mmp_and_edge[] = { "mmp", "edge", NULL };
+static const char *const words_who[] = { "who", NULL };
+static const char *const words_queue_list[] = { "queue", "list", NULL };
+static const char *const words_meter_top[] = { "meter", "top", NULL };
+
+static const struct column who_columns[] = {
+	{ "id", "session", COLUMN_TEXT },
+	{ "user", "user", COLUMN_TEXT },
+	{ "client", "client", COLUMN_TEXT },
+	{ "protocol", "protocol", COLUMN_TEXT },
+	{ "store", "store", COLUMN_TEXT },
+	{ "tls", "tls", COLUMN_TEXT },
+	{ "since", "since", COLUMN_TIME },
+	{ "bytes_in", "in", COLUMN_BYTES },
+	{ "bytes_out", "out", COLUMN_BYTES },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+static const struct column queue_columns[] = {
+	{ "id", "id", COLUMN_TEXT },
+	{ "sender", "sender", COLUMN_TEXT },
+	{ "recipient", "recipient", COLUMN_TEXT },
+	{ "destination", "destination", COLUMN_TEXT },
+	{ "bytes", "size", COLUMN_BYTES },
+	{ "age_s", "age", COLUMN_SECONDS },
+	{ "attempts", "tries", COLUMN_NUMBER },
+	{ "next_s", "next", COLUMN_SECONDS },
+	{ "reason", "reason", COLUMN_TEXT },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+static const struct column meter_columns[] = {
+	{ "rule", "rule", COLUMN_TEXT },
+	{ "key", "key", COLUMN_TEXT },
+	{ "count", "count", COLUMN_NUMBER },
+	{ "limit", "limit", COLUMN_NUMBER },
+	{ "retry_s", "retry", COLUMN_SECONDS },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+
+static int cmd_who(const struct admin_args *a)
+{
+	static const struct question q = { only_mmp, words_who, 1, who_columns, { NULL, NULL },
+		NULL, "Nobody is logged in." };
+	return show_rows(a, &q);
+}
+
+static int cmd_queue_list(const struct admin_args *a)
+{
+	static const struct question q = { only_edge, words_queue_list, 2, queue_columns,
+		{ NULL, NULL }, NULL, "The queue is empty." };
+	return show_rows(a, &q);
+}
+
+static int cmd_meter_top(const struct admin_args *a)
+{
+	static const struct question q = { mmp_and_edge, words_meter_top, 2, meter_columns,
+		{ "rule", "key" }, "count", "No key is counted now." };
+	return show_rows(a, &q);
+}
+
+static int cmd_reload(const struct admin_args *a)
+{
+	return show_done(a, "reload", "reloaded");
+}
+
+static int cmd_drain(const struct admin_args *a)
+{
+	return show_done(a, "drain", "draining");
+}
+
+static const struct command {
+	const char *name;   /* one or two words */
+	const char *more;   /* further words, for help */
+	size_t least, most; /* how many of them */
+	int (*fn)(const struct admin_args *a);
+	const char *help;
+} commands[] = {
+	{ "run", "", 0, 0, admin_run,
+	    "Runs every program whose section is in the files, and starts again what dies. HUP "
+	    "reloads, TERM "
+	    "and INT drain and stop." },
+	{ "check", "", 0, 0, admin_check,
+	    "Checks the files as every program reads them; tells all errors." },
+	{ "status", "", 0, 0, show_status,
+	    "Programs and workers: state, health, restarts, configuration." },
+	{ "who", "", 0, 8, cmd_who, "Sessions that are logged in through the multiplexor." },
+	{ "queue list", "", 0, 8, cmd_queue_list,
+	    "Messages that this host still has to deliver, and why." },
+	{ "meter top", "[RULE]", 0, 1, cmd_meter_top, "The heaviest keys of the limits." },
+	{ "reload", "", 0, 0, cmd_reload, "New configuration and certificates for new sessions." },
+	{ "drain", "", 0, 0, cmd_drain,
+	    "Not ready any more: no new sessions, running ones finish." },
+	{ "config dump", "", 0, 0, admin_config_dump, "Every effective option with its origin." },
+	{ "config sample", "", 0, 0, admin_config_sample, "A commented file with every option." },
+	{ "config reference", "", 0, 0, admin_config_reference, "Every option, in Markdown." },
+	{ "ask", "PROGRAM WORD...", 2, 16, show_any,
+	    "Any other question to a program's control socket." },
+};
+
+static void put_options(FILE *to)
+{
+	fprintf(to,
+	    "options:\n"
+	    "  -c, --config FILE      configuration; may be repeated (default %s)\n"
+	    "  -o, --option A.B=V     sets an option over the file's value\n"
+	    "      --run-dir DIR      where the control sockets are (default: as the file says)\n"
+	    "      --json             answers as JSON\n"
+	    "  -h, --help             this text, or that of the command\n"
+	    "  -V, --version          the version\n",
+	    default_config);
+}
+
+static void put_help(FILE *to, const struct command *one)
+{
+	if (one != NULL) {
+		fprintf(to, "usage: postern %s %s%s[option]...\n%s\n", one->name, one->more,
+		    one->more[0] != '\0' ? " " : "", one->help);
+	} else {
+		fprintf(to, "usage: postern COMMAND [option]...\ncommands:\n");
+		for (size_t i = 0; i < COUNT_OF(commands); i++)
+			fprintf(to, "  %-18s %s\n", commands[i].name, commands[i].help);
+	}
+	put_options(to);
+}
+
+/* The row whose words begin the command line; *words_out: how many they are. */
+static const struct command *find_command(const struct admin_args *a, size_t *words_out)
+{
+	for (size_t i = 0; i < COUNT_OF(commands); i++) {
+		struct span second = span_str(commands[i].name), first = span_cut(&second, ' ');
+		bool two = second.p != NULL;
+		if (a->word_count < 1u + two || !span_eq_str(first, a->words[0]))
+			continue;
+		if (two && !span_eq_str(second, a->words[1]))
+			continue;
+		*words_out = 1u + two;
+		return &commands[i];
+	}
+	return NULL;
+}
+
+static bool put_in(const char **list, size_t *n, size_t max, const char *what)
+{
+	if (*n == max) {
+		fprintf(stderr, "postern: too many arguments at \"%.100s\"\n", what);
+		return false;
+	}
+	list[(*n)++] = what;
+	return true;
+}
+
+enum option_letter { OPTION_RUN_DIR = 256, OPTION_JSON };
+
+struct asked_for {
+	bool help, version;
+};
+
+static bool take_option(struct admin_args *a, int letter, struct asked_for *asked)
+{
+	switch (letter) {
+	case 'c':
+		return put_in(a->configs, &a->config_count, ADMIN_CONFIGS_MAX, optarg);
+	case 'o':
+		return put_in(a->overrides, &a->override_count, ADMIN_OVERRIDES_MAX, optarg);
+	case 'h':
+		return asked->help = true;
+	case 'V':
+		return asked->version = true;
+	case OPTION_RUN_DIR:
+		a->run_dir = optarg;
+		return true;
+	case OPTION_JSON:
+		return a->json = true;
+	default:
+		return false;
+	}
+}
+
+static bool parse_args(int argc, char **argv, struct admin_args *a, struct asked_for *asked)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "option", required_argument, NULL, 'o' },
+		{ "run-dir", required_argument, NULL, OPTION_RUN_DIR },
+		{ "json", no_argument, NULL, OPTION_JSON },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int letter;
+	optind = 0; /* glibc: start afresh, also in tests */
+	while ((letter = getopt_long(argc, argv, "c:o:hV", options, NULL)) != -1)
+		if (!take_option(a, letter, asked))
+			return false;
+	for (int i = optind; i < argc; i++)
+		if (!put_in(a->words, &a->word_count, ADMIN_WORDS_MAX, argv[i]))
+			return false;
+	if (a->config_count == 0 && a->run_dir == NULL)
+		a->configs[a->config_count++] = default_config;
+	return true;
+}
+
+int admin_main(int argc, char **argv)
+{
+	struct admin_args a = { .config_count = 0 };
+	struct asked_for asked = { false, false };
+	size_t words = 0;
+	if (!parse_args(argc, argv, &a, &asked)) {
+		put_options(stderr);
+		return ADMIN_USAGE;
+	}
+	if (asked.version) {
+		printf("postern %s\n", POSTERN_VERSION);
+		return ADMIN_OK;
+	}
+	const struct command *c = find_command(&a, &words);
+	if (asked.help) {
+		put_help(stdout, c);
+		return ADMIN_OK;
+	}
+	if (c == NULL || a.word_count < words + c->least || a.word_count > words + c->most) {
+		if (c == NULL && a.word_count > 0)
+			fprintf(stderr, "postern: unknown command \"%.100s\"\n", a.words[0]);
+		put_help(stderr, c);
+		return ADMIN_USAGE;
+	}
+	return c->fn(&a);
+}

@@ -1,0 +1,24 @@
+/* show.h - commands that ask daemons and print what they say: one row each. */
+#ifndef ADMIN_SHOW_H
+#define ADMIN_SHOW_H
+
+#include "admin/admin.h"
+#include "admin/table.h"
+
+struct question {
+	const char *const *programs;  /* who is asked, NULL-terminated; NULL: all */
+	const char *const *words;     /* NULL-terminated; the user's further words follow */
+	size_t skip;                  /* words of the command line that `words` stand for */
+	const struct column *columns; /* of the rows; NULL: as they come */
+	const char *unique[2]; /* rows that agree in these members are one; first NULL: all rows */
+	const char *greatest;  /* the one with the greatest of this member stays */
+	const char *none;      /* what is said when there are no rows */
+};
+
+int show_rows(const struct admin_args *a, const struct question *q);
+int show_status(const struct admin_args *a);
+int show_done(const struct admin_args *a, const char *word, const char *said);
+/* postern ask PROGRAM WORD...: whatever it answers. */
+int show_any(const struct admin_args *a);
+
+#endif
