@@ -12,34 +12,34 @@ enum { ACCOUNT_HOSTS_MAX = 8 };
 /* First of inetDomainStatus, mailDomainStatus, inetUserStatus, mailUserStatus that is not active. */
 enum account_status {
 	ACCOUNT_ACTIVE,
-	ACCOUNT_INACTIVE,      /* mail: 4xx; login: no */
-	ACCOUNT_DISABLED,      /* mail: 5xx; login: no */
-	ACCOUNT_DELETED,       /* mail: 5xx; login: no (also: removed) */
-	ACCOUNT_HOLD,          /* mail: held in the queue; login: try later */
-	ACCOUNT_OVERQUOTA,     /* mail: 4xx 4.2.2; login: yes */
-	ACCOUNT_DEFER          /* mail: 4xx; login: try later */
+	ACCOUNT_INACTIVE,  /* mail: 4xx; login: no */
+	ACCOUNT_DISABLED,  /* mail: 5xx; login: no */
+	ACCOUNT_DELETED,   /* mail: 5xx; login: no (also: removed) */
+	ACCOUNT_HOLD,      /* mail: held in the queue; login: try later */
+	ACCOUNT_OVERQUOTA, /* mail: 4xx 4.2.2; login: yes */
+	ACCOUNT_DEFER      /* mail: 4xx; login: try later */
 };
 
 struct account {
-	const char *id;                          /* dn, or the LDIF entry's: for verify */
-	const char *user;                        /* login name at the store: "uid@domain", lower case */
-	const char *address;                     /* mail: the primary address */
+	const char *id;      /* dn, or the LDIF entry's: for verify */
+	const char *user;    /* login name at the store: "uid@domain", lower case */
+	const char *address; /* mail: the primary address */
 	const char *domain;
-	const char *hosts[ACCOUNT_HOSTS_MAX];    /* mailHost values: store names, best first */
+	const char *hosts[ACCOUNT_HOSTS_MAX]; /* mailHost values: store names, best first */
 	size_t host_count;
 	enum account_status status;
-	int64_t quota_bytes;                     /* -1 unlimited, -2 system default */
+	int64_t quota_bytes; /* -1 unlimited, -2 system default */
 	int64_t quota_messages;
-	const char *password;                    /* userPassword when the back end can read it, else NULL */
-	const char *allowed_services;            /* mailAllowedServiceAccess, NULL: all */
-	bool verify_at_store;                    /* back end cannot check secrets: the store does */
+	const char *password;         /* userPassword when the back end can read it, else NULL */
+	const char *allowed_services; /* mailAllowedServiceAccess, NULL: all */
+	bool verify_at_store;         /* back end cannot check secrets: the store does */
 };
 
 /* Where a store is: an entry of class posternStore (cn = the mailHost value), else the name itself
  * with the default ports. A port of 0: that service is not offered. */
 struct store_place {
 	const char *name;
-	const char *host;                        /* to dial */
+	const char *host; /* to dial */
 	uint16_t imap, imaps, pop3, pop3s, lmtp, sieve;
 };
 

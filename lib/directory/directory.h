@@ -19,9 +19,14 @@ enum directory_status { DIRECTORY_FOUND, DIRECTORY_ABSENT, DIRECTORY_UNKNOWN };
 
 /* The `directory` section of the configuration; conf is referenced. */
 extern const struct conf_block directory_block;
+/* For a program's conf_schema.check: what no single row of the section can see. */
+void directory_check(const struct conf *conf, struct conf_diag *d);
+/* Registers the metrics: once, before the master forks. */
+void directory_prepare(void);
+
 struct directory *directory_new(struct loop *l, struct dns *dns, const struct conf *conf);
 void directory_reload(struct directory *d, const struct conf *fresh);
-void directory_free(struct directory **d);               /* tickets are cancelled */
+void directory_free(struct directory **d); /* tickets are cancelled */
 
 /* By login name or mail address ("user", "user@domain"; sub-address "+detail" is stripped and not
  * part of the answer). Names without domain get default_domain. account is valid during the
@@ -39,11 +44,13 @@ typedef void directory_domain_fn(void *arg, enum directory_status status);
 struct ticket *directory_domain(
     struct directory *d, struct span domain, directory_domain_fn *fn, void *arg);
 
-/* Is `secret` the account's password? FOUND: yes; ABSENT: no; UNKNOWN: could not ask. By bind, or by
- * comparing userPassword hashes. An empty secret is always wrong. The secret is wiped afterwards. */
+/* Is `secret` the account's password? FOUND: yes; ABSENT: no; UNKNOWN: could not ask (always so for an
+ * account with verify_at_store). By bind, or by comparing userPassword hashes. A secret that is empty,
+ * longer than 512 bytes or has a NUL in it is always wrong. Copies of the secret are wiped. account is
+ * one that directory_find() gave; the ticket keeps it. */
 typedef void directory_verify_fn(void *arg, enum directory_status status);
-struct ticket *directory_verify(struct directory *d, const struct account *account, struct span secret,
-    directory_verify_fn *fn, void *arg);
+struct ticket *directory_verify(struct directory *d, const struct account *account,
+    struct span secret, directory_verify_fn *fn, void *arg);
 
 /* The store behind a mailHost value. Never absent: without an entry the name is the host and the
  * ports are the section's defaults. place is valid during the callback. */
@@ -52,7 +59,7 @@ typedef void directory_store_fn(
 struct ticket *directory_store(
     struct directory *d, struct span name, directory_store_fn *fn, void *arg);
 
-bool directory_healthy(const struct directory *d);       /* last contact was good */
-void directory_forget(struct directory *d, struct span address);   /* drop it from the cache */
+bool directory_healthy(const struct directory *d);               /* last contact was good */
+void directory_forget(struct directory *d, struct span address); /* drop it from the cache */
 
 #endif

@@ -1,0 +1,21 @@
+/* tables.c - the one instance of this folder's events and metrics. */
+#include "directory/tables.h"
+
+#include "directory/directory.h"
+
+const struct log_event directory_events[DIRECTORY_EV_COUNT] = {
+#define EVENT LOG_TABLE_ROW
+#include "directory/directory.events.def"
+#undef EVENT
+};
+
+struct metric directory_metrics[DIRECTORY_M_COUNT] = {
+#define METRIC METRIC_TABLE_ROW
+#include "directory/directory.metrics.def"
+#undef METRIC
+};
+
+void directory_prepare(void)
+{
+	metric_register(directory_metrics, DIRECTORY_M_COUNT);
+}
