@@ -32,6 +32,7 @@ enum {
 	STORE_KEYWORDS_MAX = 64,     /* in one mailbox, for ever: a keyword's bit is not reused */
 	STORE_KEYWORD_LEN_MAX = 64,
 	STORE_RECIPIENTS_MAX = 1000,
+	STORE_MESSAGES_MAX = 2000000, /* in one mailbox */
 	STORE_RANGES_MAX = 65536,     /* of one uid set */
 	STORE_CACHE_MAX = 256 * 1024, /* bytes of one message's parse cache */
 	STORE_DELIVERY_ID_MAX = 64
@@ -145,6 +146,7 @@ enum operation_result {
 	OPR_OVER_QUOTA,
 	OPR_TOO_MANY, /* mailboxes, keywords or messages: a bound of ours */
 	OPR_TOO_BIG,
+	OPR_NO_SPACE,          /* the disk is full: nothing was changed */
 	/* Not the committer's word but the link's: no answer in time. The change may happen still. */
 	OPR_LATER,
 	OPR_COUNT
@@ -216,9 +218,10 @@ struct mailbox_news {
 	bool gone;       /* the mailbox was deleted */
 };
 
-/* fn comes from the loop after changes of others and of one's own, several changes as one call; also
- * when the link to the committer was lost and is back (something may have been missed). It may stop
- * the watch. Many sessions may watch one mailbox: the committer is told once. */
+/* fn comes from the loop after changes of others and of one's own, several changes as one call; also once
+ * soon after the first watch of a mailbox (for what changed since the view was read) and when the link
+ * to the committer was lost and is back (something may have been missed). It may stop any watch. Many
+ * sessions may watch one mailbox: the committer is told once. */
 struct mailbox_watch *mailbox_watch_start(struct operation_link *k, uint64_t mailbox,
     void (*fn)(void *arg, const struct mailbox_news *news), void *arg);
 void mailbox_watch_stop(struct mailbox_watch **w);
