@@ -318,22 +318,19 @@ static void on_round_end(void *arg)
 
 /* ---- life ---- */
 
-struct stream *stream_new(
-    struct loop *l, int take_fd, struct stream_limits limits, stream_fn *fn, void *arg)
+struct stream *stream_of_wire(
+    struct loop *l, struct wire take, struct stream_limits limits, stream_fn *fn, void *arg)
 {
 	struct stream *s = MEM_NEW(struct stream);
-	int on = 1;
 	CHECK(limits.in_max > 0 && limits.out_max > 0);
 	s->magic = stream_MAGIC;
 	s->loop = l;
-	s->wire.fd = take_fd;
+	s->wire = take;
 	s->fn = fn;
 	s->arg = arg;
 	s->limits = limits;
 	s->in = BUF_INIT(limits.in_max);
-	/* Writes are gathered already; a unix socket refuses the option, which is fine. */
-	setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	watch_init(&s->watch, l, take_fd, on_ready, s);
+	watch_init(&s->watch, l, take.fd, on_ready, s);
 	soon_init(&s->settle, on_round_end, s);
 	timer_init(&s->linger, l, on_linger_over, s);
 	s->orphan.end = on_orphan_end;
@@ -341,9 +338,19 @@ struct stream *stream_new(
 	return s;
 }
 
-void stream_free_shell(struct stream **s)
+struct stream *stream_new(
+    struct loop *l, int take_fd, struct stream_limits limits, stream_fn *fn, void *arg)
+{
+	int on = 1;
+	/* Writes are gathered already; a unix socket refuses the option, which is fine. */
+	setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	return stream_of_wire(l, (struct wire){ .fd = take_fd }, limits, fn, arg);
+}
+
+struct wire stream_take_wire(struct stream **s)
 {
 	struct stream *dying = OBJ(stream, *s);
+	struct wire w = dying->wire;
 	if (stepping == dying)
 		stepping = NULL;
 	wire_close(&(struct wire){ .ssl = dying->next_ssl, .fd = -1 });
@@ -356,14 +363,14 @@ void stream_free_shell(struct stream **s)
 	mem_free(dying->fault_text);
 	dying->magic = 0;
 	MEM_FREE(s);
+	return w;
 }
 
 void stream_free(struct stream **s)
 {
 	if (*s == NULL)
 		return;
-	struct wire w = (*s)->wire;
-	stream_free_shell(s); /* the watch goes before its descriptor is closed */
+	struct wire w = stream_take_wire(s); /* the watch goes before its descriptor is closed */
 	wire_close(&w);
 }
 

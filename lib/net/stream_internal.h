@@ -64,8 +64,11 @@ struct stream {
 /* stream.c */
 void stream_set_state(struct stream *s, enum stream_state to);
 void stream_fail(struct stream *s, err_t err, const char *text);
-void stream_wake(struct stream *s);        /* settle at the end of the round */
-void stream_free_shell(struct stream **s); /* everything but the wire, which was moved out */
+void stream_wake(struct stream *s); /* settle at the end of the round */
+/* A stream around a connected wire, and the wire out of a stream, which is gone then. */
+struct stream *stream_of_wire(
+    struct loop *l, struct wire take, struct stream_limits limits, stream_fn *fn, void *arg);
+struct wire stream_take_wire(struct stream **s);
 
 /* stream_out.c */
 bool out_empty(const struct out_queue *q);

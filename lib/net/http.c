@@ -1,0 +1,225 @@
+/* http.c - /metrics and /healthz over evhttp, with the limits that evhttp lacks.
+ *
+ * evhttp's timeout is per read, so a peer that sends a byte now and then would stay for ever: every
+ * connection's bufferevent is kept in a list with its age, and one that is too old is shut down,
+ * upon which evhttp drops it. Owns evhttp and the references to the bufferevents. */
+#include "net/http.h"
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/http.h>
+#include <event2/listener.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/check.h"
+#include "base/ip.h"
+#include "base/list.h"
+#include "base/mem.h"
+
+#include "net/loop_internal.h"
+
+#define http_admin_MAGIC 0x477b0001u
+
+enum {
+	HEAD_MAX = 16384,
+	REQUEST_BODY_MAX = 65536,
+	READ_TIMEOUT_S = 5,
+	CONNECTION_MS = 10000,
+	CONNECTIONS_MAX = 64,
+	SWEEP_MS = 500
+};
+
+struct http_admin {
+	uint32_t magic;
+	struct loop *loop;
+	struct evhttp *evhttp; /* owned */
+	http_admin_fn *fn;
+	void *arg;
+	struct list_node conns; /* oldest first */
+	size_t conn_n;
+	struct timer sweep;
+};
+
+struct http_conn {
+	struct list_node link;
+	struct bufferevent *io; /* one reference owned */
+	uint64_t ends_ms;
+};
+
+/* ---- connections ---- */
+
+/* bufferevent_free() takes the callbacks away: evhttp has let go of it. */
+static bool is_done(const struct http_conn *c)
+{
+	bufferevent_data_cb on_read = NULL, on_write = NULL;
+	bufferevent_event_cb on_event = NULL;
+	bufferevent_getcb(c->io, &on_read, &on_write, &on_event, NULL);
+	return on_read == NULL && on_write == NULL && on_event == NULL;
+}
+
+static void conn_end(struct http_admin *h, struct http_conn *c)
+{
+	list_remove(&c->link);
+	h->conn_n--;
+	bufferevent_decref(c->io);
+	mem_free(c);
+}
+
+static void drop_done(struct http_admin *h)
+{
+	for (struct list_node *n = h->conns.next, *next; n != &h->conns; n = next) {
+		struct http_conn *c = LIST_OF(struct http_conn, link, n);
+		next = n->next;
+		if (is_done(c))
+			conn_end(h, c);
+	}
+}
+
+static void cut(const struct http_conn *c)
+{
+	int fd = bufferevent_getfd(c->io);
+	if (fd >= 0)
+		shutdown(fd, SHUT_RDWR);
+}
+
+static void on_sweep(void *arg)
+{
+	struct http_admin *h = OBJ(http_admin, arg);
+	drop_done(h);
+	for (struct list_node *n = h->conns.next; n != &h->conns; n = n->next) {
+		struct http_conn *c = LIST_OF(struct http_conn, link, n);
+		if (c->ends_ms <= loop_now_ms(h->loop))
+			cut(c);
+	}
+	if (h->conn_n > 0)
+		timer_set(&h->sweep, SWEEP_MS);
+}
+
+/* evhttp: a connection was accepted and wants its bufferevent. */
+static struct bufferevent *on_accepted(struct event_base *base, void *arg)
+{
+	struct http_admin *h = OBJ(http_admin, arg);
+	struct bufferevent *io = bufferevent_socket_new(base, -1, 0);
+	CHECK(io != NULL);
+	drop_done(h);
+	if (h->conn_n >= CONNECTIONS_MAX)
+		cut(LIST_OF(struct http_conn, link, h->conns.next)); /* the oldest */
+	struct http_conn *c = MEM_NEW(struct http_conn);
+	bufferevent_incref(io);
+	c->io = io;
+	c->ends_ms = loop_now_ms(h->loop) + CONNECTION_MS;
+	list_add_tail(&h->conns, &c->link);
+	h->conn_n++;
+	if (!timer_armed(&h->sweep))
+		timer_set(&h->sweep, SWEEP_MS);
+	return io;
+}
+
+/* ---- requests ---- */
+
+static void reply(struct evhttp_request *req, int status, struct span body, const char *type)
+{
+	struct evbuffer *out = evbuffer_new();
+	struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
+	CHECK(out != NULL && evbuffer_add(out, body.n > 0 ? body.p : "", body.n) == 0);
+	evhttp_add_header(headers, "Content-Type", type);
+	evhttp_add_header(headers, "Cache-Control", "no-store");
+	evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
+	evhttp_add_header(headers, "Connection", "close");
+	evhttp_send_reply(req, status, NULL, out);
+	evbuffer_free(out);
+}
+
+/* "localhost", "127.0.0.1:20080", "[::1]:80": a name could have been pointed here by anybody. */
+static bool is_host_allowed(const char *host)
+{
+	struct ip_port with_port;
+	struct ip_addr alone;
+	struct span h = span_str(host), rest = h;
+	uint64_t port;
+	if (host == NULL || ip_parse_port(h, &with_port) || ip_parse(h, &alone))
+		return true;
+	if (h.n > 2 && h.p[0] == '[' && h.p[h.n - 1] == ']')
+		return ip_parse(span_of(h.p + 1, h.n - 2), &alone);
+	struct span name = span_cut(&rest, ':');
+	return span_ieq_str(name, "localhost") &&
+	       (rest.p == NULL || span_u64(rest, UINT16_MAX, &port));
+}
+
+static void on_request(struct evhttp_request *req, void *arg)
+{
+	struct http_admin *h = OBJ(http_admin, arg);
+	const char *type = "text/plain; charset=utf-8";
+	const char *host = evhttp_find_header(evhttp_request_get_input_headers(req), "Host");
+	const char *uri = evhttp_request_get_uri(req);
+	if (!is_host_allowed(host)) {
+		reply(
+		    req, 421, SPAN("this server answers to localhost and addresses only\n"), type);
+		return;
+	}
+	if (uri == NULL || uri[0] != '/') {
+		reply(req, 400, SPAN("bad request\n"), type);
+		return;
+	}
+	struct span path = span_str(uri);
+	struct buf out = BUF_INIT(HTTP_ADMIN_BODY_MAX);
+	int status = h->fn(h->arg, span_cut(&path, '?'), &out, &type);
+	if (buf_ok(&out))
+		reply(req, status, buf_span(&out), type);
+	else
+		reply(req, 500, SPAN("the answer is too large\n"), "text/plain");
+	buf_end(&out);
+}
+
+/* ---- life ---- */
+
+static bool is_private(int fd)
+{
+	struct sockaddr_storage sa = { 0 };
+	socklen_t n = sizeof sa;
+	if (getsockname(fd, (struct sockaddr *)&sa, &n) < 0)
+		return false;
+	return sa.ss_family == AF_UNIX ||
+	       ip_is_loopback(ip_from_sockaddr((const struct sockaddr *)&sa).addr);
+}
+
+struct http_admin *http_admin_new(struct loop *l, int fd, http_admin_fn *fn, void *arg)
+{
+	if (!is_private(fd))
+		return NULL;
+	struct http_admin *h = MEM_NEW(struct http_admin);
+	h->magic = http_admin_MAGIC;
+	h->loop = l;
+	h->fn = fn;
+	h->arg = arg;
+	list_init(&h->conns);
+	timer_init(&h->sweep, l, on_sweep, h);
+	h->evhttp = evhttp_new(loop_base(l));
+	/* No LEV_OPT_CLOSE_ON_FREE: the descriptor is the master's. */
+	struct evconnlistener *listener =
+	    evconnlistener_new(loop_base(l), NULL, NULL, LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	CHECK(h->evhttp != NULL && listener != NULL);
+	CHECK(evhttp_bind_listener(h->evhttp, listener) != NULL);
+	evhttp_set_max_headers_size(h->evhttp, HEAD_MAX);
+	evhttp_set_max_body_size(h->evhttp, REQUEST_BODY_MAX);
+	evhttp_set_allowed_methods(h->evhttp, EVHTTP_REQ_GET);
+	evhttp_set_timeout(h->evhttp, READ_TIMEOUT_S);
+	evhttp_set_bevcb(h->evhttp, on_accepted, h);
+	evhttp_set_gencb(h->evhttp, on_request, h);
+	return h;
+}
+
+void http_admin_free(struct http_admin **h)
+{
+	struct http_admin *dying = *h;
+	if (dying == NULL)
+		return;
+	OBJ(http_admin, dying);
+	evhttp_free(dying->evhttp); /* ends the connections */
+	while (!list_empty(&dying->conns))
+		conn_end(dying, LIST_OF(struct http_conn, link, dying->conns.next));
+	timer_clear(&dying->sweep);
+	dying->magic = 0;
+	MEM_FREE(h);
+}

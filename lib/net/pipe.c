@@ -1,0 +1,510 @@
+/* pipe.c - two connections become one pipe: bytes both ways, half-close carried, nothing held while
+ * idle.
+ *
+ * After stream.c, whose streams it takes apart: only their wires, counters and unread or unsent
+ * bytes live on. A byte is read only when the other side has taken all before it; what a side does
+ * not take at once is held for it, and then nothing more is read for it. */
+#include "net/pipe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+
+#include "net/loop_internal.h"
+#include "net/stream_internal.h"
+#include "net/wire.h"
+
+#define pipe_MAGIC 0x919e0001u
+
+enum {
+	READS_A_TURN = 4,       /* of a scratch buffer each; then the other pipes have their turn */
+	BURST_LEAST = 16384,    /* a splice that moves less ends the burst */
+	SPLICE_MAX = 262144,    /* size asked for the shared kernel pipe */
+	HALF_CLOSED_MS = 60000, /* without a byte, once one side has ended */
+	LINGER_MS = 5000
+};
+
+enum side_id { CLIENT, STORE };
+
+/* Whether this side can still be sent to. */
+enum sending {
+	SEND_OPEN,
+	SEND_ENDING, /* the other side's EOF is to be passed on, behind what is held */
+	SEND_ENDED,
+	SEND_DEAD /* a write failed */
+};
+
+/* Bytes that a side did not take at once. */
+struct held {
+	size_t at, n;
+	char bytes[];
+};
+
+struct side {
+	struct pipe *pipe;
+	struct wire wire; /* owned */
+	struct watch watch;
+	struct held *held; /* owned; NULL while this side keeps up */
+	uint64_t received;
+	enum sending sending;
+	bool eof;                                /* nothing more comes from this side */
+	bool burst;                              /* its last read filled the buffer */
+	bool read_wants_write, write_wants_read; /* TLS */
+};
+
+struct pipe {
+	uint32_t magic;
+	bool over; /* ended: on_soon() or the driver finishes it */
+	bool cause_known;
+	enum pipe_end cause; /* what happened first */
+	struct loop *loop;
+	void (*fn)(void *arg, const struct pipe_done *);
+	void *arg;
+	uint64_t idle_ms, last_ms;
+	struct timer idle; /* looks at last_ms now and then: no byte moves it */
+	struct soon soon;
+	struct side sides[2];
+};
+
+static struct side *other(struct side *s)
+{
+	return &s->pipe->sides[s == &s->pipe->sides[CLIENT] ? STORE : CLIENT];
+}
+
+static bool is_client(const struct side *s)
+{
+	return s == &s->pipe->sides[CLIENT];
+}
+
+/* ---- what ended it ---- */
+
+static void set_cause(struct pipe *p, enum pipe_end cause)
+{
+	if (p->cause_known)
+		return;
+	p->cause_known = true;
+	p->cause = cause;
+	if (p->idle_ms == 0 || p->idle_ms > HALF_CLOSED_MS)
+		timer_set(&p->idle, HALF_CLOSED_MS);
+}
+
+static void side_failed(struct side *s)
+{
+	set_cause(s->pipe, is_client(s) ? PIPE_CLIENT_FAILED : PIPE_STORE_FAILED);
+	s->sending = SEND_DEAD;
+	s->eof = true;
+	s->pipe->over = true;
+}
+
+static void side_closed(struct side *s)
+{
+	struct side *to = other(s);
+	set_cause(s->pipe, is_client(s) ? PIPE_CLIENT_CLOSED : PIPE_STORE_CLOSED);
+	s->eof = true;
+	if (to->sending == SEND_OPEN)
+		to->sending = SEND_ENDING;
+}
+
+/* ---- sending to a side ---- */
+
+static void hold(struct side *to, struct span bytes)
+{
+	size_t had = to->held != NULL ? to->held->n : 0;
+	if (bytes.n == 0)
+		return;
+	to->held = mem_resize(to->held, sizeof *to->held + had + bytes.n);
+	if (had == 0)
+		to->held->at = 0;
+	memcpy(to->held->bytes + had, bytes.p, bytes.n);
+	to->held->n = had + bytes.n;
+}
+
+static struct span held_span(const struct side *s)
+{
+	if (s->held == NULL)
+		return SPAN_NONE;
+	return span_of(s->held->bytes + s->held->at, s->held->n - s->held->at);
+}
+
+/* Puts what the kernel takes; the rest is left in *bytes. False: it failed. */
+static bool put_some(struct side *to, struct span *bytes)
+{
+	enum wire_result r = WIRE_OK;
+	to->write_wants_read = false;
+	while (bytes->n > 0 && r == WIRE_OK) {
+		size_t put;
+		r = wire_write(&to->wire, *bytes, &put);
+		*bytes = span_from(*bytes, put);
+	}
+	to->write_wants_read = r == WIRE_WANT_READ;
+	return r != WIRE_FAILED && r != WIRE_EOF;
+}
+
+/* Only the sending is over: the side's last words may still be there to read. */
+static void sending_failed(struct side *to)
+{
+	MEM_FREE(&to->held);
+	to->sending = SEND_DEAD;
+}
+
+static void put(struct side *to, struct span bytes)
+{
+	if (put_some(to, &bytes))
+		hold(to, bytes);
+	else
+		sending_failed(to);
+}
+
+/* What waits for this side: held bytes, then the other side's EOF. */
+static void catch_up(struct side *to)
+{
+	if (to->held != NULL) {
+		struct span left = held_span(to);
+		size_t before = left.n;
+		if (!put_some(to, &left)) {
+			sending_failed(to);
+			return;
+		}
+		to->held->at += before - left.n;
+		if (left.n > 0)
+			return;
+		MEM_FREE(&to->held);
+	}
+	if (to->sending == SEND_ENDING && wire_finish(&to->wire) != WIRE_WANT_WRITE)
+		to->sending = SEND_ENDED;
+}
+
+/* ---- moving bytes ---- */
+
+static bool may_move(struct side *from)
+{
+	struct side *to = other(from);
+	return !from->eof && to->held == NULL && to->sending == SEND_OPEN;
+}
+
+static void count(struct side *from, size_t n)
+{
+	from->received += n;
+	from->pipe->last_ms = loop_now_ms(from->pipe->loop);
+}
+
+/* True: there may be more at once. */
+static bool copy_some(struct side *from)
+{
+	char *scratch = wire_scratch();
+	size_t got;
+	from->read_wants_write = false;
+	switch (wire_read(&from->wire, scratch, WIRE_SCRATCH, &got)) {
+	case WIRE_OK:
+		break;
+	case WIRE_WANT_WRITE:
+		from->read_wants_write = true;
+		return false;
+	case WIRE_WANT_READ:
+		return false;
+	case WIRE_EOF:
+		side_closed(from);
+		return false;
+	case WIRE_FAILED:
+		side_failed(from);
+		return false;
+	}
+	count(from, got);
+	from->burst = got == WIRE_SCRATCH;
+	put(other(from), span_of(scratch, got));
+	return got == WIRE_SCRATCH;
+}
+
+/* One kernel pipe for all pipes of the process, empty whenever control is elsewhere: an
+ * unprivileged user has only so many full-sized ones. */
+static struct {
+	int in, out;
+	bool tried;
+} shared = { -1, -1, false };
+
+static bool can_splice(const struct side *from, const struct side *to)
+{
+	int fds[2];
+	if (!from->burst || from->wire.ssl != NULL || to->wire.ssl != NULL)
+		return false;
+	if (!shared.tried && pipe2(fds, O_NONBLOCK | O_CLOEXEC) == 0) {
+		shared.out = fds[0];
+		shared.in = fds[1];
+		fcntl(shared.in, F_SETPIPE_SZ, SPLICE_MAX); /* smaller works as well */
+	}
+	shared.tried = true;
+	return shared.in >= 0;
+}
+
+/* Empties the shared pipe of n bytes: held for the side, or dropped when it is dead. */
+static void drain_shared(struct side *to, size_t n)
+{
+	while (n > 0) {
+		ssize_t got = read(shared.out, wire_scratch(), n < WIRE_SCRATCH ? n : WIRE_SCRATCH);
+		CHECK(got > 0);
+		if (to->sending == SEND_OPEN)
+			hold(to, span_of(wire_scratch(), (size_t)got));
+		n -= (size_t)got;
+	}
+}
+
+static bool splice_some(struct side *from)
+{
+	struct side *to = other(from);
+	ssize_t got = splice(
+	    from->wire.fd, NULL, shared.in, NULL, SPLICE_MAX, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	if (got <= 0) {
+		/* Nothing there, the end, or a socket that cannot: reading tells which. */
+		from->burst = false;
+		return got == 0 || errno != EAGAIN;
+	}
+	size_t left = (size_t)got;
+	count(from, left);
+	from->burst = got >= BURST_LEAST;
+	while (left > 0) {
+		ssize_t sent = splice(
+		    shared.out, NULL, to->wire.fd, NULL, left, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		if (sent <= 0) {
+			if (sent < 0 && errno != EAGAIN && errno != EINVAL)
+				sending_failed(to);
+			drain_shared(to, left);
+			from->burst = false;
+			return false;
+		}
+		left -= (size_t)sent;
+	}
+	return from->burst;
+}
+
+static void pump(struct side *from)
+{
+	for (int i = 0; i < READS_A_TURN && may_move(from); i++) {
+		bool more = can_splice(from, other(from)) ? splice_some(from) : copy_some(from);
+		if (!more)
+			return;
+	}
+	/* Decrypted bytes that no event will announce. */
+	if (may_move(from) && wire_has_pending(&from->wire))
+		soon_set(from->pipe->loop, &from->pipe->soon);
+}
+
+/* ---- the end ---- */
+
+static void side_end(struct side *s)
+{
+	watch_end(&s->watch);
+	wire_close(&s->wire);
+	MEM_FREE(&s->held);
+}
+
+static void ignore_stream(void *arg, enum stream_event ev)
+{
+}
+
+/* A side that can still take bytes gets what is held for it, and no reset. */
+static void side_leave(struct side *s)
+{
+	struct span rest = held_span(s);
+	if (s->sending == SEND_DEAD || (s->eof && s->sending == SEND_ENDED)) {
+		side_end(s);
+		return;
+	}
+	watch_end(&s->watch);
+	struct stream_limits limits = { .in_max = 1, .out_max = rest.n + 1 };
+	struct stream *last = stream_of_wire(s->pipe->loop, s->wire, limits, ignore_stream, NULL);
+	s->wire = (struct wire){ .fd = -1 };
+	stream_write_span(last, rest);
+	stream_close(&last, LINGER_MS);
+	side_end(s);
+}
+
+static void pipe_end(struct pipe *p)
+{
+	timer_clear(&p->idle);
+	soon_clear(&p->soon);
+	p->magic = 0;
+	mem_free(p);
+}
+
+void pipe_free(struct pipe **p)
+{
+	struct pipe *dying = *p;
+	*p = NULL;
+	if (dying == NULL)
+		return;
+	OBJ(pipe, dying);
+	side_end(&dying->sides[CLIENT]);
+	side_end(&dying->sides[STORE]);
+	pipe_end(dying);
+}
+
+static void finish(struct pipe *p)
+{
+	struct pipe_done done = { .end = p->cause };
+	void (*fn)(void *, const struct pipe_done *) = p->fn;
+	void *arg = p->arg;
+	pipe_counts(p, &done.client_bytes, &done.store_bytes);
+	side_leave(&p->sides[CLIENT]);
+	side_leave(&p->sides[STORE]);
+	pipe_end(p);
+	fn(arg, &done);
+}
+
+/* ---- the driver ---- */
+
+static unsigned wanted_events(struct side *s)
+{
+	unsigned e = 0;
+	if (may_move(s))
+		e |= s->read_wants_write ? WATCH_WRITE : WATCH_READ;
+	if (s->held != NULL)
+		e |= s->write_wants_read ? WATCH_READ : WATCH_WRITE;
+	else if (s->sending == SEND_ENDING)
+		e |= WATCH_WRITE;
+	return e;
+}
+
+/* A write failed: the last words of that side are passed on, then the pipe is over. Whether it
+ * closed or broke is what its reading says. */
+static void bury(struct side *s)
+{
+	if (s->sending != SEND_DEAD || s->pipe->over)
+		return;
+	pump(s);
+	if (!s->eof)
+		side_failed(s);
+	s->pipe->over = true;
+}
+
+/* What every turn ends with; may free the pipe. */
+static void settle(struct pipe *p)
+{
+	struct side *a = &p->sides[CLIENT], *b = &p->sides[STORE];
+	bury(a);
+	bury(b);
+	/* An EOF that came in this turn goes on in this turn. */
+	if (a->held == NULL)
+		catch_up(a);
+	if (b->held == NULL)
+		catch_up(b);
+	if (p->over || (a->eof && b->eof && a->sending == SEND_ENDED && b->sending == SEND_ENDED)) {
+		finish(p);
+		return;
+	}
+	watch_set(&a->watch, wanted_events(a));
+	watch_set(&b->watch, wanted_events(b));
+}
+
+static void on_ready(void *arg, unsigned events)
+{
+	struct side *s = arg;
+	struct pipe *p = OBJ(pipe, s->pipe);
+	if (s->held != NULL && (events & (s->write_wants_read ? WATCH_READ : WATCH_WRITE))) {
+		catch_up(s);
+		pump(other(s)); /* it was held up by this side; OpenSSL may have bytes of it */
+	}
+	if (events & (s->read_wants_write ? WATCH_WRITE : WATCH_READ))
+		pump(s);
+	settle(p);
+}
+
+static void on_soon(void *arg)
+{
+	struct pipe *p = OBJ(pipe, arg);
+	for (int i = CLIENT; i <= STORE && !p->over; i++) {
+		catch_up(&p->sides[i]);
+		pump(&p->sides[i]);
+	}
+	settle(p);
+}
+
+static void on_idle(void *arg)
+{
+	struct pipe *p = OBJ(pipe, arg);
+	uint64_t limit = p->idle_ms, quiet = pipe_idle_ms(p);
+	if (p->cause_known && (limit == 0 || limit > HALF_CLOSED_MS))
+		limit = HALF_CLOSED_MS;
+	if (quiet < limit) {
+		timer_set(&p->idle, limit - quiet);
+		return;
+	}
+	set_cause(p, PIPE_IDLE);
+	finish(p);
+}
+
+/* ---- the interface ---- */
+
+/* What the stream has not sent goes before what the other one has read. */
+static void side_begin(struct pipe *p, enum side_id id, struct stream *s, const struct stream *from)
+{
+	struct side *side = &p->sides[id];
+	struct buf unsent = BUF_INIT(SIZE_MAX / 2);
+	CHECK(s->state == ST_OPEN || s->state == ST_FAILED);
+	out_copy(&s->out, &unsent);
+	hold(side, buf_span(&unsent));
+	hold(side, stream_input(from));
+	buf_end(&unsent);
+	side->pipe = p;
+	side->received = s->bytes_in;
+}
+
+static void side_take(struct pipe *p, enum side_id id, struct stream **take)
+{
+	struct side *side = &p->sides[id];
+	bool failed = (*take)->state == ST_FAILED, eof = (*take)->eof;
+	side->wire = stream_take_wire(take);
+	watch_init(&side->watch, p->loop, side->wire.fd, on_ready, side);
+	if (failed)
+		side_failed(side);
+	else if (eof)
+		side_closed(side);
+}
+
+struct pipe *pipe_start(struct loop *l, struct stream **take_client, struct stream **take_store,
+    uint64_t idle_ms, void (*fn)(void *arg, const struct pipe_done *), void *arg)
+{
+	struct pipe *p = MEM_NEW(struct pipe);
+	p->magic = pipe_MAGIC;
+	p->loop = l;
+	p->fn = fn;
+	p->arg = arg;
+	p->idle_ms = idle_ms;
+	p->last_ms = loop_now_ms(l);
+	timer_init(&p->idle, l, on_idle, p);
+	soon_init(&p->soon, on_soon, p);
+	if (idle_ms > 0)
+		timer_set(&p->idle, idle_ms);
+	side_begin(p, CLIENT, *take_client, *take_store);
+	side_begin(p, STORE, *take_store, *take_client);
+	side_take(p, CLIENT, take_client);
+	side_take(p, STORE, take_store);
+	soon_set(l, &p->soon);
+	return p;
+}
+
+void pipe_stop(struct pipe *p, struct span last_words)
+{
+	struct side *client = &OBJ(pipe, p)->sides[CLIENT];
+	if (client->held == NULL && client->sending == SEND_OPEN)
+		hold(client, last_words);
+	p->cause_known = true;
+	p->cause = PIPE_STOPPED;
+	p->over = true;
+	soon_set(p->loop, &p->soon);
+}
+
+uint64_t pipe_idle_ms(const struct pipe *p)
+{
+	uint64_t now = loop_now_ms(p->loop);
+	return now > p->last_ms ? now - p->last_ms : 0;
+}
+
+void pipe_counts(const struct pipe *p, uint64_t *client_bytes, uint64_t *store_bytes)
+{
+	*client_bytes = p->sides[CLIENT].received;
+	*store_bytes = p->sides[STORE].received;
+}
