@@ -32,4 +32,12 @@ enum store_users { STORE_USERS_ANY, STORE_USERS_DIRECTORY };
 #define CONF_DEF "store-backend/store.params.def"
 #include "conf/params_struct.h"
 
+/* The committer's socket of a partition, RUN_DIR/store-NAME.sock. False: longer than a socket's path
+ * may be (108 bytes). */
+enum { STORE_SOCKET_PATH_SIZE = 108 };
+bool store_socket_path(
+    const struct conf *c, const char *partition, char out[STORE_SOCKET_PATH_SIZE]);
+
+void store_conf_check(const struct conf *c, struct conf_diag *d);
+
 #endif

@@ -186,7 +186,7 @@ class Tier:
     def store_config_text(self, store):
         listeners = "".join(
             f"\tlistener {p} {{ address 127.0.0.1:{self.store_port(store, p)}; protocol {p}; "
-            + ("tls starttls; allow_plaintext_auth yes; " if p != "lmtp" else "") + "}\n" for p in STORE_PORTS)
+            + ("tls starttls; " if p != "lmtp" else "") + "}\n" for p in STORE_PORTS)
         return (self.common_text(f"store{store}-run") +
                 f"store {{\n\tpartition primary {{ path {self.path(f'store{store}')}; }}\n{self.store_extra}{listeners}}}\n")
 

@@ -1,0 +1,370 @@
+/* accept.c - step 1 of 6: what one access worker owns, and how connections become sessions.
+ *
+ * Owns the directory, the links to the committers, the indexes and the list of sessions. After: the
+ * session of the listener's protocol; beside: login.c. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "store-backend/accept.h"
+#include "store-backend/imap/imap_session.h"
+#include "store-backend/lmtp/lmtp_session.h"
+#include "store-backend/pop3/pop3_session.h"
+#include "store-backend/store.h"
+
+enum {
+	PROXY_HEADER_MS = 5000,
+	PROXY_WAITING_MAX = 4096,
+	WAITING_OPERATIONS_MAX = 10000,
+	WAITING_BYTES_MAX = 256 * 1024 * 1024,
+};
+
+#define store_worker_MAGIC 0x57043a11u
+#define open_partition_MAGIC 0x57043a12u
+#define door_MAGIC 0x57043a13u
+
+struct open_partition {
+	uint32_t magic;
+	struct store_worker *worker;
+	struct store_partition shared; /* what sessions see */
+	char index_dir[1024];
+	uint64_t epoch;
+};
+
+/* One listening socket with the name of its block. */
+struct door {
+	uint32_t magic;
+	struct store_worker *worker;
+	char *name;
+	struct listener *listener;
+	size_t sessions;
+	bool paused;
+};
+
+struct store_worker {
+	uint32_t magic;
+	struct worker *worker;
+	struct dns *dns;
+	struct directory *directory;
+	struct conf *conf;  /* the newest */
+	struct conf *first; /* partitions and PROXY networks are of this one */
+	struct tls_ctx *tls[STORE_PROTOCOL_COUNT];
+	struct open_partition partitions[STORE_PARTITIONS_MAX];
+	size_t partition_n;
+	struct door *doors[STORE_LISTENERS_MAX * 4];
+	size_t door_n;
+	struct list_node sessions;
+	size_t session_n;
+	bool draining;
+};
+
+static const struct {
+	store_session_start_fn *start;
+	const char *alpn;
+} protocols[STORE_PROTOCOL_COUNT] = {
+	[STORE_IMAP] = { imap_session_start, "imap" },
+	[STORE_POP3] = { pop3_session_start, "pop3" },
+	[STORE_LMTP] = { lmtp_session_start, NULL },
+};
+
+/* ---- what sessions ask ---- */
+
+struct loop *store_worker_loop(struct store_worker *w)
+{
+	return worker_loop(w->worker);
+}
+
+const char *store_worker_hostname(const struct store_worker *w)
+{
+	return daemon_hostname(w->conf);
+}
+
+struct directory *store_worker_directory(struct store_worker *w)
+{
+	return w->directory;
+}
+
+const struct conf *store_worker_conf(const struct store_worker *w)
+{
+	return w->conf;
+}
+
+const struct tls_ctx *store_worker_tls(struct store_worker *w, enum store_protocol protocol)
+{
+	return w->tls[protocol];
+}
+
+size_t store_partition_count(const struct store_worker *w)
+{
+	return w->partition_n;
+}
+
+struct store_partition *store_partition_at(struct store_worker *w, size_t i)
+{
+	CHECK(i < w->partition_n);
+	return &w->partitions[i].shared;
+}
+
+static bool holds_user(struct store_partition *p, struct span user)
+{
+	struct index_user found;
+	struct index_view *v = index_view_begin(p->index);
+	bool yes = v != NULL && index_user(v, user, &found);
+	if (v != NULL)
+		index_view_end(&v);
+	return yes;
+}
+
+struct store_partition *store_partition_of(struct store_worker *w, struct span user)
+{
+	/* a constant key: every worker and every start must choose alike */
+	static const struct hash_key key = { 0x706f737465726e31u, 0x7061727469746e31u };
+	if (w->partition_n == 1)
+		return &w->partitions[0].shared;
+	for (size_t i = 0; i < w->partition_n; i++)
+		if (holds_user(&w->partitions[i].shared, user))
+			return &w->partitions[i].shared;
+	return &w->partitions[hash_sip(&key, user) % w->partition_n].shared;
+}
+
+/* ---- sessions ---- */
+
+static struct door *door_of(struct store_worker *w, const struct store_session *s)
+{
+	for (size_t i = 0; i < w->door_n; i++)
+		if (strcmp(w->doors[i]->name, s->listener->head.title) == 0)
+			return w->doors[i];
+	return NULL;
+}
+
+void store_session_begin(struct store_session *s, const struct store_session_class *class,
+    struct store_worker *w, const struct store_listener_conf *lc)
+{
+	s->class = class;
+	s->worker = w;
+	s->listener = lc;
+	s->conf = conf_ref(w->conf);
+	s->id = ident_new();
+	list_add_tail(&w->sessions, &s->link);
+	w->session_n++;
+	metric_add(&store_metrics[STORE_M_SESSIONS], 1);
+	metric_add(&store_metrics[STORE_M_SESSIONS_TOTAL], 1);
+	struct door *d = door_of(w, s);
+	if (d != NULL && ++d->sessions >= (size_t)lc->sessions_max && !d->paused) {
+		d->paused = true;
+		listener_pause(d->listener, true);
+	}
+}
+
+void store_session_end(struct store_session *s)
+{
+	struct store_worker *w = s->worker;
+	struct door *d = door_of(w, s);
+	list_remove(&s->link);
+	w->session_n--;
+	metric_sub(&store_metrics[STORE_M_SESSIONS], 1);
+	if (d != NULL && d->sessions > 0 && --d->sessions < (size_t)s->listener->sessions_max &&
+	    d->paused && !w->draining) {
+		d->paused = false;
+		listener_pause(d->listener, false);
+	}
+	conf_unref(&s->conf);
+	if (w->draining && w->session_n == 0)
+		worker_drained(w->worker);
+}
+
+/* ---- listeners ---- */
+
+/* A listener's sockets and PROXY networks are those of the start; its other options are the newest. */
+static const struct store_listener_conf *listener_conf(const struct conf *c, const char *name)
+{
+	const struct store_conf *s = store_options(c);
+	for (size_t i = 0; i < s->listener_n; i++)
+		if (strcmp(s->listener[i]->head.title, name) == 0)
+			return s->listener[i];
+	return NULL;
+}
+
+static void on_accept(void *arg, const struct accepted *a)
+{
+	struct door *d = OBJ(door, arg);
+	const struct store_listener_conf *lc = listener_conf(d->worker->conf, d->name);
+	if (lc == NULL || d->worker->draining) {
+		close(a->fd);
+		return;
+	}
+	protocols[lc->protocol].start(d->worker, a, lc);
+}
+
+static void open_door(void *arg, const struct daemon_listener *at, int fd)
+{
+	struct store_worker *w = OBJ(store_worker, arg);
+	const struct store_listener_conf *lc = listener_conf(w->first, at->name);
+	if (lc == NULL || w->door_n == COUNT_OF(w->doors))
+		return;
+	struct door *d = MEM_NEW(struct door);
+	struct listener_opts opts = { .proxy_from = &lc->proxy_from,
+		.proxy_ms = PROXY_HEADER_MS,
+		.proxy_waiting_max = PROXY_WAITING_MAX };
+	d->magic = door_MAGIC;
+	d->worker = w;
+	d->name = mem_str(at->name);
+	d->listener = listener_new(worker_loop(w->worker), fd, &opts, on_accept, d);
+	w->doors[w->door_n++] = d;
+}
+
+static void make_tls(struct store_worker *w)
+{
+	for (size_t i = 0; i < STORE_PROTOCOL_COUNT; i++) {
+		struct tls_ctx *fresh = daemon_tls_server(w->conf, protocols[i].alpn, NULL);
+		tls_ctx_unref(&w->tls[i]);
+		w->tls[i] = fresh;
+	}
+}
+
+/* ---- partitions ---- */
+
+static void tell_health(struct store_worker *w)
+{
+	bool all = true;
+	for (size_t i = 0; i < w->partition_n; i++)
+		all = all && w->partitions[i].shared.index != NULL;
+	worker_set_healthy(w->worker, all);
+}
+
+/* The committer is there; another epoch is another index file with the same content. */
+static void on_ready(void *arg, uint64_t epoch)
+{
+	struct open_partition *p = OBJ(open_partition, arg);
+	err_t err = ERR_OK;
+	if (p->shared.index != NULL && p->epoch == epoch)
+		return;
+	index_close(&p->shared.index);
+	p->shared.index = index_open(p->index_dir, &err);
+	p->epoch = epoch;
+	if (p->shared.index == NULL)
+		log_write(&store_events[STORE_EV_INDEX_UNREADABLE], NULL,
+		    LOG_FIELDS(LOG_STR("partition", p->shared.name), LOG_ERR("err", err)));
+	tell_health(p->worker);
+}
+
+static void open_partition(struct store_worker *w, const struct store_partition_conf *pc)
+{
+	struct open_partition *p = &w->partitions[w->partition_n++];
+	char log_dir[1024], socket[STORE_SOCKET_PATH_SIZE];
+	p->magic = open_partition_MAGIC;
+	p->worker = w;
+	p->shared.name = pc->head.title;
+	snprintf(p->index_dir, sizeof p->index_dir, "%s/index", pc->path);
+	snprintf(log_dir, sizeof log_dir, "%s/log", pc->path);
+	CHECK(store_socket_path(w->conf, pc->head.title, socket));
+	p->shared.reader = commitlog_reader_open(log_dir);
+	struct operation_link_opts opts = {
+		.path = socket,
+		.deadline_ms = store_options(w->conf)->commit_timeout,
+		.waiting_max = WAITING_OPERATIONS_MAX,
+		.waiting_bytes_max = WAITING_BYTES_MAX,
+		.on_ready = on_ready,
+		.arg = p,
+	};
+	p->shared.link = operation_link_new(worker_loop(w->worker), &opts);
+}
+
+/* ---- the role ---- */
+
+void store_worker_start(struct worker *worker)
+{
+	struct store_worker *w = MEM_NEW(struct store_worker);
+	w->magic = store_worker_MAGIC;
+	w->worker = worker;
+	w->conf = conf_ref(worker_conf(worker));
+	w->first = conf_ref(w->conf);
+	w->dns = daemon_dns(worker_loop(worker), w->conf);
+	w->directory = directory_new(worker_loop(worker), w->dns, w->conf);
+	list_init(&w->sessions);
+	worker_set_data(worker, w);
+	const struct store_conf *s = store_options(w->conf);
+	for (size_t i = 0; i < s->partition_n && i < STORE_PARTITIONS_MAX; i++)
+		open_partition(w, s->partition[i]);
+	tell_health(w);
+	make_tls(w);
+	worker_each_listener(worker, open_door, w);
+}
+
+static struct store_worker *of(struct worker *worker)
+{
+	struct store_worker *w = worker_data(worker);
+	return OBJ(store_worker, w);
+}
+
+void store_worker_reload(struct worker *worker, const struct conf *fresh)
+{
+	struct store_worker *w = of(worker);
+	conf_unref(&w->conf);
+	w->conf = conf_ref(fresh);
+	directory_reload(w->directory, fresh);
+	make_tls(w);
+	worker_each_listener(worker, open_door, w);
+}
+
+void store_worker_drain(struct worker *worker)
+{
+	struct store_worker *w = of(worker);
+	struct list_node *next;
+	w->draining = true;
+	for (size_t i = 0; i < w->door_n; i++)
+		listener_pause(w->doors[i]->listener, true);
+	if (w->session_n == 0)
+		worker_drained(worker);
+	for (struct list_node *n = w->sessions.next; n != &w->sessions; n = next) {
+		struct store_session *s = LIST_OF(struct store_session, link, n);
+		next = n->next;
+		s->class->drain(s);
+	}
+}
+
+bool store_worker_control(struct worker *worker, const struct control_ask *ask, struct buf *out)
+{
+	struct store_worker *w = of(worker);
+	if (strcmp(ask->words[0], "who") != 0)
+		return false;
+	buf_add_char(out, '[');
+	for (struct list_node *n = w->sessions.next; n != &w->sessions; n = n->next) {
+		const struct store_session *s = LIST_OF(struct store_session, link, n);
+		if (n != w->sessions.next)
+			buf_add_char(out, ',');
+		s->class->describe(s, out);
+	}
+	buf_add_char(out, ']');
+	return true;
+}
+
+void store_worker_stop(struct worker *worker)
+{
+	struct store_worker *w = of(worker);
+	w->draining = true;
+	while (!list_empty(&w->sessions)) {
+		struct store_session *s = LIST_OF(struct store_session, link, w->sessions.next);
+		s->class->end(s);
+	}
+	for (size_t i = 0; i < w->door_n; i++) {
+		listener_free(&w->doors[i]->listener);
+		mem_free(w->doors[i]->name);
+		mem_free(w->doors[i]);
+	}
+	for (size_t i = 0; i < w->partition_n; i++) {
+		operation_link_free(&w->partitions[i].shared.link);
+		index_close(&w->partitions[i].shared.index);
+		commitlog_reader_close(&w->partitions[i].shared.reader);
+	}
+	for (size_t i = 0; i < STORE_PROTOCOL_COUNT; i++)
+		tls_ctx_unref(&w->tls[i]);
+	directory_free(&w->directory);
+	dns_free(&w->dns);
+	conf_unref(&w->conf);
+	conf_unref(&w->first);
+	mem_free(w);
+}

@@ -1,0 +1,69 @@
+/* store_conf.c - tables of the store's settings, events and metrics. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "daemon/daemon.h"
+#include "store-backend/store.h"
+
+#define CONF_BLOCK store_partition
+#define CONF_DEF "store-backend/store_partition.params.def"
+#define CONF_PROSE "A folder that holds users' messages, with one writer."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK store_listener
+#define CONF_DEF "store-backend/store_listener.params.def"
+#define CONF_PROSE "A socket and what is spoken on it."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK store
+#define CONF_DEF "store-backend/store.params.def"
+#define CONF_PROSE "A message store node: partitions, listeners, limits."
+#include "conf/params_table.h"
+
+const struct log_event store_events[] = {
+#define EVENT LOG_TABLE_ROW
+#include "store-backend/store.events.def"
+#undef EVENT
+};
+
+struct metric store_metrics[] = {
+#define METRIC METRIC_TABLE_ROW
+#include "store-backend/store.metrics.def"
+#undef METRIC
+};
+
+const struct store_conf *store_options(const struct conf *c)
+{
+	return conf_section(c, &store_block);
+}
+
+bool store_socket_path(
+    const struct conf *c, const char *partition, char out[STORE_SOCKET_PATH_SIZE])
+{
+	int n =
+	    snprintf(out, STORE_SOCKET_PATH_SIZE, "%s/store-%s.sock", daemon_run_dir(c), partition);
+	return n > 0 && n < STORE_SOCKET_PATH_SIZE;
+}
+
+/* What no single row can see. */
+void store_conf_check(const struct conf *c, struct conf_diag *d)
+{
+	const struct store_conf *s = store_options(c);
+	char path[STORE_SOCKET_PATH_SIZE];
+	if (!conf_has_section(c, &store_block))
+		conf_error(d, s->head.pos, "there is no section store");
+	else if (s->partition_n == 0)
+		conf_error(d, s->head.pos, "store needs at least one partition");
+	for (size_t i = 0; i < s->partition_n; i++) {
+		if (!store_socket_path(c, s->partition[i]->head.title, path))
+			conf_error(d, s->partition[i]->head.pos,
+			    "partition %s: the path of its socket in run_dir is too long",
+			    s->partition[i]->head.title);
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(s->partition[i]->path, s->partition[k]->path) == 0)
+				conf_error(d, s->partition[i]->head.pos,
+				    "partitions %s and %s have the same path",
+				    s->partition[k]->head.title, s->partition[i]->head.title);
+	}
+}
