@@ -419,7 +419,7 @@ int admin_run(const struct admin_args *a)
 		status = ADMIN_USAGE;
 	if (status == ADMIN_OK && !is_good(r))
 		status = ADMIN_CONFIG;
-	log_setup("run", LOG_INFO, false);
+	log_setup("run", (enum log_level)r->tier.log_level, r->tier.log_json);
 	if (status == ADMIN_OK)
 		status = serve(r);
 	tier_end(&r->tier);

@@ -30,17 +30,22 @@ static void put_program(
 }
 
 /* "store" in /x/store1.conf is called store1: several stores of a host have a file each. */
-static const char *label_of(const char *name, const char *config, struct buf *out)
+static void put_label(const struct tier *t, const char *name, const char *config, struct buf *out)
 {
 	struct span base = span_str(config);
 	size_t slash = span_rfind(base, '/');
 	base = span_from(base, slash == SIZE_MAX ? 0 : slash + 1);
 	if (span_iends(base, SPAN(".conf")))
 		base = span_first(base, base.n - 5);
-	if (!span_starts(base, span_str(name)))
-		return name;
-	buf_add_span(out, base);
-	return buf_cstr(out);
+	if (strcmp(name, "store") == 0 && span_starts(base, SPAN("store")))
+		buf_add_span(out, base);
+	else
+		buf_add_str(out, name);
+	for (size_t i = 0; i < t->n; i++)
+		if (span_eq_str(buf_span(out), t->v[i].label)) {
+			buf_printf(out, "-%.*s", SPAN_ARG(base));
+			return;
+		}
 }
 
 static void take_http(struct tier *t, const struct conf_addresses *at)
@@ -57,15 +62,21 @@ static void take_config(struct tier *t, const struct conf *c, const char *path, 
 {
 	const struct root_conf *root = conf_section(c, &root_block);
 	const struct admin_conf *admin = conf_section(c, &admin_block);
+	if (t->n == 0) {
+		t->log_level = root->log_level;
+		t->log_json = root->log_format == 1;
+	}
 	if (root->drain_timeout > t->drain_ms)
 		t->drain_ms = root->drain_timeout;
 	if (t->http_count == 0)
 		take_http(t, &admin->address);
 	for (const char *const *name = tier_program_names; *name != NULL; name++) {
-		struct buf label = BUF_INIT(4096);
-		if (conf_has_foreign(c, *name))
-			put_program(t, *name, label_of(*name, path, &label), path,
-			    run_dir != NULL ? run_dir : root->run_dir);
+		struct buf label = BUF_INIT(8192);
+		if (!conf_has_foreign(c, *name))
+			continue;
+		put_label(t, *name, path, &label);
+		put_program(
+		    t, *name, buf_cstr(&label), path, run_dir != NULL ? run_dir : root->run_dir);
 		buf_end(&label);
 	}
 }
@@ -137,6 +148,23 @@ static void sort_programs(struct tier *t)
 	CHECK(n == t->n);
 }
 
+/* Two programs of one name in one run_dir would take each other's control socket. */
+static int check_sockets(struct tier *t)
+{
+	int status = ADMIN_OK;
+	for (size_t i = 0; i < t->n; i++)
+		for (size_t k = 0; k < i; k++) {
+			if (strcmp(t->v[i].socket, t->v[k].socket) != 0)
+				continue;
+			json_array_append_new(t->errors,
+			    json_sprintf(
+				"%s and %s have the same %s: give each file a run_dir of its own",
+				t->v[k].config, t->v[i].config, t->v[i].socket));
+			status = ADMIN_CONFIG;
+		}
+	return status;
+}
+
 int tier_load(const struct admin_args *a, struct tier *out)
 {
 	int status = ADMIN_OK;
@@ -149,7 +177,7 @@ int tier_load(const struct admin_args *a, struct tier *out)
 	if (a->config_count == 0 && a->run_dir != NULL)
 		take_run_dir(out, a->run_dir);
 	sort_programs(out);
-	return status;
+	return status == ADMIN_OK ? check_sockets(out) : status;
 }
 
 int tier_load_or_say(const struct admin_args *a, struct tier *out)

@@ -22,8 +22,10 @@ struct tier {
 	    http[8]; /* addresses of the section admin, in the first file that has one */
 	size_t http_count;
 	char *http_paths[8]; /* owned; behind unix addresses */
-	uint64_t drain_ms;   /* longest drain_timeout of the files */
-	json_t *errors;      /* owned: array of strings */
+	int log_level;       /* of the first file, as enum log_level */
+	bool log_json;
+	uint64_t drain_ms; /* longest drain_timeout of the files */
+	json_t *errors;    /* owned: array of strings */
 };
 
 /* Reads the configuration files: only the top level and which sections are there, so that anyone may.

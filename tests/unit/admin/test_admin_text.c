@@ -116,6 +116,18 @@ static void test_tier(void **state)
 	assert_int_equal(tier_load(&a, &t), ADMIN_OK);
 	assert_string_equal(t.v[0].socket, "/elsewhere/store.sock");
 	tier_end(&t);
+	a.run_dir = NULL;
+	a.configs[2] = put_file("other.conf", "run_dir /s2; store { }", three);
+	a.config_count = 3;
+	assert_int_equal(tier_load(&a, &t), ADMIN_OK);
+	assert_string_equal(t.v[1].label, "store");
+	tier_end(&t);
+	a.configs[2] = a.configs[1]; /* the same file twice: one control socket for two stores */
+	assert_int_equal(tier_load(&a, &t), ADMIN_CONFIG);
+	assert_string_equal(t.v[1].label, "store1-store1");
+	tier_end(&t);
+	unlink(three);
+	a.config_count = 2;
 	a.configs[1] = put_file("bad.conf", "hostnme x;\nmmp {", three);
 	assert_int_equal(tier_load(&a, &t), ADMIN_CONFIG);
 	assert_int_equal(json_array_size(t.errors), 2);
