@@ -1,0 +1,89 @@
+/* smtp_out.h - one outgoing connection: the client side of LMTP and SMTP.
+ *
+ * Connects at the first mail, is kept for the next. Nothing the server says is trusted: replies are
+ * bounded, codes are checked against the state, every state has its deadline, and every way in which
+ * a conversation can end gives each recipient an outcome. */
+#ifndef EDGE_SMTP_OUT_H
+#define EDGE_SMTP_OUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/ip.h"
+#include "base/span.h"
+#include "edge/transaction.h"
+#include "net/dns.h"
+#include "net/loop.h"
+#include "net/ticket.h"
+#include "net/tls_ctx.h"
+
+struct smtp_out;
+
+enum out_kind { OUT_LMTP, OUT_SMTP };
+enum out_tls { OUT_TLS_NONE, OUT_TLS_MAY, OUT_TLS_MUST };
+
+struct out_opts {
+	struct loop *loop;
+	struct dns *dns; /* may be NULL when host is no name */
+	enum out_kind kind;
+	const char *host; /* name, address, or path of a unix socket */
+	uint16_t port;
+	const char *helo; /* our name */
+	enum out_tls tls;
+	const struct tls_ctx *tls_ctx; /* NULL: as OUT_TLS_NONE, or fails with OUT_TLS_MUST */
+	uint64_t connect_ms, reply_ms, final_ms, idle_ms;
+};
+
+/* Where the message's bytes come from: read() gives up to n bytes at `at`, valid until the next call,
+ * empty with *err_out set when they cannot be had. */
+struct mail_source {
+	struct span (*read)(void *arg, uint64_t at, size_t n, err_t *err_out);
+	void *arg;
+	uint64_t size;
+};
+
+struct out_recipient {
+	const char *address;     /* without brackets */
+	struct outcome *outcome; /* filled here */
+};
+
+struct out_mail {
+	struct ident id;    /* XDELIVERYID, where the server offers it */
+	const char *sender; /* "" = null sender */
+	bool body_8bit;
+	struct mail_source body;
+	struct out_recipient *recipients; /* at least one */
+	size_t recipient_count;
+};
+
+enum out_end {
+	OUT_ANSWERED, /* every recipient has the server's answer (or ours: too big, bad address) */
+	OUT_UNREACHED, /* nothing of the mail was said: every recipient is LATER; another host may do */
+	OUT_STALE, /* a kept connection turned out to be dead before it answered: try a new one */
+	OUT_BROKEN /* broke off inside: recipients without an answer are LATER */
+};
+
+struct out_result {
+	enum out_end end;
+	struct ip_port peer; /* none when never connected */
+	const char *why;     /* for the log, when not ANSWERED; lives during the callback */
+};
+typedef void out_done_fn(void *arg, const struct out_result *r);
+
+/* Strings and contexts of opts are copied or referenced. gone: the kept connection has ended while
+ * nothing was sent over it (from the loop); the owner frees it there. */
+struct smtp_out *smtp_out_new(
+    const struct out_opts *opts, void (*gone)(void *arg, struct smtp_out *o), void *arg);
+void smtp_out_free(struct smtp_out **o);
+
+/* Only when smtp_out_ready(). mail must live until the answer; the owner may free o in fn. Cancelling
+ * ends the connection: then smtp_out_free() is all that is left to do. */
+struct ticket *smtp_out_send(struct smtp_out *o, struct out_mail *mail, out_done_fn *fn, void *arg);
+
+bool smtp_out_ready(const struct smtp_out *o); /* new, or idle after a mail */
+/* The end of data was sent to a server that does not know delivery ids: until it answers nobody can say
+ * who has the message, and asking elsewhere may double it. */
+bool smtp_out_in_doubt(const struct smtp_out *o);
+
+#endif
