@@ -262,7 +262,7 @@ static void send_setup(struct redis_link *l)
 	const struct metermaid_conf *c = l->conf;
 	struct span password = span_trim(c->redis_password.bytes), script = meter_script();
 	const char *user = c->redis_user;
-	if (password.n > 0 && user[0] != '\0')
+	if (password.n > 0 && user != NULL)
 		redisAsyncCommand(
 		    l->ac, on_setup_reply, NULL, "AUTH %s %b", user, password.p, password.n);
 	else if (password.n > 0)

@@ -205,7 +205,7 @@ static bool proxy_secret_fits(const struct login *l, const struct login_ask *ask
 {
 	const struct store_conf *s = store_options(store_worker_conf(l->worker));
 	struct span secret = span_trim(s->proxy_secret.bytes);
-	return s->proxy_user[0] != '\0' && secret.n > 0 && span_eq_str(ask->user, s->proxy_user) &&
+	return s->proxy_user != NULL && secret.n > 0 && span_eq_str(ask->user, s->proxy_user) &&
 	       digest_equal(secret, ask->secret);
 }
 

@@ -85,7 +85,7 @@ static int open_one(const struct conf *c, const struct daemon_listener *at)
 	if (at->unix_path == NULL)
 		return listen_open_tcp(at->at);
 	int fd = listen_open_unix(at->unix_path, at->unix_mode);
-	if (fd >= 0 && geteuid() == 0 && root->user[0] != '\0') {
+	if (fd >= 0 && geteuid() == 0 && root->user != NULL) {
 		const struct passwd *pw = getpwnam(root->user);
 		if (pw == NULL || chown(at->unix_path, pw->pw_uid, pw->pw_gid) != 0) {
 			close(fd);

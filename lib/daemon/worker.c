@@ -238,7 +238,7 @@ static void reset_signals(void)
 
 static bool become_user(const char *user)
 {
-	if (user[0] == '\0' || geteuid() != 0)
+	if (user == NULL || geteuid() != 0)
 		return true;
 	const struct passwd *pw = getpwnam(user);
 	return pw != NULL && initgroups(user, pw->pw_gid) == 0 && setgid(pw->pw_gid) == 0 &&
