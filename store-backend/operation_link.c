@@ -339,7 +339,7 @@ struct operation_link *operation_link_new(struct loop *l, const struct operation
 	};
 	list_init(&k->waiting);
 	list_init(&k->refused);
-	watch_init(k);
+	link_watches_init(k);
 	timer_init(&k->redial, l, on_redial, k);
 	timer_set(&k->redial, 0);
 	return k;
@@ -360,7 +360,7 @@ void operation_link_free(struct operation_link **kp)
 		request_free(LIST_OF(struct request, place, n));
 	while ((n = k->refused.next) != &k->refused)
 		request_free(LIST_OF(struct request, place, n));
-	watch_end(k);
+	link_watches_end(k);
 	buf_end(&k->behind);
 	mem_free(k->path);
 	k->magic = 0;

@@ -42,8 +42,8 @@ void operation_link_pump(struct operation_link *k);
 void operation_link_say(struct operation_link *k, enum frame_kind kind, uint64_t value);
 
 /* watch.c */
-void watch_init(struct operation_link *k);
-void watch_end(struct operation_link *k);
+void link_watches_init(struct operation_link *k);
+void link_watches_end(struct operation_link *k);
 void watch_again(struct operation_link *k);        /* the committer is new: tell it all */
 void watch_tell(struct operation_link *k, const struct mailbox_news *news);
 

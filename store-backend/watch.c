@@ -23,7 +23,7 @@ static struct span key_of(const uint64_t *mailbox)
 	return span_of(mailbox, sizeof *mailbox);
 }
 
-void watch_init(struct operation_link *k)
+void link_watches_init(struct operation_link *k)
 {
 	k->watched = map_new(WATCHES_MAX);
 }
@@ -48,7 +48,7 @@ static bool free_watched(void *arg, struct span key, void *value)
 	return true;
 }
 
-void watch_end(struct operation_link *k)
+void link_watches_end(struct operation_link *k)
 {
 	map_each(k->watched, free_watched, NULL);
 	map_free(&k->watched);
