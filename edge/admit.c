@@ -1,0 +1,79 @@
+/* admit.c - may this peer go on? (step 2 of 6; before: accept.c; after: greet.c)
+ *
+ * MeterMaid decides before the first byte is sent and before any TLS work is done, so that a refused
+ * peer costs nothing. On MX the peer is watched until the greeting: who talks first is refused
+ * (on_early() in session.c). Health checks are neither counted nor held back. */
+#include "edge/admit.h"
+
+#include "base/check.h"
+
+enum { BANNER_DELAY_MAX_MS = 30000, BANNER_MAX = 512 };
+
+enum verdict admit_greet(struct session *s)
+{
+	struct buf text = BUF_INIT(BANNER_MAX);
+	buf_printf(&text, "%s %s", s->setup->hostname, s->setup->edge->banner);
+	session_enter(s, ST_FIRST);
+	session_say(s, 220, NULL, buf_cstr(&text));
+	buf_end(&text);
+	return V_READ;
+}
+
+static enum verdict admitted(struct session *s, uint64_t wait_ms)
+{
+	if (s->listener->tls == EDGE_TLS_IMPLICIT) {
+		if (s->setup->tls == NULL)
+			return session_close(s, WHY_TLS_MISSING, NULL);
+		session_enter(s, ST_SECURE);
+		stream_start_tls_server(s->io, s->setup->tls);
+		stream_pause(s->io, false);
+		return V_WAIT;
+	}
+	if (wait_ms == 0)
+		return admit_greet(s);
+	session_hold(s, ST_BANNER, wait_ms < BANNER_DELAY_MAX_MS ? wait_ms : BANNER_DELAY_MAX_MS);
+	return V_WAIT;
+}
+
+static uint64_t banner_delay(const struct session *s)
+{
+	return s->listener->role == EDGE_MX && !s->probe ? s->setup->edge->banner_delay : 0;
+}
+
+static enum verdict on_answer(struct session *s, const struct meter_answer *a)
+{
+	uint64_t delay = banner_delay(s);
+	switch (a->action) {
+	case METER_ALLOW:
+		return admitted(s, delay);
+	case METER_DELAY:
+		return admitted(s, a->retry_ms > delay ? a->retry_ms : delay);
+	case METER_DEFER:
+	case METER_REFUSE:
+		break;
+	}
+	metric_add(&edge_metrics[EDGE_M_BARRED], 1);
+	return session_bye(s, a->action == METER_REFUSE ? WHY_BARRED : WHY_LIMITED, a->rule);
+}
+
+static void on_meter(void *arg, const struct meter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, on_answer(s, a));
+}
+
+enum verdict admit_start(struct session *s)
+{
+	/* A TLS handshake must not begin in the plain stream; elsewhere early bytes are to be seen. */
+	stream_pause(s->io, s->listener->tls == EDGE_TLS_IMPLICIT);
+	session_enter(s, ST_ADMIT);
+	if (s->probe)
+		return admitted(s, 0);
+	struct meter_facts facts = {
+		.client = s->from.addr,
+		.listener = span_str(s->listener->head.title),
+	};
+	s->ask = meter_ask(s->edge->meter, METER_CONNECT, &facts, on_meter, s);
+	return s->ask != NULL ? V_WAIT : admitted(s, banner_delay(s));
+}

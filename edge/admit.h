@@ -1,0 +1,12 @@
+/* admit.h - step 2: may this peer go on? Asked before the greeting. */
+#ifndef EDGE_ADMIT_H
+#define EDGE_ADMIT_H
+
+#include "edge/session.h"
+
+/* A new session: MeterMaid is asked, then TLS or the greeting. */
+enum verdict admit_start(struct session *s);
+/* The greeting is due: the peer was admitted, and TLS is there if it comes first. */
+enum verdict admit_greet(struct session *s);
+
+#endif

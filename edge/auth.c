@@ -1,0 +1,338 @@
+/* auth.c - who submits, and is that their secret? (before: greet.c; after: envelope.c)
+ *
+ * directory -> MeterMaid -> directory again; MeterMaid is asked with the account's own name, so that
+ * the spellings of a name share one limit. Owns: struct attempt.
+ *
+ * An unknown user and a wrong password get the same words at the same time: a multiple of
+ * auth_failure_delay after the attempt began. The state of an account is told only to who has shown
+ * its password. A success is never held back. */
+#include "edge/auth.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "directory/access_filter.h"
+#include "proto/sasl.h"
+
+#include "edge/greet.h"
+#include "edge/mail.h"
+
+enum { EXTRA_MAX_MS = 60000 };
+
+/* What a failed attempt is told, and the word for it in the log. */
+struct denial {
+	const char *word;
+	uint16_t code;
+	const char *enhanced, *text;
+	bool guess; /* charged to the client and held back */
+};
+
+#define INVALID 535, "5.7.8", "authentication failed", true
+static const struct denial unknown_user = { "unknown_user", INVALID };
+static const struct denial wrong_secret = { "wrong_secret", INVALID };
+static const struct denial foreign_authzid = { "foreign_authzid", INVALID };
+static const struct denial status_closed = { "status_closed", 535, "5.7.8",
+	"this account cannot send mail", false };
+static const struct denial service_denied = { "service_denied", 535, "5.7.8",
+	"this account cannot send mail", false };
+static const struct denial status_held = { "status_held", 454, "4.7.0",
+	"temporary authentication failure", false };
+static const struct denial directory_down = { "directory_down", 454, "4.7.0",
+	"temporary authentication failure", false };
+static const struct denial no_verifier = { "no_verifier", 454, "4.7.0",
+	"temporary authentication failure", false };
+static const struct denial limited = { "limited", 454, "4.7.0",
+	"too many failed logins, try again later", false };
+
+struct attempt {
+	enum sasl_mech mech;
+	struct sasl_login login;       /* of mechanism LOGIN */
+	struct buf user;               /* as the client wrote it */
+	struct buf secret;             /* wiped with the attempt */
+	const struct account *account; /* referenced, or NULL */
+	const struct denial *denied;   /* NULL: not yet */
+	uint64_t begun_ms, extra_ms;
+};
+
+static struct attempt *attempt_new(const struct session *s, enum sasl_mech mech)
+{
+	struct attempt *a = MEM_NEW(struct attempt);
+	a->mech = mech;
+	sasl_login_init(&a->login);
+	a->user = BUF_INIT(SASL_NAME_MAX);
+	a->secret = BUF_INIT(SASL_SECRET_MAX);
+	a->begun_ms = session_now_ms(s);
+	return a;
+}
+
+void attempt_free(struct attempt **a)
+{
+	struct attempt *gone = *a;
+	if (gone == NULL)
+		return;
+	sasl_login_end(&gone->login);
+	buf_end(&gone->user);
+	buf_wipe_end(&gone->secret);
+	directory_account_unref(&gone->account);
+	MEM_FREE(a);
+}
+
+/* ---- refusals --------------------------------------------------------------------------------- */
+
+/* The account's name, or what was tried, in lower case: a user has one limit. */
+static void put_name(const struct attempt *a, struct buf *out)
+{
+	char lower[SASL_NAME_MAX];
+	if (a->account != NULL) {
+		buf_add_str(out, a->account->user);
+		return;
+	}
+	span_lower_to(lower, buf_span(&a->user));
+	buf_add(out, lower, buf_len(&a->user));
+}
+
+static struct meter_facts facts_of(const struct session *s, struct span user)
+{
+	return (struct meter_facts){
+		.client = s->from.addr,
+		.user = user,
+		.listener = span_str(s->listener->head.title),
+	};
+}
+
+static void charge(const struct session *s)
+{
+	struct buf name = BUF_INIT(SASL_NAME_MAX);
+	put_name(s->attempt, &name);
+	struct meter_facts facts = facts_of(s, buf_span(&name));
+	meter_charge(s->edge->meter, METER_AUTH, &facts);
+	buf_end(&name);
+}
+
+/* Until the next multiple of auth_failure_delay since the attempt began. */
+static uint64_t penalty_ms(const struct session *s)
+{
+	uint64_t step = s->setup->edge->auth_failure_delay;
+	uint64_t age = session_now_ms(s) - s->attempt->begun_ms;
+	uint64_t wait = step == 0 ? 0 : step - age % step;
+	return wait + s->attempt->extra_ms;
+}
+
+enum verdict auth_answer(struct session *s)
+{
+	const struct denial *d = s->attempt->denied;
+	attempt_free(&s->attempt);
+	session_enter(s, ST_COMMAND);
+	enum verdict v = session_refuse_quietly(s, d->code, d->enhanced, d->text);
+	s->failures++;
+	if (v == V_READ && s->failures >= (unsigned)s->setup->edge->auth_failures_max)
+		return session_bye(s, WHY_TOO_MANY_FAILURES, NULL);
+	return v;
+}
+
+static enum verdict deny(struct session *s, const struct denial *d, const char *rule)
+{
+	struct attempt *a = s->attempt;
+	uint64_t wait = d->guess ? penalty_ms(s) : 0;
+	a->denied = d;
+	log_write(&edge_events[EDGE_EV_AUTH_REFUSED], s->id.s,
+	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_SPAN("user", buf_span(&a->user)),
+		LOG_STR("mechanism", sasl_mech_name(a->mech)), LOG_STR("why", d->word),
+		LOG_STR("rule", rule), LOG_U64("delay_ms", wait)));
+	metric_add(&edge_metrics[EDGE_M_AUTH_REFUSED], 1);
+	buf_wipe_end(&a->secret);
+	if (d->guess)
+		charge(s);
+	if (wait == 0)
+		return auth_answer(s);
+	session_hold(s, ST_PENALTY, wait);
+	return V_WAIT;
+}
+
+/* ---- the account ------------------------------------------------------------------------------ */
+
+static bool service_allowed(const struct session *s)
+{
+	bool tls = stream_is_tls(s->io);
+	const char *names[] = { "smtp", "submission", tls ? "smtps" : NULL,
+		tls ? "submissions" : NULL };
+	const char *filter = s->attempt->account->allowed_services;
+	return access_filter_allows(span_str(filter), names, COUNT_OF(names));
+}
+
+static const struct denial *account_denial(const struct session *s)
+{
+	switch (s->attempt->account->status) {
+	case ACCOUNT_ACTIVE:
+	case ACCOUNT_OVERQUOTA:
+		return service_allowed(s) ? NULL : &service_denied;
+	case ACCOUNT_HOLD:
+	case ACCOUNT_DEFER:
+		return &status_held;
+	case ACCOUNT_INACTIVE:
+	case ACCOUNT_DISABLED:
+	case ACCOUNT_DELETED:
+		break;
+	}
+	return &status_closed;
+}
+
+static enum verdict succeed(struct session *s)
+{
+	struct attempt *a = s->attempt;
+	s->user = mem_str(a->account->user);
+	log_write(&edge_events[EDGE_EV_AUTH_OK], s->id.s,
+	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("user", s->user),
+		LOG_STR("mechanism", sasl_mech_name(a->mech)),
+		LOG_STR("tls", stream_is_tls(s->io) ? "yes" : "no")));
+	metric_add(&edge_metrics[EDGE_M_AUTH_OK], 1);
+	attempt_free(&s->attempt);
+	session_enter(s, ST_COMMAND);
+	return session_say(s, 235, "2.7.0", "authentication succeeded");
+}
+
+static enum verdict verified(struct session *s, enum directory_status status)
+{
+	if (status == DIRECTORY_ABSENT)
+		return deny(s, &wrong_secret, NULL);
+	if (status == DIRECTORY_UNKNOWN)
+		return deny(s, &directory_down, NULL);
+	const struct denial *d = account_denial(s);
+	return d == NULL ? succeed(s) : deny(s, d, NULL);
+}
+
+static void on_verified(void *arg, enum directory_status status)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, verified(s, status));
+}
+
+static enum verdict verify(struct session *s)
+{
+	struct attempt *a = s->attempt;
+	if (a->account == NULL)
+		return deny(s, &unknown_user, NULL);
+	if (a->account->verify_at_store)
+		return deny(s, &no_verifier, NULL);
+	session_enter(s, ST_AUTH_VERIFY);
+	s->ask =
+	    directory_verify(s->edge->directory, a->account, buf_span(&a->secret), on_verified, s);
+	return V_WAIT;
+}
+
+static enum verdict metered(struct session *s, const struct meter_answer *m)
+{
+	if (m->action == METER_DEFER || m->action == METER_REFUSE)
+		return deny(s, &limited, m->rule);
+	if (m->action == METER_DELAY)
+		s->attempt->extra_ms = m->retry_ms < EXTRA_MAX_MS ? m->retry_ms : EXTRA_MAX_MS;
+	return verify(s);
+}
+
+static void on_meter(void *arg, const struct meter_answer *m)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, metered(s, m));
+}
+
+static enum verdict found(struct session *s, enum directory_status status, const struct account *a)
+{
+	if (status == DIRECTORY_UNKNOWN)
+		return deny(s, &directory_down, NULL);
+	s->attempt->account = status == DIRECTORY_FOUND ? directory_account_ref(a) : NULL;
+	struct buf name = BUF_INIT(SASL_NAME_MAX);
+	put_name(s->attempt, &name);
+	struct meter_facts facts = facts_of(s, buf_span(&name));
+	session_enter(s, ST_AUTH_METER);
+	s->ask = meter_ask(s->edge->meter, METER_AUTH, &facts, on_meter, s);
+	buf_end(&name);
+	return s->ask != NULL ? V_WAIT : verify(s);
+}
+
+static void on_found(void *arg, enum directory_status status, const struct account *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, found(s, status, a));
+}
+
+/* ---- the exchange ----------------------------------------------------------------------------- */
+
+static enum verdict look_up(struct session *s)
+{
+	session_enter(s, ST_AUTH_FIND);
+	s->ask = directory_find(s->edge->directory, buf_span(&s->attempt->user), on_found, s);
+	return V_WAIT;
+}
+
+static enum verdict abandon(struct session *s, const char *why)
+{
+	attempt_free(&s->attempt);
+	session_enter(s, ST_COMMAND);
+	return session_refuse(s, 501, "5.5.2", why);
+}
+
+static enum verdict prompt(struct session *s)
+{
+	const char *words =
+	    s->attempt->mech == SASL_LOGIN ? sasl_login_prompt(&s->attempt->login) : "";
+	session_enter(s, ST_AUTH);
+	return session_say(s, 334, NULL, words);
+}
+
+static enum verdict take_plain(struct session *s, struct span response)
+{
+	struct attempt *a = s->attempt;
+	struct sasl_plain p = { 0 };
+	err_t err = sasl_plain_parse(&p, response);
+	bool foreign = !err && p.authzid.n > 0 && !span_eq(p.authzid, p.authcid);
+	if (!err) {
+		buf_add_span(&a->user, p.authcid);
+		buf_add_span(&a->secret, p.secret);
+	}
+	sasl_plain_end(&p);
+	if (err)
+		return abandon(s, "that is not a PLAIN response");
+	return foreign ? deny(s, &foreign_authzid, NULL) : look_up(s);
+}
+
+static enum verdict take_login(struct session *s, struct span response)
+{
+	struct attempt *a = s->attempt;
+	if (sasl_login_take(&a->login, response))
+		return abandon(s, "that is not a LOGIN response");
+	if (a->login.step != SASL_LOGIN_DONE)
+		return prompt(s);
+	buf_add_span(&a->user, buf_span(&a->login.name));
+	buf_add_span(&a->secret, buf_span(&a->login.secret));
+	return look_up(s);
+}
+
+static enum verdict take_response(struct session *s, struct span response)
+{
+	return s->attempt->mech == SASL_LOGIN ? take_login(s, response) : take_plain(s, response);
+}
+
+enum verdict auth_line(struct session *s, struct span line)
+{
+	s->verb = SMTP_VERB_AUTH;
+	if (sasl_is_cancel(line))
+		return abandon(s, "AUTH cancelled");
+	return take_response(s, line);
+}
+
+enum verdict auth_start(struct session *s, const struct smtp_cmd *cmd)
+{
+	if (!edge_has_auth(s->listener))
+		return session_refuse(s, 502, "5.5.1", "AUTH is not offered here");
+	if (s->user != NULL)
+		return session_refuse(s, 503, "5.5.1", "you are authenticated already");
+	if (!greet_offers_auth(s))
+		return session_refuse(s, 538, "5.7.11", "encryption required: say STARTTLS first");
+	enum sasl_mech mech = sasl_mech_find(cmd->argument);
+	if (mech != SASL_PLAIN && mech != SASL_LOGIN)
+		return session_refuse(s, 504, "5.5.4", "mechanism not offered");
+	s->attempt = attempt_new(s, mech);
+	return cmd->has_initial ? take_response(s, cmd->initial) : prompt(s);
+}

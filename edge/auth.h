@@ -1,0 +1,14 @@
+/* auth.h - step 2 of a submission: AUTH PLAIN and LOGIN. */
+#ifndef EDGE_AUTH_H
+#define EDGE_AUTH_H
+
+#include "edge/session.h"
+
+enum verdict auth_start(struct session *s, const struct smtp_cmd *cmd);
+/* The client's next line of the exchange. */
+enum verdict auth_line(struct session *s, struct span line);
+/* The penalty's time is over: the refusal is said. */
+enum verdict auth_answer(struct session *s);
+void attempt_free(struct attempt **a);
+
+#endif

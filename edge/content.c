@@ -1,0 +1,248 @@
+/* content.c - DATA and what comes of it (step 4 of 6; before: envelope.c; after: commit.c).
+ *
+ * Only CR LF . CR LF ends the data. What is wrong with a message is noted, the rest is swallowed to
+ * its true end, and it is refused there: in the middle a refusal would be taken for another answer. The
+ * 250 comes from commit alone. */
+#include "edge/content.h"
+
+#include "base/check.h"
+
+#include "edge/mail.h"
+#include "edge/trace.h"
+
+enum {
+	BLOCK = 4096,             /* data_timeout runs for each so many bytes */
+	HEADER_LOOK = 256 * 1024, /* looked through for loops and missing fields */
+	TRACE_MAX = 8192,
+	TARPIT_MAX_MS = 60000,
+};
+
+/* ---- the end of a mail ------------------------------------------------------------------------ */
+
+static struct meter_facts facts_of(const struct session *s)
+{
+	const struct transaction *t = s->mail->t;
+	return (struct meter_facts){
+		.client = s->from.addr,
+		.user = span_str(s->user),
+		.sender = span_str(t->sender),
+		.listener = span_str(s->listener->head.title),
+		.recipients = t->recipient_count,
+		.bytes = s->mail->decoder.taken,
+	};
+}
+
+static enum verdict refuse_message(struct session *s, const struct outcome *o, const char *rule)
+{
+	const struct transaction *t = s->mail->t;
+	bool later = o->code < 500;
+	metric_add(&edge_metrics[later ? EDGE_M_MESSAGES_LATER : EDGE_M_MESSAGES_REFUSED], 1);
+	log_write(&edge_events[EDGE_EV_MESSAGE_REFUSED], t->id.s,
+	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
+		LOG_STR("user", s->user), LOG_STR("sender", t->sender),
+		LOG_U64("recipients", t->recipient_count), LOG_U64("bytes", s->mail->decoder.taken),
+		LOG_U64("code", o->code), LOG_STR("why", o->text), LOG_STR("rule", rule)));
+	session_enter(s, ST_COMMAND);
+	enum verdict v = session_refuse_quietly(s, o->code, o->enhanced, o->text);
+	mail_free(&s->mail, s->edge);
+	return v;
+}
+
+static enum verdict refuse(struct session *s, uint16_t code, const char *enhanced, const char *text)
+{
+	struct outcome o = { .code = code };
+	memcpy(o.enhanced, enhanced, strlen(enhanced) + 1);
+	memcpy(o.text, text, strlen(text) + 1);
+	return refuse_message(s, &o, NULL);
+}
+
+/* ---- commit ----------------------------------------------------------------------------------- */
+
+static enum verdict committed(struct session *s)
+{
+	struct transaction *t = s->mail->t;
+	struct outcome o = { 0 };
+	commit_reply(t, &o);
+	log_write(&edge_events[EDGE_EV_MESSAGE_RECEIVED], t->id.s,
+	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
+		LOG_STR("user", s->user), LOG_STR("sender", t->sender),
+		LOG_U64("recipients", t->recipient_count), LOG_U64("bytes", body_size(t->body)),
+		LOG_U64("code", o.code), LOG_U64("ms", session_now_ms(s) - s->mail->begun_ms)));
+	bool ok = o.code < 300, later = !ok && o.code < 500;
+	metric_add(&edge_metrics[ok      ? EDGE_M_MESSAGES
+				 : later ? EDGE_M_MESSAGES_LATER
+					 : EDGE_M_MESSAGES_REFUSED],
+	    1);
+	session_say(s, o.code, o.enhanced, o.text);
+	mail_free(&s->mail, s->edge);
+	session_enter(s, ST_COMMAND);
+	if (ok) {
+		s->messages++;
+		s->errors = 0;
+	}
+	return V_READ;
+}
+
+static void on_commit(void *arg)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, committed(s));
+}
+
+enum verdict content_commit(struct session *s)
+{
+	session_enter(s, ST_COMMIT);
+	s->ask = commit_start(s->edge->committer, s->mail->t, on_commit, s);
+	return V_WAIT;
+}
+
+/* ---- limits ----------------------------------------------------------------------------------- */
+
+static enum verdict metered(struct session *s, const struct meter_answer *a)
+{
+	static const struct outcome defer = {
+		.code = 451, .enhanced = "4.7.1", .text = "too much mail, try again later"
+	};
+	static const struct outcome never = {
+		.code = 550, .enhanced = "5.7.1", .text = "too much mail"
+	};
+	switch (a->action) {
+	case METER_ALLOW:
+		return content_commit(s);
+	case METER_DELAY:
+		session_hold(
+		    s, ST_TARPIT, a->retry_ms < TARPIT_MAX_MS ? a->retry_ms : TARPIT_MAX_MS);
+		return V_WAIT;
+	case METER_DEFER:
+		return refuse_message(s, &defer, a->rule);
+	case METER_REFUSE:
+		break;
+	}
+	return refuse_message(s, &never, a->rule);
+}
+
+static void on_meter(void *arg, const struct meter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, metered(s, a));
+}
+
+static enum verdict ask_meter(struct session *s)
+{
+	struct meter_facts facts = facts_of(s);
+	session_enter(s, ST_METER);
+	s->ask = meter_ask(s->edge->meter, METER_MESSAGE, &facts, on_meter, s);
+	return s->ask != NULL ? V_WAIT : content_commit(s);
+}
+
+/* ---- the whole message ------------------------------------------------------------------------ */
+
+/* Our lines in front of it, the topmost last. */
+static err_t add_trace(struct session *s, struct span start)
+{
+	struct body *b = s->mail->t->body;
+	struct buf lines = BUF_INIT(TRACE_MAX);
+	bool ok = trace_put_received(s, &lines);
+	if (edge_is_submission(s->listener))
+		ok = trace_put_missing(s, start, &lines) && ok;
+	if (!trace_has_header(start)) /* else our lines would run into its text */
+		ok = buf_add_str(&lines, "\r\n") && ok;
+	err_t err = ok ? body_prepend(b, buf_span(&lines)) : ERR_TOO_LONG;
+	buf_end(&lines);
+	return err;
+}
+
+static enum verdict whole(struct session *s)
+{
+	struct mail *m = s->mail;
+	err_t err = ERR_OK;
+	struct span start = body_read(m->t->body, 0, HEADER_LOOK, &err);
+	if (err)
+		return refuse(s, 451, "4.3.0", "the message could not be kept");
+	if (trace_hops(start) >= (size_t)s->setup->edge->hops_max)
+		return refuse(s, 554, "5.4.6", "the message goes round in a loop");
+	if (add_trace(s, start))
+		return refuse(s, 451, "4.3.0", "the message could not be kept");
+	return ask_meter(s);
+}
+
+static enum verdict ended(struct session *s)
+{
+	const struct mail *m = s->mail;
+	metric_add(&edge_metrics[EDGE_M_BYTES_IN], m->decoder.taken);
+	if (m->decoder.faults & (SMTP_BODY_BARE_CR | SMTP_BODY_BARE_LF | SMTP_BODY_NUL))
+		return refuse(s, 550, "5.6.0", "the message holds a NUL, a bare CR or a bare LF");
+	if (m->decoder.faults & SMTP_BODY_LONG_LINE)
+		return refuse(s, 550, "5.6.0", "the message holds a line that is too long");
+	if (m->err == ERR_TOO_LONG)
+		return refuse(s, 552, "5.3.4", "message is too big");
+	if (m->err != ERR_OK)
+		return refuse(s, 452, "4.3.1", "no room for the message now");
+	if (m->decoder.faults & SMTP_BODY_8BIT)
+		m->t->body_8bit = true;
+	return whole(s);
+}
+
+/* ---- bytes ------------------------------------------------------------------------------------ */
+
+/* data_timeout for the next block, as long as message_timeout lasts. */
+static void restart_clock(struct session *s)
+{
+	const struct edge_conf *c = s->setup->edge;
+	uint64_t age = session_now_ms(s) - s->mail->begun_ms;
+	uint64_t left = age < c->message_timeout ? c->message_timeout - age : 0;
+	session_hold(s, ST_DATA, left < c->data_timeout ? left : c->data_timeout);
+}
+
+enum verdict content_slow(struct session *s)
+{
+	bool late = session_now_ms(s) - s->mail->begun_ms >= s->setup->edge->message_timeout;
+	return session_bye(s, late ? WHY_MESSAGE_TIMEOUT : WHY_COMMAND_TIMEOUT, NULL);
+}
+
+static enum smtp_body_rx take_pieces(struct mail *m, struct span *in)
+{
+	struct span piece;
+	for (;;) {
+		enum smtp_body_rx rx = smtp_body_decode(&m->decoder, in, &piece);
+		if (rx != SMTP_BODY_SPAN)
+			return rx;
+		if (m->err == ERR_OK)
+			m->err = body_add(m->t->body, piece);
+	}
+}
+
+enum verdict content_input(struct session *s)
+{
+	struct mail *m = s->mail;
+	struct span in = stream_input(s->io);
+	size_t before = in.n;
+	enum smtp_body_rx rx = take_pieces(m, &in);
+	stream_eat(s->io, before - in.n);
+	if (rx == SMTP_BODY_END)
+		return ended(s);
+	if (m->decoder.taken > 2 * s->setup->edge->message_size_max)
+		return session_bye(s, WHY_TOO_BIG, NULL);
+	if (m->decoder.taken - m->block_at >= BLOCK) {
+		m->block_at = m->decoder.taken;
+		restart_clock(s);
+	}
+	return V_MORE;
+}
+
+enum verdict content_data(struct session *s, const struct smtp_cmd *cmd)
+{
+	struct mail *m = s->mail;
+	if (m == NULL)
+		return session_refuse(s, 503, "5.5.1", "say MAIL first");
+	if (m->t->recipient_count == 0)
+		return session_refuse(s, 554, "5.5.1", "no recipient was taken");
+	mail_open_body(s);
+	smtp_body_decoder_init(&m->decoder, (size_t)s->setup->edge->line_max);
+	m->begun_ms = session_now_ms(s);
+	restart_clock(s);
+	session_say(s, 354, NULL, "send the message, end with CRLF.CRLF");
+	return V_READ;
+}

@@ -1,0 +1,15 @@
+/* content.h - step 4: the bytes of the message, and what is decided of them. */
+#ifndef EDGE_CONTENT_H
+#define EDGE_CONTENT_H
+
+#include "edge/session.h"
+
+enum verdict content_data(struct session *s, const struct smtp_cmd *cmd);
+/* Takes what has arrived of the message. */
+enum verdict content_input(struct session *s);
+/* The client is too slow. */
+enum verdict content_slow(struct session *s);
+/* On to step 5: the message is whole and no limit stands against it. */
+enum verdict content_commit(struct session *s);
+
+#endif

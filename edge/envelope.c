@@ -1,0 +1,234 @@
+/* envelope.c - MAIL and RCPT (step 3 of 6; before: greet.c; after: content.c).
+ *
+ * Each recipient is decided alone: relay policy, then the directory. Found, absent and could-not-look
+ * are three answers, and the last is always a 4xx. Nothing is relayed for strangers, and addresses that
+ * carry a route of their own (percent hack, bang path, quoted @) are never followed. */
+#include "edge/envelope.h"
+
+#include "base/check.h"
+#include "proto/smtp_ext.h"
+
+#include "edge/mail.h"
+
+enum { EXT_TEXT_MAX = 256 };
+
+/* ---- MAIL ------------------------------------------------------------------------------------- */
+
+static enum verdict bad_extension(struct session *s, const struct smtp_ext_error *e)
+{
+	return session_refuse(s, e->unknown ? 555 : 501, "5.5.4", e->why);
+}
+
+static enum verdict login_wanted(struct session *s)
+{
+	if (!stream_is_tls(s->io) && !s->listener->allow_plaintext_auth)
+		return session_refuse(s, 530, "5.7.0", "say STARTTLS first, then AUTH");
+	return session_refuse(s, 530, "5.7.0", "authentication required");
+}
+
+static unsigned offered(const struct session *s)
+{
+	if (!s->esmtp)
+		return 0;
+	return SMTP_PARAM_SIZE | SMTP_PARAM_BODY |
+	       (edge_has_auth(s->listener) ? SMTP_PARAM_AUTH : 0);
+}
+
+enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
+{
+	struct smtp_path sender;
+	struct smtp_mail_ext ext;
+	const char *why = NULL;
+	if (edge_is_submission(s->listener) && s->user == NULL)
+		return login_wanted(s);
+	if (s->mail != NULL)
+		return session_refuse(s, 503, "5.5.1", "there is a sender already");
+	if (smtp_path_parse(cmd->path, SMTP_PATH_NULL_OK, &sender, &why))
+		return session_refuse(s, 501, "5.1.7", why);
+	if (smtp_ext_mail(cmd->params, offered(s), &ext))
+		return bad_extension(s, &ext.error);
+	if (ext.body == SMTP_BODY_BINARYMIME)
+		return session_refuse(s, 555, "5.5.4", "BINARYMIME is not offered");
+	if (ext.size > s->setup->edge->message_size_max)
+		return session_refuse(s, 552, "5.3.4", "message is too big");
+	s->mail = mail_new(s, &sender, ext.body == SMTP_BODY_8BITMIME);
+	return session_say(s, 250, "2.1.0", "sender ok");
+}
+
+/* ---- the answer to RCPT ----------------------------------------------------------------------- */
+
+static enum verdict refuse_recipient(
+    struct session *s, unsigned code, const char *enhanced, const char *text)
+{
+	const struct mail *m = s->mail;
+	metric_add(
+	    &edge_metrics[code < 500 ? EDGE_M_RECIPIENTS_LATER : EDGE_M_RECIPIENTS_REFUSED], 1);
+	log_write(&edge_events[EDGE_EV_RECIPIENT_REFUSED], mail_id(m),
+	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
+		LOG_STR("sender", m->t->sender), LOG_SPAN("recipient", smtp_path_text(&m->to)),
+		LOG_U64("code", code), LOG_STR("why", text)));
+	session_enter(s, ST_COMMAND);
+	return session_refuse_quietly(s, code, enhanced, text);
+}
+
+static bool same_recipient(const struct recipient *r, struct span address, struct span user)
+{
+	if (user.n > 0)
+		return r->user != NULL && span_eq_str(user, r->user);
+	return r->user == NULL && span_eq_str(address, r->address);
+}
+
+/* Two addresses of one account are one delivery. user, detail, store are empty for mail that is to be
+ * relayed. */
+static enum verdict take_recipient(
+    struct session *s, struct span user, struct span detail, struct span store)
+{
+	struct transaction *t = s->mail->t;
+	struct span address = smtp_path_text(&s->mail->to);
+	bool there = false;
+	for (size_t i = 0; i < t->recipient_count && !there; i++)
+		there = same_recipient(&t->recipients[i], address, user);
+	size_t max = (size_t)s->setup->edge->recipients_max;
+	if (!there && transaction_add(t, max, address, user, detail, store) == NULL)
+		return refuse_recipient(s, 452, "4.5.3", "too many recipients");
+	metric_add(&edge_metrics[EDGE_M_RECIPIENTS], 1);
+	session_enter(s, ST_COMMAND);
+	return session_say(s, 250, "2.1.5", "recipient ok");
+}
+
+/* ---- local recipients ------------------------------------------------------------------------- */
+
+static enum verdict take_local(struct session *s, const struct account *a)
+{
+	struct span user, detail;
+	if (a->host_count == 0)
+		return refuse_recipient(s, 451, "4.3.5", "mailbox has no store");
+	smtp_path_split(&s->mail->to, '+', &user, &detail);
+	return take_recipient(s, span_str(a->user), detail, span_str(a->hosts[0]));
+}
+
+static enum verdict by_status(struct session *s, const struct account *a)
+{
+	switch (a->status) {
+	case ACCOUNT_ACTIVE:
+		return take_local(s, a);
+	case ACCOUNT_OVERQUOTA:
+		return refuse_recipient(s, 452, "4.2.2", "mailbox is full");
+	case ACCOUNT_INACTIVE:
+	case ACCOUNT_HOLD:
+	case ACCOUNT_DEFER:
+		return refuse_recipient(s, 450, "4.2.1", "mailbox takes no mail now");
+	case ACCOUNT_DISABLED:
+		return refuse_recipient(s, 550, "5.2.1", "mailbox is disabled");
+	case ACCOUNT_DELETED:
+		break;
+	}
+	return refuse_recipient(s, 550, "5.1.1", "no such mailbox");
+}
+
+static enum verdict look_for(struct session *s, struct span address);
+
+/* RFC 5321 section 4.5.1: postmaster is there, whatever the directory says. */
+static enum verdict absent(struct session *s)
+{
+	struct mail *m = s->mail;
+	const char *stand_in = s->setup->edge->postmaster;
+	if (m->to_postmaster || stand_in[0] == '\0' ||
+	    !span_ieq(smtp_path_local(&m->to), SPAN("postmaster")))
+		return refuse_recipient(s, 550, "5.1.1", "no such mailbox");
+	m->to_postmaster = true;
+	return look_for(s, span_str(stand_in));
+}
+
+static enum verdict found(struct session *s, enum directory_status status, const struct account *a)
+{
+	switch (status) {
+	case DIRECTORY_FOUND:
+		return by_status(s, a);
+	case DIRECTORY_ABSENT:
+		return absent(s);
+	case DIRECTORY_UNKNOWN:
+		break;
+	}
+	return refuse_recipient(s, 451, "4.3.0", "cannot look up the mailbox now");
+}
+
+static void on_found(void *arg, enum directory_status status, const struct account *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, found(s, status, a));
+}
+
+static enum verdict look_for(struct session *s, struct span address)
+{
+	session_enter(s, ST_RECIPIENT);
+	s->ask = directory_find(s->edge->directory, address, on_found, s);
+	return V_WAIT;
+}
+
+/* ---- the domain ------------------------------------------------------------------------------- */
+
+static bool may_relay(const struct session *s)
+{
+	return s->user != NULL || ip_in_set(s->from.addr, &s->listener->relay_from);
+}
+
+static enum verdict elsewhere(struct session *s)
+{
+	if (!may_relay(s))
+		return refuse_recipient(s, 550, "5.7.1", "relay denied");
+	if (smtp_path_domain(&s->mail->to).p[0] == '[')
+		return refuse_recipient(s, 550, "5.1.2", "mail is not relayed to address literals");
+	return take_recipient(s, SPAN_NONE, SPAN_NONE, SPAN_NONE);
+}
+
+static enum verdict domain_known(struct session *s, enum directory_status status)
+{
+	switch (status) {
+	case DIRECTORY_FOUND:
+		return look_for(s, smtp_path_text(&s->mail->to));
+	case DIRECTORY_ABSENT:
+		return elsewhere(s);
+	case DIRECTORY_UNKNOWN:
+		break;
+	}
+	return refuse_recipient(s, 451, "4.3.0", "cannot look up the domain now");
+}
+
+static void on_domain(void *arg, enum directory_status status)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, domain_known(s, status));
+}
+
+/* A route of its own in the local part: user%host, host!user, "user@host". */
+static bool has_route(struct span local)
+{
+	return span_find(local, '%') != SIZE_MAX || span_find(local, '!') != SIZE_MAX ||
+	       span_find(local, '@') != SIZE_MAX;
+}
+
+enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
+{
+	struct smtp_rcpt_ext ext;
+	const char *why = NULL;
+	struct mail *m = s->mail;
+	if (m == NULL)
+		return session_refuse(s, 503, "5.5.1", "say MAIL first");
+	if (smtp_path_parse(cmd->path, SMTP_PATH_POSTMASTER_OK, &m->to, &why))
+		return session_refuse(s, 501, "5.1.3", why);
+	if (smtp_ext_rcpt(cmd->params, 0, &ext))
+		return bad_extension(s, &ext.error);
+	m->to_postmaster = false;
+	if (m->t->recipient_count >= (size_t)s->setup->edge->recipients_max)
+		return refuse_recipient(s, 452, "4.5.3", "too many recipients");
+	if (m->to.kind == SMTP_PATH_POSTMASTER)
+		return look_for(s, SPAN("postmaster"));
+	if (has_route(smtp_path_local(&m->to)))
+		return refuse_recipient(s, 550, "5.7.1", "relay denied: routed address");
+	session_enter(s, ST_DOMAIN);
+	s->ask = directory_domain(s->edge->directory, smtp_path_domain(&m->to), on_domain, s);
+	return V_WAIT;
+}

@@ -1,0 +1,48 @@
+/* mail.c - reception's view of a transaction: made at MAIL, gone with its answer.
+ *
+ * Owns: struct mail, and the account of how much memory the bodies of a worker were promised. */
+#include "edge/mail.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+/* Past body_memory_all a message gets so much memory, and its file sooner. */
+enum { MEMORY_MIN = 16 * 1024 };
+
+struct mail *mail_new(const struct session *s, const struct smtp_path *sender, bool body_8bit)
+{
+	struct mail *m = MEM_NEW(struct mail);
+	m->t = transaction_new(s->id);
+	m->t->sender = mem_span_str(smtp_path_text(sender));
+	m->t->body_8bit = body_8bit;
+	m->t->auth_user = mem_str(s->user);
+	m->t->client = s->from.addr;
+	m->t->arrived_us = clock_wall_us();
+	return m;
+}
+
+void mail_open_body(struct session *s)
+{
+	const struct edge_conf *c = s->setup->edge;
+	uint64_t memory = c->body_memory;
+	if (s->edge->body_memory + memory > c->body_memory_all)
+		memory = MEMORY_MIN;
+	s->edge->body_memory += memory;
+	s->mail->memory = memory;
+	s->mail->t->body = body_new((size_t)memory, c->message_size_max, c->temp_dir);
+}
+
+void mail_free(struct mail **m, struct edge *e)
+{
+	struct mail *gone = *m;
+	if (gone == NULL)
+		return;
+	e->body_memory -= gone->memory;
+	transaction_free(&gone->t);
+	MEM_FREE(m);
+}
+
+const char *mail_id(const struct mail *m)
+{
+	return m->t->id.s;
+}

@@ -1,0 +1,32 @@
+/* mail.h - reception's view of a transaction: there between MAIL and its answer, and no longer. */
+#ifndef EDGE_MAIL_H
+#define EDGE_MAIL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/smtp_body.h"
+#include "proto/smtp_path.h"
+
+#include "edge/session.h"
+#include "edge/transaction.h"
+
+struct mail {
+	struct transaction *t; /* owned */
+	struct smtp_path to;   /* the recipient that is being looked up */
+	bool to_postmaster;    /* it stands for the postmaster already */
+	uint64_t memory;       /* promised to the body, of edge->body_memory */
+	struct smtp_body_decoder decoder;
+	err_t err;         /* what the body could not take */
+	uint64_t begun_ms; /* of the data */
+	uint64_t block_at; /* bytes received when the clock was last restarted */
+};
+
+/* A mail of the session with its sender. */
+struct mail *mail_new(const struct session *s, const struct smtp_path *sender, bool body_8bit);
+/* Makes the body, as much of it in memory as the worker can spare. */
+void mail_open_body(struct session *s);
+void mail_free(struct mail **m, struct edge *e);
+const char *mail_id(const struct mail *m);
+
+#endif

@@ -1,0 +1,121 @@
+/* session.h - one SMTP connection: the object that walks steps 2 to 5.
+ *
+ * State table, driver and destructor are in session.c; each step's handlers are in the file of the
+ * step. Handlers return a verdict and never end the session. The mail under way is an object of its
+ * own (struct mail), there only between MAIL and its answer. */
+#ifndef EDGE_SESSION_H
+#define EDGE_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/ident.h"
+#include "base/ip.h"
+#include "base/list.h"
+#include "net/listen.h"
+#include "net/loop.h"
+#include "net/stream.h"
+#include "net/ticket.h"
+#include "proto/line.h"
+#include "proto/smtp_cmd.h"
+
+#include "edge/edge_conf.h"
+#include "edge/edge_tables.h"
+#include "edge/worker.h"
+
+#define session_MAGIC 0xed6e0001u
+
+enum verdict {
+	V_READ,  /* go on with the input that is there */
+	V_MORE,  /* more bytes of the client are needed */
+	V_WAIT,  /* a ticket, a timer or the output resumes us */
+	V_CLOSE, /* the last words are said */
+};
+
+enum session_state {
+	ST_ADMIT,       /* MeterMaid is asked about the connection */
+	ST_BANNER,      /* the greeting is held back */
+	ST_SECURE,      /* TLS handshake */
+	ST_FIRST,       /* the first bytes: is it SMTP at all? */
+	ST_COMMAND,     /* commands */
+	ST_AUTH,        /* the client's next line of an AUTH exchange */
+	ST_AUTH_FIND,   /* directory: who is it? */
+	ST_AUTH_METER,  /* MeterMaid is asked about the login */
+	ST_AUTH_VERIFY, /* directory: is it their password? */
+	ST_PENALTY,     /* a failure's answer is held back */
+	ST_DOMAIN,      /* directory: is the recipient's domain ours? */
+	ST_RECIPIENT,   /* directory: who is the recipient? */
+	ST_DATA,        /* bytes of the message */
+	ST_METER,       /* MeterMaid is asked about the message */
+	ST_TARPIT,      /* the message is held back */
+	ST_COMMIT,      /* stores and spool take it */
+	ST_COUNT
+};
+
+struct attempt;
+struct mail;
+
+struct session {
+	uint32_t magic;
+	enum session_state state; /* only set_state() of session.c writes this */
+	struct list_node link;    /* in edge->sessions */
+	struct edge *edge;
+	struct edge_setup *setup;                  /* referenced */
+	const struct edge_listener_conf *listener; /* of setup */
+	struct stream *io;                         /* owned */
+	struct timer deadline;                     /* of the state */
+	struct ticket *ask;                        /* owned; what the state waits for, or NULL */
+	struct attempt *attempt;                   /* owned; from AUTH to its answer */
+	struct mail *mail;                         /* owned; from MAIL to its end */
+	struct line_scan scan;
+	char *helo;          /* owned; what EHLO or HELO said, NULL: neither yet */
+	char *user;          /* owned; after AUTH, else NULL */
+	bool esmtp;          /* it was EHLO */
+	bool probe;          /* a balancer's health check */
+	enum smtp_verb verb; /* of the command being handled, for logs */
+	struct ident id;
+	struct ip_port from, peer; /* the client; the socket's peer */
+	uint64_t begun_ms, begun_us;
+	unsigned errors, unknown, failures; /* in a row: a taken message forgives errors */
+	unsigned messages, refused;         /* answered with 250; refused commands */
+	enum reason why;                    /* first writer wins */
+	const char *detail; /* words for the log, alive until the session ends, or NULL */
+};
+
+/* Makes a session out of an accepted connection that edge_client_enter() has counted. Takes a->fd. */
+void session_start(
+    struct edge *e, const struct edge_listener_conf *listener, const struct accepted *a);
+
+/* Goes on with a verdict: the only driver; the session may be gone when it returns. For callbacks of
+ * tickets and timers, as their last statement. */
+void session_step(struct session *s, enum verdict v);
+
+/* Enters a state (again: restarts its clock); drops the ticket of the state it leaves. */
+void session_enter(struct session *s, enum session_state to);
+/* The same with a time of its own. */
+void session_hold(struct session *s, enum session_state to, uint64_t ms);
+
+/* A reply that is not a refusal. */
+enum verdict session_say(struct session *s, unsigned code, const char *enhanced, const char *text);
+/* A refusal: the reply with the id behind it, a log line, and an error counted if it is a 5xx. The
+ * session goes on unless it made too many. */
+enum verdict session_refuse(
+    struct session *s, unsigned code, const char *enhanced, const char *text);
+/* The same without the log line, for whoever has a better one. */
+enum verdict session_refuse_quietly(
+    struct session *s, unsigned code, const char *enhanced, const char *text);
+
+/* Notes why the session ends: for  return session_close(...);  detail: NULL or words for the log. */
+enum verdict session_close(struct session *s, enum reason why, const char *detail);
+/* The same after the reason's last words. */
+enum verdict session_bye(struct session *s, enum reason why, const char *detail);
+
+/* Ends one from outside, with a goodbye (drain) or without a word (the worker goes). */
+void session_end_now(struct session *s, enum reason why);
+void session_drop(struct session *s, enum reason why);
+bool session_is_idle(const struct session *s); /* a 421 does no harm now */
+
+uint64_t session_now_ms(const struct session *s);
+void session_put_json(const struct session *s, struct buf *out);
+
+#endif

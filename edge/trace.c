@@ -1,0 +1,62 @@
+/* trace.c - the header lines that reception adds (part of step 4, content.c). */
+#include "edge/trace.h"
+
+#include "base/clock.h"
+#include "proto/header.h"
+
+#include "edge/mail.h"
+
+static void put_client(struct ip_addr a, struct buf *out)
+{
+	char text[IP_TEXT_SIZE];
+	buf_printf(out, "[%s%s]", ip_is_v4(a) ? "" : "IPv6:", ip_text(a, text));
+}
+
+/* RFC 3848 */
+static const char *protocol(const struct session *s)
+{
+	static const char *const names[2][2] = { { "ESMTP", "ESMTPA" }, { "ESMTPS", "ESMTPSA" } };
+	return s->esmtp ? names[stream_is_tls(s->io)][s->user != NULL] : "SMTP";
+}
+
+bool trace_put_received(const struct session *s, struct buf *out)
+{
+	const struct transaction *t = s->mail->t;
+	struct stream_tls tls;
+	char date[CLOCK_RFC5322_SIZE];
+	buf_printf(out, "Received: from %s (", s->helo);
+	put_client(s->from.addr, out);
+	buf_add_str(out, ")\r\n");
+	if (stream_tls(s->io, &tls))
+		buf_printf(out, "\t(using %s with cipher %s (%d bits))\r\n", tls.version,
+		    tls.cipher, tls.bits);
+	buf_printf(
+	    out, "\tby %s (Postern) with %s id %s", s->setup->hostname, protocol(s), t->id.s);
+	if (t->recipient_count == 1) /* more would tell each of them of the others */
+		buf_printf(out, "\r\n\tfor <%s>", t->recipients[0].address);
+	buf_printf(out, ";\r\n\t%s\r\n", clock_rfc5322(clock_wall_us(), date));
+	return buf_ok(out);
+}
+
+bool trace_put_missing(const struct session *s, struct span message, struct buf *out)
+{
+	char date[CLOCK_RFC5322_SIZE];
+	if (header_count(message, SPAN("Date")) == 0)
+		buf_printf(out, "Date: %s\r\n", clock_rfc5322(clock_wall_us(), date));
+	if (header_count(message, SPAN("Message-ID")) == 0)
+		buf_printf(out, "Message-ID: <%s@%s>\r\n", s->mail->t->id.s, s->setup->hostname);
+	return buf_ok(out);
+}
+
+size_t trace_hops(struct span message)
+{
+	return header_count(message, SPAN("Received"));
+}
+
+bool trace_has_header(struct span message)
+{
+	struct header_walk w;
+	struct header_field first;
+	header_walk_init(&w, message);
+	return header_next(&w, &first) == HEADER_FIELD || span_starts(message, SPAN("\r\n"));
+}

@@ -1,0 +1,19 @@
+/* trace.h - the header lines that reception adds, and the ones it counts. */
+#ifndef EDGE_TRACE_H
+#define EDGE_TRACE_H
+
+#include "base/buf.h"
+#include "base/span.h"
+
+#include "edge/session.h"
+
+/* Received (RFC 5321 section 4.4) for the session's mail. */
+bool trace_put_received(const struct session *s, struct buf *out);
+/* What a submitted message must have and lacks: Date, Message-ID (RFC 6409 section 8). */
+bool trace_put_missing(const struct session *s, struct span message, struct buf *out);
+/* How many servers it went through. */
+size_t trace_hops(struct span message);
+/* Does the message begin with header fields, or with its body's empty line? */
+bool trace_has_header(struct span message);
+
+#endif

@@ -1,0 +1,133 @@
+/* worker.c - what the sessions of one worker share: made, reloaded, drained, freed.
+ *
+ * Owns: struct edge. */
+#include "edge/worker.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "daemon/daemon.h"
+
+#include "edge/accept.h"
+#include "edge/edge_tables.h"
+#include "edge/session.h"
+
+enum { CLIENTS_MAX = 1000000, WHY_MAX = 512 };
+
+struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
+{
+	struct edge_setup *setup = edge_setup_new(conf, why);
+	if (setup == NULL)
+		return NULL;
+	struct edge *e = MEM_NEW(struct edge);
+	e->loop = l;
+	e->setup = setup;
+	e->dns = daemon_dns(l, conf);
+	e->directory = directory_new(l, e->dns, conf);
+	e->meter = metermaid_new(l, e->dns, conf);
+	e->committer = committer_new(l, e->dns, e->directory, conf);
+	e->clients = map_new(CLIENTS_MAX);
+	list_init(&e->ports);
+	list_init(&e->sessions);
+	return e;
+}
+
+void edge_reload(struct edge *e, const struct conf *fresh)
+{
+	struct buf why = BUF_INIT(WHY_MAX);
+	struct edge_setup *setup = edge_setup_new(fresh, &why);
+	if (setup == NULL) {
+		log_write(&edge_events[EDGE_EV_SETUP_FAILED], NULL,
+		    LOG_FIELDS(LOG_SPAN("detail", buf_span(&why))));
+	} else {
+		directory_reload(e->directory, fresh);
+		metermaid_reload(e->meter, fresh);
+		committer_reload(e->committer, fresh);
+		edge_setup_unref(&e->setup);
+		e->setup = setup;
+		accept_reload(e);
+	}
+	buf_end(&why);
+}
+
+static struct span client_key(const struct ip_addr *client)
+{
+	return span_of(client->b, sizeof client->b);
+}
+
+/* The count of an address stands in the map as a pointer that is never followed. */
+static size_t client_count(const struct edge *e, const struct ip_addr *client)
+{
+	return (size_t)(uintptr_t)map_get(e->clients, client_key(client));
+}
+
+bool edge_client_enter(struct edge *e, struct ip_addr client)
+{
+	size_t n = client_count(e, &client);
+	if (n >= (size_t)e->setup->edge->connections_per_client_max)
+		return false;
+	return map_set(e->clients, client_key(&client), (void *)(uintptr_t)(n + 1), NULL);
+}
+
+void edge_client_leave(struct edge *e, struct ip_addr client)
+{
+	size_t n = client_count(e, &client);
+	CHECK(n > 0);
+	if (n == 1)
+		map_remove(e->clients, client_key(&client));
+	else
+		map_set(e->clients, client_key(&client), (void *)(uintptr_t)(n - 1), NULL);
+}
+
+void edge_session_gone(struct edge *e)
+{
+	void (*drained)(void *arg) = e->drained;
+	if (drained == NULL || e->session_n > 0)
+		return;
+	e->drained = NULL;
+	drained(e->drained_arg);
+}
+
+void edge_drain(struct edge *e, void (*drained)(void *arg), void *arg)
+{
+	e->draining = true;
+	e->drained = drained;
+	e->drained_arg = arg;
+	accept_stop(e);
+	for (struct list_node *n = e->sessions.next, *next; n != &e->sessions; n = next) {
+		next = n->next;
+		struct session *s = LIST_OF(struct session, link, n);
+		if (session_is_idle(s))
+			session_end_now(s, WHY_DRAINED);
+	}
+	edge_session_gone(e);
+}
+
+void edge_who(const struct edge *e, struct buf *out)
+{
+	buf_add_char(out, '[');
+	for (const struct list_node *n = e->sessions.next; n != &e->sessions; n = n->next) {
+		if (n != e->sessions.next)
+			buf_add_char(out, ',');
+		session_put_json(LIST_OF(const struct session, link, n), out);
+	}
+	buf_add_char(out, ']');
+}
+
+void edge_free(struct edge **e)
+{
+	struct edge *gone = *e;
+	*e = NULL;
+	if (gone == NULL)
+		return;
+	gone->drained = NULL;
+	accept_stop(gone);
+	while (!list_empty(&gone->sessions))
+		session_drop(LIST_OF(struct session, link, gone->sessions.next), WHY_STOPPED);
+	committer_free(&gone->committer);
+	directory_free(&gone->directory);
+	metermaid_free(&gone->meter);
+	dns_free(&gone->dns);
+	map_free(&gone->clients);
+	edge_setup_unref(&gone->setup);
+	mem_free(gone);
+}

@@ -1,0 +1,55 @@
+/* worker.h - what all sessions of one worker share, and what the daemon asks of it. */
+#ifndef EDGE_WORKER_H
+#define EDGE_WORKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/ip.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "conf/conf.h"
+#include "directory/directory.h"
+#include "metermaid/metermaid.h"
+#include "net/dns.h"
+#include "net/loop.h"
+
+#include "edge/commit.h"
+#include "edge/edge_conf.h"
+
+struct edge {
+	struct loop *loop; /* borrowed */
+	struct dns *dns;   /* owned, as all that follows */
+	struct directory *directory;
+	struct metermaid *meter;
+	struct committer *committer;
+	struct edge_setup *setup; /* the newest; sessions keep references of their own */
+	struct list_node ports;   /* struct port: accept.c */
+	struct list_node sessions;
+	size_t session_n;
+	struct map *clients;        /* address -> how many sessions, as a number in the pointer */
+	uint64_t body_memory;       /* promised to the bodies of all sessions */
+	bool draining;              /* no new sessions, no new transactions */
+	void (*drained)(void *arg); /* called once no session is left; NULL unless draining */
+	void *drained_arg;
+};
+
+/* NULL: the configuration's TLS settings cannot be used; a sentence is in why. */
+struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why);
+/* New sessions use fresh; a snapshot that cannot be used is logged and the old one stays. */
+void edge_reload(struct edge *e, const struct conf *fresh);
+/* Stops accepting; sessions end with 421 as soon as no transaction is open. drained is called from
+ * here or later, once, when none is left. */
+void edge_drain(struct edge *e, void (*drained)(void *arg), void *arg);
+/* Appends the sessions as a JSON array. */
+void edge_who(const struct edge *e, struct buf *out);
+void edge_free(struct edge **e); /* ends every session */
+
+/* Counts a session of a client address in and out. False: connections_per_client_max is reached. */
+bool edge_client_enter(struct edge *e, struct ip_addr client);
+void edge_client_leave(struct edge *e, struct ip_addr client);
+/* A session has ended: is the drain complete? */
+void edge_session_gone(struct edge *e);
+
+#endif
