@@ -42,7 +42,7 @@ void slots_create(size_t count)
 	shared.count = count;
 	shared.size = shared.stride * count;
 	shared.base =
-	    mmap(NULL, shared.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	    mmap(NULL, shared.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, 0, 0);
 	CHECK(shared.base != MAP_FAILED);
 }
 
