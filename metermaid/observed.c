@@ -105,7 +105,7 @@ static int heavier_first(const void *a, const void *b)
 
 bool observed_put(struct observed *o, const char *only_rule, struct buf *out)
 {
-	const struct seen *order[OBSERVED_MAX];
+	const struct seen *order[OBSERVED_MAX] = { NULL };
 	size_t n = 0, put = 0;
 	uint64_t now = clock_mono_ms();
 	for (size_t i = 0; i < o->n; i++)

@@ -67,7 +67,7 @@ struct loop *loop_new(void)
 	list_init(&l->orphans);
 	l->now_ms = clock_mono_ms();
 	/* SSL_write() and splice() have no MSG_NOSIGNAL. */
-	signal(SIGPIPE, SIG_IGN);
+	sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
 	return l;
 }
 
