@@ -86,6 +86,8 @@ def new_tier(run_dir):
 
     def make(name="tier", stores=2):
         tier = Tier(os.path.join(run_dir, name), free_port_base(), BIN, stores)
+        tier.edge_extra = "\tqueue_retry_first 500ms;\n\tqueue_retry_max 4s;\n\tdead_backoff 2s;\n"
+        tier.mmp_extra = "\tstore_retry_max 2s;\n\tauth_failure_delay 200ms;\n"
         made.append(tier)
         return tier
     yield make
