@@ -54,7 +54,7 @@ struct send {
 struct smtp_out {
 	uint32_t magic;
 	struct out_opts opts;
-	char *host, *helo;         /* owned; opts points here */
+	char *host, *helo;   /* owned; opts points here */
 	struct tls_ctx *tls; /* owned reference */
 	void (*gone)(void *arg, struct smtp_out *o);
 	void *gone_arg;

@@ -1,0 +1,271 @@
+/* deliver.c - step 6 of 6: one message to one destination, for the recipients that wait for it there.
+ *
+ * before: queue_route.c (what goes where), after: queue.c (what became of it). Owns the reader of the
+ * message, the recipients' outcomes and whatever is being asked. The delivery id is the message's id, so
+ * a store that has it from an attempt that was cut off answers without taking it twice. */
+#include <stdio.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "edge/lmtp_address.h"
+#include "edge/outcome.h"
+#include "edge/queue_internal.h"
+#include "proto/smtp_path.h"
+
+enum { MX_TRIES = 5 };
+
+struct q_delivery {
+	uint32_t magic;
+	struct list_node link; /* in queue.deliveries */
+	struct queue *queue;
+	struct q_dest *dest;
+	struct q_entry *entry;
+	struct q_item **items;
+	struct out_recipient *recipients;
+	struct outcome *outcomes;
+	size_t n;
+	struct spool_reader *reader;
+	struct out_mail mail;
+	struct ticket *ask; /* store, MX, address, or the conversation */
+	struct dns_mx mx;   /* DEST_DOMAIN */
+	size_t mx_next;
+};
+
+static void on_sent(void *arg, const struct out_result *r);
+
+static void delivery_free(struct q_delivery *dl)
+{
+	ticket_cancel(&dl->ask);
+	list_remove(&dl->link);
+	for (size_t i = 0; i < dl->n; i++)
+		mem_free((char *)(uintptr_t)dl->recipients[i].address);
+	spool_reader_free(&dl->reader);
+	mem_free(dl->items);
+	mem_free(dl->recipients);
+	mem_free(dl->outcomes);
+	dl->magic = 0;
+	mem_free(dl);
+}
+
+/* ---- the end ------------------------------------------------------------------------------------ */
+
+static void log_outcome(const struct q_item *it, const struct q_dest *d, struct ip_port peer)
+{
+	const struct q_entry *e = it->entry;
+	enum queue_event ev = it->state == Q_WAIT           ? QUEUE_EV_DEFERRED
+			      : it->fate == SPOOL_DELIVERED ? QUEUE_EV_DELIVERED
+							    : QUEUE_EV_REFUSED;
+	uint64_t now = clock_wall_us();
+	log_write(&queue_events[ev], e->id.s,
+	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_STR("destination", d->name),
+		LOG_ADDR("peer", peer), LOG_U64("attempts", it->attempts),
+		LOG_U64("age_s", now > e->arrived_us ? (now - e->arrived_us) / 1000000 : 0),
+		LOG_U64("next_s", it->due_us > now ? (it->due_us - now) / 1000000 : 0),
+		LOG_U64("code", it->code), LOG_STR("text", it->reason)));
+}
+
+/* Trouble of the whole host or of the way to it, not of a mailbox or a message (RFC 3463). */
+static bool is_systemic(const struct outcome *o)
+{
+	return o->fate == FATE_LATER &&
+	       (strncmp(o->enhanced, "4.3.", 4) == 0 || strncmp(o->enhanced, "4.4.", 4) == 0);
+}
+
+static bool is_down(const struct q_delivery *dl, enum out_end end)
+{
+	if (end != OUT_ANSWERED)
+		return true;
+	for (size_t i = 0; i < dl->n; i++)
+		if (!is_systemic(&dl->outcomes[i]))
+			return false;
+	return true;
+}
+
+/* Every recipient has its outcome. Frees dl. */
+static void finish(struct q_delivery *dl, enum out_end end, struct ip_port peer)
+{
+	struct queue *q = dl->queue;
+	struct q_dest *d = dl->dest;
+	struct q_entry *e = dl->entry;
+	bool down = is_down(dl, end);
+	for (size_t i = 0; i < dl->n; i++) {
+		struct q_item *it = dl->items[i];
+		item_outcome(it, &dl->outcomes[i]);
+		log_outcome(it, d, peer);
+		if (it->state == Q_WAIT && down)
+			dest_hold(it);
+	}
+	entry_save(e, dl->items, dl->n);
+	if (down)
+		dest_is_down(d, dl->outcomes[0].text);
+	else
+		dest_is_up(d);
+	delivery_free(dl);
+	dest_release(d);
+	entry_settle(e);
+	queue_run_stalled(q);
+	queue_check_drained(q);
+}
+
+static void finish_all(
+    struct q_delivery *dl, enum fate fate, unsigned code, const char *enhanced, const char *text)
+{
+	for (size_t i = 0; i < dl->n; i++)
+		outcome_set(&dl->outcomes[i], fate, code, enhanced, span_str(text));
+	finish(dl, OUT_ANSWERED, (struct ip_port){ 0 });
+}
+
+/* ---- sending ------------------------------------------------------------------------------------ */
+
+static void send_to(struct q_delivery *dl, enum out_kind kind, const char *host, uint16_t port)
+{
+	const struct edge_conf *c = dl->queue->edge;
+	struct out_target to = { .kind = kind, .host = host, .port = port };
+	to.tls = (enum out_tls)(kind == OUT_LMTP ? c->lmtp_tls : c->smtp_tls);
+	dl->ask = out_pool_send(dl->queue->pool, &to, &dl->mail, on_sent, dl);
+}
+
+/* The next mail exchanger, in order of preference, up to the one that is this host. False: none left. */
+static bool send_next_mx(struct q_delivery *dl)
+{
+	if (dl->mx_next >= dl->mx.n || dl->mx_next >= MX_TRIES)
+		return false;
+	const char *host = dl->mx.v[dl->mx_next++].host;
+	if (span_ieq_str(span_str(host), dl->queue->hostname))
+		return false;
+	send_to(dl, OUT_SMTP, host, (uint16_t)dl->queue->edge->relay_port);
+	return true;
+}
+
+static void on_sent(void *arg, const struct out_result *r)
+{
+	struct q_delivery *dl = OBJ(q_delivery, arg);
+	dl->ask = NULL;
+	if (r->end == OUT_UNREACHED && send_next_mx(dl))
+		return;
+	finish(dl, r->end, r->peer);
+}
+
+static void on_store(void *arg, enum directory_status status, const struct store_place *place)
+{
+	struct q_delivery *dl = OBJ(q_delivery, arg);
+	dl->ask = NULL;
+	if (status != DIRECTORY_FOUND)
+		finish_all(
+		    dl, FATE_LATER, 451, "4.3.0", "the directory cannot be asked for the store");
+	else if (place->lmtp == 0)
+		finish_all(dl, FATE_LATER, 451, "4.3.5", "the store does not take mail");
+	else
+		send_to(dl, OUT_LMTP, place->host, place->lmtp);
+}
+
+/* Without MX records the domain's own address takes its mail (RFC 5321 section 5.1). */
+static void on_address(void *arg, const struct dns_addrs *a)
+{
+	struct q_delivery *dl = OBJ(q_delivery, arg);
+	dl->ask = NULL;
+	if (a->status == DNS_FAILED)
+		finish_all(dl, FATE_LATER, 451, "4.4.3", "the domain cannot be looked up now");
+	else if (a->status == DNS_ABSENT)
+		finish_all(
+		    dl, FATE_REFUSED, 550, "5.1.2", "the domain does not exist or takes no mail");
+	else
+		send_to(dl, OUT_SMTP, dl->dest->name, (uint16_t)dl->queue->edge->relay_port);
+}
+
+static void on_mx(void *arg, const struct dns_mx *mx)
+{
+	struct q_delivery *dl = OBJ(q_delivery, arg);
+	dl->ask = NULL;
+	if (mx->status == DNS_FAILED) {
+		finish_all(dl, FATE_LATER, 451, "4.4.3", "the domain cannot be looked up now");
+		return;
+	}
+	if (mx->status == DNS_ABSENT) {
+		dl->ask = dns_addr(dl->queue->dns, span_str(dl->dest->name), on_address, dl);
+		return;
+	}
+	dl->mx = *mx;
+	if (mx->n == 0)
+		finish_all(dl, FATE_REFUSED, 556, "5.1.10", "the domain takes no mail");
+	else if (!send_next_mx(dl))
+		finish_all(
+		    dl, FATE_REFUSED, 554, "5.4.6", "mail for this domain would come back here");
+}
+
+/* "[192.0.2.1]", "[IPv6:...]": the address inside. */
+static void send_to_literal(struct q_delivery *dl)
+{
+	struct span in = span_str(dl->dest->name);
+	in = span_first(span_from(in, 1), in.n - 2);
+	if (span_istarts(in, SPAN("IPv6:")))
+		in = span_from(in, 5);
+	char *host = mem_span_str(in);
+	send_to(dl, OUT_SMTP, host, (uint16_t)dl->queue->edge->relay_port);
+	mem_free(host);
+}
+
+static void ask_way(struct q_delivery *dl)
+{
+	struct queue *q = dl->queue;
+	const struct conf_hostport *relay = &q->edge->relay_host;
+	switch (dl->dest->kind) {
+	case DEST_STORE:
+		dl->ask = directory_store(q->directory, span_str(dl->dest->name), on_store, dl);
+		return;
+	case DEST_RELAY:
+		send_to(dl, OUT_SMTP, dl->dest->name,
+		    relay->port != 0 ? relay->port : (uint16_t)q->edge->relay_port);
+		return;
+	case DEST_DOMAIN:
+		break;
+	}
+	if (smtp_literal_ok(span_str(dl->dest->name)))
+		send_to_literal(dl);
+	else
+		dl->ask = dns_mx(q->dns, span_str(dl->dest->name), on_mx, dl);
+}
+
+void deliver_start(struct q_dest *d, struct q_item *const *items, size_t n)
+{
+	struct q_delivery *dl = MEM_NEW(struct q_delivery);
+	dl->magic = q_delivery_MAGIC;
+	dl->queue = d->queue;
+	dl->dest = d;
+	dl->entry = items[0]->entry;
+	dl->n = n;
+	dl->items = mem_array(n, sizeof(struct q_item *));
+	dl->recipients = mem_array(n, sizeof(*dl->recipients));
+	dl->outcomes = mem_array(n, sizeof(*dl->outcomes));
+	for (size_t i = 0; i < n; i++) {
+		dl->items[i] = items[i];
+		dl->recipients[i].outcome = &dl->outcomes[i];
+		dl->recipients[i].address = d->kind == DEST_STORE
+						? lmtp_address_new(items[i]->user, items[i]->detail)
+						: mem_str(items[i]->address);
+	}
+	dl->reader = spool_reader_new(d->queue->spool, &dl->entry->body);
+	dl->mail = (struct out_mail){
+		.id = dl->entry->id,
+		.sender = dl->entry->sender,
+		.body_8bit = dl->entry->body_8bit,
+		.body = spool_reader_source(dl->reader),
+		.recipients = dl->recipients,
+		.recipient_count = n,
+	};
+	list_add_tail(&d->queue->deliveries, &dl->link);
+	d->running++;
+	d->queue->running++;
+	ask_way(dl);
+}
+
+void deliveries_free(struct queue *q)
+{
+	while (!list_empty(&q->deliveries)) {
+		struct q_delivery *dl = LIST_OF(struct q_delivery, link, q->deliveries.next);
+		dl->dest->running--;
+		q->running--;
+		delivery_free(dl);
+	}
+}

@@ -1,0 +1,502 @@
+/* queue.c - recipients and messages of the queue: their states, their fates, and how those are saved.
+ *
+ * before: commit.c, spool_serve.c; beside: queue_spool.c (the log), queue_route.c (destinations);
+ * after: deliver.c, bounce.c. Owns the entries. Everything here is small: bytes stay in the log. */
+#include <stdio.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "daemon/daemon.h"
+#include "edge/queue_internal.h"
+
+/* ---- recipients ------------------------------------------------------------------------------- */
+
+size_t item_index(const struct q_item *it)
+{
+	return (size_t)(it - it->entry->items);
+}
+
+static bool is_active(enum q_state s)
+{
+	return s == Q_LOOKUP || s == Q_READY || s == Q_RUNNING;
+}
+
+/* Leaves whatever the old state held. */
+void item_set_state(struct q_item *it, enum q_state to)
+{
+	struct q_entry *e = it->entry;
+	struct queue *q = e->queue;
+	heap_remove(&q->due, &it->due);
+	dest_unlink(it);
+	if (it->state == Q_LOOKUP) {
+		ticket_cancel(&it->ask);
+		q->lookups--;
+	}
+	if (to == Q_LOOKUP)
+		q->lookups++;
+	if (to == Q_FINAL && it->state != Q_FINAL) {
+		e->open--;
+		q->items_open--;
+	}
+	e->active += (size_t)is_active(to);
+	e->active -= (size_t)is_active(it->state);
+	it->state = to;
+	if (to == Q_FINAL)
+		item_set_dest(it, NULL);
+}
+
+void item_wait(struct q_item *it, uint64_t delay_ms)
+{
+	struct queue *q = it->entry->queue;
+	item_set_state(it, Q_WAIT);
+	heap_put(&q->due, &it->due, loop_now_ms(q->loop) + delay_ms);
+	if (heap_first(&q->due) == &it->due && !q->draining)
+		timer_set(&q->due_timer, delay_ms);
+}
+
+/* Doubles with each attempt; a tenth more or less, so that what failed together does not return
+ * together. */
+uint64_t item_delay_ms(const struct q_item *it)
+{
+	const struct edge_conf *c = it->entry->queue->edge;
+	uint64_t delay = c->queue_retry_first;
+	for (uint32_t i = 1; i < it->attempts && delay < c->queue_retry_max; i++)
+		delay *= 2;
+	if (delay > c->queue_retry_max)
+		delay = c->queue_retry_max;
+	return delay - delay / 10 + rand_below(delay / 5 + 1);
+}
+
+static void set_reason(struct q_item *it, unsigned code, const char *enhanced, struct span text)
+{
+	it->code = (uint16_t)code;
+	snprintf(it->enhanced, sizeof(it->enhanced), "%s", enhanced);
+	mem_free(it->reason);
+	it->reason = mem_span_str(span_first(text, REASON_MAX));
+}
+
+void item_outcome(struct q_item *it, const struct outcome *o)
+{
+	it->attempts++;
+	set_reason(it, o->code, o->enhanced, span_str(o->text));
+	if (o->fate == FATE_DELIVERED || o->fate == FATE_REFUSED) {
+		bool ok = o->fate == FATE_DELIVERED;
+		it->fate = ok ? SPOOL_DELIVERED : SPOOL_REFUSED;
+		metric_add(&queue_metrics[ok ? QUEUE_M_DELIVERED : QUEUE_M_REFUSED], 1);
+		item_set_state(it, Q_FINAL);
+		return;
+	}
+	uint64_t delay = item_delay_ms(it);
+	metric_add(&queue_metrics[QUEUE_M_DEFERRED], 1);
+	it->due_us = clock_wall_us() + 1000 * delay;
+	item_wait(it, delay);
+}
+
+static void item_end(struct q_item *it)
+{
+	item_set_state(it, Q_FINAL);
+	mem_free(it->address);
+	mem_free(it->user);
+	mem_free(it->detail);
+	mem_free(it->reason);
+	it->magic = 0;
+}
+
+/* ---- messages --------------------------------------------------------------------------------- */
+
+static size_t count_fate(const struct q_entry *e, enum spool_fate fate)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < e->item_count; i++)
+		n += e->items[i].state == Q_FINAL && e->items[i].fate == fate;
+	return n;
+}
+
+void entry_free(struct q_entry *e)
+{
+	struct queue *q = e->queue;
+	for (size_t i = 0; i < e->item_count; i++)
+		item_end(&e->items[i]);
+	ticket_cancel(&e->sync);
+	ticket_cancel(&e->ask);
+	timer_clear(&e->again);
+	map_remove(q->by_id, span_str(e->id.s));
+	list_remove(&e->link);
+	mem_free(e->items);
+	mem_free(e->sender);
+	mem_free(e->auth_user);
+	mem_free(e->body.chunks);
+	e->magic = 0;
+	mem_free(e);
+	metric_set(&queue_metrics[QUEUE_M_MESSAGES], map_count(q->by_id));
+	metric_set(&queue_metrics[QUEUE_M_RECIPIENTS], q->items_open);
+}
+
+/* The log did not take it: the disk is full, or the log must be opened anew. */
+static void save_later(struct q_entry *e, err_t err)
+{
+	struct queue *q = e->queue;
+	e->unsaved = true;
+	timer_set(&e->again, AGAIN_MS);
+	if (err != ERR_NO_SPACE && err != ERR_BUSY)
+		queue_spool_broke(q, err);
+}
+
+static void put_step(struct spool_step *s, const struct q_item *it)
+{
+	*s = (struct spool_step){
+		.recipient = (uint16_t)item_index(it),
+		.fate = it->fate,
+		.attempts = it->attempts,
+		.due_us = it->due_us,
+		.code = it->code,
+		.enhanced = span_str(it->enhanced),
+		.text = span_str(it->reason),
+	};
+}
+
+static err_t append_progress(struct q_entry *e, struct spool_progress *p, log_pos *pos_out)
+{
+	if (e->queue->spool == NULL)
+		return ERR_BUSY;
+	return spool_append_progress(e->queue->spool, p, pos_out);
+}
+
+static void forget_progress(struct q_entry *e)
+{
+	for (size_t i = 0; i < e->progress_count; i++)
+		spool_forget(e->queue->spool, e->progress[i]);
+	e->progress_count = 0;
+}
+
+/* One record with the state of every recipient takes the place of all before it. */
+static void save_snapshot(struct q_entry *e)
+{
+	struct spool_progress p = { .id = e->id, .is_snapshot = true, .step_count = e->item_count };
+	log_pos pos;
+	p.steps = mem_array(e->item_count, sizeof(*p.steps));
+	for (size_t i = 0; i < e->item_count; i++)
+		put_step(&p.steps[i], &e->items[i]);
+	err_t err = append_progress(e, &p, &pos);
+	mem_free(p.steps);
+	if (err) {
+		save_later(e, err);
+		return;
+	}
+	forget_progress(e);
+	e->progress[e->progress_count++] = pos;
+	e->unsaved = false;
+}
+
+/* DONE will say it all. */
+static bool is_ending(const struct q_entry *e)
+{
+	return e->open == 0 && count_fate(e, SPOOL_REFUSED) == 0;
+}
+
+void entry_save(struct q_entry *e, struct q_item *const *items, size_t n)
+{
+	struct spool_progress p = { .id = e->id, .step_count = n };
+	log_pos pos;
+	if (is_ending(e))
+		return;
+	if (e->unsaved || e->progress_count == PROGRESS_MAX) {
+		save_snapshot(e);
+		return;
+	}
+	p.steps = mem_array(n, sizeof(*p.steps));
+	for (size_t i = 0; i < n; i++)
+		put_step(&p.steps[i], items[i]);
+	err_t err = append_progress(e, &p, &pos);
+	mem_free(p.steps);
+	if (err)
+		save_later(e, err);
+	else
+		e->progress[e->progress_count++] = pos;
+}
+
+/* Every recipient has its end. The record of that comes first, then everything else may be forgotten. */
+static void entry_done(struct q_entry *e)
+{
+	struct queue *q = e->queue;
+	struct spool_done d = { e->id, clock_wall_us() };
+	log_pos pos;
+	err_t err = q->spool == NULL ? ERR_BUSY : spool_append_done(q->spool, &d, &pos);
+	if (err) {
+		save_later(e, err);
+		return;
+	}
+	spool_forget(q->spool, e->body.pos);
+	for (size_t i = 0; i < e->body.chunk_count; i++)
+		spool_forget(q->spool, e->body.chunks[i]);
+	forget_progress(e);
+	recent_add(q, &d, pos);
+	log_write(&queue_events[QUEUE_EV_QUEUE_DONE], e->id.s,
+	    LOG_FIELDS(LOG_U64("age_s", (d.at_us - e->arrived_us) / 1000000)));
+	entry_free(e);
+}
+
+void entry_settle(struct q_entry *e)
+{
+	if (e->active > 0 || e->sync != NULL || e->ask != NULL)
+		return;
+	if (count_fate(e, SPOOL_REFUSED) > 0) {
+		if (!e->unsaved)
+			bounce_start(e);
+		return;
+	}
+	if (e->open == 0)
+		entry_done(e);
+}
+
+static void on_again(void *arg)
+{
+	struct q_entry *e = OBJ(q_entry, arg);
+	if (e->unsaved && !is_ending(e))
+		save_snapshot(e);
+	if (!e->unsaved || is_ending(e))
+		entry_settle(e);
+}
+
+static void item_init(struct q_item *it, struct q_entry *e, const struct spool_recipient *r)
+{
+	*it = (struct q_item){ .magic = q_item_MAGIC, .entry = e, .state = Q_NEW, .fate = r->fate };
+	it->address = mem_span_str(r->address);
+	it->user = r->user.n > 0 ? mem_span_str(r->user) : NULL;
+	it->detail = r->detail.n > 0 ? mem_span_str(r->detail) : NULL;
+	e->open++;
+	e->queue->items_open++;
+	if (r->fate == SPOOL_WAITING)
+		return;
+	it->attempts = 1;
+	it->code = r->code;
+	snprintf(it->enhanced, sizeof(it->enhanced), "%.*s", SPAN_ARG(r->enhanced));
+	it->reason = mem_span_str(span_first(r->text, REASON_MAX));
+	item_set_state(it, Q_FINAL);
+}
+
+static struct q_entry *entry_new(struct queue *q, log_pos pos, const struct spool_message *m)
+{
+	struct q_entry *e = MEM_NEW(struct q_entry);
+	e->magic = q_entry_MAGIC;
+	e->queue = q;
+	e->id = m->id;
+	e->session = m->session;
+	e->arrived_us = m->arrived_us;
+	e->sender = mem_span_str(m->sender);
+	e->auth_user = mem_span_str(m->auth_user);
+	e->body_8bit = m->body_8bit;
+	e->body = (struct spool_body){ m->body_bytes, pos, m->body_at, NULL, m->chunk_count };
+	if (m->chunk_count > 0)
+		e->body.chunks = mem_copy(m->chunks, m->chunk_count * sizeof(*m->chunks));
+	timer_init(&e->again, q->loop, on_again, e);
+	e->item_count = m->recipient_count;
+	e->items = mem_array(e->item_count, sizeof(*e->items));
+	for (size_t i = 0; i < e->item_count; i++)
+		item_init(&e->items[i], e, &m->recipients[i]);
+	list_add_tail(&q->entries, &e->link);
+	return e;
+}
+
+static void on_durable(void *arg, err_t err)
+{
+	struct q_entry *e = OBJ(q_entry, arg);
+	struct queue *q = e->queue;
+	e->sync = NULL;
+	if (err) { /* opening the log anew shows whether the message is there */
+		queue_spool_broke(q, err);
+		return;
+	}
+	for (size_t i = 0; i < e->item_count; i++)
+		if (e->items[i].state == Q_NEW)
+			item_wait(&e->items[i], 0);
+	entry_settle(e);
+}
+
+/* While the log is replayed: states are set when it has been read to its end. */
+void entry_add_known(struct queue *q, log_pos pos, const struct spool_message *m)
+{
+	struct q_entry *e = entry_new(q, pos, m);
+	if (!map_set(q->by_id, span_str(m->id.s), e, NULL))
+		BUG("more messages in the log than the map can hold");
+}
+
+void queue_add(struct queue *q, log_pos pos, const struct spool_message *m)
+{
+	entry_add_known(q, pos, m);
+	struct q_entry *e = map_get(q->by_id, span_str(m->id.s));
+	e->sync = spool_sync(q->spool, on_durable, e);
+	metric_add(&queue_metrics[QUEUE_M_ADDED], 1);
+	metric_set(&queue_metrics[QUEUE_M_MESSAGES], map_count(q->by_id));
+	metric_set(&queue_metrics[QUEUE_M_RECIPIENTS], q->items_open);
+	log_write(&queue_events[QUEUE_EV_QUEUE_ADDED], m->id.s,
+	    LOG_FIELDS(LOG_STR("session", m->session.s), LOG_SPAN("sender", m->sender),
+		LOG_U64("recipients", m->recipient_count), LOG_U64("bytes", m->body_bytes)));
+}
+
+/* ---- the schedule ----------------------------------------------------------------------------- */
+
+void queue_pump(struct queue *q)
+{
+	struct heap_node *n;
+	uint64_t now = loop_now_ms(q->loop);
+	timer_clear(&q->due_timer);
+	if (q->draining || q->spool == NULL)
+		return;
+	while ((n = heap_first(&q->due)) != NULL && n->due <= now && q->lookups < LOOKUPS_MAX)
+		item_route(LIST_OF(struct q_item, due, n));
+	if (n != NULL && q->lookups < LOOKUPS_MAX)
+		timer_set(&q->due_timer, n->due - now);
+}
+
+static void on_due(void *arg)
+{
+	queue_pump(OBJ(queue, arg));
+}
+
+size_t queue_retry(struct queue *q)
+{
+	size_t count = 0;
+	for (struct list_node *n = q->entries.next; n != &q->entries; n = n->next) {
+		struct q_entry *e = LIST_OF(struct q_entry, link, n);
+		for (size_t i = 0; i < e->item_count; i++) {
+			if (e->items[i].state != Q_WAIT)
+				continue;
+			if (e->items[i].dest != NULL)
+				e->items[i].dest->down_until_ms = 0;
+			item_wait(&e->items[i], 0);
+			count++;
+		}
+	}
+	return count;
+}
+
+void queue_check_drained(struct queue *q)
+{
+	if (q->draining && q->running == 0 && q->on_drained != NULL)
+		soon_set(q->loop, &q->drained);
+}
+
+static void on_drained(void *arg)
+{
+	struct queue *q = OBJ(queue, arg);
+	void (*fn)(void *arg) = q->on_drained;
+	q->on_drained = NULL;
+	if (fn != NULL)
+		fn(q->on_drained_arg);
+}
+
+void queue_drain(struct queue *q, void (*fn)(void *arg), void *arg)
+{
+	q->draining = true;
+	q->on_drained = fn;
+	q->on_drained_arg = arg;
+	timer_clear(&q->due_timer);
+	queue_check_drained(q);
+}
+
+static void on_prune(void *arg)
+{
+	struct queue *q = OBJ(queue, arg);
+	recent_prune(q, clock_wall_us());
+	if (q->spool != NULL)
+		metric_set(&queue_metrics[QUEUE_M_SPOOL_BYTES], spool_stats(q->spool).disk_bytes);
+	timer_set(&q->prune_timer, 60 * 1000);
+}
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+static void pool_opts(const struct queue *q, struct out_pool_opts *out)
+{
+	const struct edge_conf *c = q->edge;
+	*out = (struct out_pool_opts){
+		.helo = q->hostname,
+		.per_host_max = (size_t)c->queue_concurrency,
+		.connect_ms = c->connect_timeout,
+		.reply_ms = c->reply_timeout,
+		.final_ms = c->final_timeout,
+		.idle_ms = c->out_idle,
+		.dead_ms = 0, /* destinations have their own memory here */
+	};
+}
+
+static void set_conf(struct queue *q, const struct conf *conf)
+{
+	struct conf *old = (struct conf *)(uintptr_t)q->conf;
+	struct out_pool_opts opts;
+	struct buf why = BUF_INIT(500);
+	q->conf = conf_ref(conf);
+	q->edge = conf_section(conf, &edge_block);
+	q->hostname = daemon_hostname(conf);
+	pool_opts(q, &opts);
+	struct tls_ctx *may = NULL, *must = NULL;
+	if (q->edge->smtp_tls != OUT_TLS_NONE || q->edge->lmtp_tls != OUT_TLS_NONE) {
+		may = daemon_tls_client(conf, TLS_VERIFY_NONE, &why);
+		must = daemon_tls_client(conf, TLS_VERIFY_NAME, &why);
+	}
+	opts.tls_may = may;
+	opts.tls_must = must;
+	if (q->pool == NULL)
+		q->pool = out_pool_new(q->loop, q->dns, &opts);
+	else
+		out_pool_set(q->pool, &opts);
+	if (may != NULL)
+		tls_ctx_unref(&may);
+	if (must != NULL)
+		tls_ctx_unref(&must);
+	if (old != NULL)
+		conf_unref(&old);
+	buf_end(&why);
+}
+
+struct queue *queue_new(const struct queue_opts *opts)
+{
+	struct queue *q = MEM_NEW(struct queue);
+	q->magic = queue_MAGIC;
+	q->loop = opts->loop;
+	q->dns = opts->dns;
+	q->directory = opts->directory;
+	q->unsafe_no_sync = opts->unsafe_no_sync;
+	set_conf(q, opts->conf);
+	q->by_id = map_new((size_t)INT32_MAX);
+	q->recent_by_id = map_new(RECENT_MAX + 1);
+	q->dests = map_new((size_t)INT32_MAX);
+	list_init(&q->entries);
+	list_init(&q->recent);
+	list_init(&q->stalled);
+	list_init(&q->deliveries);
+	timer_init(&q->due_timer, q->loop, on_due, q);
+	timer_init(&q->prune_timer, q->loop, on_prune, q);
+	soon_init(&q->drained, on_drained, q);
+	timer_set(&q->prune_timer, 60 * 1000);
+	queue_open(q);
+	return q;
+}
+
+void queue_reload(struct queue *q, const struct conf *fresh)
+{
+	set_conf(q, fresh);
+}
+
+void queue_free(struct queue **pq)
+{
+	struct queue *q = *pq;
+	if (q == NULL)
+		return;
+	queue_close(q);
+	out_pool_free(&q->pool);
+	map_free(&q->by_id);
+	map_free(&q->recent_by_id);
+	map_free(&q->dests);
+	heap_end(&q->due);
+	timer_clear(&q->due_timer);
+	timer_clear(&q->prune_timer);
+	timer_clear(&q->reopen);
+	soon_clear(&q->drained);
+	struct conf *conf = (struct conf *)(uintptr_t)q->conf;
+	conf_unref(&conf);
+	q->magic = 0;
+	MEM_FREE(pq);
+}

@@ -1,0 +1,61 @@
+/* queue.h - step 6 of 6, the job controller: everything durable that is not delivered yet.
+ *
+ * For each message it keeps a small entry, never the bytes. A recipient waits for its due time, is looked
+ * up anew, joins a destination (a store, a mail exchanger's domain, or the relay host), and goes out
+ * with the other recipients of its message for the same destination. What happened is appended to the
+ * spool before it is forgotten anywhere else. */
+#ifndef EDGE_QUEUE_H
+#define EDGE_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "conf/conf.h"
+#include "directory/directory.h"
+#include "edge/spool.h"
+#include "net/dns.h"
+#include "net/loop.h"
+
+struct queue;
+
+struct queue_opts {
+	struct loop *loop;
+	struct dns *dns;
+	struct directory *directory;
+	const struct conf *conf; /* referenced */
+	bool unsafe_no_sync;     /* unit tests only */
+};
+
+/* Opens and replays the spool; when that fails it is tried again and again, and meanwhile nothing is
+ * taken. */
+struct queue *queue_new(const struct queue_opts *opts);
+void queue_reload(struct queue *q, const struct conf *fresh);
+void queue_free(struct queue **q);
+
+/* No new deliveries; fn comes once from the loop when none is running. */
+void queue_drain(struct queue *q, void (*fn)(void *arg), void *arg);
+
+/* ---- for spool_serve.c ---- */
+
+/* NULL while the spool cannot be used. */
+struct spool *queue_spool(struct queue *q);
+bool queue_knows(const struct queue *q, struct ident id); /* in the log, or done a while ago */
+bool queue_has_room(const struct queue *q, size_t recipients);
+/* A message that was just appended. Its deliveries start when it is durable. */
+void queue_add(struct queue *q, log_pos pos, const struct spool_message *m);
+/* The log refused with something else than ERR_NO_SPACE or ERR_BUSY: it is closed and opened anew. */
+void queue_spool_broke(struct queue *q, err_t err);
+/* Called whenever the spool is about to be closed: everything that refers to it must let go. */
+void queue_on_close(struct queue *q, void (*fn)(void *arg), void *arg);
+
+/* ---- for the control socket ---- */
+
+/* JSON array of {"id","sender","recipient","destination","age_s","attempts","next_s","reason","bytes"}, at
+ * most rows_max of them. */
+void queue_list(struct queue *q, size_t rows_max, struct buf *out);
+/* Everything that waits is due now; returns how many recipients. */
+size_t queue_retry(struct queue *q);
+size_t queue_recipients(const struct queue *q);
+
+#endif

@@ -1,0 +1,312 @@
+/* queue_route.c - where a recipient goes, and whether mail for there moves at all.
+ *
+ * A local recipient is looked up for every attempt, so a user who was moved is found at the new store. A
+ * destination that does not take mail holds up what is for it: one or a few of its recipients are tried
+ * at growing intervals, and the first success lets all the others go at once. */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "edge/outcome.h"
+#include "edge/queue_internal.h"
+
+enum { KEY_MAX = 1100, DOWN_FIRST_MS = 1000, PROBES = 20 };
+
+/* ---- destinations ------------------------------------------------------------------------------- */
+
+static bool put_key(struct buf *out, enum q_dest_kind kind, const char *name)
+{
+	buf_add_char(out, (char)('0' + (int)kind));
+	buf_add_str(out, name);
+	return buf_ok(out);
+}
+
+static void dest_free(struct q_dest *d)
+{
+	struct buf key = BUF_INIT(KEY_MAX);
+	put_key(&key, d->kind, d->name);
+	map_remove(d->queue->dests, buf_span(&key));
+	buf_end(&key);
+	timer_clear(&d->probe);
+	list_remove(&d->stalled);
+	mem_free(d->name);
+	d->magic = 0;
+	mem_free(d);
+}
+
+static void on_probe(void *arg)
+{
+	struct q_dest *d = OBJ(q_dest, arg);
+	for (size_t i = 0; i < PROBES && !list_empty(&d->held); i++)
+		item_wait(LIST_OF(struct q_item, link, d->held.next), 0);
+	d->down_until_ms = 0;
+	timer_set(&d->probe, d->backoff_ms);
+}
+
+struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, const char *name)
+{
+	struct buf key = BUF_INIT(KEY_MAX);
+	CHECK(put_key(&key, kind, name)); /* names are at most SPOOL_STRING_MAX */
+	struct q_dest *d = map_get(q->dests, buf_span(&key));
+	if (d == NULL) {
+		d = MEM_NEW(struct q_dest);
+		d->magic = q_dest_MAGIC;
+		d->queue = q;
+		d->kind = kind;
+		d->name = mem_str(name);
+		list_init(&d->ready);
+		list_init(&d->held);
+		timer_init(&d->probe, q->loop, on_probe, d);
+		CHECK(map_set(q->dests, buf_span(&key), d, NULL));
+	}
+	buf_end(&key);
+	return d;
+}
+
+void item_set_dest(struct q_item *it, struct q_dest *d)
+{
+	struct q_dest *old = it->dest;
+	if (d != NULL)
+		d->refs++;
+	it->dest = d;
+	if (old != NULL && --old->refs == 0 && old->running == 0)
+		dest_free(old);
+}
+
+void dest_unlink(struct q_item *it)
+{
+	if (it->link.next == NULL)
+		return;
+	list_remove(&it->link);
+	if (it->state == Q_READY)
+		it->dest->ready_count--;
+	else
+		it->dest->held_count--;
+}
+
+void dest_hold(struct q_item *it)
+{
+	CHECK(it->state == Q_WAIT && it->link.next == NULL);
+	list_add_tail(&it->dest->held, &it->link);
+	it->dest->held_count++;
+}
+
+/* The first time costs little, a store that stays away is asked every dead_backoff; strangers' servers get
+ * the intervals of the retry schedule. */
+static uint64_t next_backoff(const struct q_dest *d)
+{
+	const struct edge_conf *c = d->queue->edge;
+	bool far = d->kind == DEST_DOMAIN;
+	uint64_t first = far ? c->queue_retry_first : DOWN_FIRST_MS;
+	uint64_t most = far ? c->queue_retry_max : c->dead_backoff;
+	uint64_t next = d->backoff_ms == 0 ? first : 2 * d->backoff_ms;
+	return next < most ? next : most;
+}
+
+void dest_is_down(struct q_dest *d, const char *why)
+{
+	bool was_up = d->backoff_ms == 0;
+	d->backoff_ms = next_backoff(d);
+	d->down_until_ms = loop_now_ms(d->queue->loop) + d->backoff_ms;
+	timer_set(&d->probe, d->backoff_ms);
+	if (was_up)
+		log_write(&queue_events[QUEUE_EV_DESTINATION_DOWN], NULL,
+		    LOG_FIELDS(LOG_STR("destination", d->name), LOG_STR("why", why),
+			LOG_U64("next_s", d->backoff_ms / 1000)));
+	while (!list_empty(&d->ready)) {
+		struct q_item *it = LIST_OF(struct q_item, link, d->ready.next);
+		item_wait(it, item_delay_ms(it));
+		dest_hold(it);
+	}
+}
+
+void dest_is_up(struct q_dest *d)
+{
+	if (d->backoff_ms == 0)
+		return;
+	log_write(&queue_events[QUEUE_EV_DESTINATION_UP], NULL,
+	    LOG_FIELDS(LOG_STR("destination", d->name), LOG_U64("waiting", d->held_count)));
+	d->backoff_ms = 0;
+	d->down_until_ms = 0;
+	timer_clear(&d->probe);
+	while (!list_empty(&d->held))
+		item_wait(LIST_OF(struct q_item, link, d->held.next), 0);
+}
+
+/* The oldest recipient that is ready, and those of the same message with it. */
+static void run_one(struct q_dest *d)
+{
+	struct q_item *first = LIST_OF(struct q_item, link, d->ready.next);
+	struct q_entry *e = first->entry;
+	struct q_item *batch[BATCH_MAX];
+	size_t n = 0;
+	for (size_t i = 0; i < e->item_count && n < BATCH_MAX; i++)
+		if (e->items[i].state == Q_READY && e->items[i].dest == d)
+			batch[n++] = &e->items[i];
+	for (size_t i = 0; i < n; i++)
+		item_set_state(batch[i], Q_RUNNING);
+	deliver_start(d, batch, n);
+}
+
+void dest_run(struct q_dest *d)
+{
+	struct queue *q = d->queue;
+	size_t most = d->backoff_ms > 0 ? 1 : (size_t)q->edge->queue_concurrency;
+	while (d->ready_count > 0 && d->running < most && !q->draining) {
+		if (q->running >= (size_t)q->edge->queue_deliveries) {
+			if (d->stalled.next == NULL)
+				list_add_tail(&q->stalled, &d->stalled);
+			return;
+		}
+		run_one(d);
+	}
+}
+
+void queue_run_stalled(struct queue *q)
+{
+	while (q->running < (size_t)q->edge->queue_deliveries && !list_empty(&q->stalled)) {
+		struct q_dest *d = LIST_OF(struct q_dest, stalled, list_pop(&q->stalled));
+		dest_run(d);
+	}
+}
+
+void dest_release(struct q_dest *d)
+{
+	d->running--;
+	d->queue->running--;
+	if (d->refs == 0 && d->running == 0)
+		dest_free(d);
+	else
+		dest_run(d);
+}
+
+void dest_ready(struct q_dest *d, struct q_item *it)
+{
+	item_set_dest(it, d);
+	if (d->backoff_ms > 0 && loop_now_ms(d->queue->loop) < d->down_until_ms) {
+		item_wait(it, item_delay_ms(it));
+		dest_hold(it);
+		return;
+	}
+	item_set_state(it, Q_READY);
+	list_add_tail(&d->ready, &it->link);
+	d->ready_count++;
+	dest_run(d);
+}
+
+static bool end_dest(void *arg, struct span key, void *value)
+{
+	struct q_dest *d = OBJ(q_dest, value);
+	timer_clear(&d->probe);
+	list_remove(&d->stalled);
+	mem_free(d->name);
+	d->magic = 0;
+	map_remove(((struct queue *)arg)->dests, key);
+	mem_free(d);
+	return true;
+}
+
+void dests_free(struct queue *q)
+{
+	map_each(q->dests, end_dest, q);
+}
+
+/* ---- routing ------------------------------------------------------------------------------------ */
+
+/* An end, or another wait, without any delivery. May free the entry. */
+static void conclude(
+    struct q_item *it, enum fate fate, unsigned code, const char *enhanced, const char *text)
+{
+	struct q_entry *e = it->entry;
+	struct outcome o;
+	outcome_set(&o, fate, code, enhanced, span_str(text));
+	item_outcome(it, &o);
+	log_write(&queue_events[fate == FATE_REFUSED ? QUEUE_EV_REFUSED : QUEUE_EV_DEFERRED],
+	    e->id.s,
+	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_U64("attempts", it->attempts),
+		LOG_U64("code", code), LOG_STR("text", text)));
+	entry_save(e, &it, 1);
+	entry_settle(e);
+}
+
+static bool is_expired(const struct q_item *it)
+{
+	uint64_t now = clock_wall_us(), arrived = it->entry->arrived_us;
+	return now > arrived && (now - arrived) / 1000 >= it->entry->queue->edge->queue_lifetime &&
+	       it->attempts > 0;
+}
+
+static void give_up(struct q_item *it)
+{
+	struct buf text = BUF_INIT(REPLY_TEXT_SIZE);
+	buf_printf(&text, "could not be delivered in time; last attempt: %s",
+	    it->reason != NULL ? it->reason : "none");
+	char *words = mem_str(buf_cstr(&text));
+	buf_end(&text);
+	conclude(it, FATE_REFUSED, 554, "5.4.7", words);
+	mem_free(words);
+}
+
+/* What an account's status means for its mail. Text NULL: deliver. */
+static const struct {
+	enum fate fate;
+	uint16_t code;
+	const char *enhanced, *text;
+} by_status[] = {
+	[ACCOUNT_ACTIVE] = { FATE_OPEN, 0, "", NULL },
+	[ACCOUNT_INACTIVE] = { FATE_LATER, 450, "4.2.1", "mailbox is inactive" },
+	[ACCOUNT_DISABLED] = { FATE_REFUSED, 550, "5.2.1", "mailbox is disabled" },
+	[ACCOUNT_DELETED] = { FATE_REFUSED, 550, "5.1.1", "no such user" },
+	[ACCOUNT_HOLD] = { FATE_LATER, 450, "4.2.1", "mailbox is on hold" },
+	[ACCOUNT_OVERQUOTA] = { FATE_LATER, 452, "4.2.2", "mailbox is full" },
+	[ACCOUNT_DEFER] = { FATE_LATER, 450, "4.2.1", "mailbox does not take mail now" },
+};
+
+static void on_found(void *arg, enum directory_status status, const struct account *a)
+{
+	struct q_item *it = OBJ(q_item, arg);
+	struct queue *q = it->entry->queue;
+	it->ask = NULL;
+	if (status == DIRECTORY_UNKNOWN)
+		conclude(it, FATE_LATER, 451, "4.3.0", "the directory cannot be asked");
+	else if (status == DIRECTORY_ABSENT)
+		conclude(it, FATE_REFUSED, 550, "5.1.1", "no such user");
+	else if (by_status[a->status].text != NULL)
+		conclude(it, by_status[a->status].fate, by_status[a->status].code,
+		    by_status[a->status].enhanced, by_status[a->status].text);
+	else if (a->host_count == 0 || strlen(a->hosts[0]) > SPOOL_STRING_MAX)
+		conclude(
+		    it, FATE_LATER, 451, "4.3.5", "the directory names no store for this user");
+	else {
+		mem_free(it->user);
+		it->user = mem_str(a->user);
+		dest_ready(dest_get(q, DEST_STORE, a->hosts[0]), it);
+	}
+	queue_pump(q); /* a place for a question is free */
+}
+
+static void route_away(struct q_item *it)
+{
+	struct queue *q = it->entry->queue;
+	struct span address = span_str(it->address);
+	size_t at = span_rfind(address, '@');
+	if (q->edge->relay_host.host != NULL) {
+		dest_ready(dest_get(q, DEST_RELAY, q->edge->relay_host.host), it);
+	} else if (at == SIZE_MAX || at + 1 == address.n) {
+		conclude(it, FATE_REFUSED, 553, "5.1.3", "address without domain");
+	} else {
+		dest_ready(dest_get(q, DEST_DOMAIN, it->address + at + 1), it);
+	}
+}
+
+void item_route(struct q_item *it)
+{
+	struct queue *q = it->entry->queue;
+	if (is_expired(it)) {
+		give_up(it);
+	} else if (it->user == NULL) {
+		route_away(it);
+	} else {
+		item_set_state(it, Q_LOOKUP);
+		it->ask = directory_find(q->directory, span_str(it->address), on_found, it);
+	}
+}

@@ -1,0 +1,363 @@
+/* spool_link.c - asks the queue process to make messages durable; part of step 5 of 6 (commit.c).
+ *
+ * Owns one stream to the queue's socket and the questions that have no answer yet, oldest first. One
+ * question's bytes are sent at a time; answers come in any order. */
+#include "edge/spool_link.h"
+
+#include "base/check.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "edge/queue_tables.h"
+#include "edge/spool_wire.h"
+#include "net/dial.h"
+#include "net/stream.h"
+
+#define spool_link_MAGIC 0x5b001101u
+#define spool_put_MAGIC 0x5b001102u
+
+enum {
+	PUTS_MAX = 20000,
+	IN_MAX = 64 * 1024,
+	OUT_MAX = SPOOL_FRAME_MAX + 256 * 1024,
+	FULL = 256 * 1024, /* enough for the kernel and the queue to work on */
+	DIAL_MS = 2000,
+	RETRY_FIRST_MS = 20,
+	RETRY_MAX_MS = 1000,
+};
+
+enum link_state { LK_DOWN, LK_DIAL, LK_UP };
+
+struct spool_link {
+	uint32_t magic;
+	struct loop *loop;
+	char *path;
+	enum link_state state;
+	struct ticket *dialing;
+	struct stream *io;  /* LK_UP */
+	struct timer retry; /* LK_DOWN, while something waits */
+	uint64_t retry_ms;
+	struct list_node unsent, sent; /* questions; the first of unsent may be half sent */
+	struct list_node refused;      /* their answer comes in the next round */
+	struct map *by_id;
+};
+
+struct spool_put {
+	struct ticket ticket;
+	uint32_t magic;
+	struct spool_link *owner;
+	struct list_node link;
+	struct ident id;
+	struct buf head; /* the PUT frame */
+	struct mail_source body;
+	bool head_sent;
+	uint64_t sent_bytes; /* of the body */
+	struct timer deadline;
+	struct soon refuse;
+	err_t refusal;
+	spool_put_fn *fn;
+	void *arg;
+};
+
+static void link_open(struct spool_link *k);
+static void link_pump(struct spool_link *k);
+
+/* ---- questions -------------------------------------------------------------------------------- */
+
+static void put_free(struct spool_put *p)
+{
+	list_remove(&p->link);
+	timer_clear(&p->deadline);
+	soon_clear(&p->refuse);
+	if (map_get(p->owner->by_id, span_str(p->id.s)) == p)
+		map_remove(p->owner->by_id, span_str(p->id.s));
+	buf_end(&p->head);
+	p->magic = 0;
+	mem_free(p);
+}
+
+/* Is it between its first and its last byte on the wire? Then only its end, or the link's, helps. */
+static bool is_half_sent(const struct spool_put *p)
+{
+	return p->refusal == ERR_OK && p->head_sent && p->sent_bytes < p->body.size &&
+	       p->owner->state == LK_UP;
+}
+
+static void link_down(struct spool_link *k, const char *why);
+
+/* Last statement of whoever calls it. */
+static void put_answer(struct spool_put *p, err_t err)
+{
+	spool_put_fn *fn = p->fn;
+	void *arg = p->arg;
+	struct spool_link *k = p->owner;
+	bool half = is_half_sent(p);
+	put_free(p);
+	if (half)
+		link_down(k, "a question was given up half sent");
+	fn(arg, err);
+}
+
+static void on_deadline(void *arg)
+{
+	put_answer(OBJ(spool_put, arg), ERR_TIMEOUT);
+}
+
+static void on_refuse(void *arg)
+{
+	struct spool_put *p = OBJ(spool_put, arg);
+	put_answer(p, p->refusal);
+}
+
+static void put_refuse(struct spool_link *k, struct spool_put *p, err_t why)
+{
+	p->refusal = why;
+	list_remove(&p->link);
+	list_add_tail(&k->refused, &p->link);
+	soon_set(k->loop, &p->refuse);
+}
+
+static void put_cancel(struct ticket *t)
+{
+	struct spool_put *p = (struct spool_put *)t;
+	struct spool_link *k = p->owner;
+	CHECK(p->magic == spool_put_MAGIC);
+	bool half = is_half_sent(p);
+	put_free(p);
+	if (half)
+		link_down(k, "a question was given up half sent");
+}
+
+/* ---- the link --------------------------------------------------------------------------------- */
+
+static void link_retry(struct spool_link *k)
+{
+	if (k->state != LK_DOWN || (list_empty(&k->unsent) && list_empty(&k->sent)))
+		return;
+	timer_set(&k->retry, k->retry_ms);
+	k->retry_ms = 2 * k->retry_ms < RETRY_MAX_MS ? 2 * k->retry_ms : RETRY_MAX_MS;
+}
+
+/* Everything without an answer is to be asked again, in the old order. */
+static void link_down(struct spool_link *k, const char *why)
+{
+	ticket_cancel(&k->dialing);
+	if (k->io != NULL)
+		stream_free(&k->io);
+	if (k->state == LK_UP) {
+		metric_add(&queue_metrics[QUEUE_M_LINK_LOST], 1);
+		log_write(
+		    &queue_events[QUEUE_EV_SPOOL_LINK], NULL, LOG_FIELDS(LOG_STR("why", why)));
+	}
+	k->state = LK_DOWN;
+	while (!list_empty(&k->sent)) {
+		struct list_node *last = k->sent.prev;
+		list_remove(last);
+		list_add_head(&k->unsent, last);
+	}
+	for (struct list_node *n = k->unsent.next; n != &k->unsent; n = n->next) {
+		struct spool_put *p = LIST_OF(struct spool_put, link, n);
+		p->head_sent = false;
+		p->sent_bytes = 0;
+	}
+	link_retry(k);
+}
+
+static void on_answer(struct spool_link *k, const struct spool_frame *f)
+{
+	struct spool_answer a;
+	if (!spool_answer_get(f->payload, &a))
+		return;
+	struct spool_put *p = map_get(k->by_id, span_str(a.id.s));
+	if (p != NULL)
+		put_answer(p, f->type == SPOOL_FRAME_DURABLE ? ERR_OK : ERR_NO_SPACE);
+}
+
+/* One frame at a time: an answer's callback may do anything to the link but free it. */
+static void link_read(struct spool_link *k)
+{
+	struct spool_frame f;
+	size_t eat;
+	char bytes[1100];
+	while (k->io != NULL) {
+		enum spool_frame_rx rx = spool_frame_take(stream_input(k->io), &f, &eat);
+		if (rx == SPOOL_FRAME_MORE)
+			return;
+		if (rx == SPOOL_FRAME_BAD || f.type < SPOOL_FRAME_DURABLE) {
+			link_down(k, "bad frame from the queue");
+			return;
+		}
+		memcpy(bytes, f.payload.p, f.payload.n); /* at most 1024: see spool_frame_take() */
+		f.payload = span_of(bytes, f.payload.n);
+		stream_eat(k->io, eat);
+		on_answer(k, &f);
+	}
+}
+
+static void on_stream(void *arg, enum stream_event ev)
+{
+	struct spool_link *k = OBJ(spool_link, arg);
+	switch (ev) {
+	case STREAM_INPUT:
+		link_read(k);
+		break;
+	case STREAM_SENT:
+		link_pump(k);
+		break;
+	case STREAM_SECURED:
+		break;
+	case STREAM_EOF:
+	case STREAM_FAILED:
+		link_down(k, "the queue process closed the connection");
+		break;
+	}
+}
+
+static void on_dialled(void *arg, const struct dial_result *r)
+{
+	struct spool_link *k = OBJ(spool_link, arg);
+	k->dialing = NULL;
+	k->state = LK_DOWN;
+	if (r->err) {
+		link_retry(k);
+		return;
+	}
+	k->io = r->stream;
+	k->state = LK_UP;
+	k->retry_ms = RETRY_FIRST_MS;
+	stream_set_owner(k->io, (struct stream_limits){ IN_MAX, OUT_MAX }, on_stream, k);
+	link_pump(k);
+}
+
+static void link_open(struct spool_link *k)
+{
+	struct dial_target target = {
+		.host = span_str(k->path),
+		.deadline_ms = DIAL_MS,
+		.limits = { .in_max = IN_MAX, .out_max = OUT_MAX },
+	};
+	timer_clear(&k->retry);
+	k->state = LK_DIAL;
+	k->dialing = dial_start(k->loop, NULL, &target, on_dialled, k);
+}
+
+static void on_retry(void *arg)
+{
+	struct spool_link *k = OBJ(spool_link, arg);
+	if (k->state == LK_DOWN)
+		link_open(k);
+}
+
+/* ---- sending ---------------------------------------------------------------------------------- */
+
+static bool put_data(struct spool_link *k, struct spool_put *p)
+{
+	uint64_t left = p->body.size - p->sent_bytes;
+	size_t want = left < SPOOL_FRAME_DATA_MAX ? (size_t)left : SPOOL_FRAME_DATA_MAX;
+	err_t err = ERR_OK;
+	struct span piece = p->body.read(p->body.arg, p->sent_bytes, want, &err);
+	if (err || piece.n == 0)
+		return false;
+	struct buf frame = BUF_INIT(SPOOL_FRAME_HEAD + SPOOL_FRAME_DATA_MAX);
+	spool_frame_put(&frame, SPOOL_FRAME_DATA, piece);
+	stream_write_span(k->io, buf_span(&frame));
+	buf_end(&frame);
+	p->sent_bytes += piece.n;
+	return true;
+}
+
+/* Sends the oldest questions while the stream takes it. */
+static void link_pump(struct spool_link *k)
+{
+	while (k->state == LK_UP && !list_empty(&k->unsent) && stream_pending(k->io) < FULL) {
+		struct spool_put *p = LIST_OF(struct spool_put, link, k->unsent.next);
+		if (!p->head_sent) {
+			stream_write_span(k->io, buf_span(&p->head));
+			p->head_sent = true;
+		} else if (!put_data(k, p)) {
+			put_refuse(k, p, ERR_IO);
+			link_down(k, "a message cannot be read");
+			return;
+		}
+		if (p->sent_bytes == p->body.size) {
+			list_remove(&p->link);
+			list_add_tail(&k->sent, &p->link);
+		}
+	}
+}
+
+static bool put_accept(struct spool_link *k, struct spool_put *p, const struct spool_message *m)
+{
+	struct buf payload = BUF_INIT(SPOOL_RECORD_MAX);
+	spool_message_put(&payload, m);
+	p->head = BUF_INIT(SPOOL_FRAME_MAX + SPOOL_FRAME_HEAD);
+	bool ok = buf_ok(&payload) &&
+		  spool_frame_put(&p->head, SPOOL_FRAME_PUT, buf_span(&payload)) &&
+		  map_get(k->by_id, span_str(m->id.s)) == NULL &&
+		  map_set(k->by_id, span_str(m->id.s), p, NULL);
+	buf_end(&payload);
+	return ok;
+}
+
+struct ticket *spool_put(
+    struct spool_link *k, const struct spool_put_opts *opts, spool_put_fn *fn, void *arg)
+{
+	struct spool_put *p = MEM_NEW(struct spool_put);
+	CHECK(opts->message->body_bytes == opts->body.size && opts->message->chunk_count == 0);
+	p->ticket.cancel = put_cancel;
+	p->magic = spool_put_MAGIC;
+	p->owner = k;
+	p->id = opts->message->id;
+	p->body = opts->body;
+	p->fn = fn;
+	p->arg = arg;
+	timer_init(&p->deadline, k->loop, on_deadline, p);
+	soon_init(&p->refuse, on_refuse, p);
+	if (!put_accept(k, p, opts->message)) {
+		put_refuse(k, p, ERR_TOO_MANY);
+		return &p->ticket;
+	}
+	timer_set(&p->deadline, opts->deadline_ms);
+	list_add_tail(&k->unsent, &p->link);
+	if (k->state == LK_UP)
+		link_pump(k);
+	else if (k->state == LK_DOWN && !timer_armed(&k->retry))
+		link_open(k);
+	return &p->ticket;
+}
+
+struct spool_link *spool_link_new(struct loop *l, const char *socket_path)
+{
+	struct spool_link *k = MEM_NEW(struct spool_link);
+	k->magic = spool_link_MAGIC;
+	k->loop = l;
+	k->path = mem_str(socket_path);
+	k->retry_ms = RETRY_FIRST_MS;
+	k->by_id = map_new(PUTS_MAX);
+	list_init(&k->unsent);
+	list_init(&k->sent);
+	list_init(&k->refused);
+	timer_init(&k->retry, l, on_retry, k);
+	return k;
+}
+
+void spool_link_free(struct spool_link **pk)
+{
+	struct spool_link *k = *pk;
+	if (k == NULL)
+		return;
+	ticket_cancel(&k->dialing);
+	timer_clear(&k->retry);
+	if (k->io != NULL)
+		stream_free(&k->io);
+	while (!list_empty(&k->unsent))
+		put_free(LIST_OF(struct spool_put, link, k->unsent.next));
+	while (!list_empty(&k->sent))
+		put_free(LIST_OF(struct spool_put, link, k->sent.next));
+	while (!list_empty(&k->refused))
+		put_free(LIST_OF(struct spool_put, link, k->refused.next));
+	map_free(&k->by_id);
+	mem_free(k->path);
+	k->magic = 0;
+	MEM_FREE(pk);
+}

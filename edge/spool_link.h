@@ -1,0 +1,30 @@
+/* spool_link.h - a worker's link to the queue process: "make this durable" as a ticket.
+ *
+ * When the link breaks before the answer (the queue was killed), it is made again and everything that
+ * has no answer is asked again, until its deadline; the queue knows what it has already. */
+#ifndef EDGE_SPOOL_LINK_H
+#define EDGE_SPOOL_LINK_H
+
+#include "edge/smtp_out.h"
+#include "edge/spool_record.h"
+#include "net/loop.h"
+#include "net/ticket.h"
+
+struct spool_link;
+
+struct spool_link *spool_link_new(struct loop *l, const char *socket_path);
+void spool_link_free(struct spool_link **k); /* tickets are cancelled */
+
+/* ERR_OK: durable. Else nothing was promised: ERR_TIMEOUT, ERR_NO_SPACE (the queue said no), ERR_TOO_MANY
+ * (too many questions wait here). */
+typedef void spool_put_fn(void *arg, err_t err);
+
+struct spool_put_opts {
+	const struct spool_message *message; /* only for the call; body_bytes is body.size */
+	struct mail_source body;             /* until the answer or ticket_cancel() */
+	uint64_t deadline_ms;
+};
+struct ticket *spool_put(
+    struct spool_link *k, const struct spool_put_opts *opts, spool_put_fn *fn, void *arg);
+
+#endif

@@ -1,0 +1,210 @@
+/* spool_record.c - records as bytes. What is read was once written by us, but disks lie: every field is
+ * checked, every count is bounded by what is really there. */
+#include "edge/spool_record.h"
+
+#include "base/mem.h"
+#include "edge/bytes.h"
+#include "edge/transaction.h"
+
+enum { VERSION = 1, FLAG_8BIT = 1, RECIPIENT_BYTES_MIN = 15, STEP_BYTES_MIN = 21 };
+
+/* ---- message ---------------------------------------------------------------------------------- */
+
+static void put_recipient(struct buf *out, const struct spool_recipient *r)
+{
+	bytes_put_string(out, r->address);
+	bytes_put_string(out, r->user);
+	bytes_put_string(out, r->detail);
+	bytes_put_string(out, r->store);
+	bytes_put_u8(out, (unsigned)r->fate);
+	bytes_put_u16(out, r->code);
+	bytes_put_string(out, r->enhanced);
+	bytes_put_string(out, r->text);
+}
+
+bool spool_message_put(struct buf *out, const struct spool_message *m)
+{
+	bytes_put_u8(out, VERSION);
+	bytes_put_u8(out, m->body_8bit ? FLAG_8BIT : 0);
+	bytes_put_ident(out, m->id);
+	bytes_put_ident(out, m->session);
+	bytes_put_ident(out, m->parent);
+	buf_add(out, m->client.b, sizeof(m->client.b));
+	bytes_put_u64(out, m->arrived_us);
+	bytes_put_string(out, m->sender);
+	bytes_put_string(out, m->auth_user);
+	bytes_put_u16(out, (unsigned)m->recipient_count);
+	for (size_t i = 0; i < m->recipient_count; i++)
+		put_recipient(out, &m->recipients[i]);
+	bytes_put_u64(out, m->body_bytes);
+	bytes_put_u32(out, m->chunk_count);
+	for (size_t i = 0; i < m->chunk_count; i++)
+		bytes_put_u64(out, m->chunks[i]);
+	return buf_ok(out);
+}
+
+static enum spool_fate get_fate(struct bytes_reader *r)
+{
+	unsigned v = bytes_u8(r);
+	if (v >= SPOOL_FATES)
+		r->bad = true;
+	return v < SPOOL_FATES ? (enum spool_fate)v : SPOOL_WAITING;
+}
+
+static void get_recipient(struct bytes_reader *r, struct spool_recipient *out)
+{
+	out->address = bytes_string(r, SPOOL_STRING_MAX);
+	out->user = bytes_string(r, SPOOL_STRING_MAX);
+	out->detail = bytes_string(r, SPOOL_STRING_MAX);
+	out->store = bytes_string(r, SPOOL_STRING_MAX);
+	out->fate = get_fate(r);
+	out->code = bytes_u16(r);
+	out->enhanced = bytes_string(r, sizeof(((struct outcome *)0)->enhanced) - 1);
+	out->text = bytes_string(r, SPOOL_STRING_MAX);
+	if (out->address.n == 0)
+		r->bad = true;
+}
+
+/* A count sizes an array only when that many could be in what is left. */
+static size_t get_count(struct bytes_reader *r, uint64_t n, size_t max, size_t bytes_each)
+{
+	if (n > max || n > r->rest.n / bytes_each)
+		r->bad = true;
+	return r->bad ? 0 : (size_t)n;
+}
+
+static void get_recipients(struct bytes_reader *r, struct spool_message *out)
+{
+	out->recipient_count = get_count(r, bytes_u16(r), RECIPIENTS_MAX, RECIPIENT_BYTES_MIN);
+	if (out->recipient_count == 0)
+		r->bad = true;
+	else
+		out->recipients = mem_array(out->recipient_count, sizeof(*out->recipients));
+	for (size_t i = 0; i < out->recipient_count; i++)
+		get_recipient(r, &out->recipients[i]);
+}
+
+static void get_chunks(struct bytes_reader *r, struct spool_message *out)
+{
+	out->body_bytes = bytes_u64(r);
+	out->chunk_count = get_count(r, bytes_u32(r), SPOOL_CHUNKS_MAX, sizeof(uint64_t));
+	if (out->chunk_count > 0)
+		out->chunks = mem_array(out->chunk_count, sizeof(*out->chunks));
+	for (size_t i = 0; i < out->chunk_count; i++)
+		out->chunks[i] = bytes_u64(r);
+	if (out->body_bytes > (uint64_t)SPOOL_CHUNKS_MAX * SPOOL_CHUNK)
+		r->bad = true;
+}
+
+err_t spool_message_get(struct span payload, struct spool_message *out)
+{
+	struct bytes_reader r = bytes_reader_of(payload);
+	*out = (struct spool_message){ 0 };
+	if (bytes_u8(&r) != VERSION)
+		return ERR_CORRUPT;
+	out->body_8bit = (bytes_u8(&r) & FLAG_8BIT) != 0;
+	out->id = bytes_ident(&r);
+	out->session = bytes_ident(&r);
+	out->parent = bytes_ident(&r);
+	struct span client = bytes_raw(&r, sizeof(out->client.b));
+	if (client.n > 0)
+		memcpy(out->client.b, client.p, client.n);
+	out->arrived_us = bytes_u64(&r);
+	out->sender = bytes_string(&r, SPOOL_STRING_MAX);
+	out->auth_user = bytes_string(&r, SPOOL_STRING_MAX);
+	get_recipients(&r, out);
+	get_chunks(&r, out);
+	out->body_at = payload.n - r.rest.n;
+	return bytes_ok(&r) && out->id.s[0] != '\0' ? ERR_OK : ERR_CORRUPT;
+}
+
+void spool_message_end(struct spool_message *m)
+{
+	MEM_FREE(&m->recipients);
+	MEM_FREE(&m->chunks);
+	m->recipient_count = m->chunk_count = 0;
+}
+
+bool spool_message_is_whole(const struct spool_message *m, struct span payload)
+{
+	uint64_t inline_bytes = payload.n - m->body_at;
+	if (m->chunk_count == 0)
+		return inline_bytes == m->body_bytes;
+	return inline_bytes == 0 && m->body_bytes > 0 &&
+	       m->chunk_count == (m->body_bytes + SPOOL_CHUNK - 1) / SPOOL_CHUNK;
+}
+
+/* ---- progress --------------------------------------------------------------------------------- */
+
+bool spool_progress_put(struct buf *out, const struct spool_progress *p)
+{
+	bytes_put_u8(out, VERSION);
+	bytes_put_u8(out, p->is_snapshot);
+	bytes_put_ident(out, p->id);
+	bytes_put_u16(out, (unsigned)p->step_count);
+	for (size_t i = 0; i < p->step_count; i++) {
+		const struct spool_step *s = &p->steps[i];
+		bytes_put_u16(out, s->recipient);
+		bytes_put_u8(out, (unsigned)s->fate);
+		bytes_put_u32(out, s->attempts);
+		bytes_put_u64(out, s->due_us);
+		bytes_put_u16(out, s->code);
+		bytes_put_string(out, s->enhanced);
+		bytes_put_string(out, s->text);
+	}
+	return buf_ok(out);
+}
+
+static void get_step(struct bytes_reader *r, struct spool_step *out)
+{
+	out->recipient = bytes_u16(r);
+	out->fate = get_fate(r);
+	out->attempts = bytes_u32(r);
+	out->due_us = bytes_u64(r);
+	out->code = bytes_u16(r);
+	out->enhanced = bytes_string(r, sizeof(((struct outcome *)0)->enhanced) - 1);
+	out->text = bytes_string(r, SPOOL_STRING_MAX);
+	if (out->recipient >= RECIPIENTS_MAX)
+		r->bad = true;
+}
+
+err_t spool_progress_get(struct span payload, struct spool_progress *out)
+{
+	struct bytes_reader r = bytes_reader_of(payload);
+	*out = (struct spool_progress){ 0 };
+	if (bytes_u8(&r) != VERSION)
+		return ERR_CORRUPT;
+	out->is_snapshot = bytes_u8(&r) == 1;
+	out->id = bytes_ident(&r);
+	out->step_count = get_count(&r, bytes_u16(&r), RECIPIENTS_MAX, STEP_BYTES_MIN);
+	if (out->step_count > 0)
+		out->steps = mem_array(out->step_count, sizeof(*out->steps));
+	for (size_t i = 0; i < out->step_count; i++)
+		get_step(&r, &out->steps[i]);
+	return bytes_ok(&r) && r.rest.n == 0 && out->id.s[0] != '\0' ? ERR_OK : ERR_CORRUPT;
+}
+
+void spool_progress_end(struct spool_progress *p)
+{
+	MEM_FREE(&p->steps);
+	p->step_count = 0;
+}
+
+/* ---- done ------------------------------------------------------------------------------------- */
+
+bool spool_done_put(struct buf *out, const struct spool_done *d)
+{
+	bytes_put_u8(out, VERSION);
+	bytes_put_ident(out, d->id);
+	bytes_put_u64(out, d->at_us);
+	return buf_ok(out);
+}
+
+err_t spool_done_get(struct span payload, struct spool_done *out)
+{
+	struct bytes_reader r = bytes_reader_of(payload);
+	bool ok = bytes_u8(&r) == VERSION;
+	out->id = bytes_ident(&r);
+	out->at_us = bytes_u64(&r);
+	return ok && bytes_ok(&r) && r.rest.n == 0 && out->id.s[0] != '\0' ? ERR_OK : ERR_CORRUPT;
+}

@@ -1,0 +1,100 @@
+/* spool_record.h - the records of the spool's log: what a message is, and what became of it.
+ *
+ * A message is one MESSAGE record: envelope and, when it is small, its bytes; larger ones stand in BODY
+ * records written before it, so that a message exists exactly when its MESSAGE record does. Progress
+ * is appended, never rewritten. DONE ends it and is kept a while as a memory of the id, so that a
+ * question that is asked again gets the same answer and no second copy.
+ *
+ * A notification names the message it reports on (parent): its MESSAGE record is at the same time the
+ * fact that the parent's refused recipients have been told, so a crash between the two cannot be. */
+#ifndef EDGE_SPOOL_RECORD_H
+#define EDGE_SPOOL_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/ident.h"
+#include "base/ip.h"
+#include "base/span.h"
+
+enum spool_type { SPOOL_MESSAGE = 1, SPOOL_BODY = 2, SPOOL_PROGRESS = 3, SPOOL_DONE = 4 };
+
+enum {
+	SPOOL_INLINE_MAX = 64 * 1024, /* larger bodies go to BODY records ... */
+	SPOOL_CHUNK = 256 * 1024,     /* ... of this size, the last one shorter */
+	SPOOL_CHUNKS_MAX = 16384,     /* 4 GiB */
+	SPOOL_STRING_MAX = 1024,
+	SPOOL_RECORD_MAX = 4 * 1024 * 1024 /* of everything but body bytes */
+};
+
+enum spool_fate {
+	SPOOL_WAITING,
+	SPOOL_DELIVERED,
+	SPOOL_REFUSED, /* for good; the sender is to be told */
+	SPOOL_TOLD,    /* refused, and the sender was told or is not to be told */
+	SPOOL_FATES
+};
+
+struct spool_recipient {
+	struct span address;
+	struct span user;          /* local: login name at the store; empty: to be relayed */
+	struct span detail, store; /* of a local one, may be empty */
+	enum spool_fate fate;
+	uint16_t code; /* with the two below: why */
+	struct span enhanced, text;
+};
+
+struct spool_message {
+	struct ident id, session;
+	struct ident parent; /* "" unless this is a notification */
+	bool body_8bit;
+	struct ip_addr client;
+	uint64_t arrived_us;
+	struct span sender;    /* empty: null sender */
+	struct span auth_user; /* empty: not authenticated */
+	struct spool_recipient *recipients;
+	size_t recipient_count; /* at least 1 */
+	uint64_t body_bytes;
+	uint64_t *chunks; /* positions of the BODY records; NULL: the bytes follow */
+	size_t chunk_count;
+	size_t body_at; /* after _get: where in the payload they begin */
+};
+
+/* Everything but the bytes themselves, which the caller puts behind it. */
+bool spool_message_put(struct buf *out, const struct spool_message *m);
+/* Spans point into payload; the arrays are owned by *out: spool_message_end() in every case.
+ * ERR_CORRUPT: not such a record. */
+err_t spool_message_get(struct span payload, struct spool_message *out);
+void spool_message_end(struct spool_message *m);
+/* Does a record with this payload hold the whole message? */
+bool spool_message_is_whole(const struct spool_message *m, struct span payload);
+
+struct spool_step {
+	uint16_t recipient; /* index in the message */
+	enum spool_fate fate;
+	uint32_t attempts;
+	uint64_t due_us; /* of the next attempt, wall clock */
+	uint16_t code;
+	struct span enhanced, text;
+};
+struct spool_progress {
+	struct ident id;
+	bool is_snapshot; /* has every recipient: older progress is not needed */
+	struct spool_step *steps;
+	size_t step_count;
+};
+bool spool_progress_put(struct buf *out, const struct spool_progress *p);
+err_t spool_progress_get(struct span payload, struct spool_progress *out);
+void spool_progress_end(struct spool_progress *p);
+
+struct spool_done {
+	struct ident id;
+	uint64_t at_us;
+};
+bool spool_done_put(struct buf *out, const struct spool_done *d);
+err_t spool_done_get(struct span payload, struct spool_done *out);
+
+#endif

@@ -1,0 +1,55 @@
+/* spool_wire.h - frames between a worker and the queue process, on a unix socket of this host.
+ *
+ * Worker: PUT (a message without its bytes, as spool_message_put() writes it), then DATA frames until
+ * body_bytes have come; the next PUT may follow at once. Queue: DURABLE or FAILED with the message's id,
+ * in any order. Asking again with the same id is harmless: the queue knows what it has. */
+#ifndef EDGE_SPOOL_WIRE_H
+#define EDGE_SPOOL_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/ident.h"
+#include "base/span.h"
+#include "edge/spool_record.h"
+
+enum spool_frame_type {
+	SPOOL_FRAME_PUT = 1,
+	SPOOL_FRAME_DATA = 2,
+	SPOOL_FRAME_DURABLE = 3,
+	SPOOL_FRAME_FAILED = 4
+};
+
+enum {
+	SPOOL_FRAME_HEAD = 5, /* length of the payload (4 bytes), type (1 byte) */
+	SPOOL_FRAME_DATA_MAX = 32 * 1024,
+	SPOOL_FRAME_MAX = SPOOL_RECORD_MAX
+};
+
+struct spool_frame {
+	enum spool_frame_type type;
+	struct span payload;
+};
+
+enum spool_frame_rx { SPOOL_FRAME_MORE, SPOOL_FRAME_READY, SPOOL_FRAME_BAD };
+
+/* The frame at the start of input; *eat_out: its length, to be eaten when it was used. BAD: unknown type
+ * or too long: close. */
+enum spool_frame_rx spool_frame_take(struct span input, struct spool_frame *out, size_t *eat_out);
+bool spool_frame_put(struct buf *out, enum spool_frame_type type, struct span payload);
+
+/* DURABLE and FAILED: the id and, for FAILED, a sentence. */
+struct spool_answer {
+	struct ident id;
+	struct span why;
+};
+bool spool_answer_put(struct buf *out, enum spool_frame_type type, const struct spool_answer *a);
+bool spool_answer_get(struct span payload, struct spool_answer *out);
+
+/* RUN_DIR/edge-spool.sock. */
+enum { SPOOL_PATH_SIZE = 108 };
+const char *spool_socket_path(const char *run_dir, char out[SPOOL_PATH_SIZE]);
+
+#endif

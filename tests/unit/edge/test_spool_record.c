@@ -1,0 +1,151 @@
+/* test_spool_record.c - records of the spool: round trips, every truncation, counts that lie. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "edge/spool_record.h"
+
+static struct ident id_of(const char *text)
+{
+	struct ident id;
+	assert_true(ident_parse(span_str(text), &id));
+	return id;
+}
+
+static void put_example(struct buf *out, uint64_t *chunks, size_t chunk_count)
+{
+	struct spool_recipient r[2] = {
+		{ SPAN("a+x@b.example"), SPAN("a@b.example"), SPAN("x"), SPAN("store1"),
+		    SPOOL_WAITING, 0, SPAN_NONE, SPAN_NONE },
+		{ SPAN("c@d.example"), SPAN_NONE, SPAN_NONE, SPAN_NONE, SPOOL_REFUSED, 550,
+		    SPAN("5.1.1"), SPAN("no such user") },
+	};
+	struct spool_message m = { .id = id_of("abcdefghjkmnp"),
+		.session = id_of("pnmkjhgfedcba"),
+		.body_8bit = true,
+		.arrived_us = 1234567890123,
+		.sender = SPAN("s@b.example"),
+		.auth_user = SPAN("s"),
+		.recipients = r,
+		.recipient_count = 2,
+		.body_bytes = 5,
+		.chunks = chunks,
+		.chunk_count = chunk_count };
+	m.client.b[15] = 7;
+	if (chunk_count > 0)
+		m.body_bytes = (uint64_t)SPOOL_CHUNK + 1;
+	assert_true(spool_message_put(out, &m));
+}
+
+static void test_message(void **state)
+{
+	struct buf out = BUF_INIT(10000);
+	struct spool_message m;
+	put_example(&out, NULL, 0);
+	size_t envelope = buf_len(&out);
+	buf_add_str(&out, "hello");
+	assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
+	assert_string_equal(m.id.s, "abcdefghjkmnp");
+	assert_string_equal(m.parent.s, "");
+	assert_true(m.body_8bit);
+	assert_int_equal(m.client.b[15], 7);
+	assert_int_equal(m.recipient_count, 2);
+	assert_true(span_eq_str(m.recipients[0].detail, "x"));
+	assert_int_equal(m.recipients[1].user.n, 0);
+	assert_int_equal(m.recipients[1].fate, SPOOL_REFUSED);
+	assert_true(span_eq_str(m.recipients[1].text, "no such user"));
+	assert_int_equal(m.body_at, envelope);
+	assert_true(spool_message_is_whole(&m, buf_span(&out)));
+	assert_false(spool_message_is_whole(&m, span_first(buf_span(&out), envelope + 4)));
+	spool_message_end(&m);
+	for (size_t n = 0; n < envelope; n++) {
+		assert_int_equal(spool_message_get(span_first(buf_span(&out), n), &m), ERR_CORRUPT);
+		spool_message_end(&m);
+	}
+	buf_end(&out);
+}
+
+static void test_chunks(void **state)
+{
+	struct buf out = BUF_INIT(10000);
+	struct spool_message m;
+	uint64_t chunks[] = { 0x100000010, 0x100040020 };
+	put_example(&out, chunks, 2);
+	assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
+	assert_int_equal(m.chunk_count, 2);
+	assert_true(m.chunks[1] == chunks[1]);
+	assert_true(spool_message_is_whole(&m, buf_span(&out)));
+	m.body_bytes = 1;
+	assert_false(spool_message_is_whole(&m, buf_span(&out)));
+	spool_message_end(&m);
+	buf_end(&out);
+}
+
+/* A byte that is wrong may give another message, but never more than is there. */
+static void test_wrong_bytes(void **state)
+{
+	struct buf out = BUF_INIT(10000);
+	put_example(&out, NULL, 0);
+	for (size_t i = 0; i < buf_len(&out); i++) {
+		char *p = out.p + out.head + i, was = *p;
+		struct spool_message m;
+		*p = (char)0xff;
+		spool_message_get(buf_span(&out), &m);
+		spool_message_end(&m);
+		*p = was;
+	}
+	buf_end(&out);
+}
+
+static void test_progress(void **state)
+{
+	struct buf out = BUF_INIT(10000);
+	struct spool_step steps[] = {
+		{ 0, SPOOL_WAITING, 3, 99, 451, SPAN("4.4.1"), SPAN("down") },
+		{ 7, SPOOL_DELIVERED, 1, 0, 250, SPAN("2.0.0"), SPAN("ok") },
+	};
+	struct spool_progress p = { id_of("abcdefghjkmnp"), true, steps, 2 }, back;
+	assert_true(spool_progress_put(&out, &p));
+	assert_int_equal(spool_progress_get(buf_span(&out), &back), ERR_OK);
+	assert_true(back.is_snapshot);
+	assert_int_equal(back.step_count, 2);
+	assert_int_equal(back.steps[0].attempts, 3);
+	assert_int_equal(back.steps[0].due_us, 99);
+	assert_true(span_eq_str(back.steps[1].enhanced, "2.0.0"));
+	spool_progress_end(&back);
+	for (size_t n = 0; n < buf_len(&out); n++) {
+		assert_int_equal(
+		    spool_progress_get(span_first(buf_span(&out), n), &back), ERR_CORRUPT);
+		spool_progress_end(&back);
+	}
+	buf_add_char(&out, 'x');
+	assert_int_equal(spool_progress_get(buf_span(&out), &back), ERR_CORRUPT);
+	spool_progress_end(&back);
+	buf_end(&out);
+}
+
+static void test_done(void **state)
+{
+	struct buf out = BUF_INIT(100);
+	struct spool_done d = { id_of("abcdefghjkmnp"), 42 }, back;
+	assert_true(spool_done_put(&out, &d));
+	assert_int_equal(spool_done_get(buf_span(&out), &back), ERR_OK);
+	assert_string_equal(back.id.s, d.id.s);
+	assert_int_equal(back.at_us, 42);
+	for (size_t n = 0; n < buf_len(&out); n++)
+		assert_int_equal(spool_done_get(span_first(buf_span(&out), n), &back), ERR_CORRUPT);
+	buf_end(&out);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_message),
+		cmocka_unit_test(test_chunks),
+		cmocka_unit_test(test_wrong_bytes),
+		cmocka_unit_test(test_progress),
+		cmocka_unit_test(test_done),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
