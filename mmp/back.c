@@ -17,7 +17,6 @@ const struct stream_limits back_stream_limits = {
 static void talk_free(struct talk *t)
 {
 	timer_clear(&t->deadline);
-	soon_clear(&t->kick);
 	stream_free(&t->stream);
 	tls_ctx_unref(&t->starttls);
 	mem_free(t->tls_name);
@@ -52,7 +51,6 @@ static void answer(struct talk *t)
 		t->stream = NULL;
 	}
 	timer_clear(&t->deadline);
-	soon_clear(&t->kick);
 	fn(arg, &done);
 	talk_free(t);
 }
@@ -148,11 +146,6 @@ static void on_deadline(void *arg)
 	answer(t);
 }
 
-static void on_kick(void *arg)
-{
-	talk_step(OBJ(talk, arg));
-}
-
 struct ticket *back_login(
     struct loop *l, struct stream **take_stream, const struct back_ask *ask, back_fn *fn, void *arg)
 {
@@ -178,7 +171,5 @@ struct ticket *back_login(
 	stream_set_owner(t->stream, back_stream_limits, on_stream, t);
 	timer_init(&t->deadline, l, on_deadline, t);
 	timer_set(&t->deadline, ask->deadline_ms);
-	soon_init(&t->kick, on_kick, t);
-	soon_set(l, &t->kick);
 	return &t->ticket;
 }

@@ -34,7 +34,9 @@ enum back_status {
 
 struct back_done {
 	enum back_status status;
-	struct stream *stream; /* BACK_OK only; what the store sent behind its OK is unread in it */
+	struct stream
+	    *stream; /* BACK_OK only: the callback owns it and must set its owner. What the
+	                           store sent behind its OK is unread in it */
 	struct span capability; /* IMAP: the store's own words after login; empty: not known */
 	struct span notices;    /* IMAP: whole untagged lines for the client, such as alerts */
 	const char
@@ -61,7 +63,6 @@ struct talk {
 	const struct back *back;
 	struct stream *stream; /* owned */
 	struct timer deadline;
-	struct soon kick;         /* the greeting may be there already */
 	struct tls_ctx *starttls; /* referenced */
 	char *tls_name;           /* owned */
 	struct buf user, secret;  /* owned, wiped */

@@ -146,7 +146,7 @@ enum operation_result {
 	OPR_OVER_QUOTA,
 	OPR_TOO_MANY, /* mailboxes, keywords or messages: a bound of ours */
 	OPR_TOO_BIG,
-	OPR_NO_SPACE,          /* the disk is full: nothing was changed */
+	OPR_NO_SPACE, /* the disk is full: nothing was changed */
 	/* Not the committer's word but the link's: no answer in time. The change may happen still. */
 	OPR_LATER,
 	OPR_COUNT

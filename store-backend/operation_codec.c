@@ -241,8 +241,8 @@ static bool has_message(enum operation_kind kind)
 
 static bool has_name(enum operation_kind kind)
 {
-	return kind == OP_CREATE || kind == OP_DELETE || kind == OP_RENAME || kind == OP_SUBSCRIBE ||
-	    kind == OP_UNSUBSCRIBE;
+	return kind == OP_CREATE || kind == OP_DELETE || kind == OP_RENAME ||
+	       kind == OP_SUBSCRIBE || kind == OP_UNSUBSCRIBE;
 }
 
 /* What the fields mean together. */
@@ -256,8 +256,8 @@ static bool operation_sound(const struct operation *op)
 		return false;
 	if (op->kind == OP_RENAME && !operation_name_ok(op->new_name))
 		return false;
-	if (has_message(op->kind) ? op->message.size > OPERATION_MESSAGE_MAX :
-				    op->message.size > 0 || op->message.cache.n > 0)
+	if (has_message(op->kind) ? op->message.size > OPERATION_MESSAGE_MAX
+				  : op->message.size > 0 || op->message.cache.n > 0)
 		return false;
 	return op->date_zone > -24 * 60 && op->date_zone < 24 * 60;
 }

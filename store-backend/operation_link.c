@@ -25,18 +25,18 @@ enum {
 static const struct stream_limits link_limits = { .in_max = LINK_IN_MAX, .out_max = LINK_OUT_MAX };
 
 struct request {
-	struct ticket ticket;              /* first member */
-	struct operation_link *link;       /* borrowed */
-	struct list_node place;            /* in link->waiting, by sequence */
+	struct ticket ticket;        /* first member */
+	struct operation_link *link; /* borrowed */
+	struct list_node place;      /* in link->waiting, by sequence */
 	uint64_t sequence;
-	struct buf head;                   /* owned: the encoded operation */
-	char *bytes;                       /* owned: the message, when not in a file */
-	struct file_ref *file;             /* owned reference, or NULL */
+	struct buf head;       /* owned: the encoded operation */
+	char *bytes;           /* owned: the message, when not in a file */
+	struct file_ref *file; /* owned reference, or NULL */
 	uint64_t file_at, size;
 	struct timer deadline;
-	operation_fn *fn;                  /* NULL: cancelled or told LATER; only the answer is awaited */
+	operation_fn *fn; /* NULL: cancelled or told LATER; only the answer is awaited */
 	void *arg;
-	bool sent;                         /* over the connection that is up now */
+	bool sent; /* over the connection that is up now */
 };
 
 /* ---- requests --------------------------------------------------------------------------------------------- */
@@ -114,7 +114,7 @@ static bool start_frame(struct operation_link *k, struct request *r)
 	wire_put_u32(&b, (uint32_t)buf_len(&r->head));
 	frame_end(&b, mark, buf_len(&r->head) + r->size);
 	bool ok = stream_write_span(k->stream, buf_span(&b)) &&
-	    stream_write_span(k->stream, buf_span(&r->head));
+		  stream_write_span(k->stream, buf_span(&r->head));
 	buf_end(&b);
 	r->sent = true;
 	k->sending = r;
@@ -380,14 +380,16 @@ struct ticket *operation_ask(
 	const struct message_source *m = &op->message;
 	if (m->file == NULL)
 		plain.message.size = m->bytes.n;
-	*r = (struct request){ .link = k, .fn = fn, .arg = arg, .head = BUF_INIT(OPERATION_HEAD_MAX) };
+	*r = (struct request){
+		.link = k, .fn = fn, .arg = arg, .head = BUF_INIT(OPERATION_HEAD_MAX)
+	};
 	r->ticket.cancel = on_cancel;
 	r->size = plain.message.size;
 	timer_init(&r->deadline, k->loop, on_deadline, r);
 	k->waiting_n++;
 	bool fits = operation_encode(&plain, &r->head) && r->size <= OPERATION_MESSAGE_MAX &&
-	    k->waiting_n <= k->waiting_max &&
-	    (m->file != NULL || k->waiting_bytes + r->size <= k->waiting_bytes_max);
+		    k->waiting_n <= k->waiting_max &&
+		    (m->file != NULL || k->waiting_bytes + r->size <= k->waiting_bytes_max);
 	if (fits && m->file != NULL) {
 		r->file = file_ref_get(m->file);
 		r->file_at = m->file_at;

@@ -10,24 +10,24 @@
 
 enum {
 	FRAME_HEAD_BYTES = 5,
-	OPERATION_HEAD_MAX = 4 * 1024 * 1024,  /* an operation without its message */
+	OPERATION_HEAD_MAX = 4 * 1024 * 1024, /* an operation without its message */
 	OPERATION_MESSAGE_MAX = 512 * 1024 * 1024,
-	ANSWER_RANGES_MAX = STORE_MESSAGES_MAX / 2,    /* every second uid of the fullest mailbox */
+	ANSWER_RANGES_MAX = STORE_MESSAGES_MAX / 2, /* every second uid of the fullest mailbox */
 	ANSWER_MAX = ANSWER_RANGES_MAX * 16 + 65536,
-	WATCHES_MAX = 100000                   /* mailboxes watched over one link */
+	WATCHES_MAX = 100000 /* mailboxes watched over one link */
 };
 
 /* Log records of a partition. */
 enum { LOG_BLOB = 1, LOG_OPERATION = 2 };
 
 enum frame_kind {
-	FRAME_HELLO = 1,       /* u32 version, u64 client */
-	FRAME_OPERATION,       /* u64 sequence, u64 answered_below, u32 head length, head, message */
-	FRAME_WATCH,           /* u64 mailbox */
-	FRAME_UNWATCH,         /* u64 mailbox */
-	FRAME_READY,           /* u64 epoch */
-	FRAME_ANSWER,          /* u64 sequence, answer */
-	FRAME_NEWS,            /* u64 mailbox, u64 modseq, u8 gone */
+	FRAME_HELLO = 1, /* u32 version, u64 client */
+	FRAME_OPERATION, /* u64 sequence, u64 answered_below, u32 head length, head, message */
+	FRAME_WATCH,     /* u64 mailbox */
+	FRAME_UNWATCH,   /* u64 mailbox */
+	FRAME_READY,     /* u64 epoch */
+	FRAME_ANSWER,    /* u64 sequence, answer */
+	FRAME_NEWS,      /* u64 mailbox, u64 modseq, u8 gone */
 	FRAME_KIND_COUNT
 };
 enum { WIRE_VERSION = 1 };
@@ -41,7 +41,7 @@ struct wire_in {
 uint8_t wire_get_u8(struct wire_in *w);
 uint32_t wire_get_u32(struct wire_in *w);
 uint64_t wire_get_u64(struct wire_in *w);
-struct span wire_get_string(struct wire_in *w, size_t max);    /* u32 length and bytes */
+struct span wire_get_string(struct wire_in *w, size_t max); /* u32 length and bytes */
 
 bool wire_put_u8(struct buf *b, uint8_t v);
 bool wire_put_u32(struct buf *b, uint32_t v);
@@ -50,7 +50,7 @@ bool wire_put_string(struct buf *b, struct span s);
 
 /* Appends a frame's head with the length still open; frame_end() fills it in. */
 size_t frame_begin(struct buf *b, enum frame_kind kind);
-void frame_end(struct buf *b, size_t mark, size_t more);       /* more: bytes sent behind the buffer */
+void frame_end(struct buf *b, size_t mark, size_t more); /* more: bytes sent behind the buffer */
 
 enum frame_result { FRAME_MORE, FRAME_OK, FRAME_BAD };
 /* Cuts the first frame off *in. FRAME_MORE: not whole yet. FRAME_BAD: longer than max, or no such kind. */
@@ -62,8 +62,8 @@ enum frame_result frame_take(
 /* Everything but the message's bytes. False: out is full. */
 bool operation_encode(const struct operation *op, struct buf *out);
 
-struct operation_arena {               /* what a decoded operation or answer points to besides the input */
-	void *v[4];                    /* owned */
+struct operation_arena { /* what a decoded operation or answer points to besides the input */
+	void *v[4];      /* owned */
 	size_t n;
 };
 void operation_arena_end(struct operation_arena *a);

@@ -7,12 +7,12 @@
 struct watched {
 	uint64_t mailbox;
 	struct list_node watches;
-	bool telling;                      /* watch_tell() is going over it and will clean up */
+	bool telling; /* watch_tell() is going over it and will clean up */
 };
 
 struct mailbox_watch {
-	struct operation_link *link;       /* borrowed */
-	struct watched *on;                /* borrowed */
+	struct operation_link *link; /* borrowed */
+	struct watched *on;          /* borrowed */
 	struct list_node place;
 	void (*fn)(void *arg, const struct mailbox_news *news);
 	void *arg;

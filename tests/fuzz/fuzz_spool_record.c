@@ -18,7 +18,8 @@ static void check_message(struct span in)
 		spool_message_is_whole(&m, in);
 		CHECK(spool_message_put(&out, &m));
 		CHECK(spool_message_get(buf_span(&out), &again) == ERR_OK);
-		CHECK(again.recipient_count == m.recipient_count && again.body_bytes == m.body_bytes);
+		CHECK(
+		    again.recipient_count == m.recipient_count && again.body_bytes == m.body_bytes);
 		CHECK(again.body_at == buf_len(&out) && m.body_at == again.body_at);
 		spool_message_end(&again);
 	}

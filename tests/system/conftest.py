@@ -83,8 +83,11 @@ def run_dir(tmp_path_factory):
 def new_tier(run_dir):
     """Makes tiers; a test module changes their settings and starts them; they end with the module."""
     made = []
+    missing = [n for n in ("mmp", "edge", "store") if not os.path.exists(os.path.join(BIN, f"postern-{n}"))]
 
     def make(name="tier", stores=2):
+        if missing:
+            pytest.skip(f"not built: {', '.join('postern-' + n for n in missing)}")
         tier = Tier(os.path.join(run_dir, name), free_port_base(), BIN, stores)
         tier.edge_extra = "\tqueue_retry_first 500ms;\n\tqueue_retry_max 4s;\n\tdead_backoff 2s;\n"
         tier.mmp_extra = "\tstore_retry_max 2s;\n\tauth_failure_delay 200ms;\n"

@@ -212,6 +212,8 @@ def test_ten_mistakes_are_reported_at_once(tmp_path):
     config = tmp_path / "bad.conf"
     config.write_text(TEN_MISTAKES)
     binary = os.path.join(os.environ.get("POSTERN_BIN", "build/bin"), "postern-edge")
+    if not os.path.exists(binary):
+        pytest.skip("not built: postern-edge")
     p = subprocess.run([binary, "-t", "-c", str(config)], capture_output=True, text=True, timeout=30, check=False)
     assert p.returncode == 78
     positions = set(re.findall(r"bad\.conf:(\d+):(\d+):", p.stderr + p.stdout))

@@ -1,0 +1,142 @@
+/* main.c - postern-mmp: IMAP and POP3 clients in front, message stores behind.
+ *
+ * Tables for lib/daemon; the work begins in accept.c. */
+#include "base/mem.h"
+#include "daemon/daemon.h"
+
+#include "mmp/accept.h"
+#include "mmp/mmp_tables.h"
+#include "mmp/worker.h"
+
+enum { WHY_MAX = 512, HEALTH_MS = 2000 };
+
+/* What a worker process holds. */
+struct post {
+	struct worker *worker;
+	struct mmp *mmp;
+	struct timer health;
+};
+
+static void on_health(void *arg)
+{
+	struct post *p = arg;
+	worker_set_healthy(
+	    p->worker, directory_healthy(p->mmp->directory) && metermaid_healthy(p->mmp->meter));
+	timer_set(&p->health, HEALTH_MS);
+}
+
+static void on_listener(void *arg, const struct daemon_listener *at, int fd)
+{
+	struct post *p = arg;
+	accept_add(p->mmp, at->name, fd);
+}
+
+static void on_drained(void *arg)
+{
+	struct post *p = arg;
+	worker_drained(p->worker);
+}
+
+static void worker_start(struct worker *w)
+{
+	struct buf why = BUF_INIT(WHY_MAX);
+	struct mmp *m = mmp_new(worker_loop(w), worker_conf(w), &why);
+	if (m ==
+	    NULL) { /* mmp_conf_check() has tried the same bytes: only memory or a bug is left */
+		log_write(&mmp_events[MMP_EV_SETUP_FAILED], NULL,
+		    LOG_FIELDS(LOG_SPAN("detail", buf_span(&why))));
+		buf_end(&why);
+		return;
+	}
+	buf_end(&why);
+	struct post *p = MEM_NEW(struct post);
+	p->worker = w;
+	p->mmp = m;
+	worker_set_data(w, p);
+	timer_init(&p->health, worker_loop(w), on_health, p);
+	timer_set(&p->health, HEALTH_MS);
+	worker_each_listener(w, on_listener, p);
+}
+
+static void worker_reload(struct worker *w, const struct conf *fresh)
+{
+	struct post *p = worker_data(w);
+	if (p == NULL)
+		return;
+	mmp_reload(p->mmp, fresh);
+	worker_each_listener(w, on_listener, p);
+}
+
+static void worker_drain(struct worker *w)
+{
+	struct post *p = worker_data(w);
+	if (p != NULL)
+		mmp_drain(p->mmp, on_drained, p);
+	else
+		worker_drained(w);
+}
+
+static bool worker_control(struct worker *w, const struct control_ask *ask, struct buf *out)
+{
+	struct post *p = worker_data(w);
+	if (p == NULL || ask->n == 0)
+		return false;
+	if (ask->n == 1 && span_eq_str(span_str(ask->words[0]), "who")) {
+		mmp_who(p->mmp, out);
+		return true;
+	}
+	if (span_eq_str(span_str(ask->words[0]), "meter"))
+		return metermaid_control(p->mmp->meter, ask->words, ask->n, out);
+	return false;
+}
+
+static void worker_stop(struct worker *w)
+{
+	struct post *p = worker_data(w);
+	if (p == NULL)
+		return;
+	worker_set_data(w, NULL);
+	timer_clear(&p->health);
+	mmp_free(&p->mmp);
+	mem_free(p);
+}
+
+static void prepare(void)
+{
+	metric_register(mmp_metrics, MMP_M_COUNT);
+	metermaid_prepare();
+}
+
+static const struct conf_block *const sections[] = { &mmp_block, &directory_block, &metermaid_block,
+	NULL };
+static const char *const foreign[] = { "*", NULL };
+
+static const struct conf_schema schema = {
+	.sections = sections,
+	.foreign = foreign,
+	.check = mmp_conf_check,
+};
+
+static const struct daemon_role roles[] = {
+	{
+	    .name = "worker",
+	    .start = worker_start,
+	    .reload = worker_reload,
+	    .drain = worker_drain,
+	    .control = worker_control,
+	    .stop = worker_stop,
+	},
+};
+
+int main(int argc, char **argv)
+{
+	static const struct daemon_spec spec = {
+		.name = "mmp",
+		.schema = &schema,
+		.roles = roles,
+		.role_count = sizeof roles / sizeof roles[0],
+		.listeners = accept_listeners,
+		.prepare = prepare,
+	};
+	return daemon_main(&spec, argc, argv);
+}

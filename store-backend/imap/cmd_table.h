@@ -1,0 +1,57 @@
+/* cmd_table.h - the rows of every command: where it is legal, what it takes, who does it. */
+#ifndef STORE_IMAP_CMD_TABLE_H
+#define STORE_IMAP_CMD_TABLE_H
+
+#include "base/span.h"
+
+struct imap_session;
+
+enum verdict {
+	V_NEXT, /* the state may go on at once (it was changed, or more input may be taken) */
+	V_MORE, /* more input is needed */
+	V_WAIT, /* a ticket, room in the output, or news will resume it */
+	V_CLOSE /* s->why says why; goodbye is written */
+};
+typedef enum verdict imap_cmd_fn(struct imap_session *s);
+
+enum imap_level {
+	LEVEL_LOGIN = 1,   /* before login */
+	LEVEL_USER = 2,    /* logged in, nothing selected */
+	LEVEL_MAILBOX = 4, /* a mailbox is selected */
+	LEVEL_IN = LEVEL_USER | LEVEL_MAILBOX,
+	LEVEL_ANY = LEVEL_LOGIN | LEVEL_IN
+};
+
+/* Read before the handler is called. */
+enum imap_shape {
+	SHAPE_NONE,          /* no arguments */
+	SHAPE_MAILBOX,       /* one mailbox: cmd.name */
+	SHAPE_TWO_MAILBOXES, /* cmd.name, cmd.name2 */
+	SHAPE_OWN            /* the handler reads them */
+};
+
+struct imap_row {
+	const char *name;
+	unsigned levels; /* enum imap_level */
+	bool uid_ok;     /* may follow "UID" */
+	enum imap_shape shape;
+	int news; /* enum imap_news */
+	imap_cmd_fn *run;
+};
+
+const struct imap_row *imap_row_find(struct span name);
+
+/* Reads an astring as a mailbox name into name_out, in UTF-8 with INBOX in capitals. A name that cannot
+ * exist becomes empty; syntax fails the cursor. */
+struct imap_cursor;
+struct buf;
+void imap_read_mailbox(struct imap_cursor *c, struct buf *name_out);
+
+imap_cmd_fn cmd_capability, cmd_noop, cmd_logout, cmd_id, cmd_starttls, cmd_login, cmd_authenticate;
+imap_cmd_fn cmd_select, cmd_examine, cmd_create, cmd_delete, cmd_rename, cmd_subscribe,
+    cmd_unsubscribe;
+imap_cmd_fn cmd_list, cmd_lsub, cmd_namespace, cmd_status, cmd_append, cmd_idle;
+imap_cmd_fn cmd_check, cmd_close, cmd_unselect, cmd_expunge, cmd_search, cmd_fetch, cmd_store,
+    cmd_copy, cmd_move;
+
+#endif

@@ -1,0 +1,425 @@
+/* selected.c - the messages of the selected mailbox as the client numbers them; see selected.h.
+ *
+ * Before: index views and the watch. After: every handler of a selected mailbox. Owns the array, the
+ * keyword table and the watch. */
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+
+#include "store-backend/imap/selected.h"
+
+enum { ARRAY_FIRST = 32, REPORT_BYTES = 8192 };
+
+static void on_watch(void *arg, const struct mailbox_news *news)
+{
+	struct selected *box = OBJ(selected, arg);
+	box->stale = true;
+	box->deleted = box->deleted || news->gone;
+	box->on_news(box->arg);
+}
+
+struct selected *selected_new(struct operation_link *link, const struct index_mailbox *m,
+    bool read_only, void (*on_news)(void *arg), void *arg)
+{
+	struct selected *box = MEM_NEW(struct selected);
+	box->magic = selected_MAGIC;
+	box->id = m->id;
+	box->name = mem_span_str(m->name);
+	box->uidvalidity = m->uidvalidity;
+	box->read_only = read_only;
+	box->recent_from = m->recent_from;
+	box->on_news = on_news;
+	box->arg = arg;
+	box->watch = mailbox_watch_start(link, m->id, on_watch, box);
+	return box;
+}
+
+void selected_free(struct selected **boxp)
+{
+	struct selected *box = *boxp;
+	if (box == NULL)
+		return;
+	mailbox_watch_stop(&box->watch);
+	for (size_t i = 0; i < box->keyword_n; i++)
+		mem_free(box->keywords[i]);
+	mem_free(box->v);
+	mem_free(box->name);
+	box->magic = 0;
+	MEM_FREE(boxp);
+}
+
+/* ---- finding ------------------------------------------------------------------------------------- */
+
+size_t selected_lower(const struct selected *box, uint32_t uid)
+{
+	size_t lo = 0, hi = box->n;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (box->v[mid].uid < uid)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+size_t selected_find(const struct selected *box, uint32_t uid)
+{
+	size_t i = selected_lower(box, uid);
+	return i < box->n && box->v[i].uid == uid ? i : box->n;
+}
+
+uint32_t selected_last_uid(const struct selected *box)
+{
+	return box->n == 0 ? 0 : box->v[box->n - 1].uid;
+}
+
+size_t selected_recent(const struct selected *box)
+{
+	size_t recent = 0;
+	for (size_t i = 0; i < box->n; i++)
+		recent += (box->v[i].bits & IMAP_RECENT) != 0;
+	return recent;
+}
+
+uint64_t selected_keyword_bit(const struct selected *box, struct span word)
+{
+	for (size_t i = 0; i < box->keyword_n; i++) {
+		if (span_ieq_str(word, box->keywords[i]))
+			return (uint64_t)1 << i;
+	}
+	return 0;
+}
+
+/* ---- marking ------------------------------------------------------------------------------------- */
+
+static void mark(struct selected *box, size_t i, uint32_t bit)
+{
+	if ((box->v[i].bits & bit) != 0)
+		return;
+	box->v[i].bits |= bit;
+	if (bit == MARK_GONE)
+		box->gone++;
+	else
+		box->dirty++;
+}
+
+void selected_told_flags(struct selected *box, size_t i)
+{
+	if ((box->v[i].bits & MARK_DIRTY) == 0)
+		return;
+	box->v[i].bits &= ~(uint32_t)MARK_DIRTY;
+	box->dirty--;
+}
+
+static void append(struct selected *box, const struct index_entry *e)
+{
+	if (box->n == box->cap) {
+		box->cap = box->cap == 0 ? ARRAY_FIRST : box->cap + box->cap / 2;
+		box->v = mem_grow(box->v, box->cap, sizeof box->v[0]);
+	}
+	box->v[box->n++] = (struct selected_message){ .uid = e->uid,
+		.bits =
+		    (e->flags & STORE_FLAGS_ALL) | (e->uid >= box->recent_from ? IMAP_RECENT : 0),
+		.keywords = e->keywords };
+}
+
+static void update(struct selected *box, size_t i, const struct index_entry *e)
+{
+	struct selected_message *m = &box->v[i];
+	uint32_t flags = e->flags & STORE_FLAGS_ALL;
+	if ((m->bits & STORE_FLAGS_ALL) == flags && m->keywords == e->keywords)
+		return;
+	m->bits = (m->bits & ~(uint32_t)STORE_FLAGS_ALL) | flags;
+	m->keywords = e->keywords;
+	mark(box, i, MARK_DIRTY);
+}
+
+struct merge {
+	struct selected *box;
+	size_t at;    /* next message that was known before */
+	size_t known; /* how many were */
+	bool sorted;
+};
+
+/* One of all entries, in order of uid. */
+static bool on_entry(void *arg, const struct index_entry *e)
+{
+	struct merge *g = arg;
+	while (g->at < g->known && g->box->v[g->at].uid < e->uid)
+		mark(g->box, g->at++, MARK_GONE);
+	if (g->at < g->known && g->box->v[g->at].uid == e->uid)
+		update(g->box, g->at++, e);
+	else if (g->at == g->known)
+		append(g->box, e);
+	return true;
+}
+
+/* One of the changed entries, in order of modseq. */
+static bool on_change(void *arg, const struct index_entry *e)
+{
+	struct merge *g = arg;
+	struct selected *box = g->box;
+	if (g->known == 0 || e->uid > box->v[g->known - 1].uid) {
+		g->sorted = g->sorted && e->uid > selected_last_uid(box);
+		append(box, e);
+		return true;
+	}
+	size_t i = selected_find(box, e->uid); /* the known part is sorted, and uid lies in it */
+	if (i < g->known)
+		update(box, i, e);
+	return true;
+}
+
+static bool on_vanished(void *arg, uint32_t uid, uint64_t modseq)
+{
+	struct selected *box = arg;
+	size_t i = selected_find(box, uid);
+	if (i < box->n)
+		mark(box, i, MARK_GONE);
+	return true;
+}
+
+static int by_uid(const void *a, const void *b)
+{
+	const struct selected_message *x = a, *y = b;
+	return (x->uid > y->uid) - (x->uid < y->uid);
+}
+
+/* ---- refreshing ---------------------------------------------------------------------------------- */
+
+static void learn_keywords(struct selected *box, const struct index_mailbox *m)
+{
+	while (box->keyword_n < m->keyword_n && box->keyword_n < STORE_KEYWORDS_MAX) {
+		box->keywords[box->keyword_n] = mem_span_str(m->keywords[box->keyword_n]);
+		box->keyword_n++;
+	}
+}
+
+static void compare_all(struct selected *box, struct index_view *v)
+{
+	struct merge g = { .box = box, .known = box->n };
+	index_entries(v, box->id, (struct uid_range){ 1, UINT32_MAX }, on_entry, &g);
+	while (g.at < g.known)
+		mark(box, g.at++, MARK_GONE);
+}
+
+static void apply_changes(struct selected *box, struct index_view *v)
+{
+	struct merge g = { .box = box, .known = box->n, .sorted = true };
+	index_changes(v, box->id, box->modseq, on_change, &g);
+	if (!g.sorted)
+		qsort(box->v + g.known, box->n - g.known, sizeof box->v[0], by_uid);
+	index_vanished(v, box->id, box->modseq, on_vanished, box);
+}
+
+bool selected_refresh_keywords(struct selected *box, struct index_view *v)
+{
+	struct index_mailbox m;
+	if (!index_mailbox_get(v, box->id, &m))
+		return false;
+	learn_keywords(box, &m);
+	return true;
+}
+
+bool selected_refresh(struct selected *box, struct index_view *v)
+{
+	struct index_mailbox m;
+	if (!index_mailbox_get(v, box->id, &m)) {
+		box->deleted = true;
+		return false;
+	}
+	bool first = box->modseq == 0;
+	if (!first)
+		box->recent_from = m.recent_from;
+	learn_keywords(box, &m);
+	if (first || box->modseq < m.vanished_from)
+		compare_all(box, v);
+	else if (box->modseq < m.modseq)
+		apply_changes(box, v);
+	box->modseq = m.modseq;
+	box->stale = false;
+	return true;
+}
+
+/* ---- telling ------------------------------------------------------------------------------------- */
+
+static void put_keywords(const struct selected *box, uint64_t bits, bool first, struct buf *out)
+{
+	for (size_t i = 0; i < box->keyword_n; i++) {
+		if ((bits >> i & 1) == 0)
+			continue;
+		if (!first)
+			buf_add_char(out, ' ');
+		buf_add_str(out, box->keywords[i]);
+		first = false;
+	}
+}
+
+void selected_put_flags(
+    const struct selected *box, const struct selected_message *m, struct buf *out)
+{
+	uint32_t system = m->bits & SELECTED_FLAG_BITS;
+	buf_add_char(out, '(');
+	imap_put_system_flags(out, system);
+	put_keywords(box, m->keywords, system == 0, out);
+	buf_add_char(out, ')');
+}
+
+void selected_put_mailbox_flags(const struct selected *box, struct buf *out)
+{
+	buf_add_str(out, "FLAGS (");
+	imap_put_system_flags(out, STORE_FLAGS_ALL);
+	put_keywords(box, UINT64_MAX, false, out);
+	buf_add_char(out, ')');
+}
+
+/* From the last one down, so that each number is still right when it is read. */
+static bool report_expunges(struct selected *box, struct buf *out)
+{
+	while (box->report_at > 0) {
+		if (buf_len(out) > REPORT_BYTES)
+			return false;
+		size_t i = --box->report_at;
+		if ((box->v[i].bits & MARK_GONE) != 0 && i < box->told_n)
+			buf_printf(out, "* %zu EXPUNGE\r\n", i + 1);
+	}
+	return true;
+}
+
+static void drop_gone(struct selected *box)
+{
+	size_t kept = 0, told = 0;
+	for (size_t i = 0; i < box->n; i++) {
+		if ((box->v[i].bits & MARK_GONE) != 0) {
+			selected_told_flags(box, i);
+			continue;
+		}
+		told += i < box->told_n;
+		box->v[kept++] = box->v[i];
+	}
+	box->n = kept;
+	box->told_n = told;
+	box->gone = 0;
+}
+
+static bool report_flags(struct selected *box, struct buf *out)
+{
+	for (; box->dirty > 0 && box->report_at < box->n; box->report_at++) {
+		const struct selected_message *m = &box->v[box->report_at];
+		if (buf_len(out) > REPORT_BYTES)
+			return false;
+		if ((m->bits & MARK_DIRTY) == 0 || (m->bits & MARK_GONE) != 0)
+			continue;
+		buf_printf(out, "* %zu FETCH (UID %u FLAGS ", box->report_at + 1, m->uid);
+		selected_put_flags(box, m, out);
+		buf_add_str(out, ")\r\n");
+		selected_told_flags(box, box->report_at);
+	}
+	return true;
+}
+
+static void report_exists(struct selected *box, struct buf *out)
+{
+	if (box->told_n == box->n)
+		return;
+	buf_printf(out, "* %zu EXISTS\r\n* %zu RECENT\r\n", box->n, selected_recent(box));
+	box->told_n = box->n;
+}
+
+static void report_keywords(struct selected *box, struct buf *out)
+{
+	if (box->told_keyword == box->keyword_n)
+		return;
+	buf_add_str(out, "* ");
+	selected_put_mailbox_flags(box, out);
+	buf_add_str(out, "\r\n");
+	box->told_keyword = box->keyword_n;
+}
+
+bool selected_report(struct selected *box, bool expunges, struct buf *out)
+{
+	if (box->report == REPORT_START) {
+		report_keywords(box, out);
+		box->report_at = box->n;
+		box->report = expunges && box->gone > 0 ? REPORT_EXPUNGES : REPORT_EXISTS;
+	}
+	if (box->report == REPORT_EXPUNGES) {
+		if (!report_expunges(box, out))
+			return false;
+		drop_gone(box);
+		box->report = REPORT_EXISTS;
+	}
+	if (box->report == REPORT_EXISTS) {
+		report_exists(box, out);
+		box->report_at = 0;
+		box->report = REPORT_FLAGS;
+	}
+	if (!report_flags(box, out))
+		return false;
+	box->report = REPORT_START;
+	return true;
+}
+
+/* ---- sets ---------------------------------------------------------------------------------------- */
+
+void selected_resolve(const struct selected *box, struct imap_set *set, bool uid)
+{
+	imap_set_resolve(set, uid ? selected_last_uid(box) : (uint32_t)box->told_n);
+}
+
+void selected_walk_init(
+    struct selected_walk *w, const struct selected *box, const struct imap_set *set, bool uid)
+{
+	*w = (struct selected_walk){ .box = box, .set = set, .uid = uid };
+}
+
+bool selected_walk_next(struct selected_walk *w, size_t *index_out)
+{
+	for (; w->range < w->set->n; w->range++) {
+		struct imap_range r = w->set->v[w->range];
+		size_t first = w->uid ? selected_lower(w->box, r.first) : r.first - 1;
+		size_t i = w->at > first ? w->at : first;
+		if (i < w->box->told_n && (w->uid ? w->box->v[i].uid : i + 1) <= r.last) {
+			w->at = i + 1;
+			*index_out = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool selected_uids(const struct selected *box, const struct imap_set *set, bool uid,
+    struct uid_range **v_out, size_t *n_out)
+{
+	struct selected_walk w;
+	struct uid_range *v = NULL;
+	size_t n = 0, cap = 0, i, before = SIZE_MAX;
+	selected_walk_init(&w, box, set, uid);
+	while (n <= STORE_RANGES_MAX && selected_walk_next(&w, &i)) {
+		uint32_t u = box->v[i].uid;
+		if (n > 0 && i == before + 1) {
+			v[n - 1].last = u;
+		} else {
+			if (n == cap) {
+				cap = cap == 0 ? 8 : cap * 2;
+				v = mem_grow(v, cap, sizeof v[0]);
+			}
+			v[n++] = (struct uid_range){ u, u };
+		}
+		before = i;
+	}
+	*v_out = v;
+	*n_out = n;
+	return n <= STORE_RANGES_MAX;
+}
+
+void selected_mark_dirty(struct selected *box, const struct imap_set *set, bool uid)
+{
+	struct selected_walk w;
+	size_t i;
+	selected_walk_init(&w, box, set, uid);
+	while (selected_walk_next(&w, &i))
+		mark(box, i, MARK_DIRTY);
+}

@@ -1,0 +1,112 @@
+/* selected.h - what one session knows of its selected mailbox, and what it has not told its client yet.
+ *
+ * Sequence numbers are the client's: a message that another session expunged keeps its number until
+ * the client has been told. So changes are first marked in the array (selected_refresh) and then told
+ * (selected_report) at moments when the protocol allows it; both may stop and go on later. */
+#ifndef STORE_IMAP_SELECTED_H
+#define STORE_IMAP_SELECTED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/imap_lex.h"
+#include "store-backend/index.h"
+#include "store-backend/operation.h"
+
+/* 16 bytes a message: this is what an idle session with a large mailbox costs. */
+struct selected_message {
+	uint32_t uid;
+	uint32_t bits; /* enum store_flag, IMAP_RECENT, and the marks below */
+	uint64_t keywords;
+};
+enum {
+	MARK_GONE = 1u << 8,  /* expunged; the client has not been told */
+	MARK_DIRTY = 1u << 9, /* flags changed; the client has not been told */
+	SELECTED_FLAG_BITS = STORE_FLAGS_ALL | IMAP_RECENT
+};
+
+enum report_step { REPORT_START, REPORT_EXPUNGES, REPORT_EXISTS, REPORT_FLAGS };
+
+#define selected_MAGIC 0x5e1ec7edu
+struct selected {
+	uint32_t magic;
+	uint64_t id;
+	char *name; /* owned, UTF-8 */
+	uint32_t uidvalidity;
+	bool read_only;
+	struct selected_message *v; /* owned, by uid */
+	size_t n, cap;
+	uint64_t modseq;                    /* changes up to it are in the array */
+	uint32_t recent_from;               /* uids from here on are \Recent for this session */
+	char *keywords[STORE_KEYWORDS_MAX]; /* owned: bit i is keywords[i] */
+	size_t keyword_n;
+	bool stale;                  /* the watch has news */
+	bool deleted;                /* the mailbox itself is gone */
+	size_t gone, dirty;          /* messages marked */
+	size_t told_n, told_keyword; /* what the client was told: EXISTS, FLAGS */
+	enum report_step report;     /* where a report goes on */
+	size_t report_at;
+	struct mailbox_watch *watch; /* owned */
+	void (*on_news)(void *arg);
+	void *arg;
+};
+
+/* on_news comes from the loop when there is something to refresh. Nothing is loaded yet. */
+struct selected *selected_new(struct operation_link *link, const struct index_mailbox *m,
+    bool read_only, void (*on_news)(void *arg), void *arg);
+void selected_free(struct selected **box);
+
+/* Brings the array up to the view: marks, appends, learns keywords. False: the mailbox is gone. */
+bool selected_refresh(struct selected *box, struct index_view *v);
+/* Only the keyword table: for flags that are applied before a refresh. */
+bool selected_refresh_keywords(struct selected *box, struct index_view *v);
+
+static inline bool selected_has_news(const struct selected *box)
+{
+	return box->gone > 0 || box->dirty > 0 || box->told_n != box->n ||
+	       box->told_keyword != box->keyword_n;
+}
+
+/* Appends to out what the client does not know, about 8 KiB at a time; expunged messages only if they
+ * may be told. False: call again when out has been emptied. */
+bool selected_report(struct selected *box, bool expunges, struct buf *out);
+
+/* "FLAGS (...)" as in an untagged line, with the keywords of the mailbox. */
+void selected_put_mailbox_flags(const struct selected *box, struct buf *out);
+/* "(\Seen kw)" of one message. */
+void selected_put_flags(
+    const struct selected *box, const struct selected_message *m, struct buf *out);
+
+/* The client has just been told these flags in another way. */
+void selected_told_flags(struct selected *box, size_t i);
+/* Marks the messages of a resolved set, so that their flags are told whether they changed or not. */
+void selected_mark_dirty(struct selected *box, const struct imap_set *set, bool uid);
+
+size_t selected_find(const struct selected *box, uint32_t uid);  /* index, or box->n */
+size_t selected_lower(const struct selected *box, uint32_t uid); /* first with at least this uid */
+uint32_t selected_last_uid(const struct selected *box);          /* 0: empty */
+size_t selected_recent(const struct selected *box);
+/* Bit of a keyword (case-blind), 0: the mailbox has none of that name. */
+uint64_t selected_keyword_bit(const struct selected *box, struct span word);
+
+/* A set of sequence numbers or uids as sent, made ready for selected_in(). */
+void selected_resolve(const struct selected *box, struct imap_set *set, bool uid);
+
+/* Indexes of the messages in a resolved set, in order. */
+struct selected_walk {
+	const struct selected *box;
+	const struct imap_set *set;
+	bool uid;
+	size_t range, at;
+};
+void selected_walk_init(
+    struct selected_walk *w, const struct selected *box, const struct imap_set *set, bool uid);
+bool selected_walk_next(struct selected_walk *w, size_t *index_out);
+
+/* The uids of the messages in the set that are not gone, as ranges; neighbours in the mailbox are joined.
+ * False: more than STORE_RANGES_MAX. The array is owned by the caller. */
+bool selected_uids(const struct selected *box, const struct imap_set *set, bool uid,
+    struct uid_range **v_out, size_t *n_out);
+
+#endif

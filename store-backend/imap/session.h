@@ -1,0 +1,147 @@
+/* session.h - one IMAP connection: its states, the command in work, and what handlers may call.
+ *
+ * One command is worked on at a time; what is pipelined behind it waits in the stream. A handler reads its
+ * arguments from s->cmd and returns a verdict; it ends by imap_finish(), which keeps the tagged line back
+ * until everything untagged has left: text, then the news of the mailbox, then the reply. */
+#ifndef STORE_IMAP_INTERNAL_SESSION_H
+#define STORE_IMAP_INTERNAL_SESSION_H
+
+#include "net/stream.h"
+#include "proto/imap_cmd.h"
+#include "store-backend/imap/cmd_table.h"
+#include "store-backend/imap/imap_session.h"
+#include "store-backend/imap/selected.h"
+#include "store-backend/store.h"
+
+enum imap_state {
+	ST_TLS,         /* handshake */
+	ST_COMMAND,     /* between commands, or inside one that has not arrived whole */
+	ST_SASL,        /* a line of AUTHENTICATE */
+	ST_LITERAL,     /* the bytes of a large literal: APPEND's message, or thrown away */
+	ST_LITERAL_END, /* the line behind it */
+	ST_IDLE,
+	ST_WAIT,   /* a ticket */
+	ST_JOB,    /* an answer of any length is produced as room allows */
+	ST_FINISH, /* the tail of every command: text, news, reply */
+	ST_COUNT
+};
+
+/* What a command is allowed to tell about other sessions' changes before its reply. */
+enum imap_news { NEWS_NONE, NEWS_NO_EXPUNGE, NEWS_ALL };
+
+enum {
+	IMAP_IN_MAX = 160 * 1024,
+	IMAP_LITERAL_MAX = 32 * 1024, /* larger ones are APPEND's or refused */
+	IMAP_TOTAL_MAX = 128 * 1024,
+	IMAP_OUT_MAX = 256 * 1024,
+	IMAP_OUT_RESERVE = 32 * 1024, /* a step that may write has so much room */
+	IMAP_TEXT_MAX = 16 * 1024 * 1024,
+	IMAP_REPLY_MAX = 4 * 1024 * 1024,
+	IMAP_NAME_BYTES = 1024,
+	IMAP_SWALLOW_MAX = 64 * 1024 * 1024, /* a refused literal beyond it ends the session */
+	IMAP_ERRORS_MAX = 20,
+	IMAP_LOGIN_FAILURES_MAX = 5,
+	IMAP_LINGER_MS = 5000
+};
+
+/* A command in work; its bytes are copied, so spans into them last until it is finished. */
+struct imap_command {
+	struct span tag;
+	const struct imap_row *row; /* NULL: the line was no command */
+	bool uid;                   /* UID COPY ... */
+	struct imap_cursor args;
+	struct buf bytes, scratch; /* owned */
+	struct buf name, name2;    /* owned: mailbox names of the arguments, in UTF-8 */
+};
+
+/* An answer that is produced in steps. run: V_NEXT when it is done (it has called imap_finish()), V_WAIT
+ * when there is no room, or when it has asked to be called in the next round by imap_yield(). */
+struct imap_job {
+	enum verdict (*run)(struct imap_session *s, struct imap_job *job);
+	void (*end)(struct imap_job *job); /* frees it */
+};
+
+#define imap_session_MAGIC 0x1a9450e5u
+struct imap_session {
+	struct store_session base;
+	uint32_t magic;
+	const struct store_conf *opts;
+	struct stream *io;
+	struct ip_port client, local;
+	bool secret_ok;        /* a password may be said here without TLS */
+	enum imap_state state; /* only set_state() writes it */
+	const char *why;       /* first writer wins */
+	struct timer deadline; /* lazily: fires, looks at active_ms, is set again */
+	uint64_t active_ms;
+	struct soon again;  /* a yielding job's next turn */
+	struct ticket *ask; /* in ST_WAIT */
+	struct imap_frame frame;
+	struct imap_command cmd;
+	uint64_t literal_left;      /* ST_LITERAL */
+	struct buf text;            /* untagged answers on their way into the stream */
+	struct buf reply;           /* the tagged line, until all else has left */
+	enum imap_news news;        /* what ST_FINISH may tell */
+	struct imap_job *job;       /* owned, in ST_JOB */
+	struct imap_append *append; /* owned, while an APPEND is in work */
+	char *user;                 /* owned; NULL: not logged in */
+	struct store_partition *partition;
+	struct selected *box; /* owned; NULL: none is selected */
+	unsigned errors, login_failures;
+	bool drain_asked;
+};
+
+/* ---- for handlers --------------------------------------------------------------------------------- */
+
+/* The end of a command. word: "OK", "NO", "BAD"; what: text behind it, with its [CODE]. */
+enum verdict imap_finish(struct imap_session *s, const char *word, const char *what);
+enum verdict imap_finishf(struct imap_session *s, const char *word, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* BAD with the cursor's reason; counts as an error. */
+enum verdict imap_finish_bad(struct imap_session *s, const char *why);
+/* NO with the code that fits a committer's answer other than OPR_OK. */
+enum verdict imap_finish_result(struct imap_session *s, enum operation_result r);
+/* The index or the bytes cannot be read now. */
+enum verdict imap_finish_later(struct imap_session *s);
+/* "* BYE what", and the end. */
+enum verdict imap_bye(struct imap_session *s, const char *why, const char *what);
+
+/* Adds to the untagged text; formats are our own, hostile strings go through imap_put_*(). */
+void imap_say(struct imap_session *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Moves text into the stream as far as there is room; true: it is empty. */
+bool imap_flush(struct imap_session *s);
+/* Is there room for a step that writes some? */
+bool imap_has_room(const struct imap_session *s);
+
+/* To ST_WAIT; the asking comes next: s->ask = ...; return V_WAIT. */
+void imap_wait(struct imap_session *s);
+/* The first line of a ticket's callback: s is not waiting any more. */
+void imap_answered(struct imap_session *s);
+/* The last line of a ticket's callback; s may be gone after it. */
+void imap_step(struct imap_session *s, enum verdict v);
+
+/* Hands an answer over to ST_JOB and runs it. */
+enum verdict imap_start_job(struct imap_session *s, struct imap_job *take_job);
+enum verdict imap_yield(struct imap_session *s);
+
+/* The state is ST_IDLE until DONE. */
+enum verdict imap_start_idle(struct imap_session *s);
+/* The next line is a SASL answer. */
+enum verdict imap_start_sasl(struct imap_session *s);
+/* `left` bytes of a literal come; imap_append_data() gets them. */
+enum verdict imap_start_literal(struct imap_session *s, uint64_t left);
+enum verdict imap_start_tls(struct imap_session *s);
+
+/* Selects nothing. */
+void imap_deselect(struct imap_session *s);
+
+bool imap_is_secure(const struct imap_session *s); /* TLS, or loopback */
+bool imap_may_login(const struct imap_session *s); /* a password may be said now */
+void imap_put_capability(struct imap_session *s, struct buf *out);
+
+/* One committer's operation on behalf of the user: `fn` in ST_WAIT. */
+enum verdict imap_operate(struct imap_session *s, const struct operation *op, operation_fn *fn);
+/* Operations that answer with nothing but their result: "OK <row> completed". */
+enum verdict imap_operate_simple(struct imap_session *s, const struct operation *op);
+
+#endif

@@ -1,0 +1,254 @@
+/* index.c - step 5 of 6: the read side of the index. Before: committer.c writes it (index_write.c,
+ * index_apply.c); after: watch.c tells who looks. Owns the LMDB environment and one idle transaction. */
+#include "store-backend/index.h"
+
+#include "base/mem.h"
+#include "store-backend/index_db.h"
+
+struct index_view {
+	struct index *index; /* borrowed */
+	MDB_txn *txn;
+};
+
+struct index {
+	struct db db;
+	MDB_txn *idle; /* reset, to be renewed: cheaper than a new one; NULL while in use */
+};
+
+struct index *index_open(const char *dir, err_t *err_out)
+{
+	struct index *x = MEM_NEW(struct index);
+	*err_out = db_open(&x->db, dir, DB_READ, 0);
+	if (*err_out)
+		MEM_FREE(&x);
+	return x;
+}
+
+void index_close(struct index **xp)
+{
+	struct index *x = *xp;
+	if (x == NULL)
+		return;
+	if (x->idle != NULL)
+		mdb_txn_abort(x->idle);
+	db_close(&x->db);
+	MEM_FREE(xp);
+}
+
+struct index_view *index_view_begin(struct index *x)
+{
+	MDB_txn *txn = NULL;
+	if (x == NULL)
+		return NULL;
+	if (x->idle != NULL) {
+		txn = x->idle;
+		x->idle = NULL;
+		if (mdb_txn_renew(txn) != 0) {
+			mdb_txn_abort(txn);
+			txn = NULL;
+		}
+	}
+	if (txn == NULL && mdb_txn_begin(x->db.env, NULL, MDB_RDONLY, &txn) != 0)
+		return NULL;
+	struct index_view *v = MEM_NEW(struct index_view);
+	v->index = x;
+	v->txn = txn;
+	return v;
+}
+
+void index_view_end(struct index_view **vp)
+{
+	struct index_view *v = *vp;
+	if (v == NULL)
+		return;
+	if (v->index->idle == NULL) {
+		mdb_txn_reset(v->txn);
+		v->index->idle = v->txn;
+	} else {
+		mdb_txn_abort(v->txn);
+	}
+	MEM_FREE(vp);
+}
+
+bool index_user(struct index_view *v, struct span user, struct index_user *out)
+{
+	struct user_row row;
+	if (!db_user(&v->index->db, v->txn, user, &row))
+		return false;
+	*out = (struct index_user){ row.bytes, row.messages, row.quota_bytes, row.quota_messages,
+		row.inbox };
+	return true;
+}
+
+bool index_mailbox_get(struct index_view *v, uint64_t id, struct index_mailbox *out)
+{
+	return db_mailbox(&v->index->db, v->txn, id, out);
+}
+
+bool index_mailbox_find(
+    struct index_view *v, struct span user, struct span name, struct index_mailbox *out)
+{
+	uint64_t id = db_mailbox_id(&v->index->db, v->txn, user, name);
+	return id != 0 && index_mailbox_get(v, id, out);
+}
+
+struct each_mailbox {
+	struct index_view *view;
+	bool (*fn)(void *arg, const struct index_mailbox *m);
+	void *arg;
+};
+
+static bool on_mailbox_name(void *arg, const MDB_val *key, const MDB_val *value)
+{
+	struct each_mailbox *e = arg;
+	struct index_mailbox m;
+	uint64_t id;
+	if (!row_get(value, &id, sizeof id) || !index_mailbox_get(e->view, id, &m))
+		return true;
+	return e->fn(e->arg, &m);
+}
+
+void index_mailboxes(struct index_view *v, struct span user,
+    bool (*fn)(void *arg, const struct index_mailbox *m), void *arg)
+{
+	struct each_mailbox e = { v, fn, arg };
+	if (user.n == 0 || user.n > STORE_USER_MAX)
+		return;
+	struct db_key prefix = key_name(user, SPAN_NONE);
+	db_each(&v->index->db, v->txn, DB_NAMES, &prefix, &prefix, on_mailbox_name, &e);
+}
+
+struct each_name {
+	size_t skip;
+	bool (*fn)(void *arg, struct span name);
+	void *arg;
+};
+
+static bool on_subscription(void *arg, const MDB_val *key, const MDB_val *value)
+{
+	struct each_name *e = arg;
+	return e->fn(e->arg, span_from(val_span(key), e->skip));
+}
+
+void index_subscriptions(
+    struct index_view *v, struct span user, bool (*fn)(void *arg, struct span name), void *arg)
+{
+	struct each_name e = { user.n + 1, fn, arg };
+	if (user.n == 0 || user.n > STORE_USER_MAX)
+		return;
+	struct db_key prefix = key_name(user, SPAN_NONE);
+	db_each(&v->index->db, v->txn, DB_SUBS, &prefix, &prefix, on_subscription, &e);
+}
+
+bool index_subscribed(struct index_view *v, struct span user, struct span name)
+{
+	MDB_val value;
+	if (user.n > STORE_USER_MAX || name.n > STORE_MAILBOX_NAME_MAX)
+		return false;
+	struct db_key k = key_name(user, name);
+	return db_get(&v->index->db, v->txn, DB_SUBS, &k, &value);
+}
+
+/* ---- entries ---------------------------------------------------------------------------------------------- */
+
+static bool entry_parse(uint32_t uid, const MDB_val *v, struct index_entry *out)
+{
+	struct entry_row row;
+	if (!row_get(v, &row, sizeof row))
+		return false;
+	*out = (struct index_entry){
+		.uid = uid,
+		.flags = row.flags,
+		.keywords = row.keywords,
+		.modseq = row.modseq,
+		.size = row.size,
+		.date_s = row.date_s,
+		.saved_s = row.saved_s,
+		.date_zone = row.date_zone,
+		.blob = row.blob,
+		.object = row.blob,
+	};
+	return true;
+}
+
+bool index_entry(struct index_view *v, uint64_t mailbox, uint32_t uid, struct index_entry *out)
+{
+	struct db_key k = key_entry(mailbox, uid);
+	MDB_val value;
+	return db_get(&v->index->db, v->txn, DB_ENTRIES, &k, &value) &&
+	       entry_parse(uid, &value, out);
+}
+
+struct each_entry {
+	struct index_view *view;
+	uint64_t mailbox;
+	uint32_t last;
+	bool (*fn)(void *arg, const struct index_entry *e);
+	void *arg;
+};
+
+static bool on_entry(void *arg, const MDB_val *key, const MDB_val *value)
+{
+	struct each_entry *e = arg;
+	struct index_entry entry;
+	uint32_t uid = key_get_u32(key, 8);
+	if (uid > e->last)
+		return false;
+	return !entry_parse(uid, value, &entry) || e->fn(e->arg, &entry);
+}
+
+void index_entries(struct index_view *v, uint64_t mailbox, struct uid_range uids,
+    bool (*fn)(void *arg, const struct index_entry *e), void *arg)
+{
+	struct each_entry e = { .last = uids.last, .fn = fn, .arg = arg };
+	struct db_key prefix = key_mailbox(mailbox), from = key_entry(mailbox, uids.first);
+	db_each(&v->index->db, v->txn, DB_ENTRIES, &prefix, &from, on_entry, &e);
+}
+
+static bool on_change(void *arg, const MDB_val *key, const MDB_val *value)
+{
+	struct each_entry *e = arg;
+	struct index_entry entry;
+	return !index_entry(e->view, e->mailbox, key_get_u32(key, 16), &entry) ||
+	       e->fn(e->arg, &entry);
+}
+
+void index_changes(struct index_view *v, uint64_t mailbox, uint64_t since,
+    bool (*fn)(void *arg, const struct index_entry *e), void *arg)
+{
+	struct each_entry e = { .view = v, .mailbox = mailbox, .fn = fn, .arg = arg };
+	if (since == UINT64_MAX)
+		return;
+	struct db_key prefix = key_mailbox(mailbox), from = key_modseq(mailbox, since + 1, 0);
+	db_each(&v->index->db, v->txn, DB_MODSEQS, &prefix, &from, on_change, &e);
+}
+
+struct each_vanished {
+	bool (*fn)(void *arg, uint32_t uid, uint64_t modseq);
+	void *arg;
+};
+
+static bool on_vanished(void *arg, const MDB_val *key, const MDB_val *value)
+{
+	struct each_vanished *e = arg;
+	return e->fn(e->arg, key_get_u32(key, 16), key_get_u64(key, 8));
+}
+
+void index_vanished(struct index_view *v, uint64_t mailbox, uint64_t since,
+    bool (*fn)(void *arg, uint32_t uid, uint64_t modseq), void *arg)
+{
+	struct each_vanished e = { fn, arg };
+	if (since == UINT64_MAX)
+		return;
+	struct db_key prefix = key_mailbox(mailbox), from = key_modseq(mailbox, since + 1, 0);
+	db_each(&v->index->db, v->txn, DB_VANISHED, &prefix, &from, on_vanished, &e);
+}
+
+struct span index_cache(struct index_view *v, log_pos blob)
+{
+	struct db_key k = key_mailbox(blob);
+	MDB_val value;
+	if (!db_get(&v->index->db, v->txn, DB_CACHES, &k, &value))
+		return SPAN_NONE;
+	return val_span(&value);
+}

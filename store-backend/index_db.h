@@ -1,0 +1,132 @@
+/* index_db.h - tables, keys and rows of the index (inside store-backend/index*.c and snapshot.c only).
+ *
+ * Numbers in keys are big-endian, so that their order is that of the numbers; rows are our own structs,
+ * for this host alone: the index is derived and never travels.
+ *
+ *	meta         "meta"                       meta_row
+ *	users        user                         user_row
+ *	names        user NUL name                mailbox id
+ *	subs         user NUL name                -
+ *	mailboxes    id                           mailbox_row user name { u8 length, keyword }
+ *	entries      id uid                       entry_row
+ *	modseqs      id modseq uid                -            of what is there
+ *	vanished     id modseq uid                -            of what is not there any more
+ *	blobs        position                     blob_row     (0 references: its row in dead says until when)
+ *	caches       position                     parse cache
+ *	dead         seconds position             -
+ *	deliveries   id NUL user NUL hash         seconds number     hash: of the folder that was asked for
+ *	delivery_age seconds number               key in deliveries
+ *	answers      client sequence              seconds answer */
+#ifndef STORE_INDEX_DB_H
+#define STORE_INDEX_DB_H
+
+#include <lmdb.h>
+
+#include "base/buf.h"
+#include "store-backend/index.h"
+
+enum db_table {
+	DB_META,
+	DB_USERS,
+	DB_NAMES,
+	DB_SUBS,
+	DB_MAILBOXES,
+	DB_ENTRIES,
+	DB_MODSEQS,
+	DB_VANISHED,
+	DB_BLOBS,
+	DB_CACHES,
+	DB_DEAD,
+	DB_DELIVERIES,
+	DB_DELIVERY_AGE,
+	DB_ANSWERS,
+	DB_COUNT
+};
+
+enum { INDEX_VERSION = 1, BOOT_ID_SIZE = 40, DB_KEY_MAX = 511 };
+
+struct meta_row {
+	uint32_t version;
+	uint32_t last_uidvalidity;
+	uint64_t epoch;   /* random, made with the file */
+	uint64_t covered; /* log position: every operation before it is in the index */
+	uint64_t next_mailbox;
+	uint64_t delivery_number, delivery_n;
+	char
+	    boot[BOOT_ID_SIZE]; /* of the kernel that wrote last; "" = synced and closed in order */
+};
+struct user_row {
+	uint64_t inbox, bytes, messages, quota_bytes, quota_messages;
+	uint64_t mailboxes;
+};
+struct mailbox_row {
+	uint64_t modseq, bytes, vanished_from;
+	uint32_t uidvalidity, uidnext, messages, unseen, deleted, recent_from, uses, vanished_n;
+	uint16_t user_n, name_n, keyword_n, zero;
+};
+struct entry_row {
+	uint64_t keywords, modseq, size, blob;
+	int64_t date_s, saved_s;
+	uint32_t flags;
+	int16_t date_zone;
+	uint16_t zero;
+};
+struct blob_row {
+	uint64_t size;
+	uint64_t refs;
+};
+
+struct db {
+	MDB_env *env;
+	MDB_dbi t[DB_COUNT];
+};
+enum db_mode {
+	DB_READ,
+	DB_WRITE,
+	DB_READ_FILE
+}; /* DB_READ_FILE: a snapshot, alone and without locks */
+err_t db_open(struct db *db, const char *path, enum db_mode mode, uint64_t size_max);
+void db_close(struct db *db);
+err_t db_err(int rc); /* of LMDB or errno */
+
+/* A key under construction. */
+struct db_key {
+	uint8_t b[DB_KEY_MAX];
+	size_t n;
+};
+void key_u32(struct db_key *k, uint32_t v);
+void key_u64(struct db_key *k, uint64_t v);
+void key_span(struct db_key *k, struct span s);
+struct db_key key_mailbox(uint64_t id);
+struct db_key key_entry(uint64_t id, uint32_t uid);
+struct db_key key_modseq(uint64_t id, uint64_t modseq, uint32_t uid);
+struct db_key key_name(struct span user, struct span name);
+uint64_t key_get_u64(const MDB_val *k, size_t at); /* 0 when the key is too short */
+uint32_t key_get_u32(const MDB_val *k, size_t at);
+
+static inline MDB_val key_val(struct db_key *k)
+{
+	return (MDB_val){ k->n, k->b };
+}
+static inline struct span val_span(const MDB_val *v)
+{
+	return span_of(v->mv_data, v->mv_size);
+}
+
+/* Copies a fixed row out; false when the value is shorter. */
+bool row_get(const MDB_val *v, void *row, size_t n);
+
+/* Reads that the writing side uses as well, in its own transaction. False: absent (or unreadable). */
+bool db_get(const struct db *db, MDB_txn *txn, enum db_table t, struct db_key *k, MDB_val *out);
+bool db_mailbox(const struct db *db, MDB_txn *txn, uint64_t id, struct index_mailbox *out);
+bool db_user(const struct db *db, MDB_txn *txn, struct span user, struct user_row *out);
+uint64_t db_mailbox_id(const struct db *db, MDB_txn *txn, struct span user, struct span name);
+bool mailbox_parse(
+    uint64_t id, const MDB_val *v, struct index_mailbox *out, struct mailbox_row *row);
+
+/* Goes over the keys that begin with `prefix`, from `from` on. fn false stops. */
+typedef bool db_row_fn(void *arg, const MDB_val *key, const MDB_val *value);
+void db_each(const struct db *db, MDB_txn *txn, enum db_table t, const struct db_key *prefix,
+    const struct db_key *from, db_row_fn *fn, void *arg);
+
+#endif

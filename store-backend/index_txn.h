@@ -1,0 +1,109 @@
+/* index_txn.h - the parts of a write transaction, shared by index_write.c, index_apply.c and
+ * index_mailbox.c (nobody else). */
+#ifndef STORE_INDEX_TXN_H
+#define STORE_INDEX_TXN_H
+
+#include "base/buf.h"
+#include "base/map.h"
+#include "store-backend/index_db.h"
+#include "store-backend/index_write.h"
+
+struct index_writer {
+	struct db db;
+	struct index_txn *open; /* at most one */
+};
+
+struct uid_list {
+	struct uid_range *v; /* owned */
+	size_t n, cap;
+};
+void uid_list_add(struct uid_list *l, uint32_t uid); /* ascending */
+static inline struct uid_set uid_list_set(const struct uid_list *l)
+{
+	return (struct uid_set){ l->v, l->n };
+}
+
+/* A mailbox taken out of its row to be changed. */
+struct box {
+	uint64_t id;
+	struct mailbox_row row;
+	char user[STORE_USER_MAX], name[STORE_MAILBOX_NAME_MAX];
+	uint8_t keyword_len[STORE_KEYWORDS_MAX];
+	char keywords[STORE_KEYWORDS_MAX][STORE_KEYWORD_LEN_MAX];
+};
+
+struct touched {
+	uint64_t mailbox, modseq;
+	bool gone;
+};
+
+struct index_txn {
+	struct index_writer *writer;
+	MDB_txn *txn;
+	err_t err; /* sticky */
+	struct meta_row meta;
+	bool meta_changed;
+	uint64_t wall_s;         /* of the operation that is being applied */
+	struct touched *touched; /* owned */
+	size_t touched_n, touched_cap;
+	struct map *touched_at; /* mailbox id -> 1 + place in touched */
+
+	struct operation_answer answer;
+	struct uid_list uids, target_uids;
+	struct op_outcome *outcomes; /* owned */
+};
+
+/* ---- rows: failures go to t->err ----------------------------------------------------------------------- */
+void txn_fail(struct index_txn *t, int rc);
+bool txn_get(struct index_txn *t, enum db_table table, struct db_key *k, MDB_val *out);
+void txn_put(struct index_txn *t, enum db_table table, struct db_key *k, const void *p, size_t n);
+bool txn_del(struct index_txn *t, enum db_table table, struct db_key *k); /* false: was not there */
+/* Deletes all keys that begin with prefix. */
+void txn_del_all(struct index_txn *t, enum db_table table, const struct db_key *prefix);
+void txn_touch(struct index_txn *t, uint64_t mailbox, uint64_t modseq, bool gone);
+
+/* ---- index_mailbox.c: users, mailboxes, entries, blobs ------------------------------------------------- */
+bool user_load(struct index_txn *t, struct span user, struct user_row *out);
+void user_store(struct index_txn *t, struct span user, const struct user_row *row);
+/* Makes the user with INBOX when missing. */
+void user_ensure(struct index_txn *t, struct span user, uint64_t quota_bytes,
+    uint64_t quota_messages, struct user_row *out);
+bool user_has_room(const struct user_row *u, uint64_t bytes, uint64_t messages);
+
+bool box_load(struct index_txn *t, uint64_t id, struct box *out);
+void box_store(struct index_txn *t, const struct box *b);
+static inline struct span box_user(const struct box *b)
+{
+	return span_of(b->user, b->row.user_n);
+}
+static inline struct span box_name(const struct box *b)
+{
+	return span_of(b->name, b->row.name_n);
+}
+/* Makes it; the caller has checked that name is free. */
+void box_create(
+    struct index_txn *t, struct span user, struct span name, uint32_t uses, struct box *out);
+void box_delete(struct index_txn *t, struct box *b);
+void box_rename(struct index_txn *t, struct box *b, struct span name);
+/* The bit of a keyword; 64: unknown, and (add) no bit is left. */
+unsigned box_keyword(struct box *b, struct span word, bool add);
+uint64_t box_keyword_bits(struct box *b, const struct flag_set *set, bool add, bool *full_out);
+
+bool entry_load(struct index_txn *t, uint64_t id, uint32_t uid, struct entry_row *out);
+/* Appends: uid and modseq are set from the mailbox, whose modseq the caller has raised; the blob gets a
+ * reference. Returns the uid. */
+uint32_t entry_add(struct index_txn *t, struct box *b, struct user_row *u, struct entry_row *e);
+/* Writes changed flags: e->modseq is still the old one and becomes the mailbox's. */
+void entry_change(struct index_txn *t, struct box *b, uint32_t uid, struct entry_row *e,
+    uint32_t flags, uint64_t keywords);
+void entry_remove(struct index_txn *t, struct box *b, struct user_row *u, uint32_t uid,
+    const struct entry_row *e);
+/* Uids of `set` that exist, in order. */
+void entries_in(struct index_txn *t, uint64_t id, const struct uid_set *set,
+    bool (*fn)(void *arg, uint32_t uid, const struct entry_row *e), void *arg);
+
+void blob_add(struct index_txn *t, log_pos blob, uint64_t size, struct span cache);
+void blob_ref(struct index_txn *t, log_pos blob);
+void blob_unref(struct index_txn *t, log_pos blob);
+
+#endif

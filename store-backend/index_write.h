@@ -1,0 +1,87 @@
+/* index_write.h - the writing side of the index: for the committer (and the recovery) alone.
+ *
+ * A transaction takes operations, each with the facts that the log holds beside it, and is committed with
+ * the log position it covers. What an operation does depends on the state, the operation and the
+ * facts only (no clock, no settings), so replaying the log makes the same index.
+ *
+ * LMDB's failures are sticky in the transaction: index_txn_err() before committing. */
+#ifndef STORE_INDEX_WRITE_H
+#define STORE_INDEX_WRITE_H
+
+#include "store-backend/index.h"
+
+struct index_writer;
+struct index_txn;
+
+enum { INDEX_BOOT_ID_MAX = 39 };
+
+/* Opens the index in dir (made when missing, with a new epoch). */
+struct index_writer *index_writer_open(const char *dir, uint64_t size_max, err_t *err_out);
+/* clean: synced to the disk, so that it may be trusted after another boot. */
+void index_writer_close(struct index_writer **w, bool clean);
+
+struct index_state {
+	uint64_t epoch;
+	log_pos covered; /* replay from here */
+	char boot[INDEX_BOOT_ID_MAX + 1];
+};
+bool index_writer_state(struct index_writer *w, struct index_state *out);
+/* From now on this kernel writes: durable before the first change, so that another boot distrusts it. */
+err_t index_writer_mark(struct index_writer *w, const char *boot, bool new_epoch);
+
+struct index_txn *index_txn_begin(struct index_writer *w, err_t *err_out);
+err_t index_txn_commit(struct index_txn **t, log_pos covered);
+void index_txn_abort(struct index_txn **t);
+err_t index_txn_err(const struct index_txn *t);
+
+struct index_facts {
+	uint64_t client, sequence; /* who asked; client 0: nobody to be remembered */
+	uint64_t wall_s;
+	log_pos blob; /* DELIVER APPEND: where the message is; 0 in index_would_take() */
+};
+
+/* Carries it out. The answer lives until the next call on t. Counts nothing twice: the caller has asked
+ * index_txn_answered() first. */
+const struct operation_answer *index_apply(
+    struct index_txn *t, const struct operation *op, const struct index_facts *facts);
+
+/* DELIVER, APPEND: would anybody take it now? False: *answer_out (until the next call on t) says why
+ * not, and nothing has changed; no bytes need to be written for it. */
+bool index_would_take(
+    struct index_txn *t, const struct operation *op, const struct operation_answer **answer_out);
+
+/* The encoded answer to an operation that was applied before; empty: not known. Forgets what the client
+ * says it has heard (sequences below answered_below). */
+struct span index_txn_answered(
+    struct index_txn *t, uint64_t client, uint64_t sequence, uint64_t answered_below);
+
+/* Mailboxes changed in this transaction, each once. */
+void index_txn_touched(struct index_txn *t,
+    void (*fn)(void *arg, uint64_t mailbox, uint64_t modseq, bool gone), void *arg);
+/* Highest modseq now, 0: there is no such mailbox. */
+uint64_t index_txn_modseq(struct index_txn *t, uint64_t mailbox);
+
+/* ---- housekeeping: not in the log, a little at a time ------------------------------------------------- */
+
+/* Forgets delivery ids older than before_s, and the oldest above keep_max; at most `most` of them. */
+void index_prune_deliveries(struct index_txn *t, uint64_t before_s, uint64_t keep_max, size_t most);
+/* Forgets answers older than before_s. */
+void index_prune_answers(struct index_txn *t, uint64_t before_s, size_t most);
+/* Takes blobs that have had no reference since before_s out of the index, at most `most`, and calls fn
+ * with each: once this is committed their bytes may be forgotten. */
+void index_take_dead(struct index_txn *t, uint64_t before_s, size_t most,
+    void (*fn)(void *arg, log_pos blob), void *arg);
+/* Is the blob in the index (referenced, or dead and not yet taken)? In committed state. */
+bool index_writer_has_blob(struct index_writer *w, log_pos blob);
+
+/* ---- copies ---------------------------------------------------------------------------------------------- */
+
+/* Writes a compact copy of the committed state to fd. May run in another thread. */
+err_t index_writer_copy(struct index_writer *w, int fd);
+/* What a copy covers; ERR_CORRUPT when it is not one. */
+err_t index_copy_state(const char *path, struct index_state *out);
+
+/* For tests and `check`: a digest of everything that the log determines. */
+uint64_t index_writer_digest(struct index_writer *w);
+
+#endif
