@@ -190,8 +190,10 @@ static void run_round(struct loop *l, uint64_t wait_ms)
 		arm_tick(l, now, at);
 	}
 	l->now_old = true;
-	CHECK(event_base_loop(
-		  l->base, (busy ? EVLOOP_NONBLOCK : EVLOOP_ONCE) | EVLOOP_NO_EXIT_ON_EMPTY) >= 0);
+	/* ONCE in both cases: NONBLOCK alone goes on until nothing is ready, so one descriptor that stays
+	 * ready (a paused stream, a peer that writes without end) would keep timers and answers waiting. */
+	int how = EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | (busy ? EVLOOP_NONBLOCK : 0);
+	CHECK(event_base_loop(l->base, how) >= 0);
 	freshen(l);
 	run_timers(l);
 	run_list(l, &l->soons);
