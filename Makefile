@@ -16,6 +16,7 @@ DEPS_RUN := redis-server openssl curl python3
 DEPS_TEST := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd haproxy swaks mutt isync \
 	fetchmail procps
+DEPS_BENCH := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd
 DEPS_LINT := clang-format-14 cppcheck universal-ctags
 
 , := ,
@@ -90,7 +91,7 @@ $(BUILD)/bin/%: $(B)/bin/% FORCE
 	@mkdir -p $(@D)
 	@cmp -s $< $@ || cp -f --remove-destination $< $@
 
-.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-lint check unit system lint run bench fuzz \
+.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-bench deps-lint check unit system lint run bench fuzz \
 	fuzz-build install clean format
 all: deps-build $(BINS) ## build/bin/postern-*
 compile: deps-build $(foreach p,$(BUILT),$(B)/bin/$(BIN_$(p))) ## build without touching build/bin
@@ -106,8 +107,8 @@ define install_deps
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			$$missing >/dev/null; fi
 endef
-deps: deps-build deps-run deps-test deps-lint ## install every Debian package that any target needs
-deps-build deps-run deps-test deps-lint: deps-%: $(BUILD)/.deps-%
+deps: deps-build deps-run deps-test deps-bench deps-lint ## install every Debian package that any target needs
+deps-build deps-run deps-test deps-bench deps-lint: deps-%: $(BUILD)/.deps-%
 $(BUILD)/.deps-build: Makefile
 	$(call install_deps,$(DEPS_BUILD))
 	@mkdir -p $(@D) && touch $@
@@ -116,6 +117,9 @@ $(BUILD)/.deps-run: Makefile
 	@mkdir -p $(@D) && touch $@
 $(BUILD)/.deps-test: Makefile
 	$(call install_deps,$(DEPS_TEST))
+	@mkdir -p $(@D) && touch $@
+$(BUILD)/.deps-bench: Makefile
+	$(call install_deps,$(DEPS_BENCH))
 	@mkdir -p $(@D) && touch $@
 $(BUILD)/.deps-lint: Makefile
 	$(call install_deps,$(DEPS_LINT))
@@ -180,11 +184,12 @@ format: deps-lint ## rewrite the sources in the house layout
 # ---- run, bench, install ------------------------------------------------------------------------
 RUN_DIR := $(BUILD)/run
 PORT_BASE := 20000
+DEMO :=
 run: all deps-run ## the demonstration: a small real tier on loopback
-	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin conf/demo/demo --run-dir "$(RUN_DIR)" --port-base "$(PORT_BASE)"
+	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin conf/demo/demo --run-dir "$(RUN_DIR)" --port-base "$(PORT_BASE)" $(DEMO)
 
-bench: all deps-run ## benchmarks against the peers
-	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/run
+bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
+	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/run $(BENCH)
 
 prefix := /usr/local
 DESTDIR :=

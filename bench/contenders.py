@@ -1,0 +1,248 @@
+"""The programs that are compared, each started privately on loopback with what it needs for the same job."""
+import http.server
+import os
+import pwd
+import subprocess
+import sys
+import threading
+
+from tier import Tier, port_answers, wait_for
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Contender:
+    """A running program: the pid at the top of its processes, and the ports of what it offers."""
+
+    def __init__(self, name, pid, **ports):
+        self.name, self.pid, self.ports = name, pid, ports
+
+
+class Ground:
+    """The tier's directory, certificates and Redis, the sink behind everybody, and the contenders."""
+
+    def __init__(self, run_dir, port_base, bin_dir):
+        self.tier = Tier(run_dir, port_base, bin_dir, stores=1)
+        self.tier.users = self.tier.users[:1]
+        self.tier.workers = 2
+        self.tier.meter_rules = "".join(
+            f"\trule {on} {{ on {on}; key {key}; rate 10000000/1s; burst 10000000; action defer; on_loss open; }}\n"
+            for on, key in (("connect", "client/32"), ("auth", "client/32, user"), ("message", "sender")))
+        self.next_port = port_base + 3000
+        self.stops = []
+
+    def port(self):
+        self.next_port += 1
+        return self.next_port
+
+    def path(self, *parts):
+        return self.tier.path(*parts)
+
+    def folder(self, name):
+        os.makedirs(self.path(name), exist_ok=True)
+        return self.path(name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w", encoding="ascii") as f:
+            f.write(text)
+        return self.path(name)
+
+    def start(self):
+        t = self.tier
+        t.write_all()
+        t.start_redis()
+        self.sink_imap, self.sink_lmtp = t.store_port(1, "imap"), t.store_port(1, "lmtp")
+        t.spawn("sink", [sys.executable, "-B", os.path.join(HERE, "sink.py"), str(self.sink_imap), str(self.sink_lmtp)])
+        wait_for(lambda: port_answers(self.sink_lmtp), 20, "the sink")
+
+    def stop(self):
+        for stop in reversed(self.stops):
+            stop()
+        self.tier.stop()
+
+    # ---- ours ----
+    def postern_mmp(self):
+        p = self.tier.start_daemon("mmp", "postern")
+        wait_for(lambda: port_answers(self.tier.port("imaps")), 20, "postern-mmp")
+        return Contender("postern", p.pid, imap=self.tier.port("imap"), imaps=self.tier.port("imaps"))
+
+    def postern_mmp_plain(self):
+        """Passwords without TLS, as the peers are set up in the plaintext trial."""
+        self.tier.mmp_listener_extra = "allow_plaintext_auth yes;"
+        self.tier.write_configs()
+        return self.postern_mmp()
+
+    def postern_edge(self):
+        p = self.tier.start_daemon("edge", "postern")
+        wait_for(lambda: port_answers(self.tier.port("mx")), 20, "postern-edge")
+        return Contender("postern", p.pid, smtp=self.tier.port("mx"))
+
+    def postern_store(self):
+        t = self.tier
+        t.store_count = 2
+        t.write_configs()
+        t.start_store(2)
+        return Contender("postern", t.processes["store2"].pid, lmtp=t.store_port(2, "lmtp"))
+
+    # ---- peers ----
+    def dovecot_proxy(self):
+        base, imap, imaps = self.folder("dovecot-proxy"), self.port(), self.port()
+        tls = self.path("tls")
+        config = self.write("dovecot-proxy/dovecot.conf", f"""
+base_dir = {base}/run
+state_dir = {base}/run
+log_path = {base}/dovecot.log
+protocols = imap
+listen = 127.0.0.1
+ssl_cert = <{tls}/chain.pem
+ssl_key = <{tls}/key.pem
+disable_plaintext_auth = no
+auth_mechanisms = plain
+passdb {{
+  driver = static
+  args = proxy=y nopassword=y host=127.0.0.1 port={self.sink_imap}
+}}
+service imap-login {{
+  service_count = 0
+  process_min_avail = 2
+  process_limit = 2
+  client_limit = 20000
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = {imaps}
+    ssl = yes
+  }}
+}}
+""")
+        p = self.tier.spawn("dovecot-proxy", ["dovecot", "-F", "-c", config])
+        wait_for(lambda: port_answers(imap), 30, "Dovecot's proxy")
+        return Contender("dovecot proxy", p.pid, imap=imap, imaps=imaps)
+
+    def nginx_mail(self):
+        base, imap, imaps, http_port = self.folder("nginx"), self.port(), self.port(), self.port()
+        sink, tls = self.sink_imap, self.path("tls")
+
+        class Answer(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                self.send_response(200)
+                for name, value in (("Auth-Status", "OK"), ("Auth-Server", "127.0.0.1"), ("Auth-Port", str(sink)),
+                                    ("Content-Length", "0")):
+                    self.send_header(name, value)
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+        http.server.ThreadingHTTPServer.request_queue_size = 1024
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", http_port), Answer)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.stops.append(server.shutdown)
+        config = self.write("nginx/nginx.conf", f"""
+load_module /usr/lib/nginx/modules/ngx_mail_module.so;
+daemon off;
+worker_processes 2;
+pid {base}/pid;
+error_log {base}/error.log;
+events {{ worker_connections 4096; }}
+mail {{
+  auth_http 127.0.0.1:{http_port}/;
+  ssl_certificate {tls}/chain.pem;
+  ssl_certificate_key {tls}/key.pem;
+  ssl_protocols TLSv1.2 TLSv1.3;
+  server {{ listen 127.0.0.1:{imap}; protocol imap; }}
+  server {{ listen 127.0.0.1:{imaps} ssl; protocol imap; }}
+}}
+""")
+        p = self.tier.spawn("nginx", ["nginx", "-c", config, "-p", base])
+        wait_for(lambda: port_answers(imap), 30, "nginx")
+        return Contender("nginx mail", p.pid, imap=imap, imaps=imaps)
+
+    def postfix(self):
+        base, smtp = self.folder("postfix"), self.port()
+        os.makedirs(f"{base}/queue/pid", exist_ok=True)
+        for name in ("queue", "data"):
+            os.makedirs(f"{base}/{name}", exist_ok=True)
+        owner = pwd.getpwnam("postfix")
+        os.chown(f"{base}/data", owner.pw_uid, owner.pw_gid)
+        domains = ", ".join(sorted({u["domain"] for u in self.tier.users}))
+        self.write("postfix/main.cf", f"""
+compatibility_level = 3.6
+queue_directory = {base}/queue
+data_directory = {base}/data
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+mail_owner = postfix
+myhostname = {self.tier.hostname}
+mydestination =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 192.0.2.1/32
+alias_maps =
+virtual_mailbox_domains = {domains}
+virtual_transport = lmtp:inet:127.0.0.1:{self.sink_lmtp}
+smtpd_relay_restrictions = reject_unauth_destination
+smtpd_client_connection_count_limit = 0
+maillog_file = {base}/log
+maillog_file_prefixes = {base}
+""")
+        services = [("smtp", "inet", "n", "smtpd"), ("cleanup", "unix", "n", "cleanup"), ("qmgr", "unix", "n", "qmgr"),
+                    ("rewrite", "unix", "-", "trivial-rewrite"), ("bounce", "unix", "-", "bounce"),
+                    ("defer", "unix", "-", "bounce"), ("lmtp", "unix", "-", "lmtp"), ("anvil", "unix", "-", "anvil"),
+                    ("scache", "unix", "-", "scache"), ("error", "unix", "-", "error"), ("smtpx", "unix", "-", "smtp"),
+                    ("proxymap", "unix", "-", "proxymap"), ("tlsmgr", "unix", "-", "tlsmgr"), ("flush", "unix", "n", "flush"),
+                    ("showq", "unix", "n", "showq"), ("postlog", "unix-dgram", "n", "postlogd")]
+        lines = []
+        for name, kind, private, program in services:
+            place = f"127.0.0.1:{smtp}" if name == "smtp" else name
+            wake, most = {"qmgr": ("300", "1"), "tlsmgr": ("1000?", "1"), "flush": ("1000?", "0"),
+                          "cleanup": ("-", "0"), "postlog": ("-", "1"), "anvil": ("-", "1"), "scache": ("-", "1")}.get(name, ("-", "-"))
+            lines.append(f"{place} {kind} {private} - n {wake} {most} {program}")
+        self.write("postfix/master.cf", "\n".join(lines) + "\n")
+        subprocess.run(["postfix", "-c", base, "start"], check=True, timeout=60, capture_output=True)
+        with open(f"{base}/queue/pid/master.pid", encoding="ascii") as f:
+            pid = int(f.read())
+        self.stops.append(lambda: subprocess.run(["postfix", "-c", base, "stop"], check=False, timeout=60, capture_output=True))
+        wait_for(lambda: port_answers(smtp), 30, "Postfix")
+        return Contender("postfix", pid, smtp=smtp)
+
+    def dovecot_store(self):
+        """sdbox: the fastest of Dovecot's formats that keeps what it acknowledged."""
+        base, lmtp = self.folder("dovecot-store"), self.port()
+        mail = pwd.getpwnam("mail")
+        os.makedirs(f"{base}/mail", exist_ok=True)
+        os.chown(f"{base}/mail", mail.pw_uid, mail.pw_gid)
+        config = self.write("dovecot-store/dovecot.conf", f"""
+base_dir = {base}/run
+state_dir = {base}/run
+log_path = {base}/dovecot.log
+protocols = lmtp
+listen = 127.0.0.1
+ssl = no
+first_valid_uid = 1
+first_valid_gid = 1
+mail_location = sdbox:~/sdbox
+userdb {{
+  driver = static
+  args = uid={mail.pw_uid} gid={mail.pw_gid} home={base}/mail/%u allow_all_users=yes
+}}
+passdb {{
+  driver = static
+  args = nopassword=y
+}}
+service lmtp {{
+  process_min_avail = 2
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {lmtp}
+  }}
+}}
+protocol lmtp {{
+  postmaster_address = postmaster@example.org
+}}
+""")
+        p = self.tier.spawn("dovecot-store", ["dovecot", "-F", "-c", config])
+        wait_for(lambda: port_answers(lmtp), 30, "Dovecot's LMTP")
+        return Contender("dovecot sdbox", p.pid, lmtp=lmtp)

@@ -1,0 +1,64 @@
+"""CPU time of process trees, and trials of several contenders in turn."""
+import os
+import statistics
+import time
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def stat_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+        return f.read().rsplit(")", 1)[1].split()
+
+
+def tree(root):
+    """The process and all its descendants."""
+    parents = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                parents.setdefault(int(stat_of(name)[1]), []).append(int(name))
+            except (OSError, IndexError):
+                continue
+    found, todo = [], [root]
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        todo += parents.get(pid, [])
+    return found
+
+
+def cpu_s(root):
+    """Seconds of user and system time: living processes, and children that were waited for."""
+    total = 0
+    for pid in tree(root):
+        try:
+            total += sum(int(x) for x in stat_of(pid)[11:15])
+        except (OSError, IndexError):
+            continue
+    return total / TICK
+
+
+def trials(contenders, rounds, count, load):
+    """load(contender) does `count` things. Returns {name: [(CPU ms each, things/s), ...]}; the first round, in
+    which caches fill, is not counted. Contenders take turns, so that what else the machine does meets all."""
+    figures = {c.name: [] for c in contenders}
+    for turn in range(rounds + 1):
+        for c in contenders:
+            before, begun = cpu_s(c.pid), time.monotonic()
+            load(c)
+            took = time.monotonic() - begun
+            if turn > 0:
+                figures[c.name].append(((cpu_s(c.pid) - before) * 1000 / count, count / took))
+    return figures
+
+
+def report(title, figures, ours="postern"):
+    print(f"\n{title}")
+    print(f"  {'':<16}{'CPU ms each: median':>20}{'min':>9}{'max':>9}{'per second':>12}{'CPU, peer/ours':>16}")
+    base = statistics.median(c for c, _ in figures[ours])
+    for name, rows in figures.items():
+        cpu = [c for c, _ in rows]
+        middle = statistics.median(cpu)
+        print(f"  {name:<16}{middle:>20.3f}{min(cpu):>9.3f}{max(cpu):>9.3f}{statistics.median(r for _, r in rows):>12.0f}"
+              f"{middle / base if base else float('nan'):>16.2f}")
