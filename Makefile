@@ -92,7 +92,7 @@ $(BUILD)/bin/%: $(B)/bin/% FORCE
 	@cmp -s $< $@ || cp -f --remove-destination $< $@
 
 .PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-bench deps-lint check unit system lint run bench fuzz \
-	fuzz-build install clean format
+	fuzz-build install docs clean format
 all: deps-build $(BINS) ## build/bin/postern-*
 compile: deps-build $(foreach p,$(BUILT),$(B)/bin/$(BIN_$(p))) ## build without touching build/bin
 FORCE:
@@ -197,7 +197,11 @@ install: all ## programs, sample configuration, units (DESTDIR=, prefix=)
 	install -d $(DESTDIR)$(prefix)/sbin $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/doc/postern
 	install -m 755 $(filter %/postern-%,$(BINS)) $(DESTDIR)$(prefix)/sbin
 	install -m 755 $(filter %/postern,$(BINS)) $(DESTDIR)$(prefix)/bin
-	install -m 644 README.md LICENSE $(wildcard docs/*.md) $(DESTDIR)$(prefix)/share/doc/postern
+	install -m 644 README.md LICENSE $(wildcard docs/*.md) conf/postern.conf $(DESTDIR)$(prefix)/share/doc/postern
+	cp -r conf/example conf/schema $(DESTDIR)$(prefix)/share/doc/postern
+
+docs: all ## docs/*.md and the sample configuration from the .def rows
+	@POSTERN_BIN=$(CURDIR)/$(B)/bin docs/generate
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
