@@ -74,6 +74,7 @@ class Tier:
         self.store_is_postern = True
         self.workers = 0
         self.drain_timeout = "5s"
+        self.supervised = False
 
     # ---- names and places ----
     def path(self, *parts):
@@ -173,9 +174,14 @@ class Tier:
         return (f"\tlistener {name} {{ address 127.0.0.1:{self.port(name)}; role {name}; tls {tls}; "
                 f"{self.edge_listener_extra} }}\n")
 
+    def admin_text(self):
+        """Under `postern run` one address answers for all; else each program for itself."""
+        if self.supervised:
+            return f"admin {{ address 127.0.0.1:{self.port('admin')}; }}\n"
+        return f"admin {{ mmp 127.0.0.1:{self.port('admin')}; edge 127.0.0.1:{self.port('edge-admin')}; }}\n"
+
     def edge_config_text(self):
-        return (self.common_text("edge-run") + self.meter_text() +
-                f"admin {{ address 127.0.0.1:{self.port('admin')}; }}\n"
+        return (self.common_text("edge-run") + self.meter_text() + self.admin_text() +
                 "mmp {\n" + self.mmp_extra +
                 self.mmp_listener("imap", "imap", "starttls") + self.mmp_listener("imaps", "imap", "implicit") +
                 self.mmp_listener("pop3", "pop3", "starttls") + self.mmp_listener("pop3s", "pop3", "implicit") + "}\n"
@@ -247,6 +253,7 @@ class Tier:
 
     def start_supervised(self):
         """As an operator would: one `postern run` for the whole host."""
+        self.supervised = True
         self.write_all()
         if self.use_redis:
             self.start_redis()
@@ -284,8 +291,11 @@ class Tier:
                               capture_output=True, text=True, timeout=30)
 
     def metrics(self):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port('admin')}/metrics", timeout=5) as r:
-            return r.read().decode()
+        text = ""
+        for service in ("admin",) if self.supervised else ("admin", "edge-admin"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port(service)}/metrics", timeout=5) as r:
+                text += r.read().decode()
+        return text
 
     def log(self, name):
         try:
