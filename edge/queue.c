@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "daemon/daemon.h"
+#include "edge/out_conf.h"
 #include "edge/queue_internal.h"
 
 /* ---- recipients ------------------------------------------------------------------------------- */
@@ -268,12 +269,12 @@ static void item_init(struct q_item *it, struct q_entry *e, const struct spool_r
 	it->detail = r->detail.n > 0 ? mem_span_str(r->detail) : NULL;
 	e->open++;
 	e->queue->items_open++;
+	it->code = r->code;
+	snprintf(it->enhanced, sizeof(it->enhanced), "%.*s", SPAN_ARG(r->enhanced));
+	it->reason = r->text.n > 0 ? mem_span_str(span_first(r->text, REASON_MAX)) : NULL;
 	if (r->fate == SPOOL_WAITING)
 		return;
 	it->attempts = 1;
-	it->code = r->code;
-	snprintf(it->enhanced, sizeof(it->enhanced), "%.*s", SPAN_ARG(r->enhanced));
-	it->reason = mem_span_str(span_first(r->text, REASON_MAX));
 	item_set_state(it, Q_FINAL);
 }
 
@@ -408,47 +409,13 @@ static void on_prune(void *arg)
 
 /* ---- life ------------------------------------------------------------------------------------- */
 
-static void pool_opts(const struct queue *q, struct out_pool_opts *out)
-{
-	const struct edge_conf *c = q->edge;
-	*out = (struct out_pool_opts){
-		.helo = q->hostname,
-		.per_host_max = (size_t)c->queue_concurrency,
-		.connect_ms = c->connect_timeout,
-		.reply_ms = c->reply_timeout,
-		.final_ms = c->final_timeout,
-		.idle_ms = c->out_idle,
-		.dead_ms = 0, /* destinations have their own memory here */
-	};
-}
-
 static void set_conf(struct queue *q, const struct conf *conf)
 {
 	struct conf *old = (struct conf *)(uintptr_t)q->conf;
-	struct out_pool_opts opts;
-	struct buf why = BUF_INIT(500);
 	q->conf = conf_ref(conf);
 	q->edge = conf_section(conf, &edge_block);
 	q->hostname = daemon_hostname(conf);
-	pool_opts(q, &opts);
-	struct tls_ctx *may = NULL, *must = NULL;
-	if (q->edge->smtp_tls != OUT_TLS_NONE || q->edge->lmtp_tls != OUT_TLS_NONE) {
-		may = daemon_tls_client(conf, TLS_VERIFY_NONE, &why);
-		must = daemon_tls_client(conf, TLS_VERIFY_NAME, &why);
-	}
-	opts.tls_may = may;
-	opts.tls_must = must;
-	if (q->pool == NULL)
-		q->pool = out_pool_new(q->loop, q->dns, &opts);
-	else
-		out_pool_set(q->pool, &opts);
-	if (may != NULL)
-		tls_ctx_unref(&may);
-	if (must != NULL)
-		tls_ctx_unref(&must);
-	if (old != NULL)
-		conf_unref(&old);
-	buf_end(&why);
+	conf_unref(&old);
 }
 
 struct queue *queue_new(const struct queue_opts *opts)
@@ -460,6 +427,7 @@ struct queue *queue_new(const struct queue_opts *opts)
 	q->directory = opts->directory;
 	q->unsafe_no_sync = opts->unsafe_no_sync;
 	set_conf(q, opts->conf);
+	q->pool = out_conf_new(q->loop, q->dns, opts->conf, OUT_FOR_QUEUE);
 	q->by_id = map_new((size_t)INT32_MAX);
 	q->recent_by_id = map_new(RECENT_MAX + 1);
 	q->dests = map_new((size_t)INT32_MAX);
@@ -478,6 +446,7 @@ struct queue *queue_new(const struct queue_opts *opts)
 void queue_reload(struct queue *q, const struct conf *fresh)
 {
 	set_conf(q, fresh);
+	out_conf_set(q->pool, fresh, OUT_FOR_QUEUE);
 }
 
 void queue_free(struct queue **pq)
