@@ -79,7 +79,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 	check_tls(c, e, d);
 	struct smtp_path path;
 	const char *bad = NULL;
-	if (e->postmaster[0] != '\0' && smtp_address_parse(span_str(e->postmaster), 0, &path, &bad))
+	if (e->postmaster != NULL && smtp_address_parse(span_str(e->postmaster), 0, &path, &bad))
 		conf_error(d, e->head.pos, "postmaster: %s", bad);
 	if (e->queue_retry_max < e->queue_retry_first)
 		conf_error(d, e->head.pos, "queue_retry_max is less than queue_retry_first");
