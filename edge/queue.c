@@ -34,9 +34,13 @@ void item_set_state(struct q_item *it, enum q_state to)
 	if (it->state == Q_LOOKUP) {
 		ticket_cancel(&it->ask);
 		q->lookups--;
+		if (--e->lookups == 0)
+			soon_set(q->loop, &e->go);
 	}
-	if (to == Q_LOOKUP)
+	if (to == Q_LOOKUP) {
 		q->lookups++;
+		e->lookups++;
+	}
 	if (to == Q_FINAL && it->state != Q_FINAL) {
 		e->open--;
 		q->items_open--;
@@ -123,6 +127,7 @@ void entry_free(struct q_entry *e)
 	ticket_cancel(&e->sync);
 	ticket_cancel(&e->ask);
 	timer_clear(&e->again);
+	soon_clear(&e->go);
 	map_remove(q->by_id, span_str(e->id.s));
 	list_remove(&e->link);
 	mem_free(e->items);
@@ -293,6 +298,7 @@ static struct q_entry *entry_new(struct queue *q, log_pos pos, const struct spoo
 	if (m->chunk_count > 0)
 		e->body.chunks = mem_copy(m->chunks, m->chunk_count * sizeof(*m->chunks));
 	timer_init(&e->again, q->loop, on_again, e);
+	soon_init(&e->go, entry_on_go, e);
 	e->item_count = m->recipient_count;
 	e->items = mem_array(e->item_count, sizeof(*e->items));
 	for (size_t i = 0; i < e->item_count; i++)
