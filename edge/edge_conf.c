@@ -7,7 +7,11 @@
 #include "base/mem.h"
 #include "base/span.h"
 #include "daemon/daemon.h"
+#include "directory/directory.h"
+#include "metermaid/metermaid.h"
 #include "proto/smtp_path.h"
+
+#include "edge/out_conf.h"
 
 #define CONF_BLOCK edge_listener
 #define CONF_DEF "edge/edge_listener.params.def"
@@ -54,21 +58,35 @@ static void check_auth(const struct edge_conf *e, struct conf_diag *d)
 	}
 }
 
-void edge_conf_check(const struct conf *c, struct conf_diag *d)
+static void check_tls(const struct conf *c, const struct edge_conf *e, struct conf_diag *d)
 {
-	const struct edge_conf *e = conf_section(c, &edge_block);
-	check_titles(e, d);
-	check_auth(e, d);
-	struct smtp_path path;
-	const char *bad = NULL;
-	if (e->postmaster[0] != '\0' && smtp_address_parse(span_str(e->postmaster), 0, &path, &bad))
-		conf_error(d, e->head.pos, "postmaster: %s", bad);
 	struct buf why = BUF_INIT(WHY_MAX);
 	struct tls_ctx *trial = wants_tls(e) ? daemon_tls_server(c, NULL, &why) : NULL;
 	if (wants_tls(e) && trial == NULL)
 		conf_error(d, e->head.pos, "TLS of the edge section: %s", buf_cstr(&why));
 	tls_ctx_unref(&trial);
+	buf_clear(&why);
+	if (!out_conf_tls_ok(c, &why))
+		conf_error(d, e->head.pos, "TLS towards other servers: %s", buf_cstr(&why));
 	buf_end(&why);
+}
+
+void edge_conf_check(const struct conf *c, struct conf_diag *d)
+{
+	const struct edge_conf *e = conf_section(c, &edge_block);
+	check_titles(e, d);
+	check_auth(e, d);
+	check_tls(c, e, d);
+	struct smtp_path path;
+	const char *bad = NULL;
+	if (e->postmaster != NULL && smtp_address_parse(span_str(e->postmaster), 0, &path, &bad))
+		conf_error(d, e->head.pos, "postmaster: %s", bad);
+	if (e->queue_retry_max < e->queue_retry_first)
+		conf_error(d, e->head.pos, "queue_retry_max is less than queue_retry_first");
+	if (e->body_memory_all < e->body_memory)
+		conf_error(d, e->head.pos, "body_memory_all is less than body_memory");
+	directory_check(c, d);
+	metermaid_check(c, d);
 }
 
 static void setup_free(struct edge_setup *s)

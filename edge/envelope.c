@@ -133,7 +133,7 @@ static enum verdict absent(struct session *s)
 {
 	struct mail *m = s->mail;
 	const char *stand_in = s->setup->edge->postmaster;
-	if (m->to_postmaster || stand_in[0] == '\0' ||
+	if (m->to_postmaster || stand_in == NULL ||
 	    !span_ieq(smtp_path_local(&m->to), SPAN("postmaster")))
 		return refuse_recipient(s, 550, "5.1.1", "no such mailbox");
 	m->to_postmaster = true;

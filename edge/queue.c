@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "daemon/daemon.h"
+#include "edge/out_conf.h"
 #include "edge/queue_internal.h"
 
 /* ---- recipients ------------------------------------------------------------------------------- */
@@ -33,9 +34,13 @@ void item_set_state(struct q_item *it, enum q_state to)
 	if (it->state == Q_LOOKUP) {
 		ticket_cancel(&it->ask);
 		q->lookups--;
+		if (--e->lookups == 0)
+			soon_set(q->loop, &e->go);
 	}
-	if (to == Q_LOOKUP)
+	if (to == Q_LOOKUP) {
 		q->lookups++;
+		e->lookups++;
+	}
 	if (to == Q_FINAL && it->state != Q_FINAL) {
 		e->open--;
 		q->items_open--;
@@ -122,6 +127,7 @@ void entry_free(struct q_entry *e)
 	ticket_cancel(&e->sync);
 	ticket_cancel(&e->ask);
 	timer_clear(&e->again);
+	soon_clear(&e->go);
 	map_remove(q->by_id, span_str(e->id.s));
 	list_remove(&e->link);
 	mem_free(e->items);
@@ -268,12 +274,12 @@ static void item_init(struct q_item *it, struct q_entry *e, const struct spool_r
 	it->detail = r->detail.n > 0 ? mem_span_str(r->detail) : NULL;
 	e->open++;
 	e->queue->items_open++;
+	it->code = r->code;
+	snprintf(it->enhanced, sizeof(it->enhanced), "%.*s", SPAN_ARG(r->enhanced));
+	it->reason = r->text.n > 0 ? mem_span_str(span_first(r->text, REASON_MAX)) : NULL;
 	if (r->fate == SPOOL_WAITING)
 		return;
 	it->attempts = 1;
-	it->code = r->code;
-	snprintf(it->enhanced, sizeof(it->enhanced), "%.*s", SPAN_ARG(r->enhanced));
-	it->reason = mem_span_str(span_first(r->text, REASON_MAX));
 	item_set_state(it, Q_FINAL);
 }
 
@@ -292,6 +298,7 @@ static struct q_entry *entry_new(struct queue *q, log_pos pos, const struct spoo
 	if (m->chunk_count > 0)
 		e->body.chunks = mem_copy(m->chunks, m->chunk_count * sizeof(*m->chunks));
 	timer_init(&e->again, q->loop, on_again, e);
+	soon_init(&e->go, entry_on_go, e);
 	e->item_count = m->recipient_count;
 	e->items = mem_array(e->item_count, sizeof(*e->items));
 	for (size_t i = 0; i < e->item_count; i++)
@@ -408,47 +415,13 @@ static void on_prune(void *arg)
 
 /* ---- life ------------------------------------------------------------------------------------- */
 
-static void pool_opts(const struct queue *q, struct out_pool_opts *out)
-{
-	const struct edge_conf *c = q->edge;
-	*out = (struct out_pool_opts){
-		.helo = q->hostname,
-		.per_host_max = (size_t)c->queue_concurrency,
-		.connect_ms = c->connect_timeout,
-		.reply_ms = c->reply_timeout,
-		.final_ms = c->final_timeout,
-		.idle_ms = c->out_idle,
-		.dead_ms = 0, /* destinations have their own memory here */
-	};
-}
-
 static void set_conf(struct queue *q, const struct conf *conf)
 {
 	struct conf *old = (struct conf *)(uintptr_t)q->conf;
-	struct out_pool_opts opts;
-	struct buf why = BUF_INIT(500);
 	q->conf = conf_ref(conf);
 	q->edge = conf_section(conf, &edge_block);
 	q->hostname = daemon_hostname(conf);
-	pool_opts(q, &opts);
-	struct tls_ctx *may = NULL, *must = NULL;
-	if (q->edge->smtp_tls != OUT_TLS_NONE || q->edge->lmtp_tls != OUT_TLS_NONE) {
-		may = daemon_tls_client(conf, TLS_VERIFY_NONE, &why);
-		must = daemon_tls_client(conf, TLS_VERIFY_NAME, &why);
-	}
-	opts.tls_may = may;
-	opts.tls_must = must;
-	if (q->pool == NULL)
-		q->pool = out_pool_new(q->loop, q->dns, &opts);
-	else
-		out_pool_set(q->pool, &opts);
-	if (may != NULL)
-		tls_ctx_unref(&may);
-	if (must != NULL)
-		tls_ctx_unref(&must);
-	if (old != NULL)
-		conf_unref(&old);
-	buf_end(&why);
+	conf_unref(&old);
 }
 
 struct queue *queue_new(const struct queue_opts *opts)
@@ -460,6 +433,7 @@ struct queue *queue_new(const struct queue_opts *opts)
 	q->directory = opts->directory;
 	q->unsafe_no_sync = opts->unsafe_no_sync;
 	set_conf(q, opts->conf);
+	q->pool = out_conf_new(q->loop, q->dns, opts->conf, OUT_FOR_QUEUE);
 	q->by_id = map_new((size_t)INT32_MAX);
 	q->recent_by_id = map_new(RECENT_MAX + 1);
 	q->dests = map_new((size_t)INT32_MAX);
@@ -478,6 +452,7 @@ struct queue *queue_new(const struct queue_opts *opts)
 void queue_reload(struct queue *q, const struct conf *fresh)
 {
 	set_conf(q, fresh);
+	out_conf_set(q->pool, fresh, OUT_FOR_QUEUE);
 }
 
 void queue_free(struct queue **pq)

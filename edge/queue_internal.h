@@ -27,10 +27,10 @@ enum {
 };
 
 enum q_state {
-	Q_NEW,     /* not durable yet */
-	Q_WAIT,    /* in the heap; perhaps also in its destination's list of what it holds up */
-	Q_LOOKUP,  /* the directory is asked */
-	Q_READY,   /* in its destination's list */
+	Q_NEW,    /* not durable yet */
+	Q_WAIT,   /* in the heap; perhaps also in its destination's list of what it holds up */
+	Q_LOOKUP, /* the directory is asked */
+	Q_READY, /* in its destination's list, or waits for its message's other lookups to join it */
 	Q_RUNNING, /* part of a delivery */
 	Q_FINAL    /* fate says how it ended */
 };
@@ -65,8 +65,10 @@ struct q_entry {
 	struct spool_body body;
 	struct q_item *items;
 	size_t item_count;
-	size_t open;   /* items that are not Q_FINAL */
-	size_t active; /* items in Q_LOOKUP, Q_READY, Q_RUNNING */
+	size_t open;    /* items that are not Q_FINAL */
+	size_t active;  /* items in Q_LOOKUP, Q_READY, Q_RUNNING */
+	size_t lookups; /* items in Q_LOOKUP */
+	struct soon go; /* no lookup is left: what is ready joins its destinations */
 	log_pos progress[PROGRESS_MAX];
 	size_t progress_count;
 	bool unsaved;        /* the log did not take what became of it: tried again */
@@ -146,6 +148,7 @@ void queue_check_drained(struct queue *q);
 
 void item_route(struct q_item *it);
 void dest_ready(struct q_dest *d, struct q_item *it);
+void entry_on_go(void *entry);
 struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, const char *name);
 void dest_run(struct q_dest *d);
 void dest_is_down(struct q_dest *d, const char *why);

@@ -179,18 +179,37 @@ void dest_release(struct q_dest *d)
 		dest_run(d);
 }
 
+/* Its message's other recipients for there may still be looked up: they go out together. */
 void dest_ready(struct q_dest *d, struct q_item *it)
 {
 	item_set_dest(it, d);
+	item_set_state(it, Q_READY);
+	if (it->entry->lookups == 0)
+		soon_set(d->queue->loop, &it->entry->go);
+}
+
+static void join(struct q_item *it)
+{
+	struct q_dest *d = it->dest;
 	if (d->backoff_ms > 0 && loop_now_ms(d->queue->loop) < d->down_until_ms) {
 		item_wait(it, item_delay_ms(it));
 		dest_hold(it);
-		return;
+	} else {
+		list_add_tail(&d->ready, &it->link);
+		d->ready_count++;
 	}
-	item_set_state(it, Q_READY);
-	list_add_tail(&d->ready, &it->link);
-	d->ready_count++;
-	dest_run(d);
+}
+
+void entry_on_go(void *arg)
+{
+	struct q_entry *e = OBJ(q_entry, arg);
+	for (size_t i = 0; i < e->item_count; i++)
+		if (e->items[i].state == Q_READY && e->items[i].link.next == NULL)
+			join(&e->items[i]);
+	for (size_t i = 0; i < e->item_count; i++)
+		if (e->items[i].state == Q_READY)
+			dest_run(e->items[i].dest);
+	entry_settle(e);
 }
 
 static bool end_dest(void *arg, struct span key, void *value)

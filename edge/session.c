@@ -24,8 +24,9 @@ enum {
 	REPLY_MAX = 2048,
 	FIRST_MAX = 16, /* without a line end so many bytes tell what the peer speaks */
 	LINGER_MS = 1000,
-	/* Every helper has a deadline of its own; this one only catches a fault of ours. */
-	HELPER_MS = 15 * 60 * 1000,
+	/* Every helper has a deadline of its own; this one only catches a fault of ours. It is longer than
+	 * the longest commit_timeout, final_timeout and spool_timeout together. */
+	HELPER_MS = 60 * 60 * 1000,
 };
 #define PROXY_V2 SPAN("\r\n\r\n\0\r\nQUIT\n")
 

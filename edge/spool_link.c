@@ -286,12 +286,21 @@ static void link_pump(struct spool_link *k)
 	}
 }
 
+/* The queue would take the link for broken if it got what it cannot read. */
+static bool is_readable(const struct buf *payload)
+{
+	struct spool_message m;
+	err_t err = spool_message_get(buf_span(payload), &m);
+	spool_message_end(&m);
+	return err == ERR_OK;
+}
+
 static bool put_accept(struct spool_link *k, struct spool_put *p, const struct spool_message *m)
 {
 	struct buf payload = BUF_INIT(SPOOL_RECORD_MAX);
 	spool_message_put(&payload, m);
 	p->head = BUF_INIT(SPOOL_FRAME_MAX + SPOOL_FRAME_HEAD);
-	bool ok = buf_ok(&payload) &&
+	bool ok = buf_ok(&payload) && is_readable(&payload) &&
 		  spool_frame_put(&p->head, SPOOL_FRAME_PUT, buf_span(&payload)) &&
 		  map_get(k->by_id, span_str(m->id.s)) == NULL &&
 		  map_set(k->by_id, span_str(m->id.s), p, NULL);

@@ -17,6 +17,7 @@ struct loader {
 	struct conf *c;
 	struct conf_source *src;
 	struct conf_diag *d;
+	bool hollow; /* the block being filled lacks a value that has no default */
 };
 
 /* What the file says about one row of a block. */
@@ -128,8 +129,12 @@ static void take_nested(struct loader *l, const struct conf_param *p, struct fil
 	if (g->first == NULL)
 		g->first = n;
 	g->count++;
+	bool outer = l->hollow;
+	l->hollow = false;
 	*f->tail = fill_block(l, p->block, n, p->name);
+	(*f->tail)->hollow = l->hollow;
 	f->tail = &(*f->tail)->next;
+	l->hollow = outer;
 }
 
 static void take_statement(
@@ -151,18 +156,19 @@ static void take_statement(
 		take_option(l, p, g, n);
 }
 
-/* The nested blocks of one row into the struct's array. */
+/* The nested blocks of one row into the struct's array: those a check may look into. */
 static void set_blocks(struct loader *l, struct filled *f, const struct conf_param *p, size_t n)
 {
 	void **v = n > 0 ? arena_array(l->c->arena, n, sizeof *v) : NULL;
 	size_t i = 0;
 	for (const struct filled *o = f->children; o != NULL; o = o->next)
-		if (o->name == p->name)
+		if (o->name == p->name && !o->hollow)
 			v[i++] = o->data;
 	memcpy(filled_field(f, p), &v, sizeof(void *));
-	memcpy((char *)f->data + p->count_offset, &n, sizeof n);
+	memcpy((char *)f->data + p->count_offset, &i, sizeof i);
 }
 
+/* What is in error gets its default, so that checks over several options can still be made. */
 static void set_option(
     struct loader *l, struct filled *f, size_t row, const struct given *g, bool absent)
 {
@@ -172,16 +178,18 @@ static void set_option(
 	void *field = filled_field(f, p);
 	if (p->type == CONF_FILE || p->type == CONF_SECRET)
 		((struct conf_file *)field)->path = "";
-	if (g->broken != NULL && g->first == NULL)
-		return;
 	if (g->first != NULL) {
 		((struct conf_pos *)f->from)[row] = g->first->pos;
-		value_set(&ctx, g->values, field);
-	} else if (p->def != NULL) {
+		if (value_set(&ctx, g->values, field))
+			return;
+	}
+	if (p->def != NULL) {
 		value_set_default(&ctx, head->pos, field);
 	} else if (!absent) {
-		conf_error(
-		    l->d, head->pos, "\"%s\" must be given in block \"%s\"", p->name, f->name);
+		l->hollow = true;
+		if (g->first == NULL && g->broken == NULL)
+			conf_error(l->d, head->pos, "\"%s\" must be given in block \"%s\"", p->name,
+			    f->name);
 	}
 }
 
@@ -283,7 +291,7 @@ static uint64_t hash_text(const struct conf *c)
 struct conf *conf_load(const struct conf_schema *schema, struct conf_source *src,
     const struct conf_strings *overrides, struct conf_diag *d)
 {
-	struct loader l = { MEM_NEW(struct conf), src, d };
+	struct loader l = { MEM_NEW(struct conf), src, d, false };
 	struct conf *c = l.c;
 	size_t before = conf_error_count(d);
 	c->refs = 1;
@@ -297,7 +305,8 @@ struct conf *conf_load(const struct conf_schema *schema, struct conf_source *src
 	c->root = &(struct filled){ .block = root }; /* for report_unknown() until it is filled */
 	c->root = fill_block(&l, root, tree, "");
 	fill_sections(&l, sections);
-	if (conf_error_count(d) == before && schema->check != NULL)
+	bool empty = tree->children == NULL && sections == NULL;
+	if (!l.hollow && !empty && schema->check != NULL)
 		schema->check(c, d);
 	if (conf_error_count(d) != before)
 		conf_unref(&c);

@@ -12,6 +12,7 @@ struct filled {
 	void *data;                  /* struct KIND_conf */
 	const struct conf_pos *from; /* per row; file NULL: the default */
 	bool present;                /* a section that the file has */
+	bool hollow;                 /* lacks a value that has no default: an error is told */
 	struct filled *children;     /* nested blocks, in order */
 	struct filled **tail;
 	struct filled *next;

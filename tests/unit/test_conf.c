@@ -246,6 +246,11 @@ static const struct {
 	    "main.conf:1:29: address: \"1.2.3.4\" is not a" },
 	{ "demo { on yes; listener a { address 1.2.3.4:5; protocol sieve; } }",
 	    "main.conf:1:16: no sieve while on\n" },
+	{ "demo { on yes; count x; listener a { protocol sieve; }\n"
+	  "listener b { address 1.2.3.4:5; protocol sieve; } }",
+	    "main.conf:1:22: count: \"x\" is not a whole number from -10 to 10\n"
+	    "main.conf:1:25: \"address\" must be given in block \"listener\"\n"
+	    "main.conf:2:1: no sieve while on\n" },
 	{ "demo { password env:TEST_CONF_NOT_SET; }",
 	    "main.conf:1:17: password: the environment has no variable \"TEST_CONF_NOT_SET\"\n" },
 	{ "a{a{a{a{a{a{a{a{a{a{a{a{a{a{a{a{a{a{", "main.conf:1:1: " },

@@ -127,14 +127,23 @@ static void fake_accept(void *arg, const struct accepted *a)
 	fake_step(f);
 }
 
-static void fake_start(struct fake_peer *f, struct loop *l, const char *const *script)
+static void fake_start_at(
+    struct fake_peer *f, struct loop *l, const char *const *script, const char *path)
 {
 	*f = (struct fake_peer){ .loop = l, .script = script, .seen = BUF_INIT(1 << 22) };
-	snprintf(f->path, sizeof(f->path), "/tmp/postern-fake-%d.sock", (int)getpid());
+	snprintf(f->path, sizeof(f->path), "%s", path);
 	f->fd = listen_open_unix(f->path, 0600);
 	assert_true(f->fd >= 0);
 	f->listener =
 	    listener_new(l, f->fd, &(struct listener_opts){ .proxy_ms = 1000 }, fake_accept, f);
+}
+
+__attribute__((unused)) static void fake_start(
+    struct fake_peer *f, struct loop *l, const char *const *script)
+{
+	char path[100];
+	snprintf(path, sizeof(path), "/tmp/postern-fake-%d.sock", (int)getpid());
+	fake_start_at(f, l, script, path);
 }
 
 static void fake_end(struct fake_peer *f)

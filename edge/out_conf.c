@@ -1,0 +1,89 @@
+/* out_conf.c - settings of outgoing connections; for commit (step 5 of 6) and the queue (step 6 of 6).
+ *
+ * Owns nothing. TLS contexts are made anew with each configuration, so that a new trust file counts. */
+#include "edge/out_conf.h"
+
+#include "daemon/daemon.h"
+#include "edge/edge_conf.h"
+
+enum { WHY_MAX = 512 };
+
+/* Contexts for opportunistic and for verified TLS; both NULL where no TLS is wanted. */
+struct contexts {
+	struct tls_ctx *may, *must;
+};
+
+static bool wants_tls(const struct edge_conf *c)
+{
+	return c->lmtp_tls != (int)OUT_TLS_NONE || c->smtp_tls != (int)OUT_TLS_NONE;
+}
+
+static struct contexts contexts_new(const struct conf *conf, struct buf *why)
+{
+	struct contexts x = { 0 };
+	if (!wants_tls(conf_section(conf, &edge_block)))
+		return x;
+	x.may = daemon_tls_client(conf, TLS_VERIFY_NONE, why);
+	x.must = daemon_tls_client(conf, TLS_VERIFY_NAME, why);
+	return x;
+}
+
+static void contexts_end(struct contexts *x)
+{
+	tls_ctx_unref(&x->may);
+	tls_ctx_unref(&x->must);
+}
+
+static struct out_pool_opts opts_of(const struct conf *conf, enum out_user who)
+{
+	const struct edge_conf *c = conf_section(conf, &edge_block);
+	bool queue = who == OUT_FOR_QUEUE;
+	return (struct out_pool_opts){
+		.helo = daemon_hostname(conf),
+		.per_host_max = (size_t)(queue ? c->queue_concurrency : c->out_connections),
+		.connect_ms = c->connect_timeout,
+		.reply_ms = c->reply_timeout,
+		.final_ms = c->final_timeout,
+		.idle_ms = c->out_idle,
+		.dead_ms = queue ? 0 : c->dead_backoff,
+	};
+}
+
+/* Its TLS settings have been tried when the configuration was loaded: why they fail now, nobody reads. */
+static struct contexts opts_with_tls(
+    struct out_pool_opts *opts, const struct conf *conf, enum out_user who)
+{
+	struct buf why = BUF_INIT(WHY_MAX);
+	struct contexts x = contexts_new(conf, &why);
+	buf_end(&why);
+	*opts = opts_of(conf, who);
+	opts->tls_may = x.may;
+	opts->tls_must = x.must;
+	return x;
+}
+
+struct out_pool *out_conf_new(
+    struct loop *l, struct dns *dns, const struct conf *conf, enum out_user who)
+{
+	struct out_pool_opts opts;
+	struct contexts x = opts_with_tls(&opts, conf, who);
+	struct out_pool *p = out_pool_new(l, dns, &opts);
+	contexts_end(&x);
+	return p;
+}
+
+void out_conf_set(struct out_pool *p, const struct conf *conf, enum out_user who)
+{
+	struct out_pool_opts opts;
+	struct contexts x = opts_with_tls(&opts, conf, who);
+	out_pool_set(p, &opts);
+	contexts_end(&x);
+}
+
+bool out_conf_tls_ok(const struct conf *conf, struct buf *why)
+{
+	struct contexts x = contexts_new(conf, why);
+	bool ok = !wants_tls(conf_section(conf, &edge_block)) || (x.may != NULL && x.must != NULL);
+	contexts_end(&x);
+	return ok;
+}

@@ -1,0 +1,103 @@
+/* place.h - a directory of files for a test of the edge: configuration, users of x.example, three stores on
+ * unix sockets store1.sock ... in it. */
+#ifndef TESTS_PLACE_H
+#define TESTS_PLACE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "daemon/daemon.h"
+#include "daemon/daemon_conf.h"
+#include "directory/directory.h"
+#include "edge/edge_conf.h"
+#include "metermaid/metermaid.h"
+
+static char dir[] = "/tmp/postern-edge-XXXXXX";
+
+static void write_file(const char *name, const char *text)
+{
+	char path[128];
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static void write_directory(void)
+{
+	static const char *const users[] = { "alice", "bob", "carol", "gone" };
+	struct buf out = BUF_INIT(8000);
+	buf_printf(&out, "dn: dc=postern\nobjectClass: domain\ndc: postern\n\n"
+			 "dn: dc=x,dc=postern\nobjectClass: domain\ndc: x\n"
+			 "associatedDomain: x.example\n");
+	for (int k = 1; k <= 3; k++)
+		buf_printf(&out,
+		    "\ndn: cn=store%d,dc=postern\nobjectClass: posternStore\ncn: store%d\n"
+		    "posternStoreHost: %s/store%d.sock\nposternStoreLmtpPort: 24\n",
+		    k, k, dir, k);
+	for (size_t i = 0; i < COUNT_OF(users); i++)
+		buf_printf(&out,
+		    "\ndn: uid=%s,dc=x,dc=postern\nobjectClass: inetMailUser\nuid: %s\n"
+		    "mail: %s@x.example\nmailHost: store1\nuserPassword: x\n",
+		    users[i], users[i], users[i]);
+	write_file("users.ldif", buf_cstr(&out));
+	buf_end(&out);
+}
+
+static int setup(void **state)
+{
+	char text[512];
+	log_setup("test", getenv("VERBOSE") != NULL ? LOG_DEBUG : LOG_ERROR, false);
+	assert_non_null(mkdtemp(dir));
+	write_directory();
+	metermaid_prepare();
+	snprintf(text, sizeof text,
+	    "hostname edge.example;\nrun_dir %s;\ndirectory { backend file; file users.ldif; }\n"
+	    "edge { smtp_tls none; listener mx { address 127.0.0.1:25; role mx; tls none; } }\n",
+	    dir);
+	write_file("postern.conf", text);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char *const argv[] = { "rm", "-rf", dir, NULL };
+	pid_t pid = fork();
+	if (pid == 0) {
+		execv("/bin/rm", argv);
+		_exit(127);
+	}
+	waitpid(pid, NULL, 0);
+	return 0;
+}
+
+static struct conf *load(void)
+{
+	static const struct conf_block *const sections[] = { &tls_block, &directory_block,
+		&metermaid_block, &edge_block, NULL };
+	static const struct conf_schema schema = {
+		.root = &root_block, .sections = sections, .check = edge_conf_check
+	};
+	char path[128];
+	snprintf(path, sizeof path, "%s/postern.conf", dir);
+	struct conf_source *src = conf_source_disk(path);
+	struct conf_diag *d = conf_diag_new();
+	struct conf *c = conf_load(&schema, src, NULL, d);
+	for (size_t i = 0; i < conf_error_count(d); i++)
+		print_error("%s\n", conf_error_text(d, i));
+	assert_non_null(c);
+	conf_diag_free(&d);
+	conf_source_free(&src);
+	return c;
+}
+
+#endif
