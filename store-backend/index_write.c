@@ -293,10 +293,15 @@ void index_txn_touched(struct index_txn *t,
 		fn(arg, t->touched[i].mailbox, t->touched[i].modseq, t->touched[i].gone);
 }
 
-uint64_t index_txn_modseq(struct index_txn *t, uint64_t mailbox)
+uint64_t index_writer_modseq(struct index_writer *w, uint64_t mailbox)
 {
 	struct index_mailbox m;
-	return db_mailbox(&t->writer->db, t->txn, mailbox, &m) ? m.modseq : 0;
+	MDB_txn *txn;
+	if (mdb_txn_begin(w->db.env, NULL, MDB_RDONLY, &txn) != 0)
+		return 0;
+	uint64_t modseq = db_mailbox(&w->db, txn, mailbox, &m) ? m.modseq : 0;
+	mdb_txn_abort(txn);
+	return modseq;
 }
 
 /* ---- remembered answers ------------------------------------------------------------------------------------------ */
@@ -350,12 +355,14 @@ struct span index_txn_answered(
 	return span_from(val_span(&v), sizeof(uint64_t));
 }
 
-void index_prune_answers(struct index_txn *t, uint64_t before_s, size_t most)
+size_t index_prune_answers(struct index_txn *t, uint64_t before_s, size_t most)
 {
 	struct old_answers o = { .t = t, .below = UINT64_MAX, .before_s = before_s };
 	struct db_key all = { .n = 0 };
-	while (most > 0 && drop_answers(&o, &all) == ANSWERS_PRUNED_AT_ONCE)
-		most -= most < ANSWERS_PRUNED_AT_ONCE ? most : ANSWERS_PRUNED_AT_ONCE;
+	size_t done = 0, n = ANSWERS_PRUNED_AT_ONCE;
+	for (; done < most && n == ANSWERS_PRUNED_AT_ONCE; done += n)
+		n = drop_answers(&o, &all);
+	return done;
 }
 
 /* ---- housekeeping --------------------------------------------------------------------------------------------------- */
@@ -382,13 +389,22 @@ static bool first_row(
 	return true;
 }
 
+bool index_deliveries_due(struct index_txn *t, uint64_t before_s, uint64_t keep_max)
+{
+	struct db_key age;
+	MDB_val v;
+	if (t->err || !first_row(t, DB_DELIVERY_AGE, &age, &v))
+		return false;
+	MDB_val key = key_val(&age);
+	return key_get_u64(&key, 0) < before_s || t->meta.delivery_n > keep_max;
+}
+
 void index_prune_deliveries(struct index_txn *t, uint64_t before_s, uint64_t keep_max, size_t most)
 {
 	struct db_key age, id;
 	MDB_val v;
-	while (most-- > 0 && !t->err && first_row(t, DB_DELIVERY_AGE, &age, &v)) {
-		MDB_val key = key_val(&age);
-		if (key_get_u64(&key, 0) >= before_s && t->meta.delivery_n <= keep_max)
+	while (most-- > 0 && index_deliveries_due(t, before_s, keep_max)) {
+		if (!first_row(t, DB_DELIVERY_AGE, &age, &v))
 			return;
 		id.n = 0;
 		key_span(&id, span_first(val_span(&v), DB_KEY_MAX));

@@ -58,15 +58,18 @@ struct span index_txn_answered(
 /* Mailboxes changed in this transaction, each once. */
 void index_txn_touched(struct index_txn *t,
     void (*fn)(void *arg, uint64_t mailbox, uint64_t modseq, bool gone), void *arg);
-/* Highest modseq now, 0: there is no such mailbox. */
-uint64_t index_txn_modseq(struct index_txn *t, uint64_t mailbox);
+/* Highest modseq in the committed state, 0: there is no such mailbox. */
+uint64_t index_writer_modseq(struct index_writer *w, uint64_t mailbox);
 
-/* ---- housekeeping: not in the log, a little at a time ------------------------------------------------- */
+/* ---- housekeeping: a little at a time ------------------------------------------------------------------ */
 
-/* Forgets delivery ids older than before_s, and the oldest above keep_max; at most `most` of them. */
+/* Forgets delivery ids older than before_s, and the oldest above keep_max; at most `most` of them. What a
+ * later delivery does depends on it, so it is in the log; due: is there anything to forget? */
+bool index_deliveries_due(struct index_txn *t, uint64_t before_s, uint64_t keep_max);
 void index_prune_deliveries(struct index_txn *t, uint64_t before_s, uint64_t keep_max, size_t most);
-/* Forgets answers older than before_s. */
-void index_prune_answers(struct index_txn *t, uint64_t before_s, size_t most);
+/* Forgets answers older than before_s; says how many. Not in the log, like the next: no change ever
+ * depends on it. */
+size_t index_prune_answers(struct index_txn *t, uint64_t before_s, size_t most);
 /* Takes blobs that have had no reference since before_s out of the index, at most `most`, and calls fn
  * with each: once this is committed their bytes may be forgotten. */
 void index_take_dead(struct index_txn *t, uint64_t before_s, size_t most,

@@ -1,0 +1,59 @@
+/* partition.h - step 4 of 6: one partition open for writing: log, index, snapshots, and the workers that ask.
+ *
+ * Opening recovers: an index that this kernel (or an orderly stop) left is kept, else the newest good
+ * snapshot is restored, else an empty one is made; then the log is replayed from where it ends. When
+ * partition_open() returns everything that was ever answered is in the index.
+ *
+ * Any failure of the log or the index after that is final for this object: on_failed comes once, from the
+ * loop, nothing is answered any more, and the owner closes it or ends the process. Opening anew recovers. */
+#ifndef STORE_PARTITION_H
+#define STORE_PARTITION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "net/loop.h"
+
+struct partition;
+
+struct partition_settings {
+	uint64_t snapshot_every_ms, snapshot_ops;
+	uint64_t reclaim_after_s;
+	uint64_t delivery_ids_for_s, delivery_ids_max;
+};
+
+struct partition_opts {
+	const char *name; /* for logs */
+	const char *path; /* its folder; made when missing. log/ index/ snapshots/ are below it */
+	const char *boot; /* id of this boot of the kernel; NULL: asked of the kernel */
+	uint64_t segment_bytes, index_bytes;
+	struct partition_settings settings;
+	void (*on_failed)(void *arg, const char *what, err_t err);
+	void *arg;
+};
+
+/* Blocks until recovered. NULL: *err_out and *what_out ("log", "snapshot", ...) say why. */
+struct partition *partition_open(
+    struct loop *l, const struct partition_opts *opts, err_t *err_out, const char **what_out);
+/* Operations without an answer stay without; the log may hold them. Waits for a snapshot that is being
+ * written. */
+void partition_close(struct partition **p);
+
+void partition_set(struct partition *p, const struct partition_settings *s);
+/* A worker has connected. */
+void partition_accept(struct partition *p, int take_fd);
+/* Copies the index now, unless that is going on. */
+void partition_snapshot(struct partition *p);
+
+struct partition_facts {
+	const char *how; /* "kept", "snapshot", "rebuilt" */
+	uint64_t replayed;
+	uint64_t digest; /* index_writer_digest() */
+	size_t peers;
+};
+/* For tests: what there is now. */
+struct partition_facts partition_facts(struct partition *p);
+
+#endif

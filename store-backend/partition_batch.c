@@ -1,0 +1,237 @@
+/* partition_batch.c - step 4 of 6: the group commit. Before: partition_peer.c, which reads operations from the
+ * workers; after: index_apply.c, which carries them out, and partition_peer.c again, which answers.
+ *
+ * All operations that wait are taken together: each is looked up (was it answered before? would anybody take
+ * the message?), appended to the log, and applied in one transaction of the index, which stays invisible. When
+ * the log is synced the transaction is committed, and then all are answered. Whatever comes during the sync
+ * waits for the next round. An answer that needed no record waits as well: it may rest on one that did.
+ *
+ * Owns the operations in `waiting` and `batch` and the open transaction. */
+#include <sys/mman.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "store-backend/partition_internal.h"
+
+enum {
+	BATCH_OPERATIONS = 1000,
+	BATCH_BYTES = 64 * 1024 * 1024, /* of messages and changes: so long may a round take */
+	BATCH_ANSWER_BYTES = 32 * 1024 * 1024
+};
+
+/* ---- answers ------------------------------------------------------------------------------------------------ */
+
+static void put_answer_bytes(struct asked *a, struct span encoded)
+{
+	size_t mark = frame_begin(&a->answer, FRAME_ANSWER);
+	wire_put_u64(&a->answer, a->sequence);
+	buf_add_span(&a->answer, encoded);
+	frame_end(&a->answer, mark, 0);
+}
+
+static void put_answer(struct asked *a, const struct operation_answer *ans)
+{
+	size_t mark = frame_begin(&a->answer, FRAME_ANSWER);
+	wire_put_u64(&a->answer, a->sequence);
+	CHECK(answer_encode(ans, &a->answer));
+	frame_end(&a->answer, mark, 0);
+}
+
+static void refuse(struct asked *a, enum operation_result r)
+{
+	struct operation_answer ans = { .result = r };
+	put_answer(a, &ans);
+}
+
+/* ---- into the log --------------------------------------------------------------------------------------------- */
+
+/* A large message goes from its file through a mapping: it is in the page cache anyway. */
+static err_t append_message(struct partition *p, struct asked *a, log_pos *pos_out)
+{
+	struct span message = span_of(a->bytes, a->size);
+	void *map = NULL;
+	if (a->file >= 0) {
+		map = mmap(NULL, (size_t)a->size, PROT_READ, MAP_SHARED, a->file, 0);
+		if (map == MAP_FAILED)
+			return ERR_IO;
+		message.p = map;
+	}
+	err_t err = commitlog_append(p->log, LOG_BLOB, &message, 1, pos_out);
+	if (map != NULL)
+		CHECK(munmap(map, (size_t)a->size) == 0);
+	return err;
+}
+
+static err_t append(struct partition *p, struct asked *a, struct index_facts *facts)
+{
+	err_t err = ERR_OK;
+	if (has_message(&a->op))
+		err = append_message(p, a, &facts->blob);
+	if (err)
+		return err;
+	err = record_operation(p, facts, buf_span(&a->head));
+	if (err && facts->blob != 0)
+		commitlog_forget(p->log, facts->blob); /* no change speaks of it */
+	return err;
+}
+
+/* ---- a round ---------------------------------------------------------------------------------------------------- */
+
+enum taken { TAKEN, NOT_NOW };
+
+/* The operation gets its answer, or stays where it is because the log is busy or has failed. */
+static enum taken take(struct partition *p, struct asked *a)
+{
+	struct index_facts facts = {
+		.client = a->client, .sequence = a->sequence, .wall_s = p->wall_s
+	};
+	const struct operation_answer *ans;
+	struct span again = index_txn_answered(p->txn, a->client, a->sequence, a->answered_below);
+	if (again.n > 0) {
+		put_answer_bytes(a, again);
+		metric_add(&store_metrics[STORE_M_OPERATIONS_AGAIN], 1);
+		return TAKEN;
+	}
+	if (has_message(&a->op) && !index_would_take(p->txn, &a->op, &ans)) {
+		put_answer(a, ans);
+		return TAKEN;
+	}
+	err_t err = a->no_space ? ERR_NO_SPACE : append(p, a, &facts);
+	if (err == ERR_NO_SPACE) {
+		refuse(a, OPR_NO_SPACE);
+		return TAKEN;
+	}
+	if (err) {
+		if (err != ERR_BUSY)
+			partition_fail(p, "log", err);
+		return NOT_NOW;
+	}
+	put_answer(a, index_apply(p->txn, &a->op, &facts));
+	p->batch_logged++;
+	return TAKEN;
+}
+
+static void take_all(struct partition *p)
+{
+	size_t n = 0, bytes = 0, answers = 0;
+	while (n < BATCH_OPERATIONS && bytes < BATCH_BYTES && answers < BATCH_ANSWER_BYTES &&
+	       !list_empty(&p->waiting) && !index_txn_err(p->txn)) {
+		struct asked *a = LIST_OF(struct asked, place, p->waiting.next);
+		if (take(p, a) == NOT_NOW)
+			return;
+		n++;
+		bytes += buf_len(&a->head) + a->size;
+		answers += buf_len(&a->answer);
+		asked_drop_message(p, a);
+		list_remove(&a->place);
+		list_add_tail(&p->batch, &a->place);
+	}
+}
+
+static void on_touched(void *arg, uint64_t mailbox, uint64_t modseq, bool gone)
+{
+	struct partition *p = arg;
+	if (p->news_n == p->news_cap) {
+		p->news_cap = p->news_cap == 0 ? 64 : p->news_cap * 2;
+		p->news = mem_grow(p->news, p->news_cap, sizeof *p->news);
+	}
+	p->news[p->news_n++] = (struct news){ mailbox, modseq, gone };
+}
+
+static void answer_all(struct partition *p)
+{
+	struct list_node *n;
+	while ((n = list_pop(&p->batch)) != NULL) {
+		struct asked *a = LIST_OF(struct asked, place, n);
+		peer_answer(a);
+		asked_free(p, a);
+	}
+	for (size_t i = 0; i < p->news_n; i++)
+		peers_tell(p, &p->news[i]);
+}
+
+static void on_synced(void *arg, err_t err)
+{
+	struct partition *p = OBJ(partition, arg);
+	p->sync = NULL;
+	if (err || p->failed) {
+		partition_fail(p, "log", err);
+		return;
+	}
+	p->news_n = 0;
+	index_txn_touched(p->txn, on_touched, p);
+	err = index_txn_commit(&p->txn, p->covered);
+	if (err) {
+		partition_fail(p, "index", err);
+		return;
+	}
+	p->changes += p->batch_logged;
+	metric_add(&store_metrics[STORE_M_OPERATIONS], p->batch_logged);
+	metric_add(&store_metrics[STORE_M_COMMITS], 1);
+	answer_all(p);
+	keep_after_batch(p);
+	peers_resume(p);
+	/* The next round comes from the loop, so that what the workers have sent meanwhile comes along. */
+	soon_set(p->loop, &p->turn);
+}
+
+static void on_turn(void *arg)
+{
+	struct partition *p = OBJ(partition, arg);
+	err_t err;
+	if (p->failed || p->txn != NULL)
+		return;
+	if (list_empty(&p->waiting) && !p->keep_due) {
+		peers_resume(p);
+		return;
+	}
+	p->txn = index_txn_begin(p->writer, &err);
+	if (p->txn == NULL) {
+		partition_fail(p, "index", err);
+		return;
+	}
+	p->wall_s = clock_wall_us() / 1000000;
+	p->batch_logged = 0;
+	bool kept = p->keep_due && keep_in_batch(p);
+	if (!kept && list_empty(&p->waiting)) {
+		index_txn_abort(&p->txn);
+		return;
+	}
+	take_all(p);
+	/* What is in the log now cannot be taken back: an index that failed is made anew from it. */
+	if (index_txn_err(p->txn))
+		partition_fail(p, "index", index_txn_err(p->txn));
+	if (p->failed)
+		return;
+	p->covered = commitlog_end(p->log);
+	p->sync = commitlog_sync(p->log, on_synced, p);
+}
+
+/* ---- for partition.c and partition_peer.c ------------------------------------------------------------------------ */
+
+void batch_init(struct partition *p)
+{
+	list_init(&p->waiting);
+	list_init(&p->batch);
+	soon_init(&p->turn, on_turn, p);
+}
+
+void batch_add(struct partition *p, struct asked *a)
+{
+	list_add_tail(&p->waiting, &a->place);
+	soon_set(p->loop, &p->turn);
+}
+
+void batch_end(struct partition *p)
+{
+	struct list_node *n;
+	soon_clear(&p->turn);
+	ticket_cancel(&p->sync);
+	index_txn_abort(&p->txn);
+	while ((n = list_pop(&p->batch)) != NULL)
+		asked_free(p, LIST_OF(struct asked, place, n));
+	while ((n = list_pop(&p->waiting)) != NULL)
+		asked_free(p, LIST_OF(struct asked, place, n));
+	MEM_FREE(&p->news);
+}

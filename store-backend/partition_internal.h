@@ -1,0 +1,136 @@
+/* partition_internal.h - the parts of an open partition, shared by partition*.c (nobody else). */
+#ifndef STORE_PARTITION_INTERNAL_H
+#define STORE_PARTITION_INTERNAL_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "commitlog/commitlog.h"
+#include "commitlog/flusher.h"
+#include "net/stream.h"
+#include "store-backend/index_write.h"
+#include "store-backend/operation_wire.h"
+#include "store-backend/partition.h"
+#include "store-backend/snapshot.h"
+#include "store-backend/store.h"
+
+enum { PARTITION_PATH_SIZE = 1100, DEAD_AT_ONCE = 256 };
+
+#define partition_MAGIC 0x9a47170fu
+#define peer_MAGIC 0x9a4717eeu
+
+/* One operation of a worker, from its first byte to its answer. */
+struct asked {
+	struct list_node place; /* in partition.waiting or .batch; in none while it arrives */
+	struct peer *peer;      /* borrowed; NULL: gone meanwhile */
+	uint64_t client, sequence, answered_below;
+	struct buf head; /* owned: what op points into */
+	struct operation op;
+	struct operation_arena arena; /* owned */
+	uint64_t size, got;           /* of the message */
+	char *bytes;                  /* owned: the message when it is small */
+	int file;                     /* owned: else an unnamed file; -1 */
+	bool no_space;                /* for that file */
+	size_t charge;                /* what it counts against the bounds of memory */
+	struct buf answer;            /* owned: the frame, once it is known */
+};
+
+struct news {
+	uint64_t mailbox, modseq;
+	bool gone;
+};
+
+struct partition {
+	uint32_t magic;
+	struct loop *loop;
+	char *name, *path; /* owned */
+	struct partition_settings settings;
+	void (*on_failed)(void *arg, const char *what, err_t err);
+	void *arg;
+
+	struct commitlog *log;       /* owned */
+	struct index_writer *writer; /* owned */
+	uint64_t epoch;
+	const char *how;
+	uint64_t replayed;
+
+	bool failed;
+	const char *failed_what;
+	err_t failed_err;
+	struct soon failed_soon;
+
+	/* partition_peer.c: who asks */
+	struct list_node peers;
+	size_t peer_n;
+	size_t held, files; /* by all operations that are here */
+
+	/* partition_batch.c: one transaction at a time, open until the log is synced */
+	struct list_node waiting; /* whole operations, in the order they came */
+	struct list_node batch;   /* taken into txn */
+	struct index_txn *txn;
+	struct ticket *sync;
+	struct soon turn;
+	log_pos covered; /* of txn when it is committed */
+	uint64_t wall_s; /* of txn */
+	size_t batch_logged;
+	struct news *news; /* owned: of the batch */
+	size_t news_n, news_cap;
+
+	/* partition_keep.c: what must be done from time to time */
+	struct timer keep_timer, snapshot_timer, sweep_timer;
+	bool keep_due, keep_full;
+	log_pos
+	    dead[DEAD_AT_ONCE]; /* taken out of the index by txn: forgotten once it is committed */
+	size_t dead_n;
+	struct flusher *copier; /* owned: the thread that copies */
+	struct snapshot_job copy;
+	char snapshot_dir[PARTITION_PATH_SIZE];
+	uint64_t changes, copied_changes; /* operations logged; when the last copy was begun */
+	bool copy_failed;
+	log_pos sweep_at, sweep_to;
+	bool trimmed; /* the mark that says so is durable */
+};
+
+/* partition.c */
+void partition_fail(struct partition *p, const char *what, err_t err); /* told from the loop */
+bool partition_file(const struct partition *p, const char *name, char out[PARTITION_PATH_SIZE]);
+err_t partition_mark_trimmed(struct partition *p); /* durable: the log alone is not all any more */
+bool partition_is_trimmed(const struct partition *p);
+
+/* partition_recover.c: opens log and index and replays. */
+err_t partition_recover(
+    struct partition *p, const struct partition_opts *opts, const char **what_out);
+
+/* partition_record.c: what the log holds beside the messages */
+struct prune {
+	uint64_t before_s, keep_max, most;
+};
+err_t record_operation(struct partition *p, const struct index_facts *facts, struct span head);
+err_t record_prune(struct partition *p, const struct prune *what);
+bool record_get_operation(struct span in, struct index_facts *facts_out, struct span *head_out);
+bool record_get_prune(struct span in, struct prune *out);
+
+/* partition_peer.c */
+void asked_free(struct partition *p, struct asked *a);
+void asked_drop_message(struct partition *p, struct asked *a); /* its bytes are in the log */
+void peer_answer(struct asked *a);
+void peers_tell(struct partition *p, const struct news *news);
+void peers_resume(struct partition *p); /* there is room again */
+void peers_end(struct partition *p);
+
+/* partition_batch.c */
+void batch_init(struct partition *p);
+void batch_add(struct partition *p, struct asked *a); /* a is whole; owned from now on */
+void batch_end(struct partition *p);
+
+/* partition_keep.c */
+err_t keep_init(struct partition *p);
+bool keep_in_batch(struct partition *p); /* housekeeping in p->txn; false: nothing to do */
+void keep_after_batch(struct partition *p);
+void keep_end(struct partition *p);
+
+static inline bool has_message(const struct operation *op)
+{
+	return op->kind == OP_DELIVER || op->kind == OP_APPEND;
+}
+
+#endif

@@ -1,0 +1,53 @@
+/* partition_record.c - what the log of a partition holds beside the messages: every change with all the facts that
+ * replaying it needs. Written by partition_batch.c, read by partition_recover.c. Owns nothing. */
+#include "store-backend/partition_internal.h"
+
+/* Client, sequence, seconds, blob. */
+enum { FACTS_BYTES = 32, PRUNE_BYTES = 24 };
+
+err_t record_operation(struct partition *p, const struct index_facts *facts, struct span head)
+{
+	log_pos pos;
+	struct buf b = BUF_INIT(FACTS_BYTES);
+	wire_put_u64(&b, facts->client);
+	wire_put_u64(&b, facts->sequence);
+	wire_put_u64(&b, facts->wall_s);
+	wire_put_u64(&b, facts->blob);
+	struct span parts[2] = { buf_span(&b), head };
+	err_t err = commitlog_append(p->log, LOG_OPERATION, parts, 2, &pos);
+	buf_end(&b);
+	return err;
+}
+
+bool record_get_operation(struct span in, struct index_facts *facts_out, struct span *head_out)
+{
+	struct wire_in w = { .rest = in };
+	facts_out->client = wire_get_u64(&w);
+	facts_out->sequence = wire_get_u64(&w);
+	facts_out->wall_s = wire_get_u64(&w);
+	facts_out->blob = wire_get_u64(&w);
+	*head_out = w.rest;
+	return !w.bad;
+}
+
+err_t record_prune(struct partition *p, const struct prune *what)
+{
+	struct buf b = BUF_INIT(PRUNE_BYTES);
+	log_pos pos;
+	wire_put_u64(&b, what->before_s);
+	wire_put_u64(&b, what->keep_max);
+	wire_put_u64(&b, what->most);
+	struct span part = buf_span(&b);
+	err_t err = commitlog_append(p->log, LOG_PRUNE, &part, 1, &pos);
+	buf_end(&b);
+	return err;
+}
+
+bool record_get_prune(struct span in, struct prune *out)
+{
+	struct wire_in w = { .rest = in };
+	out->before_s = wire_get_u64(&w);
+	out->keep_max = wire_get_u64(&w);
+	out->most = wire_get_u64(&w);
+	return !w.bad && w.rest.n == 0;
+}

@@ -1,0 +1,308 @@
+/* partition_recover.c - step 4 of 6, at start: the index is brought to where the log is. Before: partition_open();
+ * after: partition_peer.c takes workers.
+ *
+ * Which index is believed? One that was written by this boot of the kernel (its pages are in the page cache,
+ * whatever happened to the process) or closed in order, and whose last start came to its end: a start that
+ * died may have died of it. Else the newest snapshot whose checksum holds, else an empty one, but only while
+ * the log still has every change since the beginning. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "store-backend/partition_internal.h"
+
+enum { REPLAY_AT_ONCE = 1000 };
+
+struct recovery {
+	struct partition *p;
+	const struct partition_opts *opts;
+	char boot[INDEX_BOOT_ID_MAX + 1];
+	char index_dir[PARTITION_PATH_SIZE];
+	bool unfinished; /* the start before this one did not come to its end */
+	log_pos from;    /* replay from here */
+	const char *what;
+};
+
+/* ---- replay ------------------------------------------------------------------------------------------------- */
+
+struct replay {
+	struct partition *p;
+	struct index_txn *t; /* open while changes are not committed */
+	unsigned in_txn;
+	err_t err;
+};
+
+static err_t replay_commit(struct replay *r, log_pos covered)
+{
+	if (r->t == NULL)
+		return ERR_OK;
+	r->in_txn = 0;
+	return index_txn_commit(&r->t, covered);
+}
+
+static err_t replay_operation(struct replay *r, struct span payload)
+{
+	struct operation_arena arena = { 0 };
+	struct operation op;
+	struct index_facts facts;
+	struct span head;
+	err_t err = ERR_OK;
+	if (record_get_operation(payload, &facts, &head) && operation_decode(head, &op, &arena)) {
+		(void)index_apply(r->t, &op, &facts);
+		r->p->replayed++;
+	} else {
+		err = ERR_CORRUPT;
+	}
+	operation_arena_end(&arena);
+	return err;
+}
+
+static err_t replay_prune(struct replay *r, struct span payload)
+{
+	struct prune prune;
+	if (!record_get_prune(payload, &prune))
+		return ERR_CORRUPT;
+	index_prune_deliveries(r->t, prune.before_s, prune.keep_max, (size_t)prune.most);
+	return ERR_OK;
+}
+
+/* A message is not needed here: the index says where it is. A change that cannot be read would shift all
+ * that come after it, so it stops the start. */
+static err_t replay_record(struct replay *r, const struct log_record *rec)
+{
+	err_t err = ERR_OK;
+	if (rec->type == LOG_BLOB) {
+		if (rec->damaged)
+			log_write(&store_events[STORE_EV_COMMITTER_DAMAGED], NULL,
+			    LOG_FIELDS(LOG_STR("partition", r->p->name), LOG_U64("pos", rec->pos)));
+		return ERR_OK;
+	}
+	if (rec->dead || rec->damaged)
+		return ERR_CORRUPT;
+	if (r->in_txn == REPLAY_AT_ONCE)
+		err = replay_commit(r, rec->pos);
+	if (!err && r->t == NULL)
+		r->t = index_txn_begin(r->p->writer, &err);
+	if (err)
+		return err;
+	r->in_txn++;
+	if (rec->type == LOG_OPERATION)
+		return replay_operation(r, rec->payload);
+	return rec->type == LOG_PRUNE ? replay_prune(r, rec->payload) : ERR_CORRUPT;
+}
+
+static bool on_record(void *arg, const struct log_record *rec)
+{
+	struct replay *r = arg;
+	r->err = replay_record(r, rec);
+	return r->err == ERR_OK;
+}
+
+static err_t replay(struct recovery *v)
+{
+	struct replay r = { .p = v->p };
+	v->what = "replay";
+	err_t err = commitlog_replay(v->p->log, v->from, on_record, &r);
+	if (!err)
+		err = r.err;
+	if (!err)
+		err = replay_commit(&r, commitlog_end(v->p->log));
+	index_txn_abort(&r.t);
+	return err;
+}
+
+/* ---- which index ---------------------------------------------------------------------------------------------- */
+
+static bool in_index_dir(const struct recovery *v, const char *name, char out[PARTITION_PATH_SIZE])
+{
+	int n = snprintf(out, PARTITION_PATH_SIZE, "%s/%s", v->index_dir, name);
+	return n > 0 && n < PARTITION_PATH_SIZE;
+}
+
+/* Readers that have the files open keep them until they hear of the new epoch. */
+static void wipe_index(struct recovery *v)
+{
+	static const char *const names[] = { "data.mdb", "lock.mdb", "data.mdb.tmp" };
+	char path[PARTITION_PATH_SIZE];
+	index_writer_close(&v->p->writer, false);
+	for (size_t i = 0; i < COUNT_OF(names); i++)
+		if (in_index_dir(v, names[i], path))
+			(void)unlink(path);
+}
+
+static bool covers_no_more_than_the_log(struct recovery *v, const struct index_state *s)
+{
+	v->from = s->covered;
+	return s->covered <= commitlog_end(v->p->log);
+}
+
+static bool keep_index(struct recovery *v)
+{
+	struct index_state s;
+	err_t err;
+	v->p->writer = index_writer_open(v->index_dir, v->opts->index_bytes, &err);
+	return !err && index_writer_state(v->p->writer, &s) && s.covered != 0 &&
+	       (s.boot[0] == '\0' || strcmp(s.boot, v->boot) == 0) &&
+	       covers_no_more_than_the_log(v, &s);
+}
+
+static bool restore_one(struct recovery *v, const struct snapshot *snap)
+{
+	char to[PARTITION_PATH_SIZE];
+	struct index_state s;
+	wipe_index(v);
+	err_t err = ERR_TOO_LONG;
+	if (in_index_dir(v, "data.mdb", to))
+		err = snapshot_restore(v->p->snapshot_dir, snap, to);
+	if (!err)
+		v->p->writer = index_writer_open(v->index_dir, v->opts->index_bytes, &err);
+	if (!err && (!index_writer_state(v->p->writer, &s) || s.covered != snap->covered ||
+			!covers_no_more_than_the_log(v, &s)))
+		err = ERR_CORRUPT;
+	if (err)
+		log_write(&store_events[STORE_EV_SNAPSHOT_FAILED], NULL,
+		    LOG_FIELDS(LOG_STR("partition", v->p->name), LOG_STR("what", "restore"),
+			LOG_ERR("err", err)));
+	return !err;
+}
+
+static bool restore_index(struct recovery *v)
+{
+	struct snapshot list[SNAPSHOTS_MAX];
+	size_t n = snapshot_list(v->p->snapshot_dir, list);
+	for (size_t i = 0; i < n; i++)
+		if (restore_one(v, &list[i]))
+			return true;
+	return false;
+}
+
+static err_t make_index(struct recovery *v)
+{
+	err_t err;
+	if (v->p->trimmed)
+		return ERR_CORRUPT; /* changes that only a snapshot had */
+	wipe_index(v);
+	v->from = 0;
+	v->p->writer = index_writer_open(v->index_dir, v->opts->index_bytes, &err);
+	return err;
+}
+
+static err_t choose_index(struct recovery *v)
+{
+	struct partition *p = v->p;
+	struct index_state s;
+	err_t err = ERR_OK;
+	v->what = "index";
+	if (mkdir(v->index_dir, 0700) != 0 && errno != EEXIST)
+		return err_from_errno(errno);
+	if (!v->unfinished && keep_index(v)) {
+		p->how = "kept";
+	} else if (restore_index(v)) {
+		p->how = "snapshot";
+	} else {
+		p->how = "rebuilt";
+		err = make_index(v);
+	}
+	if (!err)
+		err = index_writer_mark(p->writer, v->boot, strcmp(p->how, "kept") != 0);
+	if (!err && !index_writer_state(p->writer, &s))
+		err = ERR_CORRUPT;
+	if (!err)
+		p->epoch = s.epoch;
+	return err;
+}
+
+/* ---- the start --------------------------------------------------------------------------------------------------- */
+
+static bool read_boot(struct recovery *v)
+{
+	size_t n = 0;
+	if (v->opts->boot != NULL)
+		return snprintf(v->boot, sizeof v->boot, "%s", v->opts->boot) > 0;
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		ssize_t got = read(fd, v->boot, sizeof v->boot - 1);
+		n = got > 0 ? (size_t)got : 0;
+		close(fd);
+	}
+	v->boot[n] = '\0';
+	v->boot[strcspn(v->boot, "\n")] = '\0';
+	return v->boot[0] != '\0';
+}
+
+static err_t open_log(struct recovery *v)
+{
+	char dir[PARTITION_PATH_SIZE];
+	struct buf why = BUF_INIT(512);
+	struct commitlog_opts o = { .dir = dir, .segment_bytes = v->opts->segment_bytes };
+	err_t err = ERR_TOO_LONG;
+	v->what = "log";
+	if (partition_file(v->p, "log", dir))
+		v->p->log = commitlog_open(v->p->loop, &o, &err, &why);
+	if (err)
+		log_write(&store_events[STORE_EV_COMMITTER_FAILED], NULL,
+		    LOG_FIELDS(LOG_STR("partition", v->p->name), LOG_SPAN("what", buf_span(&why)),
+			LOG_ERR("err", err)));
+	buf_end(&why);
+	return err;
+}
+
+static err_t open_folder(struct recovery *v, char starting[PARTITION_PATH_SIZE])
+{
+	struct partition *p = v->p;
+	v->what = "path";
+	if (!partition_file(p, "index", v->index_dir) || !partition_file(p, "starting", starting) ||
+	    !partition_file(p, "snapshots", p->snapshot_dir))
+		return ERR_TOO_LONG;
+	if (mkdir(p->path, 0700) != 0 && errno != EEXIST)
+		return err_from_errno(errno);
+	return snapshot_prepare(p->snapshot_dir);
+}
+
+static err_t recover(struct recovery *v)
+{
+	char starting[PARTITION_PATH_SIZE];
+	err_t err = open_folder(v, starting);
+	if (!err)
+		err = open_log(v); /* and its lock: nobody else is here from now on */
+	if (err)
+		return err;
+	v->what = "path";
+	v->p->trimmed = partition_is_trimmed(v->p);
+	v->unfinished = access(starting, F_OK) == 0;
+	int fd = open(starting, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_from_errno(errno);
+	close(fd);
+	err = choose_index(v);
+	if (!err)
+		err = replay(v);
+	if (!err)
+		(void)unlink(starting);
+	return err;
+}
+
+err_t partition_recover(
+    struct partition *p, const struct partition_opts *opts, const char **what_out)
+{
+	struct recovery v = { .p = p, .opts = opts };
+	uint64_t began = clock_mono_ms();
+	*what_out = "boot_id";
+	if (!read_boot(&v))
+		return ERR_IO;
+	err_t err = recover(&v);
+	*what_out = v.what;
+	if (err)
+		return err;
+	p->changes = p->replayed;
+	log_write(&store_events[STORE_EV_COMMITTER_START], NULL,
+	    LOG_FIELDS(LOG_STR("partition", p->name), LOG_STR("how", p->how),
+		LOG_U64("covered", v.from), LOG_U64("replayed", p->replayed),
+		LOG_U64("ms", clock_mono_ms() - began)));
+	return ERR_OK;
+}
