@@ -144,7 +144,7 @@ enum verdict pop3_update(struct pop3_session *s)
 
 void pop3_note_seen(struct pop3_session *s)
 {
-	if (!s->opts->pop3_seen || s->state == POP3_ST_UPDATE)
+	if (!s->opts->pop3_seen)
 		return;
 	s->updating = MAILDROP_SEEN;
 	s->update_at = 0;

@@ -33,6 +33,7 @@ enum pop3_state {
 	POP3_ST_BOX,    /* TRANSACTION of RFC 1939: commands */
 	POP3_ST_SEND,   /* an answer of any length leaves as there is room */
 	POP3_ST_UPDATE, /* QUIT: the committer works */
+	POP3_ST_BYE,    /* what was said leaves, as fast as the client reads, then the end */
 	POP3_ST_COUNT
 };
 

@@ -15,6 +15,8 @@
 
 enum { REPLY_MAX = 500 }; /* RFC 2449 section 4: 512 with the line's end */
 
+static enum verdict go_bye(struct pop3_session *s);
+
 static const struct {
 	const char *name;
 	bool timed; /* pop3_idle_timeout; else the step has a deadline of its own */
@@ -29,6 +31,7 @@ static const struct {
 	[POP3_ST_BOX] = { "transaction", true, pop3_command, NULL },
 	[POP3_ST_SEND] = { "send", true, NULL, pop3_send },
 	[POP3_ST_UPDATE] = { "update", false, NULL, NULL },
+	[POP3_ST_BYE] = { "bye", true, NULL, go_bye },
 };
 
 void pop3_set_state(struct pop3_session *s, enum pop3_state to)
@@ -111,6 +114,13 @@ bool pop3_offers_tls(const struct pop3_session *s)
 
 /* ---- the end ----------------------------------------------------------------------------------- */
 
+static void leave_maildrop(struct pop3_session *s)
+{
+	if (s->drop != NULL && s->state != POP3_ST_UPDATE)
+		pop3_note_seen(s);
+	maildrop_free(&s->drop);
+}
+
 /* The only destructor. graceful: what was said still leaves. */
 static void session_end(struct pop3_session *s, bool graceful)
 {
@@ -122,9 +132,7 @@ static void session_end(struct pop3_session *s, bool graceful)
 			LOG_U64("bytes_in", stream_bytes_in(s->io)),
 			LOG_U64("bytes_out", stream_bytes_out(s->io))));
 	ticket_cancel(&s->ask);
-	if (s->drop != NULL)
-		pop3_note_seen(s);
-	maildrop_free(&s->drop);
+	leave_maildrop(s);
 	timer_clear(&s->clock);
 	soon_clear(&s->again);
 	if (graceful)
@@ -188,14 +196,31 @@ static enum verdict advance(struct pop3_session *s)
 	return states[s->state].go != NULL ? states[s->state].go(s) : V_WAIT;
 }
 
+static enum verdict go_bye(struct pop3_session *s)
+{
+	return stream_pending(s->io) > 0 ? V_WAIT : V_CLOSE;
+}
+
+/* The lock goes before the goodbye: whoever reads it may log in again. */
+static enum verdict say_bye(struct pop3_session *s)
+{
+	leave_maildrop(s);
+	pop3_set_state(s, POP3_ST_BYE);
+	return go_bye(s);
+}
+
 void pop3_step(struct pop3_session *s, enum verdict v)
 {
 	while (v == V_NEXT)
 		v = advance(s);
+	if (v == V_MORE && stream_at_eof(s->io)) {
+		s->why = "client-closed";
+		v = V_CLOSE;
+	}
+	if (v == V_CLOSE && s->state != POP3_ST_BYE && s->state != POP3_ST_TLS)
+		v = say_bye(s);
 	if (v == V_CLOSE)
 		end_because(s, "closed", true);
-	else if (v == V_MORE && stream_at_eof(s->io))
-		end_because(s, "client-closed", true);
 }
 
 enum verdict pop3_yield(struct pop3_session *s)
@@ -246,7 +271,7 @@ static void on_clock(void *arg)
 {
 	struct pop3_session *s = OBJ(pop3_session, arg);
 	/* in the middle of an answer no word of ours would be read as one */
-	if (s->state == POP3_ST_SEND || s->state == POP3_ST_TLS)
+	if (s->state == POP3_ST_SEND || s->state == POP3_ST_TLS || s->state == POP3_ST_BYE)
 		end_because(s, "timeout", false);
 	else
 		pop3_step(s, pop3_refuse(s, "timeout", "[SYS/TEMP] ",
