@@ -167,12 +167,24 @@ static enum pop3_filled fill_message(struct pop3_session *s, struct buf *out)
 	return FILL_DONE;
 }
 
-static bool find_entry(const struct pop3_session *s, uint32_t uid, struct index_entry *out)
+/* Looks a message up and its bytes; answers why not, or NULL. */
+static const char *find_message(const struct pop3_session *s, uint32_t uid, struct index_entry *out)
 {
+	uint64_t size = 0;
 	struct index_view *v = index_view_begin(s->drop->partition->index);
-	bool found = v != NULL && index_entry(v, s->drop->mailbox, uid, out);
+	if (v == NULL)
+		return "[SYS/TEMP] The store is away, try again later";
+	bool found = index_entry(v, s->drop->mailbox, uid, out);
 	index_view_end(&v);
-	return found;
+	if (!found)
+		return "The message is gone"; /* an IMAP client has expunged it */
+	err_t err = commitlog_reader_size(s->drop->partition->reader, out->blob, &size);
+	if (err == ERR_OK && size != out->size)
+		err = ERR_CORRUPT;
+	if (err == ERR_OK)
+		return NULL;
+	log_unreadable(s, uid, err);
+	return "[SYS/TEMP] The message cannot be read now";
 }
 
 static enum verdict send_message(
@@ -180,22 +192,17 @@ static enum verdict send_message(
 {
 	struct maildrop_message *m = maildrop_message(s->drop, number);
 	struct index_entry e;
-	uint64_t size = 0;
 	if (m == NULL)
 		return no_message(s);
-	if (!find_entry(s, m->uid, &e))
-		return pop3_err(s, "[SYS/TEMP] The message is gone, or the store is away");
-	err_t err = commitlog_reader_size(s->drop->partition->reader, e.blob, &size);
-	if (err != ERR_OK || size != e.size) {
-		log_unreadable(s, m->uid, err != ERR_OK ? err : ERR_CORRUPT);
-		return pop3_err(s, "[SYS/TEMP] The message cannot be read now");
-	}
-	pop3_ok(s, "%llu octets", (unsigned long long)size);
+	const char *why_not = find_message(s, m->uid, &e);
+	if (why_not != NULL)
+		return pop3_err(s, "%s", why_not);
+	pop3_ok(s, "%llu octets", (unsigned long long)e.size);
 	s->sending = *how;
 	s->sending.fill = fill_message;
 	s->sending.message = m;
 	s->sending.blob = e.blob;
-	s->sending.size = size;
+	s->sending.size = e.size;
 	pop3_set_state(s, POP3_ST_SEND);
 	return V_NEXT;
 }

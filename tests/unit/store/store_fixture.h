@@ -583,6 +583,9 @@ static void talk_until(struct talk *t, const char *words)
 		loop_step(store.loop, 5);
 		talk_listen(t);
 	}
+	if (words != NULL && !talk_has_heard(t, words))
+		print_error("not heard: %s\nbut: %s\n", words, buf_cstr(&t->heard));
+	assert_true(words == NULL || talk_has_heard(t, words));
 }
 
 /* Says it in pieces of `cut` bytes. */
