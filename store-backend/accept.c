@@ -258,6 +258,7 @@ static void open_partition(struct store_worker *w, const struct store_partition_
 	p->magic = open_partition_MAGIC;
 	p->worker = w;
 	p->shared.name = pc->head.title;
+	p->shared.path = pc->path;
 	snprintf(p->index_dir, sizeof p->index_dir, "%s/index", pc->path);
 	snprintf(log_dir, sizeof log_dir, "%s/log", pc->path);
 	CHECK(store_socket_path(w->conf, pc->head.title, socket));

@@ -30,6 +30,7 @@ struct store_worker;
  * while the committer has not been there yet (index_view_begin(NULL) gives NULL). */
 struct store_partition {
 	const char *name;
+	const char *path; /* its folder */
 	struct index *index;
 	struct commitlog_reader *reader;
 	struct operation_link *link;

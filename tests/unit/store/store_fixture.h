@@ -1,0 +1,613 @@
+/* store_fixture.h - an access worker for tests of sessions: real directory, index and log; the committer is
+ * a few lines that apply each operation in the next round of the loop.
+ *
+ * The test's own object stands in for accept.c, operation_link.c and watch.c: it defines their functions, so
+ * the linker takes no others. One worker at a time, in `store`. Include it from one file of a test only.
+ *
+ * Users alice and bob (password NAME-secret), disabled, held (nobody knows now), imaponly; and "proxy" with
+ * "proxy-secret" may act for others. Domain example.org. */
+#ifndef TEST_STORE_FIXTURE_H
+#define TEST_STORE_FIXTURE_H
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "daemon/daemon.h"
+#include "daemon/daemon_conf.h"
+#include "store-backend/index_write.h"
+#include "store-backend/operation_wire.h"
+#include "store-backend/store.h"
+
+enum { FIXTURE_WAIT_MS = 20000, FIXTURE_HEARD_MAX = 64 * 1024 * 1024 };
+
+/* ---- the worker and its committer ------------------------------------------------------------- */
+
+struct operation_link {
+	struct loop *loop;
+	struct list_node waiting; /* struct fixture_request, in order */
+	struct list_node watches;
+	struct soon soon;
+	bool hold;                          /* no answer while it is set; fixture_release() */
+	enum operation_kind refused_kind;   /* an operation of this kind is not carried out ... */
+	enum operation_result refused_with; /* ... and gets this answer */
+	struct buf told;                    /* "flags 1:2 4\n" for each operation, in order */
+};
+
+struct store_worker {
+	char dir[64];
+	struct loop *loop;
+	struct conf *conf;
+	struct dns *dns;
+	struct directory *directory;
+	struct tls_ctx *tls;
+	struct operation_link link;
+	struct commitlog *log;
+	struct index_writer *writer;
+	struct store_partition partition;
+	struct list_node sessions;
+	size_t session_n;
+};
+
+static struct store_worker store;
+
+struct loop *store_worker_loop(struct store_worker *w)
+{
+	return w->loop;
+}
+
+const char *store_worker_hostname(const struct store_worker *w)
+{
+	return daemon_hostname(w->conf);
+}
+
+struct directory *store_worker_directory(struct store_worker *w)
+{
+	return w->directory;
+}
+
+const struct conf *store_worker_conf(const struct store_worker *w)
+{
+	return w->conf;
+}
+
+const struct tls_ctx *store_worker_tls(struct store_worker *w, enum store_protocol protocol)
+{
+	return w->tls;
+}
+
+struct store_partition *store_partition_of(struct store_worker *w, struct span user)
+{
+	return &w->partition;
+}
+
+size_t store_partition_count(const struct store_worker *w)
+{
+	return 1;
+}
+
+struct store_partition *store_partition_at(struct store_worker *w, size_t i)
+{
+	return &w->partition;
+}
+
+void store_session_begin(struct store_session *s, const struct store_session_class *class,
+    struct store_worker *w, const struct store_listener_conf *lc)
+{
+	s->class = class;
+	s->worker = w;
+	s->listener = lc;
+	s->conf = conf_ref(w->conf);
+	s->id = ident_new();
+	list_add_tail(&w->sessions, &s->link);
+	w->session_n++;
+}
+
+void store_session_end(struct store_session *s)
+{
+	list_remove(&s->link);
+	s->worker->session_n--;
+	conf_unref(&s->conf);
+}
+
+/* ---- watches ----------------------------------------------------------------------------------- */
+
+struct mailbox_watch {
+	struct list_node place;
+	uint64_t mailbox;
+	void (*fn)(void *arg, const struct mailbox_news *news);
+	void *arg;
+};
+
+struct mailbox_watch *mailbox_watch_start(struct operation_link *k, uint64_t mailbox,
+    void (*fn)(void *arg, const struct mailbox_news *news), void *arg)
+{
+	struct mailbox_watch *w = MEM_NEW(struct mailbox_watch);
+	*w = (struct mailbox_watch){ .mailbox = mailbox, .fn = fn, .arg = arg };
+	list_add_tail(&k->watches, &w->place);
+	return w;
+}
+
+void mailbox_watch_stop(struct mailbox_watch **w)
+{
+	if (*w == NULL)
+		return;
+	list_remove(&(*w)->place);
+	MEM_FREE(w);
+}
+
+/* fn may stop any watch: what is left is always reachable from one of two lists. */
+static void fixture_tell(void *arg, uint64_t mailbox, uint64_t modseq, bool gone)
+{
+	struct operation_link *k = arg;
+	struct mailbox_news news = { mailbox, modseq, gone };
+	struct list_node todo, *n;
+	list_init(&todo);
+	while ((n = list_pop(&k->watches)) != NULL)
+		list_add_tail(&todo, n);
+	while ((n = list_pop(&todo)) != NULL) {
+		struct mailbox_watch *w = LIST_OF(struct mailbox_watch, place, n);
+		list_add_tail(&k->watches, n);
+		if (w->mailbox == mailbox)
+			w->fn(w->arg, &news);
+	}
+}
+
+/* ---- operations -------------------------------------------------------------------------------- */
+
+struct fixture_request {
+	struct ticket ticket; /* first */
+	struct list_node place;
+	struct buf head;
+	log_pos blob;
+	operation_fn *fn; /* NULL: cancelled; carried out all the same, as over a real link */
+	void *arg;
+};
+
+bool operation_link_up(const struct operation_link *k)
+{
+	return !k->hold;
+}
+
+static void fixture_free_request(struct fixture_request *r)
+{
+	list_remove(&r->place);
+	buf_end(&r->head);
+	mem_free(r);
+}
+
+static void fixture_cancel(struct ticket *t)
+{
+	((struct fixture_request *)(void *)t)->fn = NULL;
+}
+
+static void fixture_note(struct operation_link *k, const struct operation *op)
+{
+	static const char *const names[OP_KIND_COUNT] = { [OP_ENSURE_USER] = "ensure-user",
+		[OP_DELIVER] = "deliver",
+		[OP_APPEND] = "append",
+		[OP_FLAGS] = "flags",
+		[OP_COPY] = "copy",
+		[OP_MOVE] = "move",
+		[OP_EXPUNGE] = "expunge",
+		[OP_CREATE] = "create",
+		[OP_DELETE] = "delete",
+		[OP_RENAME] = "rename",
+		[OP_SUBSCRIBE] = "subscribe",
+		[OP_UNSUBSCRIBE] = "unsubscribe",
+		[OP_TAKE_RECENT] = "take-recent" };
+	buf_add_str(&k->told, names[op->kind]);
+	for (size_t i = 0; i < op->uids.n; i++) {
+		const struct uid_range *u = &op->uids.v[i];
+		buf_printf(&k->told, u->first == u->last ? " %u" : " %u:%u", u->first, u->last);
+	}
+	buf_add_char(&k->told, '\n');
+}
+
+/* The log's answer and the index's, encoded and decoded as on the way between two processes. */
+static void fixture_apply(struct operation_link *k, struct fixture_request *r)
+{
+	struct operation op;
+	struct operation_arena a = { 0 }, b = { 0 };
+	struct operation_answer answer = { 0 };
+	struct buf bytes = BUF_INIT(ANSWER_MAX);
+	struct index_facts facts = { .wall_s = clock_wall_us() / 1000000, .blob = r->blob };
+	err_t err;
+	assert_true(operation_decode(buf_span(&r->head), &op, &a));
+	fixture_note(k, &op);
+	if (op.kind == k->refused_kind) {
+		answer.result = k->refused_with;
+	} else {
+		struct index_txn *t = index_txn_begin(store.writer, &err);
+		assert_non_null(t);
+		assert_true(answer_encode(index_apply(t, &op, &facts), &bytes));
+		struct buf touched = BUF_INIT(1024);
+		assert_int_equal(index_txn_err(t), ERR_OK);
+		index_txn_touched(t, fixture_tell, k);
+		assert_int_equal(index_txn_commit(&t, commitlog_end(store.log)), ERR_OK);
+		buf_end(&touched);
+		assert_true(answer_decode(buf_span(&bytes), &answer, &b));
+	}
+	operation_fn *fn = r->fn;
+	void *arg = r->arg;
+	fixture_free_request(r);
+	if (fn != NULL)
+		fn(arg, &answer);
+	operation_arena_end(&a);
+	operation_arena_end(&b);
+	buf_end(&bytes);
+}
+
+static void fixture_work(void *arg)
+{
+	struct operation_link *k = arg;
+	while (!k->hold && !list_empty(&k->waiting))
+		fixture_apply(k, LIST_OF(struct fixture_request, place, k->waiting.next));
+}
+
+__attribute__((unused)) static void fixture_release(void)
+{
+	store.link.hold = false;
+	soon_set(store.loop, &store.link.soon);
+}
+
+static log_pos fixture_log_message(const struct message_source *m)
+{
+	struct span bytes = m->bytes;
+	char *copy = NULL;
+	log_pos pos = 0;
+	if (m->file != NULL) {
+		copy = mem_alloc(m->size);
+		assert_int_equal(
+		    pread(file_ref_fd(m->file), copy, m->size, (off_t)m->file_at), m->size);
+		bytes = span_of(copy, m->size);
+	}
+	assert_int_equal(commitlog_append(store.log, LOG_BLOB, &bytes, 1, &pos), ERR_OK);
+	mem_free(copy);
+	return pos;
+}
+
+struct ticket *operation_ask(
+    struct operation_link *k, const struct operation *op, operation_fn *fn, void *arg)
+{
+	struct fixture_request *r = MEM_NEW(struct fixture_request);
+	struct operation plain = *op;
+	r->ticket.cancel = fixture_cancel;
+	r->head = BUF_INIT(OPERATION_HEAD_MAX);
+	r->fn = fn;
+	r->arg = arg;
+	if (op->message.file == NULL)
+		plain.message.size = op->message.bytes.n;
+	if (op->kind == OP_APPEND || op->kind == OP_DELIVER)
+		r->blob = fixture_log_message(&op->message);
+	assert_true(operation_encode(&plain, &r->head));
+	list_add_tail(&k->waiting, &r->place);
+	soon_set(k->loop, &k->soon);
+	return &r->ticket;
+}
+
+/* ---- set-up ------------------------------------------------------------------------------------ */
+
+static FILE *fixture_create(const char *name)
+{
+	char path[128];
+	snprintf(path, sizeof path, "%s/%s", store.dir, name);
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	return f;
+}
+
+static void fixture_write_users(void)
+{
+	static const char *const users[][2] = {
+		{ "alice", "" },
+		{ "bob", "" },
+		{ "disabled", "mailUserStatus: disabled\n" },
+		{ "held", "mailUserStatus: hold\n" },
+		{ "imaponly", "mailAllowedServiceAccess: +imap:*\n" },
+	};
+	FILE *f = fixture_create("users.ldif");
+	fputs("dn: dc=postern\nobjectClass: domain\ndc: postern\n\n"
+	      "dn: dc=example,dc=postern\nobjectClass: domain\ndc: example\n"
+	      "associatedDomain: example.org\n",
+	    f);
+	for (size_t i = 0; i < COUNT_OF(users); i++) {
+		const char *u = users[i][0];
+		fprintf(f,
+		    "\ndn: uid=%s,dc=example,dc=postern\nobjectClass: inetMailUser\nuid: %s\n"
+		    "mail: %s@example.org\nmailHost: store1\nuserPassword: %s-secret\n%s",
+		    u, u, u, u, users[i][1]);
+	}
+	fclose(f);
+}
+
+static void fixture_run(char *const argv[])
+{
+	int status = -1;
+	pid_t pid = fork();
+	if (pid == 0) {
+		int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+		if (chdir(store.dir) == 0 && dup2(null, 2) == 2)
+			execvp(argv[0], argv);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void fixture_write_conf(const char *options)
+{
+	FILE *f = fixture_create("postern.conf");
+	fprintf(f,
+	    "hostname store1.example.org;\n"
+	    "tls { cert default { chain chain.pem; key file:key.pem; } }\n"
+	    "directory { backend file; file users.ldif; }\n"
+	    "store {\n%s\nproxy_user proxy; proxy_secret proxy-secret; temp_dir %s;\n"
+	    "partition primary { path %s; index_size 64M; }\n}\n",
+	    options, store.dir, store.dir);
+	fclose(f);
+}
+
+static void fixture_load(void)
+{
+	static const struct conf_block *const sections[] = { &tls_block, &directory_block,
+		&store_block, NULL };
+	static const struct conf_schema schema = {
+		.root = &root_block, .sections = sections, .check = store_conf_check
+	};
+	char path[128];
+	snprintf(path, sizeof path, "%s/postern.conf", store.dir);
+	struct conf_source *src = conf_source_disk(path);
+	struct conf_diag *d = conf_diag_new();
+	store.conf = conf_load(&schema, src, NULL, d);
+	for (size_t i = 0; i < conf_error_count(d); i++)
+		print_error("%s\n", conf_error_text(d, i));
+	assert_non_null(store.conf);
+	conf_diag_free(&d);
+	conf_source_free(&src);
+}
+
+static void fixture_open_partition(void)
+{
+	struct store_partition *p = &store.partition;
+	static char log_dir[128], index_dir[128];
+	struct buf why = BUF_INIT(256);
+	err_t err;
+	snprintf(log_dir, sizeof log_dir, "%s/log", store.dir);
+	snprintf(index_dir, sizeof index_dir, "%s/index", store.dir);
+	struct commitlog_opts opts = {
+		.dir = log_dir, .segment_bytes = 64 << 20, .unsafe_no_sync = true
+	};
+	store.log = commitlog_open(store.loop, &opts, &err, &why);
+	assert_non_null(store.log);
+	store.writer = index_writer_open(index_dir, 1 << 28, &err);
+	assert_non_null(store.writer);
+	buf_end(&why);
+	p->name = "primary";
+	p->path = store.dir;
+	p->index = index_open(index_dir, &err);
+	assert_non_null(p->index);
+	p->reader = commitlog_reader_open(log_dir);
+	p->link = &store.link;
+}
+
+/* options: the rows of section store that the test wants, its listeners among them. */
+static void fixture_start(const char *options)
+{
+	char *const openssl[] = { "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+		"ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+		"-keyout", "key.pem", "-out", "chain.pem", NULL };
+	log_setup("test", LOG_ERROR, false);
+	store = (struct store_worker){ .dir = "/tmp/postern-store-XXXXXX" };
+	assert_non_null(mkdtemp(store.dir));
+	fixture_run(openssl);
+	fixture_write_users();
+	fixture_write_conf(options);
+	fixture_load();
+	store.loop = loop_new();
+	store.dns = daemon_dns(store.loop, store.conf);
+	store.directory = directory_new(store.loop, store.dns, store.conf);
+	store.tls = daemon_tls_server(store.conf, NULL, NULL);
+	assert_non_null(store.tls);
+	list_init(&store.sessions);
+	list_init(&store.link.waiting);
+	list_init(&store.link.watches);
+	store.link.loop = store.loop;
+	store.link.told = BUF_INIT(1 << 20);
+	soon_init(&store.link.soon, fixture_work, &store.link);
+	fixture_open_partition();
+}
+
+static void fixture_stop(void)
+{
+	char *const rm[] = { "rm", "-rf", store.dir, NULL };
+	while (!list_empty(&store.sessions)) {
+		struct store_session *s = LIST_OF(struct store_session, link, store.sessions.next);
+		s->class->end(s);
+	}
+	while (!list_empty(&store.link.waiting))
+		fixture_free_request(
+		    LIST_OF(struct fixture_request, place, store.link.waiting.next));
+	soon_clear(&store.link.soon);
+	buf_end(&store.link.told);
+	commitlog_reader_close(&store.partition.reader);
+	index_close(&store.partition.index);
+	index_writer_close(&store.writer, false);
+	commitlog_close(&store.log);
+	tls_ctx_unref(&store.tls);
+	directory_free(&store.directory);
+	dns_free(&store.dns);
+	conf_unref(&store.conf);
+	loop_free(&store.loop);
+	fixture_run(rm);
+}
+
+/* Steps the loop until the condition holds. */
+#define FIXTURE_WAIT(condition)                                                                    \
+	do {                                                                                       \
+		for (unsigned rounds_ = 0; !(condition); rounds_++) {                              \
+			assert_true(rounds_ < FIXTURE_WAIT_MS / 5);                                \
+			loop_step(store.loop, 5);                                                  \
+		}                                                                                  \
+	} while (0)
+
+/* ---- messages ---------------------------------------------------------------------------------- */
+
+static void fixture_answered(void *arg, const struct operation_answer *a)
+{
+	struct operation_answer *out = arg;
+	*out = *a;
+	out->mailbox = a->mailbox == 0 ? UINT64_MAX : a->mailbox;
+}
+
+/* Carries it out now. Of the answer only the numbers may be read. */
+static struct operation_answer fixture_operate(const struct operation *op)
+{
+	struct operation_answer got = { 0 };
+	(void)operation_ask(&store.link, op, fixture_answered, &got);
+	FIXTURE_WAIT(got.mailbox != 0);
+	assert_int_equal(got.result, OPR_OK);
+	return got;
+}
+
+/* The id of a user's INBOX; the user is made when missing. */
+static uint64_t fixture_inbox(const char *user)
+{
+	struct operation op;
+	operation_init(&op, OP_ENSURE_USER);
+	op.user = span_str(user);
+	return fixture_operate(&op).mailbox;
+}
+
+/* Puts a message into the INBOX; answers its uid. */
+static uint32_t fixture_append(const char *user, struct span text, uint32_t flags)
+{
+	struct operation op;
+	uint64_t inbox = fixture_inbox(user);
+	operation_init(&op, OP_APPEND);
+	op.user = span_str(user);
+	op.mailbox = inbox;
+	op.set.flags = flags;
+	op.message.bytes = text;
+	op.date_s = 1700000000;
+	return fixture_operate(&op).uid;
+}
+
+/* The flags of a message in the INBOX; UINT32_MAX: there is none. */
+__attribute__((unused)) static uint32_t fixture_flags(const char *user, uint32_t uid)
+{
+	struct index_user u;
+	struct index_entry e;
+	struct index_view *v = index_view_begin(store.partition.index);
+	assert_non_null(v);
+	assert_true(index_user(v, span_str(user), &u));
+	bool there = index_entry(v, u.inbox, uid, &e);
+	index_view_end(&v);
+	return there ? e.flags : UINT32_MAX;
+}
+
+/* Whatever was asked of the committer since the last call. */
+__attribute__((unused)) static const char *fixture_told(void)
+{
+	static char text[4096];
+	snprintf(text, sizeof text, "%s", buf_cstr(&store.link.told));
+	buf_clear(&store.link.told);
+	return text;
+}
+
+/* ---- a conversation ---------------------------------------------------------------------------- */
+
+struct talk {
+	int fd;
+	struct buf heard;
+	bool ended;
+};
+
+static const struct store_listener_conf *fixture_listener(const char *name)
+{
+	const struct store_conf *s = store_options(store.conf);
+	for (size_t i = 0; i < s->listener_n; i++)
+		if (strcmp(s->listener[i]->head.title, name) == 0)
+			return s->listener[i];
+	fail_msg("no listener %s", name);
+	return NULL;
+}
+
+static struct talk talk_open(
+    store_session_start_fn *start, const char *listener, const char *client)
+{
+	int pair[2];
+	struct talk t = { .heard = BUF_INIT(FIXTURE_HEARD_MAX) };
+	struct accepted a = { 0 };
+	assert_int_equal(
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	t.fd = pair[0];
+	a.fd = pair[1];
+	assert_true(ip_parse(span_str(client), &a.client.addr));
+	a.client.port = 4000;
+	a.peer = a.client;
+	start(&store, &a, fixture_listener(listener));
+	return t;
+}
+
+static void talk_listen(struct talk *t)
+{
+	char bytes[65536];
+	ssize_t n;
+	while ((n = read(t->fd, bytes, sizeof bytes)) > 0)
+		assert_true(buf_add(&t->heard, bytes, (size_t)n));
+	t->ended = n == 0;
+}
+
+static bool talk_has_heard(const struct talk *t, const char *words)
+{
+	return words != NULL && span_find_span(buf_span(&t->heard), span_str(words)) != SIZE_MAX;
+}
+
+/* Until these words were heard, or (NULL) the connection has ended. */
+static void talk_until(struct talk *t, const char *words)
+{
+	for (unsigned i = 0; !t->ended && !talk_has_heard(t, words); i++) {
+		assert_true(i < FIXTURE_WAIT_MS / 5);
+		loop_step(store.loop, 5);
+		talk_listen(t);
+	}
+	if (words != NULL && !talk_has_heard(t, words))
+		print_error("not heard: %s\nbut: %s\n", words, buf_cstr(&t->heard));
+	assert_true(words == NULL || talk_has_heard(t, words));
+}
+
+/* Says it in pieces of `cut` bytes. */
+__attribute__((unused)) static void talk_send(struct talk *t, struct span bytes, size_t cut)
+{
+	while (bytes.n > 0 && !t->ended) {
+		ssize_t n = write(t->fd, bytes.p, bytes.n < cut ? bytes.n : cut);
+		if (n > 0)
+			bytes = span_from(bytes, (size_t)n);
+		loop_step(store.loop, 0);
+		talk_listen(t);
+	}
+}
+
+/* Closes it; the session ends. */
+static void talk_close(struct talk *t)
+{
+	size_t before = store.session_n;
+	close(t->fd);
+	buf_end(&t->heard);
+	for (int i = 0; i < 1000 && store.session_n > 0 && store.session_n == before; i++)
+		loop_step(store.loop, 5);
+}
+
+#endif
