@@ -82,7 +82,7 @@ static enum operation_result apply_append(struct apply *a)
 	e.flags = a->op->set.flags;
 	e.keywords = box_keyword_bits(&a->box, &a->op->set, true, &full);
 	a->box.row.modseq++;
-	a->t->answer.uid = entry_add(a->t, &a->box, &a->user, &e);
+	a->t->answer.uid = entry_append(a->t, &a->box, &a->user, &e);
 	done_with_box(a, &a->box);
 	return OPR_OK;
 }
@@ -155,7 +155,7 @@ static void deliver_one(struct apply *a, const struct op_recipient *to, struct o
 		return;
 	}
 	a->box.row.modseq++;
-	out->uid = entry_add(a->t, &a->box, &a->user, &e);
+	out->uid = entry_append(a->t, &a->box, &a->user, &e);
 	out->mailbox = id;
 	box_store(a->t, &a->box);
 	user_store(a->t, to->user, &a->user);
@@ -289,7 +289,7 @@ static void copy_picked(struct apply *a, const struct pick *p)
 		e.keywords = translate(&a->box, &a->target, e.keywords, &full);
 		e.saved_s = (int64_t)a->facts->wall_s;
 		uid_list_add(&a->t->uids, p->v[i].uid);
-		uid_list_add(&a->t->target_uids, entry_add(a->t, &a->target, &a->user, &e));
+		uid_list_add(&a->t->target_uids, entry_append(a->t, &a->target, &a->user, &e));
 	}
 }
 

@@ -237,7 +237,7 @@ static void entry_store(struct index_txn *t, const struct box *b, uint32_t uid, 
 	txn_put(t, DB_MODSEQS, &m, "", 0);
 }
 
-uint32_t entry_add(struct index_txn *t, struct box *b, struct user_row *u, struct entry_row *e)
+uint32_t entry_append(struct index_txn *t, struct box *b, struct user_row *u, struct entry_row *e)
 {
 	uint32_t uid = b->row.uidnext++;
 	entry_store(t, b, uid, e);

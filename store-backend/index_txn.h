@@ -92,7 +92,7 @@ uint64_t box_keyword_bits(struct box *b, const struct flag_set *set, bool add, b
 bool entry_load(struct index_txn *t, uint64_t id, uint32_t uid, struct entry_row *out);
 /* Appends: uid and modseq are set from the mailbox, whose modseq the caller has raised; the blob gets a
  * reference. Returns the uid. */
-uint32_t entry_add(struct index_txn *t, struct box *b, struct user_row *u, struct entry_row *e);
+uint32_t entry_append(struct index_txn *t, struct box *b, struct user_row *u, struct entry_row *e);
 /* Writes changed flags: e->modseq is still the old one and becomes the mailbox's. */
 void entry_change(struct index_txn *t, struct box *b, uint32_t uid, struct entry_row *e,
     uint32_t flags, uint64_t keywords);
