@@ -37,6 +37,7 @@ struct imap_row {
 	enum imap_shape shape;
 	int news; /* enum imap_news */
 	imap_cmd_fn *run;
+	bool literal; /* its last argument may be a literal of any size: cmd.pending */
 };
 
 const struct imap_row *imap_row_find(struct span name);
@@ -46,6 +47,10 @@ const struct imap_row *imap_row_find(struct span name);
 struct imap_cursor;
 struct buf;
 void imap_read_mailbox(struct imap_cursor *c, struct buf *name_out);
+/* A name, or a LIST pattern, whose first level is INBOX in whatever case: as the store writes it. */
+void imap_fold_inbox(struct buf *name);
+void imap_name_of(
+    struct span sent, struct buf *name_out); /* the same for an astring that was read */
 
 imap_cmd_fn cmd_capability, cmd_noop, cmd_logout, cmd_id, cmd_starttls, cmd_login, cmd_authenticate;
 imap_cmd_fn cmd_select, cmd_examine, cmd_create, cmd_delete, cmd_rename, cmd_subscribe,

@@ -267,12 +267,33 @@ void selected_put_flags(
 	buf_add_char(out, ')');
 }
 
+static void put_all_flags(const struct selected *box, struct buf *out)
+{
+	imap_put_system_flags(out, STORE_FLAGS_ALL);
+	put_keywords(box, UINT64_MAX, false, out);
+}
+
 void selected_put_mailbox_flags(const struct selected *box, struct buf *out)
 {
 	buf_add_str(out, "FLAGS (");
-	imap_put_system_flags(out, STORE_FLAGS_ALL);
-	put_keywords(box, UINT64_MAX, false, out);
+	put_all_flags(box, out);
 	buf_add_char(out, ')');
+}
+
+void selected_put_permanent_flags(const struct selected *box, struct buf *out)
+{
+	buf_add_str(out, "PERMANENTFLAGS (");
+	if (!box->read_only)
+		put_all_flags(box, out);
+	if (!box->read_only && box->keyword_n < STORE_KEYWORDS_MAX)
+		buf_add_str(out, " \\*");
+	buf_add_char(out, ')');
+}
+
+void selected_told_all(struct selected *box)
+{
+	box->told_n = box->n;
+	box->told_keyword = box->keyword_n;
 }
 
 /* From the last one down, so that each number is still right when it is read. */
@@ -398,6 +419,8 @@ bool selected_uids(const struct selected *box, const struct imap_set *set, bool 
 	size_t n = 0, cap = 0, i, before = SIZE_MAX;
 	selected_walk_init(&w, box, set, uid);
 	while (n <= STORE_RANGES_MAX && selected_walk_next(&w, &i)) {
+		if ((box->v[i].bits & MARK_GONE) != 0)
+			continue;
 		uint32_t u = box->v[i].uid;
 		if (n > 0 && i == before + 1) {
 			v[n - 1].last = u;
@@ -413,6 +436,28 @@ bool selected_uids(const struct selected *box, const struct imap_set *set, bool 
 	*v_out = v;
 	*n_out = n;
 	return n <= STORE_RANGES_MAX;
+}
+
+void selected_apply_flags(
+    struct selected *box, size_t i, enum flag_how how, const struct selected_flags *f)
+{
+	struct selected_message *m = &box->v[i];
+	uint32_t flags = m->bits & STORE_FLAGS_ALL, rest = m->bits & ~(uint32_t)STORE_FLAGS_ALL;
+	switch (how) {
+	case FLAGS_SET:
+		flags = f->flags;
+		m->keywords = f->keywords;
+		break;
+	case FLAGS_ADD:
+		flags |= f->flags;
+		m->keywords |= f->keywords;
+		break;
+	case FLAGS_REMOVE:
+		flags &= ~f->flags;
+		m->keywords &= ~f->keywords;
+		break;
+	}
+	m->bits = rest | flags;
 }
 
 void selected_mark_dirty(struct selected *box, const struct imap_set *set, bool uid)

@@ -74,6 +74,10 @@ bool selected_report(struct selected *box, bool expunges, struct buf *out);
 
 /* "FLAGS (...)" as in an untagged line, with the keywords of the mailbox. */
 void selected_put_mailbox_flags(const struct selected *box, struct buf *out);
+/* "PERMANENTFLAGS (...)": with \* while new keywords can be made. */
+void selected_put_permanent_flags(const struct selected *box, struct buf *out);
+/* EXISTS and FLAGS were said in another way. */
+void selected_told_all(struct selected *box);
 /* "(\Seen kw)" of one message. */
 void selected_put_flags(
     const struct selected *box, const struct selected_message *m, struct buf *out);
@@ -82,6 +86,14 @@ void selected_put_flags(
 void selected_told_flags(struct selected *box, size_t i);
 /* Marks the messages of a resolved set, so that their flags are told whether they changed or not. */
 void selected_mark_dirty(struct selected *box, const struct imap_set *set, bool uid);
+
+/* What the session itself has just changed, so that a refresh finds nothing new in it. */
+struct selected_flags {
+	uint32_t flags;
+	uint64_t keywords;
+};
+void selected_apply_flags(
+    struct selected *box, size_t i, enum flag_how how, const struct selected_flags *f);
 
 size_t selected_find(const struct selected *box, uint32_t uid);  /* index, or box->n */
 size_t selected_lower(const struct selected *box, uint32_t uid); /* first with at least this uid */

@@ -49,6 +49,9 @@ struct imap_command {
 	struct span tag;
 	const struct imap_row *row; /* NULL: the line was no command */
 	bool uid;                   /* UID COPY ... */
+	bool pending;          /* the bytes end with the announcement of a large literal, ... */
+	bool pending_sync;     /* ... which waits for our "+" or does not, ... */
+	uint64_t pending_size; /* ... of so many bytes */
 	struct imap_cursor args;
 	struct buf bytes, scratch; /* owned */
 	struct buf name, name2;    /* owned: mailbox names of the arguments, in UTF-8 */
@@ -69,10 +72,12 @@ struct imap_session {
 	struct stream *io;
 	struct ip_port client, local;
 	bool secret_ok;        /* a password may be said here without TLS */
+	bool facts_ok;         /* the peer's word about its client is believed (facts_from) */
 	enum imap_state state; /* only set_state() writes it */
 	const char *why;       /* first writer wins */
 	struct timer deadline; /* lazily: fires, looks at active_ms, is set again */
 	uint64_t active_ms;
+	uint64_t out_seen;  /* stream_bytes_out() at the last look */
 	struct soon again;  /* a yielding job's next turn */
 	struct ticket *ask; /* in ST_WAIT */
 	struct imap_frame frame;
@@ -83,6 +88,8 @@ struct imap_session {
 	enum imap_news news;        /* what ST_FINISH may tell */
 	struct imap_job *job;       /* owned, in ST_JOB */
 	struct imap_append *append; /* owned, while an APPEND is in work */
+	struct imap_auth *auth;     /* owned, while an AUTHENTICATE is in work */
+	struct imap_change *change; /* owned, while messages are changed */
 	char *user;                 /* owned; NULL: not logged in */
 	struct store_partition *partition;
 	struct selected *box; /* owned; NULL: none is selected */
@@ -96,6 +103,8 @@ struct imap_session {
 enum verdict imap_finish(struct imap_session *s, const char *word, const char *what);
 enum verdict imap_finishf(struct imap_session *s, const char *word, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* "OK <row> completed" */
+enum verdict imap_finish_done(struct imap_session *s);
 /* BAD with the cursor's reason; counts as an error. */
 enum verdict imap_finish_bad(struct imap_session *s, const char *why);
 /* NO with the code that fits a committer's answer other than OPR_OK. */
@@ -126,12 +135,14 @@ enum verdict imap_yield(struct imap_session *s);
 
 /* The state is ST_IDLE until DONE. */
 enum verdict imap_start_idle(struct imap_session *s);
-/* The next line is a SASL answer. */
-enum verdict imap_start_sasl(struct imap_session *s);
+/* "+ prompt"; the next line is a SASL answer, for imap_sasl_line(). */
+enum verdict imap_start_sasl(struct imap_session *s, const char *prompt);
 /* `left` bytes of a literal come; imap_append_data() gets them. */
 enum verdict imap_start_literal(struct imap_session *s, uint64_t left);
 enum verdict imap_start_tls(struct imap_session *s);
 
+/* Selects the mailbox; its messages are not loaded yet. */
+struct selected *imap_select(struct imap_session *s, const struct index_mailbox *m, bool read_only);
 /* Selects nothing. */
 void imap_deselect(struct imap_session *s);
 

@@ -1,0 +1,165 @@
+/* append.c - APPEND: a message from the client into a mailbox.
+ *
+ * Before: input.c, which hands over the bytes of a large literal as they come; a small one is part of the
+ * command. After: incoming.c holds the bytes, operation.c commits them. Whatever can be refused is refused
+ * before the client is told to send. */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include "store-backend/imap/append.h"
+#include "store-backend/incoming.h"
+
+struct imap_append {
+	uint64_t mailbox;
+	struct imap_flags flags; /* words point into the command */
+	int64_t date_s;
+	uint64_t size;       /* as announced */
+	struct incoming *in; /* owned */
+};
+
+void imap_append_free(struct imap_append **a)
+{
+	if (*a == NULL)
+		return;
+	incoming_free(&(*a)->in);
+	MEM_FREE(a);
+}
+
+/* ---- the arguments ----------------------------------------------------------------------------------- */
+
+/* mailbox [flags] [date]; the literal comes next. */
+static void read_head(struct imap_session *s, struct imap_append *a)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	imap_read_sp(c);
+	imap_read_mailbox(c, &s->cmd.name);
+	imap_read_sp(c);
+	if (imap_peek(c) == '(') {
+		imap_read_flags(c, false, &a->flags);
+		imap_read_sp(c);
+	}
+	a->date_s = (int64_t)(clock_wall_us() / 1000000);
+	if (imap_peek(c) == '"') {
+		a->date_s = imap_read_date_time(c);
+		imap_read_sp(c);
+	}
+}
+
+/* The literal, or an empty span when it is still to come. */
+static struct span read_message(struct imap_session *s, struct imap_append *a)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	if (s->cmd.pending) {
+		a->size = imap_read_literal_size(c);
+		return SPAN_NONE;
+	}
+	struct span message = imap_read_literal(c);
+	imap_read_end(c);
+	a->size = message.n;
+	return message;
+}
+
+/* ---- may it come? ------------------------------------------------------------------------------------ */
+
+static bool has_room(const struct index_user *u, uint64_t size)
+{
+	return (u->quota_bytes == 0 || u->bytes + size <= u->quota_bytes) &&
+	       (u->quota_messages == 0 || u->messages < u->quota_messages);
+}
+
+/* OPR_OK, or why not, as far as it can be seen from here. */
+static enum operation_result judge_in(
+    const struct imap_session *s, struct index_view *v, struct imap_append *a)
+{
+	struct index_mailbox m;
+	struct index_user u;
+	struct span user = span_str(s->user);
+	if (!index_mailbox_find(v, user, buf_span(&s->cmd.name), &m))
+		return OPR_NO_TARGET;
+	a->mailbox = m.id;
+	if (a->size > s->opts->message_size_max)
+		return OPR_TOO_BIG;
+	return index_user(v, user, &u) && !has_room(&u, a->size) ? OPR_OVER_QUOTA : OPR_OK;
+}
+
+static enum operation_result judge(const struct imap_session *s, struct imap_append *a)
+{
+	struct index_view *v = index_view_begin(s->partition->index);
+	if (v == NULL)
+		return OPR_LATER;
+	enum operation_result r = judge_in(s, v, a);
+	index_view_end(&v);
+	return r;
+}
+
+static enum verdict take_pending(struct imap_session *s)
+{
+	if (s->cmd.pending_sync)
+		stream_write_span(s->io, SPAN("+ go on\r\n"));
+	return imap_start_literal(s, s->cmd.pending_size);
+}
+
+enum verdict cmd_append(struct imap_session *s)
+{
+	struct imap_append *a = s->append = MEM_NEW(struct imap_append);
+	read_head(s, a);
+	struct span message = read_message(s, a);
+	if (!imap_ok(&s->cmd.args))
+		return imap_finish_bad(s, s->cmd.args.why);
+	if (a->size == 0)
+		return imap_finish(s, "NO", "[CANNOT] An empty message");
+	enum operation_result r = judge(s, a);
+	if (r != OPR_OK)
+		return imap_finish_result(s, r);
+	a->in = incoming_new(s->opts->message_memory, s->opts->message_size_max, s->opts->temp_dir);
+	if (s->cmd.pending)
+		return take_pending(s);
+	imap_append_data(s, message);
+	return imap_append_commit(s);
+}
+
+/* ---- the message ------------------------------------------------------------------------------------- */
+
+/* An error stays in `in`: the rest is taken for nothing, so that the conversation stays in step. */
+void imap_append_data(struct imap_session *s, struct span bytes)
+{
+	if (s->append->in != NULL)
+		(void)incoming_add_text(s->append->in, bytes);
+}
+
+static void on_appended(void *arg, const struct operation_answer *a)
+{
+	struct imap_session *s = OBJ(imap_session, arg);
+	imap_answered(s);
+	if (a->result == OPR_OK && s->box != NULL && s->box->id == s->append->mailbox)
+		s->box->stale = true;
+	if (a->result == OPR_OK)
+		imap_step(s, imap_finishf(s, "OK", "[APPENDUID %u %u] APPEND completed",
+				 a->uidvalidity, a->uid));
+	else
+		imap_step(s,
+		    imap_finish_result(s, a->result == OPR_NO_MAILBOX ? OPR_NO_TARGET : a->result));
+}
+
+enum verdict imap_append_commit(struct imap_session *s)
+{
+	struct imap_append *a = s->append;
+	struct operation op;
+	operation_init(&op, OP_APPEND);
+	err_t err = incoming_add_end(a->in);
+	if (err == ERR_OK && incoming_has_nul(a->in))
+		return imap_finish(s, "NO", "[CANNOT] A message must not hold NUL");
+	if (err == ERR_OK)
+		err = incoming_source(a->in, &op.message);
+	if (err != ERR_OK)
+		return imap_finish_result(
+		    s, err_class(err) == ERR_CLASS_LIMIT ? OPR_TOO_BIG : OPR_LATER);
+	op.user = span_str(s->user);
+	op.mailbox = a->mailbox;
+	op.set = (struct flag_set){ .flags = a->flags.system,
+		.keywords = a->flags.keywords,
+		.keyword_n = a->flags.keyword_count };
+	op.date_s = a->date_s;
+	return imap_operate(s, &op, on_appended);
+}

@@ -1,0 +1,13 @@
+/* append.h - the message of an APPEND while it arrives, and its commit. */
+#ifndef STORE_IMAP_APPEND_H
+#define STORE_IMAP_APPEND_H
+
+#include "store-backend/imap/session.h"
+
+/* More bytes of the literal. */
+void imap_append_data(struct imap_session *s, struct span bytes);
+/* The command is whole. */
+enum verdict imap_append_commit(struct imap_session *s);
+void imap_append_free(struct imap_append **a);
+
+#endif

@@ -1,0 +1,61 @@
+/* basic.c - NOOP, CHECK, ID, LOGOUT, IDLE, NAMESPACE: commands that need nothing of a mailbox. */
+#include "proto/imap_cmd.h"
+
+#include "store-backend/imap/session.h"
+
+enum verdict cmd_noop(struct imap_session *s)
+{
+	return imap_finish_done(s);
+}
+
+enum verdict cmd_check(struct imap_session *s)
+{
+	return imap_finish_done(s); /* what was answered is durable already */
+}
+
+enum verdict cmd_idle(struct imap_session *s)
+{
+	return imap_start_idle(s);
+}
+
+enum verdict cmd_namespace(struct imap_session *s)
+{
+	imap_say(s, "* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n");
+	return imap_finish_done(s);
+}
+
+enum verdict cmd_logout(struct imap_session *s)
+{
+	stream_printf(
+	    s->io, "* BYE Logging out\r\n%.*s OK LOGOUT completed\r\n", SPAN_ARG(s->cmd.tag));
+	if (s->why == NULL)
+		s->why = "logout";
+	return V_CLOSE;
+}
+
+/* What a trusted multiplexor says of the client it speaks for. */
+static void believe(struct imap_session *s, struct span key, struct span value)
+{
+	uint64_t port;
+	if (span_ieq_str(key, "x-originating-ip"))
+		(void)ip_parse(value, &s->client.addr);
+	else if (span_ieq_str(key, "x-originating-port") && span_u64(value, UINT16_MAX, &port))
+		s->client.port = (uint16_t)port;
+	else if (span_ieq_str(key, "x-session-id"))
+		(void)ident_parse(value, &s->base.id);
+}
+
+enum verdict cmd_id(struct imap_session *s)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	struct imap_id id;
+	imap_read_sp(c);
+	imap_read_id(c, &id);
+	imap_read_end(c);
+	if (!imap_ok(c))
+		return imap_finish_bad(s, c->why);
+	for (size_t i = 0; i < id.count && s->facts_ok && s->user == NULL; i++)
+		believe(s, id.v[i].key, id.v[i].value);
+	imap_say(s, "* ID (\"name\" \"Postern\" \"version\" \"" POSTERN_VERSION "\")\r\n");
+	return imap_finish_done(s);
+}

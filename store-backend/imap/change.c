@@ -1,0 +1,272 @@
+/* change.c - STORE, COPY, MOVE, EXPUNGE: changes of messages of the selected mailbox.
+ *
+ * Before: input.c. After: operation.c; then the news of the mailbox tell the client what has changed. */
+#include "store-backend/imap/change.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+
+#include "store-backend/imap/session.h"
+
+enum { COPYUID_MAX = IMAP_REPLY_MAX / 2 };
+
+struct imap_change {
+	struct imap_set set; /* the messages named, resolved; owned */
+	struct uid_range *v; /* the same as uids; owned */
+	size_t n;
+	/* STORE: */
+	struct imap_flags flags; /* words point into the command */
+	enum flag_how how;
+	bool silent;
+};
+
+void imap_change_free(struct imap_change **cp)
+{
+	struct imap_change *c = *cp;
+	if (c == NULL)
+		return;
+	imap_set_end(&c->set);
+	mem_free(c->v);
+	MEM_FREE(cp);
+}
+
+/* SP set */
+static struct imap_change *read_set(struct imap_session *s)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	struct imap_change *ch = s->change = MEM_NEW(struct imap_change);
+	imap_read_sp(c);
+	imap_read_set(c, &ch->set);
+	if (!imap_ok(c))
+		return ch;
+	selected_resolve(s->box, &ch->set, s->cmd.uid);
+	if (!s->cmd.uid && ch->set.n > 0 && ch->set.v[ch->set.n - 1].last > s->box->told_n)
+		imap_fail(c, "No such message");
+	else if (!selected_uids(s->box, &ch->set, s->cmd.uid, &ch->v, &ch->n))
+		imap_fail(c, "Too many ranges");
+	return ch;
+}
+
+static void start_operation(struct imap_session *s, enum operation_kind kind, struct operation *op)
+{
+	operation_init(op, kind);
+	op->user = span_str(s->user);
+	op->mailbox = s->box->id;
+	if (s->change != NULL)
+		op->uids = (struct uid_set){ s->change->v, s->change->n };
+}
+
+static enum verdict refuse_read_only(struct imap_session *s)
+{
+	return imap_finish(s, "NO", "[NOPERM] The mailbox is open for reading only");
+}
+
+/* The selected mailbox was changed: the news before the tagged line say how. */
+static void on_changed(void *arg, const struct operation_answer *a)
+{
+	struct imap_session *s = OBJ(imap_session, arg);
+	imap_answered(s);
+	s->box->stale = true;
+	imap_step(s, a->result == OPR_OK ? imap_finish_done(s) : imap_finish_result(s, a->result));
+}
+
+/* ---- STORE --------------------------------------------------------------------------------------------- */
+
+static void read_how(struct imap_cursor *c, struct imap_change *ch)
+{
+	static const struct {
+		const char *word;
+		enum flag_how how;
+		bool silent;
+	} words[] = {
+		{ "FLAGS", FLAGS_SET, false },
+		{ "FLAGS.SILENT", FLAGS_SET, true },
+		{ "+FLAGS", FLAGS_ADD, false },
+		{ "+FLAGS.SILENT", FLAGS_ADD, true },
+		{ "-FLAGS", FLAGS_REMOVE, false },
+		{ "-FLAGS.SILENT", FLAGS_REMOVE, true },
+	};
+	struct span word = imap_read_atom(c);
+	for (size_t i = 0; i < COUNT_OF(words); i++) {
+		if (!span_ieq_str(word, words[i].word))
+			continue;
+		ch->how = words[i].how;
+		ch->silent = words[i].silent;
+		return;
+	}
+	imap_fail(c, "FLAGS, +FLAGS or -FLAGS expected");
+}
+
+/* Puts into the array what the client expects, so that the refresh finds only what others did meanwhile; then
+ * all are marked whose flags are to be told. */
+static void expect_flags(struct imap_session *s, struct index_view *v)
+{
+	struct selected *box = s->box;
+	const struct imap_change *ch = s->change;
+	struct selected_flags f = { .flags = ch->flags.system };
+	struct selected_walk w;
+	size_t i;
+	if (!selected_refresh_keywords(box, v))
+		return; /* the mailbox is gone: the refresh will find out */
+	for (size_t k = 0; k < ch->flags.keyword_count; k++)
+		f.keywords |= selected_keyword_bit(box, ch->flags.keywords[k]);
+	selected_walk_init(&w, box, &ch->set, s->cmd.uid);
+	while (selected_walk_next(&w, &i))
+		selected_apply_flags(box, i, ch->how, &f);
+	if (!ch->silent)
+		selected_mark_dirty(box, &ch->set, s->cmd.uid);
+}
+
+static void on_stored(void *arg, const struct operation_answer *a)
+{
+	struct imap_session *s = OBJ(imap_session, arg);
+	struct index_view *v = a->result == OPR_OK ? index_view_begin(s->partition->index) : NULL;
+	if (v != NULL) {
+		expect_flags(s, v);
+		index_view_end(&v);
+	}
+	on_changed(s, a);
+}
+
+enum verdict cmd_store(struct imap_session *s)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	struct imap_change *ch = read_set(s);
+	struct operation op;
+	imap_read_sp(c);
+	read_how(c, ch);
+	imap_read_sp(c);
+	imap_read_flags(c, true, &ch->flags);
+	imap_read_end(c);
+	if (!imap_ok(c))
+		return imap_finish_bad(s, c->why);
+	if (s->box->read_only)
+		return refuse_read_only(s);
+	if (ch->n == 0)
+		return imap_finish_done(s);
+	start_operation(s, OP_FLAGS, &op);
+	op.how = ch->how;
+	op.set = (struct flag_set){ .flags = ch->flags.system,
+		.keywords = ch->flags.keywords,
+		.keyword_n = ch->flags.keyword_count };
+	return imap_operate(s, &op, on_stored);
+}
+
+/* ---- COPY, MOVE ---------------------------------------------------------------------------------------- */
+
+static void put_uids(struct buf *out, const struct uid_set *set)
+{
+	for (size_t i = 0; i < set->n; i++) {
+		buf_printf(out, "%s%u", i > 0 ? "," : "", set->v[i].first);
+		if (set->v[i].last != set->v[i].first)
+			buf_printf(out, ":%u", set->v[i].last);
+	}
+}
+
+/* "[COPYUID ...] ", or nothing when nothing was copied or the list is beyond all bounds. */
+static void put_copyuid(struct buf *out, const struct operation_answer *a)
+{
+	struct buf code = BUF_INIT(COPYUID_MAX);
+	buf_printf(&code, "[COPYUID %u ", a->uidvalidity);
+	put_uids(&code, &a->uids);
+	buf_add_char(&code, ' ');
+	put_uids(&code, &a->target_uids);
+	buf_add_str(&code, "] ");
+	if (a->uids.n > 0 && buf_ok(&code))
+		buf_add_span(out, buf_span(&code));
+	buf_end(&code);
+}
+
+static void on_copied(void *arg, const struct operation_answer *a)
+{
+	struct imap_session *s = OBJ(imap_session, arg);
+	struct buf code = BUF_INIT(COPYUID_MAX);
+	imap_answered(s);
+	s->box->stale = true; /* the target may be the same mailbox */
+	if (a->result != OPR_OK) {
+		imap_step(s, imap_finish_result(s, a->result));
+		return;
+	}
+	put_copyuid(&code, a);
+	enum verdict v = imap_finishf(s, "OK", "%sCOPY completed", buf_cstr(&code));
+	buf_end(&code);
+	imap_step(s, v);
+}
+
+/* The code comes before the EXPUNGE lines, so it has a line of its own (RFC 6851 section 4.3). */
+static void on_moved(void *arg, const struct operation_answer *a)
+{
+	struct imap_session *s = OBJ(imap_session, arg);
+	struct buf code = BUF_INIT(COPYUID_MAX);
+	if (a->result == OPR_OK)
+		put_copyuid(&code, a);
+	if (buf_len(&code) > 0)
+		imap_say(s, "* OK %sMoved\r\n", buf_cstr(&code));
+	buf_end(&code);
+	on_changed(s, a);
+}
+
+/* 0: there is none; UINT64_MAX: it cannot be seen now. */
+static uint64_t target_id(const struct imap_session *s)
+{
+	struct index_mailbox m = { 0 };
+	struct index_view *v = index_view_begin(s->partition->index);
+	if (v == NULL)
+		return UINT64_MAX;
+	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
+	index_view_end(&v);
+	return there ? m.id : 0;
+}
+
+static enum verdict copy(struct imap_session *s, enum operation_kind kind, operation_fn *fn)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	struct imap_change *ch = read_set(s);
+	struct operation op;
+	imap_read_sp(c);
+	imap_read_mailbox(c, &s->cmd.name);
+	imap_read_end(c);
+	if (!imap_ok(c))
+		return imap_finish_bad(s, c->why);
+	uint64_t target = target_id(s);
+	if (target == 0 || target == UINT64_MAX)
+		return imap_finish_result(s, target == 0 ? OPR_NO_TARGET : OPR_LATER);
+	if (ch->n == 0)
+		return imap_finish_done(s);
+	start_operation(s, kind, &op);
+	op.target = target;
+	return imap_operate(s, &op, fn);
+}
+
+enum verdict cmd_copy(struct imap_session *s)
+{
+	return copy(s, OP_COPY, on_copied);
+}
+
+enum verdict cmd_move(struct imap_session *s)
+{
+	return s->box->read_only ? refuse_read_only(s) : copy(s, OP_MOVE, on_moved);
+}
+
+/* ---- EXPUNGE ------------------------------------------------------------------------------------------- */
+
+enum verdict cmd_expunge(struct imap_session *s)
+{
+	static const struct uid_range every = { 1, UINT32_MAX };
+	struct imap_cursor *c = &s->cmd.args;
+	struct operation op;
+	if (s->cmd.uid)
+		read_set(s);
+	imap_read_end(c);
+	if (!imap_ok(c))
+		return imap_finish_bad(s, c->why);
+	if (s->box->read_only)
+		return refuse_read_only(s);
+	start_operation(s, OP_EXPUNGE, &op);
+	if (!s->cmd.uid)
+		op.uids = (struct uid_set){ &every, 1 };
+	if (op.uids.n == 0)
+		return imap_finish_done(s);
+	op.only_deleted = true;
+	return imap_operate(s, &op, on_changed);
+}

@@ -1,0 +1,80 @@
+/* cmd_table.c - the rows of every command, and how a mailbox name in its arguments is read; see cmd_table.h.
+ *
+ * Before: input.c. After: the handlers. */
+#include "base/check.h"
+#include "proto/imap_utf7.h"
+
+#include "store-backend/imap/session.h"
+
+static const struct imap_row rows[] = {
+	{ "CAPABILITY", LEVEL_ANY, false, SHAPE_NONE, NEWS_ALL, cmd_capability, false },
+	{ "NOOP", LEVEL_ANY, false, SHAPE_NONE, NEWS_ALL, cmd_noop, false },
+	{ "LOGOUT", LEVEL_ANY, false, SHAPE_NONE, NEWS_NONE, cmd_logout, false },
+	{ "ID", LEVEL_ANY, false, SHAPE_OWN, NEWS_ALL, cmd_id, false },
+
+	{ "STARTTLS", LEVEL_LOGIN, false, SHAPE_NONE, NEWS_NONE, cmd_starttls, false },
+	{ "LOGIN", LEVEL_LOGIN, false, SHAPE_OWN, NEWS_NONE, cmd_login, false },
+	{ "AUTHENTICATE", LEVEL_LOGIN, false, SHAPE_OWN, NEWS_NONE, cmd_authenticate, false },
+
+	{ "SELECT", LEVEL_IN, false, SHAPE_MAILBOX, NEWS_NONE, cmd_select, false },
+	{ "EXAMINE", LEVEL_IN, false, SHAPE_MAILBOX, NEWS_NONE, cmd_examine, false },
+	{ "CREATE", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_create, false },
+	{ "DELETE", LEVEL_IN, false, SHAPE_MAILBOX, NEWS_ALL, cmd_delete, false },
+	{ "RENAME", LEVEL_IN, false, SHAPE_TWO_MAILBOXES, NEWS_ALL, cmd_rename, false },
+	{ "SUBSCRIBE", LEVEL_IN, false, SHAPE_MAILBOX, NEWS_ALL, cmd_subscribe, false },
+	{ "UNSUBSCRIBE", LEVEL_IN, false, SHAPE_MAILBOX, NEWS_ALL, cmd_unsubscribe, false },
+	{ "LIST", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_list, false },
+	{ "LSUB", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_lsub, false },
+	{ "NAMESPACE", LEVEL_IN, false, SHAPE_NONE, NEWS_ALL, cmd_namespace, false },
+	{ "STATUS", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_status, false },
+	{ "APPEND", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_append, true },
+	{ "IDLE", LEVEL_IN, false, SHAPE_NONE, NEWS_ALL, cmd_idle, false },
+
+	{ "CHECK", LEVEL_MAILBOX, false, SHAPE_NONE, NEWS_ALL, cmd_check, false },
+	{ "CLOSE", LEVEL_MAILBOX, false, SHAPE_NONE, NEWS_NONE, cmd_close, false },
+	{ "UNSELECT", LEVEL_MAILBOX, false, SHAPE_NONE, NEWS_NONE, cmd_unselect, false },
+	{ "EXPUNGE", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_ALL, cmd_expunge, false },
+	{ "SEARCH", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_search, false },
+	{ "FETCH", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_fetch, false },
+	{ "STORE", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_store, false },
+	{ "COPY", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_ALL, cmd_copy, false },
+	{ "MOVE", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_ALL, cmd_move, false },
+};
+
+const struct imap_row *imap_row_find(struct span name)
+{
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		if (span_ieq_str(name, rows[i].name))
+			return &rows[i];
+	}
+	return NULL;
+}
+
+void imap_fold_inbox(struct buf *name)
+{
+	struct span whole = buf_span(name), rest = whole;
+	struct span first = span_cut(&rest, '/');
+	if (!span_ieq_str(first, "INBOX") || span_eq_str(first, "INBOX"))
+		return;
+	struct buf folded = BUF_INIT(IMAP_NAME_BYTES);
+	buf_add_str(&folded, "INBOX");
+	buf_add_span(&folded, span_from(whole, first.n));
+	buf_end(name);
+	*name = folded;
+}
+
+void imap_name_of(struct span sent, struct buf *name_out)
+{
+	if (!imap_utf7_decode(sent, name_out))
+		buf_clear(name_out);
+	imap_fold_inbox(name_out);
+	if (!operation_name_ok(buf_span(name_out)))
+		buf_clear(name_out);
+}
+
+void imap_read_mailbox(struct imap_cursor *c, struct buf *name_out)
+{
+	struct span sent = imap_read_astring(c);
+	if (imap_ok(c))
+		imap_name_of(sent, name_out);
+}

@@ -1,0 +1,186 @@
+/* input.c - the client's bytes: framed into commands, literals and lines; see session.h.
+ *
+ * Before: session.c, whose states these are. After: the handlers of cmd_table.c. Owns nothing: the bytes of
+ * the command in work are the session's. */
+#include "store-backend/imap/append.h"
+#include "store-backend/imap/auth.h"
+#include "store-backend/imap/session_parts.h"
+
+/* ---- one command --------------------------------------------------------------------------------- */
+
+static unsigned level_of(const struct imap_session *s)
+{
+	return s->user == NULL ? LEVEL_LOGIN : s->box == NULL ? LEVEL_USER : LEVEL_MAILBOX;
+}
+
+static const char *wrong_level(const struct imap_session *s)
+{
+	if (s->user == NULL)
+		return "Log in first";
+	return s->cmd.row->levels == LEVEL_LOGIN ? "Logged in already" : "Select a mailbox first";
+}
+
+static void read_arguments(struct imap_command *c)
+{
+	if (c->row->shape == SHAPE_OWN)
+		return;
+	if (c->row->shape != SHAPE_NONE) {
+		imap_read_sp(&c->args);
+		imap_read_mailbox(&c->args, &c->name);
+	}
+	if (c->row->shape == SHAPE_TWO_MAILBOXES) {
+		imap_read_sp(&c->args);
+		imap_read_mailbox(&c->args, &c->name2);
+	}
+	imap_read_end(&c->args);
+}
+
+/* tag SP [UID SP] verb */
+static void read_verb(struct imap_command *c)
+{
+	c->tag = imap_read_tag(&c->args);
+	imap_read_sp(&c->args);
+	c->uid = imap_try_word(&c->args, "UID");
+	if (c->uid)
+		imap_read_sp(&c->args);
+	struct span verb = imap_read_atom(&c->args);
+	if (!imap_ok(&c->args))
+		return;
+	c->row = imap_row_find(verb);
+	if (c->row == NULL || (c->uid && !c->row->uid_ok))
+		imap_fail(&c->args, "Unknown command");
+}
+
+static enum verdict run_command(struct imap_session *s)
+{
+	struct imap_command *c = &s->cmd;
+	read_verb(c);
+	if (!imap_ok(&c->args))
+		return imap_finish_bad(s, c->args.why);
+	if ((c->row->levels & level_of(s)) == 0)
+		return imap_finish_bad(s, wrong_level(s));
+	if (c->pending && !c->row->literal)
+		return imap_finish_bad(s, "Literal too long");
+	s->news = (enum imap_news)c->row->news;
+	if (c->uid && s->news == NEWS_NO_EXPUNGE)
+		s->news = NEWS_ALL; /* numbers are not at stake */
+	read_arguments(c);
+	return imap_ok(&c->args) ? c->row->run(s) : imap_finish_bad(s, c->args.why);
+}
+
+/* The framed bytes become the command in work; they are not in the stream any more. */
+static enum verdict begin_command(struct imap_session *s, bool pending)
+{
+	struct imap_command *c = &s->cmd;
+	size_t n = s->frame.len;
+	c->bytes = BUF_INIT(IMAP_TOTAL_MAX);
+	c->scratch = BUF_INIT(IMAP_TOTAL_MAX);
+	c->name = c->name2 = BUF_INIT(IMAP_NAME_BYTES);
+	c->pending = pending;
+	c->pending_sync = s->frame.literal_sync;
+	c->pending_size = s->frame.literal_size;
+	buf_add_span(&c->bytes, span_first(stream_input(s->io), n));
+	stream_eat(s->io, n);
+	imap_frame_reset(&s->frame);
+	imap_cursor_init(&c->args, buf_span(&c->bytes), &c->scratch);
+	return run_command(s);
+}
+
+/* The front of a command with a large literal was framed. When it is refused its reply waits in ST_FINISH;
+ * a client that does not wait for leave sends the bytes all the same. */
+static enum verdict begin_with_literal(struct imap_session *s)
+{
+	enum verdict v = begin_command(s, true);
+	if (s->state != ST_FINISH || s->cmd.pending_sync)
+		return v;
+	if (s->cmd.pending_size > IMAP_SWALLOW_MAX)
+		return imap_bye(s, "literal-too-long", "Literal too long");
+	return imap_start_literal(s, s->cmd.pending_size);
+}
+
+static enum verdict bad_frame(struct imap_session *s, enum imap_rx rx)
+{
+	return imap_bye(s, rx == IMAP_RX_TOO_LONG ? "line-too-long" : "bad-line", imap_rx_why(rx));
+}
+
+enum verdict imap_go_command(struct imap_session *s)
+{
+	if (!imap_has_room(s))
+		return V_WAIT;
+	if (s->drain_asked && stream_input(s->io).n == 0)
+		return imap_bye(s, "drain", "[UNAVAILABLE] Server is shutting down, come back");
+	enum imap_rx rx = imap_frame_scan(&s->frame, stream_input(s->io));
+	switch (rx) {
+	case IMAP_RX_MORE:
+		return V_MORE;
+	case IMAP_RX_CONTINUE:
+		stream_write_span(s->io, SPAN("+ go on\r\n"));
+		return V_NEXT;
+	case IMAP_RX_COMMAND:
+		return begin_command(s, false);
+	case IMAP_RX_LITERAL:
+		return begin_with_literal(s);
+	case IMAP_RX_TOO_LONG:
+	case IMAP_RX_BAD:
+		break;
+	}
+	return bad_frame(s, rx);
+}
+
+/* ---- lines and literals inside a command ----------------------------------------------------------- */
+
+enum verdict imap_take_line(struct imap_session *s, struct buf *line)
+{
+	enum imap_rx rx = imap_frame_line(&s->frame, stream_input(s->io));
+	if (rx == IMAP_RX_MORE)
+		return V_MORE;
+	if (rx != IMAP_RX_COMMAND)
+		return bad_frame(s, rx);
+	buf_add_span(line, span_first(stream_input(s->io), s->frame.len - 2));
+	stream_eat(s->io, s->frame.len);
+	imap_frame_reset(&s->frame);
+	return V_NEXT;
+}
+
+enum verdict imap_go_sasl(struct imap_session *s)
+{
+	struct buf line = BUF_INIT(IMAP_LINE_MAX);
+	enum verdict v = imap_take_line(s, &line);
+	if (v == V_NEXT)
+		v = imap_sasl_line(s, buf_span(&line));
+	buf_wipe_end(&line);
+	return v;
+}
+
+enum verdict imap_go_literal(struct imap_session *s)
+{
+	struct span in = stream_input(s->io);
+	struct span part = span_first(in, s->literal_left < in.n ? (size_t)s->literal_left : in.n);
+	if (s->append != NULL)
+		imap_append_data(s, part);
+	stream_eat(s->io, part.n);
+	s->literal_left -= part.n;
+	imap_set_state(s, s->literal_left > 0 ? ST_LITERAL : ST_LITERAL_END);
+	return s->literal_left > 0 ? V_MORE : V_NEXT;
+}
+
+/* What stands behind a large literal must be nothing. Bytes of one more literal that need no leave could
+ * not be told from commands. */
+enum verdict imap_go_literal_end(struct imap_session *s)
+{
+	struct buf line = BUF_INIT(IMAP_LINE_MAX);
+	enum verdict v = imap_take_line(s, &line);
+	bool empty = buf_len(&line) == 0;
+	bool more = span_iends(buf_span(&line), SPAN("+}"));
+	buf_end(&line);
+	if (v != V_NEXT)
+		return v;
+	if (more)
+		return imap_bye(s, "literal-behind-literal", "A literal behind a literal");
+	if (s->append != NULL && empty)
+		return imap_append_commit(s);
+	if (s->append != NULL)
+		return imap_finish_bad(s, "Too many arguments");
+	imap_set_state(s, ST_FINISH); /* refused before: the reply is there */
+	return V_NEXT;
+}

@@ -1,0 +1,299 @@
+/* mailbox.c - SELECT, EXAMINE, CLOSE, UNSELECT, CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE.
+ *
+ * Before: input.c. After: operation.c for whatever changes something. */
+#include "base/check.h"
+
+#include "store-backend/imap/session.h"
+
+static enum verdict no_such(struct imap_session *s)
+{
+	return imap_finish_result(s, OPR_NO_MAILBOX);
+}
+
+/* ---- SELECT, EXAMINE --------------------------------------------------------------------------------- */
+
+static void say_first_unseen(struct imap_session *s)
+{
+	const struct selected *box = s->box;
+	for (size_t i = 0; i < box->n; i++) {
+		if ((box->v[i].bits & STORE_SEEN) != 0)
+			continue;
+		imap_say(s, "* OK [UNSEEN %zu] First unseen\r\n", i + 1);
+		return;
+	}
+}
+
+static void say_selected(struct imap_session *s, const struct index_mailbox *m)
+{
+	struct selected *box = s->box;
+	imap_say(s, "* ");
+	selected_put_mailbox_flags(box, &s->text);
+	imap_say(s, "\r\n* OK [");
+	selected_put_permanent_flags(box, &s->text);
+	imap_say(s, "] Flags that can be changed\r\n* %zu EXISTS\r\n* %zu RECENT\r\n", box->n,
+	    selected_recent(box));
+	say_first_unseen(s);
+	imap_say(s, "* OK [UIDVALIDITY %u] UIDs are valid\r\n* OK [UIDNEXT %u] Next UID\r\n",
+	    m->uidvalidity, m->uidnext);
+	selected_told_all(box);
+}
+
+/* In a view in which the mailbox is there. */
+static enum verdict open_mailbox(
+    struct imap_session *s, struct index_view *v, const struct index_mailbox *m)
+{
+	bool read_only = s->cmd.row->run == cmd_examine;
+	imap_select(s, m, read_only);
+	selected_refresh(s->box, v);
+	say_selected(s, m);
+	return imap_finishf(
+	    s, "OK", "[READ-%s] %s completed", read_only ? "ONLY" : "WRITE", s->cmd.row->name);
+}
+
+/* The mailbox named by the command, with its recent messages from `taken` on if that is not 0. */
+static enum verdict find_and_open(struct imap_session *s, uint32_t taken)
+{
+	struct index_mailbox m;
+	struct index_view *v = index_view_begin(s->partition->index);
+	if (v == NULL)
+		return imap_finish_later(s);
+	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
+	if (there && taken != 0)
+		m.recent_from = taken;
+	enum verdict ended = there ? open_mailbox(s, v, &m) : no_such(s);
+	index_view_end(&v);
+	return ended;
+}
+
+static void on_recent_taken(void *arg, const struct operation_answer *a)
+{
+	struct imap_session *s = OBJ(imap_session, arg);
+	imap_answered(s);
+	imap_step(s, find_and_open(s, a->result == OPR_OK ? a->recent_from : 0));
+}
+
+/* \Recent is given to one session only, so it is a change; not worth waiting for a committer that is away. */
+enum verdict cmd_select(struct imap_session *s)
+{
+	struct index_mailbox m;
+	struct operation op;
+	imap_deselect(s);
+	struct index_view *v = index_view_begin(s->partition->index);
+	if (v == NULL)
+		return imap_finish_later(s);
+	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
+	index_view_end(&v);
+	if (!there)
+		return no_such(s);
+	if (m.recent_from == m.uidnext || !operation_link_up(s->partition->link))
+		return find_and_open(s, 0);
+	operation_init(&op, OP_TAKE_RECENT);
+	op.user = span_str(s->user);
+	op.mailbox = m.id;
+	return imap_operate(s, &op, on_recent_taken);
+}
+
+enum verdict cmd_examine(struct imap_session *s)
+{
+	imap_deselect(s);
+	return find_and_open(s, 0);
+}
+
+/* ---- CLOSE, UNSELECT --------------------------------------------------------------------------------- */
+
+enum verdict cmd_unselect(struct imap_session *s)
+{
+	imap_deselect(s);
+	return imap_finish_done(s);
+}
+
+static void on_closed(void *arg, const struct operation_answer *a)
+{
+	struct imap_session *s = OBJ(imap_session, arg);
+	imap_answered(s);
+	bool done = a->result == OPR_OK || a->result == OPR_NO_MAILBOX;
+	imap_step(s, done ? cmd_unselect(s) : imap_finish_result(s, a->result));
+}
+
+static bool holds_deleted(const struct imap_session *s)
+{
+	struct index_mailbox m;
+	struct index_view *v = index_view_begin(s->partition->index);
+	if (v == NULL)
+		return true; /* the committer will know */
+	bool any = index_mailbox_get(v, s->box->id, &m) && m.deleted > 0;
+	index_view_end(&v);
+	return any;
+}
+
+enum verdict cmd_close(struct imap_session *s)
+{
+	static const struct uid_range every = { 1, UINT32_MAX };
+	struct operation op;
+	if (s->box->read_only || !holds_deleted(s))
+		return cmd_unselect(s);
+	operation_init(&op, OP_EXPUNGE);
+	op.user = span_str(s->user);
+	op.mailbox = s->box->id;
+	op.uids = (struct uid_set){ &every, 1 };
+	op.only_deleted = true;
+	return imap_operate(s, &op, on_closed);
+}
+
+/* ---- mailboxes made and removed ------------------------------------------------------------------------ */
+
+static enum verdict change_mailbox(struct imap_session *s, struct operation *op)
+{
+	op->user = span_str(s->user);
+	op->name = buf_span(&s->cmd.name);
+	return imap_operate_simple(s, op);
+}
+
+static const struct {
+	const char *name;
+	uint32_t use;
+} uses[] = {
+	{ "Archive", STORE_USE_ARCHIVE },
+	{ "Drafts", STORE_USE_DRAFTS },
+	{ "Junk", STORE_USE_JUNK },
+	{ "Sent", STORE_USE_SENT },
+	{ "Trash", STORE_USE_TRASH },
+};
+
+/* "\Sent"; false: none that a mailbox may be made for. */
+static bool read_use(struct imap_cursor *c, uint32_t *uses_out)
+{
+	imap_read_char(c, '\\');
+	struct span word = imap_read_atom(c);
+	for (size_t i = 0; i < COUNT_OF(uses); i++) {
+		if (!span_ieq_str(word, uses[i].name))
+			continue;
+		*uses_out |= uses[i].use;
+		return true;
+	}
+	return !imap_ok(c);
+}
+
+/* " (USE (\Sent \Drafts))", RFC 6154 section 3. */
+static bool read_uses(struct imap_cursor *c, uint32_t *uses_out)
+{
+	bool known = true;
+	imap_read_sp(c);
+	imap_read_char(c, '(');
+	if (!imap_try_word(c, "USE"))
+		imap_fail(c, "Unknown parameter");
+	imap_read_sp(c);
+	imap_read_char(c, '(');
+	do {
+		known = read_use(c, uses_out) && known;
+	} while (imap_try(c, ' '));
+	imap_read_char(c, ')');
+	imap_read_char(c, ')');
+	return known;
+}
+
+/* The separator at the end says only that inferiors will follow (RFC 3501 section 6.3.3). */
+static void read_new_mailbox(struct imap_cursor *c, struct buf *name)
+{
+	struct span sent = imap_read_astring(c);
+	if (sent.n > 1 && sent.p[sent.n - 1] == '/')
+		sent.n--;
+	if (imap_ok(c))
+		imap_name_of(sent, name);
+}
+
+enum verdict cmd_create(struct imap_session *s)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	struct operation op;
+	bool known = true;
+	operation_init(&op, OP_CREATE);
+	imap_read_sp(c);
+	read_new_mailbox(c, &s->cmd.name);
+	if (imap_ok(c) && !imap_at_end(c))
+		known = read_uses(c, &op.uses);
+	imap_read_end(c);
+	if (!imap_ok(c))
+		return imap_finish_bad(s, c->why);
+	if (!known)
+		return imap_finish(s, "NO", "[USEATTR] This use is not for mailboxes here");
+	if (buf_len(&s->cmd.name) == 0)
+		return imap_finish_result(s, OPR_BAD_NAME);
+	return change_mailbox(s, &op);
+}
+
+static bool is_there(const struct imap_session *s, uint64_t mailbox)
+{
+	struct index_mailbox m;
+	struct index_view *v = index_view_begin(s->partition->index);
+	if (v == NULL)
+		return true;
+	bool there = index_mailbox_get(v, mailbox, &m);
+	index_view_end(&v);
+	return there;
+}
+
+static void on_deleted(void *arg, const struct operation_answer *a)
+{
+	struct imap_session *s = OBJ(imap_session, arg);
+	imap_answered(s);
+	if (a->result == OPR_OK && s->box != NULL && !is_there(s, s->box->id))
+		imap_deselect(s); /* it was the selected one */
+	imap_step(s, a->result == OPR_OK ? imap_finish_done(s) : imap_finish_result(s, a->result));
+}
+
+enum verdict cmd_delete(struct imap_session *s)
+{
+	struct operation op;
+	if (buf_len(&s->cmd.name) == 0)
+		return no_such(s);
+	operation_init(&op, OP_DELETE);
+	op.user = span_str(s->user);
+	op.name = buf_span(&s->cmd.name);
+	return imap_operate(s, &op, on_deleted);
+}
+
+enum verdict cmd_rename(struct imap_session *s)
+{
+	struct operation op;
+	if (buf_len(&s->cmd.name) == 0)
+		return no_such(s);
+	if (buf_len(&s->cmd.name2) == 0)
+		return imap_finish_result(s, OPR_BAD_NAME);
+	operation_init(&op, OP_RENAME);
+	op.new_name = buf_span(&s->cmd.name2);
+	return change_mailbox(s, &op);
+}
+
+static bool count_name(void *arg, struct span name)
+{
+	size_t *n = arg;
+	return ++*n < STORE_MAILBOXES_MAX;
+}
+
+/* Names need no mailbox, so they have a bound of their own. */
+enum verdict cmd_subscribe(struct imap_session *s)
+{
+	struct operation op;
+	size_t n = 0;
+	if (buf_len(&s->cmd.name) == 0)
+		return imap_finish_result(s, OPR_BAD_NAME);
+	struct index_view *v = index_view_begin(s->partition->index);
+	if (v == NULL)
+		return imap_finish_later(s);
+	index_subscriptions(v, span_str(s->user), count_name, &n);
+	index_view_end(&v);
+	if (n >= STORE_MAILBOXES_MAX)
+		return imap_finish(s, "NO", "[LIMIT] Too many subscriptions");
+	operation_init(&op, OP_SUBSCRIBE);
+	return change_mailbox(s, &op);
+}
+
+enum verdict cmd_unsubscribe(struct imap_session *s)
+{
+	struct operation op;
+	if (buf_len(&s->cmd.name) == 0)
+		return no_such(s);
+	operation_init(&op, OP_UNSUBSCRIBE);
+	return change_mailbox(s, &op);
+}

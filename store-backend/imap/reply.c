@@ -1,0 +1,175 @@
+/* reply.c - what the client is told: untagged text, the news of the mailbox, the tagged line, in that order;
+ * see session.h.
+ *
+ * Before: the handlers. After: the stream. The states here are left when everything has gone out. */
+#include <stdarg.h>
+
+#include "base/check.h"
+#include "store-backend/imap/session_parts.h"
+
+/* ---- for handlers -------------------------------------------------------------------------------- */
+
+void imap_say(struct imap_session *s, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	buf_vprintf(&s->text, fmt, ap);
+	va_end(ap);
+}
+
+bool imap_has_room(const struct imap_session *s)
+{
+	return stream_space(s->io) > IMAP_OUT_RESERVE;
+}
+
+bool imap_flush(struct imap_session *s)
+{
+	size_t space = stream_space(s->io);
+	size_t room = space > IMAP_OUT_RESERVE ? space - IMAP_OUT_RESERVE : 0;
+	struct span part = span_first(buf_span(&s->text), room);
+	if (part.n > 0 && stream_write_span(s->io, part))
+		buf_eat(&s->text, part.n);
+	return buf_len(&s->text) == 0;
+}
+
+static enum verdict finish(struct imap_session *s, const char *word, const char *fmt, va_list ap)
+{
+	if (s->cmd.tag.n > 0)
+		buf_printf(&s->reply, "%.*s %s ", SPAN_ARG(s->cmd.tag), word);
+	else
+		buf_printf(&s->reply, "* %s ", word);
+	buf_vprintf(&s->reply, fmt, ap);
+	buf_add_str(&s->reply, "\r\n");
+	CHECK(buf_ok(&s->reply));
+	imap_set_state(s, ST_FINISH);
+	return V_NEXT;
+}
+
+enum verdict imap_finishf(struct imap_session *s, const char *word, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	enum verdict v = finish(s, word, fmt, ap);
+	va_end(ap);
+	return v;
+}
+
+enum verdict imap_finish(struct imap_session *s, const char *word, const char *what)
+{
+	return imap_finishf(s, word, "%s", what);
+}
+
+enum verdict imap_finish_done(struct imap_session *s)
+{
+	s->errors = 0; /* it takes many in a row to be sent away */
+	return imap_finishf(s, "OK", "%s completed", s->cmd.row->name);
+}
+
+enum verdict imap_finish_bad(struct imap_session *s, const char *why)
+{
+	s->errors++;
+	return imap_finish(s, "BAD", why == NULL ? "Syntax error" : why);
+}
+
+enum verdict imap_finish_later(struct imap_session *s)
+{
+	return imap_finishf(
+	    s, "NO", "[UNAVAILABLE] The store is away, try again later (%s)", s->base.id.s);
+}
+
+enum verdict imap_finish_result(struct imap_session *s, enum operation_result r)
+{
+	static const char *const words[OPR_COUNT] = {
+		[OPR_NO_USER] = "[SERVERBUG] No such user",
+		[OPR_NO_MAILBOX] = "[NONEXISTENT] No such mailbox",
+		[OPR_NO_TARGET] = "[TRYCREATE] No such mailbox",
+		[OPR_EXISTS] = "[ALREADYEXISTS] The mailbox exists already",
+		[OPR_BAD_NAME] = "[CANNOT] Bad name",
+		[OPR_DENIED] = "[NOPERM] This cannot be done",
+		[OPR_OVER_QUOTA] = "[OVERQUOTA] Quota exceeded",
+		[OPR_TOO_MANY] = "[LIMIT] Too many mailboxes, keywords or messages",
+		[OPR_TOO_BIG] = "[TOOBIG] Message too large",
+	};
+	if (r == OPR_LATER || words[r] == NULL)
+		return imap_finish_later(s);
+	return imap_finish(s, "NO", words[r]);
+}
+
+enum verdict imap_bye(struct imap_session *s, const char *why, const char *what)
+{
+	if (s->why == NULL)
+		s->why = why;
+	stream_printf(s->io, "* BYE %s (%s)\r\n", what, s->base.id.s);
+	return V_CLOSE;
+}
+
+/* ---- news ------------------------------------------------------------------------------------------ */
+
+/* False: the mailbox is gone, and so is the session to be. */
+static bool refresh_box(struct imap_session *s)
+{
+	struct index_view *v = index_view_begin(s->partition->index);
+	if (v == NULL)
+		return true; /* later */
+	bool there = selected_refresh(s->box, v);
+	index_view_end(&v);
+	return there;
+}
+
+/* Tells what is new in the mailbox. V_NEXT: everything is told and has left. */
+static enum verdict tell_news(struct imap_session *s)
+{
+	if (!imap_flush(s))
+		return V_WAIT;
+	if (s->box == NULL || s->news == NEWS_NONE)
+		return V_NEXT;
+	if (s->box->stale && s->box->report == REPORT_START && !refresh_box(s))
+		return imap_bye(s, "mailbox-deleted", "The selected mailbox was deleted");
+	while (!selected_report(s->box, s->news == NEWS_ALL, &s->text)) {
+		if (!imap_flush(s))
+			return V_WAIT;
+	}
+	return imap_flush(s) ? V_NEXT : V_WAIT;
+}
+
+enum verdict imap_go_idle(struct imap_session *s)
+{
+	enum verdict v = tell_news(s);
+	if (v != V_NEXT)
+		return v;
+	if (s->drain_asked)
+		return imap_bye(s, "drain", "[UNAVAILABLE] Server is shutting down, come back");
+	struct buf line = BUF_INIT(IMAP_LINE_MAX);
+	v = imap_take_line(s, &line);
+	bool done = span_ieq_str(buf_span(&line), "DONE");
+	buf_end(&line);
+	if (v != V_NEXT)
+		return v;
+	return done ? imap_finish_done(s) : imap_finish_bad(s, "DONE expected");
+}
+
+enum verdict imap_go_finish(struct imap_session *s)
+{
+	enum verdict v = tell_news(s);
+	if (v != V_NEXT)
+		return v;
+	if (!buf_ok(&s->text))
+		return imap_bye(s, "answer-too-long", "The answer is too long");
+	if (buf_len(&s->reply) > 0) {
+		buf_add_span(&s->text, buf_span(&s->reply));
+		buf_end(&s->reply);
+		s->news = NEWS_NONE; /* nothing comes behind the tagged line */
+	}
+	if (!imap_flush(s))
+		return V_WAIT;
+	buf_end(&s->text);
+	imap_end_command(s);
+	s->news = NEWS_NONE;
+	if (s->errors >= IMAP_ERRORS_MAX)
+		return imap_bye(s, "too-many-errors", "Too many bad commands");
+	if (s->login_failures >= IMAP_LOGIN_FAILURES_MAX)
+		return imap_bye(s, "too-many-failures", "Too many failed logins");
+	imap_set_state(s, ST_COMMAND);
+	/* others come first: a client may have sent thousands of commands at once */
+	return stream_input(s->io).n == 0 ? V_NEXT : imap_yield(s);
+}
