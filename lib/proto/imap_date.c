@@ -79,15 +79,22 @@ int64_t imap_read_date_time(struct imap_cursor *c)
 	return c->why == NULL ? days * DAY_S + h * 3600 + m * 60 + s - zone : 0;
 }
 
-bool imap_put_date_time(struct buf *out, int64_t unix_s)
+bool imap_put_date_time_zone(struct buf *out, int64_t unix_s, int zone_min)
 {
-	int64_t days = unix_s / DAY_S, rest = unix_s % DAY_S;
+	int64_t local_s = unix_s + (int64_t)zone_min * 60;
+	int64_t days = local_s / DAY_S, rest = local_s % DAY_S;
+	unsigned zone = (unsigned)(zone_min < 0 ? -zone_min : zone_min);
 	if (rest < 0) {
 		rest += DAY_S;
 		days--;
 	}
 	struct civil d = civil_from_days(days);
-	return buf_printf(out, "\"%02d-%s-%04d %02d:%02d:%02d +0000\"", d.day,
+	return buf_printf(out, "\"%02d-%s-%04d %02d:%02d:%02d %c%02u%02u\"", d.day,
 	    civil_month_names[d.month - 1], d.year, (int)(rest / 3600), (int)(rest / 60 % 60),
-	    (int)(rest % 60));
+	    (int)(rest % 60), zone_min < 0 ? '-' : '+', zone / 60, zone % 60);
+}
+
+bool imap_put_date_time(struct buf *out, int64_t unix_s)
+{
+	return imap_put_date_time_zone(out, unix_s, 0);
 }

@@ -118,6 +118,8 @@ int32_t imap_read_date(struct imap_cursor *c);
 int64_t imap_read_date_time(struct imap_cursor *c);
 /* Writes  "dd-Mon-yyyy hh:mm:ss +0000"  with its quotes. */
 bool imap_put_date_time(struct buf *out, int64_t unix_s);
+/* The same moment on the clock of a zone, minutes east of UTC. */
+bool imap_put_date_time_zone(struct buf *out, int64_t unix_s, int zone_min);
 
 /* ---- flags --------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,310 @@
+/* fetch.c - FETCH and UID FETCH (RFC 3501 section 6.4.5): a job that puts item after item.
+ *
+ * Before: session.c has framed the command. After: fetch_put.c makes each item, the stream takes text and
+ * ranges of the log's files. Owns the request, the set and the message in work; a view lives within one
+ * call of run_fetch(). \Seen is set for the whole set by one operation before the first answer. */
+#include "base/check.h"
+#include "base/mem.h"
+
+#include "store-backend/imap/blob.h"
+#include "store-backend/imap/fetch.h"
+#include "store-backend/imap/session.h"
+
+enum {
+	TURN_ITEMS = 256,        /* then other sessions have their turn */
+	TURN_BYTES = 256 * 1024, /* of text, likewise */
+	TEXT_HIGH = 32 * 1024,   /* text beyond it leaves before more is made */
+	AHEAD_MAX = 1024 * 1024  /* bytes of files that wait in the stream */
+};
+
+struct fetch_job {
+	struct imap_job job;
+	struct imap_set set; /* owned */
+	struct selected_walk walk;
+	bool needs_entry;
+	struct index_view *view; /* within one turn */
+	/* the message in work */
+	bool in_message, any_said, noted;
+	size_t item;
+	struct fetch_subject subject;
+	struct message message; /* owned */
+	struct blob blob;
+	struct file_ref *file; /* owned; not NULL: range of it comes next, at file_at */
+	uint64_t file_at;
+	struct message_range range;
+	/* for the reply */
+	bool expunged, unreadable, unmarked;
+	struct fetch_request req;
+};
+
+static struct fetch_job *fetch_job_of(struct imap_job *job)
+{
+	return LIST_OF(struct fetch_job, job, job);
+}
+
+static void end_fetch(struct imap_job *job)
+{
+	struct fetch_job *f = fetch_job_of(job);
+	imap_set_end(&f->set);
+	message_end(&f->message);
+	file_ref_put(&f->file);
+	mem_free(f);
+}
+
+/* ---- one message --------------------------------------------------------------------------------- */
+
+static bool open_view(struct imap_session *s, struct fetch_job *f)
+{
+	if (f->view == NULL)
+		f->view = index_view_begin(s->partition->index);
+	return f->view != NULL;
+}
+
+static void begin_message(struct imap_session *s, struct fetch_job *f)
+{
+	f->in_message = true;
+	f->any_said = f->noted = false;
+	f->item = 0;
+	imap_say(s, "* %zu FETCH (", f->subject.at + 1);
+	if (!f->needs_entry)
+		return;
+	blob_init(&f->blob, s->partition->reader, &f->subject.entry);
+	message_init(&f->message, &f->blob.bytes);
+	message_set_cache(&f->message, index_cache(f->view, f->subject.entry.blob));
+}
+
+/* Begins the next message of the set, or passes one over that is gone. False: there is none. */
+static bool next_message(struct imap_session *s, struct fetch_job *f)
+{
+	struct fetch_subject *of = &f->subject;
+	if (!selected_walk_next(&f->walk, &of->at))
+		return false;
+	const struct selected_message *m = &s->box->v[of->at];
+	if ((m->bits & MARK_GONE) != 0 ||
+	    (f->needs_entry && !index_entry(f->view, s->box->id, m->uid, &of->entry)))
+		f->expunged = true;
+	else
+		begin_message(s, f);
+	return true;
+}
+
+static void say_item(struct imap_session *s, struct fetch_job *f, struct span text)
+{
+	if (f->any_said)
+		buf_add_char(&s->text, ' ');
+	buf_add_span(&s->text, text);
+	f->any_said = true;
+}
+
+static void note_unreadable(struct imap_session *s, struct fetch_job *f, err_t err)
+{
+	f->unreadable = true;
+	if (f->noted)
+		return;
+	f->noted = true;
+	log_write(&store_events[STORE_EV_MESSAGE_UNREADABLE], s->base.id.s,
+	    LOG_FIELDS(LOG_STR("partition", s->partition->name), LOG_U64("mailbox", s->box->id),
+		LOG_U64("uid", f->subject.entry.uid), LOG_U64("blob", f->subject.entry.blob),
+		LOG_STR("err", err_name(err))));
+}
+
+static void put_item(struct imap_session *s, struct fetch_job *f, const struct fetch_item *it)
+{
+	struct buf text = BUF_INIT(2 * FETCH_TEXT_MAX);
+	err_t err = ERR_OK;
+	enum fetch_put put = fetch_put_item(&text, &f->req, it, &f->subject, &f->range);
+	if (put == PUT_UNREADABLE)
+		err = f->message.err;
+	else if (put == PUT_RANGE) /* nothing is announced that cannot be sent */
+		err = blob_file(&f->blob, f->range, &f->file, &f->file_at);
+	if (err)
+		note_unreadable(s, f, err);
+	else
+		say_item(s, f, buf_span(&text));
+	if (it->kind == FETCH_FLAGS)
+		selected_told_flags(s->box, f->subject.at);
+	buf_end(&text);
+}
+
+/* Flags that have changed are told, and an answer that has nothing to say names its message. */
+static void end_message(struct imap_session *s, struct fetch_job *f)
+{
+	if ((s->box->v[f->subject.at].bits & MARK_DIRTY) != 0)
+		put_item(s, f, &(struct fetch_item){ .kind = FETCH_FLAGS });
+	if (!f->any_said)
+		put_item(s, f, &(struct fetch_item){ .kind = FETCH_UID });
+	imap_say(s, ")\r\n");
+	message_end(&f->message);
+	f->in_message = false;
+}
+
+/* ---- the job ------------------------------------------------------------------------------------- */
+
+static enum verdict finish_fetch(struct imap_session *s, const struct fetch_job *f)
+{
+	if (f->unreadable)
+		return imap_finish(s, "NO", "[UNAVAILABLE] Some messages cannot be read now");
+	if (f->expunged && !f->walk.uid)
+		return imap_finish(
+		    s, "OK", "[EXPUNGEISSUED] Some messages have been expunged meanwhile");
+	if (f->unmarked)
+		return imap_finish(s, "OK", "FETCH completed, but \\Seen could not be set");
+	return imap_finish(s, "OK", "FETCH completed");
+}
+
+/* The text before it must have left first. */
+static bool send_range(struct imap_session *s, struct fetch_job *f)
+{
+	if (!imap_flush(s))
+		return false;
+	stream_write_file(s->io, f->file, (off_t)f->file_at, (size_t)f->range.n);
+	file_ref_put(&f->file);
+	return true;
+}
+
+static bool has_room(struct imap_session *s)
+{
+	if (buf_len(&s->text) > TEXT_HIGH && !imap_flush(s))
+		return false;
+	return stream_pending(s->io) < AHEAD_MAX;
+}
+
+/* One item, or the step from one message to the next. False: there is no message any more. */
+static bool one_step(struct imap_session *s, struct fetch_job *f)
+{
+	if (!f->in_message)
+		return next_message(s, f);
+	if (f->item < f->req.n)
+		put_item(s, f, &f->req.v[f->item++]);
+	else
+		end_message(s, f);
+	return true;
+}
+
+static enum verdict one_turn(struct imap_session *s, struct fetch_job *f)
+{
+	size_t bytes = 0;
+	for (unsigned i = 0; i < TURN_ITEMS && bytes < TURN_BYTES; i++) {
+		if (!has_room(s) || (f->file != NULL && !send_range(s, f)))
+			return V_WAIT;
+		if (!f->in_message && f->needs_entry && !open_view(s, f))
+			return imap_finish_later(s);
+		size_t before = buf_len(&s->text);
+		if (!one_step(s, f))
+			return finish_fetch(s, f);
+		bytes += buf_len(&s->text) - before + buf_len(&f->message.whole);
+	}
+	(void)imap_flush(s);
+	return imap_yield(s);
+}
+
+static enum verdict run_fetch(struct imap_session *s, struct imap_job *job)
+{
+	struct fetch_job *f = fetch_job_of(job);
+	if (f->in_message && f->needs_entry && open_view(s, f))
+		message_set_cache(&f->message, index_cache(f->view, f->subject.entry.blob));
+	enum verdict v = one_turn(s, f);
+	message_rest(&f->message);
+	index_view_end(&f->view);
+	return v;
+}
+
+/* ---- \Seen --------------------------------------------------------------------------------------- */
+
+static bool any_unseen(const struct selected *box, const struct fetch_job *f)
+{
+	struct selected_walk w = f->walk;
+	size_t i;
+	while (selected_walk_next(&w, &i)) {
+		if ((box->v[i].bits & (STORE_SEEN | MARK_GONE)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* New flags may use keywords that the client does not know yet. */
+static void tell_keywords(struct imap_session *s)
+{
+	struct selected *box = s->box;
+	if (box->told_keyword == box->keyword_n)
+		return;
+	imap_say(s, "* ");
+	selected_put_mailbox_flags(box, &s->text);
+	imap_say(s, "\r\n");
+	box->told_keyword = box->keyword_n;
+}
+
+static void on_seen(void *arg, const struct operation_answer *a)
+{
+	struct imap_session *s = OBJ(imap_session, arg);
+	struct fetch_job *f = fetch_job_of(s->job);
+	struct index_view *v = index_view_begin(s->partition->index);
+	imap_answered(s);
+	f->unmarked = a->result != OPR_OK; /* mail can be read though nothing can be changed */
+	if (v != NULL && selected_refresh(s->box, v))
+		tell_keywords(s);
+	index_view_end(&v);
+	imap_step(s, imap_start_job(s, &f->job));
+}
+
+/* The job waits as the session's own, so that it ends with it. */
+static enum verdict set_seen(struct imap_session *s, struct fetch_job *f)
+{
+	struct operation op;
+	struct uid_range *uids;
+	size_t n;
+	s->job = &f->job;
+	operation_init(&op, OP_FLAGS);
+	op.user = span_str(s->user);
+	op.mailbox = s->box->id;
+	op.how = FLAGS_ADD;
+	op.set.flags = STORE_SEEN;
+	bool fits = selected_uids(s->box, &f->set, f->walk.uid, &uids, &n);
+	op.uids = (struct uid_set){ uids, n };
+	enum verdict v = fits ? imap_operate(s, &op, on_seen)
+			      : imap_finish(s, "NO", "[LIMIT] Too many messages at once");
+	mem_free(uids);
+	return v;
+}
+
+/* ---- the command --------------------------------------------------------------------------------- */
+
+/* RFC 3501 section 9: a number that the client cannot know is an error. */
+static void check_numbers(struct imap_cursor *c, const struct imap_set *set, size_t known)
+{
+	for (size_t i = 0; i < set->n; i++) {
+		if (known == 0 || set->v[i].first > known || set->v[i].last > known)
+			imap_fail(c, "No such message number");
+	}
+}
+
+static void read_fetch(struct imap_session *s, struct fetch_job *f)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	imap_read_sp(c);
+	imap_read_set(c, &f->set);
+	imap_read_sp(c);
+	fetch_parse(c, s->cmd.uid, &f->req);
+	imap_read_end(c);
+	if (!s->cmd.uid)
+		check_numbers(c, &f->set, s->box->told_n);
+}
+
+enum verdict cmd_fetch(struct imap_session *s)
+{
+	struct fetch_job *f = MEM_NEW(struct fetch_job);
+	f->job = (struct imap_job){ run_fetch, end_fetch };
+	read_fetch(s, f);
+	if (!imap_ok(&s->cmd.args)) {
+		end_fetch(&f->job);
+		return imap_finish_bad(s, s->cmd.args.why);
+	}
+	f->needs_entry = fetch_needs_entry(&f->req);
+	f->subject.box = s->box;
+	f->subject.message = &f->message;
+	selected_resolve(s->box, &f->set, s->cmd.uid);
+	selected_walk_init(&f->walk, s->box, &f->set, s->cmd.uid);
+	if (fetch_sets_seen(&f->req) && !s->box->read_only && any_unseen(s->box, f))
+		return set_seen(s, f);
+	return imap_start_job(s, &f->job);
+}

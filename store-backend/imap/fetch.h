@@ -1,0 +1,75 @@
+/* fetch.h - what a FETCH asks for, read from its arguments and put as the items of an answer.
+ *
+ * fetch_parse.c reads, fetch_put.c writes; neither knows sessions. fetch.c is the command. */
+#ifndef STORE_IMAP_FETCH_H
+#define STORE_IMAP_FETCH_H
+
+#include "proto/imap_lex.h"
+#include "store-backend/imap/message.h"
+#include "store-backend/imap/selected.h"
+
+enum {
+	FETCH_ITEMS_MAX = 64,
+	FETCH_NAMES_MAX = 256,           /* header field names of all items */
+	FETCH_INLINE_MAX = 16 * 1024,    /* longer literals are not copied through memory */
+	FETCH_TEXT_MAX = 4 * 1024 * 1024 /* one item in memory */
+};
+
+enum fetch_kind {
+	FETCH_UID,
+	FETCH_FLAGS,
+	FETCH_INTERNALDATE,
+	FETCH_SIZE,
+	FETCH_ENVELOPE,
+	FETCH_BODY,          /* the structure without extension data */
+	FETCH_BODYSTRUCTURE, /* with it */
+	FETCH_SECTION        /* BODY[...], RFC822, RFC822.HEADER, RFC822.TEXT */
+};
+
+enum fetch_text { TEXT_WHOLE, TEXT_HEADER, TEXT_FIELDS, TEXT_FIELDS_NOT, TEXT_TEXT, TEXT_MIME };
+
+struct fetch_item {
+	enum fetch_kind kind;
+	/* FETCH_SECTION: */
+	const char *alias; /* "RFC822": the answer's name when it is not BODY[...] */
+	bool peek;         /* does not set \Seen */
+	enum fetch_text text;
+	uint8_t path_n;
+	uint32_t path[MIME_DEPTH_MAX];
+	size_t name_at, name_n; /* of fetch_request.names */
+	bool partial;
+	uint32_t from, count;
+};
+
+struct fetch_request {
+	size_t n;
+	struct fetch_item v[FETCH_ITEMS_MAX];
+	size_t name_n;
+	struct span names[FETCH_NAMES_MAX]; /* point into the command */
+};
+
+/* Reads the items: a macro, one item, or a list. with_uid: UID FETCH, whose answers always say the uid.
+ * Failures are the cursor's. */
+void fetch_parse(struct imap_cursor *c, bool with_uid, struct fetch_request *out);
+bool fetch_sets_seen(const struct fetch_request *req);
+/* Does any item need the message's entry in the index? */
+bool fetch_needs_entry(const struct fetch_request *req);
+
+/* One message of an answer. */
+struct fetch_subject {
+	const struct selected *box;
+	size_t at; /* in box */
+	struct index_entry entry;
+	struct message *message;
+};
+
+enum fetch_put {
+	PUT_DONE,
+	PUT_RANGE, /* the literal was announced: the range's bytes come next, and do not pass here */
+	PUT_UNREADABLE /* nothing was added: subject->message->err says why */
+};
+/* Appends `name SP value`. */
+enum fetch_put fetch_put_item(struct buf *out, const struct fetch_request *req,
+    const struct fetch_item *it, const struct fetch_subject *of, struct message_range *range_out);
+
+#endif
