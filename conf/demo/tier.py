@@ -138,7 +138,7 @@ class Tier:
                "dn: ou=stores,dc=postern\nobjectClass: top\nobjectClass: organizationalUnit\nou: stores\n"]
         for domain in sorted({u["domain"] for u in self.users}):
             rdn = domain.replace(".", "-")
-            out.append(f"dn: dc={rdn},dc=postern\nobjectClass: top\nobjectClass: domain\n"
+            out.append(f"dn: dc={rdn},dc=postern\nobjectClass: top\nobjectClass: domain\nobjectClass: inetDomain\n"
                        f"dc: {rdn}\nassociatedDomain: {domain}\n")
             out.append(f"dn: ou=people,dc={rdn},dc=postern\nobjectClass: top\nobjectClass: organizationalUnit\nou: people\n")
         out += [self.store_entry(k) for k in range(1, self.store_count + 1)]

@@ -75,6 +75,7 @@ struct ask {
 
 static const struct backend_ops *const backends[] = {
 	[BACKEND_FILE] = &backend_file,
+	[BACKEND_LDAP] = &backend_ldap,
 	[BACKEND_STATIC] = &backend_static,
 };
 

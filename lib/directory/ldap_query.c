@@ -1,0 +1,177 @@
+/* ldap_query.c - filters and attribute lists, from the names in the options and the key. Pure.
+ *
+ * Filters are trees on the stack; the key is a value in them, never a part of their grammar. */
+#include "directory/ldap_query.h"
+
+#include "base/check.h"
+
+#include "directory/ldap_msg.h"
+#include "directory/name.h"
+
+enum { PARTS_MAX = 8, ATTRS_MAX = 16, ENTRIES_MAX = 8 };
+
+struct parts {
+	struct ldap_filter v[PARTS_MAX];
+	size_t n;
+};
+
+static bool is_set(const char *s)
+{
+	return s != NULL && s[0] != '\0';
+}
+
+static void add_part(struct parts *p, struct ldap_filter f)
+{
+	CHECK(p->n < PARTS_MAX);
+	p->v[p->n++] = f;
+}
+
+static void add_equal(struct parts *p, const char *attr, struct span value)
+{
+	if (is_set(attr))
+		add_part(p, (struct ldap_filter){ LDAP_F_EQUAL, attr, value, NULL, 0 });
+}
+
+static void add_ends(struct parts *p, const char *attr, struct span value)
+{
+	if (is_set(attr))
+		add_part(p, (struct ldap_filter){ LDAP_F_ENDS, attr, value, NULL, 0 });
+}
+
+static struct ldap_filter join(enum ldap_filter_kind kind, const struct parts *p)
+{
+	return (struct ldap_filter){ kind, NULL, SPAN_NONE, p->v, p->n };
+}
+
+struct query {
+	const struct directory_conf *conf;
+	struct span key;
+	struct ldap_search search;
+	struct buf *out;
+	int32_t id;
+};
+
+static bool put_classed(struct query *q, const char *class, const struct parts *any)
+{
+	struct parts all = { .n = 0 };
+	add_equal(&all, "objectClass", span_str(class));
+	add_part(&all, join(LDAP_F_OR, any));
+	struct ldap_filter filter = join(LDAP_F_AND, &all);
+	q->search.filter = &filter;
+	return ldap_put_search(q->out, q->id, &q->search);
+}
+
+/* A uid is a name within the domain of its entry's mail, or within the default domain when it has none. */
+static bool put_user(struct query *q)
+{
+	const struct directory_conf *c = q->conf;
+	struct parts any = { .n = 0 }, own = { .n = 0 }, domain = { .n = 0 }, without = { .n = 0 };
+	struct span at = span_rfind(q->key, '@') == SIZE_MAX
+			     ? SPAN_NONE
+			     : span_from(q->key, span_rfind(q->key, '@'));
+	add_equal(&any, c->attr_uid, q->key);
+	if (at.n == 0)
+		return put_classed(q, c->user_class, &any);
+	add_equal(&any, c->attr_mail, q->key);
+	add_equal(&any, c->attr_alternate, q->key);
+	add_equal(&any, c->attr_equivalent, q->key);
+	add_equal(&own, c->attr_uid, name_local(q->key));
+	add_ends(&domain, c->attr_mail, at);
+	add_part(
+	    &without, (struct ldap_filter){ LDAP_F_PRESENT, c->attr_mail, SPAN_NONE, NULL, 0 });
+	if (span_ieq_str(span_from(at, 1), is_set(c->default_domain) ? c->default_domain : ""))
+		add_part(&domain, join(LDAP_F_NOT, &without));
+	add_part(&own, join(LDAP_F_OR, &domain));
+	add_part(&any, join(LDAP_F_AND, &own));
+	return put_classed(q, c->user_class, &any);
+}
+
+static bool put_domain(struct query *q)
+{
+	static const char *const class_names[] = { "domain", "inetDomain", "mailDomain",
+		"organization" };
+	struct parts all = { .n = 0 }, classes = { .n = 0 }, any = { .n = 0 };
+	for (size_t i = 0; i < COUNT_OF(class_names); i++)
+		add_equal(&classes, "objectClass", span_str(class_names[i]));
+	add_equal(&any, q->conf->attr_domain, q->key);
+	if (span_find(q->key, '.') != SIZE_MAX)
+		add_equal(&any, "dc", q->key);
+	add_part(&all, join(LDAP_F_OR, &classes));
+	add_part(&all, join(LDAP_F_OR, &any));
+	struct ldap_filter filter = join(LDAP_F_AND, &all);
+	q->search.filter = &filter;
+	return ldap_put_search(q->out, q->id, &q->search);
+}
+
+static bool put_domain_users(struct query *q)
+{
+	struct buf at = BUF_INIT(DOMAIN_BYTES_MAX + 2);
+	struct parts any = { .n = 0 };
+	buf_add_char(&at, '@');
+	buf_add_span(&at, q->key);
+	add_ends(&any, q->conf->attr_mail, buf_span(&at));
+	add_ends(&any, q->conf->attr_uid, buf_span(&at));
+	bool ok = buf_ok(&at) && put_classed(q, q->conf->user_class, &any);
+	buf_end(&at);
+	return ok;
+}
+
+static bool put_store(struct query *q)
+{
+	struct parts any = { .n = 0 };
+	add_equal(&any, "cn", q->key);
+	return put_classed(q, q->conf->store_class, &any);
+}
+
+static bool put_base(struct query *q)
+{
+	struct ldap_filter any = { LDAP_F_PRESENT, "objectClass", SPAN_NONE, NULL, 0 };
+	q->search.subtree = false;
+	q->search.filter = &any;
+	return ldap_put_search(q->out, q->id, &q->search);
+}
+
+static size_t list_attrs(
+    const struct directory_conf *c, enum ldap_query q, const char *attrs[ATTRS_MAX])
+{
+	/* The password is asked for only when it is compared here. */
+	const char *password = c->verify == VERIFY_COMPARE ? c->attr_password : NULL;
+	const char *const lists[LDAP_Q_COUNT][ATTRS_MAX] = {
+		[LDAP_Q_USER] = { c->attr_uid, c->attr_mail, c->attr_alternate, c->attr_equivalent,
+		    c->attr_host, c->attr_quota, c->attr_quota_messages, c->attr_services,
+		    c->attr_user_status, c->attr_mail_status, password },
+		[LDAP_Q_DOMAIN] = { c->attr_domain, "dc", c->attr_domain_status,
+		    c->attr_domain_mail_status },
+		[LDAP_Q_DOMAIN_USERS] = { c->attr_uid, c->attr_mail },
+		[LDAP_Q_STORE] = { "cn", "posternStoreHost", "posternStoreImapPort",
+		    "posternStoreImapsPort", "posternStorePop3Port", "posternStorePop3sPort",
+		    "posternStoreLmtpPort", "posternStoreSievePort" },
+		[LDAP_Q_BASE] = { "1.1" }, /* no attributes: RFC 4511 section 4.5.1.8 */
+	};
+	size_t n = 0;
+	for (size_t i = 0; i < ATTRS_MAX; i++)
+		if (is_set(lists[q][i]))
+			attrs[n++] = lists[q][i];
+	return n;
+}
+
+bool ldap_query_put(
+    struct buf *out, int32_t id, const struct directory_conf *c, enum ldap_query q, struct span key)
+{
+	static bool (*const put[LDAP_Q_COUNT])(struct query *) = {
+		[LDAP_Q_USER] = put_user,
+		[LDAP_Q_DOMAIN] = put_domain,
+		[LDAP_Q_DOMAIN_USERS] = put_domain_users,
+		[LDAP_Q_STORE] = put_store,
+		[LDAP_Q_BASE] = put_base,
+	};
+	const char *attrs[ATTRS_MAX];
+	struct query query = { .conf = c, .key = key, .out = out, .id = id };
+	query.search = (struct ldap_search){ .base = c->base,
+		.subtree = true,
+		.size_max = ENTRIES_MAX,
+		.seconds = (unsigned)((c->deadline + 999) / 1000),
+		.attrs = attrs,
+		.attr_n = list_attrs(c, q, attrs) };
+	return put[q](&query);
+}
