@@ -147,8 +147,10 @@ static enum verdict list_mechanisms(struct session *s)
 {
 	struct span rest = span_str(sasl_turn_mechs);
 	say_ok(s, "Mechanisms follow");
-	while (rest.p != NULL && front_takes_secrets(s))
-		stream_printf(s->client, "%.*s\r\n", SPAN_ARG(span_cut(&rest, ' ')));
+	while (rest.p != NULL && front_takes_secrets(s)) {
+		struct span name = span_cut(&rest, ' ');
+		stream_printf(s->client, "%.*s\r\n", SPAN_ARG(name));
+	}
 	stream_write_span(s->client, SPAN(".\r\n"));
 	return V_READ;
 }
