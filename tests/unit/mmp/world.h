@@ -84,7 +84,7 @@ static struct {
 	struct conf *conf;
 	struct mmp *mmp;
 	int fd[PORTS];
-	uint16_t port[PORTS];
+	uint16_t port[PORTS], dead;
 	struct fake store[2]; /* store1 and store2; "dead" is a port where nobody listens */
 	struct tls_ctx *trusting, *server;
 	FILE *log;
@@ -156,7 +156,7 @@ static int open_port(uint16_t *port_out)
 	return fd;
 }
 
-static void write_directory(uint16_t dead)
+static void write_directory(void)
 {
 	FILE *f = world_create("users.ldif");
 	fputs("dn: dc=postern\nobjectClass: domain\ndc: postern\n\n"
@@ -165,7 +165,7 @@ static void write_directory(uint16_t dead)
 	    f);
 	put_store(f, "store1", world.store[0].port, world.store[0].port);
 	put_store(f, "store2", world.store[1].port, world.store[1].port);
-	put_store(f, "dead", dead, dead);
+	put_store(f, "dead", world.dead, world.dead);
 	put_store(f, "nopop", world.store[0].port, 0);
 	put_store(f, "loop", world.port[IMAP_OPEN], world.port[POP3_OPEN]);
 	for (size_t i = 0; i < COUNT_OF(world_users); i++) {
@@ -554,7 +554,6 @@ static int world_setup(void **state)
 		"ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
 		"-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", "key.pem",
 		"-out", "chain.pem", NULL };
-	uint16_t dead;
 	snprintf(world_dir, sizeof world_dir, "/tmp/postern-mmp-XXXXXX");
 	assert_non_null(mkdtemp(world_dir));
 	run(openssl);
@@ -562,8 +561,8 @@ static int world_setup(void **state)
 		world.fd[i] = open_port(&world.port[i]);
 	for (int i = 0; i < 2; i++)
 		world.store[i].fd = open_port(&world.store[i].port);
-	close(open_port(&dead));
-	write_directory(dead);
+	close(open_port(&world.dead));
+	write_directory();
 	char path[128];
 	snprintf(path, sizeof path, "%s/log", world_dir);
 	world.log = fopen(path, "w+");
