@@ -35,10 +35,6 @@ static void check_titles(const struct mmp_conf *m, struct conf_diag *d)
 		const struct conf_head *head = &m->listener[i]->head;
 		if (head->title[0] == '\0')
 			conf_error(d, head->pos, "a listener needs a name: listener NAME { ... }");
-		for (size_t j = 0; j < i; j++)
-			if (span_eq_str(span_str(head->title), m->listener[j]->head.title))
-				conf_error(d, head->pos, "second listener with the name \"%s\"",
-				    head->title);
 	}
 }
 

@@ -54,7 +54,7 @@ static const struct {
 /* Bytes of a pattern both ways: `left` are still to be sent, `got` have come. */
 struct flow {
 	uint64_t left, sent, got;
-	bool wrong, deaf;
+	bool wrong;
 };
 
 struct fake;
@@ -63,7 +63,7 @@ struct fake_conn {
 	struct stream *io;
 	const char *const *step;
 	struct line_scan lines;
-	bool echo, flows;
+	bool echo, flows, ending;
 	struct flow flow;
 };
 struct fake {
@@ -268,20 +268,26 @@ static void fake_echo(struct fake_conn *c)
 	stream_eat(c->io, in.n);
 }
 
+static void fake_flow(struct fake_conn *c)
+{
+	flow_take(&c->flow, c->io);
+	flow_send(&c->flow, c->io);
+}
+
 static void fake_event(void *arg, enum stream_event ev)
 {
 	struct fake_conn *c = arg;
-	if (ev == STREAM_EOF && (c->echo || c->flows))
-		stream_close(&c->io, 1000);
-	else if (ev == STREAM_EOF || ev == STREAM_FAILED)
+	c->ending = c->ending || ev == STREAM_EOF;
+	if (ev == STREAM_FAILED)
 		stream_free(&c->io);
-	else if (c->flows) {
-		flow_take(&c->flow, c->io);
-		flow_send(&c->flow, c->io);
-	} else if (c->echo)
+	else if (c->flows)
+		fake_flow(c);
+	else if (c->echo)
 		fake_echo(c);
-	else
+	else if (!c->ending)
 		fake_step(c);
+	if (c->io != NULL && c->ending && c->flow.left == 0)
+		stream_close(&c->io, 1000);
 }
 
 static bool fake_line(struct fake_conn *c, const char *want)
@@ -319,8 +325,7 @@ static bool fake_one(struct fake_conn *c)
 	case 'F':
 		c->flows = true;
 		c->flow.left = c->fake->flow_bytes;
-		flow_take(&c->flow, c->io);
-		flow_send(&c->flow, c->io);
+		fake_flow(c);
 		return true;
 	case 'X':
 		stream_close(&c->io, 1000);
