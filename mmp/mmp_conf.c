@@ -7,6 +7,9 @@
 #include "base/mem.h"
 #include "base/span.h"
 #include "daemon/daemon.h"
+#include "directory/directory.h"
+#include "metermaid/metermaid.h"
+
 #include "mmp/front.h"
 
 #define CONF_BLOCK mmp_listener
@@ -93,6 +96,8 @@ static bool make_contexts(struct mmp_setup *s, const struct conf *c, struct buf 
 void mmp_conf_check(const struct conf *c, struct conf_diag *d)
 {
 	const struct mmp_conf *m = conf_section(c, &mmp_block);
+	directory_check(c, d);
+	metermaid_check(c, d);
 	check_titles(m, d);
 	check_logins(m, d);
 	check_capability(&m->imap_capability, MMP_IMAP, m->head.pos, d);

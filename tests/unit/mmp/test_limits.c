@@ -381,20 +381,23 @@ static void test_reload(void **state)
 static void test_mistakes_in_the_settings(void **state)
 {
 	static const struct {
-		const char *mmp, *words;
+		const char *mmp, *words, *root;
 	} rows[] = {
-		{ "imap_capability IMAP4rev1, \"A B\";", "\"A B\" is not a capability" },
-		{ "imap_capability \"A]\";", "\"A]\" is not a capability" },
-		{ "pop3_capability TOP, \"EXPIRE NEVER\", \"\xc3\xa4\";", "is not a capability" },
+		{ "imap_capability IMAP4rev1, \"A B\";", "\"A B\" is not a capability", NULL },
+		{ "imap_capability \"A]\";", "\"A]\" is not a capability", NULL },
+		{ "pop3_capability TOP, \"EXPIRE NEVER\", \"\xc3\xa4\";", "is not a capability",
+		    NULL },
 		{ "listener x { address 127.0.0.1:1; protocol imap; tls none; }",
-		    "nobody could log in" },
-		{ "listener imap { address 127.0.0.1:1; protocol imap; }",
-		    "a second \"listener\"" },
-		{ "store_retry_min 10s; store_retry_max 1s;", "store_retry_max is less" },
+		    "nobody could log in", NULL },
+		{ "listener imap { address 127.0.0.1:1; protocol imap; }", "a second \"listener\"",
+		    NULL },
+		{ "store_retry_min 10s; store_retry_max 1s;", "store_retry_max is less", NULL },
+		{ "", "file", "directory { backend file; }" },
+		{ "", "key", DIRECTORY " metermaid { rule r { on auth; key hat; rate 1/1h; } }" },
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		struct conf_diag *d = conf_diag_new();
-		write_config(rows[i].mmp, NULL);
+		write_config(rows[i].mmp, rows[i].root);
 		struct conf *c = load_config(d);
 		assert_null(c);
 		assert_int_equal(conf_error_count(d), 1);
