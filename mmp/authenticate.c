@@ -95,9 +95,8 @@ enum verdict authenticate_refuse(struct session *s, enum reason why, const char 
 
 enum verdict authenticate_late(struct session *s)
 {
-	s->attempt->refused = WHY_LOGIN_TIMEOUT;
-	s->front->refuse(s, TOLD_UNAVAILABLE);
-	return session_bye(s, WHY_LOGIN_TIMEOUT, NULL);
+	enum verdict v = authenticate_refuse(s, WHY_LOGIN_LATE, session_state_name(s));
+	return v == V_CLOSE ? v : session_bye(s, WHY_LOGIN_LATE, NULL);
 }
 
 /* ---- the account ------------------------------------------------------------------------------ */

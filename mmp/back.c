@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "proto/sasl.h"
 
-enum { DETAIL_MAX = 200, CAPABILITY_MAX = 4096, NOTICES_MAX = 4096 };
+enum { USER_MAX = 512, DETAIL_MAX = 200, CAPABILITY_MAX = 4096, NOTICES_MAX = 4096 };
 
 const struct stream_limits back_stream_limits = {
 	.in_max = 2 * TALK_LINE_MAX,
@@ -96,6 +96,8 @@ static enum talk_verdict read_line(struct talk *t)
 		stream_eat(t->stream, eat);
 		return t->back->on_line(t, buf_span(&t->line));
 	}
+	if (t->scan.skipping) /* its end need not come: it is too long already */
+		rx = LINE_TOO_LONG;
 	if (rx != LINE_MORE)
 		return talk_broken(t, line_rx_why(rx));
 	if (stream_at_eof(t->stream))
@@ -157,7 +159,7 @@ struct ticket *back_login(
 	*take_stream = NULL;
 	t->starttls = ask->starttls != NULL ? tls_ctx_ref(ask->starttls) : NULL;
 	t->tls_name = mem_str(ask->tls_name);
-	t->user = BUF_INIT(SASL_NAME_MAX);
+	t->user = BUF_INIT(USER_MAX);
 	t->secret = BUF_INIT(SASL_SECRET_MAX);
 	t->scan = LINE_SCAN_INIT(TALK_LINE_MAX);
 	t->line = BUF_INIT(TALK_LINE_MAX);

@@ -47,13 +47,12 @@ static enum talk_verdict send_plain(struct talk *t, bool initial)
 	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
 	if (initial)
 		buf_printf(&out, "%s AUTHENTICATE PLAIN ", tags[STEP_LOGIN]);
-	bool fits = sasl_plain_put(&out, SPAN_NONE, buf_span(&t->user), buf_span(&t->secret));
+	t->exposed = sasl_plain_put(&out, SPAN_NONE, buf_span(&t->user), buf_span(&t->secret));
 	buf_add_str(&out, "\r\n");
-	t->exposed = true;
-	if (fits)
+	if (t->exposed)
 		return talk_say(t, STEP_LOGIN, &out);
 	buf_wipe_end(&out);
-	return talk_end(t, BACK_WRONG_SECRET, SPAN("cannot be sent"));
+	return talk_end(t, BACK_TEMPORARY, SPAN("name or password cannot be sent"));
 }
 
 /* Before login t->capability holds what the store said so far. */
@@ -70,9 +69,9 @@ static enum talk_verdict send_login(struct talk *t)
 	if (closed)
 		return talk_broken(t, "takes no password without TLS");
 	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
-	t->exposed = true;
-	if (imap_put_login(
-		&out, span_str(tags[STEP_LOGIN]), buf_span(&t->user), buf_span(&t->secret), plus))
+	t->exposed = imap_put_login(
+	    &out, span_str(tags[STEP_LOGIN]), buf_span(&t->user), buf_span(&t->secret), plus);
+	if (t->exposed)
 		return talk_say(t, STEP_LOGIN, &out);
 	buf_wipe_end(&out);
 	return say(t, STEP_PLAIN, "AUTHENTICATE PLAIN");
@@ -145,10 +144,8 @@ static enum talk_verdict on_login(struct talk *t, const struct imap_resp *r)
 		if (r->cond == IMAP_COND_PREAUTH)
 			return talk_broken(t, "greets twice");
 		if (r->cond == IMAP_COND_OK || r->cond == IMAP_COND_NO ||
-		    r->cond == IMAP_COND_BAD) {
-			buf_add_span(&t->notices, buf_span(&t->line));
-			buf_add_str(&t->notices, "\r\n");
-		}
+		    r->cond == IMAP_COND_BAD) /* the whole line, or nothing of it */
+			buf_printf(&t->notices, "%.*s\r\n", SPAN_ARG(buf_span(&t->line)));
 		return TALK_READ;
 	}
 	if (r->cond == IMAP_COND_NO)
@@ -164,9 +161,11 @@ static enum talk_verdict on_plain(struct talk *t, const struct imap_resp *r)
 {
 	if (r->kind == IMAP_RESP_CONTINUE)
 		return send_plain(t, false);
-	if (r->kind == IMAP_RESP_TAGGED && r->cond == IMAP_COND_OK)
+	if (r->kind == IMAP_RESP_UNTAGGED)
+		return on_login(t, r);
+	if (r->cond == IMAP_COND_OK)
 		return talk_broken(t, "accepts a login without a password");
-	return on_login(t, r);
+	return talk_end(t, BACK_UNREADY, buf_span(&t->line));
 }
 
 static enum talk_verdict on_learn(struct talk *t, const struct imap_resp *r)

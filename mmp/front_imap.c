@@ -55,6 +55,7 @@ static const char *code_of(enum told told)
 		[TOLD_CREDENTIALS] = "[AUTHENTICATIONFAILED] ",
 		[TOLD_CONTACT] = "[CONTACTADMIN] ",
 		[TOLD_UNAVAILABLE] = "[UNAVAILABLE] ",
+		[TOLD_LATE] = "[UNAVAILABLE] ",
 		[TOLD_IN_USE] = "[INUSE] ",
 		[TOLD_TOO_SOON] = "[LIMIT] ",
 		[TOLD_LIMIT] = "[LIMIT] ",
@@ -215,29 +216,35 @@ static enum verdict on_whole(struct session *s)
 	return v;
 }
 
-/* A literal that will not be taken. */
-static enum verdict on_literal(struct session *s)
+/* A literal that will not be taken; it is announced by the last of the first len bytes. */
+static enum verdict refuse_literal(struct session *s, size_t len, bool sync)
 {
 	struct imap_front *f = front_data(s);
-	bool sync = f->frame.literal_sync, small = f->frame.literal_size <= LITERAL_MAX_BYTES;
-	if (!sync && small && f->frame.limits.literal_max == 0) {
-		f->frame.limits.literal_max =
-		    LITERAL_MAX_BYTES; /* it comes anyhow: read, then refuse */
-		imap_frame_reset(&f->frame);
-		return s->front->on_input(s);
-	}
-	struct buf command = take_bytes(s, f->frame.len);
+	struct buf command = take_bytes(s, len);
 	struct imap_cmd cmd;
 	imap_cmd_parse(&cmd, buf_span(&command));
 	keep_tag(f, cmd.tag);
 	imap_cmd_end(&cmd);
 	buf_wipe_end(&command);
 	next_command(s);
-	if (sync && small)
+	if (sync && !front_takes_secrets(s))
 		say(s, "NO", "[PRIVACYREQUIRED] Start TLS before you send literals");
 	else
 		say(s, "BAD", "Literal too long");
 	return sync ? front_error(s) : front_lost(s, "literal too long");
+}
+
+static enum verdict on_literal(struct session *s)
+{
+	struct imap_front *f = front_data(s);
+	bool sync = f->frame.literal_sync, small = f->frame.literal_size <= LITERAL_MAX_BYTES;
+	bool closed = f->frame.limits.literal_max == 0;
+	if (!small || !closed || (sync && !front_takes_secrets(s)))
+		return refuse_literal(s, f->frame.len, sync);
+	/* It comes anyhow and is refused when it is there, or TLS has come since the command began. */
+	f->frame.limits.literal_max = LITERAL_MAX_BYTES;
+	imap_frame_reset(&f->frame);
+	return s->front->on_input(s);
 }
 
 static enum verdict on_lost(struct session *s, enum imap_rx rx)
@@ -267,8 +274,11 @@ static enum verdict on_input(struct session *s)
 	if (sasl_turn_active(&f->sasl))
 		return on_sasl_line(s);
 	enum imap_rx rx;
-	while ((rx = imap_frame_scan(&f->frame, stream_input(s->client))) == IMAP_RX_CONTINUE)
+	while ((rx = imap_frame_scan(&f->frame, stream_input(s->client))) == IMAP_RX_CONTINUE) {
+		if (!front_takes_secrets(s))
+			return refuse_literal(s, f->frame.at, true);
 		stream_printf(s->client, "+ Go on\r\n");
+	}
 	switch (rx) {
 	case IMAP_RX_MORE:
 		return V_MORE;

@@ -45,10 +45,11 @@ static const char *code_of(enum told told)
 		[TOLD_CREDENTIALS] = "[AUTH] ",
 		[TOLD_CONTACT] = "[SYS/PERM] ",
 		[TOLD_UNAVAILABLE] = "[SYS/TEMP] ",
+		[TOLD_LATE] = "[SYS/TEMP] ",
 		[TOLD_IN_USE] = "[IN-USE] ",
 		[TOLD_TOO_SOON] = "[LOGIN-DELAY] ",
 		[TOLD_LIMIT] = "[SYS/TEMP] ",
-		[TOLD_PRIVACY] = "[AUTH] ",
+		[TOLD_PRIVACY] = "[SYS/PERM] ", /* [AUTH] would make clients ask for the password */
 		[TOLD_BUSY] = "[SYS/TEMP] ",
 		[TOLD_SHUTDOWN] = "[SYS/TEMP] ",
 	};
@@ -146,8 +147,10 @@ static enum verdict list_mechanisms(struct session *s)
 {
 	struct span rest = span_str(sasl_turn_mechs);
 	say_ok(s, "Mechanisms follow");
-	while (rest.p != NULL && front_takes_secrets(s))
-		stream_printf(s->client, "%.*s\r\n", SPAN_ARG(span_cut(&rest, ' ')));
+	while (rest.p != NULL && front_takes_secrets(s)) {
+		struct span name = span_cut(&rest, ' ');
+		stream_printf(s->client, "%.*s\r\n", SPAN_ARG(name));
+	}
 	stream_write_span(s->client, SPAN(".\r\n"));
 	return V_READ;
 }
@@ -189,6 +192,14 @@ static enum verdict run_line(struct session *s, struct span line)
 	return fn != NULL ? fn(s, &cmd) : cmd_unknown(s, &cmd);
 }
 
+/* An exchange that was going on is over: the client will not take the error for a prompt. */
+static enum verdict on_bad_line(struct session *s, enum line_rx rx)
+{
+	sasl_turn_end(&front_data(s)->sasl);
+	enum verdict v = say_err(s, line_rx_why(rx));
+	return rx == LINE_BAD && v == V_READ ? front_lost(s, line_rx_why(rx)) : v;
+}
+
 static enum verdict on_input(struct session *s)
 {
 	struct pop3_front *f = front_data(s);
@@ -203,9 +214,7 @@ static enum verdict on_input(struct session *s)
 	if (rx == LINE_READY)
 		v = run_line(s, buf_span(&copy));
 	else if (rx != LINE_MORE)
-		v = say_err(s, line_rx_why(rx));
-	if (rx == LINE_BAD && v == V_READ)
-		v = front_lost(s, line_rx_why(rx));
+		v = on_bad_line(s, rx);
 	buf_wipe_end(&copy);
 	return v;
 }
@@ -238,6 +247,14 @@ static void welcome(struct session *s, const struct back_done *done)
 	say_ok(s, "Logged in");
 }
 
+/* After a refusal or an error the command has its answer: another line would be taken for the next
+ * one's. */
+static void bye(struct session *s, enum told told)
+{
+	if (told != TOLD_FAILURES && told != TOLD_ERRORS && told != TOLD_LATE)
+		refuse(s, told);
+}
+
 const struct front front_pop3 = {
 	.name = "pop3",
 	.name_tls = "pop3s",
@@ -252,5 +269,5 @@ const struct front front_pop3 = {
 	.on_input = on_input,
 	.refuse = refuse,
 	.welcome = welcome,
-	.bye = refuse,
+	.bye = bye,
 };

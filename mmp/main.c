@@ -104,6 +104,7 @@ static void worker_stop(struct worker *w)
 static void prepare(void)
 {
 	metric_register(mmp_metrics, MMP_M_COUNT);
+	directory_prepare();
 	metermaid_prepare();
 }
 

@@ -7,6 +7,9 @@
 #include "base/mem.h"
 #include "base/span.h"
 #include "daemon/daemon.h"
+#include "directory/directory.h"
+#include "metermaid/metermaid.h"
+
 #include "mmp/front.h"
 
 #define CONF_BLOCK mmp_listener
@@ -19,7 +22,7 @@
 #define CONF_PROSE "The multiplexor: IMAP and POP3 clients on one side, stores on the other."
 #include "conf/params_table.h"
 
-enum { WHY_MAX = 512 };
+enum { WHY_MAX = 512, CAPABILITY_WORD_MAX = 100, CAPABILITY_WORDS_MAX = 64 };
 
 static bool wants_tls(const struct mmp_conf *m)
 {
@@ -35,11 +38,36 @@ static void check_titles(const struct mmp_conf *m, struct conf_diag *d)
 		const struct conf_head *head = &m->listener[i]->head;
 		if (head->title[0] == '\0')
 			conf_error(d, head->pos, "a listener needs a name: listener NAME { ... }");
-		for (size_t j = 0; j < i; j++)
-			if (span_eq_str(span_str(head->title), m->listener[j]->head.title))
-				conf_error(d, head->pos, "second listener with the name \"%s\"",
-				    head->title);
 	}
+}
+
+/* What clients are shown must not break their parsers. */
+static bool is_capability(struct span word, bool spaces)
+{
+	for (size_t i = 0; i < word.n; i++)
+		if (word.p[i] == ' ' ? !spaces
+				     : word.p[i] < 0x21 || word.p[i] > 0x7e || word.p[i] == ']')
+			return false;
+	return word.n > 0 && word.n <= CAPABILITY_WORD_MAX;
+}
+
+static void check_capability(const struct conf_strings *list, enum mmp_protocol protocol,
+    struct conf_pos pos, struct conf_diag *d)
+{
+	const char *option = protocol == MMP_IMAP ? "imap_capability" : "pop3_capability";
+	if (list->n > CAPABILITY_WORDS_MAX)
+		conf_error(d, pos, "%s: at most %d words", option, CAPABILITY_WORDS_MAX);
+	for (size_t i = 0; i < list->n; i++)
+		if (!is_capability(span_str(list->v[i]), protocol == MMP_POP3))
+			conf_error(d, pos, "%s: \"%s\" is not a capability", option, list->v[i]);
+}
+
+static void check_logins(const struct mmp_conf *m, struct conf_diag *d)
+{
+	for (size_t i = 0; i < m->listener_n; i++)
+		if (m->listener[i]->tls == MMP_TLS_NONE && !m->listener[i]->allow_plaintext_auth)
+			conf_error(d, m->listener[i]->head.pos,
+			    "nobody could log in: tls is none and allow_plaintext_auth is no");
 }
 
 static void drop_contexts(struct mmp_setup *s)
@@ -68,7 +96,12 @@ static bool make_contexts(struct mmp_setup *s, const struct conf *c, struct buf 
 void mmp_conf_check(const struct conf *c, struct conf_diag *d)
 {
 	const struct mmp_conf *m = conf_section(c, &mmp_block);
+	directory_check(c, d);
+	metermaid_check(c, d);
 	check_titles(m, d);
+	check_logins(m, d);
+	check_capability(&m->imap_capability, MMP_IMAP, m->head.pos, d);
+	check_capability(&m->pop3_capability, MMP_POP3, m->head.pos, d);
 	if (m->store_retry_max < m->store_retry_min)
 		conf_error(d, m->head.pos, "store_retry_max is less than store_retry_min");
 	struct buf why = BUF_INIT(WHY_MAX);

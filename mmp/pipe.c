@@ -72,14 +72,19 @@ static void log_end(const struct piped *p, const struct pipe_done *done)
 		LOG_U64("ms", loop_now_ms(p->mmp->loop) - p->since_ms)));
 }
 
-static void on_end(void *arg, const struct pipe_done *done)
+static void piped_end(struct piped *p, const struct pipe_done *done)
 {
-	struct piped *p = OBJ(piped, arg);
-	p->pipe = NULL;
 	log_end(p, done);
 	metric_add(&mmp_metrics[MMP_M_BYTES_IN], done->client_bytes);
 	metric_add(&mmp_metrics[MMP_M_BYTES_OUT], done->store_bytes);
 	piped_free(p);
+}
+
+static void on_end(void *arg, const struct pipe_done *done)
+{
+	struct piped *p = OBJ(piped, arg);
+	p->pipe = NULL;
+	piped_end(p, done);
 }
 
 static struct piped *piped_new(const struct session *s)
@@ -151,6 +156,9 @@ void pipe_end_all(struct mmp *m)
 {
 	for (struct list_node *n = m->piped.next, *next; n != &m->piped; n = next) {
 		next = n->next;
-		piped_free(LIST_OF(struct piped, link, n));
+		struct piped *p = LIST_OF(struct piped, link, n);
+		struct pipe_done done = { .end = PIPE_STOPPED };
+		pipe_counts(p->pipe, &done.client_bytes, &done.store_bytes);
+		piped_end(p, &done);
 	}
 }

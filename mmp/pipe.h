@@ -13,6 +13,6 @@ struct mmp;
 void pipe_session(struct session *s, struct stream **take_store);
 
 void pipe_who(const struct mmp *m, struct buf *out); /* a JSON array */
-void pipe_end_all(struct mmp *m);                    /* silently, when the worker goes */
+void pipe_end_all(struct mmp *m); /* without a word to either end: the worker goes */
 
 #endif

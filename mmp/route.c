@@ -110,15 +110,17 @@ static enum verdict on_outcome(struct session *s, const struct back_done *done)
 		return try_next(s);
 	}
 	store_is_good(s);
-	if (done->status == BACK_WRONG_SECRET && a->verified)
+	if (done->status == BACK_WRONG_SECRET && a->verified) {
+		why = WHY_STORE_DISAGREES;
 		log_write(&mmp_events[MMP_EV_STORE_DISAGREES], s->id.s,
 		    LOG_FIELDS(LOG_STR("user", a->account->user), LOG_STR("store", a->store),
 			LOG_STR("detail", done->detail)));
-	else if (outcomes[done->status].store_at_fault)
+	} else if (outcomes[done->status].store_at_fault) {
 		log_write(&mmp_events[MMP_EV_STORE_FAILED], s->id.s,
 		    LOG_FIELDS(LOG_STR("store", a->store), LOG_STR("host", a->host),
 			LOG_U64("port", a->port), LOG_ADDR("addr", a->addr),
 			LOG_ERR("err", ERR_AGAIN), LOG_STR("detail", done->detail)));
+	}
 	return authenticate_refuse(s, why, done->detail);
 }
 

@@ -89,6 +89,11 @@ void session_touch(struct session *s)
 	session_enter(s, s->state);
 }
 
+const char *session_state_name(const struct session *s)
+{
+	return states[s->state].name;
+}
+
 bool session_is_idle(const struct session *s)
 {
 	return states[s->state].client_turn;

@@ -88,7 +88,8 @@ void session_touch(struct session *s);
 /* Ends one from outside, with a goodbye (drain, eviction) or without a word (the worker goes). */
 void session_end_now(struct session *s, enum reason why);
 void session_drop(struct session *s, enum reason why);
-bool session_is_idle(const struct session *s); /* waits for the client, not for us */
+const char *session_state_name(const struct session *s); /* for logs */
+bool session_is_idle(const struct session *s);           /* waits for the client, not for us */
 
 uint64_t session_now_ms(const struct session *s);
 uint64_t session_left_ms(const struct session *s); /* until login_timeout */

@@ -83,9 +83,9 @@ def run_dir(tmp_path_factory):
 def new_tier(run_dir):
     """Makes tiers; a test module changes their settings and starts them; they end with the module."""
     made = []
-    missing = [n for n in ("mmp", "edge", "store") if not os.path.exists(os.path.join(BIN, f"postern-{n}"))]
 
-    def make(name="tier", stores=2):
+    def make(name="tier", stores=2, needs=("mmp", "edge", "store")):
+        missing = [n for n in needs if not os.path.exists(os.path.join(BIN, f"postern-{n}"))]
         if missing:
             pytest.skip(f"not built: {', '.join('postern-' + n for n in missing)}")
         tier = Tier(os.path.join(run_dir, name), free_port_base(), BIN, stores)

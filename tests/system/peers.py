@@ -7,7 +7,7 @@ import subprocess
 from tier import port_answers, wait_for
 
 
-def dovecot_config(tier, base, ports):
+def dovecot_config(tier, base, ports, extra):
     mail = pwd.getpwnam("mail")
     users = os.path.join(base, "users")
     with open(users, "w", encoding="ascii") as f:
@@ -59,18 +59,19 @@ service lmtp {{
 protocol lmtp {{
   postmaster_address = postmaster@example.org
 }}
+{extra}
 """
 
 
-def start_dovecot(tier, store):
-    """In the place of store K of the tier: the same ports. No tier setting changes."""
+def start_dovecot(tier, store, extra=""):
+    """In the place of store K of the tier: the same ports. No tier setting changes. extra: more settings."""
     name = f"dovecot{store}"
     base = tier.path(name)
     os.makedirs(base, exist_ok=True)
     ports = {p: tier.store_port(store, p) for p in ("imap", "pop3", "lmtp")}
     config = os.path.join(base, "dovecot.conf")
     with open(config, "w", encoding="ascii") as f:
-        f.write(dovecot_config(tier, base, ports))
+        f.write(dovecot_config(tier, base, ports, extra))
     tier.spawn(name, ["dovecot", "-F", "-c", config])
     for port in ports.values():
         wait_for(lambda port=port: port_answers(port), 30, name)

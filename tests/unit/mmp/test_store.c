@@ -1,0 +1,436 @@
+/* test_store.c - the login at the store, with stores that do what they should and stores that do not;
+ * which store is tried, and when it is left alone. */
+#include "world.h"
+
+#define LATER "NO [UNAVAILABLE] Temporarily unavailable, try again later (id)\r\n"
+#define IN_USE "NO [INUSE] The mailbox is in use by another session (id)\r\n"
+#define POP3_LATER "-ERR [SYS/TEMP] Temporarily unavailable, try again later (id)\r\n"
+#define LOGIN "a LOGIN alice alice-secret\r\n"
+#define POP3_LOGIN "USER alice\r\nPASS alice-secret\r\n"
+
+/* One login; the answer is behind the greeting. The store's record is good again afterwards. */
+static void check_login(const char *const *script, const char *want)
+{
+	struct client c;
+	char all[1024];
+	world.store[0].script = script;
+	world.store[0].wrong = NULL;
+	client_open(&c, IMAP_OPEN);
+	client_send(&c, LOGIN);
+	snprintf(all, sizeof all, IMAP_OPEN_GREETING "a %s", want);
+	expect(&c, all);
+	assert_null(world.store[0].wrong);
+	client_leave(&c);
+	world_pass(60000); /* no store is left alone for so long */
+}
+
+static void check_pop3(const char *const *script, const char *want)
+{
+	struct client c;
+	char all[1024];
+	world.store[0].script = script;
+	world.store[0].wrong = NULL;
+	client_open(&c, POP3_OPEN);
+	client_send(&c, POP3_LOGIN);
+	snprintf(all, sizeof all, POP3_GREETING "+OK Now the password\r\n%s", want);
+	expect(&c, all);
+	assert_null(world.store[0].wrong);
+	client_leave(&c);
+	world_pass(60000);
+}
+
+#define PLAIN_SENT "C P3 AUTHENTICATE PLAIN AGFsaWNlQGV4YW1wbGUub3JnAGFsaWNlLXNlY3JldA=="
+
+static void test_imap_ways_in(void **state)
+{
+	static const char *const capability[] = { "S * OK hi", "C P2 CAPABILITY",
+		"S * CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR", "S P2 OK", PLAIN_SENT,
+		"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", NULL };
+	static const char *const no_initial[] = { "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi",
+		"C P3 AUTHENTICATE PLAIN", "S + ", "C AGFsaWNlQGV4YW1wbGUub3JnAGFsaWNlLXNlY3JldA==",
+		"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", NULL };
+	static const char *const login[] = { "S * OK [CAPABILITY IMAP4rev1] hi",
+		"C P3 LOGIN \"alice@example.org\" \"alice-secret\"",
+		"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", NULL };
+	static const char *const *const good[] = { capability, no_initial, login, imap_good };
+	world_start("", NULL);
+	for (size_t i = 0; i < COUNT_OF(good); i++)
+		check_login(good[i], IMAP_IN);
+	assert_int_equal(logged("login.ok"), COUNT_OF(good));
+	world_end();
+}
+
+static void test_imap_refusals(void **state)
+{
+	static const struct {
+		const char *answer, *want, *log;
+	} rows[] = {
+		{ "S P3 NO [AUTHENTICATIONFAILED] no", LATER, "why=store_disagrees" },
+		{ "S P3 NO no", LATER, "why=store_disagrees" },
+		{ "S P3 NO [UNAVAILABLE] not now", LATER, "why=store_temporary" },
+		{ "S P3 NO [LIMIT] too many", LATER, "why=store_temporary" },
+		{ "S P3 NO [INUSE] locked", IN_USE, "why=store_in_use" },
+		{ "S P3 BAD what", LATER, "why=store_broken" },
+		{ "S * BYE going", LATER, "why=store_temporary" },
+		{ "S + more", LATER, "why=store_broken" },
+		{ "S P4 OK ahead", LATER, "why=store_broken" },
+		{ "S garbage", LATER, "why=store_broken" },
+		{ "S * PREAUTH again", LATER, "why=store_broken" },
+		{ "R P3 OK \r \r\n", LATER, "why=store_broken" },
+		{ "R P3 OK\n", LATER, "why=store_broken" },
+		{ "X", LATER, "why=store_temporary" },
+	};
+	const char *script[] = { STORE_GREETING, PLAIN_SENT, NULL, NULL };
+	world_start("", NULL);
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		assert_int_equal(ftruncate(fileno(world.log), 0), 0);
+		script[2] = rows[i].answer;
+		check_login(script, rows[i].want);
+		if (logged(rows[i].log) != 1)
+			fail_msg("%s: %s", rows[i].answer, log_text());
+	}
+	world_end();
+}
+
+/* Before the password is out: the store is left alone, and the password was not sent. */
+static void test_imap_bad_greetings(void **state)
+{
+	static const char *const greetings[] = { "S * PREAUTH [CAPABILITY IMAP4rev1] hi",
+		"S * BYE full", "S * NO no", "S a OK no", "S + OK no", "S 220 smtp",
+		"S * OK [CAPABILITY LOGINDISABLED] hi", "X", "R * OK hi\n", "R * OK h\rello\r\n" };
+	const char *script[] = { NULL, NULL };
+	world_start("", NULL);
+	for (size_t i = 0; i < COUNT_OF(greetings); i++) {
+		script[0] = greetings[i];
+		check_login(script, LATER);
+		if (logged("store.failed") != i + 1)
+			fail_msg("%s: %s", greetings[i], log_text());
+	}
+	assert_int_equal(buf_len(&world.store[0].seen), 0);
+	world_end();
+}
+
+static void test_refused_before_the_password(void **state)
+{
+	static const char *const no_plain[] = { "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi",
+		"C P3 AUTHENTICATE PLAIN", "S P3 NO not here", NULL };
+	static const char *const too_easy[] = { "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi",
+		"C P3 AUTHENTICATE PLAIN", "S P3 OK come in", NULL };
+	static const char *const no_capability[] = { "S * OK hi", "C P2 CAPABILITY", "S P2 BAD",
+		NULL };
+	static const char *const *const bad[] = { no_plain, too_easy, no_capability };
+	world_start("", NULL);
+	for (size_t i = 0; i < COUNT_OF(bad); i++)
+		check_login(bad[i], LATER);
+	assert_int_equal(logged("store.failed"), COUNT_OF(bad));
+	assert_int_equal(logged("why=store_down"), COUNT_OF(bad));
+	world_end();
+}
+
+/* A line without an end is not waited for; neither are many lines taken for the client. */
+static void test_endless_answers(void **state)
+{
+	static char line[20000], notices[8000];
+	const char *endless[] = { line, NULL };
+	const char *chatty[] = { STORE_GREETING, PLAIN_SENT, notices,
+		"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", NULL };
+	struct client c;
+	world_start("store_login_timeout 1m; command_timeout 2m;", NULL);
+	memset(line, 'x', sizeof line - 1);
+	memcpy(line, "R * OK ", 7);
+	check_login(endless, LATER);
+	assert_int_equal(logged("detail=\"line too long\""), 1);
+	/* lines of 95 bytes: the last one that fits would not fit with its CRLF */
+	memcpy(notices, "R ", 3);
+	for (size_t n = 2; n + 120 < sizeof notices; n += 97)
+		snprintf(notices + n, sizeof notices - n, "* OK %090d\r\n", 0);
+	world.store[0].script = chatty;
+	client_open(&c, IMAP_OPEN);
+	client_send(&c, LOGIN);
+	WAIT(world.mmp->piped_n == 1);
+	settle();
+	buf_cstr(&c.heard);
+	struct span rest = span_from(buf_span(&c.heard), strlen(IMAP_OPEN_GREETING));
+	assert_true(rest.n > 3500 && rest.n < 5000);
+	while (rest.n > 97) {
+		assert_true(span_starts(rest, SPAN("* OK 0000")));
+		assert_memory_equal(rest.p + 95, "\r\n", 2);
+		rest = span_from(rest, 97);
+	}
+	assert_string_equal(rest.p, "a " IMAP_IN);
+	client_leave(&c);
+	world_end();
+}
+
+static void test_pop3_store(void **state)
+{
+	static const char *const bad_greeting[] = { "S -ERR [SYS/TEMP] no", NULL };
+	static const char *const imap[] = { "S * OK hi", NULL };
+	static const struct {
+		const char *user, *pass, *want, *log;
+	} rows[] = {
+		{ "S +OK", "S -ERR [AUTH] no", POP3_LATER, "why=store_disagrees" },
+		{ "S -ERR who", NULL, POP3_LATER, "why=store_disagrees" },
+		{ "S +OK", "S -ERR [SYS/TEMP] not now", POP3_LATER, "why=store_temporary" },
+		{ "S +OK", "S -ERR [IN-USE] locked",
+		    "-ERR [IN-USE] The mailbox is in use by another session (id)\r\n",
+		    "why=store_in_use" },
+		{ "S +OK", "S -ERR [LOGIN-DELAY] slow",
+		    "-ERR [LOGIN-DELAY] Too early after the last login, try again later (id)\r\n",
+		    "why=store_too_soon" },
+		{ "S +OK", "S + more", POP3_LATER, "why=store_broken" },
+		{ "S +OK", "S what", POP3_LATER, "why=store_broken" },
+		{ "S +OK", "X", POP3_LATER, "why=store_temporary" },
+	};
+	const char *script[] = { "S +OK hi", "C USER alice@example.org", NULL,
+		"C PASS alice-secret", NULL, NULL };
+	world_start("", NULL);
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		assert_int_equal(ftruncate(fileno(world.log), 0), 0);
+		script[2] = rows[i].user;
+		script[4] = rows[i].pass;
+		check_pop3(script, rows[i].want);
+		if (logged(rows[i].log) != 1)
+			fail_msg("%s: %s", rows[i].pass, log_text());
+	}
+	check_pop3(bad_greeting, POP3_LATER);
+	check_pop3(imap, POP3_LATER);
+	assert_int_equal(logged("why=store_down"), 2);
+	world_end();
+}
+
+/* A store that does not answer at all: the time is the store's, and what was known before counts. */
+static void test_silent_stores(void **state)
+{
+	static const char *const mute[] = { "H", NULL };
+	static const char *const mute_later[] = { STORE_GREETING, PLAIN_SENT, "H", NULL };
+	struct client c, other;
+	world_start("store_login_timeout 5s; store_retry_max 3s;", NULL);
+	world.store[0].script = mute;
+	client_open(&c, IMAP_OPEN);
+	client_send(&c, LOGIN);
+	WAIT(world.store[0].conn_n == 1);
+	settle();
+	world_pass(4999);
+	settle();
+	assert_string_equal(heard(&c), IMAP_OPEN_GREETING);
+	world_pass(1);
+	expect(&c, IMAP_OPEN_GREETING "a " LATER);
+	client_open(&other, IMAP_OPEN); /* the next one does not wait */
+	client_send(&other, LOGIN);
+	settle();
+	assert_string_equal(heard(&other), IMAP_OPEN_GREETING "a " LATER);
+	assert_int_equal(world.store[0].conn_n, 1);
+	client_close(&other);
+	client_leave(&c);
+	world_pass(60000);
+	assert_int_equal(logged("why=store_down"), 2);
+	world.store[0].script = mute_later;
+	client_open(&c, IMAP_OPEN);
+	client_send(&c, LOGIN);
+	settle();
+	world_pass(5000);
+	expect(&c, IMAP_OPEN_GREETING "a " LATER);
+	assert_int_equal(logged("why=store_temporary"), 1);
+	client_leave(&c);
+	world_end();
+}
+
+/* ---- which store ---------------------------------------------------------------------------------- */
+
+static void login_as(struct client *c, const char *user, const char *want)
+{
+	char text[256];
+	client_open(c, IMAP_OPEN);
+	snprintf(text, sizeof text, "a LOGIN %s %s-secret\r\n", user, user);
+	client_send(c, text);
+	settle(); /* at once: the clock stands still */
+	snprintf(text, sizeof text, IMAP_OPEN_GREETING "a %s", want);
+	assert_string_equal(heard(c), text);
+}
+
+static void test_a_dead_store(void **state)
+{
+	struct client c, d;
+	world_start("store_retry_min 1s; store_retry_max 4s;", NULL);
+	world.store[0].script = imap_good;
+	login_as(&c, "buried", LATER);
+	assert_int_equal(logged("store.failed"), 1);
+	login_as(&d, "buried", LATER); /* not dialled again */
+	assert_int_equal(logged("store.failed"), 1);
+	assert_int_equal(logged("why=\"dead a moment ago\""), 1);
+	client_close(&d);
+	client_leave(&c);
+	login_as(&c, "alice", IMAP_IN); /* the others are as well as ever */
+	client_leave(&c);
+	for (unsigned pause = 1000, n = 2; n < 7; n++) { /* 1 s, 2 s, 4 s, 4 s ... */
+		world_pass(pause - 1);
+		login_as(&c, "buried", LATER);
+		client_leave(&c);
+		assert_int_equal(logged("store.failed"), n - 1);
+		world_pass(1);
+		login_as(&c, "buried", LATER);
+		client_leave(&c);
+		assert_int_equal(logged("store.failed"), n);
+		pause = pause < 4000 ? 2 * pause : 4000;
+	}
+	world_end();
+}
+
+static void test_the_next_store(void **state)
+{
+	static const char *const full[] = { "S * BYE full", NULL };
+	struct client c;
+	world_start("", NULL);
+	world.store[0].script = imap_good;
+	login_as(&c, "both", IMAP_IN);
+	assert_non_null(strstr(log_text(), "store=store1"));
+	client_leave(&c);
+	world.store[0].script = full;
+	login_as(&c, "both", LATER);
+	client_leave(&c);
+	world_end();
+}
+
+/* Once a store has seen the password, its word is final. */
+static void test_the_word_of_a_store_is_final(void **state)
+{
+	static const char *const no[] = { STORE_GREETING, "C P3 ", "S P3 NO [UNAVAILABLE]", NULL };
+	struct client c;
+	FILE *f;
+	world_start("", NULL);
+	f = world_create("users.ldif");
+	fputs("dn: dc=postern\nobjectClass: domain\ndc: postern\n", f);
+	put_store(f, "store1", world.store[0].port, 0);
+	put_store(f, "store2", world.store[1].port, 0);
+	fputs("\ndn: uid=alice,dc=postern\nobjectClass: inetMailUser\nuid: alice\n"
+	      "mail: alice@example.org\nuserPassword: alice-secret\nmailHost: store1\n"
+	      "mailHost: store2\n",
+	    f);
+	fclose(f);
+	world_pass(10000);
+	settle();
+	world.store[0].script = no;
+	world.store[1].script = imap_good;
+	login_as(&c, "alice", LATER);
+	assert_int_equal(world.store[0].conn_n, 1);
+	assert_int_equal(world.store[1].conn_n, 0);
+	client_leave(&c);
+	write_directory();
+	world_end();
+}
+
+static void test_the_directory_could_not_look(void **state)
+{
+	struct client c;
+	world_start("", "directory { file missing.ldif; default_domain example.org; }");
+	login_as(&c, "alice", LATER);
+	assert_int_equal(logged("why=directory_down"), 1);
+	client_leave(&c);
+	client_open(&c, POP3_OPEN);
+	client_send(&c, POP3_LOGIN);
+	settle();
+	assert_string_equal(heard(&c), POP3_GREETING "+OK Now the password\r\n" POP3_LATER);
+	client_leave(&c);
+	world_end();
+}
+
+/* Nobody but the store knows the password: its no is a wrong password, held back and told so. */
+static void test_the_store_checks(void **state)
+{
+	static const char *const no[] = { STORE_GREETING, "C P3 ", "S P3 NO wrong", NULL };
+	static const char *const *const scripts[] = { no, imap_good };
+	struct client c;
+	world_start("preauth no;", NULL);
+	for (size_t i = 0; i < COUNT_OF(scripts); i++) {
+		world.store[0].script = scripts[i];
+		client_open(&c, IMAP_OPEN);
+		client_send(&c, "a LOGIN alice whatever\r\n");
+		settle();
+		if (i == 0) {
+			assert_string_equal(heard(&c), IMAP_OPEN_GREETING);
+			world_pass(200);
+			expect(&c, IMAP_OPEN_GREETING
+			    "a NO [AUTHENTICATIONFAILED] Authentication failed (id)\r\n");
+		} else {
+			assert_string_equal(heard(&c), IMAP_OPEN_GREETING "a " IMAP_IN);
+		}
+		client_leave(&c);
+	}
+	assert_int_equal(logged("why=store_refused"), 1);
+	world_end();
+}
+
+/* ---- TLS to the store ------------------------------------------------------------------------------ */
+
+static void test_starttls_to_the_store(void **state)
+{
+	static const char *const good[] = { "S * OK [CAPABILITY IMAP4rev1 STARTTLS] hi",
+		"C P1 STARTTLS", "S P1 OK", "T", "C P2 CAPABILITY",
+		"R * CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR\r\nP2 OK\r\n", PLAIN_SENT,
+		"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", "E", NULL };
+	static const char *const refuses[] = { "S * OK hi", "C P1 STARTTLS", "S P1 NO no", NULL };
+	/* Sent in plaintext behind the OK: it would be read as the answer to what TLS carries. */
+	static const char *const injects[] = { "S * OK hi", "C P1 STARTTLS",
+		"R P1 OK\r\n* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\nP2 OK\r\n", "H", NULL };
+	static const char *const *const bad[] = { refuses, injects };
+	world_start("store_tls starttls;", NULL);
+	check_login(good, IMAP_IN);
+	buf_clear(&world.store[0].seen);
+	for (size_t i = 0; i < COUNT_OF(bad); i++)
+		check_login(bad[i], LATER);
+	assert_string_equal(buf_cstr(&world.store[0].seen), "P1 STARTTLS\nP1 STARTTLS\n");
+	assert_int_equal(logged("bytes injected before TLS"), 1);
+	world_end();
+}
+
+static void test_stls_to_the_store(void **state)
+{
+	static const char *const good[] = { "S +OK hi", "C STLS", "S +OK", "T", "C USER ", "S +OK",
+		"C PASS ", "S +OK", "E", NULL };
+	static const char *const refuses[] = { "S +OK hi", "C STLS", "S -ERR", NULL };
+	static const char *const injects[] = { "S +OK hi", "C STLS", "R +OK\r\n+OK\r\n+OK\r\n", "H",
+		NULL };
+	static const char *const *const bad[] = { refuses, injects };
+	world_start("store_tls starttls;", NULL);
+	check_pop3(good, "+OK Logged in\r\n");
+	buf_clear(&world.store[0].seen);
+	for (size_t i = 0; i < COUNT_OF(bad); i++)
+		check_pop3(bad[i], POP3_LATER);
+	assert_string_equal(buf_cstr(&world.store[0].seen), "STLS\nSTLS\n");
+	world_end();
+}
+
+static void test_tls_from_the_first_byte(void **state)
+{
+	static const char *const good[] = { "T", STORE_GREETING, "C P3 ",
+		"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", "E", NULL };
+	static const char *const plain[] = { STORE_GREETING, "H", NULL };
+	world_start("store_tls implicit;", NULL);
+	check_login(good, IMAP_IN);
+	check_login(plain, LATER); /* no way back to plaintext */
+	assert_int_equal(logged("login.ok"), 1);
+	world_end();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_imap_ways_in),
+		cmocka_unit_test(test_imap_refusals),
+		cmocka_unit_test(test_imap_bad_greetings),
+		cmocka_unit_test(test_refused_before_the_password),
+		cmocka_unit_test(test_endless_answers),
+		cmocka_unit_test(test_pop3_store),
+		cmocka_unit_test(test_silent_stores),
+		cmocka_unit_test(test_a_dead_store),
+		cmocka_unit_test(test_the_next_store),
+		cmocka_unit_test(test_the_word_of_a_store_is_final),
+		cmocka_unit_test(test_the_directory_could_not_look),
+		cmocka_unit_test(test_the_store_checks),
+		cmocka_unit_test(test_starttls_to_the_store),
+		cmocka_unit_test(test_stls_to_the_store),
+		cmocka_unit_test(test_tls_from_the_first_byte),
+	};
+	return cmocka_run_group_tests(tests, world_setup, world_teardown);
+}
