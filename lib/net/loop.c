@@ -23,6 +23,7 @@ struct loop {
 	uint64_t now_ms;
 	bool now_old; /* the wait is over and no callback has looked at the clock yet */
 	bool stop;
+	bool in_timers; /* run_timers() is under way */
 	uint64_t ran; /* callbacks so far: tells loop_step() whether anything happened */
 	struct heap timers;
 	struct list_node soons, ends, orphans;
@@ -148,16 +149,15 @@ static void arm_tick(struct loop *l, uint64_t now, uint64_t at)
 
 static void run_timers(struct loop *l)
 {
-	/* A timer that sets itself again with no delay waits for the next round. */
-	for (size_t most = l->timers.n; most > 0; most--) {
-		struct heap_node *n = heap_first(&l->timers);
-		if (n == NULL || n->due > l->now_ms)
-			return;
+	struct heap_node *n;
+	l->in_timers = true;
+	while ((n = heap_first(&l->timers)) != NULL && n->due <= l->now_ms) {
 		struct timer *t = LIST_OF(struct timer, node, n);
 		heap_remove(&l->timers, n);
 		l->ran++;
 		t->fn(t->arg);
 	}
+	l->in_timers = false;
 }
 
 /* Runs what is in the list now; what the calls add waits for the next time. */
@@ -231,6 +231,9 @@ void timer_set(struct timer *t, uint64_t delay_ms)
 	/* Not the cached time: a long callback would make the timer early. */
 	uint64_t now = clock_mono_ms();
 	uint64_t due = delay_ms < UINT64_MAX / 2 - now ? now + delay_ms : UINT64_MAX / 2;
+	/* What a timer sets without a delay is not of this round, or it could keep the round going. */
+	if (t->loop->in_timers && due <= t->loop->now_ms)
+		due = t->loop->now_ms + 1;
 	heap_put(&t->loop->timers, &t->node, due);
 }
 
