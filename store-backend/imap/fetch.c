@@ -103,9 +103,9 @@ static void note_unreadable(struct imap_session *s, struct fetch_job *f, err_t e
 		return;
 	f->noted = true;
 	log_write(&store_events[STORE_EV_MESSAGE_UNREADABLE], s->base.id.s,
-	    LOG_FIELDS(LOG_STR("partition", s->partition->name), LOG_U64("mailbox", s->box->id),
-		LOG_U64("uid", f->subject.entry.uid), LOG_U64("blob", f->subject.entry.blob),
-		LOG_STR("err", err_name(err))));
+	    LOG_FIELDS(LOG_STR("partition", s->partition->name), LOG_STR("user", s->user),
+		LOG_U64("mailbox", s->box->id), LOG_U64("uid", f->subject.entry.uid),
+		LOG_ERR("err", err)));
 }
 
 static void put_item(struct imap_session *s, struct fetch_job *f, const struct fetch_item *it)
