@@ -1,0 +1,293 @@
+"""postern-edge alone, with Dovecot in the place of the stores: what a 250 promises, whatever dies."""
+import os
+import random
+import signal
+import socketserver
+import subprocess
+import threading
+import time
+
+import pytest
+
+import mail
+import peers
+from conftest import BIN, finish, free_port, free_port_base
+from tier import Tier, children_of, port_answers, wait_for
+
+SENDER = "visitor@elsewhere.example"
+MISTAKES = """hostname mail.example.org;
+run_dir run;
+directory { backend file; }
+metermaid { rule b { on connect; key clyent; rate 60/1m; burst 1; action defer; } }
+edge {
+	spoool spool;
+	message_size_max 3;
+	commit_timeout soon;
+	queue_retry_first 1h; queue_retry_max 1s;
+	postmaster "not an address";
+	listener mx { address 127.0.0.1:25; role mx; tls none; }
+	listener mx { address 127.0.0.1:26; role mx; tls none; }
+	listener sub { address 127.0.0.1:587; role submission; tls none; }
+	listener odd { address nowhere; role mx; tls none; }
+	smtp_tls perhaps;
+}
+"""
+
+
+class Edge(Tier):
+    """A tier of one program."""
+
+    def start(self):
+        self.write_all()
+        for k in range(1, self.store_count + 1):
+            peers.start_dovecot(self, k)
+        self.start_edge()
+
+    def start_edge(self):
+        self.start_daemon("edge", "postern")
+        for service in ("mx", "submission", "submissions"):
+            wait_for(lambda s=service: port_answers(self.port(s)), 30, service)
+
+    def stored(self, user):
+        """Every message of a user as the store's files have it, with CRLF."""
+        base = self.path(f"dovecot{user['store']}", "mail", user["address"], "Maildir")
+        found = []
+        for folder in ("new", "cur"):
+            for name in sorted(os.listdir(os.path.join(base, folder))) if os.path.isdir(base) else ():
+                with open(os.path.join(base, folder, name), "rb") as f:
+                    found.append(f.read().replace(b"\n", b"\r\n"))
+        return found
+
+    def having(self, user, token):
+        return [m for m in self.stored(user) if token.encode() in m]
+
+    def wait_stored(self, user, token, count=1, seconds=30):
+        def enough():
+            found = self.having(user, token)
+            return found if len(found) >= count else None
+        return wait_for(enough, seconds, f"{count} message(s) {token} of {user['address']}")
+
+    def queue_is_empty(self):
+        return "The queue is empty" in self.postern("queue", "list").stdout
+
+    def wait_listed(self, word):
+        wait_for(lambda: word in self.postern("queue", "list").stdout, 20, f"{word} in the queue")
+
+    def children(self):
+        return [pid for pid, _ in children_of(self.processes["edge"].pid)]
+
+
+@pytest.fixture(scope="module")
+def edge(run_dir):
+    if not os.path.exists(os.path.join(BIN, "postern-edge")):
+        pytest.skip("not built: postern-edge")
+    tier = Edge(os.path.join(run_dir, "edge"), free_port_base(), BIN)
+    tier.use_redis = False
+    tier.workers = 2
+    tier.relay_port = free_port()
+    tier.edge_extra = ("\tqueue_retry_first 500ms;\n\tqueue_retry_max 4s;\n\tdead_backoff 2s;\n\tcommit_timeout 3s;\n"
+                       f"\trelay_host 127.0.0.1:{tier.relay_port};\n")
+    tier.start()
+    yield tier
+    finish(tier)
+
+
+def deliver(edge, names, size=2000, **how):
+    token = mail.new_token()
+    to = [edge.user(n) for n in names]
+    text = mail.message(token, how.pop("sender", SENDER), [u["address"] for u in to], size)
+    code, reply = mail.send(edge, SENDER, [u["address"] for u in to], text, **how)
+    assert code == 250, reply
+    return token, to, text
+
+
+def test_ten_mistakes_are_told_at_once(run_dir):
+    path = os.path.join(run_dir, "mistakes.conf")
+    with open(path, "w", encoding="ascii") as f:
+        f.write(MISTAKES)
+    done = subprocess.run([os.path.join(BIN, "postern-edge"), "-t", "-c", path], capture_output=True, text=True, timeout=30)
+    told = done.stdout + done.stderr
+    assert done.returncode == 78
+    for line, word in ((3, "`file`"), (4, "clyent"), (6, "spoool"), (7, "message_size_max"), (8, "commit_timeout"),
+                       (5, "queue_retry_max"), (5, "postmaster"), (12, "second"), (13, "AUTH"), (14, "nowhere"),
+                       (15, "smtp_tls")):
+        assert any(f"mistakes.conf:{line}:" in t and word in t for t in told.splitlines()), (line, word, told)
+
+
+def test_good_configuration(edge):
+    done = subprocess.run([os.path.join(BIN, "postern-edge"), "-t", "-c", edge.config_file("postern")],
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("size", [300, 100_000, 3_000_000])
+def test_two_stores_byte_for_byte(edge, size):
+    token, to, text = deliver(edge, ("alice", "bob"), size)
+    for user in to:
+        assert [mail.original(m) for m in edge.having(user, token)] == [text]  # there at the 250, not later
+    assert edge.queue_is_empty()
+
+
+def test_unknown_postmaster_harms_nobody(edge):
+    before = edge.children()
+    with mail.smtp(edge) as s:
+        s.ehlo()
+        s.mail(SENDER)
+        assert s.rcpt("postmaster@example.org")[0] == 550
+        assert s.noop()[0] == 250
+    assert edge.children() == before
+
+
+def test_swaks(edge):
+    token = mail.new_token()
+    done = subprocess.run(
+        ["swaks", "--server", f"127.0.0.1:{edge.port('mx')}", "--from", SENDER, "--to",
+         "carol@example.net,bob+box@example.org", "--header", f"Subject: {token}", "--helo", "client.example",
+         "--pipeline"],
+        capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "250 2.0.0 taken as" in done.stdout
+    for name in ("carol", "bob"):
+        assert len(edge.having(edge.user(name), token)) == 1
+
+
+def test_submission(edge):
+    alice = edge.user("alice")
+    for service in ("submission", "submissions"):
+        token, (bob,), _ = deliver(edge, ("bob",), sender=alice["address"], service=service, user=alice)
+        assert b"with ESMTPSA" in edge.having(bob, token)[0]
+    with mail.smtp(edge, "submission") as s:
+        s.ehlo()
+        assert s.docmd("MAIL", "FROM:<alice@example.org>")[0] == 530
+    with pytest.raises(mail.smtplib.SMTPAuthenticationError):
+        mail.smtp(edge, "submission", user={**alice, "password": "wrong"})
+
+
+def test_store_away_and_back(edge):
+    """Who can have the message has it; the rest is promised, shown, and kept."""
+    edge.stop_process("dovecot2")
+    token, (alice, bob), text = deliver(edge, ("alice", "bob"), 300_000)
+    assert len(edge.having(alice, token)) == 1
+    listed = edge.postern("queue", "list").stdout
+    assert "bob@example.org" in listed and "refused" in listed and "alice@" not in listed
+    assert "due" in edge.postern("ask", "edge", "queue", "retry").stdout
+    peers.start_dovecot(edge, 2)
+    assert [mail.original(m) for m in edge.wait_stored(bob, token)] == [text]
+    wait_for(edge.queue_is_empty, 10, "an empty queue")
+
+
+def test_restart_keeps_the_queue(edge):
+    edge.stop_process("dovecot2")
+    token, (dave,), text = deliver(edge, ("dave",), 300_000)
+    assert edge.stop_process("edge") == 0
+    edge.start_edge()
+    edge.wait_listed("dave@example.net")
+    master = edge.processes.pop("edge")
+    os.killpg(master.pid, signal.SIGKILL)
+    master.wait(10)
+    edge.start_edge()
+    edge.wait_listed("dave@example.net")
+    peers.start_dovecot(edge, 2)
+    assert [mail.original(m) for m in edge.wait_stored(dave, token)] == [text]
+
+
+class Relay(socketserver.StreamRequestHandler):
+    """A next hop: takes mail for good@..., refuses the others."""
+
+    def handle(self):
+        self.wfile.write(b"220 relay\r\n")
+        for line in iter(self.rfile.readline, b""):
+            verb = line[:4].upper()
+            if verb == b"EHLO":
+                self.wfile.write(b"250-relay\r\n250 PIPELINING\r\n")
+            elif verb == b"RCPT" and b"<good@" not in line:
+                self.wfile.write(b"550 5.1.1 nobody of that name\r\n")
+            elif verb == b"DATA":
+                self.wfile.write(b"354 go\r\n")
+                text = b"".join(iter(self.rfile.readline, b".\r\n"))
+                self.server.taken.append(text)
+                self.wfile.write(b"250 done\r\n")
+            elif verb == b"QUIT":
+                return
+            else:
+                self.wfile.write(b"250 ok\r\n")
+
+
+@pytest.fixture
+def relay(edge):
+    socketserver.ThreadingTCPServer.allow_reuse_address = True
+    socketserver.ThreadingTCPServer.daemon_threads = True
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", edge.relay_port), Relay)
+    server.taken = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_relayed_and_bounced(edge, relay):
+    """Mail to elsewhere goes by way of the spool; a refusal there comes back to its sender, once."""
+    token = mail.new_token()
+    alice = edge.user("alice")
+    text = mail.message(token, alice["address"], ["good@far.example", "bad@far.example"])
+    code, reply = mail.send(edge, alice["address"], ["good@far.example", "bad@far.example"], text, service="submission",
+                            user=alice)
+    assert code == 250, reply
+    wait_for(lambda: any(token.encode() in t for t in relay.taken), 20, "the relayed message")
+    notices = edge.wait_stored(alice, token)
+    assert len(notices) == 1
+    assert b"Final-Recipient: rfc822; bad@far.example" in notices[0]
+    assert b"Status: 5.1.1" in notices[0] and b"nobody of that name" in notices[0]
+    assert notices[0].startswith(b"Return-Path: <>")
+    wait_for(edge.queue_is_empty, 10, "an empty queue")
+
+
+class Sender(threading.Thread):
+    """Sends and remembers what was answered with 250."""
+
+    def __init__(self, edge, stop):
+        super().__init__()
+        self.edge, self.stop, self.promised = edge, stop, []
+
+    def run(self):
+        while not self.stop.is_set():
+            token = mail.new_token()
+            to = random.sample(self.edge.users, random.randrange(1, 4))
+            text = mail.message(token, SENDER, [u["address"] for u in to], random.choice((300, 3000, 200_000)))
+            try:
+                if mail.send(self.edge, SENDER, [u["address"] for u in to], text)[0] == 250:
+                    self.promised.append((token, to, text))
+            except (OSError, mail.smtplib.SMTPException):
+                time.sleep(0.01)
+
+
+def test_nothing_promised_is_lost(edge):
+    """kill -9 of queue and workers, and a store that comes and goes, while four clients send."""
+    stop = threading.Event()
+    senders = [Sender(edge, stop) for _ in range(4)]
+    for s in senders:
+        s.start()
+    up = True
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        wait_for(lambda: len(edge.children()) > 1, 20, "processes to kill")
+        before = sum(len(s.promised) for s in senders)
+        os.kill(random.choice(edge.children()), signal.SIGKILL)
+        if random.random() < 0.3:
+            up = not up
+            peers.start_dovecot(edge, 2) if up else edge.stop_process("dovecot2")
+        wait_for(lambda: sum(len(s.promised) for s in senders) > before + 5, 30, "more mail")
+    stop.set()
+    for s in senders:
+        s.join(60)
+    if not up:
+        peers.start_dovecot(edge, 2)
+    wait_for(edge.queue_is_empty, 60, "an empty queue")
+    have = {u["address"]: edge.stored(u) for u in edge.users}
+    index = {(a, m.split(b"Subject: test ", 1)[1][:16].decode()): mail.original(m)
+             for a, all_of in have.items() for m in all_of if b"Subject: test " in m}
+    promised = [p for s in senders for p in s.promised]
+    assert len(promised) > 20
+    for token, to, text in promised:
+        for user in to:
+            assert index.get((user["address"], token)) == text, (token, user["address"])
