@@ -1,0 +1,109 @@
+/* test_spool_link.c - between worker and queue process: links that break, questions that are taken back or
+ * make no sense, and strangers on the socket. */
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "tests/unit/edge/queue_bench.h"
+
+/* Many questions, small and large; the queue goes and comes while they are asked. All are answered, each
+ * message is there once. */
+static void test_link_breaks(void **state)
+{
+	struct bench b;
+	bench_open(&b, SCRIPT("S 421 no", "X"));
+	b.edge->queue_retry_first = b.edge->queue_retry_max = LATE_MS;
+	b.edge->dead_backoff = LATE_MS;
+	queue_again(&b);
+	set_body(&b, 700 * 1000);
+	for (int i = 0; i < PUTS; i++)
+		put(&b, ident_new(), "s@far.example", TO(to("alice@x.example")));
+	for (int round = 0; round < 12; round++) {
+		for (int i = 0; i < 3 + 2 * round; i++)
+			loop_step(b.loop, 5);
+		queue_again(&b);
+	}
+	for (int i = 0; i < PUTS; i++)
+		WAIT_FOR(&b, b.puts[i].answered);
+	for (int i = 0; i < PUTS; i++)
+		assert_int_equal(b.puts[i].err, ERR_OK);
+	assert_int_equal(queue_recipients(b.queue), PUTS);
+	queue_again(&b);
+	assert_int_equal(queue_recipients(b.queue), PUTS);
+	bench_close(&b);
+}
+
+/* Questions that are taken back at any moment do not hurt the others. */
+static void test_put_cancelled(void **state)
+{
+	struct bench b;
+	bench_open(&b, SCRIPT("S 421 no", "X"));
+	b.edge->queue_retry_first = b.edge->queue_retry_max = LATE_MS;
+	b.edge->dead_backoff = LATE_MS;
+	queue_again(&b);
+	set_body(&b, 700 * 1000);
+	for (int i = 0; i < PUTS; i++)
+		put(&b, ident_new(), "s@far.example", TO(to("alice@x.example")));
+	for (int i = 0; i < PUTS; i += 3) {
+		loop_step(b.loop, 5);
+		ticket_cancel(&b.puts[i].ticket);
+	}
+	for (int i = 0; i < PUTS; i++) {
+		WAIT_FOR(&b, b.puts[i].answered || i % 3 == 0);
+		assert_true(i % 3 == 0 || b.puts[i].err == ERR_OK);
+	}
+	size_t there = queue_recipients(b.queue);
+	assert_true(there >= PUTS - (PUTS + 2) / 3 && there <= PUTS);
+	bench_close(&b);
+}
+
+/* A question that the queue could not read is refused here and harms no other. */
+static void test_unreadable(void **state)
+{
+	struct bench b;
+	char *name = mem_alloc(SPOOL_STRING_MAX + 2);
+	memset(name, 'a', SPOOL_STRING_MAX + 1);
+	bench_open(&b, SCRIPT(LHLO, MAIL("", "alice"), GO, DONE));
+	set_body(&b, 100);
+	struct put *p = put(&b, ident_new(), "", TO(to(name)));
+	put_and_wait(&b, "", TO(to("alice@x.example")));
+	WAIT_FOR(&b, p->answered && EMPTY(&b));
+	assert_int_equal(p->err, ERR_TOO_MANY);
+	mem_free(name);
+	bench_close(&b);
+}
+
+/* Whoever speaks nonsense on the socket is cut off; the others go on. */
+static void test_nonsense(void **state)
+{
+	static const struct span nonsense[] = { SPAN("GET / HTTP/1.0\r\n\r\n"),
+		SPAN("\0\0\0\2\1ab"), SPAN("\0\0\0\1\2x"), SPAN("\377\377\377\377\1"),
+		SPAN("\0\0\0\0\3"), SPAN("\0\0\0\1\1\1") };
+	struct bench b;
+	bench_open(&b, SCRIPT(LHLO, MAIL("", "alice"), GO, DONE));
+	set_body(&b, 100);
+	for (size_t i = 0; i < COUNT_OF(nonsense); i++) {
+		struct sockaddr_un at = { .sun_family = AF_UNIX };
+		char byte;
+		snprintf(at.sun_path, sizeof at.sun_path, "%s", b.path);
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
+		assert_true(write(fd, nonsense[i].p, nonsense[i].n) == (ssize_t)nonsense[i].n);
+		WAIT_FOR(&b, read(fd, &byte, 1) == 0 || errno != EAGAIN);
+		close(fd);
+	}
+	put_and_wait(&b, "", TO(to("alice@x.example")));
+	WAIT_FOR(&b, EMPTY(&b));
+	bench_close(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_link_breaks),
+		cmocka_unit_test(test_put_cancelled),
+		cmocka_unit_test(test_unreadable),
+		cmocka_unit_test(test_nonsense),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
