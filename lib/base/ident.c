@@ -6,15 +6,24 @@
 static const char alphabet[33] = "23456789abcdefghijkmnpqrstuvwxyz";
 static const uint64_t epoch_2020_ms = 1577836800000u;
 
+enum {
+	TIME_CHARS = 9
+}; /* 41 bits of time and 4 random ones; every character behind them is random */
+
+static void put_chars(char *out, int n, uint64_t v)
+{
+	while (n-- > 0) {
+		out[n] = alphabet[v & 31];
+		v >>= 5;
+	}
+}
+
 struct ident ident_new(void)
 {
 	struct ident id = { { 0 } };
-	uint64_t ms = clock_wall_us() / 1000 - epoch_2020_ms;
-	uint64_t v = (ms << 24) | (rand_u64() & 0xffffff);
-	for (int i = IDENT_LEN - 1; i >= 0; i--) {
-		id.s[i] = alphabet[v & 31];
-		v >>= 5;
-	}
+	uint64_t ms = clock_wall_us() / 1000 - epoch_2020_ms, random = rand_u64();
+	put_chars(id.s, TIME_CHARS, ms << 4 | (random & 15));
+	put_chars(id.s + TIME_CHARS, IDENT_LEN - TIME_CHARS, random >> 4);
 	return id;
 }
 

@@ -1,9 +1,10 @@
 /* ident.h - ids of sessions and transactions.
  *
- * 13 characters of lower-case base32 (no 0, 1, l, o: safe to read out on the telephone): 41 bits of
- * milliseconds since 2020 and 24 random bits, so ids sort by time and do not collide in a tier
- * in practice (1 in 16 million for two made in the same millisecond). Made at the edge, printed in
- * every refusal and log line, carried to the store. */
+ * 18 characters of lower-case base32 (no 0, 1, l, o: safe to read out on the telephone): 41 bits of
+ * milliseconds since 2020 and 49 random bits, so ids sort by time. Stores and queue take a message whose id
+ * they have seen for one they have: two ids alike lose mail. A tier that makes 1000 a second meets that
+ * once in 35000 years, in the same mailbox far less. Made at the edge, printed in every refusal and log
+ * line, carried to the store. */
 #ifndef BASE_IDENT_H
 #define BASE_IDENT_H
 
@@ -11,7 +12,7 @@
 
 #include "base/span.h"
 
-enum { IDENT_LEN = 13 };
+enum { IDENT_LEN = 18 };
 
 struct ident {
 	char s[IDENT_LEN + 1]; /* NUL-terminated; "" means none */

@@ -197,10 +197,12 @@ static void test_ident(void **state)
 	assert_string_not_equal(a.s, b.s);
 	assert_true(ident_parse(span_str(a.s), &c));
 	assert_string_equal(a.s, c.s);
-	assert_false(ident_parse(SPAN("0000000000000"), &c));
+	assert_false(ident_parse(SPAN("000000000000000000"), &c));
 	assert_false(ident_parse(SPAN("abc"), &c));
 	clock_fake(1, 1600000000000000u);
 	a = ident_new();
+	assert_string_not_equal(a.s, ident_new().s);
+	assert_memory_equal(a.s, ident_new().s, 8); /* the time */
 	clock_fake_advance(1);
 	b = ident_new();
 	clock_fake_off();

@@ -21,8 +21,8 @@ static void put_example(struct buf *out, uint64_t *chunks, size_t chunk_count)
 		{ SPAN("c@d.example"), SPAN_NONE, SPAN_NONE, SPAN_NONE, SPOOL_REFUSED, 550,
 		    SPAN("5.1.1"), SPAN("no such user") },
 	};
-	struct spool_message m = { .id = id_of("abcdefghjkmnp"),
-		.session = id_of("pnmkjhgfedcba"),
+	struct spool_message m = { .id = id_of("abcdefghjkmnpqrstu"),
+		.session = id_of("utsrqpnmkjhgfedcba"),
 		.body_8bit = true,
 		.arrived_us = 1234567890123,
 		.sender = SPAN("s@b.example"),
@@ -46,7 +46,7 @@ static void test_message(void **state)
 	size_t envelope = buf_len(&out);
 	buf_add_str(&out, "hello");
 	assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
-	assert_string_equal(m.id.s, "abcdefghjkmnp");
+	assert_string_equal(m.id.s, "abcdefghjkmnpqrstu");
 	assert_string_equal(m.parent.s, "");
 	assert_true(m.body_8bit);
 	assert_int_equal(m.client.b[15], 7);
@@ -105,7 +105,7 @@ static void test_progress(void **state)
 		{ 0, SPOOL_WAITING, 3, 99, 451, SPAN("4.4.1"), SPAN("down") },
 		{ 7, SPOOL_DELIVERED, 1, 0, 250, SPAN("2.0.0"), SPAN("ok") },
 	};
-	struct spool_progress p = { id_of("abcdefghjkmnp"), true, steps, 2 }, back;
+	struct spool_progress p = { id_of("abcdefghjkmnpqrstu"), true, steps, 2 }, back;
 	assert_true(spool_progress_put(&out, &p));
 	assert_int_equal(spool_progress_get(buf_span(&out), &back), ERR_OK);
 	assert_true(back.is_snapshot);
@@ -128,7 +128,7 @@ static void test_progress(void **state)
 static void test_done(void **state)
 {
 	struct buf out = BUF_INIT(100);
-	struct spool_done d = { id_of("abcdefghjkmnp"), 42 }, back;
+	struct spool_done d = { id_of("abcdefghjkmnpqrstu"), 42 }, back;
 	assert_true(spool_done_put(&out, &d));
 	assert_int_equal(spool_done_get(buf_span(&out), &back), ERR_OK);
 	assert_string_equal(back.id.s, d.id.s);

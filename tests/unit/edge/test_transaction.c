@@ -10,7 +10,7 @@
 
 static void test_recipients_are_copies(void **state)
 {
-	struct transaction *t = transaction_new((struct ident){ "abcdefghijkmn" });
+	struct transaction *t = transaction_new((struct ident){ "abcdefghijkmnpqrst" });
 	char address[] = "a@b.example", user[] = "a";
 	struct recipient *r =
 	    transaction_add(t, 10, span_str(address), span_str(user), SPAN_NONE, SPAN("store1"));
