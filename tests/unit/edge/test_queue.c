@@ -185,6 +185,26 @@ static void test_bounced(void **state)
 	bench_close(&b);
 }
 
+/* The message stays for another recipient: the log knows that its sender was told of the first. */
+static void test_bounced_once(void **state)
+{
+	struct bench b;
+	bench_open(&b, SCRIPT(LHLO, "C MAIL", "C RCPT TO:<bob@", "C RCPT TO:<carol@", "C DATA",
+			   "S 250 ok", "S 552 5.2.2 full", "S 250 ok", "S 354 go", "B",
+			   "S 452 4.2.2 later", MAIL("", "alice"), GO, DONE, "X", LHLO,
+			   MAIL("alice@x.example", "carol"), GO, DONE));
+	b.edge->queue_retry_first = b.edge->queue_retry_max = LATE_MS;
+	queue_again(&b);
+	set_body(&b, 100);
+	put_and_wait(&b, "alice@x.example", TO(to("bob@x.example"), to("carol@x.example")));
+	WAIT_FOR(&b, seen(&b, "Final-Recipient") == 1 && queue_recipients(b.queue) == 1);
+	queue_again(&b);
+	assert_int_equal(queue_recipients(b.queue), 1);
+	WAIT_FOR(&b, (queue_retry(b.queue), EMPTY(&b)));
+	assert_int_equal(seen(&b, "Final-Recipient"), 1);
+	bench_close(&b);
+}
+
 /* Commit found one refused while the client waited: its sender is told all the same. */
 static void test_bounce_of_commit(void **state)
 {
@@ -305,6 +325,7 @@ int main(void)
 		cmocka_unit_test(test_store_away),
 		cmocka_unit_test(test_progress_is_kept),
 		cmocka_unit_test(test_bounced),
+		cmocka_unit_test(test_bounced_once),
 		cmocka_unit_test(test_bounce_of_commit),
 		cmocka_unit_test(test_not_bounced),
 		cmocka_unit_test(test_given_up),
