@@ -222,6 +222,21 @@ static uint16_t parse_word(struct imap_cursor *c, struct search_request *r)
 	return 0;
 }
 
+/* RECENT UNSEEN */
+static uint16_t add_new(struct imap_cursor *c, struct search_request *r)
+{
+	uint16_t both = add_node(c, r, KEY_AND);
+	for (int i = 0; i < 2; i++) {
+		uint16_t key = add_node(c, r, KEY_FLAGS);
+		if (!imap_ok(c))
+			return 0;
+		r->v[key].bits = i == 0 ? IMAP_RECENT : STORE_SEEN;
+		r->v[key].negate = i == 1;
+		add_child(r, both, key);
+	}
+	return both;
+}
+
 static uint16_t parse_numbers(struct imap_cursor *c, struct search_request *r)
 {
 	uint16_t at = add_node(c, r, KEY_NUMBERS);
@@ -246,6 +261,8 @@ static uint16_t parse_key(struct imap_cursor *c, struct search_request *r, unsig
 		return parse_not(c, r, depth);
 	if (imap_try_word(c, "OR"))
 		return parse_or(c, r, depth);
+	if (imap_try_word(c, "NEW"))
+		return add_new(c, r);
 	return parse_word(c, r);
 }
 
