@@ -3,7 +3,8 @@
 
 static err_t read_blob(void *arg, uint64_t at, void *out, size_t n)
 {
-	const struct blob *b = arg;
+	struct blob *b = arg;
+	b->taken += n;
 	return commitlog_reader_read(b->reader, b->pos, at, out, n);
 }
 

@@ -10,6 +10,7 @@ struct blob {
 	struct message_bytes bytes; /* for message_init(); points here, so a blob does not move */
 	struct commitlog_reader *reader;
 	log_pos pos;
+	uint64_t taken; /* bytes read; the owner sets it back */
 };
 
 void blob_init(struct blob *b, struct commitlog_reader *reader, const struct index_entry *e);

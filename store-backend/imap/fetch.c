@@ -12,7 +12,7 @@
 
 enum {
 	TURN_ITEMS = 256,        /* then other sessions have their turn */
-	TURN_BYTES = 256 * 1024, /* of text, likewise */
+	TURN_BYTES = 512 * 1024, /* of text and bytes read, likewise */
 	TEXT_HIGH = 32 * 1024,   /* text beyond it leaves before more is made */
 	AHEAD_MAX = 1024 * 1024  /* bytes of files that wait in the stream */
 };
@@ -190,9 +190,11 @@ static enum verdict one_turn(struct imap_session *s, struct fetch_job *f)
 		if (!f->in_message && f->needs_entry && !open_view(s, f))
 			return imap_finish_later(s);
 		size_t before = buf_len(&s->text);
+		s->active_ms = loop_now_ms(store_worker_loop(s->base.worker));
 		if (!one_step(s, f))
 			return finish_fetch(s, f);
-		bytes += buf_len(&s->text) - before + buf_len(&f->message.whole);
+		bytes += buf_len(&s->text) - before + (size_t)f->blob.taken;
+		f->blob.taken = 0;
 	}
 	(void)imap_flush(s);
 	return imap_yield(s);
