@@ -246,7 +246,8 @@ void db_each(const struct db *db, MDB_txn *txn, enum db_table t, const struct db
 	MDB_cursor *c;
 	if (mdb_cursor_open(txn, db->t[t], &c) != 0)
 		return;
-	int rc = mdb_cursor_get(c, &key, &value, MDB_SET_RANGE);
+	/* An empty key is none for LMDB. */
+	int rc = mdb_cursor_get(c, &key, &value, from->n == 0 ? MDB_FIRST : MDB_SET_RANGE);
 	while (rc == 0 && key.mv_size >= prefix->n &&
 	       memcmp(key.mv_data, prefix->b, prefix->n) == 0 && fn(arg, &key, &value))
 		rc = mdb_cursor_get(c, &key, &value, MDB_NEXT);
