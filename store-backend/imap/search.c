@@ -53,23 +53,15 @@ static void begin_message(struct search_job *j)
 	search_forget(&j->req);
 }
 
-static void note_unreadable(struct imap_session *s, struct search_job *j)
-{
-	const struct index_entry *e = &j->subject.entry;
-	j->unreadable = true;
-	log_write(&store_events[STORE_EV_MESSAGE_UNREADABLE], s->base.id.s,
-	    LOG_FIELDS(LOG_STR("partition", s->partition->name), LOG_U64("mailbox", s->box->id),
-		LOG_U64("uid", e->uid), LOG_U64("blob", e->blob),
-		LOG_STR("err", err_name(j->subject.message.err))));
-}
-
 static void end_message(struct imap_session *s, struct search_job *j, bool matches)
 {
 	const struct selected_message *m = &s->box->v[j->subject.at];
 	if (matches)
 		imap_say(s, " %zu", s->cmd.uid ? (size_t)m->uid : j->subject.at + 1);
-	if (j->subject.has_entry && j->subject.message.err)
-		note_unreadable(s, j);
+	if (j->subject.message.err) {
+		blob_note_unreadable(s, &j->subject.entry, j->subject.message.err);
+		j->unreadable = true;
+	}
 	message_end(&j->subject.message);
 	j->in_message = false;
 }
@@ -128,7 +120,7 @@ static enum verdict finish_search(struct imap_session *s, const struct search_jo
 	if (j->expunged && !s->cmd.uid)
 		return imap_finish(
 		    s, "OK", "[EXPUNGEISSUED] Some messages have been expunged meanwhile");
-	return imap_finish(s, "OK", "SEARCH completed");
+	return imap_finish_done(s);
 }
 
 static unsigned one_step(struct imap_session *s, struct search_job *j)
