@@ -126,14 +126,16 @@ static enum verdict finish_search(struct imap_session *s, const struct search_jo
 static unsigned one_step(struct imap_session *s, struct search_job *j)
 {
 	unsigned cost = COST_FLAGS;
-	if (!j->in_message && (s->box->v[j->next].bits & MARK_GONE) != 0)
+	if (!j->in_message && (s->box->v[j->next].bits & MARK_GONE) != 0) {
+		j->expunged = true;
 		j->next++;
-	else if (!j->in_message)
+	} else if (!j->in_message) {
 		begin_message(j);
-	else if (j->scanned != NULL)
+	} else if (j->scanned != NULL) {
 		cost = scan_some(j);
-	else
+	} else {
 		cost = ask_message(s, j);
+	}
 	cost += (unsigned)(j->blob.taken / COST_BYTES);
 	j->blob.taken = 0;
 	return cost;
