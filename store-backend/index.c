@@ -115,7 +115,8 @@ void index_mailboxes(struct index_view *v, struct span user,
 	if (user.n == 0 || user.n > STORE_USER_MAX)
 		return;
 	struct db_key prefix = key_name(user, SPAN_NONE);
-	db_each(&v->index->db, v->txn, DB_NAMES, &prefix, &prefix, on_mailbox_name, &e);
+	db_each(&(struct db_range){ &v->index->db, v->txn, DB_NAMES, &prefix, &prefix },
+	    on_mailbox_name, &e);
 }
 
 struct each_name {
@@ -137,7 +138,8 @@ void index_subscriptions(
 	if (user.n == 0 || user.n > STORE_USER_MAX)
 		return;
 	struct db_key prefix = key_name(user, SPAN_NONE);
-	db_each(&v->index->db, v->txn, DB_SUBS, &prefix, &prefix, on_subscription, &e);
+	db_each(&(struct db_range){ &v->index->db, v->txn, DB_SUBS, &prefix, &prefix },
+	    on_subscription, &e);
 }
 
 bool index_subscribed(struct index_view *v, struct span user, struct span name)
@@ -202,7 +204,8 @@ void index_entries(struct index_view *v, uint64_t mailbox, struct uid_range uids
 {
 	struct each_entry e = { .last = uids.last, .fn = fn, .arg = arg };
 	struct db_key prefix = key_mailbox(mailbox), from = key_entry(mailbox, uids.first);
-	db_each(&v->index->db, v->txn, DB_ENTRIES, &prefix, &from, on_entry, &e);
+	db_each(
+	    &(struct db_range){ &v->index->db, v->txn, DB_ENTRIES, &prefix, &from }, on_entry, &e);
 }
 
 static bool on_change(void *arg, const MDB_val *key, const MDB_val *value)
@@ -220,7 +223,8 @@ void index_changes(struct index_view *v, uint64_t mailbox, uint64_t since,
 	if (since == UINT64_MAX)
 		return;
 	struct db_key prefix = key_mailbox(mailbox), from = key_modseq(mailbox, since + 1, 0);
-	db_each(&v->index->db, v->txn, DB_MODSEQS, &prefix, &from, on_change, &e);
+	db_each(
+	    &(struct db_range){ &v->index->db, v->txn, DB_MODSEQS, &prefix, &from }, on_change, &e);
 }
 
 struct each_vanished {
@@ -241,7 +245,8 @@ void index_vanished(struct index_view *v, uint64_t mailbox, uint64_t since,
 	if (since == UINT64_MAX)
 		return;
 	struct db_key prefix = key_mailbox(mailbox), from = key_modseq(mailbox, since + 1, 0);
-	db_each(&v->index->db, v->txn, DB_VANISHED, &prefix, &from, on_vanished, &e);
+	db_each(&(struct db_range){ &v->index->db, v->txn, DB_VANISHED, &prefix, &from },
+	    on_vanished, &e);
 }
 
 struct span index_cache(struct index_view *v, log_pos blob)

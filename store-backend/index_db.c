@@ -238,17 +238,17 @@ uint64_t db_mailbox_id(const struct db *db, MDB_txn *txn, struct span user, stru
 	return id;
 }
 
-void db_each(const struct db *db, MDB_txn *txn, enum db_table t, const struct db_key *prefix,
-    const struct db_key *from, db_row_fn *fn, void *arg)
+void db_each(const struct db_range *r, db_row_fn *fn, void *arg)
 {
-	struct db_key start = *from;
+	struct db_key start = *r->from;
 	MDB_val key = key_val(&start), value;
 	MDB_cursor *c;
-	if (mdb_cursor_open(txn, db->t[t], &c) != 0)
+	if (mdb_cursor_open(r->txn, r->db->t[r->table], &c) != 0)
 		return;
-	int rc = mdb_cursor_get(c, &key, &value, MDB_SET_RANGE);
-	while (rc == 0 && key.mv_size >= prefix->n &&
-	       memcmp(key.mv_data, prefix->b, prefix->n) == 0 && fn(arg, &key, &value))
+	/* An empty key is none for LMDB. */
+	int rc = mdb_cursor_get(c, &key, &value, r->from->n == 0 ? MDB_FIRST : MDB_SET_RANGE);
+	while (rc == 0 && key.mv_size >= r->prefix->n &&
+	       memcmp(key.mv_data, r->prefix->b, r->prefix->n) == 0 && fn(arg, &key, &value))
 		rc = mdb_cursor_get(c, &key, &value, MDB_NEXT);
 	mdb_cursor_close(c);
 }

@@ -125,8 +125,13 @@ bool mailbox_parse(
     uint64_t id, const MDB_val *v, struct index_mailbox *out, struct mailbox_row *row);
 
 /* Goes over the keys that begin with `prefix`, from `from` on. fn false stops. */
+struct db_range {
+	const struct db *db;
+	MDB_txn *txn;
+	enum db_table table;
+	const struct db_key *prefix, *from;
+};
 typedef bool db_row_fn(void *arg, const MDB_val *key, const MDB_val *value);
-void db_each(const struct db *db, MDB_txn *txn, enum db_table t, const struct db_key *prefix,
-    const struct db_key *from, db_row_fn *fn, void *arg);
+void db_each(const struct db_range *r, db_row_fn *fn, void *arg);
 
 #endif

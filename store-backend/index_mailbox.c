@@ -157,7 +157,7 @@ void box_delete(struct index_txn *t, struct box *b)
 	struct uid_set every = { &all, 1 };
 	struct db_key prefix = key_mailbox(b->id), name = key_name(box_user(b), box_name(b));
 	struct user_row u;
-	entries_in(t, b->id, &every, unref_entry, t);
+	box_entries_in(t, b->id, &every, unref_entry, t);
 	txn_del_all(t, DB_ENTRIES, &prefix);
 	txn_del_all(t, DB_MODSEQS, &prefix);
 	txn_del_all(t, DB_VANISHED, &prefix);
@@ -212,7 +212,7 @@ uint64_t box_keyword_bits(struct box *b, const struct flag_set *set, bool add, b
 
 /* ---- entries ------------------------------------------------------------------------------------------------------ */
 
-bool entry_load(struct index_txn *t, uint64_t id, uint32_t uid, struct entry_row *out)
+bool box_entry_load(struct index_txn *t, uint64_t id, uint32_t uid, struct entry_row *out)
 {
 	struct db_key k = key_entry(id, uid);
 	MDB_val v;
@@ -237,7 +237,7 @@ static void entry_store(struct index_txn *t, const struct box *b, uint32_t uid, 
 	txn_put(t, DB_MODSEQS, &m, "", 0);
 }
 
-uint32_t entry_append(struct index_txn *t, struct box *b, struct user_row *u, struct entry_row *e)
+uint32_t box_entry_add(struct index_txn *t, struct box *b, struct user_row *u, struct entry_row *e)
 {
 	uint32_t uid = b->row.uidnext++;
 	entry_store(t, b, uid, e);
@@ -250,14 +250,14 @@ uint32_t entry_append(struct index_txn *t, struct box *b, struct user_row *u, st
 	return uid;
 }
 
-void entry_change(struct index_txn *t, struct box *b, uint32_t uid, struct entry_row *e,
-    uint32_t flags, uint64_t keywords)
+void box_entry_change(
+    struct index_txn *t, struct box *b, uint32_t uid, struct entry_row *e, struct marks now)
 {
 	struct db_key old = key_modseq(b->id, e->modseq, uid);
 	(void)txn_del(t, DB_MODSEQS, &old);
 	count_flags(b, e->flags, -1);
-	e->flags = flags;
-	e->keywords = keywords;
+	e->flags = now.flags;
+	e->keywords = now.keywords;
 	count_flags(b, e->flags, 1);
 	entry_store(t, b, uid, e);
 }
@@ -286,7 +286,7 @@ static void prune_vanished(struct index_txn *t, struct box *b)
 	txn_fail(t, rc == MDB_NOTFOUND ? 0 : rc);
 }
 
-void entry_remove(
+void box_entry_remove(
     struct index_txn *t, struct box *b, struct user_row *u, uint32_t uid, const struct entry_row *e)
 {
 	struct db_key k = key_entry(b->id, uid);
@@ -320,7 +320,7 @@ static int go_over_range(MDB_cursor *c, uint64_t id, struct uid_range r,
 	return rc;
 }
 
-void entries_in(struct index_txn *t, uint64_t id, const struct uid_set *set,
+void box_entries_in(struct index_txn *t, uint64_t id, const struct uid_set *set,
     bool (*fn)(void *arg, uint32_t uid, const struct entry_row *e), void *arg)
 {
 	MDB_cursor *c;

@@ -1,5 +1,5 @@
-/* index_txn.h - the parts of a write transaction, shared by index_write.c, index_apply.c and
- * index_mailbox.c (nobody else). */
+/* index_txn.h - the parts of a write transaction, shared by index_write.c, index_apply.c,
+ * index_message.c and index_mailbox.c (nobody else). */
 #ifndef STORE_INDEX_TXN_H
 #define STORE_INDEX_TXN_H
 
@@ -89,17 +89,21 @@ void box_rename(struct index_txn *t, struct box *b, struct span name);
 unsigned box_keyword(struct box *b, struct span word, bool add);
 uint64_t box_keyword_bits(struct box *b, const struct flag_set *set, bool add, bool *full_out);
 
-bool entry_load(struct index_txn *t, uint64_t id, uint32_t uid, struct entry_row *out);
+bool box_entry_load(struct index_txn *t, uint64_t id, uint32_t uid, struct entry_row *out);
 /* Appends: uid and modseq are set from the mailbox, whose modseq the caller has raised; the blob gets a
  * reference. Returns the uid. */
-uint32_t entry_append(struct index_txn *t, struct box *b, struct user_row *u, struct entry_row *e);
+uint32_t box_entry_add(struct index_txn *t, struct box *b, struct user_row *u, struct entry_row *e);
 /* Writes changed flags: e->modseq is still the old one and becomes the mailbox's. */
-void entry_change(struct index_txn *t, struct box *b, uint32_t uid, struct entry_row *e,
-    uint32_t flags, uint64_t keywords);
-void entry_remove(struct index_txn *t, struct box *b, struct user_row *u, uint32_t uid,
+struct marks {
+	uint32_t flags;
+	uint64_t keywords;
+};
+void box_entry_change(
+    struct index_txn *t, struct box *b, uint32_t uid, struct entry_row *e, struct marks now);
+void box_entry_remove(struct index_txn *t, struct box *b, struct user_row *u, uint32_t uid,
     const struct entry_row *e);
 /* Uids of `set` that exist, in order. */
-void entries_in(struct index_txn *t, uint64_t id, const struct uid_set *set,
+void box_entries_in(struct index_txn *t, uint64_t id, const struct uid_set *set,
     bool (*fn)(void *arg, uint32_t uid, const struct entry_row *e), void *arg);
 
 void blob_add(struct index_txn *t, log_pos blob, uint64_t size, struct span cache);

@@ -337,7 +337,8 @@ static bool on_old_answer(void *arg, const MDB_val *key, const MDB_val *value)
 static size_t drop_answers(struct old_answers *o, const struct db_key *prefix)
 {
 	o->n = 0;
-	db_each(&o->t->writer->db, o->t->txn, DB_ANSWERS, prefix, prefix, on_old_answer, o);
+	db_each(&(struct db_range){ &o->t->writer->db, o->t->txn, DB_ANSWERS, prefix, prefix },
+	    on_old_answer, o);
 	for (size_t i = 0; i < o->n; i++)
 		(void)txn_del(o->t, DB_ANSWERS, &o->keys[i]);
 	return o->n;
@@ -483,7 +484,8 @@ uint64_t index_writer_digest(struct index_writer *w)
 	if (mdb_txn_begin(w->db.env, NULL, MDB_RDONLY, &txn) != 0)
 		return 0;
 	for (int i = DB_META + 1; i < DB_ANSWERS; i++)
-		db_each(&w->db, txn, (enum db_table)i, &all, &all, add_digest, &sum);
+		db_each(&(struct db_range){ &w->db, txn, (enum db_table)i, &all, &all }, add_digest,
+		    &sum);
 	mdb_txn_abort(txn);
 	return sum;
 }

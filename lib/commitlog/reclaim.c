@@ -231,11 +231,15 @@ void log_reclaim_done(struct commitlog *log)
 		struct log_segment *seg = log_find_segment(log, pos_segment(j->v[i].pos));
 		if (seg == NULL || j->v[i].freed == 0)
 			continue;
-		bool counted = seg->records != COUNT_UNKNOWN;
-		count_segment(log, seg); /* sees the marks of this batch */
-		if (counted)
+		if (seg->records != COUNT_UNKNOWN)
 			seg->dead++;
 		seg->dead_bytes += j->v[i].freed;
+	}
+	/* Not before: counting sees all marks of this batch. */
+	for (size_t i = 0; i < j->n; i++) {
+		struct log_segment *seg = log_find_segment(log, pos_segment(j->v[i].pos));
+		if (seg != NULL && j->v[i].freed != 0)
+			count_segment(log, seg);
 	}
 	/* Backwards, so that unlinking does not move what is still to be looked at. */
 	for (size_t i = log->seg_n; i-- > 0;) {

@@ -100,18 +100,25 @@ static enum verdict take_pending(struct imap_session *s)
 	return imap_start_literal(s, s->cmd.pending_size);
 }
 
+/* What comes of it is thrown away: with no append in work the session swallows it. */
+static enum verdict refuse(struct imap_session *s, enum verdict v)
+{
+	imap_append_free(&s->append);
+	return v;
+}
+
 enum verdict cmd_append(struct imap_session *s)
 {
 	struct imap_append *a = s->append = MEM_NEW(struct imap_append);
 	read_head(s, a);
 	struct span message = read_message(s, a);
 	if (!imap_ok(&s->cmd.args))
-		return imap_finish_bad(s, s->cmd.args.why);
+		return refuse(s, imap_finish_bad(s, s->cmd.args.why));
 	if (a->size == 0)
-		return imap_finish(s, "NO", "[CANNOT] An empty message");
+		return refuse(s, imap_finish(s, "NO", "[CANNOT] An empty message"));
 	enum operation_result r = judge(s, a);
 	if (r != OPR_OK)
-		return imap_finish_result(s, r);
+		return refuse(s, imap_finish_result(s, r));
 	a->in = incoming_new(s->opts->message_memory, s->opts->message_size_max, s->opts->temp_dir);
 	if (s->cmd.pending)
 		return take_pending(s);
@@ -124,8 +131,7 @@ enum verdict cmd_append(struct imap_session *s)
 /* An error stays in `in`: the rest is taken for nothing, so that the conversation stays in step. */
 void imap_append_data(struct imap_session *s, struct span bytes)
 {
-	if (s->append->in != NULL)
-		(void)incoming_add_text(s->append->in, bytes);
+	(void)incoming_add_text(s->append->in, bytes);
 }
 
 static void on_appended(void *arg, const struct operation_answer *a)

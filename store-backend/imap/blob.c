@@ -1,9 +1,11 @@
 /* blob.c - a record of the commit log read as a message; see blob.h. Owns nothing. */
 #include "store-backend/imap/blob.h"
+#include "store-backend/imap/session.h"
 
 static err_t read_blob(void *arg, uint64_t at, void *out, size_t n)
 {
-	const struct blob *b = arg;
+	struct blob *b = arg;
+	b->taken += n;
 	return commitlog_reader_read(b->reader, b->pos, at, out, n);
 }
 
@@ -25,4 +27,11 @@ err_t blob_file(
 	}
 	*at_out = begin + r.at;
 	return ERR_OK;
+}
+
+void blob_note_unreadable(struct imap_session *s, const struct index_entry *e, err_t err)
+{
+	log_write(&store_events[STORE_EV_MESSAGE_UNREADABLE], s->base.id.s,
+	    LOG_FIELDS(LOG_STR("partition", s->partition->name), LOG_STR("user", s->user),
+		LOG_U64("mailbox", s->box->id), LOG_U64("uid", e->uid), LOG_ERR("err", err)));
 }

@@ -12,7 +12,7 @@
 
 enum {
 	TURN_ITEMS = 256,        /* then other sessions have their turn */
-	TURN_BYTES = 256 * 1024, /* of text, likewise */
+	TURN_BYTES = 512 * 1024, /* of text and bytes read, likewise */
 	TEXT_HIGH = 32 * 1024,   /* text beyond it leaves before more is made */
 	AHEAD_MAX = 1024 * 1024  /* bytes of files that wait in the stream */
 };
@@ -98,14 +98,9 @@ static void say_item(struct imap_session *s, struct fetch_job *f, struct span te
 
 static void note_unreadable(struct imap_session *s, struct fetch_job *f, err_t err)
 {
-	f->unreadable = true;
-	if (f->noted)
-		return;
-	f->noted = true;
-	log_write(&store_events[STORE_EV_MESSAGE_UNREADABLE], s->base.id.s,
-	    LOG_FIELDS(LOG_STR("partition", s->partition->name), LOG_STR("user", s->user),
-		LOG_U64("mailbox", s->box->id), LOG_U64("uid", f->subject.entry.uid),
-		LOG_ERR("err", err)));
+	if (!f->noted)
+		blob_note_unreadable(s, &f->subject.entry, err);
+	f->noted = f->unreadable = true;
 }
 
 static void put_item(struct imap_session *s, struct fetch_job *f, const struct fetch_item *it)
@@ -149,7 +144,7 @@ static enum verdict finish_fetch(struct imap_session *s, const struct fetch_job 
 		    s, "OK", "[EXPUNGEISSUED] Some messages have been expunged meanwhile");
 	if (f->unmarked)
 		return imap_finish(s, "OK", "FETCH completed, but \\Seen could not be set");
-	return imap_finish(s, "OK", "FETCH completed");
+	return imap_finish_done(s);
 }
 
 /* The text before it must have left first. */
@@ -192,7 +187,8 @@ static enum verdict one_turn(struct imap_session *s, struct fetch_job *f)
 		size_t before = buf_len(&s->text);
 		if (!one_step(s, f))
 			return finish_fetch(s, f);
-		bytes += buf_len(&s->text) - before + buf_len(&f->message.whole);
+		bytes += buf_len(&s->text) - before + (size_t)f->blob.taken;
+		f->blob.taken = 0;
 	}
 	(void)imap_flush(s);
 	return imap_yield(s);
@@ -269,15 +265,6 @@ static enum verdict set_seen(struct imap_session *s, struct fetch_job *f)
 
 /* ---- the command --------------------------------------------------------------------------------- */
 
-/* RFC 3501 section 9: a number that the client cannot know is an error. */
-static void check_numbers(struct imap_cursor *c, const struct imap_set *set, size_t known)
-{
-	for (size_t i = 0; i < set->n; i++) {
-		if (known == 0 || set->v[i].first > known || set->v[i].last > known)
-			imap_fail(c, "No such message number");
-	}
-}
-
 static void read_fetch(struct imap_session *s, struct fetch_job *f)
 {
 	struct imap_cursor *c = &s->cmd.args;
@@ -286,8 +273,11 @@ static void read_fetch(struct imap_session *s, struct fetch_job *f)
 	imap_read_sp(c);
 	fetch_parse(c, s->cmd.uid, &f->req);
 	imap_read_end(c);
-	if (!s->cmd.uid)
-		check_numbers(c, &f->set, s->box->told_n);
+	if (!imap_ok(c))
+		return;
+	selected_resolve(s->box, &f->set, s->cmd.uid);
+	if (!s->cmd.uid && f->set.n > 0 && f->set.v[f->set.n - 1].last > s->box->told_n)
+		imap_fail(c, "No such message");
 }
 
 enum verdict cmd_fetch(struct imap_session *s)
@@ -302,7 +292,6 @@ enum verdict cmd_fetch(struct imap_session *s)
 	f->needs_entry = fetch_needs_entry(&f->req);
 	f->subject.box = s->box;
 	f->subject.message = &f->message;
-	selected_resolve(s->box, &f->set, s->cmd.uid);
 	selected_walk_init(&f->walk, s->box, &f->set, s->cmd.uid);
 	if (fetch_sets_seen(&f->req) && !s->box->read_only && any_unseen(s->box, f))
 		return set_seen(s, f);

@@ -343,6 +343,30 @@ static void test_forget(void **state)
 	world_end(&w);
 }
 
+/* A segment of an earlier opening is counted when its first record is forgotten; what is forgotten with it
+ * must not count twice, or the segment goes with records that are alive. */
+static void test_forget_after_reopening(void **state)
+{
+	struct world w;
+	log_pos pos[10];
+	char out[10];
+	world_make(&w);
+	assert_int_equal(world_open(&w, 10000), ERR_OK);
+	for (int i = 0; i < 10; i++)
+		pos[i] = append(&w, 1, (char)('a' + i), 900);
+	append(&w, 1, 'z', 2000);
+	append(&w, 1, 'z', 900); /* in the next segment */
+	sync_now(&w);
+	commitlog_close(&w.log);
+	assert_int_equal(world_open(&w, 10000), ERR_OK);
+	for (int i = 0; i < 9; i++)
+		commitlog_forget(w.log, pos[i]);
+	wait_reclaimed(&w, 9 * 900, 2);
+	assert_int_equal(commitlog_read(w.log, pos[8], 0, out, 10), ERR_NOT_FOUND);
+	assert_int_equal(commitlog_read(w.log, pos[9], 0, out, 10), ERR_OK);
+	world_end(&w);
+}
+
 static bool keep_blobs(void *arg, log_pos pos, uint32_t type)
 {
 	return type == 1;
@@ -533,6 +557,7 @@ int main(void)
 		cmocka_unit_test(test_every_truncation),
 		cmocka_unit_test(test_bit_flips),
 		cmocka_unit_test(test_forget),
+		cmocka_unit_test(test_forget_after_reopening),
 		cmocka_unit_test(test_forget_before),
 		cmocka_unit_test(test_full_disk_is_clean),
 		cmocka_unit_test(test_cut_before_later_segments),

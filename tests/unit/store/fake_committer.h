@@ -121,19 +121,10 @@ static void fake_answer(struct fake_committer *c, struct span body)
 	buf_end(&frame);
 }
 
-static uint64_t fake_modseq(struct fake_committer *c, uint64_t mailbox)
-{
-	err_t err;
-	struct index_txn *t = index_txn_begin(c->writer, &err);
-	uint64_t modseq = index_txn_modseq(t, mailbox);
-	index_txn_abort(&t);
-	return modseq;
-}
-
 static void fake_watch(struct fake_committer *c, struct span body, bool on)
 {
 	struct wire_in w = { .rest = body };
-	uint64_t mailbox = wire_get_u64(&w), modseq = fake_modseq(c, mailbox);
+	uint64_t mailbox = wire_get_u64(&w), modseq = index_writer_modseq(c->writer, mailbox);
 	if (on) {
 		assert_true(c->watched_n < FAKE_WATCHES_MAX);
 		c->watched[c->watched_n++] = mailbox;

@@ -37,6 +37,8 @@ struct world {
 	err_t failed_err;
 };
 
+static const char message[] = "Subject: one\r\n\r\nbody\r\n";
+
 /* An answer that outlives its callback. */
 struct answer {
 	bool here;
@@ -234,6 +236,16 @@ static inline enum operation_result append(
 	op.mailbox = mailbox;
 	op.message.bytes = span_str(text);
 	return ask(w, &op, r);
+}
+
+static inline struct operation deliver_to(const struct op_recipient *to, size_t n, const char *id)
+{
+	struct operation op = op_of(OP_DELIVER, "");
+	op.recipients = to;
+	op.recipient_n = n;
+	op.delivery_id = span_str(id);
+	op.message.bytes = span_str(message);
+	return op;
 }
 
 #endif

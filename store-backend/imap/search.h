@@ -1,0 +1,100 @@
+/* search.h - what a SEARCH asks, as a tree of keys; and whether a message answers it.
+ *
+ * search_parse.c builds the tree, search_match.c asks it what it can say with what is known of a message,
+ * search_scan.c looks through one message's text; none of them knows sessions. search.c is the command. */
+#ifndef STORE_IMAP_SEARCH_H
+#define STORE_IMAP_SEARCH_H
+
+#include "proto/imap_lex.h"
+#include "store-backend/imap/message.h"
+#include "store-backend/imap/selected.h"
+#include "store-backend/imap/text.h"
+
+enum { SEARCH_KEYS_MAX = 1000, SEARCH_DEPTH_MAX = 32, SEARCH_NONE = UINT16_MAX };
+
+enum search_key {
+	KEY_ALL,
+	KEY_FLAGS, /* any of bits */
+	KEY_KEYWORD,
+	KEY_NUMBERS,
+	KEY_UIDS,
+	KEY_BEFORE, /* INTERNALDATE */
+	KEY_ON,
+	KEY_SINCE,
+	KEY_LARGER,
+	KEY_SMALLER,
+	KEY_SENT_BEFORE, /* Date field */
+	KEY_SENT_ON,
+	KEY_SENT_SINCE,
+	KEY_HEADER,
+	KEY_BODY,
+	KEY_TEXT, /* body and header */
+	KEY_AND,
+	KEY_OR
+};
+
+enum search_answer { ANSWER_UNKNOWN, ANSWER_NO, ANSWER_YES };
+
+struct search_node {
+	enum search_key key;
+	bool negate;
+	uint8_t cost;         /* of the dearest key below; cheap neighbours are asked first */
+	uint16_t first, next; /* children, SEARCH_NONE */
+	uint32_t bits;        /* KEY_FLAGS */
+	int32_t day;          /* dates: since 1970 */
+	uint64_t size;        /* KEY_LARGER, KEY_SMALLER */
+	struct span name;     /* KEY_HEADER, KEY_KEYWORD: points into the command */
+	struct buf text;      /* owned: folded */
+	struct imap_set set;  /* owned */
+	enum search_answer
+	    learned; /* about the present message, of what is dear to ask; before negate */
+};
+
+struct search_request {
+	struct search_node *v; /* owned; [0] is the root */
+	size_t n, cap;
+	bool bad_charset;
+};
+
+/* Reads [CHARSET name SP] keys. A charset that is not known sets bad_charset and ends the reading. */
+void search_parse(struct imap_cursor *c, struct search_request *out);
+void search_end(struct search_request *r);
+/* Makes the sets ready; keywords that the mailbox does not know match nothing. */
+void search_resolve(struct search_request *r, const struct selected *box);
+
+/* ---- one message --------------------------------------------------------------------------------- */
+
+struct search_subject {
+	const struct selected *box;
+	size_t at;
+	bool
+	    has_entry; /* entry and message are there; without them only flags and numbers are known */
+	struct index_entry entry;
+	struct message message;
+};
+
+/* A new message: nothing is learned. */
+void search_forget(struct search_request *r);
+/* Unknown with has_entry: *scan_out is the key that must be scanned for; then its `learned` is to be set. What
+ * cannot be read does not match, and message.err says so; the caller then takes it for no match. */
+enum search_answer search_match(
+    struct search_request *r, struct search_subject *of, struct search_node **scan_out);
+
+/* ---- looking through a message ------------------------------------------------------------------- */
+
+struct search_scan {
+	struct span text; /* folded, borrowed */
+	bool header;      /* the message's own header too */
+	uint16_t part;
+	bool in_body;
+	struct message_range left; /* of the body in work */
+	struct text_body body;     /* owned */
+	struct buf
+	    window; /* owned: folded text that was not found in, as much as may match still */
+};
+void search_scan_begin(struct search_scan *s, const struct search_node *key);
+/* Looks at one header or some KiB of a body. UNKNOWN: call again. */
+enum search_answer search_scan_step(struct search_scan *s, struct message *m);
+void search_scan_end(struct search_scan *s); /* fine on a zeroed one */
+
+#endif

@@ -1,0 +1,48 @@
+/* index_apply.h - what an operation that is being carried out has loaded; shared by index_apply.c and
+ * index_message.c (nobody else). */
+#ifndef STORE_INDEX_APPLY_H
+#define STORE_INDEX_APPLY_H
+
+#include "store-backend/index_txn.h"
+
+struct apply {
+	struct index_txn *t;
+	const struct operation *op;
+	const struct index_facts *facts;
+	struct box box, target; /* of op->mailbox, op->target when loaded */
+	struct user_row user;
+};
+
+typedef enum operation_result apply_fn(struct apply *a);
+
+struct picked {
+	uint32_t uid;
+	struct entry_row e;
+};
+/* Entries are collected before anything is changed: a cursor and changes of the same table do not mix. */
+struct pick {
+	struct apply *a;
+	struct picked *v; /* owned */
+	size_t n, cap;
+	uint64_t bytes;
+};
+
+/* False: no such mailbox, or not the user's own: ids come from sessions. Loads the user too. */
+bool apply_load_box(struct apply *a, uint64_t id, struct box *out);
+/* Stores mailbox and user, and tells of the mailbox in the answer. */
+void apply_store_box(struct apply *a, struct box *b);
+
+/* ---- index_message.c ----------------------------------------------------------------------------------- */
+apply_fn apply_append, apply_deliver, apply_flags, apply_copy, apply_expunge, apply_take_recent;
+
+enum operation_result apply_append_allowed(struct apply *a);
+/* Fills in what would become of each recipient now; false: nobody would get anything. */
+bool apply_deliver_allowed(struct apply *a);
+
+/* out->v: the caller frees it. */
+void apply_pick(struct apply *a, uint64_t id, const struct uid_set *set, struct pick *out);
+/* Picked entries into a->target; their sources are told in uids, the new ones in target_uids. */
+void apply_copy_picked(struct apply *a, const struct pick *p);
+void apply_remove_picked(struct apply *a, struct box *from, const struct pick *p);
+
+#endif

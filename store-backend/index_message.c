@@ -1,0 +1,332 @@
+/* index_message.c - what operations do to messages: deliver, append, flags, copy, move, expunge. Before:
+ * index_apply.c picks the function; after: index_mailbox.c keeps the rows and the counters. Owns nothing. */
+#include "base/hash.h"
+#include "base/mem.h"
+#include "store-backend/index_apply.h"
+
+/* ---- messages in --------------------------------------------------------------------------------------------- */
+
+static struct entry_row new_entry(const struct apply *a)
+{
+	return (struct entry_row){
+		.size = a->op->message.size,
+		.blob = a->facts->blob,
+		.date_s = a->op->date_s,
+		.date_zone = a->op->date_zone,
+		.saved_s = (int64_t)a->facts->wall_s,
+	};
+}
+
+static bool box_full(const struct box *b, uint64_t more)
+{
+	return b->row.messages + more > STORE_MESSAGES_MAX ||
+	       b->row.uidnext > UINT32_MAX - more - 1;
+}
+
+enum operation_result apply_append_allowed(struct apply *a)
+{
+	bool full = false;
+	if (!apply_load_box(a, a->op->mailbox, &a->box))
+		return OPR_NO_MAILBOX;
+	if (!user_has_room(&a->user, a->op->message.size, 1))
+		return OPR_OVER_QUOTA;
+	(void)box_keyword_bits(&a->box, &a->op->set, true, &full);
+	return full || box_full(&a->box, 1) ? OPR_TOO_MANY : OPR_OK;
+}
+
+enum operation_result apply_append(struct apply *a)
+{
+	struct entry_row e = new_entry(a);
+	bool full = false;
+	enum operation_result r = apply_append_allowed(a);
+	blob_add(a->t, a->facts->blob, a->op->message.size, a->op->message.cache);
+	if (r != OPR_OK) {
+		/* Appended in vain: one reference that comes and goes makes it dead. */
+		blob_ref(a->t, a->facts->blob);
+		blob_unref(a->t, a->facts->blob);
+		return r;
+	}
+	e.flags = a->op->set.flags;
+	e.keywords = box_keyword_bits(&a->box, &a->op->set, true, &full);
+	a->box.row.modseq++;
+	a->t->answer.uid = box_entry_add(a->t, &a->box, &a->user, &e);
+	apply_store_box(a, &a->box);
+	return OPR_OK;
+}
+
+/* Id, user and the folder that was asked for: mail to u+a and to u+b is two deliveries, a repeated
+ * transaction is none. */
+static bool delivery_key(
+    const struct operation *op, const struct op_recipient *to, struct db_key *k)
+{
+	static const struct hash_key fixed = { 0x64656c6976657279u, 0x666f6c646572u };
+	if (op->delivery_id.n == 0)
+		return false;
+	*k = key_name(op->delivery_id, to->user);
+	key_span(k, span_of("", 1));
+	key_u64(k, hash_sip(&fixed, to->folder));
+	return true;
+}
+
+static bool delivered_before(struct apply *a, const struct op_recipient *to)
+{
+	struct db_key k;
+	MDB_val v;
+	return delivery_key(a->op, to, &k) && txn_get(a->t, DB_DELIVERIES, &k, &v);
+}
+
+static void remember_delivery(struct apply *a, const struct op_recipient *to)
+{
+	struct db_key k, age;
+	if (!delivery_key(a->op, to, &k))
+		return;
+	age = key_mailbox(a->facts->wall_s);
+	key_u64(&age, ++a->t->meta.delivery_number);
+	txn_put(a->t, DB_DELIVERIES, &k, age.b, age.n);
+	txn_put(a->t, DB_DELIVERY_AGE, &age, k.b, k.n);
+	a->t->meta.delivery_n++;
+}
+
+/* Where a recipient's copy would go. A user that is not there yet has room: the limits are the
+ * operation's, and the mailbox is empty. */
+static enum operation_result find_place(
+    struct apply *a, const struct op_recipient *to, uint64_t *id_out)
+{
+	struct db *db = &a->t->writer->db;
+	struct user_row u = { .quota_bytes = a->op->quota_bytes,
+		.quota_messages = a->op->quota_messages };
+	*id_out = 0;
+	if (delivered_before(a, to))
+		return OPR_SEEN;
+	if (user_load(a->t, to->user, &u)) {
+		if (to->folder.n > 0)
+			*id_out = db_mailbox_id(db, a->t->txn, to->user, to->folder);
+		if (*id_out == 0)
+			*id_out = u.inbox;
+	}
+	return user_has_room(&u, a->op->message.size, 1) ? OPR_OK : OPR_OVER_QUOTA;
+}
+
+static void deliver_one(struct apply *a, const struct op_recipient *to, struct op_outcome *out)
+{
+	struct entry_row e = new_entry(a);
+	uint64_t id;
+	out->result = find_place(a, to, &id);
+	if (out->result != OPR_OK)
+		return;
+	user_ensure(a->t, to->user, a->op->quota_bytes, a->op->quota_messages, &a->user);
+	if (id == 0)
+		id = a->user.inbox;
+	if (!box_load(a->t, id, &a->box) || box_full(&a->box, 1)) {
+		out->result = a->t->err ? OPR_NO_MAILBOX : OPR_TOO_MANY;
+		return;
+	}
+	a->box.row.modseq++;
+	out->uid = box_entry_add(a->t, &a->box, &a->user, &e);
+	out->mailbox = id;
+	box_store(a->t, &a->box);
+	user_store(a->t, to->user, &a->user);
+	remember_delivery(a, to);
+}
+
+static struct op_outcome *make_outcomes(struct apply *a)
+{
+	mem_free(a->t->outcomes);
+	a->t->outcomes = mem_array(a->op->recipient_n, sizeof *a->t->outcomes);
+	a->t->answer.outcomes = a->t->outcomes;
+	a->t->answer.outcome_n = a->op->recipient_n;
+	return a->t->outcomes;
+}
+
+enum operation_result apply_deliver(struct apply *a)
+{
+	struct op_outcome *out = make_outcomes(a);
+	blob_add(a->t, a->facts->blob, a->op->message.size, a->op->message.cache);
+	/* Held while it is handed out, so that a message nobody takes ends up dead and not lost. */
+	blob_ref(a->t, a->facts->blob);
+	for (size_t i = 0; i < a->op->recipient_n; i++)
+		deliver_one(a, &a->op->recipients[i], &out[i]);
+	blob_unref(a->t, a->facts->blob);
+	return OPR_OK;
+}
+
+bool apply_deliver_allowed(struct apply *a)
+{
+	struct op_outcome *out = make_outcomes(a);
+	bool any = false;
+	for (size_t i = 0; i < a->op->recipient_n; i++) {
+		out[i].result = find_place(a, &a->op->recipients[i], &out[i].mailbox);
+		any = any || out[i].result == OPR_OK;
+	}
+	return any;
+}
+
+/* ---- messages changed, copied, removed ------------------------------------------------------------------------- */
+
+static bool pick_entry(void *arg, uint32_t uid, const struct entry_row *e)
+{
+	struct pick *p = arg;
+	if (p->a->op->only_deleted && (e->flags & STORE_DELETED) == 0)
+		return true;
+	if (p->n == p->cap) {
+		p->cap = p->cap == 0 ? 64 : p->cap * 2;
+		p->v = mem_grow(p->v, p->cap, sizeof *p->v);
+	}
+	p->v[p->n++] = (struct picked){ uid, *e };
+	p->bytes += e->size;
+	return true;
+}
+
+void apply_pick(struct apply *a, uint64_t id, const struct uid_set *set, struct pick *out)
+{
+	*out = (struct pick){ .a = a };
+	box_entries_in(a->t, id, set, pick_entry, out);
+}
+
+enum operation_result apply_flags(struct apply *a)
+{
+	const struct operation *op = a->op;
+	struct pick p;
+	bool full = false, changed = false;
+	if (!apply_load_box(a, op->mailbox, &a->box))
+		return OPR_NO_MAILBOX;
+	uint64_t bits = box_keyword_bits(&a->box, &op->set, op->how != FLAGS_REMOVE, &full);
+	if (full)
+		return OPR_TOO_MANY;
+	apply_pick(a, op->mailbox, &op->uids, &p);
+	for (size_t i = 0; i < p.n; i++) {
+		struct entry_row *e = &p.v[i].e;
+		uint32_t flags = op->set.flags;
+		uint64_t words = bits;
+		if (op->how != FLAGS_SET) {
+			bool add = op->how == FLAGS_ADD;
+			flags = add ? e->flags | flags : e->flags & ~flags;
+			words = add ? e->keywords | bits : e->keywords & ~bits;
+		}
+		if (e->modseq > op->unchanged_since) {
+			uid_list_add(&a->t->uids, p.v[i].uid);
+		} else if (flags != e->flags || words != e->keywords) {
+			a->box.row.modseq += !changed;
+			changed = true;
+			box_entry_change(
+			    a->t, &a->box, p.v[i].uid, e, (struct marks){ flags, words });
+		}
+	}
+	mem_free(p.v);
+	if (changed)
+		apply_store_box(a, &a->box);
+	a->t->answer.uids = uid_list_set(&a->t->uids);
+	return OPR_OK;
+}
+
+/* Keywords by name: the same word has another bit in another mailbox. */
+static uint64_t translate(const struct box *from, struct box *to, uint64_t bits, bool *full_out)
+{
+	uint64_t out = 0;
+	for (unsigned i = 0; i < from->row.keyword_n; i++) {
+		if ((bits >> i & 1) == 0)
+			continue;
+		unsigned bit =
+		    box_keyword(to, span_of(from->keywords[i], from->keyword_len[i]), true);
+		if (bit < STORE_KEYWORDS_MAX)
+			out |= (uint64_t)1 << bit;
+		else
+			*full_out = true;
+	}
+	return out;
+}
+
+static bool keywords_fit(struct apply *a, const struct pick *p)
+{
+	uint64_t used = 0;
+	bool full = false;
+	for (size_t i = 0; i < p->n; i++)
+		used |= p->v[i].e.keywords;
+	(void)translate(&a->box, &a->target, used, &full);
+	return !full;
+}
+
+void apply_copy_picked(struct apply *a, const struct pick *p)
+{
+	bool full = false;
+	a->target.row.modseq += p->n > 0;
+	for (size_t i = 0; i < p->n; i++) {
+		struct entry_row e = p->v[i].e;
+		e.keywords = translate(&a->box, &a->target, e.keywords, &full);
+		e.saved_s = (int64_t)a->facts->wall_s;
+		uid_list_add(&a->t->uids, p->v[i].uid);
+		uid_list_add(&a->t->target_uids, box_entry_add(a->t, &a->target, &a->user, &e));
+	}
+}
+
+void apply_remove_picked(struct apply *a, struct box *from, const struct pick *p)
+{
+	from->row.modseq += p->n > 0;
+	for (size_t i = 0; i < p->n; i++)
+		box_entry_remove(a->t, from, &a->user, p->v[i].uid, &p->v[i].e);
+}
+
+static enum operation_result copy_allowed(struct apply *a, const struct pick *p)
+{
+	if (a->op->kind == OP_COPY && !user_has_room(&a->user, p->bytes, p->n))
+		return OPR_OVER_QUOTA;
+	return box_full(&a->target, p->n) || !keywords_fit(a, p) ? OPR_TOO_MANY : OPR_OK;
+}
+
+enum operation_result apply_copy(struct apply *a)
+{
+	const struct operation *op = a->op;
+	struct box *target = &a->target;
+	struct pick p;
+	if (!apply_load_box(a, op->mailbox, &a->box))
+		return OPR_NO_MAILBOX;
+	if (!apply_load_box(a, op->target, target))
+		return OPR_NO_TARGET;
+	apply_pick(a, op->mailbox, &op->uids, &p);
+	enum operation_result r = copy_allowed(a, &p);
+	if (r == OPR_OK && p.n > 0) {
+		apply_copy_picked(a, &p);
+		/* Into itself there is one mailbox, and its row must be written once. */
+		bool same = op->mailbox == op->target;
+		if (op->kind == OP_MOVE)
+			apply_remove_picked(a, same ? target : &a->box, &p);
+		if (op->kind == OP_MOVE && !same)
+			box_store(a->t, &a->box);
+	}
+	mem_free(p.v);
+	if (r != OPR_OK)
+		return r;
+	apply_store_box(a, target);
+	a->t->answer.modseq = op->kind == OP_MOVE ? a->box.row.modseq : target->row.modseq;
+	a->t->answer.uids = uid_list_set(&a->t->uids);
+	a->t->answer.target_uids = uid_list_set(&a->t->target_uids);
+	return OPR_OK;
+}
+
+enum operation_result apply_expunge(struct apply *a)
+{
+	struct pick p;
+	if (!apply_load_box(a, a->op->mailbox, &a->box))
+		return OPR_NO_MAILBOX;
+	apply_pick(a, a->op->mailbox, &a->op->uids, &p);
+	apply_remove_picked(a, &a->box, &p);
+	for (size_t i = 0; i < p.n; i++)
+		uid_list_add(&a->t->uids, p.v[i].uid);
+	if (p.n > 0)
+		apply_store_box(a, &a->box);
+	mem_free(p.v);
+	a->t->answer.uids = uid_list_set(&a->t->uids);
+	return OPR_OK;
+}
+
+enum operation_result apply_take_recent(struct apply *a)
+{
+	if (!apply_load_box(a, a->op->mailbox, &a->box))
+		return OPR_NO_MAILBOX;
+	a->t->answer.recent_from = a->box.row.recent_from;
+	if (a->box.row.recent_from != a->box.row.uidnext) {
+		a->box.row.recent_from = a->box.row.uidnext;
+		box_store(a->t, &a->box);
+	}
+	return OPR_OK;
+}
