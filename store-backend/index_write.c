@@ -161,8 +161,7 @@ struct index_writer *index_writer_open(const char *dir, uint64_t size_max, err_t
 	(void)mkdir(dir, 0700);
 	*err_out = db_open(&w->db, dir, DB_WRITE, size_max);
 	if (!*err_out) {
-		int dead;
-		(void)mdb_reader_check(w->db.env, &dead);
+		index_writer_drop_dead_readers(w);
 		*err_out = update_meta(w, keep_meta, NULL);
 	}
 	if (*err_out)
@@ -445,6 +444,12 @@ bool index_writer_has_blob(struct index_writer *w, log_pos blob)
 	int rc = mdb_get(txn, w->db.t[DB_BLOBS], &key, &v);
 	mdb_txn_abort(txn);
 	return rc != MDB_NOTFOUND;
+}
+
+void index_writer_drop_dead_readers(struct index_writer *w)
+{
+	int dead;
+	(void)mdb_reader_check(w->db.env, &dead);
 }
 
 /* ---- copies ------------------------------------------------------------------------------------------------------------ */

@@ -77,6 +77,9 @@ void index_take_dead(struct index_txn *t, uint64_t before_s, size_t most,
 /* Is the blob in the index (referenced, or dead and not yet taken)? In committed state. */
 bool index_writer_has_blob(struct index_writer *w, log_pos blob);
 
+/* Space that readers pin who died while they read. */
+void index_writer_drop_dead_readers(struct index_writer *w);
+
 /* ---- copies ---------------------------------------------------------------------------------------------- */
 
 /* Writes a compact copy of the committed state to fd. May run in another thread. */

@@ -12,7 +12,7 @@ enum {
 	FRAME_HEAD_BYTES = 5,
 	OPERATION_HEAD_MAX = 4 * 1024 * 1024, /* an operation without its message */
 	OPERATION_MESSAGE_MAX = 512 * 1024 * 1024,
-	ANSWER_RANGES_MAX = STORE_MESSAGES_MAX / 2, /* every second uid of the fullest mailbox */
+	ANSWER_RANGES_MAX = STORE_MESSAGES_MAX, /* a full mailbox, no two uids beside each other */
 	ANSWER_MAX = ANSWER_RANGES_MAX * 16 + 65536,
 	WATCHES_MAX = 100000 /* mailboxes watched over one link */
 };

@@ -21,6 +21,7 @@ struct partition;
 struct partition_settings {
 	uint64_t snapshot_every_ms, snapshot_ops;
 	uint64_t reclaim_after_s;
+	uint64_t space_reserve; /* bytes of the disk that new messages leave free */
 	uint64_t delivery_ids_for_s, delivery_ids_max;
 };
 

@@ -8,6 +8,7 @@
  *
  * Owns the operations in `waiting` and `batch` and the open transaction. */
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -97,7 +98,8 @@ static enum taken take(struct partition *p, struct asked *a)
 		put_answer(a, ans);
 		return TAKEN;
 	}
-	err_t err = a->no_space ? ERR_NO_SPACE : append(p, a, &facts);
+	bool full = a->no_space || (p->low_space && has_message(&a->op));
+	err_t err = full ? ERR_NO_SPACE : append(p, a, &facts);
 	if (err == ERR_NO_SPACE) {
 		refuse(a, OPR_NO_SPACE);
 		return TAKEN;
@@ -176,6 +178,13 @@ static void on_synced(void *arg, err_t err)
 	soon_set(p->loop, &p->turn);
 }
 
+static bool space_is_low(const struct partition *p)
+{
+	struct statvfs st;
+	return statvfs(p->path, &st) == 0 &&
+	       (uint64_t)st.f_bavail * st.f_frsize < p->settings.space_reserve;
+}
+
 static void on_turn(void *arg)
 {
 	struct partition *p = OBJ(partition, arg);
@@ -193,6 +202,7 @@ static void on_turn(void *arg)
 	}
 	p->wall_s = clock_wall_us() / 1000000;
 	p->batch_logged = 0;
+	p->low_space = space_is_low(p);
 	bool kept = p->keep_due && keep_in_batch(p);
 	if (!kept && list_empty(&p->waiting)) {
 		index_txn_abort(&p->txn);

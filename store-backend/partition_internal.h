@@ -72,6 +72,7 @@ struct partition {
 	log_pos covered; /* of txn when it is committed */
 	uint64_t wall_s; /* of txn */
 	size_t batch_logged;
+	bool low_space;    /* no new messages in this round */
 	struct news *news; /* owned: of the batch */
 	size_t news_n, news_cap;
 

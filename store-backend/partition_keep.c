@@ -63,6 +63,7 @@ bool keep_in_batch(struct partition *p)
 {
 	p->keep_due = false;
 	p->keep_full = false;
+	index_writer_drop_dead_readers(p->writer);
 	p->dead_n = 0;
 	bool pruned = prune_deliveries(p);
 	size_t answers = index_prune_answers(p->txn, ago(p, ANSWERS_FOR_S), PRUNE_AT_ONCE);

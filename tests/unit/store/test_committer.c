@@ -322,6 +322,32 @@ static void test_no_space(void **state)
 	world_end(&w);
 }
 
+/* What is kept free is for removing and for the index, not for new messages. */
+static void test_space_reserve(void **state)
+{
+	struct world w;
+	struct answer r;
+	struct uid_range all = { 1, 9 };
+	world_make(&w);
+	uint64_t inbox = ensure(&w, "a@x");
+	assert_int_equal(append(&w, "a@x", inbox, message, &r), OPR_OK);
+	w.opts.settings.space_reserve = UINT64_MAX;
+	partition_set(w.partition, &w.opts.settings);
+	assert_int_equal(append(&w, "a@x", inbox, message, &r), OPR_NO_SPACE);
+	struct op_recipient to[1] = { { SPAN("a@x"), SPAN_NONE } };
+	struct operation op = deliver_to(to, 1, "id");
+	assert_int_equal(ask(&w, &op, &r), OPR_NO_SPACE);
+	op = op_of(OP_EXPUNGE, "a@x");
+	op.mailbox = inbox;
+	op.uids = one_range(&all);
+	assert_int_equal(ask(&w, &op, &r), OPR_OK);
+	assert_int_equal(r.a.uids.n, 1);
+	w.opts.settings.space_reserve = 0;
+	partition_set(w.partition, &w.opts.settings);
+	assert_int_equal(append(&w, "a@x", inbox, message, &r), OPR_OK);
+	world_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -331,6 +357,7 @@ int main(void)
 		cmocka_unit_test(test_large_message),
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_no_space),
+		cmocka_unit_test(test_space_reserve),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
