@@ -190,10 +190,9 @@ static void test_goodbye_is_waited_for(void **state)
 	talk_close(&t);
 }
 
-/* More messages than one piece of the list: it is loaded over several rounds of the loop. */
-static void test_many(void **state)
+/* Delivers n short messages to bob, 500 in one operation. */
+static uint64_t deliver_many(size_t n)
 {
-	enum { MANY = 45000 };
 	struct operation op;
 	struct op_recipient to[500];
 	uint64_t inbox = fixture_inbox("bob@example.org");
@@ -203,29 +202,64 @@ static void test_many(void **state)
 	op.message.bytes = SPAN(MAIL_TWO);
 	op.recipients = to;
 	op.recipient_n = COUNT_OF(to);
-	for (size_t i = 0; i < MANY / COUNT_OF(to); i++)
+	for (size_t i = 0; i < n / COUNT_OF(to); i++)
 		(void)operation_ask(&store.link, &op, NULL, NULL);
 	FIXTURE_WAIT(list_empty(&store.link.waiting));
 	(void)fixture_told();
+	return inbox;
+}
+
+static struct index_mailbox mailbox(uint64_t id)
+{
+	struct index_mailbox m;
+	struct index_view *v = index_view_begin(store.partition.index);
+	assert_true(index_mailbox_get(v, id, &m));
+	index_view_end(&v);
+	return m; /* its spans are gone */
+}
+
+#define BOB "USER bob\r\nPASS bob-secret\r\n"
+
+/* More messages than one piece of the list: it is loaded over several rounds of the loop. */
+static void test_many(void **state)
+{
+	char want[64];
+	uint64_t inbox = deliver_many(45000);
+	uint32_t first = mailbox(inbox).uidnext - 45000;
 	struct talk t = say("pop3", "127.0.0.1",
-	    SPAN("USER bob\r\nPASS bob-secret\r\nLIST\r\nUIDL\r\nDELE 1\r\nDELE 2\r\nDELE 45000\r\n"
-		 "DELE 7\r\nQUIT\r\n"),
-	    0);
+	    SPAN(BOB "LIST\r\nUIDL\r\nDELE 1\r\nDELE 2\r\nDELE 45000\r\nDELE 7\r\nQUIT\r\n"), 0);
 	assert_true(talk_has_heard(&t, "+OK 45000 messages, 1035000 octets\r\n"));
 	assert_true(talk_has_heard(&t, "\r\n44999 23\r\n45000 23\r\n.\r\n+OK Unique"));
 	assert_true(talk_has_heard(&t, BYE));
 	talk_close(&t);
-	const char *told = fixture_told();
-	struct index_mailbox m;
-	struct index_view *v = index_view_begin(store.partition.index);
-	assert_true(index_mailbox_get(v, inbox, &m));
-	assert_int_equal(m.messages, MANY - 4);
-	char want[64];
-	uint32_t first = m.uidnext - MANY;
-	snprintf(want, sizeof want, "expunge %u:%u %u %u\n", first, first + 1, first + 6,
-	    first + MANY - 1);
-	assert_string_equal(told, want);
-	index_view_end(&v);
+	snprintf(
+	    want, sizeof want, "expunge %u:%u %u %u\n", first, first + 1, first + 6, first + 44999);
+	assert_string_equal(fixture_told(), want);
+	assert_int_equal(mailbox(inbox).messages, 44996);
+}
+
+/* Every second one of more than 2 x STORE_RANGES_MAX messages is more than one operation can say. */
+static void test_scattered(void **state)
+{
+	struct buf script = BUF_INIT(1 << 20);
+	uint64_t inbox = deliver_many(87000);
+	assert_int_equal(mailbox(inbox).messages, 131996);
+	buf_add_str(&script, BOB);
+	for (unsigned i = 1; i <= 131996; i += 2)
+		buf_printf(&script, "DELE %u\r\n", i);
+	buf_add_str(&script, "QUIT\r\n");
+	assert_true(buf_ok(&script));
+	struct talk t = say("pop3", "127.0.0.1", buf_span(&script), 0);
+	assert_true(talk_has_heard(&t, BYE));
+	talk_close(&t);
+	struct span told = buf_span(&store.link.told);
+	size_t lines = 0;
+	while (told.n > 0)
+		lines += span_starts(span_cut(&told, '\n'), SPAN("expunge"));
+	assert_int_equal(lines, 2);
+	assert_int_equal(mailbox(inbox).messages, 131996 / 2);
+	(void)fixture_told();
+	buf_end(&script);
 }
 
 static void test_ranges(void **state)
@@ -247,6 +281,8 @@ static void test_ranges(void **state)
 	assert_int_equal(maildrop_ranges(&d, MAILDROP_DELETED, &at, r, 2), 0);
 	at = 0;
 	assert_int_equal(maildrop_ranges(&d, MAILDROP_SEEN, &at, r, 2), 0);
+	assert_int_equal(maildrop_marked(&d, MAILDROP_DELETED, 0), 5);
+	assert_int_equal(maildrop_marked(&d, MAILDROP_DELETED, 2), 3);
 }
 
 /* ---- clocks and drain -------------------------------------------------------------------------- */
@@ -497,6 +533,7 @@ int main(void)
 		cmocka_unit_test(test_back_pressure),
 		cmocka_unit_test(test_goodbye_is_waited_for),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_scattered),
 		cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_drain),
