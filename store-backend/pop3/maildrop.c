@@ -112,6 +112,14 @@ static bool has_mark(const struct maildrop_message *m, enum maildrop_mark mark)
 	return mark == MAILDROP_DELETED ? m->deleted : m->retrieved && m->unseen && !m->deleted;
 }
 
+size_t maildrop_marked(const struct maildrop *d, enum maildrop_mark mark, size_t at)
+{
+	size_t n = 0;
+	for (; at < d->n; at++)
+		n += has_mark(&d->all[at], mark);
+	return n;
+}
+
 size_t maildrop_ranges(const struct maildrop *d, enum maildrop_mark mark, size_t *at,
     struct uid_range *out, size_t most)
 {

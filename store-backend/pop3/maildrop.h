@@ -56,6 +56,8 @@ enum maildrop_mark {
 	MAILDROP_SEEN,   /* retrieved, was not \Seen, and stays */
 	MAILDROP_DELETED /* marked deleted */
 };
+size_t maildrop_marked(
+    const struct maildrop *d, enum maildrop_mark mark, size_t at); /* from at on */
 /* The uids of the marked messages from *at on (0 at first) as at most `most` ranges, which hold no other
  * uids. Returns how many; 0: there are no more. */
 size_t maildrop_ranges(const struct maildrop *d, enum maildrop_mark mark, size_t *at,

@@ -115,14 +115,17 @@ static void on_updated(void *arg, const struct operation_answer *a)
 static bool ask_marked(struct pop3_session *s)
 {
 	struct operation op;
-	struct uid_range *ranges = mem_array(STORE_RANGES_MAX, sizeof *ranges);
+	size_t marked = maildrop_marked(s->drop, s->updating, s->update_at);
+	size_t most = marked < STORE_RANGES_MAX ? marked : STORE_RANGES_MAX;
+	if (marked == 0)
+		return false;
+	struct uid_range *ranges = mem_array(most, sizeof *ranges);
 	prepare(s, s->updating, &op);
 	op.uids.v = ranges;
-	op.uids.n = maildrop_ranges(s->drop, s->updating, &s->update_at, ranges, STORE_RANGES_MAX);
-	if (op.uids.n > 0)
-		s->ask = operation_ask(s->drop->partition->link, &op, on_updated, s);
+	op.uids.n = maildrop_ranges(s->drop, s->updating, &s->update_at, ranges, most);
+	s->ask = operation_ask(s->drop->partition->link, &op, on_updated, s);
 	mem_free(ranges);
-	return op.uids.n > 0;
+	return true;
 }
 
 /* All that were retrieved are \Seen, then all that were marked are expunged: one operation each, unless

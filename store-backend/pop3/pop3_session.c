@@ -50,7 +50,6 @@ void pop3_set_state(struct pop3_session *s, enum pop3_state to)
 
 static void reply(struct pop3_session *s, const char *word, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
-
 static void reply(struct pop3_session *s, const char *word, const char *fmt, va_list ap)
 {
 	struct buf text = BUF_INIT(4096), line = BUF_INIT(4096);

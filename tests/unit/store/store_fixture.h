@@ -30,7 +30,7 @@
 #include "store-backend/operation_wire.h"
 #include "store-backend/store.h"
 
-enum { FIXTURE_WAIT_MS = 20000, FIXTURE_HEARD_MAX = 64 * 1024 * 1024 };
+enum { FIXTURE_WAIT_MS = 20000 };
 
 /* ---- the worker and its committer ------------------------------------------------------------- */
 
@@ -524,90 +524,6 @@ __attribute__((unused)) static const char *fixture_told(void)
 	snprintf(text, sizeof text, "%s", buf_cstr(&store.link.told));
 	buf_clear(&store.link.told);
 	return text;
-}
-
-/* ---- a conversation ---------------------------------------------------------------------------- */
-
-struct talk {
-	int fd;
-	struct buf heard;
-	bool ended;
-};
-
-static const struct store_listener_conf *fixture_listener(const char *name)
-{
-	const struct store_conf *s = store_options(store.conf);
-	for (size_t i = 0; i < s->listener_n; i++)
-		if (strcmp(s->listener[i]->head.title, name) == 0)
-			return s->listener[i];
-	fail_msg("no listener %s", name);
-	return NULL;
-}
-
-static struct talk talk_open(
-    store_session_start_fn *start, const char *listener, const char *client)
-{
-	int pair[2];
-	struct talk t = { .heard = BUF_INIT(FIXTURE_HEARD_MAX) };
-	struct accepted a = { 0 };
-	assert_int_equal(
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-	t.fd = pair[0];
-	a.fd = pair[1];
-	assert_true(ip_parse(span_str(client), &a.client.addr));
-	a.client.port = 4000;
-	a.peer = a.client;
-	start(&store, &a, fixture_listener(listener));
-	return t;
-}
-
-static void talk_listen(struct talk *t)
-{
-	char bytes[65536];
-	ssize_t n;
-	while ((n = read(t->fd, bytes, sizeof bytes)) > 0)
-		assert_true(buf_add(&t->heard, bytes, (size_t)n));
-	t->ended = n == 0;
-}
-
-static bool talk_has_heard(const struct talk *t, const char *words)
-{
-	return words != NULL && span_find_span(buf_span(&t->heard), span_str(words)) != SIZE_MAX;
-}
-
-/* Until these words were heard, or (NULL) the connection has ended. */
-static void talk_until(struct talk *t, const char *words)
-{
-	for (unsigned i = 0; !t->ended && !talk_has_heard(t, words); i++) {
-		assert_true(i < FIXTURE_WAIT_MS / 5);
-		loop_step(store.loop, 5);
-		talk_listen(t);
-	}
-	if (words != NULL && !talk_has_heard(t, words))
-		print_error("not heard: %s\nbut: %s\n", words, buf_cstr(&t->heard));
-	assert_true(words == NULL || talk_has_heard(t, words));
-}
-
-/* Says it in pieces of `cut` bytes. */
-__attribute__((unused)) static void talk_send(struct talk *t, struct span bytes, size_t cut)
-{
-	while (bytes.n > 0 && !t->ended) {
-		ssize_t n = write(t->fd, bytes.p, bytes.n < cut ? bytes.n : cut);
-		if (n > 0)
-			bytes = span_from(bytes, (size_t)n);
-		loop_step(store.loop, 0);
-		talk_listen(t);
-	}
-}
-
-/* Closes it; the session ends. */
-static void talk_close(struct talk *t)
-{
-	size_t before = store.session_n;
-	close(t->fd);
-	buf_end(&t->heard);
-	for (int i = 0; i < 1000 && store.session_n > 0 && store.session_n == before; i++)
-		loop_step(store.loop, 5);
 }
 
 #endif
