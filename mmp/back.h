@@ -27,6 +27,7 @@ enum back_status {
 	BACK_TEMPORARY,    /* the store says not now, or closed after it had seen the secret */
 	BACK_IN_USE,       /* mailbox locked */
 	BACK_TOO_SOON,     /* LOGIN-DELAY */
+	BACK_LIMIT,        /* too many connections of the user */
 	BACK_UNREADY,      /* failed before the secret was sent: another store may be tried */
 	BACK_BROKEN,       /* broke the protocol after it had seen the secret */
 	BACK_STATUS_COUNT

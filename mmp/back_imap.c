@@ -90,7 +90,7 @@ static enum back_status no_status(struct span code)
 	} rows[] = {
 		{ "UNAVAILABLE", BACK_TEMPORARY },
 		{ "SERVERBUG", BACK_TEMPORARY },
-		{ "LIMIT", BACK_TEMPORARY },
+		{ "LIMIT", BACK_LIMIT },
 		{ "CONTACTADMIN", BACK_TEMPORARY },
 		{ "PRIVACYREQUIRED", BACK_TEMPORARY },
 		{ "INUSE", BACK_IN_USE },

@@ -57,7 +57,7 @@ const char *front_words(enum told told)
 		[TOLD_LATE] = "Temporarily unavailable, try again later",
 		[TOLD_IN_USE] = "The mailbox is in use by another session",
 		[TOLD_TOO_SOON] = "Too early after the last login, try again later",
-		[TOLD_LIMIT] = "Too many attempts, try again later",
+		[TOLD_LIMIT] = "Too many connections or attempts, try again later",
 		[TOLD_PRIVACY] = "Start TLS before you send a password",
 		[TOLD_TIMEOUT] = "Closed, you were silent for too long",
 		[TOLD_FAILURES] = "Too many failed logins",

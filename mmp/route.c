@@ -77,6 +77,7 @@ static const struct {
 	[BACK_TEMPORARY] = { WHY_STORE_TEMPORARY, true },
 	[BACK_IN_USE] = { WHY_STORE_IN_USE, false },
 	[BACK_TOO_SOON] = { WHY_STORE_TOO_SOON, false },
+	[BACK_LIMIT] = { WHY_STORE_LIMIT, false },
 	[BACK_UNREADY] = { WHY_STORE_DOWN, true },
 	[BACK_BROKEN] = { WHY_STORE_BROKEN, true },
 };

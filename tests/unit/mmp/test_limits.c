@@ -230,7 +230,8 @@ static void test_connections_are_metered(void **state)
 		say(&c, i == 1 ? POP3_OPEN : IMAP_OPEN, "");
 		expect(&c, i == 0   ? IMAP_OPEN_GREETING
 			   : i == 1 ? POP3_GREETING
-				    : "* BYE [LIMIT] Too many attempts, try again later (id)\r\n");
+				    : "* BYE [LIMIT] Too many connections or attempts, try again "
+				      "later (id)\r\n");
 		client_leave(&c);
 	}
 	say(&c, PROXIED, "PROXY TCP4 192.0.2.1 198.51.100.1 4000 143\r\n"); /* somebody else */
@@ -267,13 +268,13 @@ static void test_failed_logins_are_metered(void **state)
 		client_leave(&c);
 	}
 	say(&c, IMAP_OPEN, "a LOGIN alice alice-secret\r\n");
-	assert_string_equal(heard(&c),
-	    IMAP_OPEN_GREETING "a NO [LIMIT] Too many attempts, try again later (id)\r\n");
+	assert_string_equal(heard(&c), IMAP_OPEN_GREETING
+	    "a NO [LIMIT] Too many connections or attempts, try again later (id)\r\n");
 	client_leave(&c);
 	say(&c, POP3_OPEN, "USER alice\r\nPASS alice-secret\r\n");
-	assert_string_equal(heard(&c),
-	    POP3_GREETING "+OK Now the password\r\n"
-			  "-ERR [SYS/TEMP] Too many attempts, try again later (id)\r\n");
+	assert_string_equal(heard(&c), POP3_GREETING
+	    "+OK Now the password\r\n"
+	    "-ERR [SYS/TEMP] Too many connections or attempts, try again later (id)\r\n");
 	client_leave(&c);
 	world.store[1].script = imap_good;
 	say(&c, IMAP_OPEN, "a LOGIN bob bob-secret\r\n"); /* another account */

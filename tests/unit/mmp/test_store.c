@@ -3,6 +3,7 @@
 #include "world.h"
 
 #define LATER "NO [UNAVAILABLE] Temporarily unavailable, try again later (id)\r\n"
+#define LIMIT "NO [LIMIT] Too many connections or attempts, try again later (id)\r\n"
 #define IN_USE "NO [INUSE] The mailbox is in use by another session (id)\r\n"
 #define POP3_LATER "-ERR [SYS/TEMP] Temporarily unavailable, try again later (id)\r\n"
 #define LOGIN "a LOGIN alice alice-secret\r\n"
@@ -68,7 +69,7 @@ static void test_imap_refusals(void **state)
 		{ "S P3 NO [AUTHENTICATIONFAILED] no", LATER, "why=store_disagrees" },
 		{ "S P3 NO no", LATER, "why=store_disagrees" },
 		{ "S P3 NO [UNAVAILABLE] not now", LATER, "why=store_temporary" },
-		{ "S P3 NO [LIMIT] too many", LATER, "why=store_temporary" },
+		{ "S P3 NO [LIMIT] too many", LIMIT, "why=store_limit" },
 		{ "S P3 NO [INUSE] locked", IN_USE, "why=store_in_use" },
 		{ "S P3 BAD what", LATER, "why=store_broken" },
 		{ "S * BYE going", LATER, "why=store_temporary" },
