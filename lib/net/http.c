@@ -38,6 +38,7 @@ struct http_admin {
 	void *arg;
 	struct list_node conns; /* oldest first */
 	size_t conn_n;
+	struct list_node cut; /* shut down; evhttp has not let go of them yet */
 	struct timer sweep;
 };
 
@@ -58,41 +59,52 @@ static bool is_done(const struct http_conn *c)
 	return on_read == NULL && on_write == NULL && on_event == NULL;
 }
 
-static void conn_end(struct http_admin *h, struct http_conn *c)
+static void conn_end(struct http_conn *c)
 {
 	list_remove(&c->link);
-	h->conn_n--;
 	bufferevent_decref(c->io);
 	mem_free(c);
 }
 
-static void drop_done(struct http_admin *h)
+/* How many of the list are gone. */
+static size_t drop_done(struct list_node *head)
 {
-	for (struct list_node *n = h->conns.next, *next; n != &h->conns; n = next) {
+	size_t dropped = 0;
+	for (struct list_node *n = head->next, *next; n != head; n = next) {
 		struct http_conn *c = LIST_OF(struct http_conn, link, n);
 		next = n->next;
-		if (is_done(c))
-			conn_end(h, c);
+		if (!is_done(c))
+			continue;
+		conn_end(c);
+		dropped++;
 	}
+	return dropped;
 }
 
-static void cut(const struct http_conn *c)
+static struct http_conn *oldest(struct http_admin *h)
 {
+	return LIST_OF(struct http_conn, link, h->conns.next);
+}
+
+static void cut_oldest(struct http_admin *h)
+{
+	struct http_conn *c = oldest(h);
 	int fd = bufferevent_getfd(c->io);
 	if (fd >= 0)
 		shutdown(fd, SHUT_RDWR);
+	list_remove(&c->link);
+	list_add_tail(&h->cut, &c->link);
+	h->conn_n--;
 }
 
 static void on_sweep(void *arg)
 {
 	struct http_admin *h = OBJ(http_admin, arg);
-	drop_done(h);
-	for (struct list_node *n = h->conns.next; n != &h->conns; n = n->next) {
-		struct http_conn *c = LIST_OF(struct http_conn, link, n);
-		if (c->ends_ms <= loop_now_ms(h->loop))
-			cut(c);
-	}
-	if (h->conn_n > 0)
+	drop_done(&h->cut);
+	h->conn_n -= drop_done(&h->conns);
+	while (h->conn_n > 0 && oldest(h)->ends_ms <= loop_now_ms(h->loop))
+		cut_oldest(h);
+	if (h->conn_n > 0 || !list_empty(&h->cut))
 		timer_set(&h->sweep, SWEEP_MS);
 }
 
@@ -102,9 +114,10 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 	struct http_admin *h = OBJ(http_admin, arg);
 	struct bufferevent *io = bufferevent_socket_new(base, -1, 0);
 	CHECK(io != NULL);
-	drop_done(h);
 	if (h->conn_n >= CONNECTIONS_MAX)
-		cut(LIST_OF(struct http_conn, link, h->conns.next)); /* the oldest */
+		h->conn_n -= drop_done(&h->conns);
+	if (h->conn_n >= CONNECTIONS_MAX)
+		cut_oldest(h);
 	struct http_conn *c = MEM_NEW(struct http_conn);
 	bufferevent_incref(io);
 	c->io = io;
@@ -194,6 +207,7 @@ struct http_admin *http_admin_new(struct loop *l, int fd, http_admin_fn *fn, voi
 	h->fn = fn;
 	h->arg = arg;
 	list_init(&h->conns);
+	list_init(&h->cut);
 	timer_init(&h->sweep, l, on_sweep, h);
 	h->evhttp = evhttp_new(loop_base(l));
 	/* No LEV_OPT_CLOSE_ON_FREE: the descriptor is the master's. */
@@ -218,7 +232,9 @@ void http_admin_free(struct http_admin **h)
 	OBJ(http_admin, dying);
 	evhttp_free(dying->evhttp); /* ends the connections */
 	while (!list_empty(&dying->conns))
-		conn_end(dying, LIST_OF(struct http_conn, link, dying->conns.next));
+		conn_end(oldest(dying));
+	while (!list_empty(&dying->cut))
+		conn_end(LIST_OF(struct http_conn, link, dying->cut.next));
 	timer_clear(&dying->sweep);
 	dying->magic = 0;
 	MEM_FREE(h);
