@@ -5,6 +5,7 @@
  * upon which evhttp drops it. Owns evhttp and the references to the bufferevents. */
 #include "net/http.h"
 
+#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/http.h>
@@ -18,6 +19,7 @@
 #include "base/mem.h"
 
 #include "net/loop_internal.h"
+#include "net/net_facts.h"
 
 #define http_admin_MAGIC 0x477b0001u
 
@@ -27,7 +29,8 @@ enum {
 	READ_TIMEOUT_S = 5,
 	CONNECTION_MS = 10000,
 	CONNECTIONS_MAX = 64,
-	SWEEP_MS = 500
+	SWEEP_MS = 500,
+	PAUSE_MS = 200 /* after a failure of accept() */
 };
 
 struct http_admin {
@@ -40,7 +43,14 @@ struct http_admin {
 	size_t conn_n;
 	struct list_node cut; /* shut down; evhttp has not let go of them yet */
 	struct timer sweep;
+	struct evconnlistener *listener; /* evhttp's */
+	struct timer resume;
+	bool failing;          /* logged already */
+	struct list_node link; /* in servers */
 };
+
+/* libevent hands evhttp's argument, not ours, to the callback for a failing accept(). */
+static struct list_node servers = { &servers, &servers };
 
 struct http_conn {
 	struct list_node link;
@@ -114,6 +124,7 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 	struct http_admin *h = OBJ(http_admin, arg);
 	struct bufferevent *io = bufferevent_socket_new(base, -1, 0);
 	CHECK(io != NULL);
+	h->failing = false;
 	if (h->conn_n >= CONNECTIONS_MAX)
 		h->conn_n -= drop_done(&h->conns);
 	if (h->conn_n >= CONNECTIONS_MAX)
@@ -127,6 +138,30 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 	if (!timer_armed(&h->sweep))
 		timer_set(&h->sweep, SWEEP_MS);
 	return io;
+}
+
+static void on_resume(void *arg)
+{
+	evconnlistener_enable(OBJ(http_admin, arg)->listener);
+}
+
+/* The connection stays in the queue; without a pause the loop would spin on it. */
+static void on_accept_failed(struct evconnlistener *listener, void *evhttp)
+{
+	int errnum = errno;
+	struct list_node *n = servers.next;
+	while (n != &servers && LIST_OF(struct http_admin, link, n)->listener != listener)
+		n = n->next;
+	CHECK(n != &servers);
+	struct http_admin *h = LIST_OF(struct http_admin, link, n);
+	metric_add(&net_metrics[NET_ACCEPT_FAILURES], 1);
+	if (!h->failing)
+		log_write(&net_events[NET_EV_ACCEPT_FAILED], NULL,
+		    LOG_FIELDS(
+			LOG_ERR("err", err_from_errno(errnum)), LOG_STR("text", strerror(errnum))));
+	h->failing = true;
+	evconnlistener_disable(listener);
+	timer_set(&h->resume, PAUSE_MS);
 }
 
 /* ---- requests ---- */
@@ -209,12 +244,14 @@ struct http_admin *http_admin_new(struct loop *l, int fd, http_admin_fn *fn, voi
 	list_init(&h->conns);
 	list_init(&h->cut);
 	timer_init(&h->sweep, l, on_sweep, h);
+	timer_init(&h->resume, l, on_resume, h);
 	h->evhttp = evhttp_new(loop_base(l));
 	/* No LEV_OPT_CLOSE_ON_FREE: the descriptor is the master's. */
-	struct evconnlistener *listener =
-	    evconnlistener_new(loop_base(l), NULL, NULL, LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-	CHECK(h->evhttp != NULL && listener != NULL);
-	CHECK(evhttp_bind_listener(h->evhttp, listener) != NULL);
+	h->listener = evconnlistener_new(loop_base(l), NULL, NULL, LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	CHECK(h->evhttp != NULL && h->listener != NULL);
+	CHECK(evhttp_bind_listener(h->evhttp, h->listener) != NULL);
+	evconnlistener_set_error_cb(h->listener, on_accept_failed);
+	list_add_tail(&servers, &h->link);
 	evhttp_set_max_headers_size(h->evhttp, HEAD_MAX);
 	evhttp_set_max_body_size(h->evhttp, REQUEST_BODY_MAX);
 	evhttp_set_allowed_methods(h->evhttp, EVHTTP_REQ_GET);
@@ -236,6 +273,8 @@ void http_admin_free(struct http_admin **h)
 	while (!list_empty(&dying->cut))
 		conn_end(LIST_OF(struct http_conn, link, dying->cut.next));
 	timer_clear(&dying->sweep);
+	timer_clear(&dying->resume);
+	list_remove(&dying->link);
 	dying->magic = 0;
 	MEM_FREE(h);
 }
