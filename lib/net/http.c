@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/ip.h"
 #include "base/list.h"
 #include "base/mem.h"
@@ -132,7 +133,8 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 	struct http_conn *c = MEM_NEW(struct http_conn);
 	bufferevent_incref(io);
 	c->io = io;
-	c->ends_ms = loop_now_ms(h->loop) + CONNECTION_MS;
+	/* Not the loop's time: libevent calls straight, and the wait may have been long. */
+	c->ends_ms = clock_mono_ms() + CONNECTION_MS;
 	list_add_tail(&h->conns, &c->link);
 	h->conn_n++;
 	if (!timer_armed(&h->sweep))
