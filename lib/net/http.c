@@ -5,6 +5,7 @@
  * upon which evhttp drops it. Owns evhttp and the references to the bufferevents. */
 #include "net/http.h"
 
+#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/http.h>
@@ -13,11 +14,13 @@
 #include <sys/socket.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/ip.h"
 #include "base/list.h"
 #include "base/mem.h"
 
 #include "net/loop_internal.h"
+#include "net/net_facts.h"
 
 #define http_admin_MAGIC 0x477b0001u
 
@@ -27,7 +30,8 @@ enum {
 	READ_TIMEOUT_S = 5,
 	CONNECTION_MS = 10000,
 	CONNECTIONS_MAX = 64,
-	SWEEP_MS = 500
+	SWEEP_MS = 500,
+	PAUSE_MS = 200 /* after a failure of accept() */
 };
 
 struct http_admin {
@@ -38,8 +42,16 @@ struct http_admin {
 	void *arg;
 	struct list_node conns; /* oldest first */
 	size_t conn_n;
+	struct list_node cut; /* shut down; evhttp has not let go of them yet */
 	struct timer sweep;
+	struct evconnlistener *listener; /* evhttp's */
+	struct timer resume;
+	bool failing;          /* logged already */
+	struct list_node link; /* in servers */
 };
+
+/* libevent hands evhttp's argument, not ours, to the callback for a failing accept(). */
+static struct list_node servers = { &servers, &servers };
 
 struct http_conn {
 	struct list_node link;
@@ -58,41 +70,52 @@ static bool is_done(const struct http_conn *c)
 	return on_read == NULL && on_write == NULL && on_event == NULL;
 }
 
-static void conn_end(struct http_admin *h, struct http_conn *c)
+static void conn_end(struct http_conn *c)
 {
 	list_remove(&c->link);
-	h->conn_n--;
 	bufferevent_decref(c->io);
 	mem_free(c);
 }
 
-static void drop_done(struct http_admin *h)
+/* How many of the list are gone. */
+static size_t drop_done(struct list_node *head)
 {
-	for (struct list_node *n = h->conns.next, *next; n != &h->conns; n = next) {
+	size_t dropped = 0;
+	for (struct list_node *n = head->next, *next; n != head; n = next) {
 		struct http_conn *c = LIST_OF(struct http_conn, link, n);
 		next = n->next;
-		if (is_done(c))
-			conn_end(h, c);
+		if (!is_done(c))
+			continue;
+		conn_end(c);
+		dropped++;
 	}
+	return dropped;
 }
 
-static void cut(const struct http_conn *c)
+static struct http_conn *oldest(struct http_admin *h)
 {
+	return LIST_OF(struct http_conn, link, h->conns.next);
+}
+
+static void cut_oldest(struct http_admin *h)
+{
+	struct http_conn *c = oldest(h);
 	int fd = bufferevent_getfd(c->io);
 	if (fd >= 0)
 		shutdown(fd, SHUT_RDWR);
+	list_remove(&c->link);
+	list_add_tail(&h->cut, &c->link);
+	h->conn_n--;
 }
 
 static void on_sweep(void *arg)
 {
 	struct http_admin *h = OBJ(http_admin, arg);
-	drop_done(h);
-	for (struct list_node *n = h->conns.next; n != &h->conns; n = n->next) {
-		struct http_conn *c = LIST_OF(struct http_conn, link, n);
-		if (c->ends_ms <= loop_now_ms(h->loop))
-			cut(c);
-	}
-	if (h->conn_n > 0)
+	drop_done(&h->cut);
+	h->conn_n -= drop_done(&h->conns);
+	while (h->conn_n > 0 && oldest(h)->ends_ms <= loop_now_ms(h->loop))
+		cut_oldest(h);
+	if (h->conn_n > 0 || !list_empty(&h->cut))
 		timer_set(&h->sweep, SWEEP_MS);
 }
 
@@ -102,18 +125,45 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 	struct http_admin *h = OBJ(http_admin, arg);
 	struct bufferevent *io = bufferevent_socket_new(base, -1, 0);
 	CHECK(io != NULL);
-	drop_done(h);
+	h->failing = false;
 	if (h->conn_n >= CONNECTIONS_MAX)
-		cut(LIST_OF(struct http_conn, link, h->conns.next)); /* the oldest */
+		h->conn_n -= drop_done(&h->conns);
+	if (h->conn_n >= CONNECTIONS_MAX)
+		cut_oldest(h);
 	struct http_conn *c = MEM_NEW(struct http_conn);
 	bufferevent_incref(io);
 	c->io = io;
-	c->ends_ms = loop_now_ms(h->loop) + CONNECTION_MS;
+	/* Not the loop's time: libevent calls straight, and the wait may have been long. */
+	c->ends_ms = clock_mono_ms() + CONNECTION_MS;
 	list_add_tail(&h->conns, &c->link);
 	h->conn_n++;
 	if (!timer_armed(&h->sweep))
 		timer_set(&h->sweep, SWEEP_MS);
 	return io;
+}
+
+static void on_resume(void *arg)
+{
+	evconnlistener_enable(OBJ(http_admin, arg)->listener);
+}
+
+/* The connection stays in the queue; without a pause the loop would spin on it. */
+static void on_accept_failed(struct evconnlistener *listener, void *evhttp)
+{
+	int errnum = errno;
+	struct list_node *n = servers.next;
+	while (n != &servers && LIST_OF(struct http_admin, link, n)->listener != listener)
+		n = n->next;
+	CHECK(n != &servers);
+	struct http_admin *h = LIST_OF(struct http_admin, link, n);
+	metric_add(&net_metrics[NET_ACCEPT_FAILURES], 1);
+	if (!h->failing)
+		log_write(&net_events[NET_EV_ACCEPT_FAILED], NULL,
+		    LOG_FIELDS(
+			LOG_ERR("err", err_from_errno(errnum)), LOG_STR("text", strerror(errnum))));
+	h->failing = true;
+	evconnlistener_disable(listener);
+	timer_set(&h->resume, PAUSE_MS);
 }
 
 /* ---- requests ---- */
@@ -194,13 +244,16 @@ struct http_admin *http_admin_new(struct loop *l, int fd, http_admin_fn *fn, voi
 	h->fn = fn;
 	h->arg = arg;
 	list_init(&h->conns);
+	list_init(&h->cut);
 	timer_init(&h->sweep, l, on_sweep, h);
+	timer_init(&h->resume, l, on_resume, h);
 	h->evhttp = evhttp_new(loop_base(l));
 	/* No LEV_OPT_CLOSE_ON_FREE: the descriptor is the master's. */
-	struct evconnlistener *listener =
-	    evconnlistener_new(loop_base(l), NULL, NULL, LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-	CHECK(h->evhttp != NULL && listener != NULL);
-	CHECK(evhttp_bind_listener(h->evhttp, listener) != NULL);
+	h->listener = evconnlistener_new(loop_base(l), NULL, NULL, LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	CHECK(h->evhttp != NULL && h->listener != NULL);
+	CHECK(evhttp_bind_listener(h->evhttp, h->listener) != NULL);
+	evconnlistener_set_error_cb(h->listener, on_accept_failed);
+	list_add_tail(&servers, &h->link);
 	evhttp_set_max_headers_size(h->evhttp, HEAD_MAX);
 	evhttp_set_max_body_size(h->evhttp, REQUEST_BODY_MAX);
 	evhttp_set_allowed_methods(h->evhttp, EVHTTP_REQ_GET);
@@ -218,8 +271,12 @@ void http_admin_free(struct http_admin **h)
 	OBJ(http_admin, dying);
 	evhttp_free(dying->evhttp); /* ends the connections */
 	while (!list_empty(&dying->conns))
-		conn_end(dying, LIST_OF(struct http_conn, link, dying->conns.next));
+		conn_end(oldest(dying));
+	while (!list_empty(&dying->cut))
+		conn_end(LIST_OF(struct http_conn, link, dying->cut.next));
 	timer_clear(&dying->sweep);
+	timer_clear(&dying->resume);
+	list_remove(&dying->link);
 	dying->magic = 0;
 	MEM_FREE(h);
 }

@@ -161,7 +161,7 @@ __attribute__((unused)) static unsigned log_drain(const char *words)
 	ssize_t n = pread(log_file, text, sizeof text - 1, 0);
 	unsigned found = 0;
 	text[n > 0 ? n : 0] = '\0';
-	for (const char *at = text; (at = strstr(at, words)) != NULL; at++)
+	for (const char *at = text; *at != '\0' && (at = strstr(at, words)) != NULL; at++)
 		found++;
 	assert_int_equal(ftruncate(log_file, 0), 0);
 	assert_int_equal(lseek(log_file, 0, SEEK_SET), 0);
