@@ -74,7 +74,12 @@ def imap_bodies(tier, user, token, mailbox="INBOX"):
 
 def imap_wait(tier, user, token, count=1, seconds=30):
     def enough():
-        found = imap_bodies(tier, user, token)
+        try:
+            found = imap_bodies(tier, user, token)
+        except imaplib.IMAP4.error as error:
+            if "UNAVAILABLE" not in str(error):  # a store that has just come back
+                raise
+            return None
         return found if len(found) >= count else None
     return wait_for(enough, seconds, f"{count} message(s) {token} for {user['address']}")
 

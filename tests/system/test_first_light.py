@@ -186,7 +186,7 @@ def test_ids_lead_from_the_reply_to_the_logs(tier):
     assert code == 250
     stored = mail.imap_wait(tier, user, token)[0]
     transaction = next(w for w in reply.decode().replace("[", " ").replace("]", " ").replace("=", " ").split()
-                       if len(w) == 13 and w.encode() in stored)
+                       if len(w) == 18 and w.encode() in stored)
     assert transaction in tier.log("edge")
     wait_for(lambda: transaction in tier.log("store1"), 10, "the store's log line")
 
