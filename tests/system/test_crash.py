@@ -9,7 +9,7 @@ import time
 import mail
 from tier import children_of, wait_for
 
-MESSAGES = int(os.environ.get("CRASH_MESSAGES", "5000" if not os.environ.get("POSTERN_SAN") else "1500"))
+MESSAGES = int(os.environ.get("CRASH_MESSAGES", "5000"))
 SENDERS = 8
 SENDER = "visitor@elsewhere.example"
 
