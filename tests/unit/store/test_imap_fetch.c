@@ -2,6 +2,8 @@
  * of any size, clients that do not read; see imap_fixture.h. Items and keys: test_fetch.c, test_search.c. */
 #include "tests/unit/store/imap_fixture.h"
 
+#include "store-backend/imap/session.h"
+
 #define STEPS(...) ((const struct step[]){ __VA_ARGS__ })
 #define PLAIN "Subject: p\r\nFrom: Joe <joe@x.org>\r\n\r\nbody\r\n"
 #define MULTI                                                                                      \
@@ -180,7 +182,14 @@ static void test_empty_mailbox(void **state)
 
 /* ---- size ---------------------------------------------------------------------------------------- */
 
-/* From the log's file; the client reads when all has been made that will be. */
+/* Bytes that wait for the client of the session that began last. */
+static size_t waiting(const struct fixture *f)
+{
+	struct store_session *base = LIST_OF(struct store_session, link, f->worker.sessions.prev);
+	return stream_pending(LIST_OF(struct imap_session, base, base)->io);
+}
+
+/* From the log's file; the client reads when all has been made that will be: not the whole answer. */
 static void test_large_messages(void **state)
 {
 	enum { N = 6 };
@@ -202,6 +211,7 @@ static void test_large_messages(void **state)
 	assert_int_equal(write(t.fd, "a FETCH 1:* (BODY[] UID BODY[TEXT])\r\n", 37), 37);
 	for (int i = 0; i < 50; i++)
 		loop_step(f->loop, 1);
+	assert_in_range(waiting(f), 1, 2 * 1024 * 1024);
 	uint64_t until = clock_mono_ms() + TALK_WAIT_MS;
 	while (buf_len(&t.heard) < buf_len(&want) && clock_mono_ms() < until) {
 		talk_listen(&t);

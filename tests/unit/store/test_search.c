@@ -323,6 +323,8 @@ static void test_cheap_keys_decide(void **state)
 	"--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: Inner =?utf-8?q?Th=C3=A9?=\r\n\r\n"   \
 	"nested text\r\n--b--\r\nepilogue"
 
+/* Compared with Dovecot 2.3.19, which does not look into the headers of parts, nor into a multipart that it
+ * cannot open, and takes INTERNALDATE for a Date that is missing. */
 static void test_texts(void **state)
 {
 	static const struct {
