@@ -160,8 +160,8 @@ static void question_settle(struct question *q, struct dns_msg *take_msg)
 	soon_set(q->dns->loop, &q->answer);
 }
 
-/* c-ares: a reply, or none. It may come inside ares_query(). With ARES_FLAG_NOCHECKRESP the reply
- * is here whatever its code, so a refusing server is told from a silent one by dns_msg_parse(). */
+/* c-ares: a reply, or none. It may come inside ares_query(). A server that fails or refuses is passed
+ * over for the next one; what is left when all have is no reply. */
 static void on_reply(void *arg, int status, int timeouts, unsigned char *packet, int len)
 {
 	struct question *q = OBJ(question, arg);
@@ -318,8 +318,7 @@ static int set_up(struct dns *d, const struct dns_opts *o)
 {
 	char lookups[] = "b"; /* DNS only: /etc/hosts would be read while everybody waits */
 	struct ares_options a = {
-		.flags = ARES_FLAG_NOCHECKRESP | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES |
-			 ARES_FLAG_EDNS,
+		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_EDNS,
 		.timeout = (int)(o->deadline_ms / ((1 << TRIES) - 1)) + 1,
 		.tries = TRIES,
 		.ednspsz = EDNS_SIZE,

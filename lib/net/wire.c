@@ -57,8 +57,7 @@ static enum wire_result fail_ssl(const SSL *ssl)
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && ERR_GET_REASON(e) == SSL_R_CERTIFICATE_VERIFY_FAILED)
 		return fail_unverified(ssl);
 	const char *reason = ERR_reason_error_string(e);
-	err_t err = SSL_is_init_finished(ssl) ? ERR_PROTOCOL : ERR_TLS_HANDSHAKE;
-	return wire_fail(err, reason != NULL ? reason : "TLS failure without a reason");
+	return wire_fail(ERR_PROTOCOL, reason != NULL ? reason : "TLS failure without a reason");
 }
 
 static enum wire_result judge_plain(ssize_t n, enum wire_result again, size_t *moved_out)
@@ -190,7 +189,12 @@ enum wire_result wire_handshake(struct wire *w)
 	if (ret == 1)
 		return WIRE_OK;
 	enum wire_result r = judge_ssl(w->ssl, ret);
-	return r == WIRE_EOF ? wire_fail(ERR_CONN_CLOSED, "closed during the TLS handshake") : r;
+	if (r == WIRE_EOF)
+		return wire_fail(ERR_CONN_CLOSED, "closed during the TLS handshake");
+	/* SSL_is_init_finished() would not tell: it says no after any fatal error. */
+	if (r == WIRE_FAILED && fault.err == ERR_PROTOCOL)
+		fault.err = ERR_TLS_HANDSHAKE;
+	return r;
 }
 
 enum wire_result wire_finish(struct wire *w)
