@@ -98,6 +98,7 @@ static const struct {
 	[OPR_OVER_QUOTA] = { 452, "4.2.2", "The mailbox is full" },
 	[OPR_TOO_MANY] = { 452, "4.2.0", "The mailbox holds too many messages" },
 	[OPR_TOO_BIG] = { 552, "5.2.3", "Message too large" },
+	[OPR_NO_SPACE] = { 452, "4.3.1", "The store is full" },
 	[OPR_LATER] = { 451, "4.3.0", "The store could not commit in time" },
 };
 
