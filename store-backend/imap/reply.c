@@ -32,8 +32,9 @@ bool imap_flush(struct imap_session *s)
 	return buf_len(&s->text) == 0;
 }
 
-__attribute__((format(printf, 3, 0))) static enum verdict finish(
-    struct imap_session *s, const char *word, const char *fmt, va_list ap)
+static enum verdict finish(struct imap_session *s, const char *word, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
+static enum verdict finish(struct imap_session *s, const char *word, const char *fmt, va_list ap)
 {
 	if (s->cmd.tag.n > 0)
 		buf_printf(&s->reply, "%.*s %s ", SPAN_ARG(s->cmd.tag), word);
