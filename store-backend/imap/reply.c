@@ -34,7 +34,6 @@ bool imap_flush(struct imap_session *s)
 
 static enum verdict finish(struct imap_session *s, const char *word, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
-
 static enum verdict finish(struct imap_session *s, const char *word, const char *fmt, va_list ap)
 {
 	if (s->cmd.tag.n > 0)
