@@ -186,6 +186,8 @@ static void put_superiors(struct imap_session *s, const struct list_job *j, size
 static enum verdict run_list(struct imap_session *s, struct imap_job *job)
 {
 	struct list_job *j = (struct list_job *)job;
+	if (!imap_flush(s))
+		return V_WAIT;
 	for (size_t n = 0; j->at < j->n; j->at++, n++) {
 		if (n == NAMES_A_STEP)
 			return imap_flush(s) ? imap_yield(s) : V_WAIT;

@@ -356,6 +356,7 @@ void imap_session_start(
 	soon_init(&s->again, on_again, s);
 	s->io = stream_new(
 	    loop, a->fd, (struct stream_limits){ IMAP_IN_MAX, IMAP_OUT_MAX }, on_stream, s);
+	stream_keepalive(s->io, IMAP_KEEPALIVE_S);
 	if (!s->base.probe)
 		log_write(&store_events[STORE_EV_SESSION_START], s->base.id.s,
 		    LOG_FIELDS(LOG_STR("protocol", "imap"), LOG_ADDR("client", s->client),

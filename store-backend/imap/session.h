@@ -41,7 +41,8 @@ enum {
 	IMAP_SWALLOW_MAX = 64 * 1024 * 1024, /* a refused literal beyond it ends the session */
 	IMAP_ERRORS_MAX = 20,
 	IMAP_LOGIN_FAILURES_MAX = 5,
-	IMAP_LINGER_MS = 5000
+	IMAP_LINGER_MS = 5000,
+	IMAP_KEEPALIVE_S = 300 /* so that a client that is gone is noticed while it idles */
 };
 
 /* A command in work; its bytes are copied, so spans into them last until it is finished. */

@@ -405,16 +405,48 @@ static void test_facts(void **state)
 	fixture_close(&f);
 }
 
-/* Nobody waits for ever for a login; the listener's minimum is five seconds. */
+/* Nobody waits for ever for a login, or for a handshake; the least that can be set is five seconds. */
 static void test_login_timeout(void **state)
 {
 	struct fixture *f = fixture_open();
 	struct talk t = talk_open(f);
+	struct talk silent = talk_open_from(f, "imaps", "192.0.2.1");
 	talk_send(&t, "a LOGIN al");
 	talk_until(&t, NULL);
 	assert_true(talk_fits("* BYE Too slow to log in (~)\r\n", buf_cstr(&t.heard)));
+	talk_until(&silent, NULL);
+	talk_close(&silent);
 	talk_close(&t);
 	fixture_close(&f);
+}
+
+/* Many mailboxes with long names, to a client that reads late: nothing is lost. */
+static void test_long_list(void **state)
+{
+	enum { N = 3000 };
+	struct opened o = open_all();
+	struct operation op;
+	struct buf want = BUF_INIT(1 << 22);
+	char name[STORE_MAILBOX_NAME_MAX + 1];
+	memset(name, 'n', sizeof name);
+	name[200] = '\0';
+	operation_init(&op, OP_CREATE);
+	op.user = SPAN("alice@example.org");
+	buf_add_str(&want, "* LIST (\\HasNoChildren) \"/\" INBOX\r\n");
+	for (int i = 0; i < N; i++) {
+		snprintf(name + 189, 12, "%011d", i);
+		op.name = span_str(name);
+		assert_int_equal(fake_apply(o.f->committer, &op, NULL), OPR_OK);
+		buf_printf(&want, "* LIST (\\HasNoChildren) \"/\" %s\r\n", name);
+	}
+	buf_add_str(&want, "a OK LIST completed\r\n");
+	buf_clear(&o.t.heard);
+	assert_int_equal(write(o.t.fd, "a LIST \"\" *\r\n", 13), 13);
+	for (int i = 0; i < 200; i++)
+		loop_step(o.f->loop, 0);
+	talk_hear(&o.t, buf_cstr(&want));
+	close_all(&o);
+	buf_end(&want);
 }
 
 int main(void)
@@ -433,6 +465,7 @@ int main(void)
 		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_facts),
 		cmocka_unit_test(test_login_timeout),
+		cmocka_unit_test(test_long_list),
 	};
 	return cmocka_run_group_tests_name("imap_input", tests, NULL, NULL);
 }
