@@ -140,7 +140,7 @@ static void test_account(void **state)
 {
 	struct fixture f = open_one("verify bind;");
 	struct got g = find(&f, "alice@example.org");
-	assert_string_equal(g.account->id, "uid=alice,dc=postern");
+	assert_string_equal(g.account->id, "cn=alice,dc=postern");
 	assert_string_equal(g.account->address, "alice@example.org");
 	assert_int_equal(g.account->host_count, 2);
 	assert_string_equal(g.account->hosts[0], "store1");
