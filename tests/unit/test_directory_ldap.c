@@ -266,6 +266,33 @@ static void test_tls(void **state)
 	}
 }
 
+/* StartTLS is for TCP: a unix socket is private as it is. */
+static void test_unix_socket(void **state)
+{
+	char section[256];
+	snprintf(section, sizeof section,
+	    "backend ldap; base \"dc=postern\"; starttls yes; uri ldapi://%%2Ftmp%%2F%s%%2F%s;",
+	    fixture_dir + strlen("/tmp/"), one.name);
+	struct fixture f = fixture_open(section);
+	assert_int_equal(verify(&f, "alice@example.org", "alice-secret"), DIRECTORY_FOUND);
+	fixture_close(&f);
+}
+
+static void test_cache(void **state)
+{
+	struct fixture f = open_one("");
+	assert_int_equal(find_status(&f, "alice@example.org"), DIRECTORY_FOUND);
+	assert_int_equal(find_status(&f, "nobody@example.org"), DIRECTORY_ABSENT);
+	uint64_t before = requests();
+	assert_int_equal(find_status(&f, "alice@example.org"), DIRECTORY_FOUND);
+	assert_int_equal(find_status(&f, "nobody@example.org"), DIRECTORY_ABSENT);
+	assert_int_equal(requests(), before);
+	directory_forget(f.d, SPAN("alice@example.org"));
+	assert_int_equal(find_status(&f, "alice@example.org"), DIRECTORY_FOUND);
+	assert_int_equal(requests(), before + 1);
+	fixture_close(&f);
+}
+
 /* The best server dies, the other one answers; the best one comes back and is used again. */
 static void test_failover_and_return(void **state)
 {
@@ -492,6 +519,8 @@ int main(void)
 		cmocka_unit_test(test_wrong_service_password),
 		cmocka_unit_test(test_wrong_base),
 		cmocka_unit_test(test_tls),
+		cmocka_unit_test(test_unix_socket),
+		cmocka_unit_test(test_cache),
 		cmocka_unit_test(test_failover_and_return),
 		cmocka_unit_test(test_all_away),
 		cmocka_unit_test(test_empty_replica),

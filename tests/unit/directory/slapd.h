@@ -112,9 +112,11 @@ static void slapd_make(struct slapd *s, const char *name, const char *ldif)
 
 static void slapd_start(struct slapd *s)
 {
-	char url[96], conf[160];
+	char url[256], conf[160];
 	uint64_t until = clock_mono_ms() + ANSWER_WAIT_MS;
-	snprintf(url, sizeof url, "ldap://127.0.0.1:%u ldaps://127.0.0.1:%u", s->port, s->tls_port);
+	snprintf(url, sizeof url,
+	    "ldap://127.0.0.1:%u ldaps://127.0.0.1:%u ldapi://%%2Ftmp%%2F%s%%2F%s", s->port,
+	    s->tls_port, fixture_dir + strlen("/tmp/"), s->name);
 	snprintf(conf, sizeof conf, "%s", slapd_path(s, "conf"));
 	s->pid = fork();
 	assert_true(s->pid >= 0);
