@@ -182,6 +182,7 @@ static void introduce(struct ldap_conn *c)
 {
 	struct buf out = BUF_INIT(REQUEST_BYTES_MAX);
 	struct span dn = span_str(c->conf->bind_dn);
+	struct span secret = span_trim(c->conf->bind_password.bytes);
 	if (c->o.role == LDAP_BINDS) {
 		be_ready(c);
 		return;
@@ -190,9 +191,13 @@ static void introduce(struct ldap_conn *c)
 		read_base(c);
 		return;
 	}
+	if (secret.n == 0) { /* most servers let such a bind pass, as nobody's */
+		lose(c, "bind_password is empty", SPAN_NONE);
+		return;
+	}
 	set_state(c, CONN_BIND);
 	c->own_id = new_id(c);
-	bool made = ldap_put_bind(&out, c->own_id, dn, span_trim(c->conf->bind_password.bytes));
+	bool made = ldap_put_bind(&out, c->own_id, dn, secret);
 	send_wiped(c, &out, made);
 }
 

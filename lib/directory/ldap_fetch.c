@@ -185,7 +185,8 @@ static void judge_own_name(struct fetch *f, bool complete)
 	bool same =
 	    f->hit != NULL && span_eq_str(span_str(f->hit->account.id), f->found->account.id);
 	if (complete && !f->twice && !f->bad && !same)
-		log_bad(f, span_str(f->found->account.id), "its name at the store does not lead to it");
+		log_bad(
+		    f, span_str(f->found->account.id), "its name at the store does not lead to it");
 	answer(f, complete && !f->twice && !f->bad ? ANSWER_FOUND : ANSWER_UNKNOWN);
 }
 

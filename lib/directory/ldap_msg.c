@@ -309,6 +309,7 @@ static void take_operation(struct reader *r, struct ldap_answer *out, struct ent
 		take_result(r, out, tag);
 		break;
 	default:
+		r->bad = r->bad || (tag & LBER_CLASS_MASK) != LBER_CLASS_APPLICATION;
 		out->kind = tag == LDAP_RES_SEARCH_REFERENCE ? LDAP_A_REFERENCE : LDAP_A_OTHER;
 		(void)take_element(r);
 	}
@@ -324,7 +325,7 @@ bool ldap_take(struct buf *message, struct ldap_answer *out, struct entry *entry
 	ber_len_t behind = enter(&r, LBER_SEQUENCE);
 	out->id = take_number(&r, LBER_INTEGER);
 	take_operation(&r, out, entry);
-	while (more(&r, behind)) /* controls */
+	if (peek(&r) == LDAP_TAG_CONTROLS)
 		(void)take_element(&r);
 	leave(&r, behind);
 	r.bad = r.bad || behind != 0;
