@@ -78,8 +78,6 @@ enum talk_verdict talk_say(struct talk *t, int step, struct buf *take_out)
 
 static enum talk_verdict start_tls(struct talk *t)
 {
-	if (stream_input(t->stream).n > 0)
-		return talk_broken(t, "bytes injected before TLS");
 	if (stream_start_tls_client(t->stream, t->starttls, t->tls_name, NULL) > 0)
 		return talk_broken(t, "bytes injected before TLS");
 	return TALK_WAIT;

@@ -379,6 +379,26 @@ static void test_reload(void **state)
 	world_end();
 }
 
+/* Who is a balancer is the listener's to know: it is made anew. */
+static void test_reload_of_a_listener(void **state)
+{
+	struct client c;
+	world_start("", NULL);
+	say(&c, PROXIED, "a NOOP\r\n");
+	WAIT(c.ended);
+	assert_string_equal(heard(&c), "");
+	client_leave(&c);
+	world_proxy_from = "192.0.2.0/25";
+	struct conf *fresh = world_conf("", NULL);
+	world_proxy_from = "127.0.0.0/8";
+	mmp_reload(world.mmp, fresh);
+	conf_unref(&fresh);
+	say(&c, PROXIED, "a NOOP\r\n");
+	assert_string_equal(heard(&c), IMAP_OPEN_GREETING "a OK Done\r\n");
+	client_leave(&c);
+	world_end();
+}
+
 static void test_mistakes_in_the_settings(void **state)
 {
 	static const struct {
@@ -426,6 +446,7 @@ int main(void)
 		cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_the_worker_goes),
 		cmocka_unit_test(test_reload),
+		cmocka_unit_test(test_reload_of_a_listener),
 		cmocka_unit_test(test_mistakes_in_the_settings),
 	};
 	return cmocka_run_group_tests(tests, world_setup, world_teardown);

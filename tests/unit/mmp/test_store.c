@@ -362,6 +362,38 @@ static void test_the_store_checks(void **state)
 	world_end();
 }
 
+/* Who has not shown the password learns nothing of the account, though only the store can tell. */
+static void test_a_closed_account_unchecked(void **state)
+{
+	struct client c;
+	world_start("preauth no;", NULL);
+	client_open(&c, IMAP_OPEN);
+	client_send(&c, "a LOGIN closed closed-secret\r\n");
+	settle();
+	assert_string_equal(heard(&c), IMAP_OPEN_GREETING);
+	world_pass(200);
+	expect(&c, IMAP_OPEN_GREETING "a NO [AUTHENTICATIONFAILED] Authentication failed (id)\r\n");
+	assert_int_equal(logged("why=status_closed"), 1);
+	assert_int_equal(world.store[0].conn_n, 0);
+	client_leave(&c);
+	world_end();
+}
+
+/* A password that would be two lines never reaches a store. */
+static void test_no_line_is_smuggled(void **state)
+{
+	struct client c;
+	world_start("preauth no;", NULL);
+	world.store[0].script = pop3_good;
+	client_open(&c, POP3_OPEN);
+	client_send(&c, "AUTH PLAIN AGFsaWNlAGENCkRFTEUgMQ==\r\n"); /* a CR LF DELE 1 */
+	expect(&c, POP3_GREETING "-ERR [AUTH] Authentication failed (id)\r\n");
+	assert_int_equal(logged("why=malformed_secret"), 1);
+	assert_int_equal(world.store[0].conn_n, 0);
+	client_leave(&c);
+	world_end();
+}
+
 /* ---- TLS to the store ------------------------------------------------------------------------------ */
 
 static void test_starttls_to_the_store(void **state)
@@ -429,6 +461,8 @@ int main(void)
 		cmocka_unit_test(test_the_word_of_a_store_is_final),
 		cmocka_unit_test(test_the_directory_could_not_look),
 		cmocka_unit_test(test_the_store_checks),
+		cmocka_unit_test(test_a_closed_account_unchecked),
+		cmocka_unit_test(test_no_line_is_smuggled),
 		cmocka_unit_test(test_starttls_to_the_store),
 		cmocka_unit_test(test_stls_to_the_store),
 		cmocka_unit_test(test_tls_from_the_first_byte),

@@ -1,0 +1,209 @@
+/* fake_store.h - a store that follows a script, on loopback in the test's own loop.
+ *
+ * A script is a list of steps, NULL at its end; every connection begins with the first one:
+ *	"S text"   sends text and CRLF            "R text"   sends text as it is
+ *	"C text"   takes a line that begins so    "T"        becomes a TLS server
+ *	"E"        echoes from here on            "F"        a flow: see struct flow
+ *	"X"        closes                         "H"        does nothing any more
+ * What came is kept in `seen`. */
+#ifndef TESTS_MMP_FAKE_STORE_H
+#define TESTS_MMP_FAKE_STORE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "net/listen.h"
+#include "net/stream.h"
+#include "net/tls_ctx.h"
+#include "proto/line.h"
+
+#define UNUSED __attribute__((unused))
+
+enum { CONNS_MAX = 64, STREAM_MAX = 1 << 16, SEEN_MAX = 1 << 22 };
+
+/* Bytes of a pattern both ways: `left` are still to be sent, `got` have come. */
+struct flow {
+	uint64_t left, sent, got;
+	bool wrong;
+};
+
+struct fake;
+struct fake_conn {
+	struct fake *fake;
+	struct stream *io;
+	const char *const *step;
+	struct line_scan lines;
+	bool echo, flows, ending;
+	struct flow flow;
+};
+struct fake {
+	struct loop *loop;
+	struct tls_ctx *server; /* borrowed: for "T" */
+	int fd;
+	uint16_t port;
+	struct listener *listener;
+	const char *const *script;
+	struct fake_conn conns[CONNS_MAX];
+	size_t conn_n; /* accepted so far */
+	struct buf seen;
+	const char *wrong; /* a step that met something else */
+	uint64_t flow_bytes;
+};
+
+/* ---- flows -------------------------------------------------------------------------------------- */
+
+static unsigned char pattern(uint64_t at)
+{
+	return (unsigned char)(at * 31 + at / 251);
+}
+
+static void flow_send(struct flow *f, struct stream *io)
+{
+	char piece[4096];
+	size_t room = stream_space(io);
+	while (f->left > 0 && room > 0) {
+		size_t n = f->left < sizeof piece ? (size_t)f->left : sizeof piece;
+		n = n < room ? n : room;
+		for (size_t i = 0; i < n; i++)
+			piece[i] = (char)pattern(f->sent + i);
+		assert_true(stream_write(io, piece, n));
+		f->sent += n;
+		f->left -= n;
+		room -= n;
+	}
+}
+
+static void flow_take(struct flow *f, struct stream *io)
+{
+	struct span in = stream_input(io);
+	for (size_t i = 0; i < in.n; i++)
+		f->wrong = f->wrong || (unsigned char)in.p[i] != pattern(f->got + i);
+	f->got += in.n;
+	stream_eat(io, in.n);
+}
+
+/* ---- the fake stores ----------------------------------------------------------------------------- */
+
+static void fake_step(struct fake_conn *c);
+
+static void fake_echo(struct fake_conn *c)
+{
+	struct span in = span_first(stream_input(c->io), stream_space(c->io));
+	if (in.n == 0)
+		return;
+	assert_true(buf_add_span(&c->fake->seen, in));
+	stream_write_span(c->io, in);
+	stream_eat(c->io, in.n);
+}
+
+static void fake_flow(struct fake_conn *c)
+{
+	flow_take(&c->flow, c->io);
+	flow_send(&c->flow, c->io);
+}
+
+static void fake_event(void *arg, enum stream_event ev)
+{
+	struct fake_conn *c = arg;
+	c->ending = c->ending || ev == STREAM_EOF;
+	if (ev == STREAM_FAILED)
+		stream_free(&c->io);
+	else if (c->flows)
+		fake_flow(c);
+	else if (c->echo)
+		fake_echo(c);
+	else if (!c->ending)
+		fake_step(c);
+	if (c->io != NULL && c->ending && c->flow.left == 0)
+		stream_close(&c->io, 1000);
+}
+
+static bool fake_line(struct fake_conn *c, const char *want)
+{
+	struct span line;
+	size_t eat;
+	enum line_rx rx = line_take(&c->lines, stream_input(c->io), &line, &eat);
+	if (rx == LINE_MORE)
+		return false;
+	buf_printf(&c->fake->seen, "%.*s\n", SPAN_ARG(line));
+	if (rx != LINE_READY || !span_starts(line, span_str(want)))
+		c->fake->wrong = want;
+	stream_eat(c->io, eat);
+	return true;
+}
+
+/* One step; false: it waits. */
+static bool fake_one(struct fake_conn *c)
+{
+	const char *step = *c->step, *text = step[1] == ' ' ? step + 2 : "";
+	switch (step[0]) {
+	case 'S':
+		return stream_printf(c->io, "%s\r\n", text);
+	case 'R':
+		return stream_write_span(c->io, span_str(text));
+	case 'C':
+		return fake_line(c, text);
+	case 'T':
+		stream_start_tls_server(c->io, c->fake->server);
+		return true;
+	case 'E':
+		c->echo = true;
+		fake_echo(c);
+		return true;
+	case 'F':
+		c->flows = true;
+		c->flow.left = c->fake->flow_bytes;
+		fake_flow(c);
+		return true;
+	case 'X':
+		stream_close(&c->io, 1000);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void fake_step(struct fake_conn *c)
+{
+	while (c->io != NULL && *c->step != NULL && !c->echo && !c->flows && fake_one(c))
+		c->step++;
+}
+
+static void fake_accept(void *arg, const struct accepted *a)
+{
+	struct fake *f = arg;
+	struct fake_conn *c = &f->conns[f->conn_n++ % CONNS_MAX];
+	stream_free(&c->io);
+	*c = (struct fake_conn){ .fake = f, .step = f->script, .lines = LINE_SCAN_INIT(4000) };
+	c->io = stream_new(
+	    f->loop, a->fd, (struct stream_limits){ STREAM_MAX, STREAM_MAX }, fake_event, c);
+	fake_step(c);
+}
+
+static void fake_open(struct fake *f, struct loop *l)
+{
+	*f = (struct fake){ .loop = l, .fd = f->fd, .port = f->port, .seen = BUF_INIT(SEEN_MAX) };
+	f->listener = listener_new(f->loop, f->fd, &(struct listener_opts){ 0 }, fake_accept, f);
+}
+
+static void fake_close(struct fake *f)
+{
+	for (size_t i = 0; i < CONNS_MAX; i++)
+		stream_free(&f->conns[i].io);
+	listener_free(&f->listener);
+	buf_end(&f->seen);
+}
+
+/* ---- scripts of stores that most tests use -------------------------------------------------------- */
+
+#define STORE_GREETING "S * OK [CAPABILITY IMAP4rev1 SASL-IR LITERAL+ AUTH=PLAIN] store ready"
+static UNUSED const char *const imap_good[] = { STORE_GREETING, "C P3 AUTHENTICATE PLAIN ",
+	"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", "E", NULL };
+static UNUSED const char *const pop3_good[] = { "S +OK store ready", "C USER ", "S +OK", "C PASS ",
+	"S +OK in", "E", NULL };
+
+#endif
