@@ -24,7 +24,7 @@ struct loop {
 	bool now_old; /* the wait is over and no callback has looked at the clock yet */
 	bool stop;
 	bool in_timers; /* run_timers() is under way */
-	uint64_t ran; /* callbacks so far: tells loop_step() whether anything happened */
+	uint64_t ran;   /* callbacks so far: tells loop_step() whether anything happened */
 	struct heap timers;
 	struct list_node soons, ends, orphans;
 };
