@@ -56,8 +56,7 @@ static enum verdict cmd_noop(struct pop3_session *s, const struct pop3_cmd *c)
 
 static enum verdict quit(struct pop3_session *s)
 {
-	if (s->why == NULL)
-		s->why = "quit";
+	pop3_because(s, "quit");
 	pop3_ok(s, "Goodbye");
 	return V_CLOSE;
 }

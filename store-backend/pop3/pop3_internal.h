@@ -78,7 +78,7 @@ struct pop3_session {
 	bool near;             /* loopback or a local socket: as good as TLS */
 	bool trusted;          /* in facts_from */
 	enum pop3_state state; /* only pop3_set_state() writes it */
-	const char *why;       /* why it ended; the first writer wins */
+	const char *why;       /* why it ends: pop3_because() */
 	uint64_t since_us;
 	struct timer clock; /* before login: the time it may take; then: of silence */
 	struct soon again;  /* the next turn of a long list, and a drain */
@@ -102,6 +102,7 @@ void pop3_step(struct pop3_session *s, enum verdict v);
 /* Calls the state again in the next round of the loop. */
 enum verdict pop3_yield(struct pop3_session *s);
 
+void pop3_because(struct pop3_session *s, const char *why); /* it ends; the first reason stays */
 /* "+OK text", "-ERR text". Formats are ours; what a peer has said never goes back to it. */
 enum verdict pop3_ok(struct pop3_session *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

@@ -172,7 +172,7 @@ enum verdict pop3_cmd_stls(struct pop3_session *s, const struct pop3_cmd *c)
 	s->scan = LINE_SCAN_INIT(POP3_AUTH_LINE_MAX);
 	if (stream_start_tls_server(s->io, store_worker_tls(s->base.worker, STORE_POP3)) == 0)
 		return V_WAIT;
-	s->why = "stls-injection";
+	pop3_because(s, "stls-injection");
 	return V_CLOSE;
 }
 

@@ -153,7 +153,7 @@ static enum pop3_filled fill_message(struct pop3_session *s, struct buf *out)
 	if (err != ERR_OK) {
 		/* +OK is out: only an answer without its last line says that this is not all */
 		log_unreadable(s, m->message->uid, err);
-		s->why = "message-unreadable";
+		pop3_because(s, "message-unreadable");
 		return FILL_FAILED;
 	}
 	struct span piece = span_of(bytes, n);

@@ -46,6 +46,12 @@ void pop3_set_state(struct pop3_session *s, enum pop3_state to)
 		timer_clear(&s->clock);
 }
 
+void pop3_because(struct pop3_session *s, const char *why)
+{
+	if (s->why == NULL)
+		s->why = why;
+}
+
 /* ---- replies ----------------------------------------------------------------------------------- */
 
 static void reply(struct pop3_session *s, const char *word, const char *fmt, va_list ap)
@@ -83,8 +89,7 @@ enum verdict pop3_err(struct pop3_session *s, const char *fmt, ...)
 enum verdict pop3_refuse(
     struct pop3_session *s, const char *why, const char *code, const char *text)
 {
-	if (s->why == NULL)
-		s->why = why;
+	pop3_because(s, why);
 	pop3_err(s, "%s%s (%s)", code, text, s->base.id.s);
 	return V_CLOSE;
 }
@@ -129,8 +134,7 @@ static void session_end(struct pop3_session *s, bool graceful)
 	if (!s->base.probe)
 		log_write(&store_events[STORE_EV_SESSION_END], s->base.id.s,
 		    LOG_FIELDS(LOG_STR("protocol", "pop3"), LOG_ADDR("client", s->client),
-			LOG_STR("user", s->user != NULL ? s->user : "-"),
-			LOG_STR("why", s->why != NULL ? s->why : "closed"),
+			LOG_STR("user", s->user != NULL ? s->user : "-"), LOG_STR("why", s->why),
 			LOG_U64("bytes_in", stream_bytes_in(s->io)),
 			LOG_U64("bytes_out", stream_bytes_out(s->io))));
 	ticket_cancel(&s->ask);
@@ -150,8 +154,7 @@ static void session_end(struct pop3_session *s, bool graceful)
 
 static void end_because(struct pop3_session *s, const char *why, bool graceful)
 {
-	if (s->why == NULL)
-		s->why = why;
+	pop3_because(s, why);
 	session_end(s, graceful);
 }
 
@@ -216,7 +219,7 @@ void pop3_step(struct pop3_session *s, enum verdict v)
 	while (v == V_NEXT)
 		v = advance(s);
 	if (v == V_MORE && stream_at_eof(s->io)) {
-		s->why = "client-closed";
+		pop3_because(s, "client-closed");
 		v = V_CLOSE;
 	}
 	if (v == V_CLOSE && s->state != POP3_ST_BYE && s->state != POP3_ST_TLS)
