@@ -348,6 +348,27 @@ static void test_linger_ends(void **state)
 	assert_true(no_descriptor_more_than(lowest));
 }
 
+/* The peer breaks off while output leaves, or when none is left: it ends at once. */
+static void test_reset_while_closing(void **state)
+{
+	for (int pending = 0; pending < 2; pending++) {
+		int v[2], lowest = dup(0);
+		close(lowest);
+		struct end e;
+		tcp_pair(v);
+		end_begin(&e, v[0], 100, MANY);
+		if (pending)
+			stream_write(e.s, pattern, MANY);
+		else
+			close_with_reset(v[1]);
+		stream_close(&e.s, WAIT_MS);
+		if (pending)
+			close_with_reset(v[1]);
+		WAIT_FOR(no_descriptor_more_than(lowest));
+		end_end(&e);
+	}
+}
+
 /* Streams that are still closing go with the loop. */
 static void test_loop_ends_closing_streams(void **state)
 {
@@ -527,6 +548,7 @@ int main(void)
 		CASE(test_eof_behind_unread_input),
 		CASE(test_close_drains),
 		CASE(test_linger_ends),
+		CASE(test_reset_while_closing),
 		CASE(test_loop_ends_closing_streams),
 		CASE(test_peer_resets),
 		CASE(test_free_and_close_in_callbacks),
