@@ -114,7 +114,7 @@ static void test_checks_end_the_process(void **state)
 	}
 }
 
-static bool add_with_list(struct buf *b, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static bool add_with_list(struct buf *b, const char *fmt, ...)
 {
 	va_list ap;
 	va_start(ap, fmt);

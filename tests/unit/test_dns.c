@@ -202,9 +202,7 @@ static void test_found(void **state)
 static void test_absent(void **state)
 {
 	static const char *const never[] = { "", ".", "..", "a..b", "sp ace.test", "sl/ash.test",
-		"-\xff-",
-		"a.b."
-		"." };
+		"-\xff-", "a.b.." };
 	char longest[300];
 	ask_addr("gone.test");
 	assert_int_equal(addrs.status, DNS_ABSENT);

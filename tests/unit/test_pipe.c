@@ -108,6 +108,8 @@ static void test_both_ways(void **state)
 		sides_begin(i % 2 == 0 ? unix_pair : tcp_pair);
 		begin_pipe(0);
 		exchange(total, pieces[i]);
+		run_rounds(3);
+		assert_false(loop_step(loop, 0)); /* idle costs nothing */
 		pipe_counts(running, &client, &store);
 		assert_int_equal(client, total);
 		assert_int_equal(store, total);
