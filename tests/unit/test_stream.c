@@ -307,7 +307,8 @@ static void test_eof_behind_unread_input(void **state)
 /* The peer never stops sending: the last reply arrives all the same, and no reset with it. */
 static void test_close_drains(void **state)
 {
-	int v[2];
+	int v[2], lowest = dup(0);
+	close(lowest);
 	struct end e;
 	struct buf got = BUF_INIT(MANY);
 	tcp_pair(v);
@@ -316,7 +317,7 @@ static void test_close_drains(void **state)
 	raw_send(v[1], span_of(pattern, 200000));
 	WAIT_FOR(e.n[STREAM_INPUT] == 1);
 	assert_true(stream_write(e.s, pattern, MANY));
-	stream_close(&e.s, WAIT_MS);
+	stream_close(&e.s, 10 * WAIT_MS);
 	assert_null(e.s);
 	raw_send(v[1], span_of(pattern, 200000));
 	WAIT_FOR(raw_take(v[1], &got) == RAW_EOF);
@@ -325,7 +326,7 @@ static void test_close_drains(void **state)
 	run_rounds(10);
 	assert_int_equal(raw_take(v[1], &got), RAW_EOF); /* and not a reset */
 	close(v[1]);
-	run_rounds(3);
+	WAIT_FOR(no_descriptor_more_than(lowest)); /* its end is noticed */
 	assert_int_equal(e.n[STREAM_EOF] + e.n[STREAM_SENT] + e.n[STREAM_FAILED], 0);
 	buf_end(&got);
 	end_end(&e);
@@ -471,6 +472,19 @@ static void test_new_owner(void **state)
 	assert_int_equal(buf_len(&second.got), 5);
 	end_end(&first);
 	end_end(&second);
+	/* It fails before the new owner has heard of the input: both are told, in this order. */
+	unix_pair(v);
+	end_begin(&first, v[0], 1000, 1000);
+	first.hold = true;
+	raw_send(v[1], SPAN("early"));
+	WAIT_FOR(first.n[STREAM_INPUT] == 1);
+	first.order[0] = '\0';
+	stream_set_owner(first.s, (struct stream_limits){ 1000, 2 }, on_end_event, &first);
+	assert_false(stream_write(first.s, "too much", 8));
+	WAIT_FOR(first.n[STREAM_FAILED] == 1);
+	assert_string_equal(first.order, "IF");
+	end_end(&first);
+	close(v[1]);
 }
 
 static void test_addresses(void **state)
