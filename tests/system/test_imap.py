@@ -121,6 +121,15 @@ def store(new_tier):
     t = new_tier("imap", stores=1, needs=("store",))
     t.write_all()
     t.start_store(1)
+
+    def ready():  # every worker has found its committer
+        try:
+            for _ in range(8):
+                Client(t, t.user("alice")).close()
+            return True
+        except Wrong:
+            return False
+    wait_for(ready, 30, "a store that lets everybody in")
     return t
 
 
@@ -172,7 +181,8 @@ def committer_pid(store):
 
 def test_committer_killed_under_load(store):
     alice = store.user("alice")
-    Client(store, alice).ok("CREATE durable")
+    first = Client(store, alice)
+    first.ok("CREATE durable")
     stored, lock, done = set(), threading.Lock(), threading.Event()
 
     def work(i):
@@ -210,12 +220,13 @@ def test_committer_killed_under_load(store):
 
 def test_idle_hears_across_workers(store):
     alice = store.user("alice")
-    Client(store, alice).ok("CREATE heard")
+    first = Client(store, alice)
+    first.ok("CREATE heard")
     idle = [Client(store, alice, "heard") for _ in range(6)]
     for c in idle:
         c.socket.sendall(b"i IDLE\r\n")
         assert c.line().startswith(b"+ ")
-    Client(store, alice).ok("APPEND heard {3+}\r\na:b")
+    first.ok("APPEND heard {3+}\r\na:b")
     for c in idle:
         assert c.line() == b"* 1 EXISTS\r\n"
         c.close()
