@@ -256,6 +256,7 @@ static void client_open(struct client *c, enum port_id at)
 	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
 	c->io = stream_new(
 	    world.loop, fd, (struct stream_limits){ STREAM_MAX, STREAM_MAX }, client_event, c);
+	stream_set_secret(c->io);
 }
 
 static UNUSED void client_secure(struct client *c)
