@@ -214,9 +214,10 @@ static size_t count_usable(const struct ldap_pool *p)
 	return n;
 }
 
+/* Binds need connections while there are binds; those that are there follow the best server. */
 static bool is_needed(const struct ldap_pool *p)
 {
-	return p->role == LDAP_SEARCHES || p->waiting_n > 0;
+	return p->role == LDAP_SEARCHES || p->waiting_n > 0 || count_usable(p) > 0;
 }
 
 /* New connections to the best server that is up or in use: the first one, and more while requests wait. */
@@ -280,8 +281,8 @@ static void set_timer(struct ldap_pool *p)
 static void on_turn(void *arg)
 {
 	struct ldap_pool *p = OBJ(ldap_pool, arg);
-	collect(p);
 	retire_lesser(p);
+	collect(p);
 	send_waiting(p);
 	grow(p);
 	try_better(p);
