@@ -537,3 +537,10 @@ void stream_keepalive(struct stream *s, unsigned idle_s)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &between, sizeof between);
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
 }
+
+void stream_ack_now(struct stream *s)
+{
+	int on = 1;
+	/* not a mode: the kernel sends what it has held back, and delays later ones as before */
+	setsockopt(s->wire.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}

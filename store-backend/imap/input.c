@@ -112,6 +112,8 @@ enum verdict imap_go_command(struct imap_session *s)
 	enum imap_rx rx = imap_frame_scan(&s->frame, stream_input(s->io));
 	switch (rx) {
 	case IMAP_RX_MORE:
+		if (s->frame.literals > 0)
+			stream_ack_now(s->io); /* many send what follows a literal by itself */
 		return V_MORE;
 	case IMAP_RX_CONTINUE:
 		stream_write_span(s->io, SPAN("+ go on\r\n"));
@@ -170,6 +172,8 @@ enum verdict imap_go_literal_end(struct imap_session *s)
 {
 	struct buf line = BUF_INIT(IMAP_LINE_MAX);
 	enum verdict v = imap_take_line(s, &line);
+	if (v == V_MORE)
+		stream_ack_now(s->io);
 	bool empty = buf_len(&line) == 0;
 	bool more = span_iends(buf_span(&line), SPAN("+}"));
 	buf_end(&line);

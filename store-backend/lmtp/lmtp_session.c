@@ -206,6 +206,20 @@ static const struct store_session_class class = {
 	.describe = class_describe,
 };
 
+static void open_conversation(struct lmtp_session *s)
+{
+	const struct tls_ctx *tls = store_worker_tls(s->base.worker, STORE_LMTP);
+	if (s->base.listener->tls != STORE_TLS_IMPLICIT) {
+		greet(s);
+	} else if (tls != NULL) {
+		lmtp_set_state(s, LMTP_ST_TLS);
+		stream_start_tls_server(s->io, tls);
+	} else {
+		s->why = "no-certificate"; /* mail that was to come by TLS is not taken without */
+		session_end(s, false);
+	}
+}
+
 void lmtp_session_start(
     struct store_worker *w, const struct accepted *a, const struct store_listener_conf *lc)
 {
@@ -227,11 +241,5 @@ void lmtp_session_start(
 		session_end(s, true);
 		return;
 	}
-	const struct tls_ctx *tls = store_worker_tls(w, STORE_LMTP);
-	if (lc->tls == STORE_TLS_IMPLICIT && tls != NULL) {
-		lmtp_set_state(s, LMTP_ST_TLS);
-		stream_start_tls_server(s->io, tls);
-	} else {
-		greet(s);
-	}
+	open_conversation(s);
 }
