@@ -291,3 +291,31 @@ def test_nothing_promised_is_lost(edge):
     for token, to, text in promised:
         for user in to:
             assert index.get((user["address"], token)) == text, (token, user["address"])
+
+
+def test_a_store_that_hangs_gets_the_message_once(new_tier):
+    """Our store's committer stands still past commit_timeout: the message goes to the spool, and the store, when it
+    goes on, has it from both ways and keeps one."""
+    tier = new_tier("hang", stores=1)
+    tier.use_redis = False
+    tier.users = [dict(u, store=1) for u in tier.users]
+    tier.edge_extra += "\tcommit_timeout 1s;\n\treply_timeout 2s;\n\tfinal_timeout 2s;\n"
+    tier.start()
+    alice = tier.user("alice")
+    tokens = []
+    for pid, _ in children_of(tier.processes["store1"].pid):  # one of them is the committer
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            token = mail.new_token()
+            text = mail.message(token, SENDER, [alice["address"]], 3000)
+            begun = time.monotonic()
+            code, reply = mail.send(tier, SENDER, [alice["address"]], text)
+            assert code == 250, reply
+            assert time.monotonic() - begun < 10
+            tokens.append((token, text))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: "The queue is empty" in tier.postern("queue", "list").stdout, 60, "an empty queue")
+    for token, text in tokens:
+        assert [mail.original(m) for m in mail.imap_wait(tier, alice, token)] == [text]
+    assert "fate=spooled" in tier.log("edge") and "Delivered before" in tier.log("edge")
