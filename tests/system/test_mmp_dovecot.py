@@ -254,7 +254,8 @@ def test_a_store_that_disagrees_is_no_wrong_password(tier):
         before = f.read()
     with open(users, "w", encoding="ascii") as f:
         f.write(before.replace("carol-demo", "other"))
-    try:
+    try:  # Dovecot looks at the file once a second
+        wait_for(lambda: not try_login(tier, tier.user("carol")), 20, "Dovecot's refusal")
         with pytest.raises(mail.imaplib.IMAP4.error, match="UNAVAILABLE"):
             mail.imap(tier, tier.user("carol"))
         assert "store.disagrees" in tier.log("mmp")
