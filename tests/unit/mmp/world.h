@@ -200,7 +200,8 @@ static void world_pass(uint64_t ms)
 /* Steps the loop until the condition holds; fails when nothing happens any more. */
 #define WAIT(condition)                                                                            \
 	do {                                                                                       \
-		for (int idle_ = 0; !(condition);) {                                               \
+		int idle_ = 0;                                                                     \
+		while (!(condition)) {                                                             \
 			if (!loop_step(world.loop, 20))                                            \
 				idle_++;                                                           \
 			if (idle_ > IDLE_STEPS)                                                    \
