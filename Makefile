@@ -12,7 +12,7 @@ SHELL := /bin/bash
 # ---- packages: the only list; `make deps` installs what is missing -------------------------------
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libssl-dev libc-ares-dev libhiredis-dev \
 	libldap-dev libmilter-dev liblmdb-dev libjansson-dev zlib1g-dev
-DEPS_RUN := redis-server openssl curl python3
+DEPS_RUN := redis-server openssl curl python3 netbase
 DEPS_TEST := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd haproxy swaks libnet-ssleay-perl mutt isync \
 	fetchmail procps
