@@ -16,8 +16,9 @@ enum {
 	/* The bound of the options, one on the way to a better server, and one try for each that is down. */
 	CONNS_MAX = 64 + 1 + LDAP_URLS_MAX,
 	TRIES_MAX = 4,
-	WORTH_WAITING_MS = 1000, /* while all servers are down: one may just be restarted */
-	LOOK_BACK_MS = 1000,     /* how often a better server is looked for */
+	WORTH_WAITING_MS = 1000, /* while all servers are down */
+	OUTAGE_MS = 3000,
+	LOOK_BACK_MS = 1000, /* how often a better server is looked for */
 };
 
 struct ldap_pool {
@@ -257,14 +258,21 @@ static void try_better(struct ldap_pool *p)
 			connect_to(p, i);
 }
 
-/* It has waited, and each server has failed once more since it was asked. */
+/* Each server has failed since it was asked, and it has waited a little: one may just be restarted. In a longer
+ * outage it need not wait, and failures of this moment count. */
 static bool is_hopeless(const struct ldap_pool *p, const struct ldap_req *r)
 {
-	bool tried = true;
-	for (size_t i = 0; i < p->servers->n; i++)
-		tried = tried && p->servers->v[i].failed_ms >= r->asked_ms;
-	return p->servers->n == 0 ||
-	       (tried && loop_now_ms(p->loop) >= r->asked_ms + WORTH_WAITING_MS);
+	uint64_t now = loop_now_ms(p->loop);
+	bool waited = now >= r->asked_ms + WORTH_WAITING_MS;
+	for (size_t i = 0; i < p->servers->n; i++) {
+		const struct ldap_server *v = &p->servers->v[i];
+		bool outage = now - v->down_ms >= OUTAGE_MS;
+		bool just_failed = ldap_server_due_ms(v, true) > now;
+		if (!(v->failed_ms >= r->asked_ms && (waited || outage)) &&
+		    !(just_failed && outage))
+			return false;
+	}
+	return true;
 }
 
 /* Callbacks may ask anew: only those who wait now are answered. The oldest are first. */

@@ -93,6 +93,8 @@ void ldap_server_failed(struct ldap_servers *s, struct ldap_server *v, const str
 	directory_count(LDAP_FAILURES);
 	if (v->down && f->began_ms < v->failed_ms)
 		return;
+	if (!v->down)
+		v->down_ms = now;
 	v->failed_ms = now;
 	v->down = true;
 	if (urgent)

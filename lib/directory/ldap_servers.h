@@ -13,8 +13,10 @@ struct ldap_server {
 	size_t index; /* rank: 0 is the best */
 	const char *uri;
 	struct ldap_url url;
-	unsigned failures; /* in a row */
-	uint64_t failed_ms, retry_ms;
+	unsigned failures;  /* in a row */
+	uint64_t down_ms;   /* since when it is down */
+	uint64_t failed_ms; /* the last failure */
+	uint64_t retry_ms;
 	bool down;
 	bool told; /* that it is down, or (never yet connected) nothing */
 	bool seen; /* it was up once */
