@@ -258,18 +258,15 @@ static void try_better(struct ldap_pool *p)
 			connect_to(p, i);
 }
 
-/* Each server has failed since it was asked, and it has waited a little: one may just be restarted. In a longer
- * outage it need not wait, and failures of this moment count. */
+/* Each server has failed since it was asked; and it has waited a little, for one may just be restarted, unless
+ * the outage is older. */
 static bool is_hopeless(const struct ldap_pool *p, const struct ldap_req *r)
 {
 	uint64_t now = loop_now_ms(p->loop);
 	bool waited = now >= r->asked_ms + WORTH_WAITING_MS;
 	for (size_t i = 0; i < p->servers->n; i++) {
 		const struct ldap_server *v = &p->servers->v[i];
-		bool outage = now - v->down_ms >= OUTAGE_MS;
-		bool just_failed = ldap_server_due_ms(v, true) > now;
-		if (!(v->failed_ms >= r->asked_ms && (waited || outage)) &&
-		    !(just_failed && outage))
+		if (v->failed_ms < r->asked_ms || !(waited || now >= v->down_ms + OUTAGE_MS))
 			return false;
 	}
 	return true;

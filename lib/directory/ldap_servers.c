@@ -10,7 +10,7 @@ enum {
 	PAUSE_FIRST_MS = 250,
 	PAUSE_MAX_MS = 10 * 1000,
 	PAUSE_DOUBLINGS_MAX = 6,
-	PAUSE_URGENT_MS = 1000,
+	PAUSE_URGENT_MS = 250,
 };
 
 static bool needs_tls(const struct ldap_servers *s)
