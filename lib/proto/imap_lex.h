@@ -170,6 +170,15 @@ void imap_set_resolve(struct imap_set *s, uint32_t star);
 bool imap_set_has(const struct imap_set *s, uint32_t n);
 bool imap_put_set(struct buf *out, const struct imap_set *s);
 
+/* Writes numbers as a set while they come; neighbours become ranges. */
+struct imap_set_writer {
+	struct buf *out;
+	uint32_t first, last; /* 0: nothing is held back */
+	bool any;             /* something was written or is held back */
+};
+void imap_set_write(struct imap_set_writer *w, uint32_t first, uint32_t last);
+void imap_set_write_end(struct imap_set_writer *w); /* what was held back */
+
 /* ---- output -------------------------------------------------------------------------------------- */
 
 /* "..." with \ and " escaped. False, and nothing added: s holds CR, LF, NUL or 8-bit bytes, or is longer

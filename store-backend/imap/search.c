@@ -27,6 +27,7 @@ struct search_job {
 	struct search_scan scan;     /* owned */
 	/* for the reply */
 	bool expunged, unreadable;
+	uint64_t modseq; /* the highest of what was found */
 };
 
 static struct search_job *search_job_of(struct imap_job *job)
@@ -56,8 +57,11 @@ static void begin_message(struct search_job *j)
 static void end_message(struct imap_session *s, struct search_job *j, bool matches)
 {
 	const struct selected_message *m = &s->box->v[j->subject.at];
-	if (matches)
+	if (matches) {
 		imap_say(s, " %zu", s->cmd.uid ? (size_t)m->uid : j->subject.at + 1);
+		if (j->req.modseq && j->subject.entry.modseq > j->modseq)
+			j->modseq = j->subject.entry.modseq;
+	}
 	if (j->subject.message.err) {
 		blob_note_unreadable(s, &j->subject.entry, j->subject.message.err);
 		j->unreadable = true;
@@ -94,7 +98,8 @@ static unsigned scan_some(struct search_job *j)
 static unsigned ask_message(struct imap_session *s, struct search_job *j)
 {
 	enum search_answer a = search_match(&j->req, &j->subject, &j->scanned);
-	if (a != ANSWER_UNKNOWN) {
+	bool told = a != ANSWER_YES || !j->req.modseq || j->subject.has_entry;
+	if (a != ANSWER_UNKNOWN && told) {
 		end_message(s, j, a == ANSWER_YES && j->subject.message.err == ERR_OK);
 		return COST_FLAGS;
 	}
@@ -113,6 +118,8 @@ static unsigned ask_message(struct imap_session *s, struct search_job *j)
 
 static enum verdict finish_search(struct imap_session *s, const struct search_job *j)
 {
+	if (j->modseq > 0)
+		imap_say(s, " (MODSEQ %llu)", (unsigned long long)j->modseq);
 	imap_say(s, "\r\n");
 	if (j->unreadable)
 		return imap_finish(
@@ -189,6 +196,8 @@ enum verdict cmd_search(struct imap_session *s)
 				   : imap_finish_bad(s, c->why);
 	}
 	search_resolve(&j->req, s->box);
+	if (j->req.modseq)
+		imap_enable(s, ENABLED_CONDSTORE);
 	imap_say(s, "* SEARCH");
 	return imap_start_job(s, &j->job);
 }

@@ -23,6 +23,7 @@ enum search_key {
 	KEY_SINCE,
 	KEY_LARGER,
 	KEY_SMALLER,
+	KEY_MODSEQ,
 	KEY_SENT_BEFORE, /* Date field */
 	KEY_SENT_ON,
 	KEY_SENT_SINCE,
@@ -42,7 +43,7 @@ struct search_node {
 	uint16_t first, next; /* children, SEARCH_NONE */
 	uint32_t bits;        /* KEY_FLAGS */
 	int32_t day;          /* dates: since 1970 */
-	uint64_t size;        /* KEY_LARGER, KEY_SMALLER */
+	uint64_t size;        /* KEY_LARGER, KEY_SMALLER, KEY_MODSEQ */
 	struct span name;     /* KEY_HEADER, KEY_KEYWORD: points into the command */
 	struct buf text;      /* owned: folded */
 	struct imap_set set;  /* owned */
@@ -54,6 +55,8 @@ struct search_request {
 	struct search_node *v; /* owned; [0] is the root */
 	size_t n, cap;
 	bool bad_charset;
+	bool
+	    modseq; /* KEY_MODSEQ is among them: the answer ends with the highest of what it found */
 };
 
 /* Reads [CHARSET name SP] keys. A charset that is not known sets bad_charset and ends the reading. */

@@ -22,6 +22,7 @@ static const uint8_t costs[] = {
 	[KEY_SINCE] = 2,
 	[KEY_LARGER] = 2,
 	[KEY_SMALLER] = 2,
+	[KEY_MODSEQ] = 2,
 	[KEY_SENT_BEFORE] = 3,
 	[KEY_SENT_ON] = 3,
 	[KEY_SENT_SINCE] = 3,
@@ -73,7 +74,16 @@ void search_end(struct search_request *r)
 
 /* ---- the words ----------------------------------------------------------------------------------- */
 
-enum argument { ARG_NONE, ARG_DATE, ARG_SIZE, ARG_TEXT, ARG_FIELD_TEXT, ARG_KEYWORD, ARG_UIDS };
+enum argument {
+	ARG_NONE,
+	ARG_DATE,
+	ARG_SIZE,
+	ARG_TEXT,
+	ARG_FIELD_TEXT,
+	ARG_KEYWORD,
+	ARG_UIDS,
+	ARG_MODSEQ
+};
 
 static const struct {
 	const char *word;
@@ -96,6 +106,7 @@ static const struct {
 	{ "HEADER", KEY_HEADER, false, ARG_FIELD_TEXT, 0, NULL },
 	{ "KEYWORD", KEY_KEYWORD, false, ARG_KEYWORD, 0, NULL },
 	{ "LARGER", KEY_LARGER, false, ARG_SIZE, 0, NULL },
+	{ "MODSEQ", KEY_MODSEQ, false, ARG_MODSEQ, 0, NULL },
 	{ "OLD", KEY_FLAGS, true, ARG_NONE, IMAP_RECENT, NULL },
 	{ "ON", KEY_ON, false, ARG_DATE, 0, NULL },
 	{ "RECENT", KEY_FLAGS, false, ARG_NONE, IMAP_RECENT, NULL },
@@ -128,6 +139,20 @@ static void read_text(struct imap_cursor *c, struct search_node *n)
 	text_fold(text, &n->text);
 }
 
+/* [entry SP type SP] modseq (RFC 7162 section 3.1.5); a message has one modseq for all its metadata. */
+static void read_modseq(struct imap_cursor *c, struct search_node *n)
+{
+	if (imap_peek(c) == '"') {
+		(void)imap_read_string(c);
+		imap_read_sp(c);
+		if (!imap_try_word(c, "ALL") && !imap_try_word(c, "PRIV") &&
+		    !imap_try_word(c, "SHARED"))
+			imap_fail(c, "Unknown entry type");
+		imap_read_sp(c);
+	}
+	n->size = imap_read_number64(c);
+}
+
 static void read_argument(struct imap_cursor *c, enum argument argument, struct search_node *n)
 {
 	if (argument != ARG_NONE)
@@ -154,6 +179,9 @@ static void read_argument(struct imap_cursor *c, enum argument argument, struct 
 		break;
 	case ARG_UIDS:
 		imap_read_set(c, &n->set);
+		break;
+	case ARG_MODSEQ:
+		read_modseq(c, n);
 		break;
 	}
 }
@@ -216,6 +244,7 @@ static uint16_t parse_word(struct imap_cursor *c, struct search_request *r)
 		n->bits = words[i].bits;
 		n->name = span_str(words[i].field);
 		read_argument(c, words[i].argument, n);
+		r->modseq = r->modseq || n->key == KEY_MODSEQ;
 		return at;
 	}
 	imap_fail(c, "Unknown search key");
