@@ -33,6 +33,9 @@ static uint32_t read_set_number(struct imap_cursor *c)
 
 void imap_read_set(struct imap_cursor *c, struct imap_set *out)
 {
+	out->saved = imap_try(c, '$');
+	if (out->saved)
+		return;
 	do {
 		uint32_t first = read_set_number(c);
 		uint32_t last = imap_try(c, ':') ? read_set_number(c) : first;

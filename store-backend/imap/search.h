@@ -59,6 +59,17 @@ struct search_request {
 	    modseq; /* KEY_MODSEQ is among them: the answer ends with the highest of what it found */
 };
 
+/* What is to be told of what was found (RFC 4731, RFC 5182). */
+enum search_result {
+	RESULT_MIN = 1,
+	RESULT_MAX = 2,
+	RESULT_ALL = 4,
+	RESULT_COUNT = 8,
+	RESULT_SAVE = 16,
+	RESULT_EACH = RESULT_ALL | RESULT_COUNT /* with one of these every message counts */
+};
+/* Reads ["RETURN" SP "(" options ")" SP]. 0: not there. */
+unsigned search_parse_return(struct imap_cursor *c);
 /* Reads [CHARSET name SP] keys. A charset that is not known sets bad_charset and ends the reading. */
 void search_parse(struct imap_cursor *c, struct search_request *out);
 void search_end(struct search_request *r);

@@ -284,7 +284,7 @@ static uint16_t parse_key(struct imap_cursor *c, struct search_request *r, unsig
 	int next = imap_peek(c);
 	if (imap_try(c, '('))
 		return parse_group(c, r, depth);
-	if (next == '*' || (next >= '0' && next <= '9'))
+	if (next == '*' || next == '$' || (next >= '0' && next <= '9'))
 		return parse_numbers(c, r);
 	if (imap_try_word(c, "NOT"))
 		return parse_not(c, r, depth);
@@ -293,6 +293,40 @@ static uint16_t parse_key(struct imap_cursor *c, struct search_request *r, unsig
 	if (imap_try_word(c, "NEW"))
 		return add_new(c, r);
 	return parse_word(c, r);
+}
+
+static unsigned parse_result(struct imap_cursor *c)
+{
+	static const struct {
+		const char *word;
+		unsigned result;
+	} results[] = { { "MIN", RESULT_MIN }, { "MAX", RESULT_MAX }, { "ALL", RESULT_ALL },
+		{ "COUNT", RESULT_COUNT }, { "SAVE", RESULT_SAVE } };
+	for (size_t i = 0; i < COUNT_OF(results); i++) {
+		if (imap_try_word(c, results[i].word))
+			return results[i].result;
+	}
+	imap_fail(c, "Unknown return option");
+	return 0;
+}
+
+unsigned search_parse_return(struct imap_cursor *c)
+{
+	unsigned wanted = 0;
+	if (!imap_try_word(c, "RETURN"))
+		return 0;
+	imap_read_sp(c);
+	imap_read_char(c, '(');
+	if (imap_peek(c) == ')')
+		wanted = RESULT_ALL;
+	while (imap_peek(c) != ')' && imap_ok(c)) {
+		wanted |= parse_result(c);
+		if (imap_peek(c) != ')')
+			imap_read_sp(c);
+	}
+	imap_read_char(c, ')');
+	imap_read_sp(c);
+	return wanted;
 }
 
 void search_parse(struct imap_cursor *c, struct search_request *out)

@@ -29,6 +29,8 @@ static void end_resync(struct imap_job *job)
 static void read_plain_set(struct imap_cursor *c, struct imap_set *out)
 {
 	imap_read_set(c, out);
+	if (out->saved)
+		imap_fail(c, "No $ in this set");
 	for (size_t i = 0; i < out->n; i++) {
 		if (out->v[i].first == IMAP_STAR || out->v[i].last == IMAP_STAR)
 			imap_fail(c, "No * in this set");

@@ -43,6 +43,7 @@ void selected_free(struct selected **boxp)
 	mailbox_watch_stop(&box->watch);
 	for (size_t i = 0; i < box->keyword_n; i++)
 		mem_free(box->keywords[i]);
+	imap_set_end(&box->saved);
 	mem_free(box->v);
 	mem_free(box->name);
 	box->magic = 0;
@@ -441,8 +442,25 @@ bool selected_report(struct selected *box, struct index_view *v, bool expunges, 
 
 /* ---- sets ---------------------------------------------------------------------------------------- */
 
+/* What was saved has so many ranges at most. */
+static void add_saved(const struct selected *box, struct imap_set *set, bool uid)
+{
+	for (size_t k = 0; k < box->saved.n; k++) {
+		struct imap_range r = box->saved.v[k];
+		size_t first = selected_lower(box, r.first), i = first;
+		while (i < box->told_n && box->v[i].uid <= r.last)
+			i++;
+		if (uid)
+			(void)imap_set_add(set, r.first, r.last);
+		else if (i > first)
+			(void)imap_set_add(set, (uint32_t)first + 1, (uint32_t)i);
+	}
+}
+
 void selected_resolve(const struct selected *box, struct imap_set *set, bool uid)
 {
+	if (set->saved)
+		add_saved(box, set, uid);
 	imap_set_resolve(set, uid ? selected_last_uid(box) : (uint32_t)box->told_n);
 }
 

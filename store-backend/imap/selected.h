@@ -50,6 +50,7 @@ struct selected {
 	size_t told_n, told_keyword; /* what the client was told: EXISTS, FLAGS */
 	enum report_step report;     /* where a report goes on */
 	size_t report_at;
+	struct imap_set saved;       /* owned: uids, "$" of later commands */
 	struct mailbox_watch *watch; /* owned */
 	void (*on_news)(void *arg);
 	void *arg;
@@ -114,7 +115,7 @@ size_t selected_recent(const struct selected *box);
 /* Bit of a keyword (case-blind), 0: the mailbox has none of that name. */
 uint64_t selected_keyword_bit(const struct selected *box, struct span word);
 
-/* A set of sequence numbers or uids as sent, made ready for selected_in(). */
+/* A set of sequence numbers or uids as sent, "$" among them, made ready for a walk. */
 void selected_resolve(const struct selected *box, struct imap_set *set, bool uid);
 
 /* Indexes of the messages in a resolved set, in order. */

@@ -8,7 +8,7 @@
 #define ALL_FLAGS "\\Seen \\Answered \\Flagged \\Deleted \\Draft"
 #define LOGGED_IN                                                                                  \
 	"l OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN MOVE "    \
-	"SPECIAL-USE CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC] Logged in\r\n"
+	"SPECIAL-USE CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES] Logged in\r\n"
 #define CLOSED "* OK [CLOSED] The mailbox before is closed\r\n"
 #define SELECTED(n, recent, unseen, next)                                                          \
 	"* FLAGS (" ALL_FLAGS ")\r\n* OK [PERMANENTFLAGS (" ALL_FLAGS                              \

@@ -257,6 +257,7 @@ static void test_select_refused(void **state)
 	    { "s SELECT INBOX (QRESYNC 1 6)\r\n", "s BAD Opening parenthesis expected\r\n" },
 	    { "s SELECT INBOX (QRESYNC (0 6))\r\n", "s BAD Number must not be zero\r\n" },
 	    { "s SELECT INBOX (QRESYNC (1 6 1:*))\r\n", "s BAD No * in this set\r\n" },
+	    { "s SELECT INBOX (QRESYNC (1 6 $))\r\n", "s BAD No $ in this set\r\n" },
 	    { "s SELECT INBOX (QRESYNC (1 6 (1:2 1:2) 3))\r\n",
 		"s BAD Closing parenthesis expected\r\n" },
 	    { "s SELECT INBOX (QRESYNC (1 6 (1:2)))\r\n", "s BAD Space expected\r\n" },
