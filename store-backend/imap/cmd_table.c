@@ -6,6 +6,8 @@
 
 #include "store-backend/imap/session.h"
 
+enum { WIRE_NAME_MAX = 4 * STORE_MAILBOX_NAME_MAX };
+
 static const struct imap_row rows[] = {
 	{ "CAPABILITY", LEVEL_ANY, false, SHAPE_NONE, NEWS_ALL, cmd_capability, false },
 	{ "NOOP", LEVEL_ANY, false, SHAPE_NONE, NEWS_ALL, cmd_noop, false },
@@ -78,4 +80,12 @@ void imap_read_mailbox(struct imap_cursor *c, struct buf *name_out)
 	struct span sent = imap_read_astring(c);
 	if (imap_ok(c))
 		imap_name_of(sent, name_out);
+}
+
+void imap_put_name(struct buf *out, struct span name)
+{
+	struct buf wire = BUF_INIT(WIRE_NAME_MAX);
+	if (imap_utf7_encode(name, &wire))
+		imap_put_astring(out, buf_span(&wire));
+	buf_end(&wire);
 }

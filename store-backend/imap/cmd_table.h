@@ -47,6 +47,8 @@ const struct imap_row *imap_row_find(struct span name);
 struct imap_cursor;
 struct buf;
 void imap_read_mailbox(struct imap_cursor *c, struct buf *name_out);
+/* The name as the client writes it. */
+void imap_put_name(struct buf *out, struct span name);
 /* A name, or a LIST pattern, whose first level is INBOX in whatever case: as the store writes it. */
 void imap_fold_inbox(struct buf *name);
 void imap_name_of(
