@@ -38,6 +38,8 @@ static const struct imap_row rows[] = {
 	{ "UNSELECT", LEVEL_MAILBOX, false, SHAPE_NONE, NEWS_NONE, cmd_unselect, false },
 	{ "EXPUNGE", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_ALL, cmd_expunge, false },
 	{ "SEARCH", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_search, false },
+	{ "SORT", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_sort, false },
+	{ "THREAD", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_thread, false },
 	{ "FETCH", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_fetch, false },
 	{ "STORE", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_store, false },
 	{ "COPY", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_ALL, cmd_copy, false },

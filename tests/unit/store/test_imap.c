@@ -9,7 +9,8 @@
 #define LOGGED_IN                                                                                  \
 	"l OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN MOVE "    \
 	"SPECIAL-USE CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED " \
-	"LIST-STATUS STATUS=SIZE] Logged in\r\n"
+	"LIST-STATUS STATUS=SIZE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES] "      \
+	"Logged in\r\n"
 #define CLOSED "* OK [CLOSED] The mailbox before is closed\r\n"
 #define SELECTED(n, recent, unseen, next)                                                          \
 	"* FLAGS (" ALL_FLAGS ")\r\n* OK [PERMANENTFLAGS (" ALL_FLAGS                              \
