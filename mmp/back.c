@@ -166,6 +166,7 @@ struct ticket *back_login(
 	t->detail = BUF_INIT(DETAIL_MAX + 1);
 	buf_add_span(&t->user, ask->user);
 	buf_add_span(&t->secret, ask->secret);
+	t->facts = ask->facts;
 	t->fn = fn;
 	t->arg = arg;
 	stream_set_owner(t->stream, back_stream_limits, on_stream, t);

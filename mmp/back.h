@@ -5,10 +5,13 @@
 #ifndef MMP_BACK_H
 #define MMP_BACK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/ident.h"
+#include "base/ip.h"
 #include "base/span.h"
 #include "directory/account.h"
 #include "net/loop.h"
@@ -45,11 +48,19 @@ struct back_done {
 };
 typedef void back_fn(void *arg, const struct back_done *done);
 
+/* What a store is told of the client by a command, when it takes that. */
+struct back_facts {
+	bool told;
+	struct ip_port client, local; /* the client's end and ours */
+	struct ident session;
+};
+
 struct back_ask {
 	const struct back *back; /* the protocol */
 	struct span user, secret;
 	const struct tls_ctx *starttls; /* NULL: plain, or TLS is there already */
 	const char *tls_name;           /* to verify */
+	struct back_facts facts;
 	uint64_t deadline_ms;
 };
 
@@ -67,6 +78,8 @@ struct talk {
 	struct tls_ctx *starttls; /* referenced */
 	char *tls_name;           /* owned */
 	struct buf user, secret;  /* owned, wiped */
+	struct back_facts facts;
+	bool facts_due; /* IMAP: the answer to ID is still to come */
 	struct line_scan scan;
 	struct buf line; /* the response that is being handled */
 	struct buf capability, notices, detail;

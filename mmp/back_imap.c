@@ -1,8 +1,9 @@
 /* back_imap.c - logging in to an IMAP store (step 4 of 5, beside route.c).
  *
- * greeting -> [STARTTLS] -> [CAPABILITY] -> AUTHENTICATE PLAIN, or LOGIN -> [CAPABILITY].
+ * greeting -> [STARTTLS] -> [CAPABILITY] -> [ID and] AUTHENTICATE PLAIN, or LOGIN -> [CAPABILITY].
  * The store's capabilities after login are its own words: from its OK, from an untagged response, or
  * asked for. */
+#include "proto/imap_cmd.h"
 #include "proto/imap_resp.h"
 #include "proto/sasl.h"
 
@@ -20,6 +21,8 @@ enum step {
 
 /* Every command has a tag of its own, so that a late answer is not taken for the next one's. */
 static const char *const tags[STEP_COUNT] = { "P0", "P1", "P2", "P3", "P3", "P4" };
+
+#define ID_TAG "P5"
 
 static enum talk_verdict say(struct talk *t, int step, const char *command)
 {
@@ -55,6 +58,35 @@ static enum talk_verdict send_plain(struct talk *t, bool initial)
 	return talk_end(t, BACK_TEMPORARY, SPAN("name or password cannot be sent"));
 }
 
+/* Whom we speak for, as Dovecot's proxies say it and as our own store understands it. The login follows
+ * without waiting for the answer. */
+static void send_facts(struct talk *t)
+{
+	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
+	char client[IP_TEXT_SIZE], local[IP_TEXT_SIZE];
+	buf_printf(&out,
+	    ID_TAG " ID (\"x-originating-ip\" \"%s\" \"x-originating-port\" \"%u\""
+		   " \"x-connected-ip\" \"%s\" \"x-connected-port\" \"%u\""
+		   " \"x-session-id\" \"%s\")\r\n",
+	    ip_text(t->facts.client.addr, client), t->facts.client.port,
+	    ip_text(t->facts.local.addr, local), t->facts.local.port, t->facts.session.s);
+	t->facts_due = stream_write_span(t->stream, buf_span(&out));
+	buf_end(&out);
+}
+
+/* The answer to ID, whatever it is; the login goes on all the same. */
+static bool is_about_facts(struct talk *t, const struct imap_resp *r)
+{
+	if (!t->facts_due)
+		return false;
+	if (r->kind == IMAP_RESP_UNTAGGED)
+		return span_ieq_str(r->name, "ID");
+	if (r->kind != IMAP_RESP_TAGGED || !span_eq_str(r->tag, ID_TAG))
+		return false;
+	t->facts_due = false;
+	return true;
+}
+
 /* Before login t->capability holds what the store said so far. */
 static enum talk_verdict send_login(struct talk *t)
 {
@@ -63,6 +95,8 @@ static enum talk_verdict send_login(struct talk *t)
 	bool initial = imap_words_have(can, "SASL-IR");
 	bool closed = imap_words_have(can, "LOGINDISABLED");
 	bool plus = imap_words_have(can, "LITERAL+");
+	if (t->facts.told && imap_words_have(can, "ID") && (plain || !closed))
+		send_facts(t);
 	buf_clear(&t->capability);
 	if (plain)
 		return initial ? send_plain(t, true) : say(t, STEP_PLAIN, "AUTHENTICATE PLAIN");
@@ -196,7 +230,9 @@ static enum talk_verdict on_line(struct talk *t, struct span line)
 		return talk_broken(t, "does not speak IMAP");
 	if (r.cond == IMAP_COND_BYE)
 		return talk_end(t, t->exposed ? BACK_TEMPORARY : BACK_UNREADY, line);
-	if (r.kind == IMAP_RESP_TAGGED && !span_eq_str(r.tag, tags[t->step]))
+	if (is_about_facts(t, &r))
+		return TALK_READ;
+	if (r.kind == IMAP_RESP_TAGGED && (t->facts_due || !span_eq_str(r.tag, tags[t->step])))
 		return talk_broken(t, "answers what was not asked");
 	return handlers[t->step](t, &r);
 }

@@ -1,11 +1,11 @@
 /* back_pop3.c - logging in to a POP3 store (step 4 of 5, beside route.c).
  *
- * greeting -> [STLS] -> USER -> PASS. One command at a time: every server can do that. */
+ * greeting -> [STLS] -> [XCLIENT] -> USER -> PASS. One command at a time: every server can do that. */
 #include "proto/pop3_cmd.h"
 
 #include "mmp/back.h"
 
-enum step { STEP_GREETING, STEP_STLS, STEP_USER, STEP_PASS, STEP_COUNT };
+enum step { STEP_GREETING, STEP_STLS, STEP_XCLIENT, STEP_USER, STEP_PASS, STEP_COUNT };
 
 typedef enum talk_verdict response_fn(struct talk *t, const struct pop3_response *r);
 
@@ -22,6 +22,20 @@ static enum talk_verdict send_user(struct talk *t)
 {
 	t->exposed = true; /* from here on a refusal is about the user */
 	return say(t, STEP_USER, "USER ", buf_span(&t->user));
+}
+
+/* Whom we speak for; only to a store whose greeting offers to listen. */
+static enum talk_verdict send_facts(struct talk *t)
+{
+	if (!t->facts.told)
+		return send_user(t);
+	char addr[IP_TEXT_SIZE];
+	struct buf facts = BUF_INIT(TALK_COMMAND_MAX);
+	buf_printf(&facts, "ADDR=%s PORT=%u SESSION=%s", ip_text(t->facts.client.addr, addr),
+	    t->facts.client.port, t->facts.session.s);
+	enum talk_verdict v = say(t, STEP_XCLIENT, "XCLIENT ", buf_span(&facts));
+	buf_end(&facts);
+	return v;
 }
 
 static enum back_status err_status(struct span code)
@@ -45,12 +59,19 @@ static enum talk_verdict on_greeting(struct talk *t, const struct pop3_response 
 {
 	if (r->status != POP3_OK)
 		return talk_broken(t, "does not greet with +OK");
-	return t->starttls != NULL ? say(t, STEP_STLS, "STLS", SPAN_NONE) : send_user(t);
+	t->facts.told = t->facts.told && span_ieq_str(r->code, "XCLIENT");
+	return t->starttls != NULL ? say(t, STEP_STLS, "STLS", SPAN_NONE) : send_facts(t);
 }
 
 static enum talk_verdict on_stls(struct talk *t, const struct pop3_response *r)
 {
 	return r->status == POP3_OK ? TALK_TLS : talk_broken(t, "refuses STLS");
+}
+
+/* A store that does not take them after all gets the login all the same. */
+static enum talk_verdict on_xclient(struct talk *t, const struct pop3_response *r)
+{
+	return send_user(t);
 }
 
 static enum talk_verdict on_user(struct talk *t, const struct pop3_response *r)
@@ -70,6 +91,7 @@ static enum talk_verdict on_pass(struct talk *t, const struct pop3_response *r)
 static response_fn *const handlers[STEP_COUNT] = {
 	[STEP_GREETING] = on_greeting,
 	[STEP_STLS] = on_stls,
+	[STEP_XCLIENT] = on_xclient,
 	[STEP_USER] = on_user,
 	[STEP_PASS] = on_pass,
 };
@@ -84,7 +106,7 @@ static enum talk_verdict on_line(struct talk *t, struct span line)
 
 static enum talk_verdict on_secured(struct talk *t)
 {
-	return send_user(t);
+	return send_facts(t);
 }
 
 static uint16_t port(const struct store_place *place, bool implicit_tls)
