@@ -20,6 +20,8 @@
 #include "net/tls_ctx.h"
 #include "proto/line.h"
 
+#include "mmp/store_policy.h"
+
 #define talk_MAGIC 0x6d6d7033u
 
 enum { TALK_LINE_MAX = 8192, TALK_COMMAND_MAX = 8192 };
@@ -56,10 +58,10 @@ struct back_facts {
 };
 
 struct back_ask {
-	const struct back *back; /* the protocol */
-	struct span user, secret;
-	const struct tls_ctx *starttls; /* NULL: plain, or TLS is there already */
-	const char *tls_name;           /* to verify */
+	const struct back *back;           /* the protocol */
+	struct span user, secret;          /* the secret is the client's: for LOGIN_PASSWORD */
+	const struct store_policy *policy; /* lives longer than the ticket */
+	const char *tls_name;              /* to verify */
 	struct back_facts facts;
 	uint64_t deadline_ms;
 };
@@ -75,14 +77,17 @@ struct talk {
 	const struct back *back;
 	struct stream *stream; /* owned */
 	struct timer deadline;
-	struct tls_ctx *starttls; /* referenced */
-	char *tls_name;           /* owned */
-	struct buf user, secret;  /* owned, wiped */
+	const struct store_policy *policy;
+	const struct tls_ctx *starttls; /* of policy; NULL: plain, or TLS is there already */
+	char *tls_name;                 /* owned */
+	struct buf user, secret;        /* owned, wiped: who says the secret */
+	struct buf authz; /* owned: for whom, when it is said for another: AUTHENTICATE only */
 	struct back_facts facts;
 	bool facts_due; /* IMAP: the answer to ID is still to come */
 	struct line_scan scan;
 	struct buf line; /* the response that is being handled */
 	struct buf capability, notices, detail;
+	bool external;           /* the certificate is the proof: SASL EXTERNAL */
 	bool exposed;            /* the secret may have been sent */
 	enum back_status status; /* the outcome, once a handler answers TALK_DONE */
 	back_fn *fn;
@@ -112,5 +117,10 @@ enum talk_verdict talk_end(struct talk *t, enum back_status status, struct span 
 enum talk_verdict talk_broken(struct talk *t, const char *what);
 /* Next step; sends the command in out (which is ended, and wiped). */
 enum talk_verdict talk_say(struct talk *t, int step, struct buf *take_out);
+/* May the login be said with LOGIN or USER and PASS? Else only by AUTHENTICATE with ... */
+bool talk_may_be_plain(const struct talk *t);
+const char *talk_mechanism(const struct talk *t); /* "PLAIN" or "EXTERNAL" */
+/* ... and its response in base64. False: it cannot be sent. */
+bool talk_put_response(const struct talk *t, struct buf *out);
 
 #endif

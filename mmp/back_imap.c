@@ -1,6 +1,6 @@
 /* back_imap.c - logging in to an IMAP store (step 4 of 5, beside route.c).
  *
- * greeting -> [STARTTLS] -> [CAPABILITY] -> [ID and] AUTHENTICATE PLAIN, or LOGIN -> [CAPABILITY].
+ * greeting -> [STARTTLS] -> [CAPABILITY] -> [ID and] AUTHENTICATE, or LOGIN -> [CAPABILITY].
  * The store's capabilities after login are its own words: from its OK, from an untagged response, or
  * asked for. */
 #include "proto/imap_cmd.h"
@@ -13,7 +13,7 @@ enum step {
 	STEP_GREETING,
 	STEP_STARTTLS,
 	STEP_CAPABILITY, /* before login, when the greeting did not say */
-	STEP_PLAIN,      /* AUTHENTICATE PLAIN was sent; the secret follows the "+" */
+	STEP_PLAIN,      /* AUTHENTICATE was sent; the secret follows the "+" */
 	STEP_LOGIN,      /* the secret was sent */
 	STEP_LEARN,      /* logged in; what can it do now? */
 	STEP_COUNT
@@ -45,17 +45,24 @@ static void learn(struct talk *t, const struct imap_resp *r)
 		buf_clear(&t->capability);
 }
 
-static enum talk_verdict send_plain(struct talk *t, bool initial)
+static enum talk_verdict send_response(struct talk *t, bool initial)
 {
 	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
 	if (initial)
-		buf_printf(&out, "%s AUTHENTICATE PLAIN ", tags[STEP_LOGIN]);
-	t->exposed = sasl_plain_put(&out, SPAN_NONE, buf_span(&t->user), buf_span(&t->secret));
+		buf_printf(&out, "%s AUTHENTICATE %s ", tags[STEP_LOGIN], talk_mechanism(t));
+	t->exposed = talk_put_response(t, &out);
 	buf_add_str(&out, "\r\n");
 	if (t->exposed)
 		return talk_say(t, STEP_LOGIN, &out);
 	buf_wipe_end(&out);
 	return talk_end(t, BACK_TEMPORARY, SPAN("name or password cannot be sent"));
+}
+
+static enum talk_verdict send_mechanism(struct talk *t)
+{
+	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
+	buf_printf(&out, "%s AUTHENTICATE %s\r\n", tags[STEP_PLAIN], talk_mechanism(t));
+	return talk_say(t, STEP_PLAIN, &out);
 }
 
 /* Whom we speak for, as Dovecot's proxies say it and as our own store understands it. The login follows
@@ -87,28 +94,35 @@ static bool is_about_facts(struct talk *t, const struct imap_resp *r)
 	return true;
 }
 
-/* Before login t->capability holds what the store said so far. */
-static enum talk_verdict send_login(struct talk *t)
+static enum talk_verdict send_login_command(struct talk *t, bool plus)
 {
-	struct span can = buf_span(&t->capability);
-	bool plain = imap_words_have(can, "AUTH=PLAIN");
-	bool initial = imap_words_have(can, "SASL-IR");
-	bool closed = imap_words_have(can, "LOGINDISABLED");
-	bool plus = imap_words_have(can, "LITERAL+");
-	if (t->facts.told && imap_words_have(can, "ID") && (plain || !closed))
-		send_facts(t);
-	buf_clear(&t->capability);
-	if (plain)
-		return initial ? send_plain(t, true) : say(t, STEP_PLAIN, "AUTHENTICATE PLAIN");
-	if (closed)
-		return talk_broken(t, "takes no password without TLS");
 	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
 	t->exposed = imap_put_login(
 	    &out, span_str(tags[STEP_LOGIN]), buf_span(&t->user), buf_span(&t->secret), plus);
 	if (t->exposed)
 		return talk_say(t, STEP_LOGIN, &out);
 	buf_wipe_end(&out);
-	return say(t, STEP_PLAIN, "AUTHENTICATE PLAIN");
+	return send_mechanism(t);
+}
+
+/* Before login t->capability holds what the store said so far. */
+static enum talk_verdict send_login(struct talk *t)
+{
+	struct span can = buf_span(&t->capability);
+	bool sasl = imap_words_have(can, t->external ? "AUTH=EXTERNAL" : "AUTH=PLAIN");
+	bool initial = imap_words_have(can, "SASL-IR");
+	bool closed = imap_words_have(can, "LOGINDISABLED");
+	bool plus = imap_words_have(can, "LITERAL+");
+	if (!sasl && !talk_may_be_plain(t))
+		return talk_broken(t, "does not offer the mechanism of store_login");
+	if (!sasl && closed)
+		return talk_broken(t, "takes no password without TLS");
+	if (t->facts.told && imap_words_have(can, "ID"))
+		send_facts(t);
+	buf_clear(&t->capability);
+	if (sasl)
+		return initial ? send_response(t, true) : send_mechanism(t);
+	return send_login_command(t, plus);
 }
 
 static enum talk_verdict learn_then_login(struct talk *t)
@@ -194,7 +208,7 @@ static enum talk_verdict on_login(struct talk *t, const struct imap_resp *r)
 static enum talk_verdict on_plain(struct talk *t, const struct imap_resp *r)
 {
 	if (r->kind == IMAP_RESP_CONTINUE)
-		return send_plain(t, false);
+		return send_response(t, false);
 	if (r->kind == IMAP_RESP_UNTAGGED)
 		return on_login(t, r);
 	if (r->cond == IMAP_COND_OK)

@@ -109,7 +109,7 @@ void mmp_conf_check(const struct conf *c, struct conf_diag *d)
 	struct buf why = BUF_INIT(WHY_MAX);
 	struct mmp_setup trial = { .mmp = m };
 	if (!make_contexts(&trial, c, &why))
-		conf_error(d, m->head.pos, "TLS of the mmp section: %s", buf_cstr(&why));
+		conf_error(d, m->head.pos, "section mmp: %s", buf_cstr(&why));
 	drop_contexts(&trial);
 	buf_end(&why);
 }

@@ -145,11 +145,17 @@ static enum verdict start_login(struct session *s, struct stream *store)
 		a->failed = WHY_NO_STORE;
 		return try_next(s);
 	}
+	if (stream_is_tls(store) && !store_policy_key_fits(a->policy, store)) {
+		stream_free(&store);
+		store_is_bad(s, ERR_TLS_HANDSHAKE, "its key is not a pinned one");
+		a->failed = WHY_STORE_DOWN;
+		return try_next(s);
+	}
 	struct back_ask ask = {
 		.back = s->front->back,
 		.user = span_str(a->account->user),
 		.secret = buf_span(&a->secret),
-		.starttls = a->policy->tls == MMP_TLS_STARTTLS ? a->policy->ctx : NULL,
+		.policy = a->policy,
 		.tls_name = a->host,
 		.facts = { a->policy->facts == FACTS_COMMAND, s->from, s->local, s->id },
 		.deadline_ms = c->store_login_timeout,
@@ -212,6 +218,8 @@ static enum verdict on_placed(struct session *s, const struct store_place *place
 		log_skipped(s, "protocol not offered");
 		return try_next(s);
 	}
+	if (a->policy->login != LOGIN_PASSWORD && !a->verified)
+		return authenticate_refuse(s, WHY_UNPROVEN, NULL);
 	a->failed = WHY_STORE_DOWN;
 	if (!store_may_be_tried(s)) {
 		log_skipped(s, "dead a moment ago");

@@ -1,6 +1,10 @@
-"""What stores learn of the clients behind the multiplexor: their address and the session's id, by command and by header."""
+"""What stores learn of the clients behind the multiplexor, by command and by header; logins for the user by the
+multiplexor's own secret; stores under TLS with a pinned key."""
+import base64
+import hashlib
 import re
 import socket
+import subprocess
 
 import pytest
 
@@ -64,12 +68,13 @@ def one_of_each(tier, user):
 
 # ---- our own store --------------------------------------------------------------------------------
 
-def postern_tier(new_tier, name, facts, listener_extra=""):
+def postern_tier(new_tier, name, facts, listener_extra="", store=""):
     t = new_tier(name, stores=1, needs=("mmp", "store"))
     t.use_redis = False
     t.meter_rules = ""
     t.users = [u for u in t.users if u["store"] == 1]
     t.mmp_extra += f"\tstore store1 {{ facts {facts}; }}\n"
+    t.store_extra = store
     plain = t.store_config_text
     t.store_config_text = lambda k: re.sub(r"(protocol (?:imap|pop3);)", rf"\1 {listener_extra}", plain(k))
     t.write_all()
@@ -93,6 +98,16 @@ def test_the_store_reads_a_proxy_header(new_tier):
     wait_for(lambda: len(re.findall(rf"login\.ok .*client={SOURCE}", t.log("store1"))) == 2, 20, "two logins")
 
 
+def test_the_store_lets_us_log_in_for_others(new_tier):
+    t = postern_tier(new_tier, "proxy", "command; login proxy; user edge; secret edge-demo",
+                     store="\tproxy_user edge;\n\tproxy_secret edge-demo;\n")
+    one_of_each(t, t.user("alice"))
+    wait_for(lambda: len(re.findall(rf"login\.ok .*user=alice@example\.org client={SOURCE}", t.log("store1"))) == 2, 20, "two logins")
+    refused, s, f = imap_login(t, {**t.user("alice"), "password": "wrong"})
+    assert b"AUTHENTICATIONFAILED" in refused
+    hang_up(s, f)
+
+
 # ---- Dovecot --------------------------------------------------------------------------------------
 
 def dovecot_log(tier):
@@ -100,7 +115,7 @@ def dovecot_log(tier):
         return f.read()
 
 
-def dovecot_tier(new_tier, name, mmp, extra):
+def dovecot_tier(new_tier, name, mmp, extra, prepare=lambda t: None):
     t = new_tier(name, stores=1, needs=("mmp",))
     t.store_is_postern = False
     t.use_redis = False
@@ -108,7 +123,9 @@ def dovecot_tier(new_tier, name, mmp, extra):
     t.users = [u for u in t.users if u["store"] == 1]
     t.mmp_extra += f"\t{mmp}\n"
     t.write_all()
-    peers.start_dovecot(t, 1, extra)
+    prepare(t)
+    t.write_configs()
+    peers.start_dovecot(t, 1, extra.replace("RUN_DIR", t.run_dir))
     start_mmp(t)
     return t
 
@@ -148,3 +165,59 @@ def test_dovecot_reads_a_proxy_header(new_tier):
     one_of_each(t, t.user("alice"))
     wait_for(lambda: len(re.findall(rf"Login: user=<alice@example\.org>.* rip={SOURCE}, ", dovecot_log(t))) == 2, 20,
              "Dovecot's lines")
+
+
+# ---- logins for the user --------------------------------------------------------------------------
+
+MASTER = """auth_master_user_separator = *
+passdb {
+  driver = passwd-file
+  args = RUN_DIR/masters
+  master = yes
+  result_success = continue
+}
+"""
+
+
+def with_masters(t):
+    with open(t.path("masters"), "w", encoding="ascii") as f:
+        f.write("edge:{PLAIN}edge-demo\n")
+
+
+@pytest.mark.parametrize("how", ["proxy", "master"])
+def test_dovecot_lets_a_master_user_in(new_tier, how):
+    """The users' own passwords are unknown to Dovecot: it must be the multiplexor's that opens."""
+    t = dovecot_tier(new_tier, f"dovecot-{how}", f"store_login {how}; store_user edge; store_secret edge-demo;",
+                     MASTER, with_masters)
+    with open(t.path("dovecot1", "users"), "w", encoding="ascii") as f:
+        f.writelines(f"{u['address']}:{{PLAIN}}nobody-knows\n" for u in t.users)
+    one_of_each(t, t.user("alice"))
+    refused, s, f = imap_login(t, {**t.user("alice"), "password": "edge-demo"})
+    assert b"AUTHENTICATIONFAILED" in refused
+    hang_up(s, f)
+    assert "edge-demo" not in t.log("mmp")
+
+
+# ---- TLS ------------------------------------------------------------------------------------------
+
+def pin_of(t):
+    key = subprocess.run(["openssl", "x509", "-in", t.path("tls/chain.pem"), "-noout", "-pubkey"], check=True,
+                         capture_output=True).stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "der"], check=True, input=key, capture_output=True).stdout
+    return base64.b64encode(hashlib.sha256(der).digest()).decode()
+
+
+@pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
+def test_dovecot_with_a_pinned_key(new_tier, right):
+    def pin(t):
+        value = pin_of(t) if right else base64.b64encode(bytes(32)).decode()
+        t.mmp_extra += f"\tstore store1 {{ tls starttls; verify none; pins \"{value}\"; }}\n"
+    extra = "ssl = required\nssl_cert = <RUN_DIR/tls/chain.pem\nssl_key = <RUN_DIR/tls/key.pem\n"
+    t = dovecot_tier(new_tier, f"pinned-{right}", "", extra, pin)
+    if right:
+        one_of_each(t, t.user("alice"))
+        return
+    refused, s, f = imap_login(t, t.user("alice"))
+    assert b"UNAVAILABLE" in refused
+    hang_up(s, f)
+    assert "not a pinned one" in t.log("mmp") and "user=<alice" not in dovecot_log(t)
