@@ -192,9 +192,8 @@ bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/run $(BENCH)
 
 BENCH_TOOLS := $(addprefix $(B)/bench/,lmtp_load count_syncs.so)
-$(B)/bench/lmtp_load: bench/lmtp_load.c
-	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
+$(B)/bench/lmtp_load: $(B)/bench/lmtp_load.o $(LIBPOSTERN)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/%.so: bench/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -std=c17 -O2 $(WARN) -shared -fPIC -o $@ $<

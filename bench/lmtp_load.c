@@ -11,8 +11,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 enum {
 	CLIENTS_MAX = 1024,
@@ -173,13 +174,6 @@ static void open_client(int epoll, struct client *c)
 		die("epoll_ctl", "failed");
 }
 
-static double now(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 int main(int argc, char **argv)
 {
 	unsigned *fields[] = { &job.port, &job.clients, &job.count, &job.size_kib, &job.recipients,
@@ -197,11 +191,11 @@ int main(int argc, char **argv)
 		open_client(epoll, &clients[i]);
 	while (greeted < job.clients)
 		turn(epoll);
-	double began = now();
+	uint64_t began = clock_mono_ms();
 	for (unsigned i = 0; i < job.clients; i++)
 		next_message(&clients[i]);
 	while (done < job.count)
 		turn(epoll);
-	printf("%.6f\n", now() - began);
+	printf("%.3f\n", (double)(clock_mono_ms() - began) / 1000);
 	return 0;
 }
