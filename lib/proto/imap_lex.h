@@ -159,6 +159,8 @@ struct imap_range {
 struct imap_set {
 	struct imap_range *v; /* owned */
 	size_t n, cap;
+	bool
+	    saved; /* "$": the result of an earlier search (RFC 5182), which the reader's caller knows */
 };
 
 void imap_set_end(struct imap_set *s);
@@ -169,6 +171,15 @@ void imap_read_set(struct imap_cursor *c, struct imap_set *out); /* as sent, int
 void imap_set_resolve(struct imap_set *s, uint32_t star);
 bool imap_set_has(const struct imap_set *s, uint32_t n);
 bool imap_put_set(struct buf *out, const struct imap_set *s);
+
+/* Writes numbers as a set while they come; neighbours become ranges. */
+struct imap_set_writer {
+	struct buf *out;
+	uint32_t first, last; /* 0: nothing is held back */
+	bool any;             /* something was written or is held back */
+};
+void imap_set_write(struct imap_set_writer *w, uint32_t first, uint32_t last);
+void imap_set_write_end(struct imap_set_writer *w); /* what was held back */
 
 /* ---- output -------------------------------------------------------------------------------------- */
 

@@ -33,6 +33,9 @@ static uint32_t read_set_number(struct imap_cursor *c)
 
 void imap_read_set(struct imap_cursor *c, struct imap_set *out)
 {
+	out->saved = imap_try(c, '$');
+	if (out->saved)
+		return;
 	do {
 		uint32_t first = read_set_number(c);
 		uint32_t last = imap_try(c, ':') ? read_set_number(c) : first;
@@ -105,16 +108,42 @@ static bool put_set_number(struct buf *out, uint32_t n)
 	return n == IMAP_STAR ? buf_add_char(out, '*') : buf_printf(out, "%u", n);
 }
 
+static void put_range(struct buf *out, uint32_t first, uint32_t last)
+{
+	put_set_number(out, first);
+	if (last == first)
+		return;
+	buf_add_char(out, ':');
+	put_set_number(out, last);
+}
+
 bool imap_put_set(struct buf *out, const struct imap_set *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		if (i > 0)
 			buf_add_char(out, ',');
-		put_set_number(out, s->v[i].first);
-		if (s->v[i].last != s->v[i].first) {
-			buf_add_char(out, ':');
-			put_set_number(out, s->v[i].last);
-		}
+		put_range(out, s->v[i].first, s->v[i].last);
 	}
 	return buf_ok(out);
+}
+
+void imap_set_write(struct imap_set_writer *w, uint32_t first, uint32_t last)
+{
+	if (w->first != 0 && w->last != UINT32_MAX && first == w->last + 1) {
+		w->last = last;
+		return;
+	}
+	imap_set_write_end(w);
+	if (w->any)
+		buf_add_char(w->out, ',');
+	w->first = first;
+	w->last = last;
+	w->any = true;
+}
+
+void imap_set_write_end(struct imap_set_writer *w)
+{
+	if (w->first != 0)
+		put_range(w->out, w->first, w->last);
+	w->first = 0;
 }

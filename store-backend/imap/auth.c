@@ -44,7 +44,7 @@ void imap_put_capability(struct imap_session *s, struct buf *out)
 	buf_add_str(out, "IMAP4rev1 LITERAL+ ID");
 	if (s->user != NULL)
 		buf_add_str(out, " IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN MOVE SPECIAL-USE "
-				 "CREATE-SPECIAL-USE");
+				 "CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES");
 	else if (imap_may_login(s))
 		buf_add_str(out, " SASL-IR AUTH=PLAIN AUTH=LOGIN");
 	else

@@ -1,4 +1,5 @@
-/* basic.c - NOOP, CHECK, ID, LOGOUT, IDLE, NAMESPACE: commands that need nothing of a mailbox. */
+/* basic.c - NOOP, CHECK, ENABLE, ID, LOGOUT, IDLE, NAMESPACE: commands that need nothing of a mailbox. */
+#include "base/check.h"
 #include "proto/imap_cmd.h"
 
 #include "store-backend/imap/session.h"
@@ -11,6 +12,38 @@ enum verdict cmd_noop(struct imap_session *s)
 enum verdict cmd_check(struct imap_session *s)
 {
 	return imap_finish_done(s); /* what was answered is durable already */
+}
+
+static const struct {
+	const char *word;
+	unsigned what;
+} enables[] = {
+	{ "CONDSTORE", ENABLED_CONDSTORE },
+	{ "QRESYNC", ENABLED_QRESYNC },
+};
+
+/* RFC 5161: what is not known is passed over. */
+enum verdict cmd_enable(struct imap_session *s)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	unsigned asked = 0;
+	imap_read_sp(c);
+	do {
+		struct span word = imap_read_atom(c);
+		for (size_t i = 0; i < COUNT_OF(enables); i++)
+			asked |= span_ieq_str(word, enables[i].word) ? enables[i].what : 0;
+	} while (imap_try(c, ' '));
+	imap_read_end(c);
+	if (!imap_ok(c))
+		return imap_finish_bad(s, c->why);
+	imap_enable(s, asked);
+	imap_say(s, "* ENABLED");
+	for (size_t i = 0; i < COUNT_OF(enables); i++) {
+		if ((asked & enables[i].what) != 0)
+			imap_say(s, " %s", enables[i].word);
+	}
+	imap_say(s, "\r\n");
+	return imap_finish_done(s);
 }
 
 enum verdict cmd_idle(struct imap_session *s)

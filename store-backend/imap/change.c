@@ -18,6 +18,8 @@ struct imap_change {
 	struct imap_flags flags; /* words point into the command */
 	enum flag_how how;
 	bool silent;
+	bool conditional; /* UNCHANGEDSINCE */
+	uint64_t since;
 };
 
 void imap_change_free(struct imap_change **cp)
@@ -70,6 +72,20 @@ static void on_changed(void *arg, const struct operation_answer *a)
 	imap_step(s, a->result == OPR_OK ? imap_finish_done(s) : imap_finish_result(s, a->result));
 }
 
+/* The same where messages went away: with QRESYNC the client learns how far it is (RFC 7162 section 3.2.7). */
+static void on_removed(void *arg, const struct operation_answer *a)
+{
+	struct imap_session *s = OBJ(imap_session, arg);
+	if (a->result != OPR_OK || a->uids.n == 0 || !s->box->vanished) {
+		on_changed(s, a);
+		return;
+	}
+	imap_answered(s);
+	s->box->stale = true;
+	imap_step(s, imap_finishf(s, "OK", "[HIGHESTMODSEQ %llu] %s completed",
+			 (unsigned long long)a->modseq, s->cmd.row->name));
+}
+
 /* ---- STORE --------------------------------------------------------------------------------------------- */
 
 static void read_how(struct imap_cursor *c, struct imap_change *ch)
@@ -97,9 +113,22 @@ static void read_how(struct imap_cursor *c, struct imap_change *ch)
 	imap_fail(c, "FLAGS, +FLAGS or -FLAGS expected");
 }
 
+static bool holds_uid(const struct uid_set *set, uint32_t uid)
+{
+	size_t lo = 0, hi = set->n;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (uid > set->v[mid].last)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < set->n && uid >= set->v[lo].first;
+}
+
 /* Puts into the array what the client expects, so that the refresh finds only what others did meanwhile; then
- * all are marked whose flags are to be told. */
-static void expect_flags(struct imap_session *s, struct index_view *v)
+ * all are marked whose flags, or modseqs, are to be told. failed: not changed, because others did. */
+static void expect_flags(struct imap_session *s, struct index_view *v, const struct uid_set *failed)
 {
 	struct selected *box = s->box;
 	const struct imap_change *ch = s->change;
@@ -111,10 +140,33 @@ static void expect_flags(struct imap_session *s, struct index_view *v)
 	for (size_t k = 0; k < ch->flags.keyword_count; k++)
 		f.keywords |= selected_keyword_bit(box, ch->flags.keywords[k]);
 	selected_walk_init(&w, box, &ch->set, s->cmd.uid);
-	while (selected_walk_next(&w, &i))
+	while (selected_walk_next(&w, &i)) {
+		if (holds_uid(failed, box->v[i].uid))
+			continue;
 		selected_apply_flags(box, i, ch->how, &f);
-	if (!ch->silent)
-		selected_mark_dirty(box, &ch->set, s->cmd.uid);
+		if (!ch->silent || box->modseqs)
+			selected_mark_dirty(box, i, ch->silent);
+	}
+}
+
+/* "[MODIFIED 7,9] ", as the command named its messages. */
+static enum verdict finish_modified(struct imap_session *s, const struct uid_set *failed)
+{
+	struct buf code = BUF_INIT(COPYUID_MAX);
+	struct imap_set_writer w = { .out = &code };
+	struct selected_walk walk;
+	size_t i;
+	selected_walk_init(&walk, s->box, &s->change->set, s->cmd.uid);
+	while (selected_walk_next(&walk, &i)) {
+		uint32_t uid = s->box->v[i].uid, name = s->cmd.uid ? uid : (uint32_t)(i + 1);
+		if (holds_uid(failed, uid))
+			imap_set_write(&w, name, name);
+	}
+	imap_set_write_end(&w);
+	enum verdict v = imap_finishf(
+	    s, "OK", "[MODIFIED %s] Some have been changed meanwhile", buf_cstr(&code));
+	buf_end(&code);
+	return v;
 }
 
 static void on_stored(void *arg, const struct operation_answer *a)
@@ -122,10 +174,31 @@ static void on_stored(void *arg, const struct operation_answer *a)
 	struct imap_session *s = OBJ(imap_session, arg);
 	struct index_view *v = a->result == OPR_OK ? index_view_begin(s->partition->index) : NULL;
 	if (v != NULL) {
-		expect_flags(s, v);
+		expect_flags(s, v, &a->uids);
 		index_view_end(&v);
 	}
-	on_changed(s, a);
+	if (a->result != OPR_OK || a->uids.n == 0) {
+		on_changed(s, a);
+		return;
+	}
+	imap_answered(s);
+	s->box->stale = true;
+	imap_step(s, finish_modified(s, &a->uids));
+}
+
+/* ["(" "UNCHANGEDSINCE" SP modseq ")" SP] */
+static void read_condition(struct imap_session *s, struct imap_change *ch)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	if (!imap_try(c, '('))
+		return;
+	if (!imap_try_word(c, "UNCHANGEDSINCE"))
+		imap_fail(c, "Unknown STORE modifier");
+	imap_read_sp(c);
+	ch->since = imap_read_number64(c);
+	ch->conditional = true;
+	imap_read_char(c, ')');
+	imap_read_sp(c);
 }
 
 enum verdict cmd_store(struct imap_session *s)
@@ -134,6 +207,7 @@ enum verdict cmd_store(struct imap_session *s)
 	struct imap_change *ch = read_set(s);
 	struct operation op;
 	imap_read_sp(c);
+	read_condition(s, ch);
 	read_how(c, ch);
 	imap_read_sp(c);
 	imap_read_flags(c, true, &ch->flags);
@@ -145,6 +219,10 @@ enum verdict cmd_store(struct imap_session *s)
 	if (ch->n == 0)
 		return imap_finish_done(s);
 	start_operation(s, OP_FLAGS, &op);
+	if (ch->conditional) {
+		imap_enable(s, ENABLED_CONDSTORE);
+		op.unchanged_since = ch->since;
+	}
 	op.how = ch->how;
 	op.set = (struct flag_set){ .flags = ch->flags.system,
 		.keywords = ch->flags.keywords,
@@ -203,7 +281,7 @@ static void on_moved(void *arg, const struct operation_answer *a)
 	if (buf_len(&code) > 0)
 		imap_say(s, "* OK %sMoved\r\n", buf_cstr(&code));
 	buf_end(&code);
-	on_changed(s, a);
+	on_removed(s, a);
 }
 
 /* 0: there is none; UINT64_MAX: it cannot be seen now. */
@@ -268,5 +346,5 @@ enum verdict cmd_expunge(struct imap_session *s)
 	if (op.uids.n == 0)
 		return imap_finish_done(s);
 	op.only_deleted = true;
-	return imap_operate(s, &op, on_changed);
+	return imap_operate(s, &op, on_removed);
 }

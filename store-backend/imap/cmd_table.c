@@ -16,8 +16,9 @@ static const struct imap_row rows[] = {
 	{ "LOGIN", LEVEL_LOGIN, false, SHAPE_OWN, NEWS_NONE, cmd_login, false },
 	{ "AUTHENTICATE", LEVEL_LOGIN, false, SHAPE_OWN, NEWS_NONE, cmd_authenticate, false },
 
-	{ "SELECT", LEVEL_IN, false, SHAPE_MAILBOX, NEWS_NONE, cmd_select, false },
-	{ "EXAMINE", LEVEL_IN, false, SHAPE_MAILBOX, NEWS_NONE, cmd_examine, false },
+	{ "ENABLE", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_enable, false },
+	{ "SELECT", LEVEL_IN, false, SHAPE_OWN, NEWS_NONE, cmd_select, false },
+	{ "EXAMINE", LEVEL_IN, false, SHAPE_OWN, NEWS_NONE, cmd_examine, false },
 	{ "CREATE", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_create, false },
 	{ "DELETE", LEVEL_IN, false, SHAPE_MAILBOX, NEWS_ALL, cmd_delete, false },
 	{ "RENAME", LEVEL_IN, false, SHAPE_TWO_MAILBOXES, NEWS_ALL, cmd_rename, false },

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 
 #include "store-backend/imap/blob.h"
+#include "store-backend/imap/changes.h"
 #include "store-backend/imap/fetch.h"
 #include "store-backend/imap/session.h"
 
@@ -22,6 +23,8 @@ struct fetch_job {
 	struct imap_set set; /* owned */
 	struct selected_walk walk;
 	bool needs_entry;
+	struct changes changes;  /* owned: with req.changed */
+	size_t changed_at;       /* next of them */
 	struct index_view *view; /* within one turn */
 	/* the message in work */
 	bool in_message, any_said, noted;
@@ -34,6 +37,7 @@ struct fetch_job {
 	struct message_range range;
 	/* for the reply */
 	bool expunged, unreadable, unmarked;
+	const char *done; /* NULL, or the text of a good end */
 	struct fetch_request req;
 };
 
@@ -46,6 +50,7 @@ static void end_fetch(struct imap_job *job)
 {
 	struct fetch_job *f = fetch_job_of(job);
 	imap_set_end(&f->set);
+	changes_end(&f->changes);
 	message_end(&f->message);
 	file_ref_put(&f->file);
 	mem_free(f);
@@ -73,11 +78,24 @@ static void begin_message(struct imap_session *s, struct fetch_job *f)
 	message_set_cache(&f->message, index_cache(f->view, f->subject.entry.blob));
 }
 
+static bool next_changed(const struct selected *box, struct fetch_job *f, size_t *index_out)
+{
+	while (f->changed_at < f->changes.changed_n) {
+		uint32_t uid = f->changes.changed[f->changed_at++];
+		size_t i = selected_find(box, uid);
+		*index_out = i;
+		if (i < box->told_n && imap_set_has(&f->set, f->walk.uid ? uid : (uint32_t)(i + 1)))
+			return true;
+	}
+	return false;
+}
+
 /* Begins the next message of the set, or passes one over that is gone. False: there is none. */
 static bool next_message(struct imap_session *s, struct fetch_job *f)
 {
 	struct fetch_subject *of = &f->subject;
-	if (!selected_walk_next(&f->walk, &of->at))
+	if (f->req.changed ? !next_changed(s->box, f, &of->at)
+			   : !selected_walk_next(&f->walk, &of->at))
 		return false;
 	const struct selected_message *m = &s->box->v[of->at];
 	if ((m->bits & MARK_GONE) != 0 ||
@@ -103,6 +121,12 @@ static void note_unreadable(struct imap_session *s, struct fetch_job *f, err_t e
 	f->noted = f->unreadable = true;
 }
 
+/* Who knows of modseqs is told of a change with its own. */
+static bool flags_are_told(const struct imap_session *s, const struct fetch_job *f)
+{
+	return !s->box->modseqs || fetch_has(&f->req, FETCH_MODSEQ);
+}
+
 static void put_item(struct imap_session *s, struct fetch_job *f, const struct fetch_item *it)
 {
 	struct buf text = BUF_INIT(2 * FETCH_TEXT_MAX);
@@ -116,7 +140,7 @@ static void put_item(struct imap_session *s, struct fetch_job *f, const struct f
 		note_unreadable(s, f, err);
 	else
 		say_item(s, f, buf_span(&text));
-	if (it->kind == FETCH_FLAGS)
+	if (it->kind == FETCH_FLAGS && flags_are_told(s, f))
 		selected_told_flags(s->box, f->subject.at);
 	buf_end(&text);
 }
@@ -124,7 +148,7 @@ static void put_item(struct imap_session *s, struct fetch_job *f, const struct f
 /* Flags that have changed are told, and an answer that has nothing to say names its message. */
 static void end_message(struct imap_session *s, struct fetch_job *f)
 {
-	if ((s->box->v[f->subject.at].bits & MARK_DIRTY) != 0)
+	if ((s->box->v[f->subject.at].bits & MARK_DIRTY) != 0 && flags_are_told(s, f))
 		put_item(s, f, &(struct fetch_item){ .kind = FETCH_FLAGS });
 	if (!f->any_said)
 		put_item(s, f, &(struct fetch_item){ .kind = FETCH_UID });
@@ -144,7 +168,7 @@ static enum verdict finish_fetch(struct imap_session *s, const struct fetch_job 
 		    s, "OK", "[EXPUNGEISSUED] Some messages have been expunged meanwhile");
 	if (f->unmarked)
 		return imap_finish(s, "OK", "FETCH completed, but \\Seen could not be set");
-	return imap_finish_done(s);
+	return f->done != NULL ? imap_finish(s, "OK", f->done) : imap_finish_done(s);
 }
 
 /* The text before it must have left first. */
@@ -194,12 +218,21 @@ static enum verdict one_turn(struct imap_session *s, struct fetch_job *f)
 	return imap_yield(s);
 }
 
+static bool put_vanished(struct imap_session *s, struct fetch_job *f)
+{
+	while (!changes_put_vanished(&f->changes, &s->text)) {
+		if (!imap_flush(s))
+			return false;
+	}
+	return true;
+}
+
 static enum verdict run_fetch(struct imap_session *s, struct imap_job *job)
 {
 	struct fetch_job *f = fetch_job_of(job);
 	if (f->in_message && f->needs_entry && open_view(s, f))
 		message_set_cache(&f->message, index_cache(f->view, f->subject.entry.blob));
-	enum verdict v = one_turn(s, f);
+	enum verdict v = put_vanished(s, f) ? one_turn(s, f) : V_WAIT;
 	message_rest(&f->message);
 	index_view_end(&f->view);
 	return v;
@@ -263,18 +296,87 @@ static enum verdict set_seen(struct imap_session *s, struct fetch_job *f)
 	return v;
 }
 
+/* ---- changes (RFC 7162) --------------------------------------------------------------------------- */
+
+/* With the newest state of the mailbox: what is in the array and the modseqs of entries are to fit. */
+static void read_changes(
+    struct imap_session *s, struct fetch_job *f, struct index_view *v, const struct imap_set *known)
+{
+	if (!selected_refresh(s->box, v))
+		return; /* it is gone, which will be told */
+	tell_keywords(s);
+	if (f->req.changed)
+		changes_read(&f->changes, v, s->box, f->req.since);
+	if (f->req.vanished)
+		changes_read_vanished(&f->changes, v, s->box, f->req.since, known);
+}
+
+/* A set of uids as sent, in which "*" is beyond every message that was expunged. */
+static void copy_known(const struct imap_set *sent, struct imap_set *out)
+{
+	for (size_t i = 0; i < sent->n; i++)
+		(void)imap_set_add(out, sent->v[i].first, sent->v[i].last);
+	imap_set_resolve(out, UINT32_MAX);
+}
+
+/* False: not now. */
+static bool prepare_modseqs(
+    struct imap_session *s, struct fetch_job *f, const struct imap_set *known)
+{
+	if (!fetch_has(&f->req, FETCH_MODSEQ))
+		return true;
+	struct index_view *v = index_view_begin(s->partition->index);
+	if (v == NULL)
+		return false;
+	imap_enable(s, ENABLED_CONDSTORE);
+	read_changes(s, f, v, known);
+	index_view_end(&v);
+	return true;
+}
+
+enum verdict imap_start_changes(struct imap_session *s, struct index_view *v,
+    const struct imap_changes_ask *ask, struct imap_set *take_known)
+{
+	static const enum fetch_kind kinds[] = { FETCH_UID, FETCH_FLAGS, FETCH_MODSEQ };
+	struct fetch_job *f = MEM_NEW(struct fetch_job);
+	f->job = (struct imap_job){ run_fetch, end_fetch };
+	for (size_t i = 0; i < COUNT_OF(kinds); i++)
+		f->req.v[f->req.n++] = (struct fetch_item){ .kind = kinds[i] };
+	f->req.changed = f->req.vanished = true;
+	f->req.since = ask->since;
+	f->done = ask->done;
+	f->needs_entry = true;
+	f->subject.box = s->box;
+	f->subject.message = &f->message;
+	f->set = *take_known;
+	*take_known = (struct imap_set){ 0 };
+	selected_walk_init(&f->walk, s->box, &f->set, true);
+	read_changes(s, f, v, ask->known_vanished);
+	return imap_start_job(s, &f->job);
+}
+
 /* ---- the command --------------------------------------------------------------------------------- */
 
-static void read_fetch(struct imap_session *s, struct fetch_job *f)
+static void check_modifiers(struct imap_session *s, const struct fetch_request *req)
+{
+	if (req->vanished && (!s->cmd.uid || (s->enabled & ENABLED_QRESYNC) == 0))
+		imap_fail(&s->cmd.args, "VANISHED is for UID FETCH after ENABLE QRESYNC");
+}
+
+static void read_fetch(struct imap_session *s, struct fetch_job *f, struct imap_set *known)
 {
 	struct imap_cursor *c = &s->cmd.args;
 	imap_read_sp(c);
 	imap_read_set(c, &f->set);
 	imap_read_sp(c);
 	fetch_parse(c, s->cmd.uid, &f->req);
+	fetch_parse_modifiers(c, &f->req);
 	imap_read_end(c);
+	check_modifiers(s, &f->req);
 	if (!imap_ok(c))
 		return;
+	if (f->req.vanished)
+		copy_known(&f->set, known);
 	selected_resolve(s->box, &f->set, s->cmd.uid);
 	if (!s->cmd.uid && f->set.n > 0 && f->set.v[f->set.n - 1].last > s->box->told_n)
 		imap_fail(c, "No such message");
@@ -283,11 +385,15 @@ static void read_fetch(struct imap_session *s, struct fetch_job *f)
 enum verdict cmd_fetch(struct imap_session *s)
 {
 	struct fetch_job *f = MEM_NEW(struct fetch_job);
+	struct imap_set known = { 0 };
 	f->job = (struct imap_job){ run_fetch, end_fetch };
-	read_fetch(s, f);
-	if (!imap_ok(&s->cmd.args)) {
+	read_fetch(s, f, &known);
+	bool ready = imap_ok(&s->cmd.args) && prepare_modseqs(s, f, &known);
+	imap_set_end(&known);
+	if (!ready) {
 		end_fetch(&f->job);
-		return imap_finish_bad(s, s->cmd.args.why);
+		return imap_ok(&s->cmd.args) ? imap_finish_later(s)
+					     : imap_finish_bad(s, s->cmd.args.why);
 	}
 	f->needs_entry = fetch_needs_entry(&f->req);
 	f->subject.box = s->box;

@@ -20,6 +20,7 @@ enum fetch_kind {
 	FETCH_FLAGS,
 	FETCH_INTERNALDATE,
 	FETCH_SIZE,
+	FETCH_MODSEQ,
 	FETCH_ENVELOPE,
 	FETCH_BODY,          /* the structure without extension data */
 	FETCH_BODYSTRUCTURE, /* with it */
@@ -46,11 +47,17 @@ struct fetch_request {
 	struct fetch_item v[FETCH_ITEMS_MAX];
 	size_t name_n;
 	struct span names[FETCH_NAMES_MAX]; /* point into the command */
+	bool changed; /* CHANGEDSINCE: only messages with a higher modseq than since */
+	bool vanished;
+	uint64_t since;
 };
 
 /* Reads the items: a macro, one item, or a list. with_uid: UID FETCH, whose answers always say the uid.
  * Failures are the cursor's. */
 void fetch_parse(struct imap_cursor *c, bool with_uid, struct fetch_request *out);
+/* Behind the items: [SP "(" modifiers ")"] (RFC 7162). */
+void fetch_parse_modifiers(struct imap_cursor *c, struct fetch_request *out);
+bool fetch_has(const struct fetch_request *req, enum fetch_kind kind);
 bool fetch_sets_seen(const struct fetch_request *req);
 /* Does any item need the message's entry in the index? */
 bool fetch_needs_entry(const struct fetch_request *req);

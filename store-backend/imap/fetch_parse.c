@@ -96,6 +96,7 @@ static const struct {
 	{ "FLAGS", { .kind = FETCH_FLAGS } },
 	{ "INTERNALDATE", { .kind = FETCH_INTERNALDATE } },
 	{ "RFC822.SIZE", { .kind = FETCH_SIZE } },
+	{ "MODSEQ", { .kind = FETCH_MODSEQ } },
 	{ "ENVELOPE", { .kind = FETCH_ENVELOPE } },
 	{ "BODY", { .kind = FETCH_BODY } },
 	{ "BODYSTRUCTURE", { .kind = FETCH_BODYSTRUCTURE } },
@@ -117,7 +118,7 @@ static const struct {
 	{ "FULL", { FETCH_FLAGS, FETCH_INTERNALDATE, FETCH_SIZE, FETCH_ENVELOPE, FETCH_BODY }, 5 },
 };
 
-static bool has_kind(const struct fetch_request *req, enum fetch_kind kind)
+bool fetch_has(const struct fetch_request *req, enum fetch_kind kind)
 {
 	for (size_t i = 0; i < req->n; i++) {
 		if (req->v[i].kind == kind)
@@ -129,7 +130,7 @@ static bool has_kind(const struct fetch_request *req, enum fetch_kind kind)
 /* The same plain item twice is said once. */
 static void add_item(struct imap_cursor *c, struct fetch_request *req, const struct fetch_item *it)
 {
-	if (it->kind != FETCH_SECTION && has_kind(req, it->kind))
+	if (it->kind != FETCH_SECTION && fetch_has(req, it->kind))
 		return;
 	if (req->n == FETCH_ITEMS_MAX)
 		imap_fail(c, "Too many items");
@@ -172,7 +173,7 @@ static void parse_item(struct imap_cursor *c, struct fetch_request *req)
 
 void fetch_parse(struct imap_cursor *c, bool with_uid, struct fetch_request *out)
 {
-	out->n = out->name_n = 0;
+	*out = (struct fetch_request){ 0 };
 	if (with_uid)
 		add_item(c, out, &items[0].item);
 	if (try_macro(c, out))
@@ -183,6 +184,33 @@ void fetch_parse(struct imap_cursor *c, bool with_uid, struct fetch_request *out
 	} while (list && imap_try(c, ' '));
 	if (list)
 		imap_read_char(c, ')');
+}
+
+/* CHANGEDSINCE asks for MODSEQ too. */
+static void parse_since(struct imap_cursor *c, struct fetch_request *out)
+{
+	imap_read_sp(c);
+	out->since = imap_read_number64(c);
+	out->changed = true;
+	add_item(c, out, &(struct fetch_item){ .kind = FETCH_MODSEQ });
+}
+
+void fetch_parse_modifiers(struct imap_cursor *c, struct fetch_request *out)
+{
+	if (!imap_try(c, ' '))
+		return;
+	imap_read_char(c, '(');
+	do {
+		if (imap_try_word(c, "VANISHED"))
+			out->vanished = true;
+		else if (!out->changed && imap_try_word(c, "CHANGEDSINCE"))
+			parse_since(c, out);
+		else
+			imap_fail(c, "Unknown FETCH modifier");
+	} while (imap_try(c, ' '));
+	imap_read_char(c, ')');
+	if (out->vanished && !out->changed)
+		imap_fail(c, "VANISHED needs CHANGEDSINCE");
 }
 
 bool fetch_sets_seen(const struct fetch_request *req)

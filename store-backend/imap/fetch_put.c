@@ -238,6 +238,10 @@ enum fetch_put fetch_put_item(struct buf *out, const struct fetch_request *req,
 	case FETCH_SIZE:
 		buf_printf(out, "RFC822.SIZE %llu", (unsigned long long)of->entry.size);
 		return PUT_DONE;
+	case FETCH_MODSEQ:
+		buf_printf(
+		    out, "MODSEQ (%llu)", (unsigned long long)selected_modseq(of->box, &of->entry));
+		return PUT_DONE;
 	case FETCH_ENVELOPE:
 	case FETCH_BODY:
 	case FETCH_BODYSTRUCTURE:

@@ -254,9 +254,17 @@ enum verdict cmd_lsub(struct imap_session *s)
 
 /* ---- STATUS -------------------------------------------------------------------------------------------- */
 
-enum { ITEM_MESSAGES, ITEM_RECENT, ITEM_UIDNEXT, ITEM_UIDVALIDITY, ITEM_UNSEEN, ITEM_COUNT };
+enum {
+	ITEM_MESSAGES,
+	ITEM_RECENT,
+	ITEM_UIDNEXT,
+	ITEM_UIDVALIDITY,
+	ITEM_UNSEEN,
+	ITEM_HIGHESTMODSEQ,
+	ITEM_COUNT
+};
 static const char *const item_names[ITEM_COUNT] = { "MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY",
-	"UNSEEN" };
+	"UNSEEN", "HIGHESTMODSEQ" };
 
 static unsigned read_item(struct imap_cursor *c)
 {
@@ -304,9 +312,9 @@ static void say_status(struct imap_session *s, struct index_view *v, unsigned it
 		imap_finish_result(s, OPR_NO_MAILBOX);
 		return;
 	}
-	const uint32_t values[ITEM_COUNT] = { m.messages,
+	const uint64_t values[ITEM_COUNT] = { m.messages,
 		(items & 1u << ITEM_RECENT) != 0 ? count_recent(v, &m) : 0, m.uidnext,
-		m.uidvalidity, m.unseen };
+		m.uidvalidity, m.unseen, m.modseq };
 	const char *space = "";
 	imap_say(s, "* STATUS ");
 	put_name(&s->text, buf_span(&s->cmd.name));
@@ -314,7 +322,7 @@ static void say_status(struct imap_session *s, struct index_view *v, unsigned it
 	for (unsigned i = 0; i < ITEM_COUNT; i++) {
 		if ((items & 1u << i) == 0)
 			continue;
-		imap_say(s, "%s%s %u", space, item_names[i], values[i]);
+		imap_say(s, "%s%s %llu", space, item_names[i], (unsigned long long)values[i]);
 		space = " ";
 	}
 	imap_say(s, ")\r\n");
@@ -334,6 +342,8 @@ enum verdict cmd_status(struct imap_session *s)
 	struct index_view *v = index_view_begin(s->partition->index);
 	if (v == NULL)
 		return imap_finish_later(s);
+	if ((items & 1u << ITEM_HIGHESTMODSEQ) != 0)
+		imap_enable(s, ENABLED_CONDSTORE);
 	say_status(s, v, items);
 	index_view_end(&v);
 	return V_NEXT;

@@ -1,4 +1,4 @@
-/* mailbox.c - SELECT, EXAMINE, CLOSE, UNSELECT, CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE.
+/* mailbox.c - CLOSE, UNSELECT, CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE.
  *
  * Before: input.c. After: operation.c for whatever changes something. */
 #include "base/check.h"
@@ -8,95 +8,6 @@
 static enum verdict no_such(struct imap_session *s)
 {
 	return imap_finish_result(s, OPR_NO_MAILBOX);
-}
-
-/* ---- SELECT, EXAMINE --------------------------------------------------------------------------------- */
-
-static void say_first_unseen(struct imap_session *s)
-{
-	const struct selected *box = s->box;
-	for (size_t i = 0; i < box->n; i++) {
-		if ((box->v[i].bits & STORE_SEEN) != 0)
-			continue;
-		imap_say(s, "* OK [UNSEEN %zu] First unseen\r\n", i + 1);
-		return;
-	}
-}
-
-static void say_selected(struct imap_session *s, const struct index_mailbox *m)
-{
-	struct selected *box = s->box;
-	imap_say(s, "* ");
-	selected_put_mailbox_flags(box, &s->text);
-	imap_say(s, "\r\n* OK [");
-	selected_put_permanent_flags(box, &s->text);
-	imap_say(s, "] Flags that can be changed\r\n* %zu EXISTS\r\n* %zu RECENT\r\n", box->n,
-	    selected_recent(box));
-	say_first_unseen(s);
-	imap_say(s, "* OK [UIDVALIDITY %u] UIDs are valid\r\n* OK [UIDNEXT %u] Next UID\r\n",
-	    m->uidvalidity, m->uidnext);
-	selected_told_all(box);
-}
-
-/* In a view in which the mailbox is there. */
-static enum verdict open_mailbox(
-    struct imap_session *s, struct index_view *v, const struct index_mailbox *m)
-{
-	bool read_only = s->cmd.row->run == cmd_examine;
-	imap_select(s, m, read_only);
-	selected_refresh(s->box, v);
-	say_selected(s, m);
-	return imap_finishf(
-	    s, "OK", "[READ-%s] %s completed", read_only ? "ONLY" : "WRITE", s->cmd.row->name);
-}
-
-/* The mailbox named by the command, with its recent messages from `taken` on if that is not 0. */
-static enum verdict find_and_open(struct imap_session *s, uint32_t taken)
-{
-	struct index_mailbox m;
-	struct index_view *v = index_view_begin(s->partition->index);
-	if (v == NULL)
-		return imap_finish_later(s);
-	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
-	if (there && taken != 0)
-		m.recent_from = taken;
-	enum verdict ended = there ? open_mailbox(s, v, &m) : no_such(s);
-	index_view_end(&v);
-	return ended;
-}
-
-static void on_recent_taken(void *arg, const struct operation_answer *a)
-{
-	struct imap_session *s = OBJ(imap_session, arg);
-	imap_answered(s);
-	imap_step(s, find_and_open(s, a->result == OPR_OK ? a->recent_from : 0));
-}
-
-/* \Recent is given to one session only, so it is a change; not worth waiting for a committer that is away. */
-enum verdict cmd_select(struct imap_session *s)
-{
-	struct index_mailbox m;
-	struct operation op;
-	imap_deselect(s);
-	struct index_view *v = index_view_begin(s->partition->index);
-	if (v == NULL)
-		return imap_finish_later(s);
-	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
-	index_view_end(&v);
-	if (!there)
-		return no_such(s);
-	if (m.recent_from == m.uidnext || !operation_link_up(s->partition->link))
-		return find_and_open(s, 0);
-	operation_init(&op, OP_TAKE_RECENT);
-	op.user = span_str(s->user);
-	op.mailbox = m.id;
-	return imap_operate(s, &op, on_recent_taken);
-}
-
-enum verdict cmd_examine(struct imap_session *s)
-{
-	imap_deselect(s);
-	return find_and_open(s, 0);
 }
 
 /* ---- CLOSE, UNSELECT --------------------------------------------------------------------------------- */

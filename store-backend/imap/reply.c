@@ -107,15 +107,17 @@ enum verdict imap_bye(struct imap_session *s, const char *why, const char *what)
 
 /* ---- news ------------------------------------------------------------------------------------------ */
 
-/* False: the mailbox is gone, and so is the session to be. */
-static bool refresh_box(struct imap_session *s)
+/* v NULL: the index cannot be read now, and what needs it is told later. */
+static enum verdict tell_news_in(struct imap_session *s, struct index_view *v)
 {
-	struct index_view *v = index_view_begin(s->partition->index);
-	if (v == NULL)
-		return true; /* later */
-	bool there = selected_refresh(s->box, v);
-	index_view_end(&v);
-	return there;
+	bool refresh = s->box->stale && s->box->report == REPORT_START;
+	if (refresh && v != NULL && !selected_refresh(s->box, v))
+		return imap_bye(s, "mailbox-deleted", "The selected mailbox was deleted");
+	while (!selected_report(s->box, v, s->news == NEWS_ALL, &s->text)) {
+		if (!imap_flush(s))
+			return V_WAIT;
+	}
+	return imap_flush(s) ? V_NEXT : V_WAIT;
 }
 
 /* Tells what is new in the mailbox. V_NEXT: everything is told and has left. */
@@ -125,13 +127,11 @@ static enum verdict tell_news(struct imap_session *s)
 		return V_WAIT;
 	if (s->box == NULL || s->news == NEWS_NONE)
 		return V_NEXT;
-	if (s->box->stale && s->box->report == REPORT_START && !refresh_box(s))
-		return imap_bye(s, "mailbox-deleted", "The selected mailbox was deleted");
-	while (!selected_report(s->box, s->news == NEWS_ALL, &s->text)) {
-		if (!imap_flush(s))
-			return V_WAIT;
-	}
-	return imap_flush(s) ? V_NEXT : V_WAIT;
+	struct index_view *v =
+	    s->box->stale || s->box->dirty > 0 ? index_view_begin(s->partition->index) : NULL;
+	enum verdict told = tell_news_in(s, v);
+	index_view_end(&v);
+	return told;
 }
 
 enum verdict imap_go_idle(struct imap_session *s)

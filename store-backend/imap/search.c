@@ -14,6 +14,18 @@ enum { TURN_COST = 2000, COST_FLAGS = 1, COST_ENTRY = 5, COST_SCAN = 100 };
 enum { COST_BYTES = 256 }; /* so many that were read cost 1 */
 enum { TEXT_HIGH = 16 * 1024 };
 
+/* What was found so far. */
+struct search_found {
+	uint32_t count;
+	uint32_t min, max; /* as the client names them */
+	uint32_t min_uid, max_uid;
+	size_t last;                             /* place of the last one */
+	uint64_t modseq, min_modseq, max_modseq; /* modseq: of all */
+	struct imap_set_writer all;              /* into the session's text */
+	struct imap_set save;                    /* owned: uids */
+	bool save_full;
+};
+
 struct search_job {
 	struct imap_job job;
 	struct search_request req; /* owned */
@@ -27,6 +39,8 @@ struct search_job {
 	struct search_scan scan;     /* owned */
 	/* for the reply */
 	bool expunged, unreadable;
+	unsigned results; /* enum search_result; 0: a SEARCH line of before RFC 4731 */
+	struct search_found found;
 };
 
 static struct search_job *search_job_of(struct imap_job *job)
@@ -40,6 +54,7 @@ static void end_search(struct imap_job *job)
 	search_scan_end(&j->scan);
 	message_end(&j->subject.message);
 	search_end(&j->req);
+	imap_set_end(&j->found.save);
 	mem_free(j);
 }
 
@@ -53,11 +68,61 @@ static void begin_message(struct search_job *j)
 	search_forget(&j->req);
 }
 
+/* The uids between two neighbours belong to no message and never will. */
+static void save_uid(struct search_job *j, uint32_t uid)
+{
+	struct imap_set *save = &j->found.save;
+	bool neighbour = save->n > 0 && j->found.last + 1 == j->subject.at;
+	if (neighbour)
+		save->v[save->n - 1].last = uid;
+	else if (!imap_set_add(save, uid, uid))
+		j->found.save_full = true;
+}
+
+static void put_found(struct imap_session *s, struct search_job *j, uint32_t name)
+{
+	if (j->results == 0)
+		imap_say(s, " %u", name);
+	if ((j->results & RESULT_ALL) == 0)
+		return;
+	if (!j->found.all.any)
+		imap_say(s, " ALL ");
+	imap_set_write(&j->found.all, name, name);
+}
+
+static bool saves_each(const struct search_job *j)
+{
+	return (j->results & RESULT_SAVE) != 0 &&
+	       ((j->results & RESULT_EACH) != 0 || (j->results & (RESULT_MIN | RESULT_MAX)) == 0);
+}
+
+static void note_found(struct imap_session *s, struct search_job *j)
+{
+	struct search_found *f = &j->found;
+	uint32_t uid = s->box->v[j->subject.at].uid;
+	uint32_t name = s->cmd.uid ? uid : (uint32_t)(j->subject.at + 1);
+	uint64_t modseq = j->req.modseq ? j->subject.entry.modseq : 0;
+	put_found(s, j, name);
+	if (saves_each(j))
+		save_uid(j, uid);
+	if (f->count++ == 0) {
+		f->min = name;
+		f->min_uid = uid;
+		f->min_modseq = modseq;
+	}
+	f->max = name;
+	f->max_uid = uid;
+	f->max_modseq = modseq;
+	f->modseq = modseq > f->modseq ? modseq : f->modseq;
+	f->last = j->subject.at;
+	if (j->results == RESULT_MIN)
+		j->next = s->box->told_n; /* no other will be the first */
+}
+
 static void end_message(struct imap_session *s, struct search_job *j, bool matches)
 {
-	const struct selected_message *m = &s->box->v[j->subject.at];
 	if (matches)
-		imap_say(s, " %zu", s->cmd.uid ? (size_t)m->uid : j->subject.at + 1);
+		note_found(s, j);
 	if (j->subject.message.err) {
 		blob_note_unreadable(s, &j->subject.entry, j->subject.message.err);
 		j->unreadable = true;
@@ -94,7 +159,8 @@ static unsigned scan_some(struct search_job *j)
 static unsigned ask_message(struct imap_session *s, struct search_job *j)
 {
 	enum search_answer a = search_match(&j->req, &j->subject, &j->scanned);
-	if (a != ANSWER_UNKNOWN) {
+	bool told = a != ANSWER_YES || !j->req.modseq || j->subject.has_entry;
+	if (a != ANSWER_UNKNOWN && told) {
 		end_message(s, j, a == ANSWER_YES && j->subject.message.err == ERR_OK);
 		return COST_FLAGS;
 	}
@@ -111,9 +177,62 @@ static unsigned ask_message(struct imap_session *s, struct search_job *j)
 
 /* ---- the job ------------------------------------------------------------------------------------- */
 
-static enum verdict finish_search(struct imap_session *s, const struct search_job *j)
+/* RFC 4731 section 3.2: of those that are told. */
+static uint64_t told_modseq(const struct search_job *j)
 {
+	const struct search_found *f = &j->found;
+	uint64_t min = (j->results & RESULT_MIN) != 0 ? f->min_modseq : 0;
+	uint64_t max = (j->results & RESULT_MAX) != 0 ? f->max_modseq : 0;
+	if ((j->results & RESULT_EACH) != 0 || j->results == 0)
+		return f->modseq;
+	return min > max ? min : max;
+}
+
+/* The rest of the line. */
+static void put_results(struct imap_session *s, struct search_job *j)
+{
+	const struct search_found *f = &j->found;
+	uint64_t modseq = told_modseq(j);
+	if (j->results == RESULT_SAVE)
+		return;
+	imap_set_write_end(&j->found.all);
+	if ((j->results & RESULT_COUNT) != 0)
+		imap_say(s, " COUNT %u", f->count);
+	if ((j->results & RESULT_MIN) != 0 && f->count > 0)
+		imap_say(s, " MIN %u", f->min);
+	if ((j->results & RESULT_MAX) != 0 && f->count > 0)
+		imap_say(s, " MAX %u", f->max);
+	if (modseq > 0)
+		imap_say(s, j->results == 0 ? " (MODSEQ %llu)" : " MODSEQ %llu",
+		    (unsigned long long)modseq);
 	imap_say(s, "\r\n");
+}
+
+/* "$" from now on; false: it is nothing, because it would be too long. */
+static bool save_found(struct imap_session *s, struct search_job *j)
+{
+	struct search_found *f = &j->found;
+	if ((j->results & RESULT_SAVE) == 0)
+		return true;
+	if (!saves_each(j) && f->count > 0) {
+		if ((j->results & RESULT_MIN) != 0)
+			(void)imap_set_add(&f->save, f->min_uid, f->min_uid);
+		if ((j->results & RESULT_MAX) != 0 && (f->max_uid != f->min_uid || f->save.n == 0))
+			(void)imap_set_add(&f->save, f->max_uid, f->max_uid);
+	}
+	imap_set_end(&s->box->saved);
+	if (f->save_full)
+		return false;
+	s->box->saved = f->save;
+	f->save = (struct imap_set){ 0 };
+	return true;
+}
+
+static enum verdict finish_search(struct imap_session *s, struct search_job *j)
+{
+	put_results(s, j);
+	if (!save_found(s, j))
+		return imap_finish(s, "NO", "[NOTSAVED] Too many ranges");
 	if (j->unreadable)
 		return imap_finish(
 		    s, "OK", "SEARCH completed, but some messages cannot be read now");
@@ -153,13 +272,22 @@ static enum verdict one_turn(struct imap_session *s, struct search_job *j)
 	return imap_yield(s);
 }
 
+/* A search that fails saves nothing (RFC 5182 section 2.1). */
+static enum verdict fail_search(struct imap_session *s, const struct search_job *j, enum verdict v)
+{
+	if ((j->results & RESULT_SAVE) != 0)
+		imap_set_end(&s->box->saved);
+	return v;
+}
+
 static enum verdict run_search(struct imap_session *s, struct imap_job *job)
 {
 	struct search_job *j = search_job_of(job);
 	j->view = index_view_begin(s->partition->index);
 	if (j->view == NULL) {
-		imap_say(s, "\r\n"); /* the line that was begun */
-		return imap_finish_later(s);
+		if (j->results != RESULT_SAVE)
+			imap_say(s, "\r\n"); /* the line that was begun */
+		return fail_search(s, j, imap_finish_later(s));
 	}
 	if (j->subject.has_entry && j->in_message)
 		message_set_cache(&j->subject.message, index_cache(j->view, j->subject.entry.blob));
@@ -171,6 +299,17 @@ static enum verdict run_search(struct imap_session *s, struct imap_job *job)
 	return v;
 }
 
+static enum verdict refuse_search(struct imap_session *s, struct search_job *j)
+{
+	enum verdict v = imap_ok(&s->cmd.args)
+			     ? fail_search(s, j,
+				   imap_finish(s, "NO",
+				       "[BADCHARSET (US-ASCII UTF-8)] Charset is not supported"))
+			     : imap_finish_bad(s, s->cmd.args.why);
+	end_search(&j->job);
+	return v;
+}
+
 enum verdict cmd_search(struct imap_session *s)
 {
 	struct search_job *j = MEM_NEW(struct search_job);
@@ -178,17 +317,20 @@ enum verdict cmd_search(struct imap_session *s)
 	j->job = (struct imap_job){ run_search, end_search };
 	j->subject.box = s->box;
 	imap_read_sp(c);
+	j->results = search_parse_return(c);
+	j->found.all.out = &s->text;
 	search_parse(c, &j->req);
 	if (!j->req.bad_charset)
 		imap_read_end(c);
-	if (!imap_ok(c) || j->req.bad_charset) {
-		bool bad_charset = imap_ok(c);
-		end_search(&j->job);
-		return bad_charset ? imap_finish(s, "NO",
-					 "[BADCHARSET (US-ASCII UTF-8)] Charset is not supported")
-				   : imap_finish_bad(s, c->why);
-	}
+	if (!imap_ok(c) || j->req.bad_charset)
+		return refuse_search(s, j);
 	search_resolve(&j->req, s->box);
-	imap_say(s, "* SEARCH");
+	if (j->req.modseq)
+		imap_enable(s, ENABLED_CONDSTORE);
+	if (j->results == 0)
+		imap_say(s, "* SEARCH");
+	else if (j->results != RESULT_SAVE)
+		imap_say(s, "* ESEARCH (TAG \"%.*s\")%s", SPAN_ARG(s->cmd.tag),
+		    s->cmd.uid ? " UID" : "");
 	return imap_start_job(s, &j->job);
 }

@@ -23,6 +23,7 @@ enum search_key {
 	KEY_SINCE,
 	KEY_LARGER,
 	KEY_SMALLER,
+	KEY_MODSEQ,
 	KEY_SENT_BEFORE, /* Date field */
 	KEY_SENT_ON,
 	KEY_SENT_SINCE,
@@ -42,7 +43,7 @@ struct search_node {
 	uint16_t first, next; /* children, SEARCH_NONE */
 	uint32_t bits;        /* KEY_FLAGS */
 	int32_t day;          /* dates: since 1970 */
-	uint64_t size;        /* KEY_LARGER, KEY_SMALLER */
+	uint64_t size;        /* KEY_LARGER, KEY_SMALLER, KEY_MODSEQ */
 	struct span name;     /* KEY_HEADER, KEY_KEYWORD: points into the command */
 	struct buf text;      /* owned: folded */
 	struct imap_set set;  /* owned */
@@ -54,8 +55,21 @@ struct search_request {
 	struct search_node *v; /* owned; [0] is the root */
 	size_t n, cap;
 	bool bad_charset;
+	bool
+	    modseq; /* KEY_MODSEQ is among them: the answer ends with the highest of what it found */
 };
 
+/* What is to be told of what was found (RFC 4731, RFC 5182). */
+enum search_result {
+	RESULT_MIN = 1,
+	RESULT_MAX = 2,
+	RESULT_ALL = 4,
+	RESULT_COUNT = 8,
+	RESULT_SAVE = 16,
+	RESULT_EACH = RESULT_ALL | RESULT_COUNT /* with one of these every message counts */
+};
+/* Reads ["RETURN" SP "(" options ")" SP]. 0: not there. */
+unsigned search_parse_return(struct imap_cursor *c);
 /* Reads [CHARSET name SP] keys. A charset that is not known sets bad_charset and ends the reading. */
 void search_parse(struct imap_cursor *c, struct search_request *out);
 void search_end(struct search_request *r);

@@ -113,6 +113,8 @@ static bool match_entry(const struct search_node *n, struct search_subject *of)
 		return of->entry.size > n->size;
 	case KEY_SMALLER:
 		return of->entry.size < n->size;
+	case KEY_MODSEQ:
+		return of->entry.modseq >= n->size;
 	case KEY_SENT_BEFORE:
 	case KEY_SENT_ON:
 	case KEY_SENT_SINCE:

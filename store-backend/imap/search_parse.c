@@ -22,6 +22,7 @@ static const uint8_t costs[] = {
 	[KEY_SINCE] = 2,
 	[KEY_LARGER] = 2,
 	[KEY_SMALLER] = 2,
+	[KEY_MODSEQ] = 2,
 	[KEY_SENT_BEFORE] = 3,
 	[KEY_SENT_ON] = 3,
 	[KEY_SENT_SINCE] = 3,
@@ -73,7 +74,16 @@ void search_end(struct search_request *r)
 
 /* ---- the words ----------------------------------------------------------------------------------- */
 
-enum argument { ARG_NONE, ARG_DATE, ARG_SIZE, ARG_TEXT, ARG_FIELD_TEXT, ARG_KEYWORD, ARG_UIDS };
+enum argument {
+	ARG_NONE,
+	ARG_DATE,
+	ARG_SIZE,
+	ARG_TEXT,
+	ARG_FIELD_TEXT,
+	ARG_KEYWORD,
+	ARG_UIDS,
+	ARG_MODSEQ
+};
 
 static const struct {
 	const char *word;
@@ -96,6 +106,7 @@ static const struct {
 	{ "HEADER", KEY_HEADER, false, ARG_FIELD_TEXT, 0, NULL },
 	{ "KEYWORD", KEY_KEYWORD, false, ARG_KEYWORD, 0, NULL },
 	{ "LARGER", KEY_LARGER, false, ARG_SIZE, 0, NULL },
+	{ "MODSEQ", KEY_MODSEQ, false, ARG_MODSEQ, 0, NULL },
 	{ "OLD", KEY_FLAGS, true, ARG_NONE, IMAP_RECENT, NULL },
 	{ "ON", KEY_ON, false, ARG_DATE, 0, NULL },
 	{ "RECENT", KEY_FLAGS, false, ARG_NONE, IMAP_RECENT, NULL },
@@ -128,6 +139,20 @@ static void read_text(struct imap_cursor *c, struct search_node *n)
 	text_fold(text, &n->text);
 }
 
+/* [entry SP type SP] modseq (RFC 7162 section 3.1.5); a message has one modseq for all its metadata. */
+static void read_modseq(struct imap_cursor *c, struct search_node *n)
+{
+	if (imap_peek(c) == '"') {
+		(void)imap_read_string(c);
+		imap_read_sp(c);
+		if (!imap_try_word(c, "ALL") && !imap_try_word(c, "PRIV") &&
+		    !imap_try_word(c, "SHARED"))
+			imap_fail(c, "Unknown entry type");
+		imap_read_sp(c);
+	}
+	n->size = imap_read_number64(c);
+}
+
 static void read_argument(struct imap_cursor *c, enum argument argument, struct search_node *n)
 {
 	if (argument != ARG_NONE)
@@ -154,6 +179,9 @@ static void read_argument(struct imap_cursor *c, enum argument argument, struct 
 		break;
 	case ARG_UIDS:
 		imap_read_set(c, &n->set);
+		break;
+	case ARG_MODSEQ:
+		read_modseq(c, n);
 		break;
 	}
 }
@@ -216,6 +244,7 @@ static uint16_t parse_word(struct imap_cursor *c, struct search_request *r)
 		n->bits = words[i].bits;
 		n->name = span_str(words[i].field);
 		read_argument(c, words[i].argument, n);
+		r->modseq = r->modseq || n->key == KEY_MODSEQ;
 		return at;
 	}
 	imap_fail(c, "Unknown search key");
@@ -255,7 +284,7 @@ static uint16_t parse_key(struct imap_cursor *c, struct search_request *r, unsig
 	int next = imap_peek(c);
 	if (imap_try(c, '('))
 		return parse_group(c, r, depth);
-	if (next == '*' || (next >= '0' && next <= '9'))
+	if (next == '*' || next == '$' || (next >= '0' && next <= '9'))
 		return parse_numbers(c, r);
 	if (imap_try_word(c, "NOT"))
 		return parse_not(c, r, depth);
@@ -264,6 +293,40 @@ static uint16_t parse_key(struct imap_cursor *c, struct search_request *r, unsig
 	if (imap_try_word(c, "NEW"))
 		return add_new(c, r);
 	return parse_word(c, r);
+}
+
+static unsigned parse_result(struct imap_cursor *c)
+{
+	static const struct {
+		const char *word;
+		unsigned result;
+	} results[] = { { "MIN", RESULT_MIN }, { "MAX", RESULT_MAX }, { "ALL", RESULT_ALL },
+		{ "COUNT", RESULT_COUNT }, { "SAVE", RESULT_SAVE } };
+	for (size_t i = 0; i < COUNT_OF(results); i++) {
+		if (imap_try_word(c, results[i].word))
+			return results[i].result;
+	}
+	imap_fail(c, "Unknown return option");
+	return 0;
+}
+
+unsigned search_parse_return(struct imap_cursor *c)
+{
+	unsigned wanted = 0;
+	if (!imap_try_word(c, "RETURN"))
+		return 0;
+	imap_read_sp(c);
+	imap_read_char(c, '(');
+	if (imap_peek(c) == ')')
+		wanted = RESULT_ALL;
+	while (imap_peek(c) != ')' && imap_ok(c)) {
+		wanted |= parse_result(c);
+		if (imap_peek(c) != ')')
+			imap_read_sp(c);
+	}
+	imap_read_char(c, ')');
+	imap_read_sp(c);
+	return wanted;
 }
 
 void search_parse(struct imap_cursor *c, struct search_request *out)

@@ -43,6 +43,7 @@ void selected_free(struct selected **boxp)
 	mailbox_watch_stop(&box->watch);
 	for (size_t i = 0; i < box->keyword_n; i++)
 		mem_free(box->keywords[i]);
+	imap_set_end(&box->saved);
 	mem_free(box->v);
 	mem_free(box->name);
 	box->magic = 0;
@@ -109,8 +110,18 @@ void selected_told_flags(struct selected *box, size_t i)
 {
 	if ((box->v[i].bits & MARK_DIRTY) == 0)
 		return;
-	box->v[i].bits &= ~(uint32_t)MARK_DIRTY;
+	box->v[i].bits &= ~(uint32_t)(MARK_DIRTY | MARK_KNOWN);
 	box->dirty--;
+}
+
+void selected_mark_dirty(struct selected *box, size_t i, bool known)
+{
+	bool was = (box->v[i].bits & MARK_DIRTY) != 0;
+	mark(box, i, MARK_DIRTY);
+	if (known && !was)
+		box->v[i].bits |= MARK_KNOWN;
+	if (!known)
+		box->v[i].bits &= ~(uint32_t)MARK_KNOWN;
 }
 
 static void append(struct selected *box, const struct index_entry *e)
@@ -133,7 +144,7 @@ static void update(struct selected *box, size_t i, const struct index_entry *e)
 		return;
 	m->bits = (m->bits & ~(uint32_t)STORE_FLAGS_ALL) | flags;
 	m->keywords = e->keywords;
-	mark(box, i, MARK_DIRTY);
+	selected_mark_dirty(box, i, false);
 }
 
 struct merge {
@@ -309,6 +320,25 @@ static bool report_expunges(struct selected *box, struct buf *out)
 	return true;
 }
 
+/* The same by uid, upwards: no number is said. */
+static bool report_vanished(struct selected *box, struct buf *out)
+{
+	struct imap_set_writer w = { .out = out };
+	size_t n = box->told_n;
+	for (; box->report_at < n && buf_len(out) <= REPORT_BYTES; box->report_at++) {
+		const struct selected_message *m = &box->v[box->report_at];
+		if ((m->bits & MARK_GONE) == 0)
+			continue;
+		if (!w.any)
+			buf_add_str(out, "* VANISHED ");
+		imap_set_write(&w, m->uid, m->uid);
+	}
+	imap_set_write_end(&w);
+	if (w.any)
+		buf_add_str(out, "\r\n");
+	return box->report_at == n;
+}
+
 static void drop_gone(struct selected *box)
 {
 	size_t kept = 0, told = 0;
@@ -325,17 +355,44 @@ static void drop_gone(struct selected *box)
 	box->gone = 0;
 }
 
-static bool report_flags(struct selected *box, struct buf *out)
+/* False: it is gone, which will be told. */
+static bool find_modseq(
+    const struct selected *box, struct index_view *v, uint32_t uid, uint64_t *modseq_out)
 {
+	struct index_entry e;
+	if (!index_entry(v, box->id, uid, &e))
+		return false;
+	*modseq_out = selected_modseq(box, &e);
+	return true;
+}
+
+static void report_one(struct selected *box, struct index_view *v, size_t i, struct buf *out)
+{
+	const struct selected_message *m = &box->v[i];
+	uint64_t modseq = 0;
+	if (box->modseqs && !find_modseq(box, v, m->uid, &modseq))
+		return;
+	buf_printf(out, "* %zu FETCH (UID %u", i + 1, m->uid);
+	if ((m->bits & MARK_KNOWN) == 0 || !box->modseqs) {
+		buf_add_str(out, " FLAGS ");
+		selected_put_flags(box, m, out);
+	}
+	if (box->modseqs)
+		buf_printf(out, " MODSEQ (%llu)", (unsigned long long)modseq);
+	buf_add_str(out, ")\r\n");
+}
+
+static bool report_flags(struct selected *box, struct index_view *v, struct buf *out)
+{
+	if (box->modseqs && v == NULL)
+		return true; /* later */
 	for (; box->dirty > 0 && box->report_at < box->n; box->report_at++) {
-		const struct selected_message *m = &box->v[box->report_at];
+		uint32_t bits = box->v[box->report_at].bits;
 		if (buf_len(out) > REPORT_BYTES)
 			return false;
-		if ((m->bits & MARK_DIRTY) == 0 || (m->bits & MARK_GONE) != 0)
+		if ((bits & MARK_DIRTY) == 0 || (bits & MARK_GONE) != 0)
 			continue;
-		buf_printf(out, "* %zu FETCH (UID %u FLAGS ", box->report_at + 1, m->uid);
-		selected_put_flags(box, m, out);
-		buf_add_str(out, ")\r\n");
+		report_one(box, v, box->report_at, out);
 		selected_told_flags(box, box->report_at);
 	}
 	return true;
@@ -359,15 +416,15 @@ static void report_keywords(struct selected *box, struct buf *out)
 	box->told_keyword = box->keyword_n;
 }
 
-bool selected_report(struct selected *box, bool expunges, struct buf *out)
+bool selected_report(struct selected *box, struct index_view *v, bool expunges, struct buf *out)
 {
 	if (box->report == REPORT_START) {
 		report_keywords(box, out);
-		box->report_at = box->n;
+		box->report_at = box->vanished ? 0 : box->n;
 		box->report = expunges && box->gone > 0 ? REPORT_EXPUNGES : REPORT_EXISTS;
 	}
 	if (box->report == REPORT_EXPUNGES) {
-		if (!report_expunges(box, out))
+		if (box->vanished ? !report_vanished(box, out) : !report_expunges(box, out))
 			return false;
 		drop_gone(box);
 		box->report = REPORT_EXISTS;
@@ -377,7 +434,7 @@ bool selected_report(struct selected *box, bool expunges, struct buf *out)
 		box->report_at = 0;
 		box->report = REPORT_FLAGS;
 	}
-	if (!report_flags(box, out))
+	if (!report_flags(box, v, out))
 		return false;
 	box->report = REPORT_START;
 	return true;
@@ -385,8 +442,25 @@ bool selected_report(struct selected *box, bool expunges, struct buf *out)
 
 /* ---- sets ---------------------------------------------------------------------------------------- */
 
+/* What was saved has so many ranges at most. */
+static void add_saved(const struct selected *box, struct imap_set *set, bool uid)
+{
+	for (size_t k = 0; k < box->saved.n; k++) {
+		struct imap_range r = box->saved.v[k];
+		size_t first = selected_lower(box, r.first), i = first;
+		while (i < box->told_n && box->v[i].uid <= r.last)
+			i++;
+		if (uid)
+			(void)imap_set_add(set, r.first, r.last);
+		else if (i > first)
+			(void)imap_set_add(set, (uint32_t)first + 1, (uint32_t)i);
+	}
+}
+
 void selected_resolve(const struct selected *box, struct imap_set *set, bool uid)
 {
+	if (set->saved)
+		add_saved(box, set, uid);
 	imap_set_resolve(set, uid ? selected_last_uid(box) : (uint32_t)box->told_n);
 }
 
@@ -458,13 +532,4 @@ void selected_apply_flags(
 		break;
 	}
 	m->bits = rest | flags;
-}
-
-void selected_mark_dirty(struct selected *box, const struct imap_set *set, bool uid)
-{
-	struct selected_walk w;
-	size_t i;
-	selected_walk_init(&w, box, set, uid);
-	while (selected_walk_next(&w, &i))
-		mark(box, i, MARK_DIRTY);
 }

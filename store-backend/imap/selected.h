@@ -21,8 +21,9 @@ struct selected_message {
 	uint64_t keywords;
 };
 enum {
-	MARK_GONE = 1u << 8,  /* expunged; the client has not been told */
-	MARK_DIRTY = 1u << 9, /* flags changed; the client has not been told */
+	MARK_GONE = 1u << 8,   /* expunged; the client has not been told */
+	MARK_DIRTY = 1u << 9,  /* flags changed; the client has not been told */
+	MARK_KNOWN = 1u << 10, /* with MARK_DIRTY: of its own doing, so that only MODSEQ is news */
 	SELECTED_FLAG_BITS = STORE_FLAGS_ALL | IMAP_RECENT
 };
 
@@ -35,6 +36,8 @@ struct selected {
 	char *name; /* owned, UTF-8 */
 	uint32_t uidvalidity;
 	bool read_only;
+	bool modseqs;               /* news tell MODSEQ (CONDSTORE) */
+	bool vanished;              /* the expunged are told by uid (QRESYNC) */
 	struct selected_message *v; /* owned, by uid */
 	size_t n, cap;
 	uint64_t modseq;                    /* changes up to it are in the array */
@@ -47,6 +50,7 @@ struct selected {
 	size_t told_n, told_keyword; /* what the client was told: EXISTS, FLAGS */
 	enum report_step report;     /* where a report goes on */
 	size_t report_at;
+	struct imap_set saved;       /* owned: uids, "$" of later commands */
 	struct mailbox_watch *watch; /* owned */
 	void (*on_news)(void *arg);
 	void *arg;
@@ -69,8 +73,16 @@ static inline bool selected_has_news(const struct selected *box)
 }
 
 /* Appends to out what the client does not know, about 8 KiB at a time; expunged messages only if they
- * may be told. False: call again when out has been emptied. */
-bool selected_report(struct selected *box, bool expunges, struct buf *out);
+ * may be told; with box->modseqs changed flags only if there is a view. False: call again when out has
+ * been emptied. */
+bool selected_report(struct selected *box, struct index_view *v, bool expunges, struct buf *out);
+
+/* The MODSEQ that the client may be told with the flags in the array: those of an entry that was changed
+ * after the last refresh are not its latest. */
+static inline uint64_t selected_modseq(const struct selected *box, const struct index_entry *e)
+{
+	return e->modseq < box->modseq ? e->modseq : box->modseq;
+}
 
 /* "FLAGS (...)" as in an untagged line, with the keywords of the mailbox. */
 void selected_put_mailbox_flags(const struct selected *box, struct buf *out);
@@ -84,8 +96,9 @@ void selected_put_flags(
 
 /* The client has just been told these flags in another way. */
 void selected_told_flags(struct selected *box, size_t i);
-/* Marks the messages of a resolved set, so that their flags are told whether they changed or not. */
-void selected_mark_dirty(struct selected *box, const struct imap_set *set, bool uid);
+/* Marks a message, so that its flags are told whether they changed or not; known: the client knows them
+ * and is told the MODSEQ. */
+void selected_mark_dirty(struct selected *box, size_t i, bool known);
 
 /* What the session itself has just changed, so that a refresh finds nothing new in it. */
 struct selected_flags {
@@ -102,7 +115,7 @@ size_t selected_recent(const struct selected *box);
 /* Bit of a keyword (case-blind), 0: the mailbox has none of that name. */
 uint64_t selected_keyword_bit(const struct selected *box, struct span word);
 
-/* A set of sequence numbers or uids as sent, made ready for selected_in(). */
+/* A set of sequence numbers or uids as sent, "$" among them, made ready for a walk. */
 void selected_resolve(const struct selected *box, struct imap_set *set, bool uid);
 
 /* Indexes of the messages in a resolved set, in order. */

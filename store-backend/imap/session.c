@@ -257,7 +257,23 @@ struct selected *imap_select(struct imap_session *s, const struct index_mailbox 
 {
 	imap_deselect(s);
 	s->box = selected_new(s->partition->link, m, read_only, on_news, s);
+	imap_enable(s, s->enabled);
 	return s->box;
+}
+
+void imap_enable(struct imap_session *s, unsigned what)
+{
+	if ((what & ENABLED_QRESYNC) != 0)
+		what |= ENABLED_CONDSTORE;
+	bool first = (what & ~s->enabled & ENABLED_CONDSTORE) != 0;
+	s->enabled |= what;
+	if (s->box == NULL)
+		return;
+	if (first)
+		imap_say(
+		    s, "* OK [HIGHESTMODSEQ %llu] Highest\r\n", (unsigned long long)s->box->modseq);
+	s->box->modseqs = (s->enabled & ENABLED_CONDSTORE) != 0;
+	s->box->vanished = (s->enabled & ENABLED_QRESYNC) != 0;
 }
 
 enum verdict imap_operate(struct imap_session *s, const struct operation *op, operation_fn *fn)

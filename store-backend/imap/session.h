@@ -26,6 +26,9 @@ enum imap_state {
 	ST_COUNT
 };
 
+/* What the client has asked for by ENABLE or by using it. */
+enum imap_enabled { ENABLED_CONDSTORE = 1, ENABLED_QRESYNC = 2 };
+
 /* What a command is allowed to tell about other sessions' changes before its reply. */
 enum imap_news { NEWS_NONE, NEWS_NO_EXPUNGE, NEWS_ALL };
 
@@ -94,6 +97,7 @@ struct imap_session {
 	char *user;                 /* owned; NULL: not logged in */
 	struct store_partition *partition;
 	struct selected *box; /* owned; NULL: none is selected */
+	unsigned enabled;     /* enum imap_enabled */
 	unsigned errors, login_failures;
 	bool drain_asked;
 };
@@ -144,6 +148,17 @@ enum verdict imap_start_tls(struct imap_session *s);
 
 /* Selects the mailbox; its messages are not loaded yet. */
 struct selected *imap_select(struct imap_session *s, const struct index_mailbox *m, bool read_only);
+/* From now on answers are as one of enum imap_enabled says. */
+void imap_enable(struct imap_session *s, unsigned what);
+/* SELECT's answer continues with what has happened since a modseq, in the view in which the mailbox was
+ * selected; known: uids that the client has, resolved. */
+struct imap_changes_ask {
+	uint64_t since;
+	const struct imap_set *known_vanished; /* of those, which may have vanished */
+	const char *done;                      /* the text of the reply; lasts */
+};
+enum verdict imap_start_changes(struct imap_session *s, struct index_view *v,
+    const struct imap_changes_ask *ask, struct imap_set *take_known);
 /* Selects nothing. */
 void imap_deselect(struct imap_session *s);
 

@@ -73,6 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct imap_cursor c;
 	imap_cursor_init(&c, args, &scratch);
 	fetch_parse(&c, args.n % 2 != 0, req);
+	fetch_parse_modifiers(&c, req);
 	imap_read_end(&c);
 	CHECK(req->n <= FETCH_ITEMS_MAX && req->name_n <= FETCH_NAMES_MAX);
 	if (imap_ok(&c) && message.p != NULL)

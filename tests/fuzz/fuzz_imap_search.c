@@ -93,6 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct buf scratch = BUF_INIT(args.n + 1);
 	struct imap_cursor c;
 	imap_cursor_init(&c, args, &scratch);
+	(void)search_parse_return(&c);
 	search_parse(&c, &r);
 	imap_read_end(&c);
 	CHECK(r.n <= SEARCH_KEYS_MAX);

@@ -8,11 +8,13 @@
 #define ALL_FLAGS "\\Seen \\Answered \\Flagged \\Deleted \\Draft"
 #define LOGGED_IN                                                                                  \
 	"l OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN MOVE "    \
-	"SPECIAL-USE CREATE-SPECIAL-USE] Logged in\r\n"
+	"SPECIAL-USE CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES] Logged in\r\n"
+#define CLOSED "* OK [CLOSED] The mailbox before is closed\r\n"
 #define SELECTED(n, recent, unseen, next)                                                          \
 	"* FLAGS (" ALL_FLAGS ")\r\n* OK [PERMANENTFLAGS (" ALL_FLAGS                              \
 	" \\*)] Flags that can be changed\r\n* " n " EXISTS\r\n* " recent " RECENT\r\n" unseen     \
-	"* OK [UIDVALIDITY @] UIDs are valid\r\n* OK [UIDNEXT " next "] Next UID\r\n"
+	"* OK [UIDVALIDITY @] UIDs are valid\r\n* OK [UIDNEXT " next "] Next UID\r\n"              \
+	"* OK [HIGHESTMODSEQ @] Highest\r\n"
 #define MESSAGE "Subject: x\r\n\r\ntext\r\n"
 
 typedef void prepare_fn(struct fixture *f);
@@ -137,6 +139,7 @@ static void test_select(void **state)
 		"* FLAGS (" ALL_FLAGS ")\r\n* OK [PERMANENTFLAGS ()] Flags that can be changed\r\n"
 		"* 3 EXISTS\r\n* 3 RECENT\r\n* OK [UNSEEN 2] First unseen\r\n"
 		"* OK [UIDVALIDITY @] UIDs are valid\r\n* OK [UIDNEXT 4] Next UID\r\n"
+		"* OK [HIGHESTMODSEQ @] Highest\r\n"
 		"a OK [READ-ONLY] EXAMINE completed\r\n" },
 	    { "b STORE 1 FLAGS (\\Seen)\r\n",
 		"b NO [NOPERM] The mailbox is open for reading only\r\n" },
@@ -150,7 +153,7 @@ static void test_select(void **state)
 	    { "c UNSELECT\r\n", "c OK UNSELECT completed\r\n" },
 	    { "d SELECT INBOX\r\n", SELECTED("3", "0", "* OK [UNSEEN 2] First unseen\r\n",
 					"4") "d OK [READ-WRITE] SELECT completed\r\n" },
-	    { "d SELECT nothing\r\n", "d NO [NONEXISTENT] No such mailbox\r\n" },
+	    { "d SELECT nothing\r\n", CLOSED "d NO [NONEXISTENT] No such mailbox\r\n" },
 	    { "d CHECK\r\n", "d BAD Select a mailbox first\r\n" },
 	    { "d SELECT \"\"\r\n", "d NO [NONEXISTENT] No such mailbox\r\n" },
 	    { "d SELECT &Jjo\r\n", "d NO [NONEXISTENT] No such mailbox\r\n" },
@@ -310,7 +313,7 @@ static void test_copy_move_expunge(void **state)
 	    { "a EXPUNGE 1\r\n", "a BAD Too many arguments\r\n" },
 	    { "a UID EXPUNGE\r\n", "a BAD Missing argument\r\n" },
 	    { "a COPY 1:* other\r\n", "a OK COPY completed\r\n" },
-	    { "a SELECT other\r\n", SELECTED("5", "5", "* OK [UNSEEN 2] First unseen\r\n",
+	    { "a SELECT other\r\n", CLOSED SELECTED("5", "5", "* OK [UNSEEN 2] First unseen\r\n",
 					"6") "a OK [READ-WRITE] SELECT completed\r\n" });
 }
 

@@ -250,6 +250,7 @@ static void test_committer_away(void **state)
 	assert_non_null(strstr(talk(&t, "a SELECT INBOX\r\n"), "a OK [READ-WRITE]"));
 	talk_expect(&t, "b STORE 1 FLAGS ()\r\n",
 	    "b NO [UNAVAILABLE] The store is away, try again later (~)\r\n");
+	talk_expect(&t, "b UNSELECT\r\n", "b OK UNSELECT completed\r\n");
 	f->worker.partition.index = NULL;
 	static const char *const commands[] = { "SELECT INBOX", "EXAMINE INBOX", "LIST \"\" *",
 		"STATUS INBOX (MESSAGES)", "SUBSCRIBE x", "APPEND INBOX {3+}\r\na:b" };
