@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "metermaid/batch.h"
@@ -42,9 +43,9 @@ struct meter_lease {
 
 /* ---- setting what is held ---- */
 
-static uint64_t now_us(const struct holds *h)
+static uint64_t now_us(void)
 {
-	return loop_now_ms(h->m->loop) * 1000;
+	return clock_mono_ms() * 1000;
 }
 
 static void hold_end_if_idle(struct hold *h)
@@ -92,7 +93,7 @@ static void send_some(struct holds *h)
 static void set_in_table(struct holds *h)
 {
 	struct list_node *n;
-	struct op_now now = { now_us(h), OP_FORCE };
+	struct op_now now = { now_us(), OP_FORCE };
 	while ((n = list_pop(&h->doubts)) != NULL) {
 		struct hold *one = LIST_OF(struct hold, doubt, n);
 		prepare_set(one);

@@ -103,7 +103,8 @@ uint64_t hot_want(struct hot_cell *c, const struct op *op, uint64_t workers, uin
 {
 	bool has = c->tokens_until_us > now_us && c->tokens > 0;
 	uint64_t asks = c->asks > c->before ? c->asks : c->before;
-	if (op->kind != OP_RATE || has || asks < HOT_ASKS || c->wanted_until_us > now_us)
+	if (op->kind != OP_RATE || workers == 0 || has || asks < HOT_ASKS ||
+	    c->wanted_until_us > now_us)
 		return 0;
 	uint64_t most =
 	    op->rate.tolerance_us / op->rate.interval_us / HOT_PART / (workers > 0 ? workers : 1);

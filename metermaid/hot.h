@@ -38,7 +38,7 @@ void hot_forget(struct hot *h);                             /* everything, after
  * ops, from hot_touch(), NULL for kinds that are always asked. */
 bool hot_decide(struct hot_cell *const *cells, const struct op *ops, size_t n, struct op_now now,
     struct op_answer *out);
-/* How many tokens to ask for beyond the cost. */
+/* How many tokens to ask for beyond the cost. workers: that may take some of this key; 0: none. */
 uint64_t hot_want(struct hot_cell *c, const struct op *op, uint64_t workers, uint64_t now_us);
 /* What the answer means for the key of op i. */
 struct hot_answer {

@@ -17,8 +17,8 @@
 enum {
 	SHARED_KEYS = 65536, /* made before the configuration is known to this library */
 	PRIVATE_KEYS = 8192,
-	ROLL_CALL_MS = 5000, /* workers tell Redis that they live */
-	ROLL_CALL_DEAD_MS = 16000,
+	ROLL_CALL_MS = 2000, /* workers tell Redis that they live */
+	ROLL_CALL_DEAD_MS = 7000,
 	ROLL_CALL_SOON_MS = 200,
 };
 
@@ -66,8 +66,10 @@ uint32_t meter_secret_hash(struct span user, struct span secret)
 static void on_roll_call(void *arg, const struct redis_reply *r)
 {
 	struct metermaid *m = arg;
-	if (r->got == REDIS_VALUES && r->n == 1 && r->v[0].n > 0)
-		OBJ(metermaid, m)->live_workers = (uint64_t)r->v[0].n;
+	if (r->got != REDIS_VALUES || r->n != 1 || r->v[0].n <= 0)
+		return;
+	OBJ(metermaid, m)->live_workers = (uint64_t)r->v[0].n;
+	m->roll_calls++;
 }
 
 static void call_roll(void *arg)
@@ -90,6 +92,7 @@ static void call_roll(void *arg)
 static void on_up(void *arg)
 {
 	struct metermaid *m = OBJ(metermaid, arg);
+	m->roll_calls = 0; /* the roll may be empty now */
 	call_roll(m);
 	bans_sync_poll(m);
 	holds_doubt_all(m->holds);

@@ -32,6 +32,7 @@ struct metermaid {
 	struct timer flush_late, roll_call, bans_poll;
 	uint64_t name; /* of this worker in the roll call and as a holder of leases */
 	uint64_t live_workers;
+	uint64_t roll_calls; /* since the link is up */
 };
 #define metermaid_MAGIC 0x3e7e4a1du
 

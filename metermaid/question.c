@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "metermaid/batch.h"
 #include "metermaid/meter_internal.h"
@@ -43,9 +44,9 @@ struct group {
 	struct question *v[BATCH_QUESTIONS_MAX];
 };
 
-static uint64_t now_us(const struct metermaid *m)
+static uint64_t now_us(void)
 {
-	return loop_now_ms(m->loop) * 1000;
+	return clock_mono_ms() * 1000;
 }
 
 /* ---- gathering ---- */
@@ -93,7 +94,7 @@ static bool try_hot(struct metermaid *m, const struct asking *a, struct op_answe
 {
 	struct hot_cell *cells[OPS_MAX];
 	struct op ops[OPS_MAX];
-	struct op_now now = { now_us(m), a->mode };
+	struct op_now now = { now_us(), a->mode };
 	if (a->mode == OP_FORCE)
 		return false;
 	for (size_t i = 0; i < a->n; i++) {
@@ -110,7 +111,7 @@ static void learn(struct metermaid *m, const struct asking *a, const struct op_a
 	for (size_t i = 0; i < a->n; i++) {
 		struct hot_cell *c = hot_find(m->hot, a->keys[i].op.id);
 		if (c != NULL)
-			hot_learn(c, &a->keys[i].op, (struct hot_answer){ got, i }, now_us(m));
+			hot_learn(c, &a->keys[i].op, (struct hot_answer){ got, i }, now_us());
 	}
 }
 
@@ -144,7 +145,7 @@ static void ask_host(struct metermaid *m, const struct asking *a, struct meter_a
 	struct hold *holds[LEASE_KEYS_MAX];
 	ops_of(a, ops);
 	struct op_answer got =
-	    table_question(meter_host_table(), ops, a->n, (struct op_now){ now_us(m), a->mode });
+	    table_question(meter_host_table(), ops, a->n, (struct op_now){ now_us(), a->mode });
 	learn(m, a, &got);
 	judge(m, a, &got, out);
 	size_t n = find_holds(m, a, holds);
@@ -196,7 +197,7 @@ static struct op_answer ask_on_loss(struct metermaid *m, const struct asking *a)
 {
 	struct op ops[OPS_MAX];
 	size_t from[OPS_MAX], n = ops_on_loss(m, a, ops, from);
-	struct op_now now = { now_us(m), a->mode };
+	struct op_now now = { now_us(), a->mode };
 	for (size_t i = 0; i < a->n && a->mode != OP_FORCE; i++)
 		if (a->keys[i].rule->on_loss == LOSS_CLOSED && a->keys[i].op.over != OVER_NOTED)
 			return (struct op_answer){ .index = i,
@@ -341,6 +342,13 @@ static void group_done(void *arg, const struct op_answer *answers)
 		soon_set(m->loop, &m->flush);
 }
 
+/* How many share the tokens of a hot key; 0: none are taken, since not everybody knows of this worker.
+ * At its second roll call all others have had one of theirs. */
+static uint64_t token_workers(const struct metermaid *m)
+{
+	return m->roll_calls >= 2 ? m->live_workers : 0;
+}
+
 static void put_question(struct batch *b, struct question *q)
 {
 	struct metermaid *m = q->m;
@@ -349,7 +357,7 @@ static void put_question(struct batch *b, struct question *q)
 		struct meter_key *k = &q->a.keys[i];
 		struct hot_cell *c = q->a.mode == OP_TAKE ? hot_find(m->hot, k->op.id) : NULL;
 		struct buf text = BUF_INIT(KEY_TEXT_MAX);
-		k->op.extra = c != NULL ? hot_want(c, &k->op, m->live_workers, now_us(m)) : 0;
+		k->op.extra = c != NULL ? hot_want(c, &k->op, token_workers(m), now_us()) : 0;
 		rule_key_text(k, &q->a.f, &text);
 		batch_op(b, &k->op, buf_span(&text));
 		buf_end(&text);

@@ -70,8 +70,8 @@ struct table *table_new_shared(size_t keys_max)
 
 struct table *table_new_private(size_t keys_max)
 {
-	void *p = mmap(NULL, table_bytes(keys_max), PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_ANONYMOUS, 0, 0);
+	void *p = mmap(
+	    NULL, table_bytes(keys_max), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 0, 0);
 	CHECK(p != MAP_FAILED);
 	table_init(p, keys_max, false);
 	return p;
