@@ -30,8 +30,10 @@ static void put_capability(const struct session *s, struct buf *out)
 {
 	const struct conf_strings *words = &s->setup->mmp->imap_capability;
 	buf_add_str(out, "CAPABILITY");
+	bool known = s->setup == s->mmp->setup; /* else the words are other ones */
 	for (size_t i = 0; i < words->n; i++)
-		buf_printf(out, " %s", words->v[i]);
+		if (!known || capability_shows(s->mmp->capability, i))
+			buf_printf(out, " %s", words->v[i]);
 	if (front_offers_tls(s))
 		buf_add_str(out, " STARTTLS");
 	buf_add_str(out, front_takes_secrets(s) ? " AUTH=PLAIN AUTH=LOGIN" : " LOGINDISABLED");

@@ -10,6 +10,7 @@
 #include "directory/directory.h"
 #include "metermaid/metermaid.h"
 
+#include "mmp/capability.h"
 #include "mmp/front.h"
 #include "mmp/store_policy.h"
 
@@ -28,7 +29,7 @@
 #define CONF_PROSE "The multiplexor: IMAP and POP3 clients on one side, stores on the other."
 #include "conf/params_table.h"
 
-enum { WHY_MAX = 512, CAPABILITY_WORD_MAX = 100, CAPABILITY_WORDS_MAX = 64 };
+enum { WHY_MAX = 512, CAPABILITY_WORD_MAX = 100 };
 
 static bool wants_tls(const struct mmp_conf *m)
 {

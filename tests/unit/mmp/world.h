@@ -427,6 +427,6 @@ static int world_teardown(void **state)
 	"* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID STARTTLS LOGINDISABLED] mail.example.org " \
 	"ready\r\n"
 #define POP3_GREETING "+OK mail.example.org ready\r\n"
-#define IMAP_IN "OK [CAPABILITY IMAP4rev1 IDLE X-STORE] Logged in\r\n"
+#define IMAP_IN "OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] Logged in\r\n"
 
 #endif
