@@ -12,7 +12,7 @@ SHELL := /bin/bash
 # ---- packages: the only list; `make deps` installs what is missing -------------------------------
 DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libssl-dev libc-ares-dev libhiredis-dev \
 	libldap-dev libmilter-dev liblmdb-dev libjansson-dev zlib1g-dev
-DEPS_RUN := redis-server openssl curl python3
+DEPS_RUN := redis-server openssl curl python3 netbase
 DEPS_TEST := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd haproxy swaks libnet-ssleay-perl mutt isync \
 	fetchmail procps
@@ -36,7 +36,7 @@ VERSION := 0.1
 CPPFLAGS := -I. -Ilib -D_GNU_SOURCE -DPOSTERN_VERSION='"$(VERSION)"'
 CFLAGS := -std=c17 -g $(OPT) $(WARN) $(HARDEN) -ffunction-sections -fdata-sections -pthread
 LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--gc-sections -Wl,--as-needed -pthread $(OPT)
-LIBS := -levent_core -levent_extra -lssl -lcrypto -lcares -lhiredis -lldap -llber -llmdb -ljansson \
+LIBS := -levent_core -levent_extra -lssl -lcrypto -lcares -lhiredis -llber -llmdb -ljansson \
 	-lcrypt -lz
 
 # ---- sources: every .c of a folder belongs to it; main.c is the program -------------------------

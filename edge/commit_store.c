@@ -90,7 +90,7 @@ static void on_sent(void *arg, const struct out_result *r)
 {
 	struct group *g = OBJ(group, arg);
 	g->ask = NULL;
-	if (r->end != OUT_ANSWERED)
+	if (r->end != OUT_ANSWERED && !r->untried)
 		log_store(g, r->why);
 	group_done(g);
 }

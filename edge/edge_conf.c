@@ -74,6 +74,8 @@ static void check_tls(const struct conf *c, const struct edge_conf *e, struct co
 void edge_conf_check(const struct conf *c, struct conf_diag *d)
 {
 	const struct edge_conf *e = conf_section(c, &edge_block);
+	if (!conf_has_section(c, &edge_block))
+		conf_error(d, e->head.pos, "there is no section edge");
 	check_titles(e, d);
 	check_auth(e, d);
 	check_tls(c, e, d);

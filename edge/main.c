@@ -124,7 +124,7 @@ struct queue_post {
 static void on_queue_health(void *arg)
 {
 	struct queue_post *p = arg;
-	worker_set_healthy(p->worker, queue_spool(p->queue) != NULL);
+	worker_set_healthy(p->worker, queue_spool(p->queue) != NULL && queue_has_room(p->queue, 1));
 	timer_set(&p->health, HEALTH_MS);
 }
 

@@ -230,7 +230,7 @@ static void request_answer(struct out_request *r, const struct out_result *resul
 
 static void request_refuse(struct out_request *r, const char *why)
 {
-	struct out_result result = { .end = OUT_UNREACHED, .why = why };
+	struct out_result result = { .end = OUT_UNREACHED, .untried = true, .why = why };
 	struct buf text = BUF_INIT(REPLY_TEXT_SIZE);
 	buf_printf(&text, "%.200s: %s", r->peer->host, why);
 	for (size_t i = 0; i < r->mail->recipient_count; i++)

@@ -66,6 +66,7 @@ enum out_end {
 
 struct out_result {
 	enum out_end end;
+	bool untried; /* UNREACHED by the memory of a pool (out_pool.h): nothing new is known */
 	struct ip_port peer; /* none when never connected */
 	const char *why;     /* for the log, when not ANSWERED; lives during the callback */
 };

@@ -169,6 +169,7 @@ struct ticket *back_login(
 	t->fn = fn;
 	t->arg = arg;
 	stream_set_owner(t->stream, back_stream_limits, on_stream, t);
+	stream_set_secret(t->stream);
 	timer_init(&t->deadline, l, on_deadline, t);
 	timer_set(&t->deadline, ask->deadline_ms);
 	return &t->ticket;

@@ -307,6 +307,7 @@ void session_start(
 	s->probe = a->probe;
 	s->begun_ms = session_now_ms(s);
 	s->client = stream_new(m->loop, a->fd, s->front->limits, on_stream, s);
+	stream_set_secret(s->client);
 	timer_init(&s->deadline, m->loop, on_deadline, s);
 	list_add_tail(&m->prelogin, &s->link);
 	m->prelogin_n++;

@@ -17,6 +17,7 @@
 
 enum {
 	PROXY_HEADER_MS = 5000,
+	OPEN_WITHIN_MS = 10000,
 	PROXY_WAITING_MAX = 4096,
 	WAITING_OPERATIONS_MAX = 10000,
 	WAITING_BYTES_MAX = 256 * 1024 * 1024,
@@ -58,6 +59,8 @@ struct store_worker {
 	size_t door_n;
 	struct list_node sessions;
 	size_t session_n;
+	bool open; /* connections are taken */
+	struct timer opening;
 	bool draining;
 };
 
@@ -199,6 +202,16 @@ static void on_accept(void *arg, const struct accepted *a)
 	protocols[lc->protocol].start(d->worker, a, lc);
 }
 
+/* Clients wait in the accept queues until every committer is there, but not for ever: what is whole may serve. */
+static void open_all_doors(void *arg)
+{
+	struct store_worker *w = OBJ(store_worker, arg);
+	w->open = true;
+	timer_clear(&w->opening);
+	for (size_t i = 0; i < w->door_n; i++)
+		listener_pause(w->doors[i]->listener, w->draining);
+}
+
 static void open_door(void *arg, const struct daemon_listener *at, int fd)
 {
 	struct store_worker *w = OBJ(store_worker, arg);
@@ -213,6 +226,7 @@ static void open_door(void *arg, const struct daemon_listener *at, int fd)
 	d->worker = w;
 	d->name = mem_str(at->name);
 	d->listener = listener_new(worker_loop(w->worker), fd, &opts, on_accept, d);
+	listener_pause(d->listener, !w->open);
 	w->doors[w->door_n++] = d;
 }
 
@@ -233,6 +247,8 @@ static void tell_health(struct store_worker *w)
 	for (size_t i = 0; i < w->partition_n; i++)
 		all = all && w->partitions[i].shared.index != NULL;
 	worker_set_healthy(w->worker, all);
+	if (all && !w->open)
+		open_all_doors(w);
 }
 
 /* The committer is there; another epoch is another index file with the same content. */
@@ -287,6 +303,8 @@ void store_worker_start(struct worker *worker)
 	w->directory = directory_new(worker_loop(worker), w->dns, w->conf);
 	list_init(&w->sessions);
 	worker_set_data(worker, w);
+	timer_init(&w->opening, worker_loop(worker), open_all_doors, w);
+	timer_set(&w->opening, OPEN_WITHIN_MS);
 	const struct store_conf *s = store_options(w->conf);
 	for (size_t i = 0; i < s->partition_n && i < STORE_PARTITIONS_MAX; i++)
 		open_partition(w, s->partition[i]);
@@ -347,6 +365,7 @@ void store_worker_stop(struct worker *worker)
 {
 	struct store_worker *w = of(worker);
 	w->draining = true;
+	timer_clear(&w->opening);
 	while (!list_empty(&w->sessions)) {
 		struct store_session *s = LIST_OF(struct store_session, link, w->sessions.next);
 		s->class->end(s);

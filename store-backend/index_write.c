@@ -446,6 +446,38 @@ bool index_writer_has_blob(struct index_writer *w, log_pos blob)
 	return rc != MDB_NOTFOUND;
 }
 
+/* LMDB's own table of free pages: each value begins with how many it lists. */
+static uint64_t free_pages(struct index_writer *w)
+{
+	enum { FREE_PAGES = 0 };
+	MDB_val key, value;
+	MDB_cursor *c;
+	MDB_txn *txn;
+	uint64_t sum = 0;
+	size_t n;
+	if (mdb_txn_begin(w->db.env, NULL, MDB_RDONLY, &txn) != 0)
+		return 0;
+	if (mdb_cursor_open(txn, FREE_PAGES, &c) == 0) {
+		while (mdb_cursor_get(c, &key, &value, MDB_NEXT) == 0)
+			sum += row_get(&value, &n, sizeof n) ? n : 0;
+		mdb_cursor_close(c);
+	}
+	mdb_txn_abort(txn);
+	return sum;
+}
+
+uint64_t index_writer_room(struct index_writer *w)
+{
+	MDB_envinfo info;
+	MDB_stat st;
+	if (mdb_env_info(w->db.env, &info) != 0 || mdb_env_stat(w->db.env, &st) != 0)
+		return 0;
+	uint64_t used = ((uint64_t)info.me_last_pgno + 1) * st.ms_psize;
+	uint64_t room = used < info.me_mapsize ? info.me_mapsize - used : 0;
+	/* Only who is near the end looks closer: the table may be long. */
+	return room > info.me_mapsize / 4 ? room : room + free_pages(w) * st.ms_psize;
+}
+
 void index_writer_drop_dead_readers(struct index_writer *w)
 {
 	int dead;

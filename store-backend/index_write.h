@@ -77,6 +77,9 @@ void index_take_dead(struct index_txn *t, uint64_t before_s, size_t most,
 /* Is the blob in the index (referenced, or dead and not yet taken)? In committed state. */
 bool index_writer_has_blob(struct index_writer *w, log_pos blob);
 
+/* Bytes that can still be written, about: of partition.index_size, what was never used or is free again. */
+uint64_t index_writer_room(struct index_writer *w);
+
 /* Space that readers pin who died while they read. */
 void index_writer_drop_dead_readers(struct index_writer *w);
 

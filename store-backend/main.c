@@ -62,6 +62,7 @@ static void listeners(const struct conf *c, struct daemon_listeners *out)
 static void prepare(void)
 {
 	metric_register(store_metrics, STORE_M_COUNT);
+	directory_prepare();
 }
 
 static const struct daemon_spec spec = {

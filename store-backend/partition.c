@@ -73,6 +73,7 @@ struct partition *partition_open(
 		.name = mem_str(opts->name),
 		.path = mem_str(opts->path),
 		.settings = opts->settings,
+		.index_bytes = opts->index_bytes,
 		.on_failed = opts->on_failed,
 		.arg = opts->arg,
 	};

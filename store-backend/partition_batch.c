@@ -18,7 +18,9 @@
 enum {
 	BATCH_OPERATIONS = 1000,
 	BATCH_BYTES = 64 * 1024 * 1024, /* of messages and changes: so long may a round take */
-	BATCH_ANSWER_BYTES = 32 * 1024 * 1024
+	BATCH_ANSWER_BYTES = 32 * 1024 * 1024,
+	INDEX_RESERVE_MIN = 4 * 1024 * 1024,
+	INDEX_ROW_BYTES = 16 * 1024 /* pages that one change may touch, not counting its size */
 };
 
 /* ---- answers ------------------------------------------------------------------------------------------------ */
@@ -81,6 +83,21 @@ static err_t append(struct partition *p, struct asked *a, struct index_facts *fa
 
 enum taken { TAKEN, NOT_NOW };
 
+/* New messages leave room for what removes them: on the disk, and in the index. */
+static bool is_full(struct partition *p, const struct asked *a)
+{
+	uint64_t reserve = p->index_bytes / 16;
+	if (reserve < INDEX_RESERVE_MIN)
+		reserve = INDEX_RESERVE_MIN;
+	return has_message(&a->op) && (p->low_space || p->index_room < reserve);
+}
+
+static void use_room(struct partition *p, const struct asked *a)
+{
+	uint64_t n = buf_len(&a->head) + INDEX_ROW_BYTES * (1 + a->op.recipient_n / 16);
+	p->index_room -= n < p->index_room ? n : p->index_room;
+}
+
 /* The operation gets its answer, or stays where it is because the log is busy or has failed. */
 static enum taken take(struct partition *p, struct asked *a)
 {
@@ -98,8 +115,7 @@ static enum taken take(struct partition *p, struct asked *a)
 		put_answer(a, ans);
 		return TAKEN;
 	}
-	bool full = a->no_space || (p->low_space && has_message(&a->op));
-	err_t err = full ? ERR_NO_SPACE : append(p, a, &facts);
+	err_t err = a->no_space || is_full(p, a) ? ERR_NO_SPACE : append(p, a, &facts);
 	if (err == ERR_NO_SPACE) {
 		refuse(a, OPR_NO_SPACE);
 		return TAKEN;
@@ -110,6 +126,7 @@ static enum taken take(struct partition *p, struct asked *a)
 		return NOT_NOW;
 	}
 	put_answer(a, index_apply(p->txn, &a->op, &facts));
+	use_room(p, a);
 	p->batch_logged++;
 	return TAKEN;
 }
@@ -203,6 +220,7 @@ static void on_turn(void *arg)
 	p->wall_s = clock_wall_us() / 1000000;
 	p->batch_logged = 0;
 	p->low_space = space_is_low(p);
+	p->index_room = index_writer_room(p->writer);
 	bool kept = p->keep_due && keep_in_batch(p);
 	if (!kept && list_empty(&p->waiting)) {
 		index_txn_abort(&p->txn);

@@ -72,8 +72,9 @@ struct partition {
 	log_pos covered; /* of txn when it is committed */
 	uint64_t wall_s; /* of txn */
 	size_t batch_logged;
-	bool low_space;    /* no new messages in this round */
-	struct news *news; /* owned: of the batch */
+	bool low_space;                   /* no new messages in this round */
+	uint64_t index_bytes, index_room; /* size of the index; what is left of it in this round */
+	struct news *news;                /* owned: of the batch */
 	size_t news_n, news_cap;
 
 	/* partition_keep.c: what must be done from time to time */

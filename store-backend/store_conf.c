@@ -49,6 +49,7 @@ bool store_socket_path(
 /* What no single row can see. */
 void store_conf_check(const struct conf *c, struct conf_diag *d)
 {
+	directory_check(c, d);
 	const struct store_conf *s = store_options(c);
 	char path[STORE_SOCKET_PATH_SIZE];
 	if (!conf_has_section(c, &store_block))

@@ -236,11 +236,45 @@ static err_t scan_segment(struct commitlog *log, size_t i, bool *cut_out, struct
 		*cut_out = s.cut;
 		walk_end(&s.w);
 	}
-	/* After kill -9 the tail is in the page cache and nowhere else. */
-	if (!err && !log->no_sync && fdatasync(fd) != 0)
-		err = ERR_IO;
 	buf_end(&s.payload);
 	close(fd);
+	return err;
+}
+
+/* Writes the bytes from `from` on once more, as they are. */
+static err_t write_again(struct commitlog *log, const struct log_segment *seg, uint64_t from)
+{
+	enum { CHUNK = 1 << 16 };
+	int fd = open_segment(log, seg->number, O_RDWR);
+	if (fd < 0)
+		return err_from_errno(errno);
+	char *chunk = mem_alloc(CHUNK);
+	err_t err = ERR_OK;
+	while (!err && from < seg->bytes) {
+		size_t n = seg->bytes - from < CHUNK ? (size_t)(seg->bytes - from) : CHUNK;
+		err = read_full(fd, chunk, n, from);
+		if (!err && pwrite(fd, chunk, n, (off_t)from) != (ssize_t)n)
+			err = ERR_IO;
+		from += n;
+	}
+	if (!err && fdatasync(fd) != 0)
+		err = ERR_IO;
+	mem_free(chunk);
+	close(fd);
+	return err;
+}
+
+/* What nothing proves to be on the disk. After kill -9 it is in the page cache; after a sync that failed it may be
+ * there as well, but the kernel takes it for written and would not try again. */
+static err_t make_durable(struct commitlog *log)
+{
+	err_t err = ERR_OK;
+	for (size_t i = 0; !err && i < log->seg_n; i++) {
+		const struct log_segment *seg = &log->segs[i];
+		bool first = seg->number == pos_segment(log->durable);
+		if (first || seg->number > pos_segment(log->durable))
+			err = write_again(log, seg, first ? pos_offset(log->durable) : 0);
+	}
 	return err;
 }
 
@@ -312,6 +346,8 @@ err_t log_recover(struct commitlog *log, struct buf *why)
 	} else {
 		for (size_t i = first_to_scan(log); !err && !cut && i < log->seg_n; i++)
 			err = scan_segment(log, i, &cut, why);
+		if (!err && !log->no_sync)
+			err = make_durable(log);
 		if (!err)
 			err = open_end(log, next);
 	}

@@ -20,6 +20,7 @@
  *	HOSTPORTS  struct conf_hostports    list of it
  *	PREFIXES   struct ip_prefixes       192.0.2.0/24, 2001:db8::/32, list
  *	RATE       struct conf_rate         60/1m
+ *	RATES      struct conf_rates        10/1m, 60/1m+1000/1d (`+`: several windows), 0/1m: never
  *	INTS       struct conf_ints         32, 24
  * The rows yield the struct (conf/params_struct.h), the table (conf/params_table.h), the parser with
  * range checks, `postern config dump`, the sample file and docs/configuration.md.
@@ -48,6 +49,7 @@
 #include "base/span.h"
 
 enum {
+	CONF_WINDOWS_MAX = 4,
 	CONF_FILE_MAX = 1024 * 1024,
 	CONF_NEST_MAX = 16,
 	CONF_INCLUDE_MAX = 64,
@@ -94,6 +96,15 @@ struct conf_rate {
 	uint64_t count, per_ms; /* 0, 0 when not given */
 };
 
+struct conf_windows {
+	struct conf_rate v[CONF_WINDOWS_MAX]; /* a count of 0 may stand here */
+	size_t n;
+};
+struct conf_rates {
+	struct conf_windows *v;
+	size_t n;
+};
+
 struct conf;        /* a loaded snapshot */
 struct conf_source; /* where bytes come from: the disk, or a bundle of the master */
 
@@ -113,6 +124,7 @@ enum conf_type {
 	CONF_HOSTPORTS,
 	CONF_PREFIXES,
 	CONF_RATE,
+	CONF_RATES,
 	CONF_INTS,
 	CONF_BLOCKS
 };
@@ -155,6 +167,7 @@ struct conf_block {
 #define CONF_C_HOSTPORTS struct conf_hostports
 #define CONF_C_PREFIXES struct ip_prefixes
 #define CONF_C_RATE struct conf_rate
+#define CONF_C_RATES struct conf_rates
 #define CONF_C_INTS struct conf_ints
 #define CONF_CAT_(a, b) a##b
 #define CONF_CAT(a, b) CONF_CAT_(a, b)

@@ -342,15 +342,37 @@ static bool parse_prefix(struct value_ctx *c, const struct conf_value *v, void *
 	return false;
 }
 
+static bool number_rate(struct span text, struct conf_rate *out)
+{
+	struct span per = text, count = span_cut(&per, '/');
+	return span_u64(count, INT64_MAX, &out->count) && number_duration(per, &out->per_ms) &&
+	       out->per_ms > 0;
+}
+
 static bool parse_rate(struct value_ctx *c, const struct conf_value *v, void *item)
 {
 	struct conf_rate *out = item;
-	struct span per = v->text, count = span_cut(&per, '/');
-	if (!span_u64(count, INT64_MAX, &out->count) || out->count == 0 ||
-	    !number_duration(per, &out->per_ms) || out->per_ms == 0) {
+	if (!number_rate(v->text, out) || out->count == 0) {
 		*out = (struct conf_rate){ 0, 0 };
 		bad_value(c, v, NULL);
 		return false;
+	}
+	return true;
+}
+
+static bool parse_windows(struct value_ctx *c, const struct conf_value *v, void *item)
+{
+	struct conf_windows *out = item;
+	struct span rest = v->text;
+	out->n = 0;
+	while (rest.p != NULL) {
+		struct span one = span_cut(&rest, '+');
+		if (out->n == CONF_WINDOWS_MAX || !number_rate(one, &out->v[out->n])) {
+			*out = (struct conf_windows){ .n = 0 };
+			bad_value(c, v, NULL);
+			return false;
+		}
+		out->n++;
 	}
 	return true;
 }
@@ -359,6 +381,7 @@ static bool parse_rate(struct value_ctx *c, const struct conf_value *v, void *it
 
 _Static_assert(sizeof(struct any_list) == sizeof(struct conf_strings) &&
 		   sizeof(struct any_list) == sizeof(struct conf_ints) &&
+		   sizeof(struct any_list) == sizeof(struct conf_rates) &&
 		   sizeof(struct any_list) == sizeof(struct conf_addresses) &&
 		   sizeof(struct any_list) == sizeof(struct conf_hostports) &&
 		   sizeof(struct any_list) == sizeof(struct ip_prefixes),
@@ -394,6 +417,8 @@ static const struct type_row {
 	[CONF_PREFIXES] = { parse_prefix, sizeof(struct ip_prefix), true, true,
 	    "a network such as 192.0.2.0/24 or 2001:db8::/32 (no host bits)" },
 	[CONF_RATE] = { parse_rate, sizeof(struct conf_rate), false, true, "a rate such as 60/1m" },
+	[CONF_RATES] = { parse_windows, sizeof(struct conf_windows), true, true,
+	    "a rate such as 60/1m, or up to four windows of one count such as 60/1m+1000/1d" },
 	[CONF_INTS] = { parse_int, sizeof(int64_t), true, true, "a whole number" },
 };
 

@@ -112,6 +112,15 @@ static void put_rate(const struct conf_param *p, const void *item, struct buf *o
 	fmt_duration(out, r->per_ms);
 }
 
+static void put_windows(const struct conf_param *p, const void *item, struct buf *out)
+{
+	const struct conf_windows *w = item;
+	for (size_t i = 0; i < w->n; i++) {
+		buf_printf(out, "%s%" PRIu64 "/", i > 0 ? "+" : "", w->v[i].count);
+		fmt_duration(out, w->v[i].per_ms);
+	}
+}
+
 static put_fn *const puts_of[] = {
 	[CONF_BOOL] = put_bool,
 	[CONF_INT] = put_int,
@@ -128,6 +137,7 @@ static put_fn *const puts_of[] = {
 	[CONF_HOSTPORTS] = put_hostport,
 	[CONF_PREFIXES] = put_prefix,
 	[CONF_RATE] = put_rate,
+	[CONF_RATES] = put_windows,
 	[CONF_INTS] = put_int,
 };
 

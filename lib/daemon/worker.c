@@ -220,16 +220,18 @@ static void on_link(void *arg, unsigned events)
 
 /* ---- becoming a worker ---- */
 
-/* Handlers of the master mean nothing here; the terminal's signals are for the master alone. A
+/* Handlers of the master mean nothing here; the terminal's signals and a service manager's SIGTERM, which
+ * go to the whole group, are for the master alone: it asks its workers to drain. A
  * master that dies closes its end of the link: that is the worker's signal to end. */
 static void reset_signals(void)
 {
-	static const int back_to_default[] = { SIGTERM, SIGCHLD, SIGUSR1, SIGQUIT };
+	static const int back_to_default[] = { SIGCHLD, SIGUSR1, SIGQUIT };
 	struct sigaction sa = { .sa_handler = SIG_DFL };
 	sigset_t none;
 	for (size_t i = 0; i < COUNT_OF(back_to_default); i++)
 		sigaction(back_to_default[i], &sa, NULL);
 	sa.sa_handler = SIG_IGN;
+	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGHUP, &sa, NULL);
 	sigemptyset(&none);

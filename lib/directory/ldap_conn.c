@@ -421,6 +421,7 @@ static void on_dialled(void *arg, const struct dial_result *result)
 	}
 	c->io = result->stream;
 	stream_set_owner(c->io, limits, on_stream, c);
+	stream_set_secret(c->io); /* users' passwords, and the directory's copies of them */
 	if (!c->conf->starttls || url->tls || url->port == 0) {
 		introduce(c);
 		return;

@@ -36,6 +36,7 @@ struct ldap_req {
 	struct ldap_pool *pool;
 	struct ldap_conn *conn; /* NULL: waits */
 	struct timer deadline;
+	uint64_t asked_ms;
 	int32_t id;
 	unsigned tries;
 	const char *uri; /* of the server that was asked last */

@@ -16,8 +16,9 @@ enum {
 	/* The bound of the options, one on the way to a better server, and one try for each that is down. */
 	CONNS_MAX = 64 + 1 + LDAP_URLS_MAX,
 	TRIES_MAX = 4,
-	WORTH_WAITING_MS = 1000, /* for the next try, while all servers are down */
-	LOOK_BACK_MS = 1000,     /* how often a better server is looked for */
+	WORTH_WAITING_MS = 1000, /* while all servers are down */
+	OUTAGE_MS = 3000,
+	LOOK_BACK_MS = 1000, /* how often a better server is looked for */
 };
 
 struct ldap_pool {
@@ -94,6 +95,7 @@ void ldap_pool_ask(struct ldap_pool *p, struct ldap_req *r, uint64_t deadline_ms
 	r->pool = p;
 	r->conn = NULL;
 	r->tries = 0;
+	r->asked_ms = loop_now_ms(p->loop);
 	timer_init(&r->deadline, p->loop, on_deadline, r);
 	/* Without a place in the queue its time is over in the next round of the loop. */
 	bool full = p->waiting_n >= (size_t)p->conf->queue_max;
@@ -214,9 +216,10 @@ static size_t count_usable(const struct ldap_pool *p)
 	return n;
 }
 
+/* Binds need connections while there are binds; those that are there follow the best server. */
 static bool is_needed(const struct ldap_pool *p)
 {
-	return p->role == LDAP_SEARCHES || p->waiting_n > 0;
+	return p->role == LDAP_SEARCHES || p->waiting_n > 0 || count_usable(p) > 0;
 }
 
 /* New connections to the best server that is up or in use: the first one, and more while requests wait. */
@@ -237,51 +240,77 @@ static void grow(struct ldap_pool *p)
 	}
 }
 
+/* Is there nothing but servers that are down, and somebody who waits? */
+static bool is_urgent(const struct ldap_pool *p)
+{
+	return p->waiting_n > 0 && ldap_servers_best(p->servers) == p->servers->n;
+}
+
 /* Servers that are down and better than the one in use are tried beside it, when their pause is over. */
 static void try_better(struct ldap_pool *p)
 {
 	size_t used = best_ready(p), best = ldap_servers_best(p->servers);
+	uint64_t now = loop_now_ms(p->loop);
+	bool urgent = is_urgent(p);
 	for (size_t i = 0; i < best && i < used && is_needed(p); i++)
-		if (ldap_server_is_due(p->servers, &p->servers->v[i]) && count_to(p, i, false) == 0)
+		if (ldap_server_due_ms(&p->servers->v[i], urgent) <= now &&
+		    count_to(p, i, false) == 0)
 			connect_to(p, i);
 }
 
-static uint64_t until_next_try(const struct ldap_pool *p)
+/* Each server has failed since it was asked; and it has waited a little, for one may just be restarted, unless
+ * the outage is older. */
+static bool is_hopeless(const struct ldap_pool *p, const struct ldap_req *r)
 {
-	uint64_t next = ldap_servers_next_ms(p->servers), now = loop_now_ms(p->loop);
-	if (next == UINT64_MAX)
-		return UINT64_MAX;
-	return next > now ? next - now : 0;
+	uint64_t now = loop_now_ms(p->loop);
+	bool waited = now >= r->asked_ms + WORTH_WAITING_MS;
+	for (size_t i = 0; i < p->servers->n; i++) {
+		const struct ldap_server *v = &p->servers->v[i];
+		if (v->failed_ms < r->asked_ms || !(waited || now >= v->down_ms + OUTAGE_MS))
+			return false;
+	}
+	return true;
 }
 
-/* Callbacks may ask anew: only those who wait now are answered. */
+/* Callbacks may ask anew: only those who wait now are answered. The oldest are first. */
 static void answer_hopeless(struct ldap_pool *p)
 {
 	struct ldap_req *r;
-	bool hopeless = ldap_servers_best(p->servers) == p->servers->n && count_usable(p) == 0 &&
-			until_next_try(p) > WORTH_WAITING_MS;
-	for (size_t n = p->waiting_n; hopeless && n > 0 && (r = first_waiting(p)) != NULL; n--) {
+	if (!is_urgent(p) || count_usable(p) > 0)
+		return;
+	for (size_t n = p->waiting_n; n > 0 && (r = first_waiting(p)) != NULL && is_hopeless(p, r);
+	     n--) {
 		unlink_waiting(r);
 		ldap_req_finish(r, LDAP_AWAY, NULL);
 	}
 }
 
+/* For the next try of a server, or the end of the first one's hope. */
 static void set_timer(struct ldap_pool *p)
 {
-	uint64_t wait = until_next_try(p);
-	if (wait < LOOK_BACK_MS && count_usable(p) > 0)
-		wait = LOOK_BACK_MS;
-	if (wait == UINT64_MAX || !is_needed(p))
+	uint64_t now = loop_now_ms(p->loop), at = UINT64_MAX, due;
+	const struct ldap_req *first = first_waiting(p);
+	bool urgent = is_urgent(p);
+	for (size_t i = 0; i < p->servers->n; i++)
+		if (p->servers->v[i].down &&
+		    (due = ldap_server_due_ms(&p->servers->v[i], urgent)) < at)
+			at = due;
+	if (urgent && first->asked_ms + WORTH_WAITING_MS > now &&
+	    first->asked_ms + WORTH_WAITING_MS < at)
+		at = first->asked_ms + WORTH_WAITING_MS;
+	if (count_usable(p) > 0 && at < now + LOOK_BACK_MS)
+		at = now + LOOK_BACK_MS;
+	if (at == UINT64_MAX || !is_needed(p))
 		timer_clear(&p->again);
 	else
-		timer_set(&p->again, wait);
+		timer_set(&p->again, at > now ? at - now : 0);
 }
 
 static void on_turn(void *arg)
 {
 	struct ldap_pool *p = OBJ(ldap_pool, arg);
-	collect(p);
 	retire_lesser(p);
+	collect(p);
 	send_waiting(p);
 	grow(p);
 	try_better(p);

@@ -2,7 +2,7 @@
  *
  * Requests wait in order for a connection with room. The best server that is up is used; one that comes back is
  * returned to, and connections to lesser ones retire. What a lost connection carried is asked again elsewhere,
- * a few times. While every server is down and the next try is far off, requests are answered AWAY at once. */
+ * a few times. While every server is down each request is worth a try of all of them. */
 #ifndef DIRECTORY_LDAP_POOL_H
 #define DIRECTORY_LDAP_POOL_H
 

@@ -6,7 +6,12 @@
 
 #include "directory/tables.h"
 
-enum { PAUSE_FIRST_MS = 250, PAUSE_MAX_MS = 30 * 1000, PAUSE_DOUBLINGS_MAX = 7 };
+enum {
+	PAUSE_FIRST_MS = 250,
+	PAUSE_MAX_MS = 10 * 1000,
+	PAUSE_DOUBLINGS_MAX = 6,
+	PAUSE_URGENT_MS = 250,
+};
 
 static bool needs_tls(const struct ldap_servers *s)
 {
@@ -66,34 +71,37 @@ size_t ldap_servers_best(const struct ldap_servers *s)
 	return i;
 }
 
-bool ldap_server_is_due(const struct ldap_servers *s, const struct ldap_server *v)
+uint64_t ldap_server_due_ms(const struct ldap_server *v, bool urgent)
 {
-	return v->down && v->retry_ms <= loop_now_ms(s->env.loop);
+	uint64_t soon = v->failed_ms + PAUSE_URGENT_MS;
+	return urgent && soon < v->retry_ms ? soon : v->retry_ms;
 }
 
-uint64_t ldap_servers_next_ms(const struct ldap_servers *s)
+/* The pause before the next try; it doubles with each failure in a row. */
+static uint64_t next_pause(const struct ldap_server *v)
 {
-	uint64_t next = UINT64_MAX;
-	for (size_t i = 0; i < s->n; i++)
-		if (s->v[i].down && s->v[i].retry_ms < next)
-			next = s->v[i].retry_ms;
-	return next;
+	unsigned doublings = v->failures < PAUSE_DOUBLINGS_MAX ? v->failures : PAUSE_DOUBLINGS_MAX;
+	uint64_t pause = (uint64_t)PAUSE_FIRST_MS << doublings;
+	pause = pause < PAUSE_MAX_MS ? pause : PAUSE_MAX_MS;
+	return pause / 2 + rand_below(pause / 2 + 1);
 }
 
 void ldap_server_failed(struct ldap_servers *s, struct ldap_server *v, const struct ldap_failure *f)
 {
 	uint64_t now = loop_now_ms(s->env.loop);
+	bool urgent = v->down && now < v->retry_ms; /* tried before its time: nothing is learnt */
 	directory_count(LDAP_FAILURES);
 	if (v->down && f->began_ms < v->failed_ms)
 		return;
-	unsigned doublings = v->failures < PAUSE_DOUBLINGS_MAX ? v->failures : PAUSE_DOUBLINGS_MAX;
-	uint64_t pause = (uint64_t)PAUSE_FIRST_MS << doublings;
-	pause = pause < PAUSE_MAX_MS ? pause : PAUSE_MAX_MS;
-	pause = pause / 2 + rand_below(pause / 2 + 1);
-	v->failures++;
+	if (!v->down)
+		v->down_ms = now;
 	v->failed_ms = now;
-	v->retry_ms = now + pause;
 	v->down = true;
+	if (urgent)
+		return;
+	uint64_t pause = next_pause(v);
+	v->failures++;
+	v->retry_ms = now + pause;
 	if (!v->told)
 		directory_log(SERVER_DOWN, LOG_STR("uri", v->uri), LOG_STR("pool", f->pool),
 		    LOG_STR("why", f->why), LOG_SPAN("text", f->text), LOG_U64("retry_ms", pause));

@@ -13,8 +13,10 @@ struct ldap_server {
 	size_t index; /* rank: 0 is the best */
 	const char *uri;
 	struct ldap_url url;
-	unsigned failures; /* in a row */
-	uint64_t failed_ms, retry_ms;
+	unsigned failures;  /* in a row */
+	uint64_t down_ms;   /* since when it is down */
+	uint64_t failed_ms; /* the last failure */
+	uint64_t retry_ms;
 	bool down;
 	bool told; /* that it is down, or (never yet connected) nothing */
 	bool seen; /* it was up once */
@@ -34,11 +36,8 @@ void ldap_servers_end(struct ldap_servers *s);
 /* Rank of the best server that is not known to be down, or s->n. */
 size_t ldap_servers_best(const struct ldap_servers *s);
 
-/* May a server that is down be tried now? */
-bool ldap_server_is_due(const struct ldap_servers *s, const struct ldap_server *v);
-
-/* When the next try of a server that is down is due (loop time); UINT64_MAX: none is down. */
-uint64_t ldap_servers_next_ms(const struct ldap_servers *s);
+/* When a server that is down is to be tried again (loop time). urgent: somebody waits and there is no other. */
+uint64_t ldap_server_due_ms(const struct ldap_server *v, bool urgent);
 
 /* It failed; began_ms: when the connection was begun that failed. Failures of connections that were begun
  * before the last failure are the same failure. */

@@ -37,6 +37,8 @@ static const struct {
 
 /* The stream whose step runs, NULL once it is gone: callbacks may free it. Steps do not nest. */
 static const struct stream *stepping;
+/* What its step has read into the scratch buffer. */
+static size_t scratch_n;
 
 static unsigned bit(enum stream_event ev)
 {
@@ -94,6 +96,14 @@ static bool deliver(struct stream *s)
 	return true;
 }
 
+static void end_input(struct stream *s)
+{
+	if (s->secret)
+		buf_wipe_end(&s->in);
+	else
+		buf_end(&s->in);
+}
+
 /* Input left in the scratch buffer moves to memory of the stream's own. */
 static void keep_lent(struct stream *s)
 {
@@ -132,6 +142,7 @@ static void read_some(struct stream *s)
 	s->read_wants_write = false;
 	switch (wire_read(&s->wire, scratch, room < WIRE_SCRATCH ? room : WIRE_SCRATCH, &got)) {
 	case WIRE_OK:
+		scratch_n = got;
 		took(s, span_of(scratch, got));
 		break;
 	case WIRE_WANT_READ:
@@ -286,8 +297,8 @@ static unsigned wanted_events(const struct stream *s)
 	}
 }
 
-/* The only driver; may free the stream. */
-static void step(struct stream *s, unsigned events)
+/* May free the stream. */
+static void go_on(struct stream *s, unsigned events)
 {
 	stepping = s;
 	while (states[s->state].step != NULL && states[s->state].step(s, events) && stepping == s) {
@@ -304,6 +315,16 @@ static void step(struct stream *s, unsigned events)
 		watch_set(&s->watch, wanted_events(s));
 	if (s->due != 0 || (wants_input(s) && wire_has_pending(&s->wire)))
 		stream_wake(s);
+}
+
+/* The only driver; may free the stream. */
+static void step(struct stream *s, unsigned events)
+{
+	bool secret = s->secret;
+	scratch_n = 0;
+	go_on(s, events);
+	if (secret)
+		mem_wipe(wire_scratch(), scratch_n);
 }
 
 static void on_ready(void *arg, unsigned events)
@@ -359,7 +380,7 @@ struct wire stream_take_wire(struct stream **s)
 	soon_clear(&dying->settle);
 	watch_end(&dying->watch);
 	out_end(&dying->out);
-	buf_end(&dying->in);
+	end_input(dying);
 	mem_free(dying->fault_text);
 	dying->magic = 0;
 	MEM_FREE(s);
@@ -388,7 +409,7 @@ void stream_close(struct stream **s, uint64_t linger_ms)
 	left->fn = NULL;
 	left->due = 0;
 	left->lent = SPAN_NONE;
-	buf_end(&left->in);
+	end_input(left);
 	/* In the middle of a handshake nothing more can be said, and nothing secret in plaintext. */
 	if (left->state == ST_STARTTLS)
 		out_drop_secret(&left->out);
@@ -419,6 +440,11 @@ void stream_set_owner(struct stream *s, struct stream_limits limits, stream_fn *
 
 /* ---- input ---- */
 
+void stream_set_secret(struct stream *s)
+{
+	s->secret = s->out.secret = true;
+}
+
 struct span stream_input(const struct stream *s)
 {
 	return s->lent.n > 0 ? s->lent : buf_span(&s->in);
@@ -430,6 +456,8 @@ void stream_eat(struct stream *s, size_t n)
 	if (s->lent.n > 0) {
 		s->lent = span_from(s->lent, n);
 	} else {
+		if (s->secret)
+			mem_wipe(s->in.p + s->in.head, n);
 		buf_eat(&s->in, n);
 		buf_shrink(&s->in);
 	}

@@ -48,6 +48,10 @@ void stream_close(struct stream **s, uint64_t linger_ms);
 /* A new owner, e.g. when a dialled connection is handed over. */
 void stream_set_owner(struct stream *s, struct stream_limits limits, stream_fn *fn, void *arg);
 
+/* What passes through it is secret, as during a login: its bytes are wiped from memory when they have
+ * been eaten or sent. For the rest of the stream's life. */
+void stream_set_secret(struct stream *s);
+
 struct span stream_input(const struct stream *s); /* until the next call on s */
 void stream_eat(struct stream *s, size_t n);
 void stream_pause(struct stream *s, bool pause); /* stop and resume reading */

@@ -33,6 +33,7 @@ struct out_queue {
 	struct out_piece *first, *last; /* owned */
 	size_t bytes;                   /* in memory, pieces of files as OUT_FILE_COST */
 	uint64_t file_bytes;            /* in ranges of files */
+	bool secret;                    /* pieces are wiped when they have left */
 	bool sealed;                    /* the last piece takes no more: TLS begins behind it */
 };
 
@@ -58,6 +59,7 @@ struct stream {
 	bool paused;
 	bool eof;
 	bool read_wants_write, write_wants_read; /* TLS: what the last attempt asked for */
+	bool secret;                             /* input is wiped when it has been eaten */
 	uint64_t bytes_in, bytes_out;
 };
 

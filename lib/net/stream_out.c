@@ -96,7 +96,10 @@ static void piece_drop(struct out_queue *q)
 		q->bytes -= buf_len(&p->bytes);
 	}
 	file_ref_put(&p->file);
-	buf_end(&p->bytes);
+	if (q->secret)
+		buf_wipe_end(&p->bytes);
+	else
+		buf_end(&p->bytes);
 	mem_free(p);
 }
 

@@ -307,6 +307,17 @@ static bool aim(SSL *ssl, const struct tls_ctx *c, const char *name)
 	return SSL_set1_host(ssl, name) == 1;
 }
 
+/* RFC 6066 and certificates write names without the final dot that DNS allows. */
+static bool aim_at(SSL *ssl, const struct tls_ctx *c, struct span name)
+{
+	if (name.n > 1 && name.p[name.n - 1] == '.')
+		name.n--;
+	char *bare = mem_span_str(name);
+	bool ok = aim(ssl, c, bare);
+	mem_free(bare);
+	return ok;
+}
+
 SSL *tls_session_new(const struct tls_ctx *c, const char *name, const char *alpn)
 {
 	ERR_clear_error();
@@ -323,7 +334,7 @@ SSL *tls_session_new(const struct tls_ctx *c, const char *name, const char *alpn
 	bool ok = wire == NULL || SSL_set_alpn_protos(ssl, wire, wire[0] + 1u) == 0;
 	mem_free(wire);
 	/* Without a name there is nothing to check the certificate against. */
-	ok = ok && (name != NULL ? aim(ssl, c, name) : c->verify != TLS_VERIFY_NAME);
+	ok = ok && (name != NULL ? aim_at(ssl, c, span_str(name)) : c->verify != TLS_VERIFY_NAME);
 	if (!ok) {
 		SSL_free(ssl);
 		return NULL;

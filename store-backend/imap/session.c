@@ -177,7 +177,8 @@ static void on_deadline(void *arg)
 {
 	struct imap_session *s = OBJ(imap_session, arg);
 	uint64_t now = loop_now_ms(store_worker_loop(s->base.worker));
-	if (s->out_seen != stream_bytes_out(s->io))
+	bool answering = s->state == ST_JOB || s->state == ST_FINISH;
+	if (answering && s->out_seen != stream_bytes_out(s->io))
 		s->active_ms = now;
 	s->out_seen = stream_bytes_out(s->io);
 	if (s->user != NULL && now - s->active_ms < s->opts->idle_timeout) {

@@ -61,9 +61,10 @@ def victims(tier):
 
 def restart(tier, name):
     p = tier.processes.pop(name)
+    children = children_of(p.pid)  # they hold the listening sockets until they have seen that it died
     p.kill()
     p.wait(10)
-    for pid, _ in children_of(p.pid):
+    for pid, _ in children:
         wait_for(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), 20, f"{name}'s child")
     if name == "redis":
         tier.start_redis()

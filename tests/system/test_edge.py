@@ -2,6 +2,7 @@
 import os
 import random
 import signal
+import socket
 import socketserver
 import subprocess
 import threading
@@ -242,6 +243,65 @@ def test_relayed_and_bounced(edge, relay):
     wait_for(edge.queue_is_empty, 10, "an empty queue")
 
 
+class Names(socketserver.BaseRequestHandler):
+    """A DNS server for the domains of one test, by UDP."""
+
+    A, MX, NXDOMAIN = 1, 15, 3
+    ZONE = {("far.example", MX): [(10, "dead.example"), (20, "mx.example")], ("mx.example", A): ["127.0.0.1"],
+            ("dead.example", A): ["127.0.0.9"], ("plain.example", A): ["127.0.0.1"], ("null.example", MX): [(0, "")]}
+
+    @staticmethod
+    def wire(name):
+        return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".") if label) + b"\0"
+
+    def handle(self):
+        query, sock = self.request
+        at, labels = 12, []
+        while query[at]:
+            labels.append(query[at + 1:at + 1 + query[at]].decode().lower())
+            at += 1 + query[at]
+        kind = int.from_bytes(query[at + 1:at + 3], "big")
+        name = ".".join(labels)
+        known = any(n == name for n, _ in self.ZONE)
+        data = [socket.inet_aton(v) if kind == self.A else v[0].to_bytes(2, "big") + self.wire(v[1])
+                for v in self.ZONE.get((name, kind), ())]
+        records = b"".join(b"\xc0\x0c" + kind.to_bytes(2, "big") + b"\0\1\0\0\0\5" + len(d).to_bytes(2, "big") + d
+                           for d in data)
+        flags = 0x8580 | (0 if known else self.NXDOMAIN)
+        head = query[:2] + flags.to_bytes(2, "big") + b"\0\1" + len(data).to_bytes(2, "big") + b"\0\0\0\0"
+        sock.sendto(head + query[12:at + 5] + records, self.client_address)
+
+
+def test_mail_exchangers(edge, relay):
+    """In order of preference, past one that is dead; a domain without MX by its address; none is an end."""
+    dns = socketserver.ThreadingUDPServer(("127.0.0.1", 0), Names)
+    threading.Thread(target=dns.serve_forever, daemon=True).start()
+    with_relay, edge.root_extra = edge.edge_extra, f"dns_servers 127.0.0.1:{dns.server_address[1]};\n"
+    edge.edge_extra = with_relay.replace(f"relay_host 127.0.0.1:{edge.relay_port}", f"relay_port {edge.relay_port}")
+    alice = edge.user("alice")
+    token = mail.new_token()
+    to = ["good@far.example", "good@plain.example", "good@null.example", "good@gone.example"]
+    try:
+        assert edge.stop_process("edge") == 0
+        edge.write_configs()
+        edge.start_edge()
+        text = mail.message(token, alice["address"], to)
+        code, reply = mail.send(edge, alice["address"], to, text, service="submission", user=alice)
+        assert code == 250, reply
+        wait_for(lambda: sum(token.encode() in t for t in relay.taken) == 2, 20, "two relayed messages")
+        wait_for(edge.queue_is_empty, 20, "an empty queue")
+        notices = b"".join(edge.having(alice, token))
+        assert b"rfc822; good@null.example" in notices and b"Status: 5.1.10" in notices
+        assert b"rfc822; good@gone.example" in notices and b"Status: 5.1.2" in notices
+    finally:
+        dns.shutdown()
+        dns.server_close()
+        edge.stop_process("edge")
+        edge.root_extra, edge.edge_extra = "", with_relay
+        edge.write_configs()
+        edge.start_edge()
+
+
 class Sender(threading.Thread):
     """Sends and remembers what was answered with 250."""
 
@@ -291,3 +351,31 @@ def test_nothing_promised_is_lost(edge):
     for token, to, text in promised:
         for user in to:
             assert index.get((user["address"], token)) == text, (token, user["address"])
+
+
+def test_a_store_that_hangs_gets_the_message_once(new_tier):
+    """Our store's committer stands still past commit_timeout: the message goes to the spool, and the store, when it
+    goes on, may get it both ways and keeps one."""
+    tier = new_tier("hang", stores=1)
+    tier.use_redis = False
+    tier.users = [dict(u, store=1) for u in tier.users]
+    tier.edge_extra += "\tcommit_timeout 1s;\n\treply_timeout 2s;\n\tfinal_timeout 2s;\n"
+    tier.start()
+    alice = tier.user("alice")
+    tokens = []
+    for pid, _ in children_of(tier.processes["store1"].pid):  # one of them is the committer
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            token = mail.new_token()
+            text = mail.message(token, SENDER, [alice["address"]], 3000)
+            begun = time.monotonic()
+            code, reply = mail.send(tier, SENDER, [alice["address"]], text)
+            assert code == 250, reply
+            assert time.monotonic() - begun < 10
+            tokens.append((token, text))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: "The queue is empty" in tier.postern("queue", "list").stdout, 60, "an empty queue")
+    for token, text in tokens:
+        assert [mail.original(m) for m in mail.imap_wait(tier, alice, token)] == [text]
+    assert "fate=spooled" in tier.log("edge")

@@ -111,6 +111,7 @@ static void test_defaults(void **state)
 	assert_int_equal(demo->servers.n, 0);
 	assert_int_equal(demo->limit.count, 60);
 	assert_int_equal(demo->limit.per_ms, 60000);
+	assert_int_equal(demo->limits.n, 1);
 	assert_int_equal(demo->prefix_lengths.v[1], 64);
 	assert_int_equal(demo->listener_n, 0);
 	conf_unref(&c);
@@ -129,7 +130,7 @@ static void test_values(void **state)
 		 " spool spool/in; chain chain.pem; password file:pw;\n"
 		 " smarthost mx1.example:2525; servers [2001:db8::1]:25, 192.0.2.1, ::1,\n"
 		 "  /run/x.sock;\n"
-		 " limit 5/10s; prefix_lengths 24;\n"
+		 " limit 5/10s; prefix_lengths 24; limits 1/1s+20/1m, 0/1h;\n"
 		 " listener imap { address 0.0.0.0:143, [::]:143, unix:/run/i.sock;\n"
 		 "   proxy_from 10.0.0.0/8, 2001:db8::/32, 192.0.2.9; };\n"
 		 " listener pop { address 127.0.0.1:110; protocol pop3; }\n"
@@ -162,6 +163,10 @@ static void test_values(void **state)
 	assert_string_equal(demo->servers.v[3].host, "/run/x.sock");
 	assert_int_equal(demo->limit.count, 5);
 	assert_int_equal(demo->prefix_lengths.n, 1);
+	assert_int_equal(demo->limits.n, 2);
+	assert_int_equal(demo->limits.v[0].n, 2);
+	assert_int_equal(demo->limits.v[0].v[1].count, 20);
+	assert_int_equal(demo->limits.v[1].v[0].count, 0);
 	assert_int_equal(demo->listener_n, 2);
 	assert_string_equal(demo->listener[0]->head.title, "imap");
 	assert_int_equal(demo->listener[0]->head.pos.line, 10);
@@ -239,6 +244,9 @@ static const struct {
 	{ "demo { smarthost a:b:c; }", "main.conf:1:18: smarthost: \"a:b:c\" is not a host name" },
 	{ "demo { smarthost a:0; }", "main.conf:1:18: smarthost: \"a:0\" is not a host name" },
 	{ "demo { limit 5; }", "main.conf:1:14: limit: \"5\" is not a rate such as 60/1m\n" },
+	{ "demo { limits 5/1m+; }", "main.conf:1:15: limits: \"5/1m+\" is not a rate such as" },
+	{ "demo { limits 1/1m, 1/1s+1/1s+1/1s+1/1s+1/1s; }",
+	    "main.conf:1:21: limits: \"1/1s+1/1s+1/1s+1/1s+1/1s\" is not a rate such as" },
 	{ "demo { line_max 99999999999G; }", "main.conf:1:17: line_max: \"99999999999G\" is not" },
 	{ "demo { fallback a { address 1.2.3.4:5; } fallback b { address 1.2.3.4:5; } }",
 	    "main.conf:1:42: more than 1 of \"fallback\"\n" },

@@ -207,6 +207,11 @@ static void test_life(void **state)
 	start();
 	pid_t worker = greeting(name);
 	assert_string_equal(name, "first.example");
+	/* a service manager's SIGTERM to the whole group is the master's affair */
+	kill(worker, SIGTERM);
+	for (int i = 0; i < 20; i++)
+		greeting(name);
+	assert_non_null(strstr(control("{\"words\":[\"status\"]}\n"), "\"restarts\":0"));
 	/* a killed worker is replaced; the listener never went away */
 	kill(worker, SIGKILL);
 	for (int i = 0; i < 20; i++)

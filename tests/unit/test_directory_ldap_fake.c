@@ -1,225 +1,11 @@
 /* test_directory_ldap_fake.c - the ldap back end against servers that misbehave: half answers, broken BER,
  * silence, closing at each point, answers without end. Whatever they do, nobody becomes unknown by it, no
  * question outlasts its deadline, and good answers follow once the server is good again. */
-#include "directory/name.h"
-#include "tests/unit/directory/fake_ldap.h"
+#include "net/tls_ctx.h"
+#include "tests/unit/directory/command.h"
+#include "tests/unit/directory/fake_scripts.h"
 
 enum { DEADLINE_MS = 500, SLACK_MS = 1500 };
-
-#define ALICE "alice@example.org"
-#define ALICE_DN "uid=alice,dc=x"
-
-static struct buf fresh(void)
-{
-	return BUF_INIT(FAKE_BYTES_MAX);
-}
-
-/* ---- scripts ---- */
-
-static void good(struct fake_ask *a)
-{
-	struct buf out = fresh();
-	bool alice = span_find_span(a->message, SPAN(ALICE)) != SIZE_MAX;
-	if (a->op == OP_BIND) {
-		bool right = span_find_span(a->message, SPAN("right")) != SIZE_MAX;
-		put_result(&out, a->id, RE_BIND, right ? 0 : 49);
-	} else {
-		if (alice)
-			put_user(&out, a->id, ALICE_DN, ALICE);
-		put_result(&out, a->id, RE_DONE, 0);
-	}
-	fake_send(a->conn, &out);
-}
-
-static void silent(struct fake_ask *a)
-{
-}
-
-static void close_it(struct fake_ask *a)
-{
-	stream_close(&a->conn->io, 1);
-}
-
-static void coded(struct fake_ask *a)
-{
-	fake_result(a, a->op == OP_BIND ? RE_BIND : RE_DONE, a->fake->code);
-}
-
-static void half(struct fake_ask *a)
-{
-	struct buf out = fresh(), part = fresh();
-	put_user(&out, a->id, ALICE_DN, ALICE);
-	put_result(&out, a->id, RE_DONE, 0);
-	buf_add_span(&part, span_first(buf_span(&out), buf_len(&out) - 3));
-	buf_end(&out);
-	fake_send(a->conn, &part);
-}
-
-static void half_and_close(struct fake_ask *a)
-{
-	half(a);
-	close_it(a);
-}
-
-static void entry_and_close(struct fake_ask *a)
-{
-	struct buf out = fresh();
-	put_user(&out, a->id, ALICE_DN, ALICE);
-	fake_send(a->conn, &out);
-	close_it(a);
-}
-
-static void slow(struct fake_ask *a)
-{
-	struct buf out = fresh();
-	put_result(&out, a->id, RE_DONE, 0);
-	put_result(&out, a->id, RE_DONE, 0);
-	fake_send_slowly(a->conn, &out);
-}
-
-static void garbage(struct fake_ask *a)
-{
-	struct buf out = fresh();
-	buf_add_str(&out, "HTTP/1.0 400 Bad Request\r\n\r\n");
-	fake_send(a->conn, &out);
-}
-
-/* The list of attributes says it is empty, and is not: not to be taken for an entry without a name. */
-static void lying_length(struct fake_ask *a)
-{
-	struct buf out = fresh(), inner = fresh();
-	put_tlv(&inner, 0x04, SPAN(ALICE_DN));
-	put_tlv(&inner, 0x30, SPAN_NONE);
-	put_attribute(&inner, "mail", ALICE);
-	put_message(&out, a->id, RE_ENTRY, &inner);
-	put_result(&out, a->id, RE_DONE, 0);
-	fake_send(a->conn, &out);
-}
-
-static void empty_sequence(struct fake_ask *a)
-{
-	struct buf out = fresh();
-	buf_add(&out, "\x30\x00", 2);
-	fake_send(a->conn, &out);
-}
-
-static void announced_too_long(struct fake_ask *a)
-{
-	struct buf out = fresh();
-	buf_add(&out, "\x30\x84\x7f\xff\xff\xff\x02\x01", 8);
-	buf_add_char(&out, (char)a->id);
-	fake_send(a->conn, &out);
-}
-
-static void really_too_long(struct fake_ask *a)
-{
-	struct buf out = fresh(), attributes = fresh();
-	char *value = mem_alloc(400 * 1024);
-	memset(value, 'x', 400 * 1024 - 1);
-	put_attribute(&attributes, "mail", ALICE);
-	put_attribute(&attributes, "mailHost", value);
-	put_entry(&out, a->id, ALICE_DN, &attributes);
-	put_result(&out, a->id, RE_DONE, 0);
-	fake_send(a->conn, &out);
-	mem_free(value);
-}
-
-static void too_many_values(struct fake_ask *a)
-{
-	struct buf out = fresh(), attributes = fresh();
-	put_attribute(&attributes, "mail", ALICE);
-	for (int i = 0; i < 5000; i++)
-		put_attribute(&attributes, "m", "v");
-	put_entry(&out, a->id, ALICE_DN, &attributes);
-	put_result(&out, a->id, RE_DONE, 0);
-	fake_send(a->conn, &out);
-}
-
-static void wrong_kind(struct fake_ask *a)
-{
-	fake_result(a, a->op == OP_BIND ? RE_DONE : RE_BIND, 0);
-}
-
-static void notice(struct fake_ask *a)
-{
-	a->id = 0;
-	fake_result(a, RE_EXTENDED, 52);
-}
-
-static void two_entries(struct fake_ask *a)
-{
-	struct buf out = fresh();
-	put_user(&out, a->id, ALICE_DN, ALICE);
-	put_user(&out, a->id, "uid=alice,dc=y", ALICE);
-	put_result(&out, a->id, RE_DONE, 0);
-	fake_send(a->conn, &out);
-}
-
-static void size_limit(struct fake_ask *a)
-{
-	struct buf out = fresh();
-	put_user(&out, a->id, ALICE_DN, ALICE);
-	put_result(&out, a->id, RE_DONE, 4);
-	fake_send(a->conn, &out);
-}
-
-static void no_attributes(struct fake_ask *a)
-{
-	struct buf out = fresh(), none = fresh();
-	put_entry(&out, a->id, ALICE_DN, &none);
-	put_result(&out, a->id, RE_DONE, 0);
-	fake_send(a->conn, &out);
-}
-
-/* A reference, late words about another search, an entry that is not alice's, then alice. */
-static void distracting(struct fake_ask *a)
-{
-	struct buf out = fresh(), inner = fresh();
-	put_tlv(&inner, 0x04, SPAN("ldap://elsewhere.example/dc=x"));
-	put_message(&out, a->id, RE_REFERENCE, &inner);
-	put_result(&out, a->id + 1000, RE_DONE, 32);
-	put_user(&out, a->id, "uid=alicia,dc=x", "alicia@example.org");
-	put_user(&out, a->id, ALICE_DN, ALICE);
-	put_result(&out, a->id, RE_DONE, 0);
-	fake_send(a->conn, &out);
-}
-
-static void only_reference(struct fake_ask *a)
-{
-	struct buf out = fresh(), inner = fresh();
-	put_tlv(&inner, 0x04, SPAN("ldap://elsewhere.example/dc=x"));
-	put_message(&out, a->id, RE_REFERENCE, &inner);
-	put_result(&out, a->id, RE_DONE, 0);
-	fake_send(a->conn, &out);
-}
-
-/* Good while the connection is made ready, silent afterwards: no sign of life either. */
-static void dead_later(struct fake_ask *a)
-{
-	if (a->fake->searches == 0 && a->base)
-		fake_result(a, RE_DONE, 0);
-}
-
-static void close_when_ready(struct fake_ask *a)
-{
-	fake_result(a, RE_DONE, 0);
-	close_it(a);
-}
-
-static void inject_behind_starttls(struct fake_ask *a)
-{
-	struct buf out = fresh();
-	put_result(&out, a->id, RE_EXTENDED, 0);
-	put_result(&out, a->id + 1, RE_BIND, 0);
-	put_result(&out, a->id + 1, RE_DONE, 0);
-	put_result(&out, a->id + 2, RE_DONE, 0);
-	fake_send(a->conn, &out);
-}
-
-static void refuse_starttls(struct fake_ask *a)
-{
-	fake_result(a, RE_EXTENDED, 2);
-}
 
 /* ---- fixture ---- */
 
@@ -267,6 +53,7 @@ static const struct search_case {
 	{ "close at a search", close_it, false, 0, DIRECTORY_UNKNOWN },
 	{ "close at the base", close_it, true, 0, DIRECTORY_UNKNOWN },
 	{ "close when ready", close_when_ready, true, 0, DIRECTORY_UNKNOWN },
+	{ "empty replica", empty_replica, true, 0, DIRECTORY_UNKNOWN },
 	{ "half an answer", half, false, 0, DIRECTORY_UNKNOWN },
 	{ "half an answer and close", half_and_close, false, 0, DIRECTORY_UNKNOWN },
 	{ "an entry and close", entry_and_close, false, 0, DIRECTORY_UNKNOWN },
@@ -435,22 +222,80 @@ static void test_bind_goes_to_the_second(void **state)
 	fixture_close(&f);
 }
 
+static struct tls_ctx *make_tls(void)
+{
+	struct buf pem[2] = { BUF_INIT(65536), BUF_INIT(65536) }, why = BUF_INIT(256);
+	const char *const names[2] = { "tls.pem", "tls.key" };
+	char *p;
+	make_certificate();
+	for (size_t i = 0; i < 2; i++) {
+		FILE *f = fopen(fixture_path(names[i]), "r");
+		assert_non_null(f);
+		size_t room = buf_room(&pem[i], 65536, &p);
+		buf_added(&pem[i], fread(p, 1, room, f));
+		fclose(f);
+	}
+	struct tls_pair pair = { buf_span(&pem[0]), buf_span(&pem[1]) };
+	struct tls_server_opts opts = { .pairs = &pair, .pair_count = 1 };
+	struct tls_ctx *c = tls_server_new(&opts, &why);
+	assert_non_null(c);
+	buf_end(&pem[0]);
+	buf_end(&pem[1]);
+	buf_end(&why);
+	return c;
+}
+
 static void test_starttls(void **state)
 {
-	static void (*const scripts[])(
-	    struct fake_ask *) = { refuse_starttls, inject_behind_starttls, silent, garbage };
-	for (size_t i = 0; i < COUNT_OF(scripts); i++) {
+	static const struct {
+		void (*script)(struct fake_ask *a);
+		enum directory_status status;
+	} cases[] = {
+		{ start_tls, DIRECTORY_FOUND },
+		{ refuse_starttls, DIRECTORY_UNKNOWN },
+		{ inject_behind_starttls, DIRECTORY_UNKNOWN },
+		{ silent, DIRECTORY_UNKNOWN },
+		{ garbage, DIRECTORY_UNKNOWN },
+	};
+	struct tls_ctx *tls = make_tls();
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		struct fake_ldap fake;
-		fake_open(&fake, scripts[i]);
+		fake_open(&fake, cases[i].script);
 		fake.early = true;
-		struct fixture f =
-		    open_fakes(&fake, NULL, "starttls yes; bind_dn cn=s; bind_password p;");
-		assert_int_equal(find_in_time(&f, ALICE), DIRECTORY_UNKNOWN);
-		assert_int_equal(fake.binds, 0); /* no password in the clear */
-		assert_int_equal(fake.searches, 0);
+		fake.tls = tls;
+		struct fixture f = open_fakes(
+		    &fake, NULL, "starttls yes; tls_verify none; bind_dn cn=s; bind_password p;");
+		assert_int_equal(find_in_time(&f, ALICE), cases[i].status);
+		/* No password, and no question, in the clear. */
+		assert_true((fake.binds > 0) == (cases[i].status == DIRECTORY_FOUND));
+		assert_true((fake.searches > 0) == (cases[i].status == DIRECTORY_FOUND));
 		fake_close(&fake);
 		fixture_close(&f);
 	}
+	tls_ctx_unref(&tls);
+}
+
+/* The best server is returned to when it answers again, and the other one is let go. */
+static void test_return(void **state)
+{
+	struct fake_ldap bad, fine;
+	fake_open(&bad, close_it);
+	fake_open(&fine, good);
+	bad.early = true;
+	struct fixture f = open_fakes(&bad, &fine, "");
+	assert_int_equal(verify(&f, ALICE, "right"), DIRECTORY_FOUND);
+	assert_int_equal(bad.searches + bad.binds, 0);
+	bad.script = good;
+	bad.early = false;
+	WAIT_FOR(&f, fine.conns[0].io == NULL); /* the one for searches */
+	size_t searches = fine.searches, binds = fine.binds;
+	WAIT_FOR(&f, find_status(&f, ALICE) == DIRECTORY_FOUND && bad.searches > 0);
+	WAIT_FOR(&f, verify(&f, ALICE, "right") == DIRECTORY_FOUND && bad.binds > 0);
+	assert_int_equal(fine.searches, searches);
+	assert_true(fine.binds <= binds + 1);
+	fake_close(&bad);
+	fake_close(&fine);
+	fixture_close(&f);
 }
 
 /* Last known good serves when no server answers, not when one answers with an error. */
@@ -590,6 +435,7 @@ int main(void)
 		cmocka_unit_test(test_binds),
 		cmocka_unit_test(test_bind_goes_to_the_second),
 		cmocka_unit_test(test_starttls),
+		cmocka_unit_test(test_return),
 		cmocka_unit_test(test_stale),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_pipelining),

@@ -40,6 +40,8 @@ static void put_mx_txt_ptr(struct ns_reply *r)
 		put_named(r, RR_PTR, 60, -1, "A.Test");
 	} else if (strcmp(r->name, "9.2.0.192.in-addr.arpa") == 0) {
 		put_named(r, RR_PTR, 60, -1, "a.test");
+	} else if (strcmp(r->name, "7.2.0.192.in-addr.arpa") == 0) {
+		r->drop = true;
 	} else if (strcmp(r->name, "8.2.0.192.in-addr.arpa") == 0) {
 		put_named(r, RR_PTR, 60, -1, "fail.test");
 	} else {
@@ -200,9 +202,7 @@ static void test_found(void **state)
 static void test_absent(void **state)
 {
 	static const char *const never[] = { "", ".", "..", "a..b", "sp ace.test", "sl/ash.test",
-		"-\xff-",
-		"a.b."
-		"." };
+		"-\xff-", "a.b.." };
 	char longest[300];
 	ask_addr("gone.test");
 	assert_int_equal(addrs.status, DNS_ABSENT);
@@ -367,6 +367,9 @@ static void test_reverse(void **state)
 	assert_int_equal(named.status, DNS_ABSENT);
 	ask_reverse("2001:db8::1");
 	assert_int_equal(named.status, DNS_ABSENT);
+	begin(150, false);
+	ask_reverse("192.0.2.7"); /* no answer in time */
+	assert_int_equal(named.status, DNS_FAILED);
 }
 
 /* ---- cache and single flight ---- */

@@ -108,6 +108,8 @@ static void test_both_ways(void **state)
 		sides_begin(i % 2 == 0 ? unix_pair : tcp_pair);
 		begin_pipe(0);
 		exchange(total, pieces[i]);
+		run_rounds(3);
+		assert_false(loop_step(loop, 0)); /* idle costs nothing */
 		pipe_counts(running, &client, &store);
 		assert_int_equal(client, total);
 		assert_int_equal(store, total);
@@ -278,6 +280,32 @@ static void test_last_words_of_a_store(void **state)
 	WAIT_FOR(done_n == 1);
 	buf_end(&got);
 	sides_end();
+}
+
+/* A store that takes no more: what it says is passed on, and then the pipe is over. */
+static void test_store_takes_no_more(void **state)
+{
+	for (int filled = 0; filled < 2; filled++) {
+		struct buf got = BUF_INIT(100);
+		sides_begin(unix_pair);
+		begin_pipe(0);
+		run_rounds(2);
+		while (filled && send(ends[0], pattern[0], 30000, MSG_NOSIGNAL) > 0)
+			run_rounds(3);
+		raw_send(ends[1], SPAN("* BYE"));
+		if (filled) {
+			close_end(1);
+		} else {
+			shutdown(ends[1], SHUT_RD);
+			raw_send(ends[0], SPAN("x"));
+		}
+		WAIT_FOR(done_n == 1);
+		WAIT_FOR(raw_take(ends[0], &got) == RAW_EOF);
+		assert_int_equal(buf_len(&got), 5);
+		assert_int_equal(done.end, PIPE_STORE_FAILED);
+		buf_end(&got);
+		sides_end();
+	}
 }
 
 static void test_idle(void **state)
@@ -487,6 +515,7 @@ int main(void)
 		CASE(test_failed_before_it_began),
 		CASE(test_reset),
 		CASE(test_last_words_of_a_store),
+		CASE(test_store_takes_no_more),
 		CASE(test_idle),
 		CASE(test_half_closed_and_silent),
 		CASE(test_stop),

@@ -21,11 +21,12 @@ static void assert_pattern(const struct buf *got, size_t n)
 	assert_memory_equal(buf_span(got).p, pattern, n);
 }
 
-static int no_descriptor_more_than(int before)
+static int open_fds(void)
 {
-	int fd = dup(0);
-	close(fd);
-	return fd == before;
+	int n = 0;
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
 }
 
 /* ---- input ---- */
@@ -216,8 +217,7 @@ static struct file_ref *file_of_pattern(void)
 /* Ranges of a file between bytes, longer than the kernel takes at once. */
 static void test_files_in_the_output(void **state)
 {
-	int v[2], lowest = dup(0);
-	close(lowest);
+	int v[2], before = open_fds();
 	struct end e;
 	struct file_ref *f = file_of_pattern();
 	struct buf got = BUF_INIT(2 * MANY);
@@ -241,7 +241,7 @@ static void test_files_in_the_output(void **state)
 	buf_end(&got);
 	end_end(&e);
 	close(v[1]);
-	assert_true(no_descriptor_more_than(lowest));
+	assert_true(open_fds() == before);
 }
 
 static void test_file_too_short(void **state)
@@ -307,7 +307,7 @@ static void test_eof_behind_unread_input(void **state)
 /* The peer never stops sending: the last reply arrives all the same, and no reset with it. */
 static void test_close_drains(void **state)
 {
-	int v[2];
+	int v[2], before = open_fds();
 	struct end e;
 	struct buf got = BUF_INIT(MANY);
 	tcp_pair(v);
@@ -316,7 +316,7 @@ static void test_close_drains(void **state)
 	raw_send(v[1], span_of(pattern, 200000));
 	WAIT_FOR(e.n[STREAM_INPUT] == 1);
 	assert_true(stream_write(e.s, pattern, MANY));
-	stream_close(&e.s, WAIT_MS);
+	stream_close(&e.s, 10 * WAIT_MS);
 	assert_null(e.s);
 	raw_send(v[1], span_of(pattern, 200000));
 	WAIT_FOR(raw_take(v[1], &got) == RAW_EOF);
@@ -325,7 +325,7 @@ static void test_close_drains(void **state)
 	run_rounds(10);
 	assert_int_equal(raw_take(v[1], &got), RAW_EOF); /* and not a reset */
 	close(v[1]);
-	run_rounds(3);
+	WAIT_FOR(open_fds() == before); /* its end is noticed */
 	assert_int_equal(e.n[STREAM_EOF] + e.n[STREAM_SENT] + e.n[STREAM_FAILED], 0);
 	buf_end(&got);
 	end_end(&e);
@@ -334,8 +334,7 @@ static void test_close_drains(void **state)
 /* A peer that neither reads nor closes is let go when the time is over. */
 static void test_linger_ends(void **state)
 {
-	int v[2], lowest = dup(0);
-	close(lowest);
+	int v[2], before = open_fds();
 	struct end e;
 	unix_pair(v);
 	end_begin(&e, v[0], 100, MANY);
@@ -345,7 +344,27 @@ static void test_linger_ends(void **state)
 	WAIT_FOR(poll(&p, 1, 0) == 1 && (p.revents & POLLHUP));
 	close(v[1]);
 	end_end(&e);
-	assert_true(no_descriptor_more_than(lowest));
+	assert_true(open_fds() == before);
+}
+
+/* The peer breaks off while output leaves, or when none is left: it ends at once. */
+static void test_reset_while_closing(void **state)
+{
+	for (int pending = 0; pending < 2; pending++) {
+		int v[2], before = open_fds();
+		struct end e;
+		tcp_pair(v);
+		end_begin(&e, v[0], 100, MANY);
+		if (pending)
+			stream_write(e.s, pattern, MANY);
+		else
+			close_with_reset(v[1]);
+		stream_close(&e.s, WAIT_MS);
+		if (pending)
+			close_with_reset(v[1]);
+		WAIT_FOR(open_fds() == before);
+		end_end(&e);
+	}
 }
 
 /* Streams that are still closing go with the loop. */
@@ -450,6 +469,19 @@ static void test_new_owner(void **state)
 	assert_int_equal(buf_len(&second.got), 5);
 	end_end(&first);
 	end_end(&second);
+	/* It fails before the new owner has heard of the input: both are told, in this order. */
+	unix_pair(v);
+	end_begin(&first, v[0], 1000, 1000);
+	first.hold = true;
+	raw_send(v[1], SPAN("early"));
+	WAIT_FOR(first.n[STREAM_INPUT] == 1);
+	first.order[0] = '\0';
+	stream_set_owner(first.s, (struct stream_limits){ 1000, 2 }, on_end_event, &first);
+	assert_false(stream_write(first.s, "too much", 8));
+	WAIT_FOR(first.n[STREAM_FAILED] == 1);
+	assert_string_equal(first.order, "IF");
+	end_end(&first);
+	close(v[1]);
 }
 
 static void test_addresses(void **state)
@@ -527,6 +559,7 @@ int main(void)
 		CASE(test_eof_behind_unread_input),
 		CASE(test_close_drains),
 		CASE(test_linger_ends),
+		CASE(test_reset_while_closing),
 		CASE(test_loop_ends_closing_streams),
 		CASE(test_peer_resets),
 		CASE(test_free_and_close_in_callbacks),

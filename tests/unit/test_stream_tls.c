@@ -263,6 +263,27 @@ static void test_input_is_bounded(void **state)
 	WAIT_FOR(buf_len(&us.got) == 4000);
 }
 
+/* The last read ends within a record and the kernel has no more: the rest comes all the same. */
+static void test_end_of_a_burst(void **state)
+{
+	end_end(&us);
+	close(wire[1]);
+	tcp_pair(wire);
+	end_begin(&us, wire[0], MANY, 1000);
+	both_secure("mail.example", NULL);
+	us.hold = true;
+	stream_pause(us.s, true);
+	run_rounds(2);
+	for (size_t i = 0; i < 132;
+	     i++) { /* records of 1000 bytes; 2 * WIRE_SCRATCH ends in the last */
+		stream_write(them.s, pattern + i * 1000, 1000);
+		WAIT_FOR(stream_pending(them.s) == 0);
+	}
+	stream_pause(us.s, false);
+	WAIT_FOR(stream_input(us.s).n == 132000);
+	assert_memory_equal(stream_input(us.s).p, pattern, 132000);
+}
+
 /* A peer that does not read: bounded, and it is let go. */
 static void test_output_is_bounded(void **state)
 {
@@ -450,6 +471,7 @@ int main(void)
 		CASE(test_free_in_callbacks),
 		CASE(test_large_both_ways),
 		CASE(test_input_is_bounded),
+		CASE(test_end_of_a_burst),
 		CASE(test_output_is_bounded),
 		CASE(test_close_notify),
 		CASE(test_cut_off_and_nonsense),

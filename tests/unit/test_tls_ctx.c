@@ -95,6 +95,7 @@ static void test_verify(void **state)
 		bool ok;
 	} cases[] = {
 		{ TLS_VERIFY_NAME, false, "mail.one.example", true },
+		{ TLS_VERIFY_NAME, false, "mail.one.example.", true }, /* as DNS has it */
 		{ TLS_VERIFY_NAME, false, "other.example", false },
 		{ TLS_VERIFY_NAME, true, "alien.example", false },
 		{ TLS_VERIFY_CHAIN, false, "other.example", true },

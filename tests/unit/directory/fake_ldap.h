@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "directory/ldap_msg.h"
+#include "directory/name.h"
 #include "net/listen.h"
 #include "net/stream.h"
 #include "tests/unit/directory/fixture.h"
@@ -52,7 +53,8 @@ struct fake_ldap {
 	uint16_t port;
 	void (*script)(struct fake_ask *a);
 	bool early;
-	int code; /* for scripts that answer with one */
+	int code;            /* for scripts that answer with one */
+	struct tls_ctx *tls; /* for scripts that start TLS */
 	struct fake_conn conns[FAKE_CONNS_MAX];
 	size_t connections, searches, bases, binds, abandons;
 	struct timer drip;

@@ -3,45 +3,15 @@
 #define TEST_DIRECTORY_SLAPD_H
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
-#include "tests/unit/directory/fixture.h"
+#include "tests/unit/directory/command.h"
 
 #define SLAPD "/usr/sbin/slapd"
-
-enum { COMMAND_WORDS_MAX = 24 };
-
-/* Runs a program to its end; what it says is shown when it fails. */
-__attribute__((unused)) static void run(const char *const *argv)
-{
-	int status;
-	char said[4096];
-	const char *words = fixture_path("said");
-	pid_t pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		int null = open("/dev/null", O_RDWR);
-		dup2(null, 0);
-		dup2(null, 1);
-		dup2(open(words, O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
-		execvp(argv[0], (char *const *)argv);
-		_exit(127);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return;
-	FILE *f = fopen(words, "r");
-	size_t n = f != NULL ? fread(said, 1, sizeof said, f) : 0;
-	print_error("%s: %.*s\n", argv[0], (int)n, said);
-	fail();
-}
-#define RUN(...) run((const char *const[]){ __VA_ARGS__, NULL })
 
 static uint16_t free_port(void)
 {
@@ -77,14 +47,6 @@ static const char *slapd_path(const struct slapd *s, const char *file)
 	char name[64];
 	snprintf(name, sizeof name, "%s-%s", s->name, file);
 	return fixture_path(name);
-}
-
-/* A certificate for 127.0.0.1, signed by itself, in tls.pem and tls.key. */
-__attribute__((unused)) static void make_certificate(void)
-{
-	RUN("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-	    "-nodes", "-days", "2", "-subj", "/CN=ldap", "-addext", "subjectAltName=IP:127.0.0.1",
-	    "-keyout", fixture_path("tls.key"), "-out", fixture_path("tls.pem"));
 }
 
 /* A database of its own, filled from the file `ldif` of the fixture's directory by slapadd. */

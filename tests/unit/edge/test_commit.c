@@ -375,6 +375,27 @@ static void test_authenticated(void **state)
 	bench_close(&b);
 }
 
+/* Nobody can say where the store is, nor who the sender is: the spool has it, and the queue will ask. */
+static void test_directory_away(void **state)
+{
+	struct bench b;
+	char path[100], away[100];
+	snprintf(path, sizeof path, "%s/users.ldif", dir);
+	snprintf(away, sizeof away, "%s/away.ldif", dir);
+	assert_int_equal(rename(path, away), 0);
+	bench_open(&b);
+	bench_start(&b, SCRIPT("H"), SCRIPT("H"), SPOOL_TAKES);
+	new_mail(&b, "carol@x.example", 100);
+	add(&b, "alice", "store1");
+	add(&b, "carol", "store2");
+	commit(&b);
+	assert_string_equal(fates(&b), "SS");
+	assert_string_equal(spooled(&b), "alice:W carol:W");
+	assert_int_equal(b.store[STORE1].connections, 0);
+	bench_close(&b);
+	assert_int_equal(rename(away, path), 0);
+}
+
 /* Connections are kept; sub-addresses travel; a body that is in a file reaches stores and spool whole. */
 static void test_big_and_again(void **state)
 {
@@ -518,6 +539,7 @@ int main(void)
 		cmocka_unit_test(test_matrix),
 		cmocka_unit_test(test_cases),
 		cmocka_unit_test(test_authenticated),
+		cmocka_unit_test(test_directory_away),
 		cmocka_unit_test(test_big_and_again),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_worker_goes),

@@ -21,6 +21,7 @@ try {
 	struct ticket *ticket;
 	bool answered;
 	enum out_end end;
+	bool untried;
 	char why[200];
 };
 
@@ -36,6 +37,7 @@ static void on_done(void *arg, const struct out_result *r)
 	t->ticket = NULL;
 	t->answered = true;
 	t->end = r->end;
+	t->untried = r->untried;
 	snprintf(t->why, sizeof(t->why), "%s", r->why != NULL ? r->why : "");
 }
 
@@ -283,8 +285,10 @@ static void test_dead_host_is_remembered(void **state)
 	unlink(t.peer.path);
 	send_mail(&t, OUT_LMTP, 1);
 	assert_int_equal(t.end, OUT_UNREACHED);
+	assert_false(t.untried);
 	send_mail(&t, OUT_LMTP, 1);
 	assert_int_equal(t.end, OUT_UNREACHED);
+	assert_true(t.untried);
 	assert_string_equal(t.why, "did not answer a moment ago");
 	assert_int_equal(t.outcomes[0].fate, L);
 	try_end(&t);

@@ -181,6 +181,7 @@ static void fake_accept(void *arg, const struct accepted *a)
 	*c = (struct fake_conn){ .fake = f, .step = f->script, .lines = LINE_SCAN_INIT(4000) };
 	c->io = stream_new(
 	    f->loop, a->fd, (struct stream_limits){ STREAM_MAX, STREAM_MAX }, fake_event, c);
+	stream_set_secret(c->io);
 	fake_step(c);
 }
 

@@ -237,6 +237,70 @@ static void test_silent_stores(void **state)
 	world_end();
 }
 
+/* ---- what is left behind ---------------------------------------------------------------------------- */
+
+#ifndef __SANITIZE_ADDRESS__
+/* Is the word anywhere in writable memory but the stack, in use or freed? */
+static bool memory_has(struct span word)
+{
+	char line[512], rights[8];
+	unsigned long from, to;
+	bool has = false;
+	FILE *maps = fopen("/proc/self/maps", "r");
+	assert_non_null(maps);
+	while (fgets(line, sizeof line, maps) != NULL && !has) {
+		assert_int_equal(sscanf(line, "%lx-%lx %7s", &from, &to, rights), 3);
+		if (strcmp(rights, "rw-p") != 0 || strstr(line, "[stack]") != NULL)
+			continue;
+		struct span region = { (const char *)from, to - from };
+		has = span_find_span(region, word) != SIZE_MAX;
+	}
+	fclose(maps);
+	return has;
+}
+#endif
+
+/* The password on its way: from the client, to the store, in each of the ways in. */
+static void test_no_password_is_left_in_memory(void **state)
+{
+#ifndef __SANITIZE_ADDRESS__
+	static const struct {
+		enum port_id port;
+		const char *said;
+	} rows[] = {
+		{ IMAP_OPEN, "a LOGIN alice Qu0dErat7\r\n" },
+		{ IMAP_OPEN, "a LOGIN alice \"Qu0d\\\\Erat7\"\r\n" },
+		{ IMAP_OPEN, "a LOGIN alice {9+}\r\nQu0dErat7\r\n" },
+		{ IMAP_OPEN, "a AUTHENTICATE PLAIN AGFsaWNlAFF1MGRFcmF0Nw==\r\n" },
+		{ POP3_OPEN, "USER alice\r\nPASS Qu0dErat7\r\n" },
+		{ POP3_OPEN, "AUTH LOGIN\r\nYWxpY2U=\r\nUXUwZEVyYXQ3\r\n" },
+	};
+	static const char *const words[] = { "Qu0dErat7", "AGFsaWNlAFF1MGRFcmF0Nw", "UXUwZEVyYXQ3",
+		"Qu0d\\Erat7", "AFF1MGRFcmF0Nw==" };
+	for (size_t i = 0; i < 2 * COUNT_OF(rows); i++) {
+		struct client c;
+		struct span said = span_str(rows[i / 2].said);
+		world_start("preauth no;", NULL);
+		world.store[0].script = rows[i / 2].port == IMAP_OPEN ? imap_good : pop3_good;
+		client_open(&c, rows[i / 2].port);
+		if (i % 2 == 1) { /* all but the end waits for a moment */
+			stream_write_span(c.io, span_first(said, said.n - 2));
+			settle();
+			said = span_from(said, said.n - 2);
+		}
+		stream_write_span(c.io, said);
+		WAIT(world.mmp->piped_n == 1);
+		settle();
+		buf_wipe_end(&world.store[0].seen);
+		for (size_t j = 0; j < COUNT_OF(words); j++)
+			if (memory_has(span_str(words[j])))
+				fail_msg("%s of %s", words[j], rows[i / 2].said);
+		client_leave(&c);
+		world_end();
+	}
+#endif
+}
+
 /* ---- which store ---------------------------------------------------------------------------------- */
 
 static void login_as(struct client *c, const char *user, const char *want)
@@ -455,6 +519,7 @@ int main(void)
 		cmocka_unit_test(test_refused_before_the_password),
 		cmocka_unit_test(test_endless_answers),
 		cmocka_unit_test(test_pop3_store),
+		cmocka_unit_test(test_no_password_is_left_in_memory),
 		cmocka_unit_test(test_silent_stores),
 		cmocka_unit_test(test_a_dead_store),
 		cmocka_unit_test(test_the_next_store),

@@ -200,7 +200,8 @@ static void world_pass(uint64_t ms)
 /* Steps the loop until the condition holds; fails when nothing happens any more. */
 #define WAIT(condition)                                                                            \
 	do {                                                                                       \
-		for (int idle_ = 0; !(condition);) {                                               \
+		int idle_ = 0;                                                                     \
+		while (!(condition)) {                                                             \
 			if (!loop_step(world.loop, 20))                                            \
 				idle_++;                                                           \
 			if (idle_ > IDLE_STEPS)                                                    \
@@ -256,6 +257,7 @@ static void client_open(struct client *c, enum port_id at)
 	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
 	c->io = stream_new(
 	    world.loop, fd, (struct stream_limits){ STREAM_MAX, STREAM_MAX }, client_event, c);
+	stream_set_secret(c->io);
 }
 
 static UNUSED void client_secure(struct client *c)

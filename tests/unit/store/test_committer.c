@@ -348,6 +348,44 @@ static void test_space_reserve(void **state)
 	world_end(&w);
 }
 
+/* An index that is full takes no more messages; it still removes some, and then takes more. */
+static void test_index_full(void **state)
+{
+	enum { CACHE = 200000 };
+	struct world w;
+	struct answer r;
+	struct uid_range all = { 1, 1000 };
+	char *cache = mem_alloc(CACHE);
+	world_folder(&w);
+	world_loop(&w);
+	w.opts.index_bytes = 16u * 1024 * 1024;
+	w.opts.settings.reclaim_after_s = 0;
+	assert_int_equal(world_open(&w), ERR_OK);
+	world_link(&w);
+	uint64_t inbox = ensure(&w, "a@x");
+	struct operation op = op_of(OP_APPEND, "a@x");
+	op.mailbox = inbox;
+	op.message.bytes = span_str(message);
+	op.message.cache = span_of(cache, CACHE);
+	unsigned n = 0;
+	while (n < 1000 && ask(&w, &op, &r) == OPR_OK)
+		n++;
+	assert_int_equal(r.a.result, OPR_NO_SPACE);
+	assert_in_range(n, 20, 80);
+	struct operation expunge = op_of(OP_EXPUNGE, "a@x");
+	expunge.mailbox = inbox;
+	expunge.uids = one_range(&all);
+	assert_int_equal(ask(&w, &expunge, &r), OPR_OK);
+	/* Until the housekeeping has taken them out. */
+	uint64_t until = clock_mono_ms() + DEADLINE_MS;
+	while (ask(&w, &op, &r) == OPR_NO_SPACE && clock_mono_ms() < until)
+		loop_step(w.loop, 50);
+	assert_int_equal(r.a.result, OPR_OK);
+	assert_null(w.failed);
+	mem_free(cache);
+	world_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -358,6 +396,7 @@ int main(void)
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_no_space),
 		cmocka_unit_test(test_space_reserve),
+		cmocka_unit_test(test_index_full),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

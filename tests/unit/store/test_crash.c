@@ -3,6 +3,7 @@
 #include "fixture.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "base/rand.h"
@@ -32,6 +33,7 @@ struct load {
 /* The committer alone in a process, on the socket that the parent keeps. */
 static void serve(struct world *w)
 {
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
 	world_loop(w);
 	const char *what;
 	err_t err;

@@ -380,15 +380,19 @@ static const char *described(struct fixture *f, struct buf *out)
 /* The client as a multiplexor tells it: believed from loopback, not from elsewhere. */
 static void test_facts(void **state)
 {
-	static const char id[] =
-	    "a ID (\"x-originating-ip\" \"198.51.100.7\" \"X-Originating-Port\" "
-	    "\"999\" \"x-session-id\" \"abcdefghijkmn\")\r\n";
+	char id[256], said[64];
+	struct ident session = ident_new();
+	snprintf(id, sizeof id,
+	    "a ID (\"x-originating-ip\" \"198.51.100.7\" \"X-Originating-Port\" \"999\" "
+	    "\"x-session-id\" \"%s\")\r\n",
+	    session.s);
+	snprintf(said, sizeof said, "\"id\":\"%s\"", session.s);
 	struct fixture *f = fixture_open();
 	struct buf out = BUF_INIT(4096);
 	struct talk t = talk_open(f);
 	talk(&t, id);
 	assert_non_null(strstr(described(f, &out), "\"client\":\"198.51.100.7:999\""));
-	assert_non_null(strstr(buf_cstr(&out), "\"id\":\"abcdefghijkmn\""));
+	assert_non_null(strstr(buf_cstr(&out), said));
 	talk_close(&t);
 	t = talk_open_from(f, "imap", "192.0.2.1");
 	talk(&t, id);
@@ -418,6 +422,45 @@ static void test_login_timeout(void **state)
 	talk_close(&silent);
 	talk_close(&t);
 	fixture_close(&f);
+}
+
+static void pass(struct opened *o, uint64_t ms)
+{
+	clock_fake_advance(ms);
+	for (int i = 0; i < 20; i++)
+		loop_step(o->f->loop, 1);
+	talk_listen(&o->t);
+}
+
+/* A user may be silent for idle_timeout (one minute here), also in IDLE and inside a command. */
+static void test_silence(void **state)
+{
+	static const struct {
+		const char *said, *answer;
+	} cases[] = {
+		{ "a NOOP\r\n", "a OK NOOP completed\r\n" },
+		{ "a IDLE\r\n", "+ idling\r\n" },
+		{ "a APPEND INBOX {50000}\r\n", "+ go on\r\n" },
+		{ "a AUTHENT", "" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct opened o = open_all();
+		char want[128];
+		snprintf(want, sizeof want, "%s* BYE Idle for too long (~)\r\n", cases[i].answer);
+		clock_fake(clock_mono_ms(), clock_wall_us());
+		pass(&o, 59000);
+		buf_clear(&o.t.heard);
+		talk_send_cut(&o.t, span_str(cases[i].said), SIZE_MAX);
+		pass(&o, 0);
+		assert_string_equal(buf_cstr(&o.t.heard), cases[i].answer);
+		pass(&o, i == 3 ? 500 : 59000); /* half a command is silence */
+		assert_false(o.t.ended);
+		pass(&o, 2000);
+		clock_fake_off();
+		assert_true(o.t.ended);
+		assert_true(talk_fits(want, buf_cstr(&o.t.heard)));
+		close_all(&o);
+	}
 }
 
 /* Many mailboxes with long names, to a client that reads late: nothing is lost. */
@@ -465,6 +508,7 @@ int main(void)
 		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_facts),
 		cmocka_unit_test(test_login_timeout),
+		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_long_list),
 	};
 	return cmocka_run_group_tests_name("imap_input", tests, NULL, NULL);

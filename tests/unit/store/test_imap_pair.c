@@ -166,6 +166,28 @@ static void test_mailbox_deleted(void **state)
 	close_pair(&p);
 }
 
+/* More messages are expunged than the index remembers one by one: the session compares all it knows. */
+static void test_forgotten_expunges(void **state)
+{
+	struct pair p = open_pair(3);
+	struct operation op;
+	struct uid_range every = { 1, UINT32_MAX }, rest[2] = { { 1, 1 }, { 3, UINT32_MAX } };
+	operation_init(&op, OP_COPY);
+	op.user = SPAN("alice@example.org");
+	op.mailbox = op.target = fixture_mailbox(p.f, "alice@example.org", "INBOX");
+	op.uids = (struct uid_set){ &every, 1 };
+	for (unsigned n = 3; n <= 100000; n *= 2)
+		assert_int_equal(fake_apply(p.f->committer, &op, NULL), OPR_OK);
+	op.kind = OP_EXPUNGE;
+	op.target = 0;
+	op.uids = (struct uid_set){ rest, 2 };
+	assert_int_equal(fake_apply(p.f->committer, &op, NULL), OPR_OK);
+	noop_until(&p.a, "* 3 EXPUNGE\r\n* 1 EXPUNGE\r\n");
+	talk_expect(&p.a, "a STORE 1 +FLAGS (\\Seen)\r\n",
+	    "* 1 FETCH (UID 2 FLAGS (\\Seen \\Recent))\r\na OK STORE completed\r\n");
+	close_pair(&p);
+}
+
 /* More news than go out at once, to a client that does not read for a while. */
 static void test_many(void **state)
 {
@@ -320,6 +342,7 @@ int main(void)
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_idle_without_mailbox),
 		cmocka_unit_test(test_mailbox_deleted),
+		cmocka_unit_test(test_forgotten_expunges),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_committer_slow),
 		cmocka_unit_test(test_committer_away),
