@@ -21,6 +21,10 @@ enum fetch_kind {
 	FETCH_INTERNALDATE,
 	FETCH_SIZE,
 	FETCH_MODSEQ,
+	FETCH_SAVEDATE,
+	FETCH_EMAILID,
+	FETCH_THREADID,
+	FETCH_PREVIEW,
 	FETCH_ENVELOPE,
 	FETCH_BODY,          /* the structure without extension data */
 	FETCH_BODYSTRUCTURE, /* with it */
@@ -69,6 +73,9 @@ struct fetch_subject {
 	struct index_entry entry;
 	struct message *message;
 };
+
+/* fetch_preview.c: "PREVIEW ..." (RFC 8970): the first words of its text. False: unreadable. */
+bool fetch_put_preview(struct buf *out, struct message *m);
 
 enum fetch_put {
 	PUT_DONE,

@@ -97,6 +97,9 @@ static const struct {
 	{ "INTERNALDATE", { .kind = FETCH_INTERNALDATE } },
 	{ "RFC822.SIZE", { .kind = FETCH_SIZE } },
 	{ "MODSEQ", { .kind = FETCH_MODSEQ } },
+	{ "SAVEDATE", { .kind = FETCH_SAVEDATE } },
+	{ "EMAILID", { .kind = FETCH_EMAILID } },
+	{ "THREADID", { .kind = FETCH_THREADID } },
 	{ "ENVELOPE", { .kind = FETCH_ENVELOPE } },
 	{ "BODY", { .kind = FETCH_BODY } },
 	{ "BODYSTRUCTURE", { .kind = FETCH_BODYSTRUCTURE } },
@@ -150,6 +153,24 @@ static bool try_macro(struct imap_cursor *c, struct fetch_request *req)
 	return false;
 }
 
+/* [SP "(" "LAZY" ")"]: it is always there. */
+static void parse_preview(struct imap_cursor *c, struct fetch_request *req)
+{
+	add_item(c, req, &(struct fetch_item){ .kind = FETCH_PREVIEW });
+	struct imap_cursor before = *c;
+	if (!imap_try(c, ' '))
+		return;
+	if (!imap_try(c, '(')) {
+		*c = before; /* the next item */
+		return;
+	}
+	if (!imap_try_word(c, "LAZY")) {
+		*c = before; /* a modifier of the command, or nonsense */
+		return;
+	}
+	imap_read_char(c, ')');
+}
+
 static void parse_item(struct imap_cursor *c, struct fetch_request *req)
 {
 	struct fetch_item it = { 0 };
@@ -160,6 +181,10 @@ static void parse_item(struct imap_cursor *c, struct fetch_request *req)
 		imap_read_char(c, '[');
 		parse_section(c, req, &it);
 		add_item(c, req, &it);
+		return;
+	}
+	if (span_ieq_str(word, "PREVIEW")) {
+		parse_preview(c, req);
 		return;
 	}
 	for (size_t i = 0; i < COUNT_OF(items); i++) {

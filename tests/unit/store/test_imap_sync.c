@@ -13,7 +13,7 @@
 		   "Flags that can be changed\r\n* " n " EXISTS\r\n* 0 RECENT\r\n"                 \
 		   "* OK [UNSEEN 1] First unseen\r\n* OK [UIDVALIDITY @] UIDs are valid\r\n"       \
 		   "* OK [UIDNEXT " next "] Next UID\r\n* OK [HIGHESTMODSEQ " modseq               \
-		   "] Highest\r\n"
+		   "] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n"
 #define ENABLE                                                                                     \
 	{                                                                                          \
 		"e ENABLE QRESYNC\r\n", "* ENABLED QRESYNC\r\ne OK ENABLE completed\r\n"           \
@@ -166,7 +166,7 @@ static void test_expunges_by_uid(void **state)
 		"* VANISHED 5\r\na OK [HIGHESTMODSEQ 8] EXPUNGE completed\r\n" },
 	    { "a EXPUNGE\r\n", "* VANISHED 2,4\r\na OK [HIGHESTMODSEQ 9] EXPUNGE completed\r\n" },
 	    { "a EXPUNGE\r\n", "a OK EXPUNGE completed\r\n" },
-	    { "c CREATE x\r\n", "c OK CREATE completed\r\n" },
+	    { "c CREATE x\r\n", "c OK [MAILBOXID (F@)] CREATE completed\r\n" },
 	    { "a MOVE 1 x\r\n", "* OK [COPYUID @ 1 1] Moved\r\n* VANISHED 1\r\n"
 				"a OK [HIGHESTMODSEQ 10] MOVE completed\r\n" },
 	    { "a UID FETCH 1:* FLAGS (CHANGEDSINCE 8 VANISHED)\r\n",
