@@ -19,6 +19,7 @@ static const struct imap_row rows[] = {
 	{ "AUTHENTICATE", LEVEL_LOGIN, false, SHAPE_OWN, NEWS_NONE, cmd_authenticate, false },
 
 	{ "ENABLE", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_enable, false },
+	{ "COMPRESS", LEVEL_IN, false, SHAPE_OWN, NEWS_NONE, cmd_compress, false },
 	{ "SELECT", LEVEL_IN, false, SHAPE_OWN, NEWS_NONE, cmd_select, false },
 	{ "EXAMINE", LEVEL_IN, false, SHAPE_OWN, NEWS_NONE, cmd_examine, false },
 	{ "CREATE", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_create, false },

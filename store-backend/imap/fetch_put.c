@@ -262,6 +262,9 @@ enum fetch_put fetch_put_item(struct buf *out, const struct fetch_request *req,
 		return put_text(out, it, of->message);
 	case FETCH_SECTION:
 		return put_section(out, req, it, of->message, range_out);
+	case FETCH_BINARY:
+	case FETCH_BINARY_SIZE:
+		break; /* in steps: fetch_binary_start() */
 	}
 	BUG("no such item");
 }

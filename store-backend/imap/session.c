@@ -248,6 +248,16 @@ enum verdict imap_start_tls(struct imap_session *s)
 	return V_CLOSE;
 }
 
+/* The reply is the last that leaves as it is. */
+enum verdict imap_start_compress(struct imap_session *s)
+{
+	stream_printf(s->io, "%.*s OK Compression begins\r\n", SPAN_ARG(s->cmd.tag));
+	imap_end_command(s);
+	stream_start_compress(s->io);
+	imap_set_state(s, ST_COMMAND);
+	return V_NEXT;
+}
+
 void imap_deselect(struct imap_session *s)
 {
 	selected_free(&s->box);
