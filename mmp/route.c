@@ -231,6 +231,8 @@ static enum verdict on_placed(struct session *s, const struct store_place *place
 	}
 	if (a->policy->login != LOGIN_PASSWORD && !a->verified)
 		return authenticate_refuse(s, WHY_UNPROVEN, NULL);
+	if (a->policy->login == LOGIN_PASSWORD && buf_len(&a->secret) == 0)
+		return authenticate_refuse(s, WHY_NO_PASSWORD, NULL);
 	a->failed = WHY_STORE_DOWN;
 	if (!store_may_be_tried(s)) {
 		log_skipped(s, "dead a moment ago");
