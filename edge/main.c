@@ -86,6 +86,16 @@ static void worker_drain(struct worker *w)
 		worker_drained(w);
 }
 
+static uint32_t meter_later(void *arg)
+{
+	return worker_answer_later(arg);
+}
+
+static void meter_answer(void *arg, uint32_t id, struct span json)
+{
+	worker_answer(arg, id, json);
+}
+
 static bool worker_control(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
 	struct worker_post *p = worker_data(w);
@@ -96,7 +106,8 @@ static bool worker_control(struct worker *w, const struct control_ask *ask, stru
 		return true;
 	}
 	return is_word(ask, 0, "meter") &&
-	       metermaid_control(p->edge->meter, ask->words, ask->n, out);
+	       metermaid_control(p->edge->meter, ask->words, ask->n,
+		   &(struct meter_late){ meter_later, meter_answer, w }, out);
 }
 
 static void worker_stop(struct worker *w)

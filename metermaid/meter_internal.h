@@ -60,6 +60,16 @@ void judge_hot(struct metermaid *m, const struct asking *a, const struct op_answ
     struct meter_answer *out);
 void rule_count(struct rule *r, bool over);
 
+/* Where the answer goes: into out at once, or later. */
+struct look_to {
+	const struct meter_late *late;
+	struct buf *out;
+};
+/* look.c: the keys that KEY means under all rules, or under the one named (NULL: all) */
+enum look_act { LOOK_SHOW, LOOK_RESET };
+void look_start(struct metermaid *m, enum look_act act, const char *const *key_and_rule, size_t n,
+    struct look_to to);
+
 /* bans_sync.c: the tier's bans, in Redis */
 void bans_sync_poll(void *metermaid); /* timer: fetches what has changed */
 /* On the list now for this worker, in a moment for all. ms 0: taken off. False: not a key. */

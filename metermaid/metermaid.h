@@ -93,8 +93,18 @@ uint32_t meter_secret_hash(struct span user, struct span secret);
 /* Errors of rules that no single row can see; a program's schema check calls it. */
 void metermaid_check(const struct conf *c, struct conf_diag *d);
 
-/* Appends JSON for the control socket: words = { "meter", "rules" } or { "meter", "top" [, RULE] }. */
-bool metermaid_control(struct metermaid *m, const char *const *words, size_t n, struct buf *out);
+/* Appends JSON for the control socket, an array of objects. words: { "meter", "rules" | "top" [, RULE] |
+ * "show" | "reset", KEY [, RULE] | "ban", KEY [, "--for", DURATION] [, "--list", RULE] | "unban", KEY
+ * [, "--list", RULE] | "bans" }. False: not one of these. What Redis must be asked comes later: then
+ * late->begin() is called, nothing is appended, and late->end() has the answer, at the latest when the
+ * meter is freed. */
+struct meter_late {
+	uint32_t (*begin)(void *arg);
+	void (*end)(void *arg, uint32_t id, struct span json);
+	void *arg;
+};
+bool metermaid_control(struct metermaid *m, const char *const *words, size_t n,
+    const struct meter_late *late, struct buf *out);
 bool metermaid_healthy(const struct metermaid *m); /* Redis answers, or none is configured */
 
 #endif

@@ -160,7 +160,8 @@ static void test_without_redis(void **state)
 	assert_int_equal(question(l, m, METER_AUTH, &bad).action, METER_REFUSE);
 	assert_int_equal(question(l, m, METER_AUTH, &other).action, METER_ALLOW);
 	struct buf out = BUF_INIT(65536);
-	assert_true(metermaid_control(m, (const char *const[]){ "meter", "top", "f" }, 3, &out));
+	assert_true(
+	    metermaid_control(m, (const char *const[]){ "meter", "top", "f" }, 3, NULL, &out));
 	assert_non_null(strstr(buf_cstr(&out), "{\"rule\":\"f\",\"key\":\"192.0.2.9/32|u\""));
 	buf_end(&out);
 	struct ticket *t = meter_ask(m, METER_CONNECT, &far, on_answer, NULL);
