@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <pwd.h>
-#include <time.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -122,7 +122,7 @@ static int open_in_time(struct master *m, const struct conf *c, const struct dae
 	uint64_t until = m->started_ms + BIND_MS;
 	int fd = open_one(c, at);
 	while (fd < 0 && errno == EADDRINUSE && clock_mono_ms() < until) {
-		nanosleep(&(struct timespec){ .tv_nsec = BIND_AGAIN_MS * 1000000 }, NULL);
+		poll(NULL, 0, BIND_AGAIN_MS);
 		fd = open_one(c, at);
 	}
 	return fd;
