@@ -15,7 +15,7 @@ static const char *const only_mmp[] = { "mmp", NULL };
 static const char *const only_edge[] = { "edge", NULL };
 static const char *const mmp_and_edge[] = { "mmp", "edge", NULL };
 static const char *const words_who[] = { "who", NULL };
-static const char *const words_queue_list[] = { "queue", "list", NULL };
+static const char *const words_queue[] = { "queue", NULL };
 static const char *const words_meter_top[] = { "meter", "top", NULL };
 static const char *const words_meter_rules[] = { "meter", "rules", NULL };
 static const char *const words_meter_show[] = { "meter", "show", NULL };
@@ -41,11 +41,18 @@ static const struct column queue_columns[] = {
 	{ "sender", "sender", COLUMN_TEXT },
 	{ "recipient", "recipient", COLUMN_TEXT },
 	{ "destination", "destination", COLUMN_TEXT },
+	{ "state", "state", COLUMN_TEXT },
 	{ "bytes", "size", COLUMN_BYTES },
 	{ "age_s", "age", COLUMN_SECONDS },
 	{ "attempts", "tries", COLUMN_NUMBER },
 	{ "next_s", "next", COLUMN_SECONDS },
 	{ "reason", "reason", COLUMN_TEXT },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+static const struct column order_columns[] = {
+	{ "order", "order", COLUMN_TEXT },
+	{ "recipients", "recipients", COLUMN_NUMBER },
+	{ "more", "more", COLUMN_TEXT },
 	{ NULL, NULL, COLUMN_TEXT },
 };
 static const struct column meter_columns[] = {
@@ -98,10 +105,17 @@ static int cmd_who(const struct admin_args *a)
 	return show_rows(a, &q);
 }
 
-static int cmd_queue_list(const struct admin_args *a)
+static int cmd_queue_rows(const struct admin_args *a)
 {
-	static const struct question q = { only_edge, words_queue_list, 2, queue_columns,
-		{ NULL, NULL }, NULL, "The queue is empty." };
+	static const struct question q = { only_edge, words_queue, 1, queue_columns, { NULL, NULL },
+		NULL, "The queue is empty." };
+	return show_rows(a, &q);
+}
+
+static int cmd_queue_order(const struct admin_args *a)
+{
+	static const struct question q = { only_edge, words_queue, 1, order_columns, { NULL, NULL },
+		NULL, "Nothing was done." };
 	return show_rows(a, &q);
 }
 
@@ -180,8 +194,21 @@ static const struct command {
 	{ "status", "", 0, 0, show_status,
 	    "Programs and workers: state, health, restarts, configuration." },
 	{ "who", "", 0, 8, cmd_who, "Sessions that are logged in through the multiplexor." },
-	{ "queue list", "", 0, 8, cmd_queue_list,
-	    "Messages that this host still has to deliver, and why." },
+	{ "queue list", "[WHICH...]", 0, 16, cmd_queue_rows,
+	    "Messages that this host still has to deliver, and why. WHICH: ID, all, sender=, "
+	    "recipient=, destination=, reason=, state=, older=2h, younger=2h; * stands for any "
+	    "text." },
+	{ "queue show", "ID", 1, 1, cmd_queue_rows, "Every recipient of a message in the queue." },
+	{ "queue cat", "ID", 1, 1, show_cat, "The message itself." },
+	{ "queue hold", "WHICH...", 1, 16, cmd_queue_order, "Keeps them until they are released." },
+	{ "queue release", "WHICH...", 1, 16, cmd_queue_order, "Lets go what was held." },
+	{ "queue retry", "[WHICH...]", 0, 16, cmd_queue_order,
+	    "Tries them now; without WHICH, all that wait." },
+	{ "queue reroute", "to=HOST[:PORT] WHICH...", 2, 16, cmd_queue_order,
+	    "Sends them there by SMTP; to=- takes that back." },
+	{ "queue bounce", "WHICH...", 1, 16, cmd_queue_order,
+	    "Gives them up; their senders are told." },
+	{ "queue delete", "WHICH...", 1, 16, cmd_queue_order, "Throws them away; nobody is told." },
 	{ "meter rules", "", 0, 0, cmd_meter_rules,
 	    "The limits, and how often they were asked and gone beyond." },
 	{ "meter top", "[RULE]", 0, 1, cmd_meter_top, "The heaviest keys of the limits." },
