@@ -16,6 +16,7 @@ struct imap_append {
 	int64_t date_s;
 	uint64_t size;       /* as announced */
 	bool binary;         /* "~{n}" (RFC 3516): as it is or not at all */
+	bool utf8;           /* UTF8 (~{n} ...) (RFC 6855) */
 	struct incoming *in; /* owned */
 };
 
@@ -34,7 +35,7 @@ static void read_head(struct imap_session *s, struct imap_append *a)
 {
 	struct imap_cursor *c = &s->cmd.args;
 	imap_read_sp(c);
-	imap_read_mailbox(c, &s->cmd.name);
+	imap_read_mailbox(s, &s->cmd.name);
 	imap_read_sp(c);
 	if (imap_peek(c) == '(') {
 		imap_read_flags(c, false, &a->flags);
@@ -51,12 +52,21 @@ static void read_head(struct imap_session *s, struct imap_append *a)
 static struct span read_message(struct imap_session *s, struct imap_append *a)
 {
 	struct imap_cursor *c = &s->cmd.args;
+	a->utf8 = imap_try_word(c, "UTF8");
+	if (a->utf8 && (s->enabled & ENABLED_UTF8) == 0)
+		imap_fail(c, "ENABLE UTF8=ACCEPT first");
+	if (a->utf8) {
+		imap_read_sp(c);
+		imap_read_char(c, '(');
+	}
 	a->binary = imap_try(c, '~');
 	if (s->cmd.pending) {
 		a->size = imap_read_literal_size(c);
 		return SPAN_NONE;
 	}
 	struct span message = imap_read_literal(c);
+	if (a->utf8)
+		imap_read_char(c, ')');
 	imap_read_end(c);
 	a->size = message.n;
 	return message;
@@ -175,4 +185,9 @@ enum verdict imap_append_commit(struct imap_session *s)
 		.keyword_n = a->flags.keyword_count };
 	op.date_s = a->date_s;
 	return imap_operate(s, &op, on_appended);
+}
+
+const char *imap_append_tail(const struct imap_session *s)
+{
+	return s->append->utf8 ? ")" : "";
 }
