@@ -45,6 +45,7 @@ static const struct imap_row rows[] = {
 	{ "THREAD", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_thread, false },
 	{ "FETCH", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_fetch, false },
 	{ "STORE", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_store, false },
+	{ "REPLACE", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_ALL, cmd_replace, true },
 	{ "COPY", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_ALL, cmd_copy, false },
 	{ "MOVE", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_ALL, cmd_move, false },
 };

@@ -64,7 +64,7 @@ imap_cmd_fn cmd_enable, cmd_compress, cmd_capability, cmd_noop, cmd_logout, cmd_
 imap_cmd_fn cmd_select, cmd_examine, cmd_create, cmd_delete, cmd_rename, cmd_subscribe,
     cmd_unsubscribe;
 imap_cmd_fn cmd_getquota, cmd_getquotaroot, cmd_list, cmd_lsub, cmd_namespace, cmd_status,
-    cmd_append, cmd_idle;
+    cmd_append, cmd_replace, cmd_idle;
 imap_cmd_fn cmd_check, cmd_close, cmd_unselect, cmd_expunge, cmd_search, cmd_sort, cmd_thread,
     cmd_fetch, cmd_store, cmd_copy, cmd_move;
 

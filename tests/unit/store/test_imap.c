@@ -11,7 +11,7 @@
 	"CHILDREN MOVE "                                                                           \
 	"SPECIAL-USE CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED " \
 	"LIST-STATUS STATUS=SIZE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES "       \
-	"WITHIN SAVEDATE OBJECTID PREVIEW COMPRESS=DEFLATE BINARY UTF8=ACCEPT QUOTA "              \
+	"WITHIN SAVEDATE OBJECTID PREVIEW COMPRESS=DEFLATE BINARY UTF8=ACCEPT REPLACE QUOTA "      \
 	"QUOTA=RES-STORAGE "                                                                       \
 	"QUOTA=RES-MESSAGE "                                                                       \
 	"APPENDLIMIT=1048576] "                                                                    \
