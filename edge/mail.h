@@ -6,16 +6,19 @@
 #include <stdint.h>
 
 #include "proto/smtp_body.h"
+#include "proto/smtp_ext.h"
 #include "proto/smtp_path.h"
 
 #include "edge/session.h"
 #include "edge/transaction.h"
 
 struct mail {
-	struct transaction *t; /* owned */
-	struct smtp_path to;   /* the recipient that is being looked up */
-	bool to_postmaster;    /* it stands for the postmaster already */
-	uint64_t memory;       /* promised to the body, of edge->body_memory */
+	struct transaction *t;          /* owned */
+	struct smtp_path to;            /* the recipient that is being looked up */
+	bool to_postmaster;             /* it stands for the postmaster already */
+	unsigned notify;                /* what its sender wants to hear of it */
+	char orcpt[SMTP_ORCPT_MAX + 1]; /* "": not given */
+	uint64_t memory;                /* promised to the body, of edge->body_memory */
 	struct smtp_body_decoder decoder;
 	err_t err;         /* what the body could not take */
 	uint64_t begun_ms; /* of the data */
