@@ -7,7 +7,6 @@
 
 #include "base/check.h"
 #include "base/mem.h"
-#include "proto/imap_utf7.h"
 
 #include "store-backend/imap/list.h"
 #include "store-backend/imap/pattern.h"
@@ -247,7 +246,7 @@ static void put_line(struct imap_session *s, const struct list_job *j, struct sp
 	buf_printf(out, "* %s (", j->lsub ? "LSUB" : "LIST");
 	put_attributes(out, j, name);
 	buf_add_str(out, ") \"/\" ");
-	imap_put_name(out, name);
+	imap_put_name(s, name);
 	put_child_info(out, j, name);
 	buf_add_str(out, "\r\n");
 	if (j->status != 0)
@@ -321,13 +320,14 @@ static enum verdict run_list(struct imap_session *s, struct imap_job *job)
 /* ---- the commands -------------------------------------------------------------------------------------- */
 
 /* reference and pattern are one name with wildcards in it. */
-static void add_pattern(struct list_job *j, struct span reference, struct span pattern)
+static void add_pattern(
+    const struct imap_session *s, struct list_job *j, struct span reference, struct span pattern)
 {
 	struct buf sent = BUF_INIT(IMAP_PATTERN_MAX);
 	struct buf *out = &j->patterns[j->pattern_n++];
 	*out = BUF_INIT(IMAP_PATTERN_MAX);
 	bool ok = buf_add_span(&sent, reference) && buf_add_span(&sent, pattern) &&
-		  imap_utf7_decode(buf_span(&sent), out);
+		  imap_decode_name(s, buf_span(&sent), out);
 	buf_end(&sent);
 	if (ok)
 		imap_fold_inbox(out);
@@ -349,7 +349,7 @@ static enum verdict start_list(struct imap_session *s, const struct list_request
 	j->status = req->status;
 	j->before = SIZE_MAX;
 	for (size_t i = 0; i < req->pattern_n; i++)
-		add_pattern(j, req->reference, req->patterns[i]);
+		add_pattern(s, j, req->reference, req->patterns[i]);
 	if (!lsub)
 		index_mailboxes(v, span_str(s->user), on_mailbox, j);
 	if (lsub || j->return_subscribed)

@@ -303,6 +303,8 @@ void selected_put_flags(
     const struct selected *box, const struct selected_message *m, struct buf *out)
 {
 	uint32_t system = m->bits & SELECTED_FLAG_BITS;
+	if (box->rev2)
+		system &= ~(uint32_t)IMAP_RECENT;
 	buf_add_char(out, '(');
 	imap_put_system_flags(out, system);
 	put_keywords(box, m->keywords, system == 0, out);
@@ -427,7 +429,9 @@ static void report_exists(struct selected *box, struct buf *out)
 {
 	if (box->told_n == box->n)
 		return;
-	buf_printf(out, "* %zu EXISTS\r\n* %zu RECENT\r\n", box->n, selected_recent(box));
+	buf_printf(out, "* %zu EXISTS\r\n", box->n);
+	if (!box->rev2)
+		buf_printf(out, "* %zu RECENT\r\n", selected_recent(box));
 	box->told_n = box->n;
 }
 

@@ -38,6 +38,7 @@ struct selected {
 	bool read_only;
 	bool modseqs;               /* news tell MODSEQ (CONDSTORE) */
 	bool vanished;              /* the expunged are told by uid (QRESYNC) */
+	bool rev2;                  /* nothing is told of \Recent (RFC 9051) */
 	struct selected_message *v; /* owned, by uid */
 	size_t n, cap;
 	uint64_t modseq;                    /* changes up to it are in the array */
