@@ -85,9 +85,13 @@ static bool make_contexts(struct mmp_setup *s, const struct conf *c, struct buf 
 		s->server[i] = daemon_tls_server(c, front_of((enum mmp_protocol)i)->alpn, why);
 		if (s->server[i] == NULL)
 			return false;
+		if (s->mmp->tls_park)
+			tls_ctx_set_park(s->server[i]);
 	}
 	if (s->mmp->store_tls != MMP_TLS_NONE) {
 		s->client = daemon_tls_client(c, verify[s->mmp->store_verify], why);
+		if (s->client != NULL && s->mmp->tls_park)
+			tls_ctx_set_park(s->client);
 		return s->client != NULL;
 	}
 	return true;
