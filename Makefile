@@ -16,7 +16,7 @@ DEPS_RUN := redis-server openssl curl python3 netbase
 DEPS_TEST := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd haproxy swaks libnet-ssleay-perl mutt isync \
 	fetchmail procps
-DEPS_BENCH := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd
+DEPS_BENCH := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy
 DEPS_LINT := clang-format-14 cppcheck universal-ctags
 
 , := ,
@@ -194,7 +194,15 @@ $(BENCH_METER): $(B)/bench/meter/bench_meter.o $(LIBPOSTERN)
 bench-meter: deps-build deps-run deps-test ## what a question to MeterMaid costs (QUICK=1)
 	@+$(MAKE) --no-print-directory $(BENCH_METER) && QUICK=$(QUICK) $(BENCH_METER)
 
-.PHONY: bench-meter bench-store
+# The C programs of the benchmarks; OpenSSL directly, for a floor under it
+BENCH_C := $(addprefix $(B)/bench/,floor mmp_load mmp_sink)
+$(BENCH_C): %: %.o $(LIBPOSTERN)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+bench-mmp: all deps-run deps-bench $(BENCH_C) ## the multiplexor against nginx, Dovecot, HAProxy and bare floors (QUICK=1)
+	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_BIN=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/mmp $(BENCH)
+
+.PHONY: bench-meter bench-mmp bench-store
 bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/run $(BENCH)
 
@@ -225,4 +233,4 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
--include $(ALL_OBJ:.o=.d) $(UNITS:=.d) $(BENCH_METER:=.d) $(call fobj,$(FUZZ_LIB_SRC:.c=.d))
+-include $(ALL_OBJ:.o=.d) $(UNITS:=.d) $(BENCH_METER:=.d) $(BENCH_C:=.d) $(call fobj,$(FUZZ_LIB_SRC:.c=.d))
