@@ -17,7 +17,9 @@ struct question {
 
 int show_rows(const struct admin_args *a, const struct question *q);
 int show_status(const struct admin_args *a);
-int show_done(const struct admin_args *a, const char *word, const char *said);
+/* A command without more of an answer, to the programs of `only` (NULL: all). */
+int show_done(
+    const struct admin_args *a, const char *const *only, const char *word, const char *said);
 /* postern ask PROGRAM WORD...: whatever it answers. */
 int show_any(const struct admin_args *a);
 

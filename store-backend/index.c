@@ -70,6 +70,12 @@ void index_view_end(struct index_view **vp)
 	MEM_FREE(vp);
 }
 
+void index_view_db(struct index_view *v, const struct db **db_out, MDB_txn **txn_out)
+{
+	*db_out = &v->index->db;
+	*txn_out = v->txn;
+}
+
 bool index_user(struct index_view *v, struct span user, struct index_user *out)
 {
 	struct user_row row;
