@@ -5,6 +5,7 @@
  * one loop, unprivileged.
  *
  * Command line of every daemon: -c FILE, -t (check and exit), -o section.option=value, -V, and
+ * words for spec.tool, and
  * -p sections|dump|sample|reference[=SECTION] (print and exit; an empty SECTION is the top level).
  * Exit status 0 ok, 64 usage, 78 configuration, 70 bug. Signals to the master: HUP reload, TERM and INT
  * drain with a deadline then stop, QUIT stop now, USR1 drain without stopping.
@@ -70,6 +71,8 @@ struct daemon_spec {
 	size_t role_count;
 	void (*listeners)(const struct conf *c, struct daemon_listeners *out);
 	void (*prepare)(void); /* once, before workers: metric_register() */
+	/* Words behind the options: does that, in this process, and returns the exit status. NULL: none. */
+	int (*tool)(const struct conf *c, const char *const *words, size_t n);
 };
 
 int daemon_main(const struct daemon_spec *spec, int argc, char **argv);

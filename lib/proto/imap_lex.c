@@ -366,14 +366,15 @@ void imap_read_flags(struct imap_cursor *c, bool bare_ok, struct imap_flags *out
 
 bool imap_put_system_flags(struct buf *out, uint32_t system)
 {
-	bool ok = true, first = true;
+	bool first = true;
 	for (size_t i = 0; i < COUNT_OF(system_flags); i++) {
 		if ((system & system_flags[i].bit) == 0)
 			continue;
-		ok = buf_printf(out, "%s\\%s", first ? "" : " ", system_flags[i].name);
+		buf_add_str(out, first ? "\\" : " \\");
+		buf_add_str(out, system_flags[i].name);
 		first = false;
 	}
-	return ok && buf_ok(out);
+	return buf_ok(out);
 }
 
 /* ---- output -------------------------------------------------------------------------------------- */

@@ -43,6 +43,7 @@ struct selected {
 	size_t n, cap;
 	uint64_t modseq;                    /* changes up to it are in the array */
 	uint32_t recent_from;               /* uids from here on are \Recent for this session */
+	uint32_t recent_floor;              /* below it none is \Recent */
 	char *keywords[STORE_KEYWORDS_MAX]; /* owned: bit i is keywords[i] */
 	size_t keyword_n;
 	bool untold;                 /* the array is of an earlier session (selected_shelf.h) */
