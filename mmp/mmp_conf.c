@@ -121,7 +121,8 @@ static void drop_contexts(struct mmp_setup *s)
 static bool make_contexts(struct mmp_setup *s, const struct conf *c, struct buf *why)
 {
 	for (size_t i = 0; i < MMP_PROTOCOLS && wants_tls(s->mmp); i++) {
-		s->server[i] = daemon_tls_server(c, front_of((enum mmp_protocol)i)->alpn, why);
+		s->server[i] = daemon_tls_server_asking(
+		    c, front_of((enum mmp_protocol)i)->alpn, s->mmp->client_ca.bytes, why);
 		if (s->server[i] == NULL)
 			return false;
 	}

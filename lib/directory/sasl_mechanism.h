@@ -21,7 +21,7 @@ struct sasl_server {
 	int step; /* the mechanism's own enum */
 	char *hostname;
 	bool plus_offered;
-	struct buf exporter, end_point;
+	struct buf exporter, end_point, certified;
 	struct buf user, authzid, out;
 	bool doomed; /* goes on as if, and fails at its end */
 	/* SCRAM */
@@ -34,7 +34,7 @@ struct sasl_server {
 /* The password itself, where it may be read. NULL span: the user has none of that kind. */
 struct span sasl_plain_secret(const struct record *user, bool plain_allowed);
 
-extern const struct sasl_mechanism sasl_scram, sasl_scram_plus, sasl_cram;
+extern const struct sasl_mechanism sasl_scram, sasl_scram_plus, sasl_cram, sasl_external;
 /* SCRAM of another nonce than a random one: for tests. */
 extern const char *sasl_scram_nonce;
 

@@ -17,8 +17,9 @@ struct sasl_server;
 
 /* What a mechanism may need of the connection. Copied. */
 struct sasl_facts {
-	const char *hostname;            /* of this server */
-	bool plus_offered;               /* a mechanism with channel binding was on offer */
+	const char *hostname;  /* of this server */
+	bool plus_offered;     /* a mechanism with channel binding was on offer */
+	struct span certified; /* name in the client's certificate, verified; empty: none */
 	struct span exporter, end_point; /* of the TLS session (net/stream_bind.h); empty: none */
 };
 
