@@ -33,6 +33,8 @@ bool sasl_turn_offers(const struct session *s, enum sasl_mech mech)
 		return false;
 	if (mech == SASL_EXTERNAL)
 		return is_certified(s);
+	if (mech == SASL_OAUTHBEARER || mech == SASL_XOAUTH2)
+		return s->setup->oauth != NULL;
 	return mech != SASL_SCRAM_SHA_256_PLUS || stream_is_tls(s->client);
 }
 
@@ -67,6 +69,7 @@ static void begin_server(struct session *s, enum sasl_mech mech)
 	struct sasl_facts facts = {
 		.hostname = s->setup->hostname,
 		.plus_offered = sasl_turn_offers(s, SASL_SCRAM_SHA_256_PLUS),
+		.oauth = s->setup->oauth,
 		.certified = buf_span(&certified),
 		.exporter = span_of(exporter, has ? sizeof exporter : 0),
 		.end_point = span_of(end_point, n),
