@@ -105,6 +105,9 @@ const char *daemon_run_dir(const struct conf *c);
 /* Server context with every certificate of the tls section (SNI); NULL and a reason when there is none
  * or it is broken. client context: verifies against tls.ca. Caller unrefs. */
 struct tls_ctx *daemon_tls_server(const struct conf *c, const char *alpn, struct buf *why);
+/* The same that also asks clients for a certificate of these authorities; it may be missing. */
+struct tls_ctx *daemon_tls_server_asking(
+    const struct conf *c, const char *alpn, struct span client_ca_pem, struct buf *why);
 struct tls_ctx *daemon_tls_client(const struct conf *c, enum tls_verify verify, struct buf *why);
 /* The same with a certificate of our own to show; empty spans: none. */
 struct tls_ctx *daemon_tls_client_as(
