@@ -10,6 +10,6 @@ enum verdict content_input(struct session *s);
 /* The client is too slow. */
 enum verdict content_slow(struct session *s);
 /* On to step 5: the message is whole and no limit stands against it. */
-enum verdict content_commit(struct session *s);
+enum verdict content_filter(struct session *s);
 
 #endif

@@ -14,6 +14,10 @@
 #define CONF_DEF "edge/edge_listener.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK edge_milter
+#define CONF_DEF "edge/edge_milter.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK edge
 #define CONF_DEF "edge/edge.params.def"
 #include "conf/params_struct.h"
@@ -24,6 +28,10 @@ enum edge_tls { EDGE_TLS_NONE, EDGE_TLS_STARTTLS, EDGE_TLS_IMPLICIT };
 /* Words of edge.dsn. */
 enum edge_dsn { EDGE_DSN_NONE, EDGE_DSN_TRUSTED, EDGE_DSN_ALL };
 enum edge_auth { EDGE_AUTH_AUTO, EDGE_AUTH_YES, EDGE_AUTH_NO };
+
+/* Words of edge_milter.on_failure and .on_quarantine. */
+enum edge_on_failure { EDGE_FAIL_TEMPFAIL, EDGE_FAIL_ACCEPT, EDGE_FAIL_REJECT };
+enum edge_on_verdict { EDGE_VERDICT_REFUSE, EDGE_VERDICT_TAG, EDGE_VERDICT_DISCARD };
 
 struct edge_setup {
 	unsigned refs;

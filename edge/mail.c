@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include "edge/filter.h"
+
 /* Past body_memory_all a message gets so much memory, and its file sooner. */
 enum { MEMORY_MIN = 16 * 1024 };
 
@@ -32,14 +34,14 @@ void mail_open_body(struct session *s)
 	s->mail->t->body = body_new((size_t)memory, c->message_size_max, c->temp_dir);
 }
 
-void mail_free(struct mail **m, struct edge *e)
+void mail_end(struct session *s)
 {
-	struct mail *gone = *m;
-	if (gone == NULL)
+	if (s->mail == NULL)
 		return;
-	e->body_memory -= gone->memory;
-	transaction_free(&gone->t);
-	MEM_FREE(m);
+	filters_done(s->filters);
+	s->edge->body_memory -= s->mail->memory;
+	transaction_free(&s->mail->t);
+	MEM_FREE(&s->mail);
 }
 
 const char *mail_id(const struct mail *m)

@@ -15,6 +15,7 @@
 struct mail {
 	struct transaction *t;          /* owned */
 	struct smtp_path to;            /* the recipient that is being looked up */
+	bool to_new;                    /* it was added, and no filter has refused it yet */
 	bool to_postmaster;             /* it stands for the postmaster already */
 	unsigned notify;                /* what its sender wants to hear of it */
 	char orcpt[SMTP_ORCPT_MAX + 1]; /* "": not given */
@@ -29,7 +30,8 @@ struct mail {
 struct mail *mail_new(const struct session *s, const struct smtp_path *sender, bool body_8bit);
 /* Makes the body, as much of it in memory as the worker can spare. */
 void mail_open_body(struct session *s);
-void mail_free(struct mail **m, struct edge *e);
+/* Its end, whatever became of it. Fine when there is none. */
+void mail_end(struct session *s);
 const char *mail_id(const struct mail *m);
 
 #endif

@@ -14,6 +14,7 @@
 #include "edge/admit.h"
 #include "edge/auth.h"
 #include "edge/content.h"
+#include "edge/filter.h"
 #include "edge/greet.h"
 #include "edge/mail.h"
 
@@ -61,9 +62,13 @@ static const struct {
 	[ST_PENALTY] = { "penalty", HELPER, NULL, NULL, auth_answer, false },
 	[ST_DOMAIN] = { "domain", HELPER, NULL, NULL, on_stuck, false },
 	[ST_RECIPIENT] = { "recipient", HELPER, NULL, NULL, on_stuck, false },
+	[ST_FILTER_MAIL] = { "filter_mail", HELPER, NULL, NULL, on_stuck, false },
+	[ST_FILTER_RCPT] = { "filter_rcpt", HELPER, NULL, NULL, on_stuck, false },
+	[ST_FILTER_DATA] = { "filter_data", HELPER, NULL, NULL, on_stuck, false },
 	[ST_DATA] = { "data", TIME(data_timeout), content_input, NULL, content_slow, true },
 	[ST_METER] = { "meter", HELPER, NULL, NULL, on_stuck, false },
-	[ST_TARPIT] = { "tarpit", HELPER, NULL, NULL, content_commit, false },
+	[ST_TARPIT] = { "tarpit", HELPER, NULL, NULL, content_filter, false },
+	[ST_FILTER] = { "filter", HELPER, NULL, NULL, on_stuck, false },
 	[ST_COMMIT] = { "commit", HELPER, NULL, NULL, on_stuck, false },
 };
 
@@ -177,7 +182,8 @@ static void session_end(struct session *s, uint64_t linger_ms) /* the only destr
 	ticket_cancel(&s->ask);
 	timer_clear(&s->deadline);
 	attempt_free(&s->attempt);
-	mail_free(&s->mail, e);
+	mail_end(s);
+	filters_free(&s->filters);
 	if (linger_ms > 0)
 		stream_close(&s->io, linger_ms);
 	stream_free(&s->io);

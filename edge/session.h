@@ -45,14 +45,19 @@ enum session_state {
 	ST_PENALTY,     /* a failure's answer is held back */
 	ST_DOMAIN,      /* directory: is the recipient's domain ours? */
 	ST_RECIPIENT,   /* directory: who is the recipient? */
+	ST_FILTER_MAIL, /* filters are asked about the sender */
+	ST_FILTER_RCPT, /* ... about a recipient */
+	ST_FILTER_DATA, /* ... whether they want the message at all */
 	ST_DATA,        /* bytes of the message */
 	ST_METER,       /* MeterMaid is asked about the message */
 	ST_TARPIT,      /* the message is held back */
+	ST_FILTER,      /* filters look at the message */
 	ST_COMMIT,      /* stores and spool take it */
 	ST_COUNT
 };
 
 struct attempt;
+struct filters;
 struct mail;
 
 struct session {
@@ -67,12 +72,14 @@ struct session {
 	struct ticket *ask;                        /* owned; what the state waits for, or NULL */
 	struct attempt *attempt;                   /* owned; from AUTH to its answer */
 	struct mail *mail;                         /* owned; from MAIL to its end */
+	struct filters *filters;                   /* owned; from the first MAIL on, or NULL */
 	struct line_scan scan;
-	char *helo;          /* owned; what EHLO or HELO said, NULL: neither yet */
-	char *user;          /* owned; after AUTH, else NULL */
-	bool esmtp;          /* it was EHLO */
-	bool probe;          /* a balancer's health check */
-	enum smtp_verb verb; /* of the command being handled, for logs */
+	char *helo;            /* owned; what EHLO or HELO said, NULL: neither yet */
+	char *user;            /* owned; after AUTH, else NULL */
+	const char *mechanism; /* by which user was authenticated */
+	bool esmtp;            /* it was EHLO */
+	bool probe;            /* a balancer's health check */
+	enum smtp_verb verb;   /* of the command being handled, for logs */
 	struct ident id;
 	struct ip_port from, peer; /* the client; the socket's peer */
 	uint64_t begun_ms, begun_us;

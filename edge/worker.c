@@ -9,6 +9,7 @@
 
 #include "edge/accept.h"
 #include "edge/edge_tables.h"
+#include "edge/milter.h"
 #include "edge/session.h"
 
 enum { CLIENTS_MAX = 1000000, WHY_MAX = 512 };
@@ -25,6 +26,7 @@ struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 	e->directory = directory_new(l, e->dns, conf);
 	e->meter = metermaid_new(l, e->dns, conf);
 	e->committer = committer_new(l, e->dns, e->directory, conf);
+	e->milter_health = milter_health_new();
 	e->clients = map_new(CLIENTS_MAX);
 	list_init(&e->ports);
 	list_init(&e->sessions);
@@ -127,6 +129,7 @@ void edge_free(struct edge **e)
 	directory_free(&gone->directory);
 	metermaid_free(&gone->meter);
 	dns_free(&gone->dns);
+	milter_health_free(&gone->milter_health);
 	map_free(&gone->clients);
 	edge_setup_unref(&gone->setup);
 	mem_free(gone);

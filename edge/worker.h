@@ -24,6 +24,7 @@ struct edge {
 	struct directory *directory;
 	struct metermaid *meter;
 	struct committer *committer;
+	struct milter_health *milter_health;
 	struct edge_setup *setup; /* the newest; sessions keep references of their own */
 	struct list_node ports;   /* struct port: accept.c */
 	struct list_node sessions;
