@@ -25,6 +25,13 @@
 	"the file; each sees what those before it have changed."
 #include "conf/params_table.h"
 
+#define CONF_BLOCK edge_scanner
+#define CONF_DEF "edge/edge_scanner.params.def"
+#define CONF_PROSE                                                                                 \
+	"A scanner for spam or viruses. Scanners are asked behind the last filter, in the order "  \
+	"of the file, about the message as the filters have left it."
+#include "conf/params_table.h"
+
 #define CONF_BLOCK edge
 #define CONF_DEF "edge/edge.params.def"
 #define CONF_PROSE "The edge: takes mail by SMTP, gives it to stores or the spool, and delivers it."
