@@ -1,4 +1,4 @@
-"""Mail through real filters: a libmilter filter that uses every edit, opendkim, rspamd; killed, frozen, lying too."""
+"""Mail through real filters: a libmilter filter that uses every edit, opendkim; killed, frozen, lying too."""
 import os
 import random
 import re
