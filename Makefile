@@ -15,7 +15,7 @@ DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libssl-dev libc-ares-de
 DEPS_RUN := redis-server openssl curl python3 netbase
 DEPS_TEST := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd haproxy swaks libnet-ssleay-perl mutt isync \
-	fetchmail procps opendkim
+	fetchmail procps opendkim spamassassin spamd rspamd
 DEPS_BENCH := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd
 DEPS_LINT := clang-format-14 cppcheck universal-ctags
 
