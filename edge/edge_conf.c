@@ -11,25 +11,12 @@
 #include "metermaid/metermaid.h"
 #include "proto/smtp_path.h"
 
+#include "edge/filter_conf.h"
 #include "edge/out_conf.h"
 
 #define CONF_BLOCK edge_listener
 #define CONF_DEF "edge/edge_listener.params.def"
 #define CONF_PROSE "Addresses that take mail in one role."
-#include "conf/params_table.h"
-
-#define CONF_BLOCK edge_milter
-#define CONF_DEF "edge/edge_milter.params.def"
-#define CONF_PROSE                                                                                 \
-	"A filter that speaks the milter protocol (version 6). Filters are asked in the order of " \
-	"the file; each sees what those before it have changed."
-#include "conf/params_table.h"
-
-#define CONF_BLOCK edge_scanner
-#define CONF_DEF "edge/edge_scanner.params.def"
-#define CONF_PROSE                                                                                 \
-	"A scanner for spam or viruses. Scanners are asked behind the last filter, in the order "  \
-	"of the file, about the message as the filters have left it."
 #include "conf/params_table.h"
 
 #define CONF_BLOCK edge
@@ -93,6 +80,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 	check_titles(e, d);
 	check_auth(e, d);
 	check_tls(c, e, d);
+	filter_conf_check(e, d);
 	struct smtp_path path;
 	const char *bad = NULL;
 	if (e->postmaster != NULL && smtp_address_parse(span_str(e->postmaster), 0, &path, &bad))

@@ -96,10 +96,10 @@ def tier(run_dir):
     quick = "command_timeout 2s; content_timeout 3s;"
     every = t.path("every.sock")
     t.milter("every", every, f"listeners mx; {quick} on_quarantine tag;")
-    t.milter("hard", every, f"listeners everyhard; {quick} on_failure reject; on_quarantine discard;")
+    t.milter("hard", "unix:" + every, f"listeners everyhard; {quick} on_failure reject; on_quarantine discard;")
     t.milter("soft", every, f"listeners everysoft; {quick} on_failure accept;")
     t.milter("failover", f"127.0.0.1:{t.lying_port}, {every}", f"listeners failover; {quick}")
-    t.milter("dkim", f"127.0.0.1:{t.dkim_port}", "listeners submission, verify;")
+    t.milter("dkim", f"127.0.0.1:{t.dkim_port}", "listeners submission, verify; content_timeout 5s; command_timeout 5s;")
     t.prepare()
     for k in (1, 2):
         t.start_store(k)
@@ -363,21 +363,42 @@ def test_opendkim_signs_and_verifies(tier):
     assert not re.search(rb"dkim=pass", tier.stored("carol", token2)[0].split(b"\r\n\r\n", 1)[0])
 
 
-def test_opendkim_away(tier):
-    alice = tier.user("alice")
-    tier.processes["opendkim"].send_signal(signal.SIGSTOP)
-    tier.processes["opendkim"].send_signal(signal.SIGKILL)
-    tier.stop_process("opendkim")
-    token = mail.new_token()
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+def test_opendkim_away(tier, how):
+    alice, token = tier.user("alice"), mail.new_token()
     text = mail.message(token, alice["address"], ["bob@example.org"], 300)
-    code, reply = mail.send(tier, alice["address"], ["bob@example.org"], text, service="submission", user=alice)
-    assert code == 451, reply
-    assert tier.nothing(token)
-    tier.spawn("opendkim", ["opendkim", "-f", "-x", tier.path("dkim", "conf")])
-    wait_for(lambda: port_answers(tier.dkim_port), 60, "opendkim")
-    wait_for(lambda: mail.send(tier, alice["address"], ["bob@example.org"], text, service="submission",
-                               user=alice)[0] == 250, 20, "signed again")
+
+    def submit():
+        return mail.send(tier, alice["address"], ["bob@example.org"], text, service="submission", user=alice)[0]
+    if how == "frozen":
+        tier.processes["opendkim"].send_signal(signal.SIGSTOP)
+    else:
+        tier.stop_process("opendkim", signal.SIGKILL)
+    try:
+        assert submit() == 451
+        assert tier.nothing(token)
+    finally:
+        if how == "frozen":
+            tier.processes["opendkim"].send_signal(signal.SIGCONT)
+        else:
+            tier.spawn("opendkim", ["opendkim", "-f", "-x", tier.path("dkim", "conf")])
+            wait_for(lambda: port_answers(tier.dkim_port), 60, "opendkim")
+    wait_for(lambda: submit() == 250, 20, "signed again")
     assert b"DKIM-Signature" in tier.stored("bob", token)[0]
+
+
+def test_mistakes_in_the_configuration(tier):
+    path = tier.path("mistakes.conf")
+    with open(tier.config_file("postern"), encoding="utf-8") as f:
+        text = f.read()
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text.replace("\tmilter soft {", "\tmilter hard {").replace("listeners failover;", "listeners nowhere;")
+                .replace(f"address 127.0.0.1:{tier.dkim_port};", "address 127.0.0.1;"))
+    done = subprocess.run([os.path.join(BIN, "postern-edge"), "-t", "-c", path], capture_output=True, text=True, timeout=30)
+    told = done.stdout + done.stderr
+    assert done.returncode == 78
+    for words in ('second filter with the name "hard"', 'there is no listener "nowhere"', "127.0.0.1 needs a port"):
+        assert words in told, told
 
 
 def test_metrics_and_log(tier):

@@ -1,0 +1,65 @@
+/* filter_conf.c - settings of filters and scanners: their tables, and the checks over several options. */
+#include "edge/filter_conf.h"
+
+#include "base/span.h"
+
+#define CONF_BLOCK edge_milter
+#define CONF_DEF "edge/edge_milter.params.def"
+#define CONF_PROSE                                                                                 \
+	"A filter that speaks the milter protocol (version 6). Filters are asked in the order of " \
+	"the file; each sees what those before it have changed."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK edge_scanner
+#define CONF_DEF "edge/edge_scanner.params.def"
+#define CONF_PROSE                                                                                 \
+	"A scanner for spam or viruses. Scanners are asked behind the last filter, in the order "  \
+	"of the file, about the message as the filters have left it."
+#include "conf/params_table.h"
+
+static bool has_listener(const struct edge_conf *e, const char *name)
+{
+	for (size_t i = 0; i < e->listener_n; i++)
+		if (span_eq_str(span_str(name), e->listener[i]->head.title))
+			return true;
+	return false;
+}
+
+static void check_one(const struct edge_conf *e, const struct conf_head *head,
+    const struct conf_strings *listeners, const struct conf_hostports *at, struct conf_diag *d)
+{
+	if (head->title[0] == '\0')
+		conf_error(d, head->pos, "a filter needs a name: milter NAME { ... }");
+	for (size_t i = 0; i < listeners->n; i++)
+		if (!has_listener(e, listeners->v[i]))
+			conf_error(d, head->pos, "there is no listener \"%s\"", listeners->v[i]);
+	for (size_t i = 0; i < at->n; i++)
+		if (at->v[i].host[0] != '/' && at->v[i].port == 0)
+			conf_error(d, head->pos, "the address %s needs a port", at->v[i].host);
+}
+
+static void check_name(
+    const struct conf_head *head, const struct conf_head *other, struct conf_diag *d)
+{
+	if (head != other && span_eq_str(span_str(head->title), other->title))
+		conf_error(d, head->pos, "second filter with the name \"%s\"", head->title);
+}
+
+/* Filters and scanners share one space of names: the log tells them apart by it. */
+static const struct conf_head *head_at(const struct edge_conf *e, size_t i)
+{
+	return i < e->milter_n ? &e->milter[i]->head : &e->scanner[i - e->milter_n]->head;
+}
+
+void filter_conf_check(const struct edge_conf *e, struct conf_diag *d)
+{
+	for (size_t i = 0; i < e->milter_n; i++)
+		check_one(
+		    e, &e->milter[i]->head, &e->milter[i]->listeners, &e->milter[i]->address, d);
+	for (size_t i = 0; i < e->scanner_n; i++)
+		check_one(
+		    e, &e->scanner[i]->head, &e->scanner[i]->listeners, &e->scanner[i]->address, d);
+	for (size_t i = 0; i < e->milter_n + e->scanner_n; i++)
+		for (size_t j = 0; j < i; j++)
+			check_name(head_at(e, i), head_at(e, j), d);
+}
