@@ -38,19 +38,6 @@ static void check_one(const struct edge_conf *e, const struct conf_head *head,
 			conf_error(d, head->pos, "the address %s needs a port", at->v[i].host);
 }
 
-static void check_name(
-    const struct conf_head *head, const struct conf_head *other, struct conf_diag *d)
-{
-	if (head != other && span_eq_str(span_str(head->title), other->title))
-		conf_error(d, head->pos, "second filter with the name \"%s\"", head->title);
-}
-
-/* Filters and scanners share one space of names: the log tells them apart by it. */
-static const struct conf_head *head_at(const struct edge_conf *e, size_t i)
-{
-	return i < e->milter_n ? &e->milter[i]->head : &e->scanner[i - e->milter_n]->head;
-}
-
 void filter_conf_check(const struct edge_conf *e, struct conf_diag *d)
 {
 	for (size_t i = 0; i < e->milter_n; i++)
@@ -59,7 +46,4 @@ void filter_conf_check(const struct edge_conf *e, struct conf_diag *d)
 	for (size_t i = 0; i < e->scanner_n; i++)
 		check_one(
 		    e, &e->scanner[i]->head, &e->scanner[i]->listeners, &e->scanner[i]->address, d);
-	for (size_t i = 0; i < e->milter_n + e->scanner_n; i++)
-		for (size_t j = 0; j < i; j++)
-			check_name(head_at(e, i), head_at(e, j), d);
 }

@@ -397,11 +397,16 @@ def test_mistakes_in_the_configuration(tier):
     done = subprocess.run([os.path.join(BIN, "postern-edge"), "-t", "-c", path], capture_output=True, text=True, timeout=30)
     told = done.stdout + done.stderr
     assert done.returncode == 78
-    for words in ('second filter with the name "hard"', 'there is no listener "nowhere"', "127.0.0.1 needs a port"):
+    for words in ('second "milter" with the title "hard"', 'there is no listener "nowhere"', "127.0.0.1 needs a port"):
         assert words in told, told
 
 
 def test_metrics_and_log(tier):
+    for wish in ("discard", "reject", "crash-end"):
+        tier.send(tier.port("mx"), text_for(mail.new_token(), wish))
+    tier.stop_process("every")
+    tier.spawn_every()
+    time_to_heal(tier)
     text = tier.metrics()
     for name in ("filter_failures", "filter_verdicts", "messages_discarded"):
         value = re.search(rf"^postern_edge_{name}_total (\d+)", text, re.M)
