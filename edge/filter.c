@@ -9,6 +9,7 @@
 #include "base/mem.h"
 
 #include "edge/added.h"
+#include "edge/filter_conf.h"
 #include "edge/mail.h"
 #include "edge/scanner.h"
 
@@ -233,10 +234,24 @@ static void scan_next(struct filters *f)
 
 static milter_fn on_milter;
 
+/* Of the sender every filter hears: whose mail it will be is not known yet. */
+static bool opted_in(const struct filters *f, const struct milter *m)
+{
+	const struct conf_strings *domains = &milter_conf(m)->recipient_domains;
+	const struct mail *mail = f->session->mail;
+	if (f->kind == ASK_COMMAND && f->what == MILTER_ASK_MAIL)
+		return true;
+	if (f->kind == ASK_COMMAND && f->what == MILTER_ASK_RCPT)
+		return filter_conf_in(domains, smtp_path_text(&mail->to));
+	return filter_conf_any_in(domains, mail->t);
+}
+
 static void ask_next(struct filters *f)
 {
 	for (; f->at < f->n; f->at++) {
 		struct milter *m = f->milters[f->at];
+		if (!opted_in(f, m))
+			continue;
 		f->ask = f->kind == ASK_MESSAGE
 			     ? milter_ask_message(m, f->edit, on_milter, f)
 			     : milter_ask(m, f->what, buf_span(&f->words), on_milter, f);

@@ -1,4 +1,4 @@
-/* filter_conf.c - settings of filters and scanners: their tables, and the checks over several options. */
+/* filter_conf.c - settings of filters and scanners: their tables, and checks over several options; opt-in by domain. */
 #include "edge/filter_conf.h"
 
 #include "base/span.h"
@@ -46,4 +46,22 @@ void filter_conf_check(const struct edge_conf *e, struct conf_diag *d)
 	for (size_t i = 0; i < e->scanner_n; i++)
 		check_one(
 		    e, &e->scanner[i]->head, &e->scanner[i]->listeners, &e->scanner[i]->address, d);
+}
+
+bool filter_conf_in(const struct conf_strings *domains, struct span address)
+{
+	size_t at = span_rfind(address, '@');
+	struct span domain = at == SIZE_MAX ? SPAN_NONE : span_from(address, at + 1);
+	for (size_t i = 0; i < domains->n; i++)
+		if (span_ieq_str(domain, domains->v[i]))
+			return true;
+	return domains->n == 0;
+}
+
+bool filter_conf_any_in(const struct conf_strings *domains, const struct transaction *t)
+{
+	for (size_t i = 0; i < t->recipient_count; i++)
+		if (filter_conf_in(domains, span_str(t->recipients[i].address)))
+			return true;
+	return domains->n == 0;
 }

@@ -10,6 +10,7 @@
 #include "proto/scan_wire.h"
 
 #include "edge/edge_tables.h"
+#include "edge/filter_conf.h"
 #include "edge/scan_text.h"
 
 #define scan_MAGIC 0x5ca70001u
@@ -340,23 +341,9 @@ static void dial_next(struct scan *c)
 
 /* ---- public --------------------------------------------------------------------------------------- */
 
-static bool in_domains(const struct conf_strings *domains, const char *address)
-{
-	struct span a = span_str(address);
-	struct span domain =
-	    span_from(a, span_rfind(a, '@') == SIZE_MAX ? a.n : span_rfind(a, '@') + 1);
-	for (size_t i = 0; i < domains->n; i++)
-		if (span_ieq_str(domain, domains->v[i]))
-			return true;
-	return false;
-}
-
 bool scan_wanted(const struct edge_scanner_conf *c, const struct transaction *t)
 {
-	bool any = c->recipient_domains.n == 0;
-	for (size_t i = 0; i < t->recipient_count && !any; i++)
-		any = in_domains(&c->recipient_domains, t->recipients[i].address);
-	return any && body_size(t->body) <= c->size_max;
+	return filter_conf_any_in(&c->recipient_domains, t) && body_size(t->body) <= c->size_max;
 }
 
 struct ticket *scan_start(const struct scan_opts *opts, scan_fn *fn, void *arg)
