@@ -15,7 +15,7 @@ DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libssl-dev libc-ares-de
 DEPS_RUN := redis-server openssl curl python3 netbase
 DEPS_TEST := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd haproxy swaks libnet-ssleay-perl mutt isync \
-	fetchmail procps gsasl
+	fetchmail procps gsasl opendkim spamassassin spamd rspamd
 DEPS_BENCH := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy
 DEPS_LINT := clang-format-14 cppcheck universal-ctags
 
@@ -202,7 +202,7 @@ $(BENCH_C): %: %.o $(LIBPOSTERN)
 bench-mmp: all deps-run deps-bench $(BENCH_C) ## the multiplexor against nginx, Dovecot, HAProxy and bare floors (QUICK=1)
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_BIN=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/mmp $(BENCH)
 
-.PHONY: bench-meter bench-mmp bench-store
+.PHONY: bench-edge-in bench-meter bench-mmp bench-store
 bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/run $(BENCH)
 
@@ -214,6 +214,9 @@ $(B)/bench/%.so: bench/%.c
 	$(Q)$(CC) $(CPPFLAGS) -std=c17 -O2 $(WARN) -shared -fPIC -o $@ $<
 bench-store: all deps-run deps-bench $(BENCH_TOOLS) ## the store beside Dovecot: deliveries, a large mailbox (QUICK=1)
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/store $(BENCH)
+
+bench-edge-in: all deps-run deps-bench ## reception with 0, 1 and 3 filters beside Postfix (QUICK=1)
+	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/edge-in
 
 prefix := /usr/local
 DESTDIR :=

@@ -81,6 +81,36 @@ class Ground:
         wait_for(lambda: port_answers(self.tier.port("mx")), 20, "postern-edge")
         return Contender("postern", p.pid, smtp=self.tier.port("mx"))
 
+    def null_milters(self, count):
+        """Filters that do nothing; their ports."""
+        program = self.path("null_milter")
+        subprocess.run(["gcc", "-O2", "-o", program, os.path.join(HERE, "null_milter.c"), "-lmilter", "-lpthread"], check=True)
+        ports = [self.port() for _ in range(count)]
+        for i, port in enumerate(ports):
+            self.tier.spawn(f"null_milter{i}", [program, f"inet:{port}@127.0.0.1"])
+            wait_for(lambda port=port: port_answers(port), 20, "null_milter")
+        return ports
+
+    def postern_filtered(self, milters, counts):
+        """One edge with a listener for each number of filters: a contender each, with the same processes."""
+        ports = {n: self.port() for n in counts}
+        extra = "".join(f"\tlistener m{n} {{ address 127.0.0.1:{p}; role mx; tls none; }}\n" for n, p in ports.items())
+        for i, port in enumerate(milters):
+            names = ", ".join(f"m{n}" for n in counts if n > i)
+            extra += f"\tmilter f{i} {{ address 127.0.0.1:{port}; listeners {names}; }}\n"
+        self.tier.edge_extra += extra
+        self.tier.write_configs()
+        whole = self.postern_edge()
+        return [Contender(f"postern, {n}", whole.pid, smtp=p) for n, p in ports.items()]
+
+    def postfix_filtered(self, milters, counts):
+        """The same with Postfix: an smtpd service for each number of filters."""
+        ports = {n: self.port() for n in counts}
+        more = "".join(f"127.0.0.1:{p} inet n - n - - smtpd\n  -o smtpd_milters=" +
+                       ",".join(f"inet:127.0.0.1:{m}" for m in milters[:n]) + "\n" for n, p in ports.items())
+        whole = self.postfix(more)
+        return [Contender(f"postfix, {n}", whole.pid, smtp=p) for n, p in ports.items()]
+
     def postern_store(self):
         t = self.tier
         t.store_count = 2
@@ -196,7 +226,7 @@ backend sink
         wait_for(lambda: port_answers(imap), 30, "HAProxy")
         return Contender("haproxy tcp", p.pid, imap=imap, imaps=imaps)
 
-    def postfix(self):
+    def postfix(self, more_services=""):
         base, smtp = self.folder("postfix"), self.port()
         os.makedirs(f"{base}/queue/pid", exist_ok=True)
         for name in ("queue", "data"):
@@ -236,7 +266,7 @@ maillog_file_prefixes = {base}
             wake, most = {"qmgr": ("300", "1"), "tlsmgr": ("1000?", "1"), "flush": ("1000?", "0"),
                           "cleanup": ("-", "0"), "postlog": ("-", "1"), "anvil": ("-", "1"), "scache": ("-", "1")}.get(name, ("-", "-"))
             lines.append(f"{place} {kind} {private} - n {wake} {most} {program}")
-        self.write("postfix/master.cf", "\n".join(lines) + "\n")
+        self.write("postfix/master.cf", "\n".join(lines) + "\n" + more_services)
         subprocess.run(["postfix", "-c", base, "start"], check=True, timeout=60, capture_output=True)
         with open(f"{base}/queue/pid/master.pid", encoding="ascii") as f:
             pid = int(f.read())

@@ -11,6 +11,7 @@
 #include "metermaid/metermaid.h"
 #include "proto/smtp_path.h"
 
+#include "edge/filter_conf.h"
 #include "edge/out_conf.h"
 
 #define CONF_BLOCK edge_listener
@@ -86,6 +87,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 	check_titles(e, d);
 	check_auth(e, d);
 	check_tls(c, e, d);
+	filter_conf_check(e, d);
 	struct smtp_path path;
 	const char *bad = NULL;
 	if (e->postmaster != NULL && smtp_address_parse(span_str(e->postmaster), 0, &path, &bad))

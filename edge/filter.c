@@ -9,7 +9,9 @@
 #include "base/mem.h"
 
 #include "edge/added.h"
+#include "edge/filter_conf.h"
 #include "edge/mail.h"
+#include "edge/scanner.h"
 
 #define filters_MAGIC 0xf1170001u
 
@@ -34,7 +36,8 @@ struct filters {
 	enum kind kind;
 	enum milter_question what;
 	struct buf words;
-	size_t at; /* the filter that is asked */
+	size_t at;    /* the filter that is asked */
+	size_t scans; /* the scanner that is asked */
 	bool asking;
 	struct ticket *ask;
 	struct filter_answer given; /* known while the question was being asked */
@@ -115,9 +118,19 @@ static const struct milter_text big_header = {
 static const struct milter_text no_directory = {
 	.code = 451, .enhanced = "4.3.0", .text = "cannot look up the mailbox now"
 };
-static const struct milter_text quarantined = {
+static const struct milter_text unwanted = {
 	.code = 550, .enhanced = "5.7.1", .text = "refused by a filter"
 };
+
+/* on_failure of a filter; false: go on without it. */
+static bool failed(struct filters *f, int on_failure, const char *filter)
+{
+	if (on_failure == EDGE_FAIL_ACCEPT)
+		return false;
+	f->broken = true;
+	decide(f, MILTER_REFUSE, on_failure == EDGE_FAIL_REJECT ? &away : &away_now, filter);
+	return true;
+}
 
 /* ---- the end of a message -------------------------------------------------------------------------- */
 
@@ -154,22 +167,91 @@ static void look_up_added(struct filters *f)
 		f->ask = added_start(&opts, on_added, f);
 }
 
-static void write_message(struct filters *f)
+/* ---- scanners -------------------------------------------------------------------------------------- */
+
+static bool on_listener(const struct conf_strings *listeners, const struct session *s)
 {
-	if (edit_write(f->edit))
+	for (size_t i = 0; i < listeners->n; i++)
+		if (span_eq_str(span_str(listeners->v[i]), s->listener->head.title))
+			return true;
+	return listeners->n == 0;
+}
+
+static void scan_next(struct filters *f);
+
+static void on_scanned(void *arg, enum scan_verdict v)
+{
+	struct filters *f = OBJ(filters, arg);
+	const struct edge_scanner_conf *conf = f->session->setup->edge->scanner[f->scans++];
+	f->ask = NULL;
+	switch (v) {
+	case SCAN_PASS:
+		scan_next(f);
+		break;
+	case SCAN_REFUSE:
+		decide(f, MILTER_REFUSE, &unwanted, conf->head.title);
+		break;
+	case SCAN_DISCARD:
+		decide(f, MILTER_DISCARD, NULL, conf->head.title);
+		break;
+	case SCAN_FAILED:
+		if (!failed(f, conf->on_failure, conf->head.title))
+			scan_next(f);
+		break;
+	}
+}
+
+static bool scans(const struct filters *f, const struct edge_scanner_conf *c)
+{
+	return on_listener(&c->listeners, f->session) && scan_wanted(c, f->session->mail->t);
+}
+
+/* Each is given the message as it stands, with all that was changed so far. */
+static void scan_next(struct filters *f)
+{
+	struct session *s = f->session;
+	const struct edge_conf *c = s->setup->edge;
+	struct scan_opts opts = { .loop = s->edge->loop,
+		.dns = s->edge->dns,
+		.health = s->edge->milter_health,
+		.t = s->mail->t,
+		.edit = f->edit };
+	if (edit_write(f->edit)) {
 		decide(f, MILTER_REFUSE, &not_kept, NULL);
-	else
+		return;
+	}
+	while (f->scans < c->scanner_n && !scans(f, c->scanner[f->scans]))
+		f->scans++;
+	if (f->scans == c->scanner_n) {
 		look_up_added(f);
+		return;
+	}
+	opts.conf = c->scanner[f->scans];
+	f->ask = scan_start(&opts, on_scanned, f);
 }
 
 /* ---- one filter after the other ---------------------------------------------------------------------- */
 
 static milter_fn on_milter;
 
+/* Of the sender every filter hears: whose mail it will be is not known yet. */
+static bool opted_in(const struct filters *f, const struct milter *m)
+{
+	const struct conf_strings *domains = &milter_conf(m)->recipient_domains;
+	const struct mail *mail = f->session->mail;
+	if (f->kind == ASK_COMMAND && f->what == MILTER_ASK_MAIL)
+		return true;
+	if (f->kind == ASK_COMMAND && f->what == MILTER_ASK_RCPT)
+		return filter_conf_in(domains, smtp_path_text(&mail->to));
+	return filter_conf_any_in(domains, mail->t);
+}
+
 static void ask_next(struct filters *f)
 {
 	for (; f->at < f->n; f->at++) {
 		struct milter *m = f->milters[f->at];
+		if (!opted_in(f, m))
+			continue;
 		f->ask = f->kind == ASK_MESSAGE
 			     ? milter_ask_message(m, f->edit, on_milter, f)
 			     : milter_ask(m, f->what, buf_span(&f->words), on_milter, f);
@@ -177,7 +259,7 @@ static void ask_next(struct filters *f)
 			return;
 	}
 	if (f->kind == ASK_MESSAGE)
-		write_message(f);
+		scan_next(f);
 	else
 		answer(f, (struct filter_answer){ .verdict = MILTER_GO });
 }
@@ -186,17 +268,6 @@ static void go_on(struct filters *f)
 {
 	f->at++;
 	ask_next(f);
-}
-
-static void failed(struct filters *f, const struct edge_milter_conf *conf)
-{
-	if (conf->on_failure == EDGE_FAIL_ACCEPT) {
-		go_on(f);
-		return;
-	}
-	f->broken = true;
-	decide(f, MILTER_REFUSE, conf->on_failure == EDGE_FAIL_REJECT ? &away : &away_now,
-	    conf->head.title);
 }
 
 /* It stays so for the rest of the mail; the envelope goes on as if nothing had been said. */
@@ -214,7 +285,7 @@ static void quarantine(struct filters *f, const struct edge_milter_conf *conf, c
 	if (conf->on_quarantine == EDGE_VERDICT_DISCARD)
 		discarded(f, conf->head.title);
 	else if (conf->on_quarantine == EDGE_VERDICT_REFUSE)
-		decide(f, MILTER_REFUSE, &quarantined, conf->head.title);
+		decide(f, MILTER_REFUSE, &unwanted, conf->head.title);
 	else if (edit_add_field(f->edit, "X-Quarantine", span_str(why)))
 		decide(f, MILTER_REFUSE, &not_kept, conf->head.title);
 	else
@@ -248,7 +319,8 @@ static void on_milter(void *arg, const struct milter_answer *a)
 		discarded(f, conf->head.title);
 		break;
 	case MILTER_FAILED:
-		failed(f, conf);
+		if (!failed(f, conf->on_failure, conf->head.title))
+			go_on(f);
 		break;
 	}
 }
@@ -277,7 +349,7 @@ static struct ticket *ask(struct filters *f, filter_fn *fn, enum kind kind)
 	CHECK(f->fn == NULL);
 	f->fn = fn;
 	f->kind = kind;
-	f->at = 0;
+	f->at = f->scans = 0;
 	f->asking = true;
 	begin(f);
 	f->asking = false;
@@ -327,21 +399,15 @@ void filters_done(struct filters *f)
 
 /* ---- public --------------------------------------------------------------------------------------- */
 
-static bool sees(const struct edge_milter_conf *c, const struct session *s)
-{
-	for (size_t i = 0; i < c->listeners.n; i++)
-		if (span_eq_str(span_str(c->listeners.v[i]), s->listener->head.title))
-			return true;
-	return c->listeners.n == 0;
-}
-
 bool filters_wanted(const struct session *s)
 {
 	const struct edge_conf *c = s->setup->edge;
-	for (size_t i = 0; i < c->milter_n; i++)
-		if (sees(c->milter[i], s))
-			return true;
-	return false;
+	bool any = false;
+	for (size_t i = 0; i < c->milter_n && !any; i++)
+		any = on_listener(&c->milter[i]->listeners, s);
+	for (size_t i = 0; i < c->scanner_n && !any; i++)
+		any = on_listener(&c->scanner[i]->listeners, s);
+	return any;
 }
 
 static void put_client_name(struct filters *f)
@@ -378,7 +444,7 @@ void filters_open(struct session *s)
 		.macro_arg = s };
 	for (size_t i = 0; i < c->milter_n; i++) {
 		opts.conf = c->milter[i];
-		if (sees(opts.conf, s))
+		if (on_listener(&opts.conf->listeners, s))
 			f->milters[f->n++] = milter_new(&opts);
 	}
 	s->filters = f;

@@ -13,11 +13,11 @@
 #include "edge/transaction.h"
 
 struct mail {
-	struct transaction *t; /* owned */
-	struct smtp_path to;   /* the recipient that is being looked up */
-	bool to_new;        /* it was added to the transaction, and no filter has refused it yet */
-	bool to_postmaster; /* it stands for the postmaster already */
-	unsigned notify;    /* what its sender wants to hear of it */
+	struct transaction *t;          /* owned */
+	struct smtp_path to;            /* the recipient that is being looked up */
+	bool to_new;                    /* it was added, and no filter has refused it yet */
+	bool to_postmaster;             /* it stands for the postmaster already */
+	unsigned notify;                /* what its sender wants to hear of it */
 	char orcpt[SMTP_ORCPT_MAX + 1]; /* "": not given */
 	uint64_t memory;                /* promised to the body, of edge->body_memory */
 	struct smtp_body_decoder decoder;

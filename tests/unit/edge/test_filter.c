@@ -10,7 +10,12 @@
 	"	milter soft { address $/one.sock; listeners kind; on_failure accept;\n"                  \
 	"		command_timeout 100ms; content_timeout 200ms; dead_time 0s; }\n"                        \
 	"	milter hard { address $/one.sock; listeners harsh; on_failure reject;\n"                 \
-	"		command_timeout 100ms; content_timeout 200ms; dead_time 0s; }\n"
+	"		command_timeout 100ms; content_timeout 200ms; dead_time 0s; }\n"                        \
+	"	listener opted { address 127.0.0.1:31; role mx; tls none; }\n"                           \
+	"	milter some { address $/one.sock; listeners opted; dead_time 0s;\n"                      \
+	"		recipient_domains Example.ORG; on_failure accept; }\n"                                  \
+	"	milter none { address $/two.sock; listeners opted; dead_time 0s;\n"                      \
+	"		recipient_domains other.example; }\n"
 #include "tests/unit/edge/session_bench.h"
 
 #include "tests/unit/edge/fake_milter.h"
@@ -218,6 +223,17 @@ static void test_accept(void **state)
 	wait_seen(&one, "\nA\n", 2);
 	assert_false(saw(&two, "\nM<"));
 	assert_int_equal(given.calls, 2);
+}
+
+static void test_domains_opt_in(void **state)
+{
+	fake_says(&two, 'E', 'r', SPAN_NONE);
+	check_once("opted", SEND QUIT, TAKEN);
+	wait_seen(&one, "\nE\n", 1);
+	assert_int_equal(count(&one, "\nR<"), 1);
+	wait_seen(&two, "\nA\n", 1);
+	assert_int_equal(count(&two, "\nM<"), 1);
+	assert_false(saw(&two, "\nR<") || saw(&two, "\nT\n") || saw(&two, "\nLSubject"));
 }
 
 static void test_skip(void **state)
@@ -534,6 +550,7 @@ int main(void)
 		TEST(test_refusals),
 		TEST(test_refusals_of_the_message),
 		TEST(test_accept),
+		TEST(test_domains_opt_in),
 		TEST(test_skip),
 		TEST(test_header_changes),
 		TEST(test_hostile_values),
