@@ -15,7 +15,7 @@
 
 enum {
 	NAMES_MAX = 2 * STORE_MAILBOXES_MAX, /* mailboxes and subscriptions */
-	NAMES_A_STEP = 100
+	NAMES_A_STEP = 100                   /* for one pattern */
 };
 
 enum { IS_MAILBOX = 1, IS_SUBSCRIBED = 2 };
@@ -292,8 +292,8 @@ static void put_listed(struct imap_session *s, struct list_job *j, size_t i)
 
 static enum verdict list_some(struct imap_session *s, struct list_job *j)
 {
-	for (size_t n = 0; j->at < j->n; j->at++, n++) {
-		if (n == NAMES_A_STEP)
+	for (size_t n = 0; j->at < j->n; j->at++, n += j->pattern_n) {
+		if (n >= NAMES_A_STEP)
 			return imap_flush(s) ? imap_yield(s) : V_WAIT;
 		put_listed(s, j, j->at);
 	}
