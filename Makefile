@@ -91,7 +91,7 @@ $(BUILD)/bin/%: $(B)/bin/% FORCE
 	@mkdir -p $(@D)
 	@cmp -s $< $@ || cp -f --remove-destination $< $@
 
-.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-bench deps-lint check unit system lint run bench bench-store fuzz \
+.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-bench deps-lint check unit system lint run bench bench-meter bench-store fuzz \
 	fuzz-build install docs clean format
 all: deps-build $(BINS) ## build/bin/postern-*
 compile: deps-build $(foreach p,$(BUILT),$(B)/bin/$(BIN_$(p))) ## build without touching build/bin
@@ -188,6 +188,12 @@ DEMO :=
 run: all deps-run ## the demonstration: a small real tier on loopback
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin conf/demo/demo --run-dir "$(RUN_DIR)" --port-base "$(PORT_BASE)" $(DEMO)
 
+BENCH_METER := $(B)/bench/meter/bench_meter
+$(BENCH_METER): $(B)/bench/meter/bench_meter.o $(LIBPOSTERN)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+bench-meter: deps-build deps-run deps-test ## what a question to MeterMaid costs (QUICK=1)
+	@+$(MAKE) --no-print-directory $(BENCH_METER) && QUICK=$(QUICK) $(BENCH_METER)
+
 bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/run $(BENCH)
 
@@ -218,4 +224,4 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
--include $(ALL_OBJ:.o=.d) $(UNITS:=.d) $(call fobj,$(FUZZ_LIB_SRC:.c=.d))
+-include $(ALL_OBJ:.o=.d) $(UNITS:=.d) $(BENCH_METER:=.d) $(call fobj,$(FUZZ_LIB_SRC:.c=.d))
