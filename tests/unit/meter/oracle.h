@@ -11,6 +11,7 @@
 enum {
 	ORACLE_KEYS_MAX = 100000,
 	ORACLE_DEPTH = 8,
+	ORACLE_DEPTH_MAX = 64,
 	ORACLE_LOG_MAX = 2000000,
 	ORACLE_PROCS_MAX = 16
 };
@@ -21,11 +22,17 @@ struct oracle_plan {
 	enum oracle_load load;
 	uint32_t keys;
 	uint64_t ms;
+	unsigned depth;    /* questions under way in a process; 0: ORACLE_DEPTH */
 	uint64_t pause_us; /* between the questions of a process; 0: as fast as answers come */
 	const char *rule;  /* of section metermaid */
 	struct bucket_limit limit;
 	uint64_t bound; /* tokens beyond the limit that are documented */
 };
+
+static inline unsigned oracle_depth(const struct oracle_plan *p)
+{
+	return p->depth > 0 ? p->depth : ORACLE_DEPTH;
+}
 
 struct oracle_entry {
 	uint64_t us;
@@ -57,7 +64,7 @@ struct oracle_worker {
 		uint32_t key;
 		uint64_t asked_us;
 		bool waits;
-	} slots[ORACLE_DEPTH];
+	} slots[ORACLE_DEPTH_MAX];
 };
 
 static inline uint32_t oracle_pick(const struct oracle_worker *w)
@@ -136,7 +143,7 @@ static inline void oracle_ask(struct oracle_slot *s)
 /* Each slot that has its answer asks again; with a pause, one slot when it is time. */
 static inline void oracle_ask_all(struct oracle_worker *w, uint64_t *next)
 {
-	for (size_t i = 0; i < ORACLE_DEPTH; i++) {
+	for (size_t i = 0; i < oracle_depth(w->plan); i++) {
 		if (w->slots[i].waits || (w->plan->pause_us > 0 && clock_wall_us() < *next))
 			continue;
 		*next += w->plan->pause_us;
@@ -153,13 +160,13 @@ static inline void oracle_work(struct oracle_worker *w, int go)
 		loop_step(w->l, 10);
 	assert_int_equal(read(go, &c, 1), 0); /* closed: all are ready */
 	w->until_us = clock_wall_us() + w->plan->ms * 1000;
-	for (size_t i = 0; i < ORACLE_DEPTH; i++)
+	for (size_t i = 0; i < oracle_depth(w->plan); i++)
 		w->slots[i].w = w;
 	uint64_t next = clock_wall_us();
 	while (clock_wall_us() < w->until_us || w->out > 0) {
 		if (clock_wall_us() < w->until_us)
 			oracle_ask_all(w, &next);
-		loop_step(w->l, w->out > 0 && w->out == ORACLE_DEPTH ? 1 : 0);
+		loop_step(w->l, w->out > 0 && w->out == oracle_depth(w->plan) ? 1 : 0);
 	}
 }
 
