@@ -148,6 +148,7 @@ static void ask_spool(struct commit *c)
 		.sender = span_str(t->sender),
 		.auth_user = span_str(t->auth_user),
 		.trusted = t->trusted,
+		.hold = t->hold,
 		.ret = t->ret,
 		.envid = span_str(t->envid),
 		.body_bytes = body_size(t->body) };
@@ -252,16 +253,18 @@ static void on_deadline(void *arg)
 
 /* ---- public ------------------------------------------------------------------------------------ */
 
-/* For the queue from the start: what is to be relayed, and that of which the sender wants a report of
+/* For the queue from the start: what is to be held or relayed, and that of which the sender wants a report of
  * success, which must not be lost with this process. */
 static void set_queued(struct transaction *t)
 {
 	for (size_t i = 0; i < t->recipient_count; i++) {
 		const struct recipient *r = &t->recipients[i];
 		bool report = (r->notify & SMTP_NOTIFY_SUCCESS) != 0 && t->trusted;
-		if (r->user == NULL || (report && t->sender[0] != '\0'))
+		if (t->hold || r->user == NULL || (report && t->sender[0] != '\0'))
 			outcome_set(&t->recipients[i].outcome, FATE_LATER, 250, "2.0.0",
-			    r->user == NULL ? SPAN("to be relayed") : SPAN("to be reported on"));
+			    t->hold           ? SPAN("held for a filter")
+			    : r->user == NULL ? SPAN("to be relayed")
+					      : SPAN("to be reported on"));
 	}
 }
 

@@ -44,7 +44,12 @@ enum edge_spamd_command {
 
 /* Words of .on_failure, and of edge_milter.on_quarantine and edge_scanner.on_hit. */
 enum edge_on_failure { EDGE_FAIL_TEMPFAIL, EDGE_FAIL_ACCEPT, EDGE_FAIL_REJECT };
-enum edge_on_verdict { EDGE_VERDICT_REFUSE, EDGE_VERDICT_TAG, EDGE_VERDICT_DISCARD };
+enum edge_on_verdict {
+	EDGE_VERDICT_REFUSE,
+	EDGE_VERDICT_TAG,
+	EDGE_VERDICT_DISCARD,
+	EDGE_VERDICT_HOLD
+};
 
 struct edge_setup {
 	unsigned refs;

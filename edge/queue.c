@@ -335,6 +335,8 @@ static struct q_entry *entry_new(struct queue *q, log_pos pos, const struct spoo
 	e->items = mem_array(e->item_count, sizeof(*e->items));
 	for (size_t i = 0; i < e->item_count; i++)
 		item_init(&e->items[i], e, &m->recipients[i]);
+	for (size_t i = 0; i < e->item_count; i++)
+		e->items[i].on_hold = m->hold;
 	list_add_tail(&q->entries, &e->link);
 	return e;
 }

@@ -123,11 +123,13 @@ static bool mark(struct scan *c, const char *name, struct span value)
 	return value.n == 0 || edit_add_field(c->opts.edit, name, value) == ERR_OK;
 }
 
-static enum scan_verdict act(const struct scan *c, bool hit, bool marked)
+static enum scan_verdict act(struct scan *c, bool hit, bool marked)
 {
-	if (!hit || c->opts.conf->on_hit == EDGE_VERDICT_TAG)
+	int on_hit = c->opts.conf->on_hit;
+	c->opts.t->hold |= hit && on_hit == EDGE_VERDICT_HOLD;
+	if (!hit || on_hit == EDGE_VERDICT_TAG || on_hit == EDGE_VERDICT_HOLD)
 		return marked ? SCAN_PASS : SCAN_FAILED;
-	return c->opts.conf->on_hit == EDGE_VERDICT_DISCARD ? SCAN_DISCARD : SCAN_REFUSE;
+	return on_hit == EDGE_VERDICT_DISCARD ? SCAN_DISCARD : SCAN_REFUSE;
 }
 
 static void settle_clamd(struct scan *c, const char *name)

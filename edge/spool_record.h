@@ -70,6 +70,7 @@ struct spool_message {
 	uint64_t arrived_us;
 	struct span sender;    /* empty: null sender */
 	struct span auth_user; /* empty: not authenticated */
+	bool hold;             /* its recipients begin held */
 	bool trusted;          /* the sender is who it says: reports may go there */
 	enum smtp_ret ret;
 	struct span envid; /* as it came; may be empty */

@@ -47,6 +47,7 @@ struct transaction {
 	char *sender;    /* reverse-path without brackets; "" = null sender */
 	bool body_8bit;  /* BODY=8BITMIME */
 	char *auth_user; /* submission: who; NULL on MX */
+	bool hold;       /* a filter wants an operator to look at it: to the queue, held there */
 	bool trusted;    /* the sender is who it says: reports may go there */
 	enum smtp_ret ret;
 	char *envid; /* ENVID as it came, or NULL */

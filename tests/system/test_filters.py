@@ -180,6 +180,26 @@ def test_quarantine(tier):
     assert any("filter=hard" in e for e in tier.events("message.discarded"))
 
 
+def test_quarantine_in_the_queue(tier):
+    """Held from the start, whatever dies, until an operator lets it go."""
+    token = mail.new_token()
+    code, reply = tier.send(tier.at["everysoft"], text_for(token, "quarantine"))
+    assert code == 250, reply
+
+    def held():
+        return "alice@example.org" in tier.postern("queue", "list", "state=held").stdout
+    wait_for(held, 20, "held in the queue")
+    assert tier.nothing(token)
+    tier.stop_process("edge", signal.SIGKILL)
+    tier.start_daemon("edge", "postern")
+    tier.wait_edge()
+    wait_for(held, 20, "held after a crash")
+    assert tier.nothing(token)
+    released = tier.postern("queue", "release", "all")
+    assert released.returncode == 0, released.stderr
+    assert b"\r\nX-Quarantine: looks odd\r\n\r\nhello" in tier.stored("alice", token)[0]
+
+
 def test_skip_large_text(tier):
     token = mail.new_token()
     text = text_for(token, "skip", size=1_000_000)

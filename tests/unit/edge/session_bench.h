@@ -52,7 +52,7 @@ static struct {
 	    auth_user[100];
 	char head[4096]; /* the message's beginning */
 	uint64_t size;
-	bool body_8bit, trusted;
+	bool body_8bit, trusted, hold;
 	enum smtp_ret ret;
 	unsigned notify;
 } given;
@@ -110,6 +110,7 @@ struct ticket *commit_start(
 	given.recipients = t->recipient_count;
 	given.size = body_size(t->body);
 	given.body_8bit = t->body_8bit;
+	given.hold = t->hold;
 	given.trusted = t->trusted;
 	given.ret = t->ret;
 	given.notify = t->recipients[0].notify;

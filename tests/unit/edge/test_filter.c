@@ -6,7 +6,8 @@
 	"	milter one { address $/none.sock, $/one.sock; listeners filtered;\n"                     \
 	"		command_timeout 100ms; content_timeout 200ms; message_timeout 800ms;\n"                 \
 	"		dead_time 0s; on_quarantine tag; }\n"                                                   \
-	"	milter two { address $/two.sock; listeners filtered; dead_time 0s; }\n"                  \
+	"	milter two { address $/two.sock; listeners filtered; dead_time 0s; on_quarantine "       \
+	"refuse; }\n"                                                                              \
 	"	milter soft { address $/one.sock; listeners kind; on_failure accept;\n"                  \
 	"		command_timeout 100ms; content_timeout 200ms; dead_time 0s; }\n"                        \
 	"	milter hard { address $/one.sock; listeners harsh; on_failure reject;\n"                 \
@@ -42,17 +43,17 @@ static int end(void **state)
 	return 0;
 }
 
-static bool saw(struct fake_milter *f, const char *words)
-{
-	return strstr(buf_cstr(&f->seen), words) != NULL;
-}
-
 static unsigned count(struct fake_milter *f, const char *words)
 {
 	unsigned n = 0;
 	for (const char *p = buf_cstr(&f->seen); (p = strstr(p, words)) != NULL; p++)
 		n++;
 	return n;
+}
+
+static bool saw(struct fake_milter *f, const char *words)
+{
+	return count(f, words) > 0;
 }
 
 /* Runs the loop until f was told these words n times. */
@@ -376,7 +377,6 @@ static void test_envelope_changes(void **state)
 	assert_string_equal(given.user, "bob@example.org");
 	assert_string_equal(given.detail, "box");
 	assert_string_equal(given.store, "store1");
-	/* nobody is left */
 	buf_clear(&one.replies['E']);
 	fake_says(&one, 'E', '-', SPAN("<alice@example.org>\0"));
 	fake_says(&one, 'E', 'c', SPAN_NONE);
@@ -391,6 +391,10 @@ static void test_quarantine(void **state)
 	fake_says(&one, 'E', 'c', SPAN_NONE);
 	check_once("filtered", SEND QUIT, TAKEN);
 	assert_non_null(strstr(given.head, "\r\nX-Quarantine: smells\r\n\r\nhello"));
+	assert_false(given.hold);
+	check_once("kind", SEND QUIT, TAKEN); /* by default */
+	assert_non_null(strstr(given.head, "\r\nX-Quarantine: smells\r\n\r\nhello"));
+	assert_true(given.hold);
 	fake_says(&two, 'E', 'q', SPAN("smells\0"));
 	fake_says(&two, 'E', 'c', SPAN_NONE);
 	check_once("filtered", SEND QUIT, "220 250 250 250 354 550 221");

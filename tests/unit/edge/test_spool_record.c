@@ -28,6 +28,7 @@ static void put_example(struct buf *out, uint64_t *chunks, size_t chunk_count)
 		.sender = SPAN("s@b.example"),
 		.auth_user = SPAN("s"),
 		.trusted = true,
+		.hold = true,
 		.report = REPORT_DELAY,
 		.notices = 3,
 		.ret = SMTP_RET_HDRS,
@@ -53,7 +54,7 @@ static void test_message(void **state)
 	assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
 	assert_string_equal(m.id.s, "abcdefghjkmnpqrstu");
 	assert_string_equal(m.parent.s, "");
-	assert_true(m.body_8bit && m.trusted);
+	assert_true(m.body_8bit && m.trusted && m.hold);
 	assert_int_equal(m.report, REPORT_DELAY);
 	assert_int_equal(m.notices, 3);
 	assert_int_equal(m.ret, SMTP_RET_HDRS);
@@ -99,7 +100,7 @@ static void test_version_1(void **state)
 	assert_int_equal(m.recipients[0].fate, SPOOL_REFUSED);
 	assert_int_equal(m.recipients[0].code, 550);
 	assert_int_equal(m.recipients[0].notify, 0);
-	assert_false(m.trusted);
+	assert_false(m.trusted || m.hold);
 	spool_message_end(&m);
 	assert_int_equal(
 	    spool_progress_get(span_of(old_progress, sizeof old_progress - 1), &p), ERR_OK);
