@@ -124,6 +124,8 @@ static bool make_contexts(struct mmp_setup *s, const struct conf *c, struct buf 
 		s->server[i] = daemon_tls_server(c, front_of((enum mmp_protocol)i)->alpn, why);
 		if (s->server[i] == NULL)
 			return false;
+		if (s->mmp->tls_park)
+			tls_ctx_set_park(s->server[i]);
 	}
 	s->stores = store_policies_new(c, s->mmp, why);
 	return s->stores != NULL;
