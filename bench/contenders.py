@@ -21,8 +21,8 @@ class Contender:
 class Ground:
     """The tier's directory, certificates and Redis, the sink behind everybody, and the contenders."""
 
-    def __init__(self, run_dir, port_base, bin_dir):
-        self.tier = Tier(run_dir, port_base, bin_dir, stores=1)
+    def __init__(self, run_dir, port_base, bin_dir, stores=1):
+        self.tier = Tier(run_dir, port_base, bin_dir, stores)
         self.tier.users = self.tier.users[:1]
         self.tier.workers = 2
         self.tier.meter_rules = "".join(
@@ -143,19 +143,21 @@ service imap-login {{
         http.server.ThreadingHTTPServer.request_queue_size = 1024
         server = http.server.ThreadingHTTPServer(("127.0.0.1", http_port), Answer)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.stops.append(server.shutdown)
+        self.stops += [server.server_close, server.shutdown]
         config = self.write("nginx/nginx.conf", f"""
 load_module /usr/lib/nginx/modules/ngx_mail_module.so;
 daemon off;
 worker_processes 2;
 pid {base}/pid;
 error_log {base}/error.log;
-events {{ worker_connections 4096; }}
+worker_rlimit_nofile 20000;
+events {{ worker_connections 19000; }}
 mail {{
   auth_http 127.0.0.1:{http_port}/;
   ssl_certificate {tls}/chain.pem;
   ssl_certificate_key {tls}/key.pem;
   ssl_protocols TLSv1.2 TLSv1.3;
+  timeout 1h;
   server {{ listen 127.0.0.1:{imap}; protocol imap; }}
   server {{ listen 127.0.0.1:{imaps} ssl; protocol imap; }}
 }}
@@ -163,6 +165,36 @@ mail {{
         p = self.tier.spawn("nginx", ["nginx", "-c", config, "-p", base])
         wait_for(lambda: port_answers(imap), 30, "nginx")
         return Contender("nginx mail", p.pid, imap=imap, imaps=imaps)
+
+    def haproxy_tcp(self):
+        """TLS ends there, nothing is parsed: cheaper than any program that reads the login could be."""
+        base, imap, imaps, tls = self.folder("haproxy"), self.port(), self.port(), self.path("tls")
+        with open(f"{tls}/chain.pem", encoding="ascii") as chain, open(f"{tls}/key.pem", encoding="ascii") as key:
+            pem = self.write("haproxy/both.pem", chain.read() + key.read())
+        config = self.write("haproxy/haproxy.cfg", f"""
+global
+  nbthread 2
+  maxconn 7800
+  tune.ssl.default-dh-param 2048
+defaults
+  mode tcp
+  option splice-auto
+  timeout connect 10s
+  timeout client 1h
+  timeout server 1h
+  maxconn 7700
+frontend plain
+  bind 127.0.0.1:{imap}
+  default_backend sink
+frontend secure
+  bind 127.0.0.1:{imaps} ssl crt {pem} ssl-min-ver TLSv1.2
+  default_backend sink
+backend sink
+  server s1 127.0.0.1:{self.sink_imap}
+""")
+        p = self.tier.spawn("haproxy", ["haproxy", "-db", "-f", config])
+        wait_for(lambda: port_answers(imap), 30, "HAProxy")
+        return Contender("haproxy tcp", p.pid, imap=imap, imaps=imaps)
 
     def postfix(self):
         base, smtp = self.folder("postfix"), self.port()
