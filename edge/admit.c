@@ -60,6 +60,7 @@ static void on_meter(void *arg, const struct meter_answer *a)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
+	s->held = a->lease;
 	session_step(s, on_answer(s, a));
 }
 

@@ -27,6 +27,8 @@ static struct meter_facts facts_of(const struct session *s)
 		.client = s->from.addr,
 		.user = span_str(s->user),
 		.sender = span_str(t->sender),
+		.helo = span_str(s->helo),
+		.authenticated = s->user != NULL,
 		.listener = span_str(s->listener->head.title),
 		.recipients = t->recipient_count,
 		.bytes = s->mail->decoder.taken,
@@ -148,6 +150,8 @@ enum verdict content_filter(struct session *s)
 
 static enum verdict metered(struct session *s, const struct meter_answer *a)
 {
+	if (a->disconnect)
+		return session_bye(s, WHY_LIMITED, a->rule);
 	switch (a->action) {
 	case METER_ALLOW:
 		return content_filter(s);

@@ -6,6 +6,9 @@
 
 enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd);
 enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd);
+/* A limit's delay of MAIL, of RCPT, is over. */
+enum verdict envelope_sender_taken(struct session *s);
+enum verdict envelope_filter_recipient(struct session *s);
 /* May this client ask for delivery reports (RFC 3461)? */
 bool envelope_offers_dsn(const struct session *s);
 

@@ -14,6 +14,7 @@
 #include "edge/admit.h"
 #include "edge/auth.h"
 #include "edge/content.h"
+#include "edge/envelope.h"
 #include "edge/filter.h"
 #include "edge/greet.h"
 #include "edge/mail.h"
@@ -62,6 +63,8 @@ static const struct {
 	[ST_PENALTY] = { "penalty", HELPER, NULL, NULL, auth_answer, false },
 	[ST_DOMAIN] = { "domain", HELPER, NULL, NULL, on_stuck, false },
 	[ST_RECIPIENT] = { "recipient", HELPER, NULL, NULL, on_stuck, false },
+	[ST_METER_MAIL] = { "meter_mail", HELPER, NULL, NULL, envelope_sender_taken, false },
+	[ST_METER_RCPT] = { "meter_rcpt", HELPER, NULL, NULL, envelope_filter_recipient, false },
 	[ST_FILTER_MAIL] = { "filter_mail", HELPER, NULL, NULL, on_stuck, false },
 	[ST_FILTER_RCPT] = { "filter_rcpt", HELPER, NULL, NULL, on_stuck, false },
 	[ST_FILTER_DATA] = { "filter_data", HELPER, NULL, NULL, on_stuck, false },
@@ -184,6 +187,7 @@ static void session_end(struct session *s, uint64_t linger_ms) /* the only destr
 	attempt_free(&s->attempt);
 	mail_end(s);
 	filters_free(&s->filters);
+	meter_release(&s->held);
 	if (linger_ms > 0)
 		stream_close(&s->io, linger_ms);
 	stream_free(&s->io);
