@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 
+#include "edge/envelope.h"
 #include "edge/filter.h"
 #include "edge/mail.h"
 #include "edge/trace.h"
@@ -150,6 +151,8 @@ enum verdict content_filter(struct session *s)
 
 static enum verdict metered(struct session *s, const struct meter_answer *a)
 {
+	char text[LIMIT_TEXT_MAX];
+	envelope_limit_text(a, text);
 	if (a->disconnect)
 		return session_bye(s, WHY_LIMITED, a->rule);
 	switch (a->action) {
@@ -160,11 +163,11 @@ static enum verdict metered(struct session *s, const struct meter_answer *a)
 		    s, ST_TARPIT, a->retry_ms < TARPIT_MAX_MS ? a->retry_ms : TARPIT_MAX_MS);
 		return V_WAIT;
 	case METER_DEFER:
-		return refuse_by(s, 451, "4.7.1", "too much mail, try again later", a->rule);
+		return refuse_by(s, 451, "4.7.1", text, a->rule);
 	case METER_REFUSE:
 		break;
 	}
-	return refuse_by(s, 550, "5.7.1", "too much mail", a->rule);
+	return refuse_by(s, 550, "5.7.1", text, a->rule);
 }
 
 static void on_meter(void *arg, const struct meter_answer *a)

@@ -14,7 +14,7 @@
 #include "edge/filter.h"
 #include "edge/mail.h"
 
-enum { EXT_TEXT_MAX = 256, LIMIT_TEXT_MAX = 128, DELAY_MAX_MS = 30000 };
+enum { EXT_TEXT_MAX = 256, DELAY_MAX_MS = 30000 };
 
 /* ---- MAIL ------------------------------------------------------------------------------------- */
 
@@ -82,8 +82,7 @@ static uint64_t delay_of(const struct meter_answer *a)
 	return a->retry_ms < DELAY_MAX_MS ? a->retry_ms : DELAY_MAX_MS;
 }
 
-/* The rule is named, so that whoever is refused can ask about it. */
-static void put_limit(const struct meter_answer *a, char text[LIMIT_TEXT_MAX])
+void envelope_limit_text(const struct meter_answer *a, char text[LIMIT_TEXT_MAX])
 {
 	snprintf(text, LIMIT_TEXT_MAX, "limit %.60s is reached%s", a->rule,
 	    a->action == METER_REFUSE ? "" : ", try again later");
@@ -108,7 +107,7 @@ static enum verdict sender_metered(struct session *s, const struct meter_answer 
 	}
 	if (a->disconnect)
 		return session_bye(s, WHY_LIMITED, a->rule);
-	put_limit(a, text);
+	envelope_limit_text(a, text);
 	session_enter(s, ST_COMMAND);
 	mail_end(s);
 	return session_refuse(s, a->action == METER_REFUSE ? 550 : 450,
@@ -251,7 +250,7 @@ static enum verdict recipient_metered(struct session *s, const struct meter_answ
 		return session_bye(s, WHY_LIMITED, a->rule);
 	if (s->mail->to_new)
 		transaction_remove(s->mail->t, smtp_path_text(&s->mail->to));
-	put_limit(a, text);
+	envelope_limit_text(a, text);
 	return refuse_recipient(s, a->action == METER_REFUSE ? 550 : 450,
 	    a->action == METER_REFUSE ? "5.7.1" : "4.7.1", text);
 }

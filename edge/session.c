@@ -212,12 +212,23 @@ enum verdict session_close(struct session *s, enum reason why, const char *detai
 	return V_CLOSE;
 }
 
-enum verdict session_bye(struct session *s, enum reason why, const char *detail)
+/* The rule is named, so that whoever is refused can ask about it. */
+static void put_goodbye(struct session *s, enum reason why, const char *detail)
 {
 	const struct reason_row *row = &reasons[why];
+	struct buf text = BUF_INIT(REPLY_MAX);
+	buf_add_str(&text, row->text);
+	if ((why == WHY_LIMITED || why == WHY_BARRED) && detail != NULL)
+		buf_printf(&text, " (limit %.60s)", detail);
+	put_refusal(s, row->code, row->enhanced, buf_cstr(&text));
+	buf_end(&text);
+}
+
+enum verdict session_bye(struct session *s, enum reason why, const char *detail)
+{
 	bool secure_first = s->listener->tls == EDGE_TLS_IMPLICIT && !stream_is_tls(s->io);
-	if (row->code != 0 && s->state != ST_SECURE && !secure_first)
-		put_refusal(s, row->code, row->enhanced, row->text);
+	if (reasons[why].code != 0 && s->state != ST_SECURE && !secure_first)
+		put_goodbye(s, why, detail);
 	return session_close(s, why, detail);
 }
 
