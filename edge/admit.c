@@ -19,15 +19,45 @@ enum verdict admit_greet(struct session *s)
 	return V_READ;
 }
 
+/* ---- TLS -------------------------------------------------------------------------------------- */
+
+static enum verdict start_tls(struct session *s)
+{
+	session_enter(s, ST_SECURE);
+	stream_start_tls_server(s->io, s->setup->tls);
+	stream_pause(s->io, false);
+	return V_WAIT;
+}
+
+/* No goodbye: the client waits for a handshake. */
+static void on_tls_metered(void *arg, const struct meter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	bool refused = a->action == METER_DEFER || a->action == METER_REFUSE;
+	s->ask = NULL;
+	session_step(s, refused ? session_close(s, WHY_LIMITED, a->rule) : start_tls(s));
+}
+
+enum verdict admit_secure(struct session *s)
+{
+	struct meter_facts facts = {
+		.client = s->from.addr,
+		.listener = span_str(s->listener->head.title),
+	};
+	stream_pause(s->io, true); /* the handshake is not read as plain text */
+	session_enter(s, ST_ADMIT);
+	s->ask = s->probe ? NULL : meter_ask(s->edge->meter, METER_TLS, &facts, on_tls_metered, s);
+	return s->ask != NULL ? V_WAIT : start_tls(s);
+}
+
+/* ---- the connection --------------------------------------------------------------------------- */
+
 static enum verdict admitted(struct session *s, uint64_t wait_ms)
 {
 	if (s->listener->tls == EDGE_TLS_IMPLICIT) {
 		if (s->setup->tls == NULL)
 			return session_close(s, WHY_TLS_MISSING, NULL);
-		session_enter(s, ST_SECURE);
-		stream_start_tls_server(s->io, s->setup->tls);
-		stream_pause(s->io, false);
-		return V_WAIT;
+		return admit_secure(s);
 	}
 	if (wait_ms == 0)
 		return admit_greet(s);
@@ -60,6 +90,7 @@ static void on_meter(void *arg, const struct meter_answer *a)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
+	s->held = a->lease;
 	session_step(s, on_answer(s, a));
 }
 

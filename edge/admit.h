@@ -8,5 +8,7 @@
 enum verdict admit_start(struct session *s);
 /* The greeting is due: the peer was admitted, and TLS is there if it comes first. */
 enum verdict admit_greet(struct session *s);
+/* TLS is wanted and offered: MeterMaid is asked, then the handshake begins. */
+enum verdict admit_secure(struct session *s);
 
 #endif

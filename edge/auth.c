@@ -51,6 +51,7 @@ struct attempt {
 	const struct account *account; /* referenced, or NULL */
 	const struct denial *denied;   /* NULL: not yet */
 	uint64_t begun_ms, extra_ms;
+	uint32_t secret_hash; /* so that the same wrong one counts once */
 };
 
 static struct attempt *attempt_new(const struct session *s, enum sasl_mech mech)
@@ -95,7 +96,9 @@ static struct meter_facts facts_of(const struct session *s, struct span user)
 	return (struct meter_facts){
 		.client = s->from.addr,
 		.user = user,
+		.helo = span_str(s->helo),
 		.listener = span_str(s->listener->head.title),
+		.secret_hash = s->attempt->secret_hash,
 	};
 }
 
@@ -244,6 +247,7 @@ static enum verdict found(struct session *s, enum directory_status status, const
 	s->attempt->account = status == DIRECTORY_FOUND ? directory_account_ref(a) : NULL;
 	struct buf name = BUF_INIT(SASL_NAME_MAX);
 	put_name(s->attempt, &name);
+	s->attempt->secret_hash = meter_secret_hash(buf_span(&name), buf_span(&s->attempt->secret));
 	struct meter_facts facts = facts_of(s, buf_span(&name));
 	session_enter(s, ST_AUTH_METER);
 	s->ask = meter_ask(s->edge->meter, METER_AUTH, &facts, on_meter, s);

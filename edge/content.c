@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 
+#include "edge/envelope.h"
 #include "edge/filter.h"
 #include "edge/mail.h"
 #include "edge/trace.h"
@@ -27,6 +28,8 @@ static struct meter_facts facts_of(const struct session *s)
 		.client = s->from.addr,
 		.user = span_str(s->user),
 		.sender = span_str(t->sender),
+		.helo = span_str(s->helo),
+		.authenticated = s->user != NULL,
 		.listener = span_str(s->listener->head.title),
 		.recipients = t->recipient_count,
 		.bytes = s->mail->decoder.taken,
@@ -148,6 +151,10 @@ enum verdict content_filter(struct session *s)
 
 static enum verdict metered(struct session *s, const struct meter_answer *a)
 {
+	char text[LIMIT_TEXT_MAX];
+	envelope_limit_text(a, text);
+	if (a->disconnect)
+		return session_bye(s, WHY_LIMITED, a->rule);
 	switch (a->action) {
 	case METER_ALLOW:
 		return content_filter(s);
@@ -156,11 +163,11 @@ static enum verdict metered(struct session *s, const struct meter_answer *a)
 		    s, ST_TARPIT, a->retry_ms < TARPIT_MAX_MS ? a->retry_ms : TARPIT_MAX_MS);
 		return V_WAIT;
 	case METER_DEFER:
-		return refuse_by(s, 451, "4.7.1", "too much mail, try again later", a->rule);
+		return refuse_by(s, 451, "4.7.1", text, a->rule);
 	case METER_REFUSE:
 		break;
 	}
-	return refuse_by(s, 550, "5.7.1", "too much mail", a->rule);
+	return refuse_by(s, 550, "5.7.1", text, a->rule);
 }
 
 static void on_meter(void *arg, const struct meter_answer *a)

@@ -14,7 +14,7 @@
 #include "edge/filter.h"
 #include "edge/mail.h"
 
-enum { EXT_TEXT_MAX = 256 };
+enum { EXT_TEXT_MAX = 256, DELAY_MAX_MS = 30000 };
 
 /* ---- MAIL ------------------------------------------------------------------------------------- */
 
@@ -62,9 +62,72 @@ static void take_wishes(struct session *s, const struct smtp_mail_ext *ext)
 	t->trusted = may_relay(s);
 }
 
+/* ---- limits ----------------------------------------------------------------------------------- */
+
+static struct meter_facts facts_of(const struct session *s)
+{
+	return (struct meter_facts){
+		.client = s->from.addr,
+		.user = span_str(s->user),
+		.sender = span_str(s->mail->t->sender),
+		.helo = span_str(s->helo),
+		.listener = span_str(s->listener->head.title),
+		.recipients = 1,
+		.authenticated = s->user != NULL,
+	};
+}
+
+static uint64_t delay_of(const struct meter_answer *a)
+{
+	return a->retry_ms < DELAY_MAX_MS ? a->retry_ms : DELAY_MAX_MS;
+}
+
+void envelope_limit_text(const struct meter_answer *a, char text[LIMIT_TEXT_MAX])
+{
+	snprintf(text, LIMIT_TEXT_MAX, "limit %.60s is reached%s", a->rule,
+	    a->action == METER_REFUSE ? "" : ", try again later");
+}
+
+/* ---- the answer to MAIL ----------------------------------------------------------------------- */
+
+enum verdict envelope_sender_taken(struct session *s)
+{
+	session_enter(s, ST_COMMAND);
+	return session_say(s, 250, "2.1.0", "sender ok");
+}
+
+static enum verdict sender_metered(struct session *s, const struct meter_answer *a)
+{
+	char text[LIMIT_TEXT_MAX];
+	if (a->action == METER_ALLOW)
+		return envelope_sender_taken(s);
+	if (a->action == METER_DELAY) {
+		session_hold(s, ST_METER_MAIL, delay_of(a));
+		return V_WAIT;
+	}
+	if (a->disconnect)
+		return session_bye(s, WHY_LIMITED, a->rule);
+	envelope_limit_text(a, text);
+	session_enter(s, ST_COMMAND);
+	mail_end(s);
+	return session_refuse(s, a->action == METER_REFUSE ? 550 : 450,
+	    a->action == METER_REFUSE ? "5.7.1" : "4.7.1", text);
+}
+
+static void on_sender_metered(void *arg, const struct meter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, sender_metered(s, a));
+}
+
 static enum verdict sender_taken(struct session *s)
 {
-	return session_say(s, 250, "2.1.0", "sender ok");
+	struct meter_facts facts = facts_of(s);
+	session_enter(s, ST_METER_MAIL);
+	s->ask =
+	    s->probe ? NULL : meter_ask(s->edge->meter, METER_MAIL, &facts, on_sender_metered, s);
+	return s->ask != NULL ? V_WAIT : envelope_sender_taken(s);
 }
 
 static void on_sender_filtered(void *arg, const struct filter_answer *a)
@@ -164,7 +227,7 @@ static void on_recipient_filtered(void *arg, const struct filter_answer *a)
 }
 
 /* Filters are told of recipients that we would take. */
-static enum verdict filter_recipient(struct session *s)
+enum verdict envelope_filter_recipient(struct session *s)
 {
 	if (s->filters == NULL)
 		return recipient_taken(s);
@@ -172,6 +235,41 @@ static enum verdict filter_recipient(struct session *s)
 	s->ask = filters_ask(s->filters, MILTER_ASK_RCPT, smtp_path_text(&s->mail->to), SPAN_NONE,
 	    on_recipient_filtered);
 	return s->ask != NULL ? V_WAIT : recipient_taken(s);
+}
+
+static enum verdict recipient_metered(struct session *s, const struct meter_answer *a)
+{
+	char text[LIMIT_TEXT_MAX];
+	if (a->action == METER_ALLOW)
+		return envelope_filter_recipient(s);
+	if (a->action == METER_DELAY) {
+		session_hold(s, ST_METER_RCPT, delay_of(a));
+		return V_WAIT;
+	}
+	if (a->disconnect)
+		return session_bye(s, WHY_LIMITED, a->rule);
+	if (s->mail->to_new)
+		transaction_remove(s->mail->t, smtp_path_text(&s->mail->to));
+	envelope_limit_text(a, text);
+	return refuse_recipient(s, a->action == METER_REFUSE ? 550 : 450,
+	    a->action == METER_REFUSE ? "5.7.1" : "4.7.1", text);
+}
+
+static void on_recipient_metered(void *arg, const struct meter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, recipient_metered(s, a));
+}
+
+static enum verdict meter_recipient(struct session *s)
+{
+	struct meter_facts facts = facts_of(s);
+	facts.recipient = smtp_path_text(&s->mail->to);
+	session_enter(s, ST_METER_RCPT);
+	s->ask = s->probe ? NULL
+			  : meter_ask(s->edge->meter, METER_RCPT, &facts, on_recipient_metered, s);
+	return s->ask != NULL ? V_WAIT : envelope_filter_recipient(s);
 }
 
 /* Two addresses of one account are one delivery, with the wishes of the first. user, detail, store are empty for mail that is to be
@@ -193,7 +291,7 @@ static enum verdict take_recipient(
 		r->orcpt = s->mail->orcpt[0] != '\0' ? mem_str(s->mail->orcpt) : NULL;
 	}
 	s->mail->to_new = !there;
-	return filter_recipient(s);
+	return meter_recipient(s);
 }
 
 /* ---- local recipients ------------------------------------------------------------------------- */

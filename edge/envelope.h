@@ -6,6 +6,12 @@
 
 enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd);
 enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd);
+/* What a refusal says: it names the rule, so that whoever is refused can ask about it. */
+enum { LIMIT_TEXT_MAX = 128 };
+void envelope_limit_text(const struct meter_answer *a, char text[LIMIT_TEXT_MAX]);
+/* A limit's delay of MAIL, of RCPT, is over. */
+enum verdict envelope_sender_taken(struct session *s);
+enum verdict envelope_filter_recipient(struct session *s);
 /* May this client ask for delivery reports (RFC 3461)? */
 bool envelope_offers_dsn(const struct session *s);
 

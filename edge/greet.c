@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "proto/smtp_path.h"
 
+#include "edge/admit.h"
 #include "edge/auth.h"
 #include "edge/content.h"
 #include "edge/envelope.h"
@@ -91,13 +92,11 @@ static enum verdict cmd_starttls(struct session *s, const struct smtp_cmd *cmd)
 	if (stream_input(s->io).n > 0)
 		return session_bye(s, WHY_TLS_INJECTION, NULL);
 	session_say(s, 220, "2.0.0", "ready to start TLS");
-	session_enter(s, ST_SECURE);
 	mail_end(s);
 	filters_free(&s->filters);
 	MEM_FREE(&s->helo);
 	s->esmtp = false;
-	stream_start_tls_server(s->io, s->setup->tls);
-	return V_WAIT;
+	return admit_secure(s);
 }
 
 static enum verdict cmd_noop(struct session *s, const struct smtp_cmd *cmd)

@@ -14,6 +14,7 @@
 #include "edge/admit.h"
 #include "edge/auth.h"
 #include "edge/content.h"
+#include "edge/envelope.h"
 #include "edge/filter.h"
 #include "edge/greet.h"
 #include "edge/mail.h"
@@ -62,6 +63,8 @@ static const struct {
 	[ST_PENALTY] = { "penalty", HELPER, NULL, NULL, auth_answer, false },
 	[ST_DOMAIN] = { "domain", HELPER, NULL, NULL, on_stuck, false },
 	[ST_RECIPIENT] = { "recipient", HELPER, NULL, NULL, on_stuck, false },
+	[ST_METER_MAIL] = { "meter_mail", HELPER, NULL, NULL, envelope_sender_taken, false },
+	[ST_METER_RCPT] = { "meter_rcpt", HELPER, NULL, NULL, envelope_filter_recipient, false },
 	[ST_FILTER_MAIL] = { "filter_mail", HELPER, NULL, NULL, on_stuck, false },
 	[ST_FILTER_RCPT] = { "filter_rcpt", HELPER, NULL, NULL, on_stuck, false },
 	[ST_FILTER_DATA] = { "filter_data", HELPER, NULL, NULL, on_stuck, false },
@@ -184,6 +187,7 @@ static void session_end(struct session *s, uint64_t linger_ms) /* the only destr
 	attempt_free(&s->attempt);
 	mail_end(s);
 	filters_free(&s->filters);
+	meter_release(&s->held);
 	if (linger_ms > 0)
 		stream_close(&s->io, linger_ms);
 	stream_free(&s->io);
@@ -208,12 +212,23 @@ enum verdict session_close(struct session *s, enum reason why, const char *detai
 	return V_CLOSE;
 }
 
-enum verdict session_bye(struct session *s, enum reason why, const char *detail)
+/* The rule is named, so that whoever is refused can ask about it. */
+static void put_goodbye(struct session *s, enum reason why, const char *detail)
 {
 	const struct reason_row *row = &reasons[why];
+	struct buf text = BUF_INIT(REPLY_MAX);
+	buf_add_str(&text, row->text);
+	if ((why == WHY_LIMITED || why == WHY_BARRED) && detail != NULL)
+		buf_printf(&text, " (limit %.60s)", detail);
+	put_refusal(s, row->code, row->enhanced, buf_cstr(&text));
+	buf_end(&text);
+}
+
+enum verdict session_bye(struct session *s, enum reason why, const char *detail)
+{
 	bool secure_first = s->listener->tls == EDGE_TLS_IMPLICIT && !stream_is_tls(s->io);
-	if (row->code != 0 && s->state != ST_SECURE && !secure_first)
-		put_refusal(s, row->code, row->enhanced, row->text);
+	if (reasons[why].code != 0 && s->state != ST_SECURE && !secure_first)
+		put_goodbye(s, why, detail);
 	return session_close(s, why, detail);
 }
 

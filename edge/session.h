@@ -45,6 +45,8 @@ enum session_state {
 	ST_PENALTY,     /* a failure's answer is held back */
 	ST_DOMAIN,      /* directory: is the recipient's domain ours? */
 	ST_RECIPIENT,   /* directory: who is the recipient? */
+	ST_METER_MAIL,  /* MeterMaid is asked about the sender, or a limit holds it back */
+	ST_METER_RCPT,  /* ... about a recipient */
 	ST_FILTER_MAIL, /* filters are asked about the sender */
 	ST_FILTER_RCPT, /* ... about a recipient */
 	ST_FILTER_DATA, /* ... whether they want the message at all */
@@ -73,6 +75,7 @@ struct session {
 	struct attempt *attempt;                   /* owned; from AUTH to its answer */
 	struct mail *mail;                         /* owned; from MAIL to its end */
 	struct filters *filters;                   /* owned; from the first MAIL on, or NULL */
+	struct meter_lease *held; /* owned; what limits of concurrency count, or NULL */
 	struct line_scan scan;
 	char *helo;            /* owned; what EHLO or HELO said, NULL: neither yet */
 	char *user;            /* owned; after AUTH, else NULL */

@@ -87,7 +87,7 @@ void meter_charge(struct metermaid *m, enum meter_moment moment, const struct me
 void meter_release(struct meter_lease **l);
 
 /* A keyed digest of a user's secret, for meter_facts: a penalty counts the same wrong one once. Not
- * enough of it to guess the secret from. */
+ * enough of it to guess the secret from. 0 for an empty secret. */
 uint32_t meter_secret_hash(struct span user, struct span secret);
 
 /* Errors of rules that no single row can see; a program's schema check calls it. */

@@ -28,8 +28,10 @@ static const char *check_key(const struct rule *r, const struct meter_rule_conf 
 	return NULL;
 }
 
-static const char *check_action(const struct rule *r)
+static const char *check_action(const struct rule *r, int on)
 {
+	if (r->action == ACT_DELAY && (on == METER_TLS || on == METER_LOGIN || on == METER_SESSION))
+		return "there is nothing to delay at this moment";
 	if (r->action == ACT_ALLOW && r->kind != RULE_LIST)
 		return "action allow is for kind list";
 	if (r->action == ACT_DELAY && (r->kind == RULE_GREYLIST || r->kind == RULE_LIST))
@@ -88,7 +90,7 @@ static const char *check_rule(struct rule *r, const struct meter_rule_conf *c, s
 	if (wrong == NULL)
 		wrong = check_key(r, c, why);
 	if (wrong == NULL)
-		wrong = check_action(r);
+		wrong = check_action(r, c->on);
 	if (wrong == NULL)
 		wrong = check_moment(r, c);
 	if (wrong == NULL)

@@ -11,17 +11,46 @@
 
 enum { TARPIT_MAX_MS = 30000 };
 
+/* ---- TLS -------------------------------------------------------------------------------------- */
+
+static enum verdict start_tls(struct session *s)
+{
+	session_enter(s, ST_SECURE);
+	stream_start_tls_server(s->client, s->setup->server[s->listener->protocol]);
+	stream_pause(s->client, false);
+	return V_WAIT;
+}
+
+/* No goodbye: the client waits for a handshake. */
+static void on_tls_metered(void *arg, const struct meter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	bool refused = a->action == METER_DEFER || a->action == METER_REFUSE;
+	s->ask = NULL;
+	session_step(s, refused ? session_close(s, WHY_LIMITED, a->rule) : start_tls(s));
+}
+
+enum verdict admit_secure(struct session *s)
+{
+	struct meter_facts facts = {
+		.client = s->from.addr,
+		.listener = span_str(s->listener->head.title),
+	};
+	stream_pause(s->client, true); /* the handshake is not read as plain text */
+	session_enter(s, ST_ADMIT);
+	s->ask = s->probe ? NULL : meter_ask(s->mmp->meter, METER_TLS, &facts, on_tls_metered, s);
+	return s->ask != NULL ? V_WAIT : start_tls(s);
+}
+
+/* ---- the connection --------------------------------------------------------------------------- */
+
 static enum verdict admitted(struct session *s)
 {
 	if (s->listener->tls != MMP_TLS_IMPLICIT)
 		return admit_greet(s);
-	const struct tls_ctx *ctx = s->setup->server[s->listener->protocol];
-	if (ctx == NULL)
+	if (s->setup->server[s->listener->protocol] == NULL)
 		return session_close(s, WHY_TLS_MISSING, NULL);
-	session_enter(s, ST_SECURE);
-	stream_start_tls_server(s->client, ctx);
-	stream_pause(s->client, false);
-	return V_WAIT;
+	return admit_secure(s);
 }
 
 static enum verdict on_answer(struct session *s, const struct meter_answer *a)
@@ -46,6 +75,7 @@ static void on_meter(void *arg, const struct meter_answer *a)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
+	s->held = a->lease;
 	session_step(s, on_answer(s, a));
 }
 

@@ -26,6 +26,7 @@ void attempt_free(struct attempt **a)
 	buf_end(&gone->user);
 	buf_wipe_end(&gone->secret);
 	directory_account_unref(&gone->account);
+	meter_release(&gone->held);
 	mem_free(gone->store);
 	mem_free(gone->host);
 	MEM_FREE(a);
@@ -33,14 +34,21 @@ void attempt_free(struct attempt **a)
 
 /* ---- refusals --------------------------------------------------------------------------------- */
 
-static void charge(struct session *s)
+static struct meter_facts facts_of(const struct session *s)
 {
 	const struct attempt *a = s->attempt;
-	struct meter_facts facts = {
+	return (struct meter_facts){
 		.client = s->from.addr,
 		.user = a->account != NULL ? span_str(a->account->user) : buf_span(&a->user),
 		.listener = span_str(s->listener->head.title),
+		.authenticated = a->verified,
+		.secret_hash = a->secret_hash,
 	};
+}
+
+static void charge(struct session *s)
+{
+	struct meter_facts facts = facts_of(s);
 	meter_charge(s->mmp->meter, METER_AUTH, &facts);
 }
 
@@ -129,13 +137,53 @@ static bool service_allowed(const struct session *s)
 	    span_str(s->attempt->account->allowed_services), names, COUNT_OF(names));
 }
 
+/* ---- the limits of those who may log in ------------------------------------------------------- */
+
+static bool is_refused(const struct meter_answer *a)
+{
+	return a->action == METER_DEFER || a->action == METER_REFUSE;
+}
+
+static void on_session_metered(void *arg, const struct meter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	s->attempt->held = a->lease;
+	session_step(
+	    s, is_refused(a) ? authenticate_refuse(s, WHY_LIMITED, a->rule) : route_start(s));
+}
+
+static enum verdict meter_session(struct session *s)
+{
+	struct meter_facts facts = facts_of(s);
+	session_enter(s, ST_METER);
+	s->ask = meter_ask(s->mmp->meter, METER_SESSION, &facts, on_session_metered, s);
+	return s->ask != NULL ? V_WAIT : route_start(s);
+}
+
+static void on_login_metered(void *arg, const struct meter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(
+	    s, is_refused(a) ? authenticate_refuse(s, WHY_LIMITED, a->rule) : meter_session(s));
+}
+
+static enum verdict meter_login(struct session *s)
+{
+	struct meter_facts facts = facts_of(s);
+	session_enter(s, ST_METER);
+	s->ask = meter_ask(s->mmp->meter, METER_LOGIN, &facts, on_login_metered, s);
+	return s->ask != NULL ? V_WAIT : meter_session(s);
+}
+
 /* The secret is right, or the store will tell: may this account log in at all? */
 static enum verdict check_account(struct session *s)
 {
 	enum reason why = status_reason(s->attempt->account->status);
 	if (why == WHY_NONE && !service_allowed(s))
 		why = WHY_SERVICE_DENIED;
-	return why == WHY_NONE ? route_start(s) : authenticate_refuse(s, why, NULL);
+	return why == WHY_NONE ? meter_login(s) : authenticate_refuse(s, why, NULL);
 }
 
 static void on_verify(void *arg, enum directory_status status)
@@ -186,12 +234,11 @@ static void on_meter(void *arg, const struct meter_answer *answer)
 
 static enum verdict ask_meter(struct session *s)
 {
-	const struct attempt *a = s->attempt;
-	struct meter_facts facts = {
-		.client = s->from.addr,
-		.user = a->account != NULL ? span_str(a->account->user) : buf_span(&a->user),
-		.listener = span_str(s->listener->head.title),
-	};
+	struct attempt *a = s->attempt;
+	a->secret_hash =
+	    meter_secret_hash(a->account != NULL ? span_str(a->account->user) : buf_span(&a->user),
+		buf_span(&a->secret));
+	struct meter_facts facts = facts_of(s);
 	session_enter(s, ST_METER);
 	s->ask = meter_ask(s->mmp->meter, METER_AUTH, &facts, on_meter, s);
 	return s->ask != NULL ? V_WAIT : ask_verify(s);

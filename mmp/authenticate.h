@@ -14,9 +14,11 @@ struct attempt {
 	struct buf secret;             /* wiped at the end */
 	const struct account *account; /* referenced; NULL until found */
 	uint64_t begun_ms;
-	uint64_t extra_ms;   /* MeterMaid's delay for a failure's answer */
-	bool verified;       /* the directory has confirmed the secret */
-	enum reason refused; /* the outcome while its answer is held back */
+	uint32_t secret_hash;     /* so that the same wrong one counts once */
+	struct meter_lease *held; /* owned; what limits of sessions count, or NULL */
+	uint64_t extra_ms;        /* MeterMaid's delay for a failure's answer */
+	bool verified;            /* the directory has confirmed the secret */
+	enum reason refused;      /* the outcome while its answer is held back */
 	/* route.c: where it goes */
 	size_t next_host;                  /* of account->hosts */
 	char *store;                       /* owned: the store that is being tried */

@@ -1,6 +1,7 @@
 /* front.c - what the fronts have in common (step 3 of 5; before: admit.c; after: authenticate.c). */
 #include "mmp/front.h"
 
+#include "mmp/admit.h"
 #include "mmp/session.h"
 
 static const struct front *const fronts[MMP_PROTOCOLS] = {
@@ -48,9 +49,7 @@ enum verdict front_start_tls(struct session *s, struct span ok)
 	if (stream_input(s->client).n > 0)
 		return session_bye(s, WHY_TLS_INJECTION, NULL);
 	stream_write_span(s->client, ok);
-	session_enter(s, ST_SECURE);
-	stream_start_tls_server(s->client, s->setup->server[s->listener->protocol]);
-	return V_WAIT;
+	return admit_secure(s);
 }
 
 const char *front_words(enum told told)

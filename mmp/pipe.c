@@ -21,7 +21,8 @@ struct piped {
 	struct ip_port client;
 	struct list_node link; /* in mmp->piped */
 	struct mmp *mmp;
-	struct pipe *pipe; /* owned */
+	struct pipe *pipe;           /* owned */
+	struct meter_lease *held[2]; /* owned; what limits count of the connection, of the user */
 	const struct front *front;
 	uint64_t since_us;          /* wall clock, for people */
 	uint64_t since_ms;          /* of the connection */
@@ -52,6 +53,8 @@ static void piped_free(struct piped *p)
 {
 	struct mmp *m = p->mmp;
 	pipe_free(&p->pipe);
+	meter_release(&p->held[0]);
+	meter_release(&p->held[1]);
 	list_remove(&p->link);
 	m->piped_n--;
 	metric_set(&mmp_metrics[MMP_M_PIPED], m->piped_n);
@@ -118,6 +121,9 @@ void pipe_session(struct session *s, struct stream **take_store)
 	p->front = s->front;
 	p->since_us = clock_wall_us();
 	p->since_ms = s->begun_ms;
+	p->held[0] = s->held;
+	p->held[1] = s->attempt->held;
+	s->held = s->attempt->held = NULL;
 	list_add_tail(&m->piped, &p->link);
 	m->piped_n++;
 	metric_set(&mmp_metrics[MMP_M_PIPED], m->piped_n);

@@ -141,6 +141,7 @@ static void session_free(struct session *s) /* the only destructor */
 	ticket_cancel(&s->ask);
 	timer_clear(&s->deadline);
 	attempt_free(&s->attempt);
+	meter_release(&s->held);
 	sasl_turn_end(&s->sasl);
 	s->front->close(&s->front_data);
 	stream_free(&s->client);

@@ -58,6 +58,8 @@ struct session {
 	struct ticket *ask;      /* owned; what the state waits for, or NULL */
 	struct sasl_turn sasl;   /* owned; the SASL exchange of a login command */
 	struct attempt *attempt; /* owned; from a whole login command to its answer */
+	struct meter_lease
+	    *held; /* owned until the pipe has it; what limits of connections count */
 	struct ident id;
 	struct ip_port from, peer, local; /* the client; the socket's peer; where it came to */
 	uint64_t begun_ms;

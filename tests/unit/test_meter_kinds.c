@@ -439,6 +439,7 @@ static const struct {
 	{ "on connect; kind greylist; key client;", "is asked on mail, rcpt or message" },
 	{ "on rcpt; kind greylist; key sender;", "must have client" },
 	{ "on rcpt; kind greylist; key client; rate 1/1m;", "this kind has no rate" },
+	{ "on login; key user; rate 1/1m; action delay;", "there is nothing to delay" },
 	{ "on connect; kind list; key client;", "a list takes no key" },
 	{ "on connect; kind list; networks 0.0.0.0/0; action refuse;", "it can block everyone" },
 	{ "on connect; kind list; users u; action refuse;", "users are not known" },

@@ -387,6 +387,43 @@ static void test_message_limit(void **state)
 	assert_int_equal(given.calls, 1);
 }
 
+/* MAIL and RCPT: a refusal names the rule and the session goes on; a delay holds the answer back. */
+static void test_envelope_limits(void **state)
+{
+	struct talk t = talk_open("mx", "203.0.113.5");
+	talk_until(&t, "220");
+	talk_send(&t,
+	    SPAN(MAIL "RCPT TO:<alice@example.org>\r\nRCPT TO:<alice@example.org>\r\n"
+		      "RCPT TO:<bob@example.org>\r\nRSET\r\n"
+		      "MAIL FROM:<two@far.example>\r\nRSET\r\nMAIL FROM:<three@far.example>\r\n"
+		      "RCPT TO:<bob@example.org>\r\n" QUIT),
+	    SIZE_MAX);
+	talk_until(&t, NULL);
+	assert_string_equal(codes(&t), "220 250 250 250 550 250 250 250 250 450 503 221");
+	assert_non_null(strstr(buf_cstr(&t.heard), "550 5.7.1 limit targets is reached"));
+	assert_non_null(strstr(buf_cstr(&t.heard), "450 4.7.1 limit senders is reached"));
+	talk_close(&t);
+}
+
+/* So many at the same time: the place is free again when one has ended. */
+static void test_concurrent_sessions(void **state)
+{
+	struct talk one = talk_open("mx", "203.0.113.77");
+	talk_until(&one, "220");
+	struct talk two = talk_open("mx", "203.0.113.77");
+	talk_until(&two, NULL);
+	assert_string_equal(codes(&two), "421");
+	close(two.fd);
+	buf_end(&two.heard);
+	talk_send(&one, SPAN(QUIT), SIZE_MAX);
+	talk_until(&one, NULL);
+	talk_close(&one);
+	loop_step(loop, 0); /* what was held is given back */
+	struct talk three = talk_open("mx", "203.0.113.77");
+	talk_until(&three, "220");
+	talk_close(&three);
+}
+
 static void test_slow_clients(void **state)
 {
 	uint64_t begun = clock_mono_ms();
@@ -486,6 +523,8 @@ int main(void)
 		cmocka_unit_test(test_bytes_behind_starttls_end_the_session),
 		cmocka_unit_test(test_limits_before_the_greeting),
 		cmocka_unit_test(test_message_limit),
+		cmocka_unit_test(test_envelope_limits),
+		cmocka_unit_test(test_concurrent_sessions),
 		cmocka_unit_test(test_slow_clients),
 		cmocka_unit_test(test_a_client_that_does_not_read),
 		cmocka_unit_test(test_drain),

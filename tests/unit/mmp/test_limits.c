@@ -306,6 +306,67 @@ static void test_a_delay_is_for_failures(void **state)
 	world_end();
 }
 
+#define LIMIT "NO [LIMIT] Too many connections or attempts, try again later (id)\r\n"
+
+/* One session a user: counted while the pipe lives, given back when it ends or the store is not there. */
+static void test_sessions_are_counted(void **state)
+{
+	struct client one, two;
+	world_start("", DIRECTORY
+	    " metermaid { rule one_each { on session; kind concurrency; key user; limit 1; }"
+	    " rule one_each_connection { on connect; kind concurrency; key client/32,64; limit 2; "
+	    "} }");
+	world.store[0].script = imap_good;
+	say(&one, IMAP_OPEN, "a LOGIN alice alice-secret\r\n");
+	assert_string_equal(heard(&one), IMAP_OPEN_GREETING "a " IMAP_IN);
+	say(&two, IMAP_OPEN, "a LOGIN alice alice-secret\r\n");
+	assert_string_equal(heard(&two), IMAP_OPEN_GREETING "a " LIMIT);
+	struct client three;
+	say(&three, IMAP_OPEN, "");
+	expect_end(
+	    &three, "* BYE [LIMIT] Too many connections or attempts, try again later (id)\r\n");
+	client_close(&three);
+	client_close(&one);
+	WAIT(world.mmp->piped_n == 0);
+	client_send(&two, "b LOGIN alice alice-secret\r\n");
+	settle();
+	assert_string_equal(heard(&two), IMAP_OPEN_GREETING "a " LIMIT "b " IMAP_IN);
+	client_leave(&two);
+	world_end();
+}
+
+static void test_logins_are_metered(void **state)
+{
+	struct client c;
+	world_start("", DIRECTORY
+	    " metermaid { rule few_logins { on login; key user; rate 1/1h; action refuse; } }");
+	world.store[0].script = imap_good;
+	say(&c, IMAP_OPEN, "a LOGIN alice alice-secret\r\n");
+	assert_string_equal(heard(&c), IMAP_OPEN_GREETING "a " IMAP_IN);
+	client_leave(&c);
+	say(&c, IMAP_OPEN, "a LOGIN alice alice-secret\r\n");
+	assert_string_equal(heard(&c), IMAP_OPEN_GREETING "a " LIMIT);
+	client_leave(&c);
+	world_end();
+}
+
+/* Refused before the work of a handshake, without a word in the clear. */
+static void test_handshakes_are_metered(void **state)
+{
+	struct client c;
+	world_start(
+	    "", DIRECTORY " metermaid { rule few_tls { on tls; key client/32,64; rate 1/1h; } }");
+	for (int i = 0; i < 2; i++) {
+		say(&c, IMAPS, "");
+		if (i > 0)
+			WAIT(c.ended);
+		assert_string_equal(heard(&c), "");
+		assert_int_equal(logged("detail=few_tls"), i);
+		client_leave(&c);
+	}
+	world_end();
+}
+
 /* ---- the worker's life ------------------------------------------------------------------------------ */
 
 static void on_drained(void *arg)
@@ -443,6 +504,9 @@ int main(void)
 		cmocka_unit_test(test_connections_are_metered),
 		cmocka_unit_test(test_failed_logins_are_metered),
 		cmocka_unit_test(test_a_delay_is_for_failures),
+		cmocka_unit_test(test_sessions_are_counted),
+		cmocka_unit_test(test_logins_are_metered),
+		cmocka_unit_test(test_handshakes_are_metered),
 		cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_the_worker_goes),
 		cmocka_unit_test(test_reload),
