@@ -19,13 +19,17 @@ static void say_quota(struct imap_session *s, const struct index_user *u)
 	imap_say(s, ")\r\n");
 }
 
-/* A user who is not there yet has no limits. */
-static enum verdict tell_quota(struct imap_session *s, struct index_view *v)
+static bool is_limited(const struct index_user *u)
+{
+	return u->quota_bytes > 0 || u->quota_messages > 0;
+}
+
+/* A user who is not there yet has no limits, and without limits there is no root. */
+static struct index_user read_user(const struct imap_session *s, struct index_view *v)
 {
 	struct index_user u = { 0 };
 	(void)index_user(v, span_str(s->user), &u);
-	say_quota(s, &u);
-	return imap_finish_done(s);
+	return u;
 }
 
 enum verdict cmd_getquota(struct imap_session *s)
@@ -36,14 +40,24 @@ enum verdict cmd_getquota(struct imap_session *s)
 	imap_read_end(c);
 	if (!imap_ok(c))
 		return imap_finish_bad(s, c->why);
-	if (root.n > 0)
-		return imap_finish(s, "NO", "[NONEXISTENT] No such quota root");
 	struct index_view *v = index_view_begin(s->partition->index);
 	if (v == NULL)
 		return imap_finish_later(s);
-	enum verdict next = tell_quota(s, v);
+	struct index_user u = read_user(s, v);
 	index_view_end(&v);
-	return next;
+	if (root.n > 0 || !is_limited(&u))
+		return imap_finish(s, "NO", "[NONEXISTENT] No such quota root");
+	say_quota(s, &u);
+	return imap_finish_done(s);
+}
+
+static void say_root(struct imap_session *s, struct span mailbox, const struct index_user *u)
+{
+	imap_say(s, "* QUOTAROOT ");
+	imap_put_name(s, mailbox);
+	imap_say(s, is_limited(u) ? " \"\"\r\n" : "\r\n");
+	if (is_limited(u))
+		say_quota(s, u);
 }
 
 enum verdict cmd_getquotaroot(struct imap_session *s)
@@ -53,12 +67,9 @@ enum verdict cmd_getquotaroot(struct imap_session *s)
 	if (v == NULL)
 		return imap_finish_later(s);
 	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
-	if (there) {
-		imap_say(s, "* QUOTAROOT ");
-		imap_put_name(s, m.name);
-		imap_say(s, " \"\"\r\n");
-	}
-	enum verdict next = there ? tell_quota(s, v) : imap_finish_result(s, OPR_NO_MAILBOX);
+	struct index_user u = read_user(s, v);
+	if (there)
+		say_root(s, m.name, &u);
 	index_view_end(&v);
-	return next;
+	return there ? imap_finish_done(s) : imap_finish_result(s, OPR_NO_MAILBOX);
 }

@@ -5,148 +5,31 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+#include "store-backend/imap/select_parse.h"
 #include "store-backend/imap/session.h"
 
 struct resync {
-	struct imap_job job; /* first member; never run */
-	uint32_t uidvalidity;
-	uint64_t since;
-	struct imap_set known;      /* owned: uids */
-	struct imap_set seqs, uids; /* owned: places of messages, in ascending order */
+	struct imap_job job;         /* first member; never run */
+	struct select_params params; /* owned */
 };
 
 static void end_resync(struct imap_job *job)
 {
 	struct resync *r = (struct resync *)job;
-	imap_set_end(&r->known);
-	imap_set_end(&r->seqs);
-	imap_set_end(&r->uids);
+	select_params_end(&r->params);
 	mem_free(r);
-}
-
-/* ---- the parameters ------------------------------------------------------------------------------------ */
-
-static void read_plain_set(struct imap_cursor *c, struct imap_set *out)
-{
-	imap_read_set(c, out);
-	if (out->saved)
-		imap_fail(c, "No $ in this set");
-	for (size_t i = 0; i < out->n; i++) {
-		if (out->v[i].first == IMAP_STAR || out->v[i].last == IMAP_STAR)
-			imap_fail(c, "No * in this set");
-	}
-}
-
-/* "(" seqs SP uids ")" */
-static void read_places(struct imap_cursor *c, struct resync *r)
-{
-	imap_read_char(c, '(');
-	read_plain_set(c, &r->seqs);
-	imap_read_sp(c);
-	read_plain_set(c, &r->uids);
-	imap_read_char(c, ')');
-}
-
-/* SP "(" uidvalidity SP modseq [SP known-uids] [SP places] ")" */
-static void read_resync(struct imap_cursor *c, struct resync *r)
-{
-	imap_read_sp(c);
-	imap_read_char(c, '(');
-	r->uidvalidity = imap_read_nz_number(c);
-	imap_read_sp(c);
-	r->since = imap_read_number64(c);
-	bool more = imap_try(c, ' ');
-	if (more && imap_peek(c) != '(') {
-		read_plain_set(c, &r->known);
-		more = imap_try(c, ' ');
-	}
-	if (more)
-		read_places(c, r);
-	imap_read_char(c, ')');
-	if (r->known.n == 0 && imap_ok(c))
-		(void)imap_set_add(&r->known, 1, UINT32_MAX);
-}
-
-static struct resync *start_resync(struct imap_session *s)
-{
-	struct resync *r = MEM_NEW(struct resync);
-	r->job.end = end_resync;
-	s->job = &r->job;
-	return r;
-}
-
-/* [SP "(" parameter *(SP parameter) ")"]; what they enable. */
-static unsigned read_parameters(struct imap_session *s)
-{
-	struct imap_cursor *c = &s->cmd.args;
-	unsigned enable = 0;
-	if (!imap_try(c, ' '))
-		return 0;
-	imap_read_char(c, '(');
-	do {
-		if (imap_try_word(c, "CONDSTORE"))
-			enable = ENABLED_CONDSTORE;
-		else if (s->job == NULL && imap_try_word(c, "QRESYNC"))
-			read_resync(c, start_resync(s));
-		else
-			imap_fail(c, "Unknown parameter");
-	} while (imap_try(c, ' '));
-	imap_read_char(c, ')');
-	if (s->job != NULL && (s->enabled & ENABLED_QRESYNC) == 0)
-		imap_fail(c, "ENABLE QRESYNC first");
-	return enable;
 }
 
 /* ---- what has changed -------------------------------------------------------------------------------- */
 
-struct spot {
-	size_t range;
-	uint32_t number; /* 0: before its first */
-};
-
-static bool next_number(const struct imap_set *set, struct spot *at)
-{
-	if (at->range < set->n && at->number >= set->v[at->range].last) {
-		at->range++;
-		at->number = 0;
-	}
-	if (at->range >= set->n)
-		return false;
-	uint32_t first = set->v[at->range].first;
-	at->number = at->number < first ? first : at->number + 1;
-	return true;
-}
-
-/* Messages whose place the client still knows: up to the last of them nothing can have been expunged. */
-static uint32_t settled_uid(const struct selected *box, const struct resync *r)
-{
-	struct spot seq = { 0 }, uid = { 0 };
-	uint32_t settled = 0;
-	while (next_number(&r->seqs, &seq) && next_number(&r->uids, &uid)) {
-		if (seq.number > box->n || box->v[seq.number - 1].uid != uid.number)
-			break;
-		settled = uid.number;
-	}
-	return settled;
-}
-
-static void copy_above(const struct imap_set *from, uint32_t above, struct imap_set *out)
-{
-	for (size_t i = 0; i < from->n; i++) {
-		struct imap_range r = from->v[i];
-		if (r.last > above)
-			(void)imap_set_add(out, r.first > above ? r.first : above + 1, r.last);
-	}
-}
-
 static enum verdict tell_changes(struct imap_session *s, struct index_view *v, const char *done)
 {
 	struct resync *r = (struct resync *)s->job;
-	struct imap_set known = r->known, maybe_gone = { 0 };
-	r->known = (struct imap_set){ 0 };
+	struct imap_set known = r->params.known, maybe_gone = { 0 };
+	r->params.known = (struct imap_set){ 0 };
 	imap_set_resolve(&known, UINT32_MAX);
-	copy_above(&known, settled_uid(s->box, r), &maybe_gone);
-	struct imap_changes_ask ask = { .since = r->since, .known_vanished = &maybe_gone };
+	select_above(&known, select_settled_uid(s->box, &r->params), &maybe_gone);
+	struct imap_changes_ask ask = { .since = r->params.since, .known_vanished = &maybe_gone };
 	ask.done = done;
 	end_resync(s->job);
 	s->job = NULL;
@@ -214,7 +97,7 @@ static enum verdict open_mailbox(
 	imap_select(s, m, read_only);
 	selected_refresh(s->box, v);
 	say_selected(s, m);
-	if (r != NULL && r->uidvalidity == m->uidvalidity)
+	if (r != NULL && r->params.uidvalidity == m->uidvalidity)
 		return tell_changes(s, v, done);
 	return imap_finish(s, "OK", done);
 }
@@ -268,19 +151,34 @@ static enum verdict take_recent(struct imap_session *s)
 	return imap_operate(s, &op, on_recent_taken);
 }
 
+static void keep_params(struct imap_session *s, struct select_params *take_params)
+{
+	struct resync *r = MEM_NEW(struct resync);
+	r->job.end = end_resync;
+	r->params = *take_params;
+	s->job = &r->job;
+}
+
 static enum verdict start(struct imap_session *s, enum verdict (*go)(struct imap_session *s))
 {
 	struct imap_cursor *c = &s->cmd.args;
+	struct select_params params;
 	imap_read_sp(c);
 	imap_read_mailbox(s, &s->cmd.name);
-	unsigned enable = read_parameters(s);
+	select_parse(c, &params);
+	if (params.qresync && (s->enabled & ENABLED_QRESYNC) == 0)
+		imap_fail(c, "ENABLE QRESYNC first");
 	imap_read_end(c);
-	if (!imap_ok(c))
+	if (!imap_ok(c)) {
+		select_params_end(&params);
 		return imap_finish_bad(s, c->why);
+	}
+	if (params.qresync)
+		keep_params(s, &params);
 	if (s->box != NULL)
 		imap_say(s, "* OK [CLOSED] The mailbox before is closed\r\n");
 	imap_deselect(s);
-	imap_enable(s, enable);
+	imap_enable(s, params.condstore ? ENABLED_CONDSTORE : 0);
 	return go(s);
 }
 

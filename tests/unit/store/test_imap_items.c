@@ -206,7 +206,9 @@ static void test_quota(void **state)
 	fixture_put(f, "INBOX", "", MAIL);
 	struct talk t = talk_login(f);
 	limit(f, 0, 0);
-	talk_expect(&t, "a GETQUOTA \"\"\r\n", "* QUOTA \"\" ()\r\na OK GETQUOTA completed\r\n");
+	talk_expect(&t, "a GETQUOTA \"\"\r\n", "a NO [NONEXISTENT] No such quota root\r\n");
+	talk_expect(
+	    &t, "a GETQUOTAROOT INBOX\r\n", "* QUOTAROOT INBOX\r\na OK GETQUOTAROOT completed\r\n");
 	limit(f, 10240, 3);
 	talk_expect(&t, "a GETQUOTAROOT inbox\r\n",
 	    "* QUOTAROOT INBOX \"\"\r\n* QUOTA \"\" (STORAGE 1 10 MESSAGE 2 3)\r\n"
