@@ -39,6 +39,9 @@ enum { STORE_SOCKET_PATH_SIZE = 108 };
 bool store_socket_path(
     const struct conf *c, const char *partition, char out[STORE_SOCKET_PATH_SIZE]);
 
+/* Which of n partitions gets a user that none has yet: the same for ever. */
+size_t store_partition_for_new(struct span user, size_t n);
+
 void store_conf_check(const struct conf *c, struct conf_diag *d);
 
 #endif
