@@ -242,6 +242,8 @@ static const struct command {
 	    "skip-damaged: leaves out changes that cannot be read." },
 	{ "store export", "maildir|mbox USER FOLDER", 3, 3, admin_store,
 	    "Writes a user's mailboxes as a Maildir++ or as mbox files." },
+	{ "store import", "maildir|mbox USER FOLDER", 3, 3, admin_store,
+	    "Appends what export writes to a user's mailboxes; the store must run." },
 	{ "ask", "PROGRAM WORD...", 2, 16, show_any,
 	    "Any other question to a program's control socket." },
 };

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "base/check.h"
-#include "base/hash.h"
 #include "base/mem.h"
 #include "store-backend/accept.h"
 #include "store-backend/imap/imap_session.h"
@@ -124,14 +123,12 @@ static bool holds_user(struct store_partition *p, struct span user)
 
 struct store_partition *store_partition_of(struct store_worker *w, struct span user)
 {
-	/* a constant key: every worker and every start must choose alike */
-	static const struct hash_key key = { 0x706f737465726e31u, 0x7061727469746e31u };
 	if (w->partition_n == 1)
 		return &w->partitions[0].shared;
 	for (size_t i = 0; i < w->partition_n; i++)
 		if (holds_user(&w->partitions[i].shared, user))
 			return &w->partitions[i].shared;
-	return &w->partitions[hash_sip(&key, user) % w->partition_n].shared;
+	return &w->partitions[store_partition_for_new(user, w->partition_n)].shared;
 }
 
 /* ---- sessions ---- */

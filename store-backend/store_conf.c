@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/hash.h"
 #include "daemon/daemon.h"
 #include "store-backend/store.h"
 
@@ -32,6 +33,13 @@ struct metric store_metrics[] = {
 #include "store-backend/store.metrics.def"
 #undef METRIC
 };
+
+size_t store_partition_for_new(struct span user, size_t n)
+{
+	/* a constant key: every worker and every start must choose alike */
+	static const struct hash_key key = { 0x706f737465726e31u, 0x7061727469746e31u };
+	return (size_t)(hash_sip(&key, user) % n);
+}
 
 const struct store_conf *store_options(const struct conf *c)
 {

@@ -18,6 +18,7 @@ enum { STORE_PARTITIONS_MAX = 32, STORE_LISTENERS_MAX = 32 };
 /* In the order of the words in store_listener.params.def. */
 enum store_protocol { STORE_IMAP, STORE_POP3, STORE_LMTP, STORE_PROTOCOL_COUNT };
 enum store_tls { STORE_TLS_NONE, STORE_TLS_STARTTLS, STORE_TLS_IMPLICIT };
+enum store_over { STORE_OVER_DEFER, STORE_OVER_REFUSE };
 enum store_users { STORE_USERS_ANY, STORE_USERS_DIRECTORY };
 
 #define CONF_BLOCK store_partition
@@ -37,6 +38,9 @@ enum store_users { STORE_USERS_ANY, STORE_USERS_DIRECTORY };
 enum { STORE_SOCKET_PATH_SIZE = 108 };
 bool store_socket_path(
     const struct conf *c, const char *partition, char out[STORE_SOCKET_PATH_SIZE]);
+
+/* Which of n partitions gets a user that none has yet: the same for ever. */
+size_t store_partition_for_new(struct span user, size_t n);
 
 void store_conf_check(const struct conf *c, struct conf_diag *d);
 

@@ -133,6 +133,7 @@ static const struct {
 	{ "check", 0, 0, tool_check },
 	{ "reconstruct", 1, 2, tool_reconstruct },
 	{ "export", 3, 3, tool_export },
+	{ "import", 3, 3, tool_import },
 };
 
 bool tool_open(const struct store_partition_conf *pc, struct tool_partition *out)
@@ -157,6 +158,28 @@ void tool_close(struct tool_partition *p)
 	commitlog_reader_close(&p->reader);
 }
 
+static bool has_user(const struct store_partition_conf *pc, struct span user)
+{
+	struct tool_partition p;
+	struct index_user u;
+	if (!tool_open(pc, &p))
+		return false;
+	struct index_view *v = index_view_begin(p.index);
+	bool there = v != NULL && index_user(v, user, &u);
+	index_view_end(&v);
+	tool_close(&p);
+	return there;
+}
+
+const struct store_partition_conf *tool_partition_of(const struct store_conf *s, struct span user)
+{
+	for (size_t i = 0; i < s->partition_n; i++)
+		if (has_user(s->partition[i], user))
+			return s->partition[i];
+	return s->partition_n > 0 ? s->partition[store_partition_for_new(user, s->partition_n)]
+				  : NULL;
+}
+
 int store_tool(const struct conf *c, const char *const *words, size_t n)
 {
 	int status = TOOL_USAGE;
@@ -171,6 +194,6 @@ int store_tool(const struct conf *c, const char *const *words, size_t n)
 	if (status == TOOL_USAGE)
 		fprintf(stderr,
 		    "usage: postern-store -c FILE check | reconstruct PARTITION [skip-damaged] |\n"
-		    "       export maildir|mbox USER FOLDER\n");
+		    "       export|import maildir|mbox USER FOLDER\n");
 	return status;
 }

@@ -6,7 +6,7 @@
 
 #include "conf/conf.h"
 
-/* check | reconstruct PARTITION [skip-damaged] | export maildir|mbox USER FOLDER. Returns an exit status. */
+/* check | reconstruct PARTITION [skip-damaged] | export|import maildir|mbox USER FOLDER. Returns an exit status. */
 int store_tool(const struct conf *c, const char *const *words, size_t n);
 
 #endif

@@ -1,4 +1,4 @@
-/* tool_internal.h - shared by tool.c and tool_export.c (nobody else). */
+/* tool_internal.h - shared by tool*.c (nobody else). */
 #ifndef STORE_TOOL_INTERNAL_H
 #define STORE_TOOL_INTERNAL_H
 
@@ -16,6 +16,12 @@ struct tool_partition {
 /* For reading. False: it was told why not. */
 bool tool_open(const struct store_partition_conf *pc, struct tool_partition *out);
 void tool_close(struct tool_partition *p);
+
+/* The partition that has the user, or is to get it; NULL: there is none, or none can be read. */
+const struct store_partition_conf *tool_partition_of(const struct store_conf *s, struct span user);
+
+/* tool_import.c: words as for export; changes are asked of the committer. */
+int tool_import(const struct conf *c, const char *const *words);
 
 /* tool_export.c: words are the form, the user, the folder. */
 int tool_export(const struct conf *c, const char *const *words);

@@ -7,7 +7,8 @@
 #include "proto/smtp_ext.h"
 #include "store-backend/lmtp/lmtp_internal.h"
 
-static const unsigned mail_params = SMTP_PARAM_SIZE | SMTP_PARAM_BODY | SMTP_PARAM_XDELIVERYID;
+static const unsigned mail_params =
+    SMTP_PARAM_SIZE | SMTP_PARAM_BODY | SMTP_PARAM_SMTPUTF8 | SMTP_PARAM_XDELIVERYID;
 
 static bool offers_tls(const struct lmtp_session *s)
 {
@@ -24,7 +25,8 @@ static enum lmtp_verdict cmd_lhlo(struct lmtp_session *s, const struct smtp_cmd 
 	mem_free(s->hello);
 	s->hello = mem_span_str(c->argument);
 	buf_printf(&b,
-	    "%s\nPIPELINING\nENHANCEDSTATUSCODES\n8BITMIME\nSIZE %" PRIu64 "\nXDELIVERYID%s",
+	    "%s\nPIPELINING\nENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8\nCHUNKING\nSIZE %" PRIu64
+	    "\nXDELIVERYID%s",
 	    store_worker_hostname(s->base.worker), store_options(s->base.conf)->message_size_max,
 	    offers_tls(s) ? "\nSTARTTLS" : "");
 	enum lmtp_verdict v = lmtp_say(s, 250, NULL, buf_cstr(&b));
@@ -50,13 +52,19 @@ static enum lmtp_verdict cmd_mail(struct lmtp_session *s, const struct smtp_cmd 
 	if (s->hello == NULL || s->t != NULL)
 		return lmtp_say(
 		    s, 503, "5.5.1", s->hello == NULL ? "LHLO first" : "One mail at a time");
-	if (smtp_path_parse(c->path, SMTP_PATH_NULL_OK, &path, &why) != ERR_OK)
-		return lmtp_say(s, 501, "5.1.7", why);
 	if (smtp_ext_mail(c->params, mail_params, &ext) != ERR_OK)
 		return say_param(s, &ext.error);
+	bool utf8 = (ext.seen & SMTP_PARAM_SMTPUTF8) != 0;
+	if (smtp_path_parse(
+		c->path, SMTP_PATH_NULL_OK | (utf8 ? SMTP_PATH_UTF8_OK : 0), &path, &why) != ERR_OK)
+		return lmtp_say(s, 501, "5.1.7", why);
+	if (ext.body == SMTP_BODY_BINARYMIME)
+		return lmtp_say(s, 501, "5.5.4", "BINARYMIME is not offered");
 	if (ext.size > store_options(s->base.conf)->message_size_max)
 		return lmtp_say(s, 552, "5.3.4", "Message too large");
 	s->t = lmtp_transaction_new(s, &path);
+	s->t->utf8 = utf8;
+	s->t->size = ext.size;
 	if ((ext.seen & SMTP_PARAM_XDELIVERYID) != 0)
 		memcpy(s->t->delivery_id, ext.delivery_id.s, sizeof s->t->delivery_id);
 	return lmtp_say(s, 250, "2.1.0", "Sender ok");
@@ -69,6 +77,9 @@ static enum lmtp_verdict add_recipient(struct lmtp_session *s, struct span user,
 	size_t max = (size_t)store_options(s->base.conf)->recipients_max;
 	if (!operation_user_ok(user))
 		return lmtp_say(s, 550, "5.1.1", "No such user");
+	enum operation_result room = lmtp_recipient_room(s, user);
+	if (room != OPR_OK)
+		return lmtp_say_result(s, room);
 	if (s->t->recipient_n >= max || !lmtp_add_recipient(s->t, user, folder))
 		return lmtp_say(s, 452, "4.5.3", "Too many recipients");
 	return lmtp_say(s, 250, "2.1.5", "Recipient ok");
@@ -112,9 +123,9 @@ static enum lmtp_verdict cmd_rcpt(struct lmtp_session *s, const struct smtp_cmd 
 {
 	struct smtp_rcpt_ext ext;
 	const char *why;
-	if (s->t == NULL)
-		return lmtp_say(s, 503, "5.5.1", "MAIL first");
-	if (smtp_path_parse(c->path, 0, &s->rcpt, &why) != ERR_OK)
+	if (s->t == NULL || s->t->in != NULL)
+		return lmtp_say(s, 503, "5.5.1", s->t == NULL ? "MAIL first" : "BDAT has begun");
+	if (smtp_path_parse(c->path, s->t->utf8 ? SMTP_PATH_UTF8_OK : 0, &s->rcpt, &why) != ERR_OK)
 		return lmtp_say(s, 501, "5.1.3", why);
 	if (smtp_ext_rcpt(c->params, 0, &ext) != ERR_OK)
 		return say_param(s, &ext.error);
@@ -131,6 +142,8 @@ static enum lmtp_verdict cmd_data(struct lmtp_session *s, const struct smtp_cmd 
 	if (s->t == NULL || s->t->recipient_n == 0)
 		return lmtp_say(
 		    s, 503, "5.5.1", s->t == NULL ? "MAIL first" : "No valid recipients");
+	if (s->t->in != NULL)
+		return lmtp_say(s, 503, "5.5.1", "BDAT has begun");
 	return lmtp_begin_data(s);
 }
 
@@ -184,6 +197,7 @@ static const struct {
 	{ SMTP_VERB_MAIL, cmd_mail },
 	{ SMTP_VERB_RCPT, cmd_rcpt },
 	{ SMTP_VERB_DATA, cmd_data },
+	{ SMTP_VERB_BDAT, lmtp_begin_chunk },
 	{ SMTP_VERB_RSET, cmd_rset },
 	{ SMTP_VERB_NOOP, cmd_noop },
 	{ SMTP_VERB_VRFY, cmd_vrfy },

@@ -64,20 +64,26 @@ static void add_trace(struct lmtp_session *s)
 	struct buf b = BUF_INIT(2048);
 	buf_printf(&b, "Return-Path: <%s>\r\nReceived: from ", s->t->sender);
 	fmt_line_text(&b, span_str(s->hello), LMTP_HELLO_MAX);
-	buf_printf(&b, " ([%s])\r\n\tby %s (Postern) with LMTP%s id %s;\r\n\t%s\r\n",
+	buf_printf(&b, " ([%s])\r\n\tby %s (Postern) with %sLMTP%s id %s;\r\n\t%s\r\n",
 	    ip_text(s->client.addr, addr), store_worker_hostname(s->base.worker),
-	    s->secure ? "S" : "", s->t->delivery_id[0] != '\0' ? s->t->delivery_id : s->base.id.s,
+	    s->t->utf8 ? "UTF8" : "", s->secure ? "S" : "",
+	    s->t->delivery_id[0] != '\0' ? s->t->delivery_id : s->base.id.s,
 	    clock_rfc5322(clock_wall_us(), date));
 	incoming_add(s->t->in, buf_span(&b));
 	buf_end(&b);
 }
 
-enum lmtp_verdict lmtp_begin_data(struct lmtp_session *s)
+void lmtp_begin_message(struct lmtp_session *s)
 {
 	const struct store_conf *o = store_options(s->base.conf);
 	s->t->in = incoming_new(o->message_memory, o->message_size_max, o->temp_dir);
-	smtp_body_decoder_init(&s->t->decoder, SIZE_MAX);
 	add_trace(s);
+}
+
+enum lmtp_verdict lmtp_begin_data(struct lmtp_session *s)
+{
+	smtp_body_decoder_init(&s->t->decoder, SIZE_MAX);
+	lmtp_begin_message(s);
 	enum lmtp_verdict v = lmtp_say(s, 354, NULL, "Go ahead, end with CRLF.CRLF");
 	lmtp_set_state(s, LMTP_ST_DATA);
 	return v;
@@ -102,13 +108,47 @@ static const struct {
 	[OPR_LATER] = { 451, "4.3.0", "The store could not commit in time" },
 };
 
+/* The two words of RFC 5321 for a full mailbox: later it may have room, or the sender is to be told now. */
+static unsigned code_of(const struct lmtp_session *s, enum operation_result r)
+{
+	return r == OPR_OVER_QUOTA && store_options(s->base.conf)->quota_over == STORE_OVER_REFUSE
+		   ? 552
+		   : replies[r].code;
+}
+
+static const char *enhanced_of(const struct lmtp_session *s, enum operation_result r)
+{
+	return code_of(s, r) == 552 && r == OPR_OVER_QUOTA ? "5.2.2" : replies[r].enhanced;
+}
+
+enum operation_result lmtp_recipient_room(struct lmtp_session *s, struct span user)
+{
+	struct index_view *v = index_view_begin(store_partition_of(s->base.worker, user)->index);
+	enum operation_result r = OPR_OK;
+	struct index_user u;
+	if (v != NULL && index_user(v, user, &u) &&
+	    ((u.quota_bytes > 0 && u.bytes + s->t->size >= u.quota_bytes) ||
+		(u.quota_messages > 0 && u.messages >= u.quota_messages)))
+		r = OPR_OVER_QUOTA;
+	index_view_end(&v);
+	return r;
+}
+
+enum lmtp_verdict lmtp_say_result(struct lmtp_session *s, enum operation_result r)
+{
+	unsigned errors = s->errors;
+	enum lmtp_verdict v = lmtp_say(s, code_of(s, r), enhanced_of(s, r), replies[r].text);
+	s->errors = errors; /* a full mailbox is no error of the peer */
+	return v;
+}
+
 static void reply_one(struct lmtp_session *s, const struct lmtp_recipient *r)
 {
 	struct buf b = BUF_INIT(1024);
 	buf_printf(&b, "<%s> %s [%s]", r->user, replies[r->result].text,
 	    s->t->delivery_id[0] != '\0' ? s->t->delivery_id : s->base.id.s);
 	unsigned errors = s->errors;
-	lmtp_say(s, replies[r->result].code, replies[r->result].enhanced, buf_cstr(&b));
+	lmtp_say(s, code_of(s, r->result), enhanced_of(s, r->result), buf_cstr(&b));
 	s->errors = errors; /* a full mailbox is no error of the peer */
 	buf_end(&b);
 }
@@ -120,8 +160,8 @@ static void log_delivery(const struct lmtp_session *s, uint64_t size)
 		enum operation_result r = s->t->recipients[i].result;
 		ok += r == OPR_OK;
 		seen += r == OPR_SEEN;
-		later += replies[r].code < 500 && replies[r].code >= 400;
-		refused += replies[r].code >= 500;
+		later += code_of(s, r) < 500 && code_of(s, r) >= 400;
+		refused += code_of(s, r) >= 500;
 	}
 	metric_add(&store_metrics[STORE_M_DELIVERED], ok);
 	metric_add(&store_metrics[STORE_M_DELIVERY_SEEN], seen);
@@ -207,6 +247,9 @@ static enum lmtp_verdict commit(struct lmtp_session *s)
 		return refuse_all(s, err_class(err) == ERR_CLASS_LIMIT ? OPR_TOO_BIG : OPR_LATER);
 	op.date_s = (int64_t)(clock_wall_us() / 1000000);
 	op.delivery_id = span_str(s->t->delivery_id);
+	/* of a user whom this makes; a login brings those of the directory */
+	op.quota_bytes = store_options(s->base.conf)->quota_bytes;
+	op.quota_messages = (uint64_t)store_options(s->base.conf)->quota_messages;
 	group(s->t);
 	lmtp_set_state(s, LMTP_ST_COMMIT);
 	for (size_t i = 0; i < s->t->part_n; i++)
@@ -219,10 +262,9 @@ static enum lmtp_verdict say_broken(struct lmtp_session *s)
 	return lmtp_say(s, 550, "5.6.0", "Bare CR, bare LF or NUL in the message");
 }
 
-static enum lmtp_verdict end_of_data(struct lmtp_session *s)
+enum lmtp_verdict lmtp_end_of_message(struct lmtp_session *s, bool broken)
 {
-	const unsigned broken = SMTP_BODY_BARE_CR | SMTP_BODY_BARE_LF | SMTP_BODY_NUL;
-	if ((s->t->decoder.faults & broken) == 0)
+	if (!broken)
 		return commit(s);
 	for (size_t i = 1; i < s->t->recipient_n; i++)
 		say_broken(s);
@@ -242,5 +284,8 @@ enum lmtp_verdict lmtp_data(struct lmtp_session *s)
 		incoming_add(s->t->in, piece);
 	stream_eat(s->io, had - in.n);
 	lmtp_set_state(s, LMTP_ST_DATA);
-	return rx == SMTP_BODY_END ? end_of_data(s) : LMTP_WAIT;
+	if (rx != SMTP_BODY_END)
+		return LMTP_WAIT;
+	const unsigned broken = SMTP_BODY_BARE_CR | SMTP_BODY_BARE_LF | SMTP_BODY_NUL;
+	return lmtp_end_of_message(s, (s->t->decoder.faults & broken) != 0);
 }

@@ -40,11 +40,15 @@ struct lmtp_transaction {
 	uint32_t magic;
 	struct lmtp_session *session;
 	char *sender;
+	uint64_t size;                     /* MAIL said SIZE; 0: it did not */
 	char delivery_id[IDENT_LEN + 1];   /* "" when the peer sent none */
 	struct lmtp_recipient *recipients; /* owned */
 	size_t recipient_n;
-	struct incoming *in; /* owned, from DATA on */
+	struct incoming *in; /* owned, from DATA or the first BDAT on */
 	struct smtp_body_decoder decoder;
+	bool utf8;            /* MAIL said SMTPUTF8 */
+	bool chunk_broken;    /* BDAT: bare CR, bare LF or NUL */
+	char chunk_last_byte; /* of what came by BDAT */
 	struct lmtp_part parts[STORE_PARTITIONS_MAX];
 	size_t part_n, waiting;
 };
@@ -54,6 +58,7 @@ enum lmtp_state {
 	LMTP_ST_COMMAND,
 	LMTP_ST_LOOKUP, /* RCPT: the directory is asked */
 	LMTP_ST_DATA,
+	LMTP_ST_CHUNK,
 	LMTP_ST_COMMIT,
 	LMTP_ST_COUNT
 };
@@ -75,6 +80,9 @@ struct lmtp_session {
 	struct ticket *lookup;      /* owned in LMTP_ST_LOOKUP */
 	struct smtp_path rcpt;      /* the path that is looked up */
 	struct lmtp_transaction *t; /* owned; NULL outside a transaction */
+	/* LMTP_ST_CHUNK: */
+	uint64_t chunk_size, chunk_left;
+	bool chunk_last, chunk_refused; /* refused: read for nothing */
 };
 
 /* lmtp_session.c */
@@ -93,7 +101,17 @@ struct lmtp_transaction *lmtp_transaction_new(
 void lmtp_transaction_free(struct lmtp_transaction **t);
 /* False: the list is full. */
 bool lmtp_add_recipient(struct lmtp_transaction *t, struct span user, struct span folder);
+void lmtp_begin_message(struct lmtp_session *s);
+/* The message is whole: commits, or refuses it for each recipient. */
+enum lmtp_verdict lmtp_end_of_message(struct lmtp_session *s, bool broken);
 enum lmtp_verdict lmtp_begin_data(struct lmtp_session *s);
 enum lmtp_verdict lmtp_data(struct lmtp_session *s); /* takes input in LMTP_ST_DATA */
+enum operation_result lmtp_recipient_room(
+    struct lmtp_session *s, struct span user); /* as far as is known now */
+enum lmtp_verdict lmtp_say_result(struct lmtp_session *s, enum operation_result r);
+
+/* lmtp_chunk.c */
+enum lmtp_verdict lmtp_begin_chunk(struct lmtp_session *s, const struct smtp_cmd *c);
+enum lmtp_verdict lmtp_chunk(struct lmtp_session *s); /* takes input in LMTP_ST_CHUNK */
 
 #endif

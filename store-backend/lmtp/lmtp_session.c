@@ -23,6 +23,7 @@ static const struct {
 	[LMTP_ST_COMMAND] = { "command", true },
 	[LMTP_ST_LOOKUP] = { "lookup", false },
 	[LMTP_ST_DATA] = { "data", true },
+	[LMTP_ST_CHUNK] = { "chunk", true },
 	[LMTP_ST_COMMIT] = { "commit", false },
 };
 
@@ -116,12 +117,14 @@ void lmtp_resume(struct lmtp_session *s, enum lmtp_verdict v)
 			v = take_line(s);
 		else if (s->state == LMTP_ST_DATA)
 			v = lmtp_data(s);
+		else if (s->state == LMTP_ST_CHUNK)
+			v = lmtp_chunk(s);
 		else
 			v = LMTP_WAIT;
 	}
 	if (v == LMTP_CLOSE)
 		session_end(s, true);
-	else if (stream_at_eof(s->io) && (s->state == LMTP_ST_COMMAND || s->state == LMTP_ST_DATA))
+	else if (stream_at_eof(s->io) && states[s->state].timed)
 		session_end(s, true);
 }
 

@@ -74,6 +74,30 @@ def test_export(store):
     assert tool(store, "export", "zip", store.user_one["address"], to).returncode == 64
 
 
+@pytest.mark.parametrize("form", ["maildir", "mbox"])
+def test_import_gives_back_what_export_wrote(store, form):
+    """Into another user, and out again: the same files."""
+    to, back = store.path(form + "-1"), store.path(form + "-2")
+    assert tool(store, "export", form, store.user_one["address"], to).returncode == 0
+    done = tool(store, "import", form, f"{form}@example.org", to)
+    assert done.returncode == 0 and "6 messages, 0 refused" in done.stdout, done.stdout + done.stderr
+    assert tool(store, "export", form, f"{form}@example.org", back).returncode == 0
+    assert contents(to) == contents(back)
+    assert tool(store, "import", form, "no address", to).returncode == 64
+
+
+def contents(folder):
+    """Every file: its bytes, its time and the flags in its name, by folder."""
+    found = []
+    for path, _, names in os.walk(folder):
+        for name in names:
+            file = os.path.join(path, name)
+            kind = name.rpartition(":")[2] if ":" in name else name.replace("_", ".")
+            with open(file, "rb") as f:
+                found.append((os.path.relpath(path, folder), kind, f.read(), int(os.path.getmtime(file)) if ":" in name else 0))
+    return sorted(f for f in found if f[2])  # a dot in a name is a level when it comes back: an empty mailbox more
+
+
 def test_reconstruct(store):
     before = seen_by_imap(store)
     done = tool(store, "reconstruct", "primary")

@@ -1,0 +1,288 @@
+"""Many IMAP clients do random things to the same mailboxes while the committer is killed now and then; each keeps account
+of what it is told, and all of it is held against one model at the end.
+
+A run of STRESS_SECS seconds (15), STRESS_CLIENTS clients (6), a kill every STRESS_KILL seconds (4; 0: never);
+STRESS_SEED says which run. Half an hour: STRESS_SECS=1800 STRESS_KILL=60 make system TESTS=tests/system/test_stress.py
+"""
+import imaplib
+import os
+import random
+import re
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from tier import wait_for
+
+SECS, CLIENTS, KILL = (int(os.environ.get(n) or d) for n, d in (("STRESS_SECS", 15), ("STRESS_CLIENTS", 6), ("STRESS_KILL", 4)))
+SEED = int(os.environ.get("STRESS_SEED") or time.time())
+BOXES = ("INBOX", "Other")
+
+
+class Lost(Exception):
+    """The connection is gone: what was under way may have happened or not."""
+
+
+class Model:
+    """What all clients know together. A message has a number in its subject; which uid it got is learned once."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.number = 0
+        self.appended, self.maybe = {}, set()  # number -> mailbox, acknowledged; attempted
+        self.removed = {b: set() for b in BOXES}  # uids that somebody was told of as expunged
+        self.numbers = {b: {} for b in BOXES}  # uid -> number
+        self.marks = {}  # (mailbox, uid, keyword) -> True, False; None: not sure
+
+    def learn(self, box, uid, number):
+        with self.lock:
+            assert self.numbers[box].setdefault(uid, number) == number, f"{box} uid {uid} was another message"
+
+    def next_number(self):
+        with self.lock:
+            self.number += 1
+            return self.number
+
+
+class Client:
+    def __init__(self, tier, model, k, seed):
+        self.tier, self.model, self.k, self.random = tier, model, k, random.Random(seed)
+        self.keyword = f"$c{k}"
+        self.socket = None
+        self.done = self.refused = 0
+
+    # ---- the wire ----
+    def open(self):
+        user = self.tier.user("alice")
+        self.socket = socket.create_connection(("127.0.0.1", self.tier.store_port(1, "imap")), timeout=60)
+        self.file = self.socket.makefile("rb")
+        self.tag, self.uids, self.box = 0, [], None
+        self.line()
+        assert self.ask(f"LOGIN {user['address']} {user['password']}"), "login refused"
+        self.select()
+
+    def line(self):
+        text = self.file.readline()
+        if not text.endswith(b"\r\n"):
+            raise Lost
+        while True:
+            literal = re.search(rb"\{(\d+)\}\r\n$", text)
+            if literal is None:
+                return text
+            text += self.file.read(int(literal[1])) + self.file.readline()
+
+    def ask(self, command, literal=None, stable=False):
+        """True: OK. stable: no EXPUNGE may come (RFC 9051 section 7.5.1)."""
+        self.tag += 1
+        tag = b"t%d" % self.tag
+        self.lines = []
+        try:
+            self.socket.sendall(tag + b" " + command.encode() +
+                                (b" {%d+}\r\n%s" % (len(literal), literal) if literal is not None else b"") + b"\r\n")
+            while True:
+                text = self.line()
+                if text.startswith(tag + b" "):
+                    assert not text.startswith(tag + b" BAD"), (command, text)
+                    self.refused += not text.startswith(tag + b" OK")
+                    return text.startswith(tag + b" OK")
+                self.untagged(text, stable)
+        except (OSError, EOFError) as error:
+            raise Lost from error
+
+    def untagged(self, text, stable):
+        if text.startswith(b"* BYE"):
+            raise Lost
+        self.lines.append(text)
+        m = re.match(rb"\* (\d+) (EXISTS|EXPUNGE|FETCH)(.*)", text, re.S)
+        if m is None:
+            return
+        n, kind = int(m[1]), m[2]
+        if kind == b"EXISTS":
+            assert n >= len(self.uids), f"EXISTS {n} below {len(self.uids)}"
+            self.uids += [None] * (n - len(self.uids))
+        elif kind == b"EXPUNGE":
+            assert not stable, f"EXPUNGE in {self.lines}"
+            assert 1 <= n <= len(self.uids), text
+            uid = self.uids.pop(n - 1)
+            if uid is not None:
+                with self.model.lock:
+                    self.model.removed[self.box].add(uid)
+        else:
+            self.fetched(n, m[3])
+
+    def fetched(self, n, rest):
+        assert 1 <= n <= len(self.uids), (n, len(self.uids), rest)
+        uid = re.search(rb"UID (\d+)", rest)
+        if uid is None:
+            return
+        uid = int(uid[1])
+        assert self.uids[n - 1] in (None, uid), f"{n} was uid {self.uids[n - 1]} and is {uid}"
+        assert all(u is None or u < uid for u in self.uids[max(0, n - 3):n - 1]), "uids do not ascend"
+        self.uids[n - 1] = uid
+        number = re.search(rb"Subject: (\d+)", rest)
+        if number is not None:
+            self.model.learn(self.box, uid, int(number[1]))
+        flags = re.search(rb"FLAGS \(([^)]*)\)", rest)
+        mark = self.model.marks.get((self.box, uid, self.keyword))
+        if flags is not None and mark is not None:
+            assert (self.keyword.encode() in flags[1].split()) == mark, f"uid {uid}: {flags[1]}, {self.keyword} {mark}"
+
+    # ---- what clients do ----
+    def select(self):
+        self.uids, self.box = [], self.random.choice(BOXES)
+        box = self.box
+        if self.ask(f"SELECT {box}"):
+            self.ask("FETCH 1:* (UID FLAGS)" if self.uids else "NOOP")
+        else:
+            raise Lost
+
+    def append(self):
+        number, box = self.model.next_number(), self.random.choice(BOXES)
+        with self.model.lock:
+            self.model.maybe.add(number)
+        text = b"Subject: %d\r\n\r\n" % number + b"x" * self.random.randrange(3000) + b"\r\n"
+        if self.ask(f"APPEND {box}", text):
+            self.model.appended[number] = box
+
+    def some(self):
+        known = [u for u in self.uids if u is not None]
+        return self.random.choice(known) if known else None
+
+    def mark(self):
+        uid, on = self.some(), self.random.random() < 0.6
+        if uid is None:
+            return
+        key = (self.box, uid, self.keyword)
+        self.model.marks[key] = None  # nobody else changes this keyword
+        if self.ask(f"UID STORE {uid} {'+' if on else '-'}FLAGS ({self.keyword})"):
+            self.model.marks[key] = on
+
+    def seen(self):
+        first = self.random.randrange(len(self.uids)) + 1 if self.uids else 0
+        if first:
+            self.ask(f"STORE {first}:{min(first + 5, len(self.uids))} +FLAGS.SILENT (\\Seen)", stable=True)
+
+    def expunge(self):
+        uid = self.some()
+        if uid is not None and self.ask(f"UID STORE {uid} +FLAGS (\\Deleted)"):
+            self.ask(f"UID EXPUNGE {uid}" if self.random.random() < 0.7 else "EXPUNGE")
+
+    def move(self):
+        uid = self.some()
+        if uid is not None:
+            self.ask(f"UID {self.random.choice(('MOVE', 'COPY'))} {uid} {self.random.choice(BOXES)}")
+
+    def fetch(self):
+        if self.uids:
+            first = self.random.randrange(len(self.uids)) + 1
+            self.ask(f"FETCH {first}:* (UID FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])", stable=True)
+
+    def search(self):
+        if self.ask(f"SEARCH KEYWORD {self.keyword}", stable=True):
+            for n in (int(x) for line in self.lines if line.startswith(b"* SEARCH") for x in line.split()[2:]):
+                assert 1 <= n <= len(self.uids), f"SEARCH found {n} of {len(self.uids)}"
+                assert self.model.marks.get((self.box, self.uids[n - 1], self.keyword)) is not False or self.uids[n - 1] is None
+
+    def check(self):
+        self.ask("NOOP")
+        if self.uids:
+            self.ask("FETCH 1:* (UID FLAGS)", stable=True)
+
+    def run(self, until):
+        work = [self.append] * 6 + [self.mark] * 5 + [self.fetch] * 3 + [self.seen, self.expunge, self.expunge, self.move, self.search,
+                                                                        self.check, self.select]
+        while time.monotonic() < until:
+            try:
+                if self.socket is None:
+                    self.open()
+                self.random.choice(work)()
+                self.done += 1
+            except Lost:
+                self.socket = None
+                time.sleep(0.05)
+        if self.socket is not None:
+            self.socket.close()
+
+
+@pytest.fixture(scope="module")
+def store(new_tier):
+    tier = new_tier(stores=1)
+    tier.write_all()
+    tier.start_store(1)
+    return tier
+
+
+def committer_pid(store):
+    return int(re.findall(r"worker\.started role=committer index=0 pid=(\d+)", store.log("store1"))[-1])
+
+
+def kill_now_and_then(store, until):
+    kills = 0
+    while KILL > 0 and time.monotonic() + KILL < until:
+        time.sleep(KILL)  # the rhythm of the test, not a wait for something
+        pid = committer_pid(store)
+        os.kill(pid, signal.SIGKILL)
+        kills += 1
+        wait_for(lambda p=pid: committer_pid(store) != p, 60, "another committer")
+    return kills
+
+
+def test_stress(store):
+    model, errors = Model(), []
+    user = store.user("alice")
+    m = imaplib.IMAP4("127.0.0.1", store.store_port(1, "imap"))
+    m.login(user["address"], user["password"])
+    assert m.create("Other")[0] == "OK"
+    m.logout()
+    clients = [Client(store, model, k, SEED + k) for k in range(CLIENTS)]
+    until = time.monotonic() + SECS
+
+    def work(client):
+        try:
+            client.run(until)
+        except BaseException as error:  # told by the main thread
+            errors.append((client.k, repr(error)))
+    threads = [threading.Thread(target=work, args=(c,)) for c in clients]
+    for t in threads:
+        t.start()
+    kills = kill_now_and_then(store, until)
+    for t in threads:
+        t.join(SECS + 120)
+    assert not errors, f"seed {SEED}: {errors}"
+    assert all(c.done > 10 for c in clients), [c.done for c in clients]
+    print(f"seed {SEED}: {sum(c.done for c in clients)} commands, {sum(c.refused for c in clients)} refused, {kills} kills")
+    hold_against(store, model)
+
+
+def hold_against(store, model):
+    """A fresh client sees what the model says."""
+    last = Client(store, model, 99, SEED)
+    last.open()
+    found = set()
+    for box in BOXES:
+        last.uids, last.box = [], box
+        assert last.ask(f"SELECT {box}")
+        if last.uids:
+            assert last.ask("FETCH 1:* (UID FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+        there = {}
+        for line in last.lines:
+            m = re.match(rb"\* \d+ FETCH .*UID (\d+) FLAGS \(([^)]*)\).*Subject: (\d+)", line, re.S)
+            if m is not None:
+                there[int(m[1])] = m[2].decode().split()
+                found.add(int(m[3]))
+        assert len(there) == len(last.uids)
+        assert not there.keys() & model.removed[box], f"seed {SEED}: came back: {sorted(there.keys() & model.removed[box])}"
+        for (where, uid, keyword), on in model.marks.items():
+            if where == box and uid in there and on is not None:
+                assert (keyword in there[uid]) == on, f"seed {SEED}: {box} uid {uid}: {there[uid]}, {keyword} {on}"
+    assert found <= model.maybe, f"seed {SEED}: from nowhere: {sorted(found - model.maybe)}"
+    gone = {number for box in BOXES for uid, number in model.numbers[box].items() if uid in model.removed[box]}
+    lost = set(model.appended) - found - gone
+    # Removed before anybody had seen its subject: told as EXPUNGE of a message without a number.
+    removed_unknown = sum(len(model.removed[box] - model.numbers[box].keys()) for box in BOXES)
+    assert len(lost) <= removed_unknown, f"seed {SEED}: lost {sorted(lost)}, {removed_unknown} unknown"
+    done = store.postern("store", "check", config="store1")
+    assert done.returncode == 0, done.stdout

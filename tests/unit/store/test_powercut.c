@@ -1,0 +1,170 @@
+/* test_powercut.c - the power goes, at every kind of sync, with what was not synced gone, there or torn: what was
+ * acknowledged is found again, and check finds nothing wrong. */
+#include "tests/unit/store/fixture.h"
+#include "tests/unit/store/powercut.h"
+
+#include "store-backend/index_check.h"
+
+enum { ROUNDS = 700, USERS = 4, EVERY = 9, CUTS_WANTED = 40 };
+
+/* What was acknowledged, in order: message `number` is the uid in the mailbox of user number % USERS. */
+struct promise {
+	uint64_t mailbox;
+	uint32_t uid, flags;
+	bool gone;
+	unsigned flagged_at, gone_at; /* places in the order */
+};
+static struct promise promises[ROUNDS];
+static unsigned promise_n;
+
+static const char *user_of(unsigned number)
+{
+	static const char *const users[USERS] = { "a@x", "b@x", "c@x", "d@x" };
+	return users[number % USERS];
+}
+
+static void text_of(unsigned number, char out[4096])
+{
+	int n = snprintf(out, 4096, "Subject: %u\r\n\r\n", number);
+	for (unsigned i = 0; i < 1 + number % 40; i++)
+		n += snprintf(
+		    out + n, 4096 - (size_t)n, "line %u of the message number %u\r\n", i, number);
+}
+
+static unsigned acknowledge(void)
+{
+	return atomic_fetch_add(&cut.acknowledged, 1) + 1;
+}
+
+static void change(struct world *w, unsigned number, enum operation_kind kind)
+{
+	struct promise *p = &promises[number];
+	struct uid_range uid = { p->uid, p->uid };
+	struct operation op = op_of(kind, user_of(number));
+	struct answer r;
+	op.mailbox = p->mailbox;
+	op.uids = (struct uid_set){ &uid, 1 };
+	op.set.flags = STORE_FLAGGED;
+	assert_int_equal(ask(w, &op, &r), OPR_OK);
+	if (kind == OP_FLAGS)
+		p->flagged_at = acknowledge();
+	else
+		p->gone_at = acknowledge();
+}
+
+/* Changes, acknowledged one by one; now and then a copy of the index, so that the log is cut as well. */
+static void work(struct world *w)
+{
+	uint64_t inbox[USERS];
+	struct answer r;
+	char text[4096];
+	for (unsigned i = 0; i < USERS; i++)
+		inbox[i] = ensure(w, user_of(i));
+	for (promise_n = 0; promise_n < ROUNDS; promise_n++) {
+		struct promise *p = &promises[promise_n];
+		text_of(promise_n, text);
+		p->mailbox = inbox[promise_n % USERS];
+		assert_int_equal(append(w, user_of(promise_n), p->mailbox, text, &r), OPR_OK);
+		p->uid = r.a.uid;
+		p->flags = acknowledge(); /* the place in the order at which it is there */
+		if (promise_n % 3 == 2)
+			change(w, promise_n - 2, OP_FLAGS);
+		if (promise_n % 5 == 4)
+			change(w, promise_n - 4, OP_EXPUNGE);
+		if (promise_n % 100 == 99)
+			partition_snapshot(w->partition);
+	}
+}
+
+/* ---- afterwards ---------------------------------------------------------------------------------------------- */
+
+static void on_fault(void *arg, const char *what)
+{
+	fprintf(stderr, "%s\n", what);
+	(*(unsigned *)arg)++;
+}
+
+static struct commitlog_reader *checked;
+
+static void on_blob(void *arg, log_pos blob)
+{
+	if (commitlog_reader_verify(checked, blob) != ERR_OK)
+		on_fault(arg, "a message is damaged");
+}
+
+static void check_promise(struct index_view *v, unsigned number, unsigned promised)
+{
+	const struct promise *p = &promises[number];
+	struct index_entry e;
+	char text[4096], found[4096];
+	if (p->flags > promised || p->flags == 0)
+		return;
+	bool there = index_entry(v, p->mailbox, p->uid, &e);
+	if (p->gone_at != 0 && p->gone_at <= promised)
+		assert_false(there);
+	if (!there) {
+		assert_true(p->gone_at != 0); /* or was about to be removed */
+		return;
+	}
+	if (p->flagged_at != 0 && p->flagged_at <= promised)
+		assert_int_equal(e.flags, STORE_FLAGGED);
+	text_of(number, text);
+	assert_int_equal(e.size, strlen(text));
+	assert_int_equal(commitlog_reader_read(checked, e.blob, 0, found, strlen(text)), ERR_OK);
+	assert_memory_equal(found, text, strlen(text));
+}
+
+static void check_cut(struct world *was, unsigned n)
+{
+	struct world w = { 0 };
+	char path[200], dir[256];
+	unsigned faults = 0;
+	err_t err;
+	w.opts = was->opts;
+	(void)snprintf(path, sizeof path, "%s.cut%u", was->path, n);
+	w.opts.path = path;
+	w.opts.boot = "boot-2";
+	w.opts.arg = &w;
+	w.loop = loop_new();
+	assert_int_equal(world_open(&w), ERR_OK);
+	(void)snprintf(dir, sizeof dir, "%s/index", path);
+	struct index *x = index_open(dir, &err);
+	assert_non_null(x);
+	(void)snprintf(dir, sizeof dir, "%s/log", path);
+	checked = commitlog_reader_open(dir);
+	struct index_check c = { .on_fault = on_fault, .on_blob = on_blob, .arg = &faults };
+	assert_true(index_check_run(x, &c));
+	assert_int_equal(faults, 0);
+	struct index_view *v = index_view_begin(x);
+	for (unsigned i = 0; i < promise_n; i++)
+		check_promise(v, i, cut.promised[n]);
+	index_view_end(&v);
+	commitlog_reader_close(&checked);
+	index_close(&x);
+	partition_close(&w.partition);
+	loop_free(&w.loop);
+}
+
+static void test_nothing_acknowledged_is_lost(void **state)
+{
+	struct world w;
+	world_folder(&w);
+	cut_begin(w.path, EVERY);
+	w.opts.settings.reclaim_after_s = 0;
+	world_loop(&w);
+	assert_int_equal(world_open(&w), ERR_OK);
+	world_link(&w);
+	work(&w);
+	cut.on = false;
+	assert_in_range(cut.cuts, CUTS_WANTED, CUT_CUTS_MAX);
+	for (unsigned i = 0; i < cut.cuts; i++)
+		check_cut(&w, i);
+	cut_end();
+	world_end(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_nothing_acknowledged_is_lost) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
