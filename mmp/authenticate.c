@@ -13,6 +13,7 @@
 #include "proto/sasl.h"
 
 #include "directory/access_filter.h"
+#include "mmp/orders.h"
 #include "mmp/route.h"
 #include "mmp/session.h"
 
@@ -135,6 +136,8 @@ static enum verdict check_account(struct session *s)
 	enum reason why = status_reason(s->attempt->account->status);
 	if (why == WHY_NONE && !service_allowed(s))
 		why = WHY_SERVICE_DENIED;
+	if (why == WHY_NONE && orders_hold_user(s->mmp->orders, s->attempt->account->user))
+		why = WHY_HELD;
 	return why == WHY_NONE ? route_start(s) : authenticate_refuse(s, why, NULL);
 }
 

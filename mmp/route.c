@@ -13,6 +13,7 @@
 
 #include "mmp/authenticate.h"
 #include "mmp/back.h"
+#include "mmp/orders.h"
 #include "mmp/pipe.h"
 #include "mmp/session.h"
 #include "mmp/store_policy.h"
@@ -233,6 +234,11 @@ static enum verdict on_placed(struct session *s, const struct store_place *place
 		return authenticate_refuse(s, WHY_UNPROVEN, NULL);
 	if (a->policy->login == LOGIN_PASSWORD && buf_len(&a->secret) == 0)
 		return authenticate_refuse(s, WHY_NO_PASSWORD, NULL);
+	if (orders_hold_store(s->mmp->orders, a->store)) {
+		log_skipped(s, "held by order");
+		a->failed = WHY_HELD;
+		return try_next(s);
+	}
 	a->failed = WHY_STORE_DOWN;
 	if (!store_may_be_tried(s)) {
 		log_skipped(s, "dead a moment ago");

@@ -8,6 +8,7 @@
 
 #include "mmp/accept.h"
 #include "mmp/mmp_tables.h"
+#include "mmp/orders.h"
 #include "mmp/pipe.h"
 #include "mmp/session.h"
 
@@ -27,6 +28,7 @@ struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
 	m->health = backend_health_new(STORES_MAX);
 	m->capability = capability_new(STORES_MAX);
 	capability_reset(m->capability, &setup->mmp->imap_capability);
+	m->orders = orders_new(m);
 	list_init(&m->ports);
 	list_init(&m->prelogin);
 	list_init(&m->piped);
@@ -88,6 +90,7 @@ void mmp_free(struct mmp **m)
 		return;
 	gone->drained = NULL;
 	accept_stop(gone);
+	orders_free(&gone->orders);
 	while (!list_empty(&gone->prelogin))
 		session_drop(LIST_OF(struct session, link, gone->prelogin.next), WHY_DRAINED);
 	pipe_end_all(gone);

@@ -270,7 +270,7 @@ static UNUSED void client_secure(struct client *c)
 	WAIT(c->secured);
 }
 
-static void client_send(struct client *c, const char *text)
+static UNUSED void client_send(struct client *c, const char *text)
 {
 	if (c->io != NULL)
 		stream_write_span(c->io, span_str(text));
