@@ -16,6 +16,7 @@
 #include "mmp/orders.h"
 #include "mmp/route.h"
 #include "mmp/session.h"
+#include "mmp/store_load.h"
 
 enum { EXTRA_MAX_MS = 60000 };
 
@@ -27,6 +28,7 @@ void attempt_free(struct attempt **a)
 	buf_end(&gone->user);
 	buf_wipe_end(&gone->secret);
 	directory_account_unref(&gone->account);
+	store_slot_drop(&gone->slot);
 	mem_free(gone->store);
 	mem_free(gone->host);
 	MEM_FREE(a);

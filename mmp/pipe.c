@@ -11,6 +11,7 @@
 
 #include "mmp/authenticate.h"
 #include "mmp/session.h"
+#include "mmp/store_load.h"
 
 #define piped_MAGIC 0x6d6d7034u
 
@@ -24,7 +25,8 @@ struct piped {
 	struct ip_port client;
 	struct list_node link; /* in mmp->piped */
 	struct mmp *mmp;
-	struct pipe *pipe; /* owned */
+	struct pipe *pipe;       /* owned */
+	struct store_slot *slot; /* owned: its connection is counted */
 	const struct front *front;
 	uint64_t since_us;          /* wall clock, for people */
 	uint64_t since_ms;          /* of the connection */
@@ -55,6 +57,7 @@ static void piped_free(struct piped *p)
 {
 	struct mmp *m = p->mmp;
 	pipe_free(&p->pipe);
+	store_slot_drop(&p->slot);
 	list_remove(&p->link);
 	m->piped_n--;
 	metric_set(&mmp_metrics[MMP_M_PIPED], m->piped_n);
@@ -119,6 +122,8 @@ void pipe_session(struct session *s, struct stream **take_store)
 	p->mmp = m;
 	p->id = s->id;
 	p->client = s->from;
+	p->slot = s->attempt->slot;
+	s->attempt->slot = NULL;
 	p->tls = stream_is_tls(s->client);
 	p->front = s->front;
 	p->since_us = clock_wall_us();

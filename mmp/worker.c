@@ -11,6 +11,7 @@
 #include "mmp/orders.h"
 #include "mmp/pipe.h"
 #include "mmp/session.h"
+#include "mmp/store_load.h"
 
 enum { STORES_MAX = 1024, WHY_MAX = 512 };
 
@@ -29,6 +30,7 @@ struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
 	m->capability = capability_new(STORES_MAX);
 	capability_reset(m->capability, &setup->mmp->imap_capability);
 	m->orders = orders_new(m);
+	m->load = store_load_new(l);
 	list_init(&m->ports);
 	list_init(&m->prelogin);
 	list_init(&m->piped);
@@ -94,6 +96,7 @@ void mmp_free(struct mmp **m)
 	while (!list_empty(&gone->prelogin))
 		session_drop(LIST_OF(struct session, link, gone->prelogin.next), WHY_DRAINED);
 	pipe_end_all(gone);
+	store_load_free(&gone->load);
 	directory_free(&gone->directory);
 	metermaid_free(&gone->meter);
 	backend_health_free(&gone->health);

@@ -18,6 +18,7 @@
 #include "mmp/mmp_conf.h"
 
 struct orders;
+struct store_load;
 
 struct mmp {
 	struct loop *loop; /* borrowed */
@@ -26,6 +27,7 @@ struct mmp {
 	struct metermaid *meter;
 	struct backend_health *health;
 	struct capability *capability; /* of the stores, in the words of `setup` */
+	struct store_load *load;
 	struct orders *orders;
 	struct mmp_setup *setup;   /* the newest; sessions keep references of their own */
 	struct list_node ports;    /* struct port: accept.c */
