@@ -7,6 +7,7 @@
 #include "daemon/daemon.h"
 
 #include "mmp/accept.h"
+#include "mmp/failures.h"
 #include "mmp/mmp_tables.h"
 #include "mmp/orders.h"
 #include "mmp/pipe.h"
@@ -29,6 +30,7 @@ struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
 	m->health = backend_health_new(STORES_MAX);
 	m->capability = capability_new(STORES_MAX);
 	capability_reset(m->capability, &setup->mmp->imap_capability);
+	m->failures = failures_new();
 	m->orders = orders_new(m);
 	m->load = store_load_new(l);
 	list_init(&m->ports);
@@ -97,6 +99,7 @@ void mmp_free(struct mmp **m)
 		session_drop(LIST_OF(struct session, link, gone->prelogin.next), WHY_DRAINED);
 	pipe_end_all(gone);
 	store_load_free(&gone->load);
+	failures_free(&gone->failures);
 	directory_free(&gone->directory);
 	metermaid_free(&gone->meter);
 	backend_health_free(&gone->health);

@@ -17,6 +17,7 @@
 #include "mmp/capability.h"
 #include "mmp/mmp_conf.h"
 
+struct failures;
 struct orders;
 struct store_load;
 
@@ -28,6 +29,7 @@ struct mmp {
 	struct backend_health *health;
 	struct capability *capability; /* of the stores, in the words of `setup` */
 	struct store_load *load;
+	struct failures *failures;
 	struct orders *orders;
 	struct mmp_setup *setup;   /* the newest; sessions keep references of their own */
 	struct list_node ports;    /* struct port: accept.c */
