@@ -16,6 +16,10 @@ static const char *const only_edge[] = { "edge", NULL };
 static const char *const mmp_and_edge[] = { "mmp", "edge", NULL };
 static const char *const only_store[] = { "store", NULL };
 static const char *const words_who[] = { "who", NULL };
+static const char *const words_kick[] = { "kick", NULL };
+static const char *const words_hold[] = { "hold", NULL };
+static const char *const words_release[] = { "release", NULL };
+static const char *const words_holds[] = { "holds", NULL };
 static const char *const words_queue[] = { "queue", NULL };
 static const char *const words_meter_top[] = { "meter", "top", NULL };
 static const char *const words_meter_rules[] = { "meter", "rules", NULL };
@@ -35,6 +39,18 @@ static const struct column who_columns[] = {
 	{ "since", "since", COLUMN_TIME },
 	{ "bytes_in", "in", COLUMN_BYTES },
 	{ "bytes_out", "out", COLUMN_BYTES },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+static const struct column kick_columns[] = {
+	{ "kind", "kind", COLUMN_TEXT },
+	{ "value", "value", COLUMN_TEXT },
+	{ "sessions", "sessions", COLUMN_NUMBER },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+static const struct column hold_columns[] = {
+	{ "kind", "kind", COLUMN_TEXT },
+	{ "value", "value", COLUMN_TEXT },
+	{ "left_s", "left", COLUMN_SECONDS },
 	{ NULL, NULL, COLUMN_TEXT },
 };
 static const struct column queue_columns[] = {
@@ -103,6 +119,34 @@ static int cmd_who(const struct admin_args *a)
 {
 	static const struct question q = { only_mmp, words_who, 1, who_columns, { NULL, NULL },
 		NULL, "Nobody is logged in." };
+	return show_rows(a, &q);
+}
+
+static int cmd_kick(const struct admin_args *a)
+{
+	static const struct question q = { only_mmp, words_kick, 1, kick_columns, { NULL, NULL },
+		NULL, "Nobody was there." };
+	return show_rows(a, &q);
+}
+
+static int cmd_hold(const struct admin_args *a)
+{
+	static const struct question q = { only_mmp, words_hold, 1, hold_columns,
+		{ "kind", "value" }, "left_s", "Nothing is held." };
+	return show_rows(a, &q);
+}
+
+static int cmd_release(const struct admin_args *a)
+{
+	static const struct question q = { only_mmp, words_release, 1, hold_columns,
+		{ "kind", "value" }, "left_s", "It was not held." };
+	return show_rows(a, &q);
+}
+
+static int cmd_holds(const struct admin_args *a)
+{
+	static const struct question q = { only_mmp, words_holds, 1, hold_columns,
+		{ "kind", "value" }, "left_s", "Nothing is held." };
 	return show_rows(a, &q);
 }
 
@@ -200,6 +244,16 @@ static const struct command {
 	{ "status", "", 0, 0, show_status,
 	    "Programs and workers: state, health, restarts, configuration." },
 	{ "who", "", 0, 8, cmd_who, "Sessions that are logged in through the multiplexor." },
+	{ "kick", "user|client|store|id VALUE [SECONDS]", 2, 3, cmd_kick,
+	    "Ends sessions of the multiplexor, at once or spread over so many seconds. client: an "
+	    "address or a network." },
+	{ "hold", "user|store VALUE [SECONDS]", 2, 3, cmd_hold,
+	    "Logins of the user or at the store are told to try again later, for 600 seconds "
+	    "unless "
+	    "said otherwise." },
+	{ "release", "user|store VALUE", 2, 2, cmd_release,
+	    "Ends a hold; what is remembered of the user's place is asked anew." },
+	{ "holds", "", 0, 0, cmd_holds, "What is held." },
 	{ "queue list", "[WHICH...]", 0, 16, cmd_queue_rows,
 	    "Messages that this host still has to deliver, and why. WHICH: ID, all, sender=, "
 	    "recipient=, destination=, reason=, state=, older=2h, younger=2h; * stands for any "

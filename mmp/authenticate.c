@@ -13,10 +13,13 @@
 #include "proto/sasl.h"
 
 #include "directory/access_filter.h"
+#include "mmp/failures.h"
+#include "mmp/orders.h"
 #include "mmp/route.h"
 #include "mmp/session.h"
+#include "mmp/store_load.h"
 
-enum { EXTRA_MAX_MS = 60000 };
+enum { EXTRA_MAX_MS = 60000, FREE_FAILURES = 3 };
 
 void attempt_free(struct attempt **a)
 {
@@ -27,6 +30,7 @@ void attempt_free(struct attempt **a)
 	buf_wipe_end(&gone->secret);
 	directory_account_unref(&gone->account);
 	meter_release(&gone->held);
+	store_slot_drop(&gone->slot);
 	mem_free(gone->store);
 	mem_free(gone->host);
 	MEM_FREE(a);
@@ -59,10 +63,32 @@ static enum told told_of(const struct session *s, enum reason why)
 	return t == TOLD_CONTACT && !s->attempt->verified ? TOLD_CREDENTIALS : t;
 }
 
-/* Until the next multiple of auth_failure_delay since the attempt began. */
-static uint64_t penalty_ms(const struct session *s)
+/* How many failures there were lately; *again_out: the same password once more. */
+static unsigned note_failure(struct session *s, bool *again_out)
 {
-	uint64_t step = s->setup->mmp->auth_failure_delay;
+	const struct attempt *a = s->attempt;
+	struct failure what = {
+		.client = s->from.addr,
+		.user = a->account != NULL ? span_str(a->account->user) : buf_span(&a->user),
+		.secret = buf_span(&a->secret),
+	};
+	return failures_note(s->mmp->failures, &what, session_now_ms(s), again_out);
+}
+
+/* auth_failure_delay, doubled for each failure after the first few. */
+static uint64_t step_ms(const struct session *s, unsigned failures)
+{
+	const struct mmp_conf *c = s->setup->mmp;
+	uint64_t step = c->auth_failure_delay;
+	for (unsigned n = FREE_FAILURES; n < failures && step < c->auth_failure_delay_max; n++)
+		step = 2 * step < c->auth_failure_delay_max ? 2 * step : c->auth_failure_delay_max;
+	return step;
+}
+
+/* Until the next multiple of the step since the attempt began. */
+static uint64_t penalty_ms(const struct session *s, unsigned failures)
+{
+	uint64_t step = step_ms(s, failures);
 	uint64_t age = session_now_ms(s) - s->attempt->begun_ms;
 	uint64_t wait = step == 0 ? 0 : step - age % step;
 	return wait + s->attempt->extra_ms;
@@ -84,7 +110,9 @@ enum verdict authenticate_refuse(struct session *s, enum reason why, const char 
 {
 	struct attempt *a = s->attempt;
 	bool guess = told_of(s, why) == TOLD_CREDENTIALS;
-	uint64_t wait = guess ? penalty_ms(s) : 0;
+	bool again = false, tried = guess && !a->verified;
+	unsigned failures = tried ? note_failure(s, &again) : 0;
+	uint64_t wait = guess ? penalty_ms(s, failures) : 0;
 	a->refused = why;
 	log_write(&mmp_events[MMP_EV_LOGIN_REFUSED], s->id.s,
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_SPAN("user", buf_span(&a->user)),
@@ -94,7 +122,7 @@ enum verdict authenticate_refuse(struct session *s, enum reason why, const char 
 	metric_add(&mmp_metrics[client ? MMP_M_REFUSED_CLIENT : MMP_M_REFUSED_EDGE], 1);
 	buf_wipe_end(&a->secret);
 	sasl_turn_end(&s->sasl);
-	if (guess && !a->verified)
+	if (tried && !again)
 		charge(s);
 	if (wait == 0)
 		return authenticate_answer(s);
@@ -183,6 +211,8 @@ static enum verdict check_account(struct session *s)
 	enum reason why = status_reason(s->attempt->account->status);
 	if (why == WHY_NONE && !service_allowed(s))
 		why = WHY_SERVICE_DENIED;
+	if (why == WHY_NONE && orders_hold_user(s->mmp->orders, s->attempt->account->user))
+		why = WHY_HELD;
 	return why == WHY_NONE ? meter_login(s) : authenticate_refuse(s, why, NULL);
 }
 

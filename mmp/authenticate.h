@@ -25,6 +25,7 @@ struct attempt {
 	char *host;                        /* owned: its host name ... */
 	uint16_t port;                     /* ... and port */
 	const struct store_policy *policy; /* of the session's setup */
+	struct store_slot *slot;           /* owned: its connection is counted */
 	enum reason failed;  /* why the last store was not used, WHY_NONE: none was tried */
 	struct ip_port addr; /* the address that answered */
 };

@@ -33,6 +33,8 @@ struct front {
 	const char *name_short; /* a second service name, NULL: none ("pop") */
 	const char *name_short_tls;
 	const char *alpn;
+	const char
+	    *last_words; /* to an idle client after its login, when we end it; "": none allowed */
 	const struct back *back;
 	struct stream_limits limits; /* in_max bounds what waits during a ticket */
 	void *(*open)(struct session *s);

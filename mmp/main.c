@@ -6,6 +6,7 @@
 
 #include "mmp/accept.h"
 #include "mmp/mmp_tables.h"
+#include "mmp/orders.h"
 #include "mmp/worker.h"
 
 enum { WHY_MAX = 512, HEALTH_MS = 2000 };
@@ -95,6 +96,8 @@ static bool worker_control(struct worker *w, const struct control_ask *ask, stru
 		mmp_who(p->mmp, out);
 		return true;
 	}
+	if (orders_control(p->mmp->orders, ask, out))
+		return true;
 	if (span_eq_str(span_str(ask->words[0]), "meter"))
 		return metermaid_control(p->mmp->meter, ask->words, ask->n,
 		    &(struct meter_late){ meter_later, meter_answer, w }, out);

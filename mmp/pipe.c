@@ -11,17 +11,22 @@
 
 #include "mmp/authenticate.h"
 #include "mmp/session.h"
+#include "mmp/store_load.h"
 
 #define piped_MAGIC 0x6d6d7034u
+
+enum { QUIET_MS = 500 };
 
 struct piped {
 	uint32_t magic;
 	bool tls;
+	bool kicked; /* its end is on its way */
 	struct ident id;
 	struct ip_port client;
 	struct list_node link; /* in mmp->piped */
 	struct mmp *mmp;
 	struct pipe *pipe;           /* owned */
+	struct store_slot *slot;     /* owned: its connection is counted */
 	struct meter_lease *held[2]; /* owned; what limits count of the connection, of the user */
 	const struct front *front;
 	uint64_t since_us;          /* wall clock, for people */
@@ -55,6 +60,7 @@ static void piped_free(struct piped *p)
 	pipe_free(&p->pipe);
 	meter_release(&p->held[0]);
 	meter_release(&p->held[1]);
+	store_slot_drop(&p->slot);
 	list_remove(&p->link);
 	m->piped_n--;
 	metric_set(&mmp_metrics[MMP_M_PIPED], m->piped_n);
@@ -66,6 +72,8 @@ static void piped_free(struct piped *p)
 static void log_end(const struct piped *p, const struct pipe_done *done)
 {
 	const struct reason_row *row = &reasons[reason_of[done->end]];
+	if (p->kicked && done->end == PIPE_STOPPED)
+		row = &reasons[WHY_PIPE_KICKED];
 	log_write(&mmp_events[MMP_EV_SESSION_END], p->id.s,
 	    LOG_FIELDS(LOG_ADDR("client", p->client), LOG_STR("protocol", p->front->name),
 		LOG_STR("listener", p->words), LOG_STR("tls", p->tls ? "yes" : "no"),
@@ -117,6 +125,8 @@ void pipe_session(struct session *s, struct stream **take_store)
 	p->mmp = m;
 	p->id = s->id;
 	p->client = s->from;
+	p->slot = s->attempt->slot;
+	s->attempt->slot = NULL;
 	p->tls = stream_is_tls(s->client);
 	p->front = s->front;
 	p->since_us = clock_wall_us();
@@ -130,6 +140,55 @@ void pipe_session(struct session *s, struct stream **take_store)
 	p->pipe =
 	    pipe_start(m->loop, &s->client, take_store, s->setup->mmp->idle_timeout, on_end, p);
 }
+
+/* ---- orders ----------------------------------------------------------------------------------- */
+
+static bool is_meant(const struct piped *p, const struct pipe_match *match)
+{
+	struct span value = span_str(match->value);
+	if (p->kicked)
+		return false;
+	switch (match->key) {
+	case PIPE_BY_USER:
+		return span_ieq_str(value, user_of(p));
+	case PIPE_BY_CLIENT:
+		return ip_in_prefix(p->client.addr, match->net);
+	case PIPE_BY_STORE:
+		return span_ieq_str(value, store_of(p));
+	case PIPE_BY_ID:
+		break;
+	}
+	return span_eq_str(value, p->id.s);
+}
+
+size_t pipe_count(const struct mmp *m, const struct pipe_match *match)
+{
+	size_t n = 0;
+	for (const struct list_node *at = m->piped.next; at != &m->piped; at = at->next)
+		n += is_meant(LIST_OF(const struct piped, link, at), match);
+	return n;
+}
+
+/* Words in the middle of what the store sends would be taken for a part of it. */
+static void kick_one(struct piped *p)
+{
+	bool quiet = pipe_idle_ms(p->pipe) >= QUIET_MS;
+	p->kicked = true;
+	pipe_stop(p->pipe, span_str(quiet ? p->front->last_words : ""));
+}
+
+void pipe_kick(struct mmp *m, const struct pipe_match *match, size_t most)
+{
+	for (struct list_node *at = m->piped.next; at != &m->piped && most > 0; at = at->next) {
+		struct piped *p = LIST_OF(struct piped, link, at);
+		if (!is_meant(p, match))
+			continue;
+		kick_one(p);
+		most--;
+	}
+}
+
+/* ---- who -------------------------------------------------------------------------------------- */
 
 static void put_piped(const struct piped *p, struct buf *out)
 {

@@ -3,6 +3,7 @@
 #define MMP_PIPE_H
 
 #include "base/buf.h"
+#include "base/ip.h"
 #include "net/stream.h"
 
 struct session;
@@ -11,6 +12,16 @@ struct mmp;
 /* The session's login is done and the client has been told: its client stream and the store's become
  * a pipe with a small record; the caller ends the session. */
 void pipe_session(struct session *s, struct stream **take_store);
+
+enum pipe_key { PIPE_BY_USER, PIPE_BY_CLIENT, PIPE_BY_STORE, PIPE_BY_ID };
+struct pipe_match {
+	enum pipe_key key;
+	const char *value;    /* borrowed; names are compared without case */
+	struct ip_prefix net; /* PIPE_BY_CLIENT */
+};
+size_t pipe_count(const struct mmp *m, const struct pipe_match *match);
+/* Ends at most `most` of them, from the loop; an IMAP client that was idle is told so. */
+void pipe_kick(struct mmp *m, const struct pipe_match *match, size_t most);
 
 void pipe_who(const struct mmp *m, struct buf *out); /* a JSON array */
 void pipe_end_all(struct mmp *m); /* without a word to either end: the worker goes */

@@ -13,8 +13,10 @@
 
 #include "mmp/authenticate.h"
 #include "mmp/back.h"
+#include "mmp/orders.h"
 #include "mmp/pipe.h"
 #include "mmp/session.h"
+#include "mmp/store_load.h"
 #include "mmp/store_policy.h"
 
 enum { KEY_MAX = 300 };
@@ -217,6 +219,46 @@ static enum verdict dial_store(struct session *s)
 	return V_WAIT;
 }
 
+/* ---- the line in front of it ------------------------------------------------------------------ */
+
+static enum verdict skip_full(struct session *s)
+{
+	log_skipped(s, "full");
+	s->attempt->failed = WHY_STORE_FULL;
+	return try_next(s);
+}
+
+static void on_slot(void *arg, struct store_slot *slot)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	s->attempt->slot = slot;
+	session_step(s, dial_store(s));
+}
+
+static enum verdict wait_in_line(struct session *s)
+{
+	const struct attempt *a = s->attempt;
+	struct store_wait ask = { a->store, a->policy->connections_max,
+		(size_t)s->setup->mmp->store_queue_max };
+	session_enter(s, ST_QUEUE);
+	s->ask = store_load_wait(s->mmp->load, &ask, on_slot, s);
+	return s->ask != NULL ? V_WAIT : skip_full(s);
+}
+
+enum verdict route_queue_late(struct session *s)
+{
+	ticket_cancel(&s->ask);
+	return session_left_ms(s) > 0 ? skip_full(s) : authenticate_late(s);
+}
+
+static enum verdict take_slot(struct session *s)
+{
+	struct attempt *a = s->attempt;
+	a->slot = store_load_take(s->mmp->load, a->store, a->policy->connections_max);
+	return a->slot != NULL ? dial_store(s) : wait_in_line(s);
+}
+
 static enum verdict on_placed(struct session *s, const struct store_place *place)
 {
 	struct attempt *a = s->attempt;
@@ -233,12 +275,17 @@ static enum verdict on_placed(struct session *s, const struct store_place *place
 		return authenticate_refuse(s, WHY_UNPROVEN, NULL);
 	if (a->policy->login == LOGIN_PASSWORD && buf_len(&a->secret) == 0)
 		return authenticate_refuse(s, WHY_NO_PASSWORD, NULL);
+	if (orders_hold_store(s->mmp->orders, a->store)) {
+		log_skipped(s, "held by order");
+		a->failed = WHY_HELD;
+		return try_next(s);
+	}
 	a->failed = WHY_STORE_DOWN;
 	if (!store_may_be_tried(s)) {
 		log_skipped(s, "dead a moment ago");
 		return try_next(s);
 	}
-	return dial_store(s);
+	return take_slot(s);
 }
 
 static void on_place(void *arg, enum directory_status status, const struct store_place *place)
@@ -265,6 +312,7 @@ static enum verdict try_next(struct session *s)
 		    s, a->failed != WHY_NONE ? a->failed : WHY_NO_STORE, NULL);
 	if (session_left_ms(s) == 0)
 		return authenticate_late(s);
+	store_slot_drop(&a->slot);
 	mem_free(a->store);
 	a->store = mem_str(a->account->hosts[a->next_host++]);
 	session_enter(s, ST_PLACE);

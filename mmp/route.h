@@ -8,4 +8,7 @@
  * authenticate_refuse(). */
 enum verdict route_start(struct session *s);
 
+/* Deadline of ST_QUEUE: the line did not move. */
+enum verdict route_queue_late(struct session *s);
+
 #endif

@@ -9,6 +9,7 @@
 
 #include "mmp/admit.h"
 #include "mmp/authenticate.h"
+#include "mmp/route.h"
 
 /* After the last words the connection swallows input for so long, or unread bytes would turn the
  * close into a reset that eats them. */
@@ -45,6 +46,7 @@ static const struct {
 	[ST_VERIFY] = { "verify", TIME(login_timeout), NULL, authenticate_late, false },
 	[ST_PENALTY] = { "penalty", TIME(login_timeout), NULL, authenticate_answer, false },
 	[ST_PLACE] = { "place", TIME(login_timeout), NULL, authenticate_late, false },
+	[ST_QUEUE] = { "queue", TIME(store_queue_timeout), NULL, route_queue_late, false },
 	[ST_DIAL] = { "dial", TIME(login_timeout), NULL, authenticate_late, false },
 	[ST_LOGIN] = { "login", TIME(login_timeout), NULL, authenticate_late, false },
 };

@@ -99,6 +99,8 @@ static bool fill(struct store_policy *p, const struct conf *conf, const struct m
 	p->name = c->head.title;
 	p->facts = (enum store_facts)inherited(c->facts, m->store_facts);
 	p->tls = (enum mmp_tls)inherited(c->tls, m->store_tls);
+	p->connections_max =
+	    (size_t)(c->connections_max >= 0 ? c->connections_max : m->store_connections_max);
 	fill_login(p, c, m);
 	for (size_t i = 0; i < c->pins.n; i++)
 		if (!take_pin(p, c->pins.v[i])) {
@@ -134,7 +136,8 @@ void store_policies_check(const struct mmp_conf *m, struct conf_diag *d)
 struct store_policy *store_policies_new(
     const struct conf *conf, const struct mmp_conf *m, struct buf *why)
 {
-	static const struct mmp_store_conf others = { .head = { .title = "" } };
+	static const struct mmp_store_conf others = { .head = { .title = "" },
+		.connections_max = -1 };
 	struct store_policy *list = mem_array(m->store_n + 1, sizeof *list);
 	bool good = true;
 	list[m->store_n].others = true;

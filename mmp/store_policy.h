@@ -26,8 +26,9 @@ struct store_policy {
 	bool others;      /* the last one, which fits every store */
 	enum store_facts facts;
 	enum mmp_tls tls;
-	struct tls_ctx *ctx; /* owned; NULL unless tls */
-	size_t pin_n;        /* 0: any key */
+	struct tls_ctx *ctx;    /* owned; NULL unless tls */
+	size_t connections_max; /* 0: any number */
+	size_t pin_n;           /* 0: any key */
 	uint8_t pins[STORE_PINS_MAX][STREAM_BIND_LEN];
 	enum store_login login;
 	const char *user;      /* of conf, as the next two; "" unless proxy or master */

@@ -7,9 +7,12 @@
 #include "daemon/daemon.h"
 
 #include "mmp/accept.h"
+#include "mmp/failures.h"
 #include "mmp/mmp_tables.h"
+#include "mmp/orders.h"
 #include "mmp/pipe.h"
 #include "mmp/session.h"
+#include "mmp/store_load.h"
 
 enum { STORES_MAX = 1024, WHY_MAX = 512 };
 
@@ -27,6 +30,9 @@ struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
 	m->health = backend_health_new(STORES_MAX);
 	m->capability = capability_new(STORES_MAX);
 	capability_reset(m->capability, &setup->mmp->imap_capability);
+	m->failures = failures_new();
+	m->orders = orders_new(m);
+	m->load = store_load_new(l);
 	list_init(&m->ports);
 	list_init(&m->prelogin);
 	list_init(&m->piped);
@@ -88,9 +94,12 @@ void mmp_free(struct mmp **m)
 		return;
 	gone->drained = NULL;
 	accept_stop(gone);
+	orders_free(&gone->orders);
 	while (!list_empty(&gone->prelogin))
 		session_drop(LIST_OF(struct session, link, gone->prelogin.next), WHY_DRAINED);
 	pipe_end_all(gone);
+	store_load_free(&gone->load);
+	failures_free(&gone->failures);
 	directory_free(&gone->directory);
 	metermaid_free(&gone->meter);
 	backend_health_free(&gone->health);

@@ -17,6 +17,10 @@
 #include "mmp/capability.h"
 #include "mmp/mmp_conf.h"
 
+struct failures;
+struct orders;
+struct store_load;
+
 struct mmp {
 	struct loop *loop; /* borrowed */
 	struct dns *dns;   /* owned, as all that follows */
@@ -24,9 +28,12 @@ struct mmp {
 	struct metermaid *meter;
 	struct backend_health *health;
 	struct capability *capability; /* of the stores, in the words of `setup` */
-	struct mmp_setup *setup;       /* the newest; sessions keep references of their own */
-	struct list_node ports;        /* struct port: accept.c */
-	struct list_node prelogin;     /* struct session, the one idle longest first */
+	struct store_load *load;
+	struct failures *failures;
+	struct orders *orders;
+	struct mmp_setup *setup;   /* the newest; sessions keep references of their own */
+	struct list_node ports;    /* struct port: accept.c */
+	struct list_node prelogin; /* struct session, the one idle longest first */
 	size_t prelogin_n;
 	struct list_node piped; /* struct piped: pipe.c */
 	size_t piped_n;

@@ -561,8 +561,7 @@ def test_haproxy_and_the_clients_address(balanced):
 
 def test_the_limit_is_the_clients_not_the_balancers(balanced):
     user = balanced.user("alice")
-    wrong = {**user, "password": "wrong"}
-    answers = [balanced_imap(balanced, wrong, "127.0.0.6") for _ in range(3)]
+    answers = [balanced_imap(balanced, {**user, "password": f"wrong{n}"}, "127.0.0.6") for n in range(3)]
     assert [b"AUTHENTICATIONFAILED" in a for a in answers] == [True, True, False] and b"LIMIT" in answers[2]
     assert b"LIMIT" in balanced_imap(balanced, user, "127.0.0.6")
     assert balanced_imap(balanced, user, "127.0.0.7").startswith(b"a OK")

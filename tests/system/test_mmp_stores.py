@@ -272,3 +272,35 @@ def test_keys_without_a_password(sasl_tier, mechanism):
     t = sasl_tier()
     assert gsasl(t, mechanism, "carol@example.net", "carol-demo")
     assert not gsasl(t, mechanism, "carol@example.net", "carol-wrong")
+
+
+# ---- orders ---------------------------------------------------------------------------------------
+
+def test_kick_hold_and_release(new_tier):
+    """A user's mailbox is moved: hold, kick, (move), release; and a store is drained."""
+    t = dovecot_tier(new_tier, "orders", "", "mail_max_userip_connections = 0\n")
+    user = t.user("alice")
+    answer, s, f = imap_login(t, user)
+    assert answer.startswith(b"a OK")
+    assert "alice@example.org" in t.postern("hold", "user", user["address"], "60").stdout
+    assert "1" in t.postern("kick", "user", user["address"]).stdout
+    f.read()
+    hang_up(s, f)
+    answer, s, f = imap_login(t, user)
+    assert b"[UNAVAILABLE]" in answer
+    hang_up(s, f)
+    assert "alice@example.org" in t.postern("holds").stdout
+    assert t.postern("release", "user", user["address"]).returncode == 0
+    held = [imap_login(t, user) for _ in range(6)]
+    assert all(a.startswith(b"a OK") for a, _, _ in held)
+    t.postern("hold", "store", "store1")
+    t.postern("kick", "store", "store1", "2")
+    for _, s, f in held:
+        f.read()
+        hang_up(s, f)
+    wait_for(lambda: "Nobody" in t.postern("who").stdout, 20, "the end of all sessions")
+    answer, s, f = imap_login(t, user)
+    assert b"[UNAVAILABLE]" in answer
+    hang_up(s, f)
+    assert t.postern("kick", "everybody", "x").returncode == 64
+    assert len(re.findall(r"session\.end .*why=kicked", t.log("mmp"))) == 7

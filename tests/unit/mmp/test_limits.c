@@ -262,7 +262,7 @@ static void test_failed_logins_are_metered(void **state)
 		say(&c, IMAP_OPEN, "a LOGIN alice alice-secret\r\n");
 		assert_string_equal(heard(&c), IMAP_OPEN_GREETING "a " IMAP_IN);
 		client_leave(&c);
-		snprintf(line, sizeof line, "a LOGIN %s wrong\r\n", spellings[i]);
+		snprintf(line, sizeof line, "a LOGIN %s wrong%zu\r\n", spellings[i], i);
 		say(&c, IMAP_OPEN, line);
 		expect(&c, IMAP_OPEN_GREETING "a " WRONG);
 		client_leave(&c);

@@ -154,9 +154,9 @@ static void write_config(const char *mmp, const char *root)
 	fprintf(f,
 	    "hostname mail.example.org;\ntls { cert default { chain chain.pem; key file:key.pem; } "
 	    "ca chain.pem; }\n%s\n"
-	    "mmp {\n auth_failure_delay 200ms; %s\n",
+	    "mmp {\n auth_failure_delay 200ms; %s %s\n",
 	    root != NULL ? root : "directory { file users.ldif; default_domain example.org; }",
-	    mmp);
+	    strstr(mmp, "failure_delay_max") == NULL ? "auth_failure_delay_max 200ms;" : "", mmp);
 	for (int i = 0; i < PORTS; i++)
 		fprintf(f, " listener %s { address 127.0.0.1:%u; %s proxy_from %s; }\n",
 		    port_rows[i].name, world.port[i], port_rows[i].options,
@@ -270,7 +270,7 @@ static UNUSED void client_secure(struct client *c)
 	WAIT(c->secured);
 }
 
-static void client_send(struct client *c, const char *text)
+static UNUSED void client_send(struct client *c, const char *text)
 {
 	if (c->io != NULL)
 		stream_write_span(c->io, span_str(text));

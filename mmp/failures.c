@@ -1,0 +1,103 @@
+/* failures.c - a table of fixed size (beside authenticate.c): sets of a few slots, the one that is oldest gives way.
+ *
+ * Owns: the table. */
+#include "mmp/failures.h"
+
+#include "base/buf.h"
+#include "base/hash.h"
+#include "base/mem.h"
+
+enum { SETS = 2048, SLOTS_PER_SET = 4, FORGET_ONE_MS = 60000, COUNT_MAX = 1000, KEY_MAX = 2048 };
+
+struct slot {
+	uint64_t key; /* 0: empty */
+	uint64_t at_ms;
+	uint64_t secret; /* of the last failure; 0: none */
+	unsigned count;
+};
+
+struct failures {
+	struct slot (*sets)[SLOTS_PER_SET]; /* owned */
+};
+
+struct failures *failures_new(void)
+{
+	struct failures *f = MEM_NEW(struct failures);
+	f->sets = mem_array(SETS, sizeof f->sets[0]);
+	return f;
+}
+
+void failures_free(struct failures **f)
+{
+	if (*f == NULL)
+		return;
+	mem_free((*f)->sets);
+	MEM_FREE(f);
+}
+
+/* kind, network, name and password, as far as they are part of the key; never 0. */
+static uint64_t key_of(char kind, const struct ip_prefix *net, struct span user, struct span secret)
+{
+	struct buf b = BUF_INIT(KEY_MAX);
+	char zero = '\0';
+	buf_add_char(&b, kind);
+	if (net != NULL)
+		buf_add(&b, net->addr.b, sizeof net->addr.b);
+	buf_add_span(&b, user);
+	buf_add(&b, &zero, 1);
+	buf_add_span(&b, secret);
+	uint64_t h = hash_keyed(buf_span(&b));
+	buf_wipe_end(&b);
+	return h != 0 ? h : 1;
+}
+
+/* The key's slot, or the one that has been quiet longest, emptied for it. */
+static struct slot *slot_of(struct failures *f, uint64_t key, uint64_t now_ms)
+{
+	struct slot *set = f->sets[key % SETS], *oldest = set;
+	for (size_t i = 0; i < SLOTS_PER_SET; i++) {
+		if (set[i].key == key)
+			return &set[i];
+		if (set[i].at_ms < oldest->at_ms)
+			oldest = &set[i];
+	}
+	*oldest = (struct slot){ .key = key, .at_ms = now_ms };
+	return oldest;
+}
+
+/* For each minute without one, one is forgotten; then this one is added. */
+static unsigned add_to(struct failures *f, uint64_t key, unsigned one, uint64_t now_ms)
+{
+	struct slot *s = slot_of(f, key, now_ms);
+	uint64_t gone = (now_ms - s->at_ms) / FORGET_ONE_MS;
+	s->count = gone < s->count ? s->count - (unsigned)gone : 0;
+	if (one > 0 || gone > 0)
+		s->at_ms = now_ms;
+	s->count += s->count < COUNT_MAX ? one : 0;
+	return s->count;
+}
+
+/* Is it the password that this network tried last for the account? */
+static bool is_again(
+    struct failures *f, const struct failure *what, const struct ip_prefix *net, uint64_t now_ms)
+{
+	if (what->secret.n == 0)
+		return false;
+	struct slot *pair = slot_of(f, key_of('b', net, what->user, SPAN_NONE), now_ms);
+	uint64_t secret = key_of('s', NULL, what->user, what->secret);
+	bool again = pair->secret == secret;
+	pair->secret = secret;
+	pair->at_ms = now_ms;
+	return again;
+}
+
+unsigned failures_note(
+    struct failures *f, const struct failure *what, uint64_t now_ms, bool *again_out)
+{
+	struct ip_prefix net = ip_network(what->client, ip_is_v4(what->client) ? 32 : 64);
+	*again_out = is_again(f, what, &net, now_ms);
+	unsigned one = *again_out ? 0 : 1;
+	unsigned of_net = add_to(f, key_of('n', &net, SPAN_NONE, SPAN_NONE), one, now_ms);
+	unsigned of_user = add_to(f, key_of('u', NULL, what->user, SPAN_NONE), one, now_ms);
+	return of_net > of_user ? of_net : of_user;
+}

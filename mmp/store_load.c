@@ -1,0 +1,194 @@
+/* store_load.c - connections counted for each store, and a line in front of those that are full (step 4 of 5,
+ * beside route.c).
+ *
+ * Owns: one record for each store that has a connection or is waited for. */
+#include "mmp/store_load.h"
+
+#include "base/check.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/span.h"
+
+#define waiter_MAGIC 0x6d6d7036u
+
+enum { STORES_MAX = 65536 };
+
+struct store_slot { /* all connections to a store share its record */
+	struct store_load *load;
+	char *store;  /* owned: its key */
+	size_t count; /* connections */
+	size_t most;  /* as the last one who waited was told; 0: any number */
+	size_t waiting;
+	struct list_node waiters; /* struct waiter, the first come first */
+	struct list_node due;     /* in load->due while it may serve somebody */
+};
+
+struct waiter {
+	struct ticket ticket; /* first */
+	uint32_t magic;
+	struct list_node link;
+	struct store_slot *slot;
+	void (*fn)(void *arg, struct store_slot *take_slot);
+	void *arg;
+};
+
+struct store_load {
+	struct loop *loop;
+	struct map *stores; /* name to struct store_slot, owned */
+	struct list_node due;
+	struct soon serve;
+};
+
+/* ---- records ---------------------------------------------------------------------------------- */
+
+static struct store_slot *record_of(struct store_load *load, const char *store)
+{
+	struct store_slot *r = map_get(load->stores, span_str(store));
+	if (r != NULL)
+		return r;
+	r = MEM_NEW(struct store_slot);
+	r->load = load;
+	r->store = mem_str(store);
+	list_init(&r->waiters);
+	if (map_set(load->stores, span_str(store), r, NULL))
+		return r;
+	mem_free(r->store);
+	mem_free(r);
+	return NULL;
+}
+
+static void forget_idle(struct store_slot *r)
+{
+	if (r->count > 0 || r->waiting > 0)
+		return;
+	map_remove(r->load->stores, span_str(r->store));
+	list_remove(&r->due);
+	mem_free(r->store);
+	mem_free(r);
+}
+
+static bool has_room(const struct store_slot *r)
+{
+	return r->most == 0 || r->count < r->most;
+}
+
+static void serve_later(struct store_slot *r)
+{
+	if (r->waiting == 0 || !has_room(r))
+		return;
+	list_remove(&r->due);
+	list_add_tail(&r->load->due, &r->due);
+	soon_set(r->load->loop, &r->load->serve);
+}
+
+/* ---- waiting ---------------------------------------------------------------------------------- */
+
+static void waiter_end(struct waiter *w)
+{
+	list_remove(&w->link);
+	w->slot->waiting--;
+	w->magic = 0;
+	mem_free(w);
+}
+
+static void on_cancel(struct ticket *t)
+{
+	struct waiter *w = OBJ(waiter, t);
+	struct store_slot *r = w->slot;
+	waiter_end(w);
+	forget_idle(r);
+}
+
+static void serve_first(struct store_slot *r)
+{
+	struct waiter *w = LIST_OF(struct waiter, link, r->waiters.next);
+	void (*fn)(void *, struct store_slot *) = w->fn;
+	void *arg = w->arg;
+	waiter_end(w);
+	r->count++;
+	fn(arg, r); /* r may be gone when it returns: it is looked up in `due` again */
+}
+
+static void on_serve(void *arg)
+{
+	struct store_load *load = arg;
+	while (!list_empty(&load->due)) {
+		struct store_slot *r = LIST_OF(struct store_slot, due, load->due.next);
+		if (r->waiting > 0 && has_room(r))
+			serve_first(r);
+		else
+			list_remove(&r->due);
+	}
+}
+
+/* ---- public ----------------------------------------------------------------------------------- */
+
+struct store_slot *store_load_take(struct store_load *load, const char *store, size_t most)
+{
+	struct store_slot *r = record_of(load, store);
+	if (r == NULL)
+		return NULL;
+	r->most = most;
+	if (r->waiting > 0 || !has_room(r)) {
+		serve_later(r);
+		forget_idle(r);
+		return NULL;
+	}
+	r->count++;
+	return r;
+}
+
+struct ticket *store_load_wait(struct store_load *load, const struct store_wait *ask,
+    void (*fn)(void *arg, struct store_slot *take_slot), void *arg)
+{
+	struct store_slot *r = record_of(load, ask->store);
+	if (r == NULL || r->waiting >= ask->queue_max) {
+		if (r != NULL)
+			forget_idle(r);
+		return NULL;
+	}
+	struct waiter *w = MEM_NEW(struct waiter);
+	w->ticket.cancel = on_cancel;
+	w->magic = waiter_MAGIC;
+	w->slot = r;
+	w->fn = fn;
+	w->arg = arg;
+	list_add_tail(&r->waiters, &w->link);
+	r->waiting++;
+	r->most = ask->most;
+	serve_later(r);
+	return &w->ticket;
+}
+
+void store_slot_drop(struct store_slot **slot)
+{
+	struct store_slot *r = *slot;
+	*slot = NULL;
+	if (r == NULL)
+		return;
+	CHECK(r->count > 0);
+	r->count--;
+	serve_later(r);
+	forget_idle(r);
+}
+
+struct store_load *store_load_new(struct loop *l)
+{
+	struct store_load *load = MEM_NEW(struct store_load);
+	load->loop = l;
+	load->stores = map_new(STORES_MAX);
+	list_init(&load->due);
+	soon_init(&load->serve, on_serve, load);
+	return load;
+}
+
+void store_load_free(struct store_load **load)
+{
+	if (*load == NULL)
+		return;
+	CHECK(map_count((*load)->stores) == 0);
+	soon_clear(&(*load)->serve);
+	map_free(&(*load)->stores);
+	MEM_FREE(load);
+}

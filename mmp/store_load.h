@@ -1,0 +1,33 @@
+/* store_load.h - how many connections this worker has to each store, and who waits for one.
+ *
+ * A connection is counted from before it is dialled until its end after the login. */
+#ifndef MMP_STORE_LOAD_H
+#define MMP_STORE_LOAD_H
+
+#include <stddef.h>
+
+#include "net/loop.h"
+#include "net/ticket.h"
+
+struct store_load;
+struct store_slot; /* one counted connection */
+
+struct store_load *store_load_new(struct loop *l);
+void store_load_free(struct store_load **load); /* every slot and ticket must be gone */
+
+/* NULL: the store has `most` already (0: any number), or others wait for it. */
+struct store_slot *store_load_take(struct store_load *load, const char *store, size_t most);
+
+/* Waits in line for a connection to a store that is full. fn comes with the slot, which is then the caller's; the
+ * caller has a deadline of its own. NULL: queue_max wait already. */
+struct store_wait {
+	const char *store;
+	size_t most, queue_max;
+};
+struct ticket *store_load_wait(struct store_load *load, const struct store_wait *ask,
+    void (*fn)(void *arg, struct store_slot *take_slot), void *arg);
+
+/* The connection has ended: whoever waits first gets it. Fine on NULL. */
+void store_slot_drop(struct store_slot **slot);
+
+#endif
