@@ -7,10 +7,18 @@
 
 #include "base/check.h"
 
+#include "edge/screen.h"
+
 enum { BANNER_DELAY_MAX_MS = 30000, BANNER_MAX = 512 };
 
 enum verdict admit_greet(struct session *s)
 {
+	if (screen_pending(s)) {
+		session_enter(s, ST_SCREEN);
+		return V_WAIT;
+	}
+	if (screen_bars_greeting(s))
+		return screen_bar(s);
 	struct buf text = BUF_INIT(BANNER_MAX);
 	buf_printf(&text, "%s %s", s->setup->hostname, s->setup->edge->banner);
 	session_enter(s, ST_FIRST);
@@ -68,6 +76,7 @@ enum verdict admit_start(struct session *s)
 	/* A TLS handshake must not begin in the plain stream; elsewhere early bytes are to be seen. */
 	stream_pause(s->io, s->listener->tls == EDGE_TLS_IMPLICIT);
 	session_enter(s, ST_ADMIT);
+	screen_start(s);
 	if (s->probe)
 		return admitted(s, 0);
 	struct meter_facts facts = {

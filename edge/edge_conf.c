@@ -11,11 +11,17 @@
 #include "metermaid/metermaid.h"
 #include "proto/smtp_path.h"
 
+#include "edge/dnsbl.h"
 #include "edge/out_conf.h"
 
 #define CONF_BLOCK edge_listener
 #define CONF_DEF "edge/edge_listener.params.def"
 #define CONF_PROSE "Addresses that take mail in one role."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK edge_dnsbl
+#define CONF_DEF "edge/edge_dnsbl.params.def"
+#define CONF_PROSE "A DNS list that clients are looked up in."
 #include "conf/params_table.h"
 
 #define CONF_BLOCK edge
@@ -87,6 +93,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 		conf_error(d, e->head.pos, "queue_retry_max is less than queue_retry_first");
 	if (e->body_memory_all < e->body_memory)
 		conf_error(d, e->head.pos, "body_memory_all is less than body_memory");
+	dnsbl_check(e, d);
 	directory_check(c, d);
 	metermaid_check(c, d);
 }

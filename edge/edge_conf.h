@@ -14,6 +14,10 @@
 #define CONF_DEF "edge/edge_listener.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK edge_dnsbl
+#define CONF_DEF "edge/edge_dnsbl.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK edge
 #define CONF_DEF "edge/edge.params.def"
 #include "conf/params_struct.h"
@@ -22,6 +26,10 @@
 enum edge_role { EDGE_MX, EDGE_SUBMISSION, EDGE_SUBMISSIONS, EDGE_INTERNAL };
 enum edge_tls { EDGE_TLS_NONE, EDGE_TLS_STARTTLS, EDGE_TLS_IMPLICIT };
 enum edge_auth { EDGE_AUTH_AUTO, EDGE_AUTH_YES, EDGE_AUTH_NO };
+
+/* Words of edge.dnsbl_action and .dnsbl_at. */
+enum dnsbl_action { DNSBL_REFUSE, DNSBL_DEFER, DNSBL_TAG };
+enum dnsbl_at { DNSBL_AT_CONNECT, DNSBL_AT_RECIPIENT };
 
 struct edge_setup {
 	unsigned refs;

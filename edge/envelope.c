@@ -9,6 +9,8 @@
 #include "proto/smtp_ext.h"
 
 #include "edge/mail.h"
+#include "edge/screen.h"
+#include "edge/sender.h"
 
 enum { EXT_TEXT_MAX = 256 };
 
@@ -52,7 +54,7 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 	if (ext.size > s->setup->edge->message_size_max)
 		return session_refuse(s, 552, "5.3.4", "message is too big");
 	s->mail = mail_new(s, &sender, ext.body == SMTP_BODY_8BITMIME);
-	return session_say(s, 250, "2.1.0", "sender ok");
+	return sender_start(s);
 }
 
 /* ---- the answer to RCPT ----------------------------------------------------------------------- */
@@ -210,11 +212,25 @@ static bool has_route(struct span local)
 	       span_find(local, '@') != SIZE_MAX;
 }
 
+/* RFC 5321 section 4.5.1: who thinks to be listed wrongly can tell the postmaster. */
+static bool is_listed(struct session *s, enum verdict *v_out)
+{
+	struct buf text = BUF_INIT(EXT_TEXT_MAX);
+	unsigned code = 0;
+	if (!span_ieq(smtp_path_local(&s->mail->to), SPAN("postmaster")))
+		code = screen_recipient_code(s, &text);
+	if (code != 0)
+		*v_out = refuse_recipient(s, code, code < 500 ? "4.7.1" : "5.7.1", buf_cstr(&text));
+	buf_end(&text);
+	return code != 0;
+}
+
 enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 {
 	struct smtp_rcpt_ext ext;
 	const char *why = NULL;
 	struct mail *m = s->mail;
+	enum verdict v;
 	if (m == NULL)
 		return session_refuse(s, 503, "5.5.1", "say MAIL first");
 	if (smtp_path_parse(cmd->path, SMTP_PATH_POSTMASTER_OK, &m->to, &why))
@@ -224,6 +240,8 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 	m->to_postmaster = false;
 	if (m->t->recipient_count >= (size_t)s->setup->edge->recipients_max)
 		return refuse_recipient(s, 452, "4.5.3", "too many recipients");
+	if (is_listed(s, &v))
+		return v;
 	if (m->to.kind == SMTP_PATH_POSTMASTER)
 		return look_for(s, SPAN("postmaster"));
 	if (has_route(smtp_path_local(&m->to)))

@@ -38,6 +38,7 @@ void mail_free(struct mail **m, struct edge *e)
 	if (gone == NULL)
 		return;
 	e->body_memory -= gone->memory;
+	record_end(&gone->record);
 	transaction_free(&gone->t);
 	MEM_FREE(m);
 }

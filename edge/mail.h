@@ -15,6 +15,7 @@ struct mail {
 	struct transaction *t; /* owned */
 	struct smtp_path to;   /* the recipient that is being looked up */
 	bool to_postmaster;    /* it stands for the postmaster already */
+	struct record record;  /* of the transaction */
 	uint64_t memory;       /* promised to the body, of edge->body_memory */
 	struct smtp_body_decoder decoder;
 	err_t err;         /* what the body could not take */

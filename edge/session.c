@@ -16,6 +16,7 @@
 #include "edge/content.h"
 #include "edge/greet.h"
 #include "edge/mail.h"
+#include "edge/screen.h"
 
 enum {
 	IN_MAX = 64 * 1024,
@@ -50,6 +51,7 @@ static const struct {
 } states[ST_COUNT] = {
 	[ST_ADMIT] = { "admit", HELPER, on_early, NULL, on_stuck, true },
 	[ST_BANNER] = { "banner", HELPER, on_early, NULL, admit_greet, true },
+	[ST_SCREEN] = { "screen", HELPER, on_early, NULL, on_stuck, true },
 	[ST_SECURE] = { "secure", TIME(command_timeout), NULL, NULL, on_slow_handshake, true },
 	[ST_FIRST] = { "first", TIME(command_timeout), on_first, NULL, on_slow_client, true },
 	[ST_COMMAND] = { "command", TIME(command_timeout), on_lines, greet_line, on_slow_client,
@@ -59,6 +61,7 @@ static const struct {
 	[ST_AUTH_METER] = { "auth_meter", HELPER, NULL, NULL, on_stuck, false },
 	[ST_AUTH_VERIFY] = { "auth_verify", HELPER, NULL, NULL, on_stuck, false },
 	[ST_PENALTY] = { "penalty", HELPER, NULL, NULL, auth_answer, false },
+	[ST_SENDER] = { "sender", HELPER, NULL, NULL, on_stuck, false },
 	[ST_DOMAIN] = { "domain", HELPER, NULL, NULL, on_stuck, false },
 	[ST_RECIPIENT] = { "recipient", HELPER, NULL, NULL, on_stuck, false },
 	[ST_DATA] = { "data", TIME(data_timeout), content_input, NULL, content_slow, true },
@@ -152,6 +155,12 @@ enum verdict session_refuse(
 	return session_refuse_quietly(s, code, enhanced, text);
 }
 
+void session_note(struct session *s, const char *check, struct span answer)
+{
+	struct record *r = s->mail != NULL ? &s->mail->record : &s->record;
+	record_note(r, session_now_ms(s) - s->begun_ms, check, answer);
+}
+
 /* ---- the end ---------------------------------------------------------------------------------- */
 
 static void log_end(const struct session *s)
@@ -176,8 +185,10 @@ static void session_end(struct session *s, uint64_t linger_ms) /* the only destr
 	log_end(s);
 	ticket_cancel(&s->ask);
 	timer_clear(&s->deadline);
+	screen_free(&s->screen);
 	attempt_free(&s->attempt);
 	mail_free(&s->mail, e);
+	record_end(&s->record);
 	if (linger_ms > 0)
 		stream_close(&s->io, linger_ms);
 	stream_free(&s->io);

@@ -21,6 +21,7 @@
 
 #include "edge/edge_conf.h"
 #include "edge/edge_tables.h"
+#include "edge/record.h"
 #include "edge/worker.h"
 
 #define session_MAGIC 0xed6e0001u
@@ -35,6 +36,7 @@ enum verdict {
 enum session_state {
 	ST_ADMIT,       /* MeterMaid is asked about the connection */
 	ST_BANNER,      /* the greeting is held back */
+	ST_SCREEN,      /* the greeting waits for the DNS lists */
 	ST_SECURE,      /* TLS handshake */
 	ST_FIRST,       /* the first bytes: is it SMTP at all? */
 	ST_COMMAND,     /* commands */
@@ -43,6 +45,7 @@ enum session_state {
 	ST_AUTH_METER,  /* MeterMaid is asked about the login */
 	ST_AUTH_VERIFY, /* directory: is it their password? */
 	ST_PENALTY,     /* a failure's answer is held back */
+	ST_SENDER,      /* DNS: what of the client and the sender? */
 	ST_DOMAIN,      /* directory: is the recipient's domain ours? */
 	ST_RECIPIENT,   /* directory: who is the recipient? */
 	ST_DATA,        /* bytes of the message */
@@ -53,6 +56,7 @@ enum session_state {
 };
 
 struct attempt;
+struct screen;
 struct mail;
 
 struct session {
@@ -65,8 +69,10 @@ struct session {
 	struct stream *io;                         /* owned */
 	struct timer deadline;                     /* of the state */
 	struct ticket *ask;                        /* owned; what the state waits for, or NULL */
-	struct attempt *attempt;                   /* owned; from AUTH to its answer */
-	struct mail *mail;                         /* owned; from MAIL to its end */
+	struct screen *screen;   /* owned; what the DNS says of the client, or NULL */
+	struct record record;    /* of the connection */
+	struct attempt *attempt; /* owned; from AUTH to its answer */
+	struct mail *mail;       /* owned; from MAIL to its end */
 	struct line_scan scan;
 	char *helo;          /* owned; what EHLO or HELO said, NULL: neither yet */
 	char *user;          /* owned; after AUTH, else NULL */
@@ -104,6 +110,9 @@ enum verdict session_refuse(
 /* The same without the log line, for whoever has a better one. */
 enum verdict session_refuse_quietly(
     struct session *s, unsigned code, const char *enhanced, const char *text);
+
+/* For the decision record of the mail under way, or of the connection. */
+void session_note(struct session *s, const char *check, struct span answer);
 
 /* Notes why the session ends: for  return session_close(...);  detail: NULL or words for the log. */
 enum verdict session_close(struct session *s, enum reason why, const char *detail);

@@ -5,6 +5,7 @@
 #include "proto/header.h"
 
 #include "edge/mail.h"
+#include "edge/screen.h"
 
 static void put_client(struct ip_addr a, struct buf *out)
 {
@@ -24,7 +25,9 @@ bool trace_put_received(const struct session *s, struct buf *out)
 	const struct transaction *t = s->mail->t;
 	struct stream_tls tls;
 	char date[CLOCK_RFC5322_SIZE];
-	buf_printf(out, "Received: from %s (", s->helo);
+	const char *name = screen_name(s);
+	buf_printf(out, "Received: from %s (%s%s", s->helo, name != NULL ? name : "",
+	    name != NULL ? " " : "");
 	put_client(s->from.addr, out);
 	buf_add_str(out, ")\r\n");
 	if (stream_tls(s->io, &tls))

@@ -11,7 +11,7 @@
 #include "edge/edge_tables.h"
 #include "edge/session.h"
 
-enum { CLIENTS_MAX = 1000000, WHY_MAX = 512 };
+enum { CLIENTS_MAX = 1000000, WHY_MAX = 512, RECORDS_BYTES = 4 * 1024 * 1024 };
 
 struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 {
@@ -24,6 +24,8 @@ struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 	e->dns = daemon_dns(l, conf);
 	e->directory = directory_new(l, e->dns, conf);
 	e->meter = metermaid_new(l, e->dns, conf);
+	e->dnsbl = dnsbl_new(l, e->dns, setup->edge);
+	e->records = record_shelf_new(RECORDS_BYTES);
 	e->committer = committer_new(l, e->dns, e->directory, conf);
 	e->clients = map_new(CLIENTS_MAX);
 	list_init(&e->ports);
@@ -42,6 +44,7 @@ void edge_reload(struct edge *e, const struct conf *fresh)
 		directory_reload(e->directory, fresh);
 		metermaid_reload(e->meter, fresh);
 		committer_reload(e->committer, fresh);
+		dnsbl_reload(e->dnsbl, setup->edge);
 		edge_setup_unref(&e->setup);
 		e->setup = setup;
 		accept_reload(e);
@@ -126,6 +129,8 @@ void edge_free(struct edge **e)
 	committer_free(&gone->committer);
 	directory_free(&gone->directory);
 	metermaid_free(&gone->meter);
+	dnsbl_free(&gone->dnsbl);
+	record_shelf_free(&gone->records);
 	dns_free(&gone->dns);
 	map_free(&gone->clients);
 	edge_setup_unref(&gone->setup);

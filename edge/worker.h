@@ -16,13 +16,17 @@
 #include "net/loop.h"
 
 #include "edge/commit.h"
+#include "edge/dnsbl.h"
 #include "edge/edge_conf.h"
+#include "edge/record.h"
 
 struct edge {
 	struct loop *loop; /* borrowed */
 	struct dns *dns;   /* owned, as all that follows */
 	struct directory *directory;
 	struct metermaid *meter;
+	struct dnsbl *dnsbl;
+	struct record_shelf *records;
 	struct committer *committer;
 	struct edge_setup *setup; /* the newest; sessions keep references of their own */
 	struct list_node ports;   /* struct port: accept.c */
