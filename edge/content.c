@@ -9,6 +9,7 @@
 
 #include "edge/mail.h"
 #include "edge/screen.h"
+#include "edge/sender.h"
 #include "edge/trace.h"
 
 enum {
@@ -145,7 +146,8 @@ static err_t add_trace(struct session *s, struct span start)
 {
 	struct body *b = s->mail->t->body;
 	struct buf lines = BUF_INIT(TRACE_MAX);
-	bool ok = trace_put_received(s, &lines) && screen_put_header(s, &lines);
+	bool ok = trace_put_received(s, &lines) && screen_put_header(s, &lines) &&
+		  sender_put_header(s, &lines);
 	if (edge_is_submission(s->listener))
 		ok = trace_put_missing(s, start, &lines) && ok;
 	if (!trace_has_header(start)) /* else our lines would run into its text */

@@ -31,6 +31,10 @@ enum edge_auth { EDGE_AUTH_AUTO, EDGE_AUTH_YES, EDGE_AUTH_NO };
 enum dnsbl_action { DNSBL_REFUSE, DNSBL_DEFER, DNSBL_TAG };
 enum dnsbl_at { DNSBL_AT_CONNECT, DNSBL_AT_RECIPIENT };
 
+/* Words of edge.sender_domain and .spf. */
+enum sender_domain { SENDER_DOMAIN_OFF, SENDER_DOMAIN_REFUSE };
+enum spf_policy { SPF_OFF, SPF_MARK, SPF_ENFORCE };
+
 struct edge_setup {
 	unsigned refs;
 	struct conf *conf;            /* referenced */

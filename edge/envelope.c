@@ -54,7 +54,7 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 	if (ext.size > s->setup->edge->message_size_max)
 		return session_refuse(s, 552, "5.3.4", "message is too big");
 	s->mail = mail_new(s, &sender, ext.body == SMTP_BODY_8BITMIME);
-	return sender_start(s);
+	return sender_start(s, &sender);
 }
 
 /* ---- the answer to RCPT ----------------------------------------------------------------------- */

@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include "edge/sender.h"
+
 /* Past body_memory_all a message gets so much memory, and its file sooner. */
 enum { MEMORY_MIN = 16 * 1024 };
 
@@ -38,6 +40,7 @@ void mail_free(struct mail **m, struct edge *e)
 	if (gone == NULL)
 		return;
 	e->body_memory -= gone->memory;
+	sender_free(&gone->sender);
 	record_end(&gone->record);
 	transaction_free(&gone->t);
 	MEM_FREE(m);

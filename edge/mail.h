@@ -11,8 +11,11 @@
 #include "edge/session.h"
 #include "edge/transaction.h"
 
+struct sender;
+
 struct mail {
 	struct transaction *t; /* owned */
+	struct sender *sender; /* owned; what the DNS says of the sender, or NULL */
 	struct smtp_path to;   /* the recipient that is being looked up */
 	bool to_postmaster;    /* it stands for the postmaster already */
 	struct record record;  /* of the transaction */

@@ -12,6 +12,7 @@
 	"	dnsbl none.test { weight 9; }\n"                                                         \
 	"	dnsbl parked.test { weight 9; }\n"                                                       \
 	"	dnsbl dead.test { weight 9; }\n"                                                         \
+	"	spf enforce;\n"                                                                          \
 	"	dnsbl_threshold 3; dnsbl_timeout 1s; dnsbl_check_interval 10m;\n"                        \
 	"	listener auth { address 127.0.0.1:28; role mx; tls none; auth yes;\n"                    \
 	"		allow_plaintext_auth yes; }\n"
@@ -67,6 +68,27 @@ static const char *list_code(const struct ns_reply *r)
 	return ends(r->name, ".parked.test") ? "192.0.2.80" : NULL;
 }
 
+static void put_sender(struct ns_reply *r)
+{
+	bool mx = r->type == RR_MX, txt = r->type == RR_TXT;
+	if (strcmp(r->name, "mx.test") == 0 && mx)
+		put_named(r, RR_MX, 60, 10, "away.test");
+	else if (strcmp(r->name, "null.test") == 0 && mx)
+		put_named(r, RR_MX, 60, 0, "");
+	else if (strcmp(r->name, "host.test") == 0 && r->type == RR_A)
+		put_addr(r, r->name, 60, "203.0.113.99");
+	else if (ends(r->name, "broken.test"))
+		r->rcode = 2;
+	else if (strcmp(r->name, "spf.test") == 0 && mx)
+		put_named(r, RR_MX, 60, 10, "away.test");
+	else if (strcmp(r->name, "spf.test") == 0 && txt)
+		put_rr(r, r->name, RR_TXT, 60, SPAN("\x1fv=spf1 ip4:203.0.113.64/28 -all"));
+	else if (strcmp(r->name, "tempspf.test") == 0 && mx)
+		put_named(r, RR_MX, 60, 10, "away.test");
+	else
+		r->rcode = ends(r->name, "tempspf.test") && txt ? 2 : 3;
+}
+
 static void on_question(struct ns_reply *r)
 {
 	const char *code = list_code(r);
@@ -80,7 +102,7 @@ static void on_question(struct ns_reply *r)
 		name_asked++;
 		put_addr(r, r->name, 60, "203.0.113.20");
 	} else {
-		r->rcode = 3;
+		put_sender(r);
 	}
 }
 
@@ -183,11 +205,64 @@ static void test_name_in_received(void **state)
 	talk_until(&t, "220");
 	WAIT_FOR(name_asked == 2);
 	run_rounds(50);
-	talk_send(&t, SPAN(TO_ALICE "DATA\r\n" TEXT ".\r\n" QUIT), SIZE_MAX);
+	talk_send(&t,
+	    SPAN(HELLO "MAIL FROM:<x@mx.test>\r\nRCPT TO:<alice@example.org>\r\nDATA\r\n" TEXT
+		       ".\r\n" QUIT),
+	    SIZE_MAX);
 	talk_until(&t, NULL);
 	assert_string_equal(codes(&t), "220 250 250 250 354 250 221");
 	assert_non_null(
 	    strstr(given.head, "Received: from c.example (client.test [203.0.113.20])\r\n"));
+	talk_close(&t);
+}
+
+static void test_sender_domains(void **state)
+{
+	static const struct {
+		const char *sender, *want;
+	} cases[] = {
+		{ "x@mx.test", "250" },
+		{ "x@host.test", "250" },
+		{ "x@null.test", "550" },
+		{ "x@nowhere.test", "550" },
+		{ "x@broken.test", "450" },
+		{ "x@[203.0.113.1]", "250" },
+		{ "", "250" },
+		{ "x@spf.test", "550" },
+		{ "x@tempspf.test", "451" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		char script[256], want[64], client[32];
+		snprintf(client, sizeof client, "203.0.113.%zu", 40 + i);
+		snprintf(script, sizeof script,
+		    HELLO "MAIL FROM:<%s>\r\nRCPT TO:<alice@example.org>\r\n" QUIT,
+		    cases[i].sender);
+		snprintf(want, sizeof want, "220 250 %s %s 221", cases[i].want,
+		    cases[i].want[0] == '2' ? "250" : "503");
+		expect("mx", client, script, want);
+	}
+	/* our own users' senders are not looked at here */
+	expect("submission", "203.0.113.60", HELLO "MAIL FROM:<x@nowhere.test>\r\n" QUIT,
+	    "220 250 530 221");
+}
+
+static void test_spf_in_the_header(void **state)
+{
+	struct talk t;
+	given.code = 250;
+	say("mx", "203.0.113.65",
+	    HELLO "MAIL FROM:<x@spf.test>\r\nRCPT TO:<alice@example.org>\r\nDATA\r\n" TEXT
+		  ".\r\n" QUIT,
+	    &t);
+	assert_string_equal(codes(&t), "220 250 250 250 354 250 221");
+	assert_non_null(strstr(given.head,
+	    "\r\nReceived-SPF: pass (mail.example.org) client-ip=203.0.113.65;\r\n"
+	    "\tidentity=mailfrom; helo=c.example;\r\n\tenvelope-from=<x@spf.test>\r\n"
+	    "Authentication-Results: mail.example.org;\r\n\tspf=pass smtp.mailfrom=spf.test\r\n"));
+	talk_close(&t);
+	say("mx", "203.0.113.66",
+	    HELLO "MAIL FROM:<>\r\nRCPT TO:<alice@example.org>\r\nDATA\r\n" TEXT ".\r\n" QUIT, &t);
+	assert_non_null(strstr(given.head, "\tspf=none smtp.helo=c.example\r\n"));
 	talk_close(&t);
 }
 
@@ -217,6 +292,8 @@ int main(void)
 		cmocka_unit_test(test_an_error_code_is_never_a_hit),
 		cmocka_unit_test(test_auth_stays_usable),
 		cmocka_unit_test(test_name_in_received),
+		cmocka_unit_test(test_sender_domains),
+		cmocka_unit_test(test_spf_in_the_header),
 		cmocka_unit_test(test_reload_keeps_what_is_known),
 		cmocka_unit_test(test_a_client_that_goes),
 	};
