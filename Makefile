@@ -91,7 +91,7 @@ $(BUILD)/bin/%: $(B)/bin/% FORCE
 	@mkdir -p $(@D)
 	@cmp -s $< $@ || cp -f --remove-destination $< $@
 
-.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-bench deps-lint check unit system lint run bench fuzz \
+.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-bench deps-lint check unit system lint run bench bench-store fuzz \
 	fuzz-build install docs clean format
 all: deps-build $(BINS) ## build/bin/postern-*
 compile: deps-build $(foreach p,$(BUILT),$(B)/bin/$(BIN_$(p))) ## build without touching build/bin
@@ -190,6 +190,15 @@ run: all deps-run ## the demonstration: a small real tier on loopback
 
 bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/run $(BENCH)
+
+BENCH_TOOLS := $(addprefix $(B)/bench/,lmtp_load count_syncs.so)
+$(B)/bench/lmtp_load: $(B)/bench/lmtp_load.o $(LIBPOSTERN)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/bench/%.so: bench/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -std=c17 -O2 $(WARN) -shared -fPIC -o $@ $<
+bench-store: all deps-run deps-bench $(BENCH_TOOLS) ## the store beside Dovecot: deliveries, a large mailbox (QUICK=1)
+	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/store $(BENCH)
 
 prefix := /usr/local
 DESTDIR :=

@@ -47,9 +47,13 @@ class Ground:
             f.write(text)
         return self.path(name)
 
+    def prepare(self):
+        """What benchmarks of the store alone need."""
+        self.tier.write_all()
+
     def start(self):
         t = self.tier
-        t.write_all()
+        self.prepare()
         t.start_redis()
         self.sink_imap, self.sink_lmtp = t.store_port(1, "imap"), t.store_port(1, "lmtp")
         t.spawn("sink", [sys.executable, "-B", os.path.join(HERE, "sink.py"), str(self.sink_imap), str(self.sink_lmtp)])
@@ -82,7 +86,7 @@ class Ground:
         t.store_count = 2
         t.write_configs()
         t.start_store(2)
-        return Contender("postern", t.processes["store2"].pid, lmtp=t.store_port(2, "lmtp"))
+        return Contender("postern", t.processes["store2"].pid, lmtp=t.store_port(2, "lmtp"), imap=t.store_port(2, "imap"))
 
     # ---- peers ----
     def dovecot_proxy(self):
@@ -208,22 +212,26 @@ maillog_file_prefixes = {base}
         wait_for(lambda: port_answers(smtp), 30, "Postfix")
         return Contender("postfix", pid, smtp=smtp)
 
-    def dovecot_store(self):
-        """sdbox: the fastest of Dovecot's formats that keeps what it acknowledged."""
-        base, lmtp = self.folder("dovecot-store"), self.port()
+    def dovecot_store(self, mail_format="sdbox"):
+        """sdbox: the fastest of Dovecot's formats that keeps what it acknowledged. All else as Dovecot's defaults, so
+        mail_fsync is "optimized": a message is synced before its 250, the index is not."""
+        name = f"dovecot-{mail_format}"
+        base, lmtp, imap = self.folder(name), self.port(), self.port()
         mail = pwd.getpwnam("mail")
         os.makedirs(f"{base}/mail", exist_ok=True)
         os.chown(f"{base}/mail", mail.pw_uid, mail.pw_gid)
-        config = self.write("dovecot-store/dovecot.conf", f"""
+        config = self.write(f"{name}/dovecot.conf", f"""
 base_dir = {base}/run
 state_dir = {base}/run
 log_path = {base}/dovecot.log
-protocols = lmtp
+protocols = imap lmtp
 listen = 127.0.0.1
 ssl = no
+disable_plaintext_auth = no
 first_valid_uid = 1
 first_valid_gid = 1
-mail_location = sdbox:~/sdbox
+import_environment = $import_environment LD_PRELOAD POSTERN_SYNC_COUNT
+mail_location = {mail_format}:~/{mail_format}
 userdb {{
   driver = static
   args = uid={mail.pw_uid} gid={mail.pw_gid} home={base}/mail/%u allow_all_users=yes
@@ -231,6 +239,11 @@ userdb {{
 passdb {{
   driver = static
   args = nopassword=y
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {imap}
+  }}
 }}
 service lmtp {{
   process_min_avail = 2
@@ -243,6 +256,10 @@ protocol lmtp {{
   postmaster_address = postmaster@example.org
 }}
 """)
-        p = self.tier.spawn("dovecot-store", ["dovecot", "-F", "-c", config])
+        p = self.tier.spawn(name, ["dovecot", "-F", "-c", config])
         wait_for(lambda: port_answers(lmtp), 30, "Dovecot's LMTP")
-        return Contender("dovecot sdbox", p.pid, lmtp=lmtp)
+        wait_for(lambda: port_answers(imap), 30, "Dovecot's IMAP")
+        return Contender(f"dovecot {mail_format}", p.pid, lmtp=lmtp, imap=imap)
+
+    def dovecot_mdbox(self):
+        return self.dovecot_store("mdbox")

@@ -39,6 +39,30 @@ def cpu_s(root):
     return total / TICK
 
 
+def task_ns(pid):
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as f:
+            total += int(f.read().split()[0])
+    return total
+
+
+def cpu_exact(root):
+    """Nanoseconds of every living process of the tree."""
+    found = {}
+    for pid in tree(root):
+        try:
+            found[pid] = task_ns(pid)
+        except OSError:
+            continue
+    return found
+
+
+def cpu_exact_between_s(before, after):
+    """What processes that are there at the end used; to the microsecond, where ticks are too coarse."""
+    return sum(ns - before.get(pid, 0) for pid, ns in after.items()) / 1e9
+
+
 def trials(contenders, rounds, count, load):
     """load(contender) does `count` things. Returns {name: [(CPU ms each, things/s), ...]}; the first round, in
     which caches fill, is not counted. Contenders take turns, so that what else the machine does meets all."""

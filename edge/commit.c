@@ -127,6 +127,8 @@ static size_t pick(const struct commit *c, struct spool_recipient *out)
 			.detail = span_str(r->detail),
 			.store = span_str(r->store),
 			.fate = o->fate == FATE_LATER ? SPOOL_WAITING : SPOOL_REFUSED,
+			.notify = r->notify,
+			.orcpt = span_str(r->orcpt),
 			.code = o->code,
 			.enhanced = span_str(o->enhanced),
 			.text = span_str(o->text),
@@ -145,6 +147,9 @@ static void ask_spool(struct commit *c)
 		.arrived_us = t->arrived_us,
 		.sender = span_str(t->sender),
 		.auth_user = span_str(t->auth_user),
+		.trusted = t->trusted,
+		.ret = t->ret,
+		.envid = span_str(t->envid),
 		.body_bytes = body_size(t->body) };
 	struct spool_put_opts opts = {
 		.message = &m, .body = commit_body(t), .deadline_ms = c->owner->edge->spool_timeout
@@ -185,6 +190,16 @@ static void on_sender(void *arg, enum directory_status status, const struct acco
 	settle(c);
 }
 
+static bool any_wants_failure(const struct transaction *t)
+{
+	for (size_t i = 0; i < t->recipient_count; i++)
+		if (t->recipients[i].outcome.fate == FATE_REFUSED &&
+		    (t->recipients[i].notify == 0 ||
+			(t->recipients[i].notify & SMTP_NOTIFY_FAILURE) != 0))
+			return true;
+	return false;
+}
+
 /* The reply will say 250 although some are refused: who tells the sender? See bounce.c. */
 static void ask_sender(struct commit *c)
 {
@@ -193,7 +208,9 @@ static void ask_sender(struct commit *c)
 	if (t->sender[0] == '\0') {
 		log_untold(c, "null sender");
 		settle(c);
-	} else if (t->auth_user != NULL) {
+	} else if (!any_wants_failure(t)) {
+		settle(c);
+	} else if (t->trusted) {
 		c->tell = true;
 		settle(c);
 	} else {
@@ -235,12 +252,17 @@ static void on_deadline(void *arg)
 
 /* ---- public ------------------------------------------------------------------------------------ */
 
-static void set_relayed(struct transaction *t)
+/* For the queue from the start: what is to be relayed, and that of which the sender wants a report of
+ * success, which must not be lost with this process. */
+static void set_queued(struct transaction *t)
 {
-	for (size_t i = 0; i < t->recipient_count; i++)
-		if (t->recipients[i].user == NULL)
+	for (size_t i = 0; i < t->recipient_count; i++) {
+		const struct recipient *r = &t->recipients[i];
+		bool report = (r->notify & SMTP_NOTIFY_SUCCESS) != 0 && t->trusted;
+		if (r->user == NULL || (report && t->sender[0] != '\0'))
 			outcome_set(&t->recipients[i].outcome, FATE_LATER, 250, "2.0.0",
-			    SPAN("to be relayed"));
+			    r->user == NULL ? SPAN("to be relayed") : SPAN("to be reported on"));
+	}
 }
 
 struct ticket *commit_start(
@@ -256,7 +278,7 @@ struct ticket *commit_start(
 	c->arg = arg;
 	timer_init(&c->deadline, owner->loop, on_deadline, c);
 	list_add_tail(&owner->running, &c->link);
-	set_relayed(t);
+	set_queued(t);
 	groups_start(c);
 	if (c->group_count == 0)
 		ask_spool(c);

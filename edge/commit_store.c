@@ -116,14 +116,14 @@ static void on_place(void *arg, enum directory_status status, const struct store
 
 static bool same_store(const struct recipient *a, const struct recipient *b)
 {
-	return a->user != NULL && b->user != NULL &&
+	return a->outcome.fate == FATE_OPEN && b->outcome.fate == FATE_OPEN &&
 	       span_eq(span_str(a->store), span_str(b->store));
 }
 
 /* Is it the first recipient of its store? */
 static bool leads(const struct transaction *t, size_t at)
 {
-	bool first = t->recipients[at].user != NULL;
+	bool first = t->recipients[at].outcome.fate == FATE_OPEN;
 	for (size_t i = 0; i < at && first; i++)
 		first = !same_store(&t->recipients[i], &t->recipients[at]);
 	return first;
@@ -143,12 +143,16 @@ static void group_init(struct group *g, struct commit *c, size_t lead)
 		if (!same_store(r, &t->recipients[lead]))
 			continue;
 		g->to[n].address = lmtp_address_new(r->user, r->detail);
+		g->to[n].notify = r->notify;
+		g->to[n].orcpt = r->orcpt;
 		g->to[n++].outcome = &r->outcome;
 	}
 	g->mail = (struct out_mail){
 		.id = t->id,
 		.sender = t->sender,
 		.body_8bit = t->body_8bit,
+		.ret = t->ret,
+		.envid = t->envid,
 		.body = commit_body(t),
 		.recipients = g->to,
 		.recipient_count = n,

@@ -27,6 +27,7 @@ struct q_delivery {
 	size_t n;
 	struct spool_reader *reader;
 	struct out_mail mail;
+	bool dsn;           /* the next hop reports on what it took itself */
 	struct ticket *ask; /* store, MX, address, or the conversation */
 	struct dns_mx mx;   /* DEST_DOMAIN */
 	size_t mx_next;
@@ -91,6 +92,8 @@ static void finish(struct q_delivery *dl, enum out_end end, struct ip_port peer)
 	bool down = is_down(dl, end);
 	for (size_t i = 0; i < dl->n; i++) {
 		struct q_item *it = dl->items[i];
+		if (dl->dsn)
+			it->notify &= ~(unsigned)SMTP_NOTIFY_SUCCESS;
 		item_outcome(it, &dl->outcomes[i]);
 		log_outcome(it, d, peer);
 		if (it->state == Q_WAIT && down)
@@ -144,6 +147,7 @@ static void on_sent(void *arg, const struct out_result *r)
 	dl->ask = NULL;
 	if (r->end == OUT_UNREACHED && send_next_mx(dl))
 		return;
+	dl->dsn = r->dsn;
 	finish(dl, r->end, r->peer);
 }
 
@@ -241,6 +245,8 @@ void deliver_start(struct q_dest *d, struct q_item *const *items, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		dl->items[i] = items[i];
 		dl->recipients[i].outcome = &dl->outcomes[i];
+		dl->recipients[i].notify = items[i]->notify;
+		dl->recipients[i].orcpt = items[i]->orcpt;
 		dl->recipients[i].address = d->kind == DEST_STORE
 						? lmtp_address_new(items[i]->user, items[i]->detail)
 						: mem_str(items[i]->address);
@@ -250,6 +256,8 @@ void deliver_start(struct q_dest *d, struct q_item *const *items, size_t n)
 		.id = dl->entry->id,
 		.sender = dl->entry->sender,
 		.body_8bit = dl->entry->body_8bit,
+		.ret = dl->entry->ret,
+		.envid = dl->entry->envid,
 		.body = spool_reader_source(dl->reader),
 		.recipients = dl->recipients,
 		.recipient_count = n,

@@ -89,6 +89,9 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 	const char *bad = NULL;
 	if (e->postmaster != NULL && smtp_address_parse(span_str(e->postmaster), 0, &path, &bad))
 		conf_error(d, e->head.pos, "postmaster: %s", bad);
+	if (e->double_bounce != NULL &&
+	    smtp_address_parse(span_str(e->double_bounce), 0, &path, &bad))
+		conf_error(d, e->head.pos, "double_bounce: %s", bad);
 	if (e->queue_retry_max < e->queue_retry_first)
 		conf_error(d, e->head.pos, "queue_retry_max is less than queue_retry_first");
 	if (e->body_memory_all < e->body_memory)

@@ -25,6 +25,8 @@
 /* Words of edge_listener.role, .tls and .auth. */
 enum edge_role { EDGE_MX, EDGE_SUBMISSION, EDGE_SUBMISSIONS, EDGE_INTERNAL };
 enum edge_tls { EDGE_TLS_NONE, EDGE_TLS_STARTTLS, EDGE_TLS_IMPLICIT };
+/* Words of edge.dsn. */
+enum edge_dsn { EDGE_DSN_NONE, EDGE_DSN_TRUSTED, EDGE_DSN_ALL };
 enum edge_auth { EDGE_AUTH_AUTO, EDGE_AUTH_YES, EDGE_AUTH_NO };
 
 /* Words of edge.dnsbl_action and .dnsbl_at. */

@@ -5,7 +5,10 @@
  * carry a route of their own (percent hack, bang path, quoted @) are never followed. */
 #include "edge/envelope.h"
 
+#include <stdio.h>
+
 #include "base/check.h"
+#include "base/mem.h"
 #include "proto/smtp_ext.h"
 
 #include "edge/mail.h"
@@ -28,12 +31,36 @@ static enum verdict login_wanted(struct session *s)
 	return session_refuse(s, 530, "5.7.0", "authentication required");
 }
 
+/* Mail that this client is allowed to send anywhere: it is one of ours. */
+static bool may_relay(const struct session *s)
+{
+	return s->user != NULL || ip_in_set(s->from.addr, &s->listener->relay_from);
+}
+
+/* A stranger whose server is not offered it writes the report of success itself, to a sender whom it
+ * knows; from here it would go to whoever the stranger says he is. */
+bool envelope_offers_dsn(const struct session *s)
+{
+	if (s->setup->edge->dsn == EDGE_DSN_TRUSTED)
+		return edge_is_submission(s->listener) || may_relay(s);
+	return s->setup->edge->dsn == EDGE_DSN_ALL;
+}
+
 static unsigned offered(const struct session *s)
 {
 	if (!s->esmtp)
 		return 0;
 	return SMTP_PARAM_SIZE | SMTP_PARAM_BODY |
-	       (edge_has_auth(s->listener) ? SMTP_PARAM_AUTH : 0);
+	       (edge_has_auth(s->listener) ? SMTP_PARAM_AUTH : 0) |
+	       (envelope_offers_dsn(s) ? SMTP_PARAM_RET | SMTP_PARAM_ENVID : 0);
+}
+
+static void take_wishes(struct session *s, const struct smtp_mail_ext *ext)
+{
+	struct transaction *t = s->mail->t;
+	t->ret = ext->ret;
+	t->envid = ext->envid.n > 0 ? mem_span_str(ext->envid) : NULL;
+	t->trusted = may_relay(s);
 }
 
 enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
@@ -54,6 +81,7 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 	if (ext.size > s->setup->edge->message_size_max)
 		return session_refuse(s, 552, "5.3.4", "message is too big");
 	s->mail = mail_new(s, &sender, ext.body == SMTP_BODY_8BITMIME);
+	take_wishes(s, &ext);
 	return sender_start(s, &sender);
 }
 
@@ -80,7 +108,7 @@ static bool same_recipient(const struct recipient *r, struct span address, struc
 	return r->user == NULL && span_eq_str(address, r->address);
 }
 
-/* Two addresses of one account are one delivery. user, detail, store are empty for mail that is to be
+/* Two addresses of one account are one delivery, with the wishes of the first. user, detail, store are empty for mail that is to be
  * relayed. */
 static enum verdict take_recipient(
     struct session *s, struct span user, struct span detail, struct span store)
@@ -91,8 +119,13 @@ static enum verdict take_recipient(
 	for (size_t i = 0; i < t->recipient_count && !there; i++)
 		there = same_recipient(&t->recipients[i], address, user);
 	size_t max = (size_t)s->setup->edge->recipients_max;
-	if (!there && transaction_add(t, max, address, user, detail, store) == NULL)
+	struct recipient *r = there ? NULL : transaction_add(t, max, address, user, detail, store);
+	if (!there && r == NULL)
 		return refuse_recipient(s, 452, "4.5.3", "too many recipients");
+	if (r != NULL) {
+		r->notify = s->mail->notify;
+		r->orcpt = s->mail->orcpt[0] != '\0' ? mem_str(s->mail->orcpt) : NULL;
+	}
 	metric_add(&edge_metrics[EDGE_M_RECIPIENTS], 1);
 	session_enter(s, ST_COMMAND);
 	return session_say(s, 250, "2.1.5", "recipient ok");
@@ -171,11 +204,6 @@ static enum verdict look_for(struct session *s, struct span address)
 
 /* ---- the domain ------------------------------------------------------------------------------- */
 
-static bool may_relay(const struct session *s)
-{
-	return s->user != NULL || ip_in_set(s->from.addr, &s->listener->relay_from);
-}
-
 static enum verdict elsewhere(struct session *s)
 {
 	if (!may_relay(s))
@@ -235,9 +263,13 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 		return session_refuse(s, 503, "5.5.1", "say MAIL first");
 	if (smtp_path_parse(cmd->path, SMTP_PATH_POSTMASTER_OK, &m->to, &why))
 		return session_refuse(s, 501, "5.1.3", why);
-	if (smtp_ext_rcpt(cmd->params, 0, &ext))
+	unsigned dsn =
+	    s->esmtp && envelope_offers_dsn(s) ? SMTP_PARAM_NOTIFY | SMTP_PARAM_ORCPT : 0;
+	if (smtp_ext_rcpt(cmd->params, dsn, &ext))
 		return bad_extension(s, &ext.error);
 	m->to_postmaster = false;
+	m->notify = ext.notify;
+	snprintf(m->orcpt, sizeof m->orcpt, "%.*s", SPAN_ARG(ext.orcpt));
 	if (m->t->recipient_count >= (size_t)s->setup->edge->recipients_max)
 		return refuse_recipient(s, 452, "4.5.3", "too many recipients");
 	if (is_listed(s, &v))

@@ -6,5 +6,7 @@
 
 enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd);
 enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd);
+/* May this client ask for delivery reports (RFC 3461)? */
+bool envelope_offers_dsn(const struct session *s);
 
 #endif

@@ -71,6 +71,8 @@ static enum verdict cmd_ehlo(struct session *s, const struct smtp_cmd *cmd)
 		buf_add_str(&text, "STARTTLS\n");
 	if (greet_offers_auth(s))
 		buf_add_str(&text, "AUTH PLAIN LOGIN\n");
+	if (envelope_offers_dsn(s))
+		buf_add_str(&text, "DSN\n");
 	buf_add_str(&text, "ENHANCEDSTATUSCODES\n8BITMIME");
 	session_say(s, 250, NULL, buf_cstr(&text));
 	buf_end(&text);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "proto/smtp_body.h"
+#include "proto/smtp_ext.h"
 #include "proto/smtp_path.h"
 
 #include "edge/session.h"
@@ -14,12 +15,14 @@
 struct sender;
 
 struct mail {
-	struct transaction *t; /* owned */
-	struct sender *sender; /* owned; what the DNS says of the sender, or NULL */
-	struct smtp_path to;   /* the recipient that is being looked up */
-	bool to_postmaster;    /* it stands for the postmaster already */
-	struct record record;  /* of the transaction */
-	uint64_t memory;       /* promised to the body, of edge->body_memory */
+	struct transaction *t;          /* owned */
+	struct sender *sender;          /* owned; what the DNS says of the sender, or NULL */
+	struct record record;           /* of the transaction */
+	struct smtp_path to;            /* the recipient that is being looked up */
+	bool to_postmaster;             /* it stands for the postmaster already */
+	unsigned notify;                /* what its sender wants to hear of it */
+	char orcpt[SMTP_ORCPT_MAX + 1]; /* "": not given */
+	uint64_t memory;                /* promised to the body, of edge->body_memory */
 	struct smtp_body_decoder decoder;
 	err_t err;         /* what the body could not take */
 	uint64_t begun_ms; /* of the data */

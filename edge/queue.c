@@ -82,13 +82,28 @@ static void set_reason(struct q_item *it, unsigned code, const char *enhanced, s
 	it->reason = mem_span_str(span_first(text, REASON_MAX));
 }
 
+bool item_wants(const struct q_item *it, unsigned notify)
+{
+	unsigned wish = it->notify != 0 ? it->notify : SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY;
+	return (wish & notify) != 0;
+}
+
+static enum spool_fate final_fate(const struct q_item *it, enum fate fate)
+{
+	const struct q_entry *e = it->entry;
+	if (fate == FATE_REFUSED)
+		return item_wants(it, SMTP_NOTIFY_FAILURE) ? SPOOL_REFUSED : SPOOL_TOLD;
+	bool told = item_wants(it, SMTP_NOTIFY_SUCCESS) && e->trusted && e->sender[0] != '\0';
+	return told ? SPOOL_SENT : SPOOL_DELIVERED;
+}
+
 void item_outcome(struct q_item *it, const struct outcome *o)
 {
 	it->attempts++;
 	set_reason(it, o->code, o->enhanced, span_str(o->text));
 	if (o->fate == FATE_DELIVERED || o->fate == FATE_REFUSED) {
 		bool ok = o->fate == FATE_DELIVERED;
-		it->fate = ok ? SPOOL_DELIVERED : SPOOL_REFUSED;
+		it->fate = final_fate(it, o->fate);
 		metric_add(&queue_metrics[ok ? QUEUE_M_DELIVERED : QUEUE_M_REFUSED], 1);
 		item_set_state(it, Q_FINAL);
 		return;
@@ -105,18 +120,20 @@ static void item_end(struct q_item *it)
 	mem_free(it->address);
 	mem_free(it->user);
 	mem_free(it->detail);
+	mem_free(it->orcpt);
 	mem_free(it->reason);
 	it->magic = 0;
 }
 
 /* ---- messages --------------------------------------------------------------------------------- */
 
-static size_t count_fate(const struct q_entry *e, enum spool_fate fate)
+/* Has its sender to be told of a recipient's end? */
+static bool has_untold(const struct q_entry *e)
 {
-	size_t n = 0;
 	for (size_t i = 0; i < e->item_count; i++)
-		n += e->items[i].state == Q_FINAL && e->items[i].fate == fate;
-	return n;
+		if (report_has(&e->items[i], REPORT_END))
+			return true;
+	return false;
 }
 
 void entry_free(struct q_entry *e)
@@ -132,7 +149,7 @@ void entry_free(struct q_entry *e)
 	list_remove(&e->link);
 	mem_free(e->items);
 	mem_free(e->sender);
-	mem_free(e->auth_user);
+	mem_free(e->envid);
 	mem_free(e->body.chunks);
 	e->magic = 0;
 	mem_free(e);
@@ -180,7 +197,9 @@ static void forget_progress(struct q_entry *e)
 /* One record with the state of every recipient takes the place of all before it. */
 static void save_snapshot(struct q_entry *e)
 {
-	struct spool_progress p = { .id = e->id, .is_snapshot = true, .step_count = e->item_count };
+	struct spool_progress p = {
+		.id = e->id, .is_snapshot = true, .notices = e->notices, .step_count = e->item_count
+	};
 	log_pos pos;
 	p.steps = mem_array(e->item_count, sizeof(*p.steps));
 	for (size_t i = 0; i < e->item_count; i++)
@@ -199,12 +218,12 @@ static void save_snapshot(struct q_entry *e)
 /* DONE will say it all. */
 static bool is_ending(const struct q_entry *e)
 {
-	return e->open == 0 && count_fate(e, SPOOL_REFUSED) == 0;
+	return e->open == 0 && !has_untold(e);
 }
 
 void entry_save(struct q_entry *e, struct q_item *const *items, size_t n)
 {
-	struct spool_progress p = { .id = e->id, .step_count = n };
+	struct spool_progress p = { .id = e->id, .notices = e->notices, .step_count = n };
 	log_pos pos;
 	if (is_ending(e))
 		return;
@@ -212,7 +231,7 @@ void entry_save(struct q_entry *e, struct q_item *const *items, size_t n)
 		save_snapshot(e);
 		return;
 	}
-	p.steps = mem_array(n, sizeof(*p.steps));
+	p.steps = n > 0 ? mem_array(n, sizeof(*p.steps)) : NULL;
 	for (size_t i = 0; i < n; i++)
 		put_step(&p.steps[i], items[i]);
 	err_t err = append_progress(e, &p, &pos);
@@ -248,13 +267,14 @@ void entry_settle(struct q_entry *e)
 {
 	if (e->active > 0 || e->sync != NULL || e->ask != NULL)
 		return;
-	if (count_fate(e, SPOOL_REFUSED) > 0) {
-		if (!e->unsaved)
-			bounce_start(e);
-		return;
-	}
-	if (e->open == 0)
+	if (e->open == 0 && !has_untold(e))
 		entry_done(e);
+	else if (e->unsaved)
+		return;
+	else if (has_untold(e))
+		bounce_start(e);
+	else if (bounce_delay_is_due(e))
+		bounce_delay(e);
 }
 
 static void on_again(void *arg)
@@ -272,6 +292,8 @@ static void item_init(struct q_item *it, struct q_entry *e, const struct spool_r
 	it->address = mem_span_str(r->address);
 	it->user = r->user.n > 0 ? mem_span_str(r->user) : NULL;
 	it->detail = r->detail.n > 0 ? mem_span_str(r->detail) : NULL;
+	it->orcpt = r->orcpt.n > 0 ? mem_span_str(r->orcpt) : NULL;
+	it->notify = r->notify;
 	e->open++;
 	e->queue->items_open++;
 	it->code = r->code;
@@ -280,6 +302,8 @@ static void item_init(struct q_item *it, struct q_entry *e, const struct spool_r
 	if (r->fate == SPOOL_WAITING)
 		return;
 	it->attempts = 1;
+	if (r->fate == SPOOL_REFUSED)
+		it->fate = final_fate(it, FATE_REFUSED);
 	item_set_state(it, Q_FINAL);
 }
 
@@ -292,7 +316,10 @@ static struct q_entry *entry_new(struct queue *q, log_pos pos, const struct spoo
 	e->session = m->session;
 	e->arrived_us = m->arrived_us;
 	e->sender = mem_span_str(m->sender);
-	e->auth_user = mem_span_str(m->auth_user);
+	e->envid = m->envid.n > 0 ? mem_span_str(m->envid) : NULL;
+	e->trusted = m->trusted || m->auth_user.n > 0;
+	e->ret = m->ret;
+	e->report = m->report;
 	e->body_8bit = m->body_8bit;
 	e->body = (struct spool_body){ m->body_bytes, pos, m->body_at, NULL, m->chunk_count };
 	if (m->chunk_count > 0)

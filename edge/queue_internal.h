@@ -46,6 +46,8 @@ struct q_item {
 	struct q_dest *dest;   /* the last one; may be NULL */
 	struct ticket *ask;    /* Q_LOOKUP */
 	char *address, *user, *detail; /* user NULL: to be relayed */
+	char *orcpt;                   /* NULL: not given */
+	unsigned notify;               /* SMTP_NOTIFY_*, 0: its sender did not say */
 	uint32_t attempts;
 	uint64_t due_us; /* wall clock, as it stands in the log */
 	uint16_t code;
@@ -60,7 +62,12 @@ struct q_entry {
 	struct list_node link; /* in queue.entries, oldest first */
 	struct ident id, session;
 	uint64_t arrived_us;
-	char *sender, *auth_user; /* "" where there is none */
+	char *sender, *envid; /* sender "": null; envid NULL: none */
+	bool trusted;
+	enum smtp_ret ret;
+	enum spool_report report;    /* it is one itself */
+	enum spool_report reporting; /* while ask is: what its sender is to be told */
+	unsigned notices;            /* of delay, sent so far */
 	bool body_8bit;
 	struct spool_body body;
 	struct q_item *items;
@@ -139,6 +146,7 @@ void entry_settle(struct q_entry *e);
 void entry_add_known(struct queue *q, log_pos pos, const struct spool_message *m);
 uint64_t item_delay_ms(const struct q_item *it);
 size_t item_index(const struct q_item *it);
+bool item_wants(const struct q_item *it, unsigned notify); /* SMTP_NOTIFY_*: does its sender? */
 /* Goes on with what is due. */
 void queue_pump(struct queue *q);
 void entry_free(struct q_entry *e);
@@ -174,8 +182,18 @@ void deliveries_free(struct queue *q);
 
 /* ---- bounce.c ---- */
 
-/* Refused recipients of an entry that is at rest: tells the sender, or decides that nobody is told. Ends
- * with their fate SPOOL_TOLD and entry_settle(). */
+/* Of an entry at rest: tells the sender what was refused, or sent where it asked for that, or decides
+ * that nobody is told. Ends with their fate SPOOL_TOLD and entry_settle(). */
 void bounce_start(struct q_entry *e);
+/* Has it waited so long that its sender is to be told? */
+bool bounce_delay_is_due(const struct q_entry *e);
+void bounce_delay(struct q_entry *e);
+
+/* ---- report.c ---- */
+
+/* Is this recipient one of those that a report of this kind is about? */
+bool report_has(const struct q_item *it, enum spool_report kind);
+/* The whole notification (RFC 3464) with this id; true: it fits. */
+bool report_put(struct buf *out, const struct q_entry *e, struct ident id, const char *to);
 
 #endif

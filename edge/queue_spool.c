@@ -63,12 +63,14 @@ void recent_prune(struct queue *q, uint64_t now_us)
 
 /* ---- replay ------------------------------------------------------------------------------------- */
 
-/* A notification in the log: the refused recipients of its parent have been told. */
-static void parent_told(struct queue *q, struct ident parent)
+/* A notification in the log: its parent's sender has been told. */
+static void parent_told(struct queue *q, const struct spool_message *m)
 {
-	struct q_entry *e = map_get(q->by_id, span_str(parent.s));
-	for (size_t i = 0; e != NULL && i < e->item_count; i++)
-		if (e->items[i].fate == SPOOL_REFUSED)
+	struct q_entry *e = map_get(q->by_id, span_str(m->parent.s));
+	if (e != NULL && m->report == REPORT_DELAY)
+		e->notices = m->notices;
+	for (size_t i = 0; e != NULL && m->report != REPORT_DELAY && i < e->item_count; i++)
+		if (report_has(&e->items[i], REPORT_END))
 			e->items[i].fate = SPOOL_TOLD;
 }
 
@@ -76,7 +78,7 @@ static void on_message(void *arg, log_pos pos, const struct spool_message *m)
 {
 	struct queue *q = OBJ(queue, arg);
 	if (m->parent.s[0] != '\0')
-		parent_told(q, m->parent);
+		parent_told(q, m);
 	if (map_get(q->by_id, span_str(m->id.s)) == NULL)
 		entry_add_known(q, pos, m);
 }
@@ -104,6 +106,8 @@ static void on_progress(void *arg, log_pos pos, const struct spool_progress *p)
 		return;
 	if (p->is_snapshot)
 		e->progress_count = 0;
+	if (p->notices > e->notices)
+		e->notices = p->notices;
 	for (size_t i = 0; i < p->step_count; i++)
 		if (p->steps[i].recipient < e->item_count)
 			apply_step(&e->items[p->steps[i].recipient], &p->steps[i]);

@@ -86,6 +86,7 @@ static void answer(struct smtp_out *o, enum out_end end)
 	char why[OUT_WHY_SIZE]; /* fn may free o and read on */
 	memcpy(why, o->why, sizeof(why));
 	struct out_result r = { .end = end, .peer = o->peer, .why = why };
+	r.dsn = (o->features & SMTP_HAS_DSN) != 0;
 	out_done_fn *fn = o->done;
 	MEM_FREE(&o->send);
 	MEM_FREE(&o->order);

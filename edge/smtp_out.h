@@ -46,12 +46,16 @@ struct mail_source {
 struct out_recipient {
 	const char *address;     /* without brackets */
 	struct outcome *outcome; /* filled here */
+	unsigned notify; /* SMTP_NOTIFY_* and ORCPT (NULL: none), told to servers that offer DSN */
+	const char *orcpt;
 };
 
 struct out_mail {
 	struct ident id;    /* XDELIVERYID, where the server offers it */
 	const char *sender; /* "" = null sender */
 	bool body_8bit;
+	enum smtp_ret ret; /* with envid (NULL: none): told to servers that offer DSN */
+	const char *envid;
 	struct mail_source body;
 	struct out_recipient *recipients; /* at least one */
 	size_t recipient_count;
@@ -67,6 +71,7 @@ enum out_end {
 struct out_result {
 	enum out_end end;
 	bool untried; /* UNREACHED by the memory of a pool (out_pool.h): nothing new is known */
+	bool dsn;     /* the server knows the sender's wishes: what it took, it reports on itself */
 	struct ip_port peer; /* none when never connected */
 	const char *why;     /* for the log, when not ANSWERED; lives during the callback */
 };

@@ -141,7 +141,24 @@ static void put_mail(struct smtp_out *o)
 		stream_printf(o->io, " SMTPUTF8");
 	if ((o->features & SMTP_HAS_XDELIVERYID) != 0 && m->id.s[0] != '\0')
 		stream_printf(o->io, " XDELIVERYID=%s", m->id.s);
+	if ((o->features & SMTP_HAS_DSN) != 0 && m->ret != SMTP_RET_NONE)
+		stream_printf(o->io, " RET=%s", m->ret == SMTP_RET_FULL ? "FULL" : "HDRS");
+	if ((o->features & SMTP_HAS_DSN) != 0 && m->envid != NULL)
+		stream_printf(o->io, " ENVID=%s", m->envid);
 	stream_write_span(o->io, SPAN("\r\n"));
+}
+
+static void put_rcpt(struct smtp_out *o, const struct out_recipient *r)
+{
+	bool dsn = (o->features & SMTP_HAS_DSN) != 0;
+	struct buf notify = BUF_INIT(64);
+	stream_printf(o->io, "RCPT TO:<%s>", r->address);
+	if (dsn && smtp_notify_put(&notify, r->notify))
+		stream_printf(o->io, " NOTIFY=%s", buf_cstr(&notify));
+	if (dsn && r->orcpt != NULL)
+		stream_printf(o->io, " ORCPT=%s", r->orcpt);
+	stream_write_span(o->io, SPAN("\r\n"));
+	buf_end(&notify);
 }
 
 static void put_command(struct smtp_out *o, size_t cmd)
@@ -151,7 +168,7 @@ static void put_command(struct smtp_out *o, size_t cmd)
 	else if (cmd == 1)
 		put_mail(o);
 	else if (cmd < cmd_data(o))
-		stream_printf(o->io, "RCPT TO:<%s>\r\n", recipient_of(o, cmd)->address);
+		put_rcpt(o, recipient_of(o, cmd));
 	else
 		stream_write_span(o->io, SPAN("DATA\r\n"));
 }

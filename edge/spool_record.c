@@ -6,7 +6,15 @@
 #include "edge/bytes.h"
 #include "edge/transaction.h"
 
-enum { VERSION = 1, FLAG_8BIT = 1, RECIPIENT_BYTES_MIN = 15, STEP_BYTES_MIN = 21 };
+enum {
+	DONE_VERSION = 1,
+	MESSAGE_VERSION = 2,  /* 1 knew nothing of the sender's wishes, and is still read */
+	PROGRESS_VERSION = 2, /* 1 knew nothing of notices of delay, and is still read */
+	FLAG_8BIT = 1,
+	FLAG_TRUSTED = 2,
+	RECIPIENT_BYTES_MIN = 15,
+	STEP_BYTES_MIN = 21
+};
 
 /* ---- message ---------------------------------------------------------------------------------- */
 
@@ -17,6 +25,8 @@ static void put_recipient(struct buf *out, const struct spool_recipient *r)
 	bytes_put_string(out, r->detail);
 	bytes_put_string(out, r->store);
 	bytes_put_u8(out, (unsigned)r->fate);
+	bytes_put_u8(out, r->notify);
+	bytes_put_string(out, r->orcpt);
 	bytes_put_u16(out, r->code);
 	bytes_put_string(out, r->enhanced);
 	bytes_put_string(out, r->text);
@@ -24,8 +34,9 @@ static void put_recipient(struct buf *out, const struct spool_recipient *r)
 
 bool spool_message_put(struct buf *out, const struct spool_message *m)
 {
-	bytes_put_u8(out, VERSION);
-	bytes_put_u8(out, m->body_8bit ? FLAG_8BIT : 0);
+	bytes_put_u8(out, MESSAGE_VERSION);
+	bytes_put_u8(
+	    out, (m->body_8bit ? FLAG_8BIT : 0u) | (m->trusted ? (unsigned)FLAG_TRUSTED : 0u));
 	bytes_put_ident(out, m->id);
 	bytes_put_ident(out, m->session);
 	bytes_put_ident(out, m->parent);
@@ -33,6 +44,10 @@ bool spool_message_put(struct buf *out, const struct spool_message *m)
 	bytes_put_u64(out, m->arrived_us);
 	bytes_put_string(out, m->sender);
 	bytes_put_string(out, m->auth_user);
+	bytes_put_u8(out, (unsigned)m->report);
+	bytes_put_u8(out, m->notices);
+	bytes_put_u8(out, (unsigned)m->ret);
+	bytes_put_string(out, m->envid);
 	bytes_put_u16(out, (unsigned)m->recipient_count);
 	for (size_t i = 0; i < m->recipient_count; i++)
 		put_recipient(out, &m->recipients[i]);
@@ -43,21 +58,31 @@ bool spool_message_put(struct buf *out, const struct spool_message *m)
 	return buf_ok(out);
 }
 
-static enum spool_fate get_fate(struct bytes_reader *r)
+/* Below max, or the record is bad. */
+static unsigned get_small(struct bytes_reader *r, unsigned max)
 {
 	unsigned v = bytes_u8(r);
-	if (v >= SPOOL_FATES)
+	if (v >= max)
 		r->bad = true;
-	return v < SPOOL_FATES ? (enum spool_fate)v : SPOOL_WAITING;
+	return v < max ? v : 0;
 }
 
-static void get_recipient(struct bytes_reader *r, struct spool_recipient *out)
+static enum spool_fate get_fate(struct bytes_reader *r)
+{
+	return (enum spool_fate)get_small(r, SPOOL_FATES);
+}
+
+static void get_recipient(struct bytes_reader *r, unsigned version, struct spool_recipient *out)
 {
 	out->address = bytes_string(r, SPOOL_STRING_MAX);
 	out->user = bytes_string(r, SPOOL_STRING_MAX);
 	out->detail = bytes_string(r, SPOOL_STRING_MAX);
 	out->store = bytes_string(r, SPOOL_STRING_MAX);
 	out->fate = get_fate(r);
+	if (version > 1) {
+		out->notify = get_small(r, 2 * SMTP_NOTIFY_DELAY);
+		out->orcpt = bytes_string(r, SMTP_ORCPT_MAX);
+	}
 	out->code = bytes_u16(r);
 	out->enhanced = bytes_string(r, sizeof(((struct outcome *)0)->enhanced) - 1);
 	out->text = bytes_string(r, SPOOL_STRING_MAX);
@@ -73,7 +98,7 @@ static size_t get_count(struct bytes_reader *r, uint64_t n, size_t max, size_t b
 	return r->bad ? 0 : (size_t)n;
 }
 
-static void get_recipients(struct bytes_reader *r, struct spool_message *out)
+static void get_recipients(struct bytes_reader *r, unsigned version, struct spool_message *out)
 {
 	out->recipient_count = get_count(r, bytes_u16(r), RECIPIENTS_MAX, RECIPIENT_BYTES_MIN);
 	if (out->recipient_count == 0)
@@ -81,7 +106,7 @@ static void get_recipients(struct bytes_reader *r, struct spool_message *out)
 	else
 		out->recipients = mem_array(out->recipient_count, sizeof(*out->recipients));
 	for (size_t i = 0; i < out->recipient_count; i++)
-		get_recipient(r, &out->recipients[i]);
+		get_recipient(r, version, &out->recipients[i]);
 }
 
 static void get_chunks(struct bytes_reader *r, struct spool_message *out)
@@ -96,13 +121,24 @@ static void get_chunks(struct bytes_reader *r, struct spool_message *out)
 		r->bad = true;
 }
 
+static void get_wishes(struct bytes_reader *r, struct spool_message *out)
+{
+	out->report = (enum spool_report)get_small(r, REPORTS);
+	out->notices = bytes_u8(r);
+	out->ret = (enum smtp_ret)get_small(r, SMTP_RET_HDRS + 1);
+	out->envid = bytes_string(r, SMTP_ENVID_MAX);
+}
+
 err_t spool_message_get(struct span payload, struct spool_message *out)
 {
 	struct bytes_reader r = bytes_reader_of(payload);
 	*out = (struct spool_message){ 0 };
-	if (bytes_u8(&r) != VERSION)
+	unsigned version = bytes_u8(&r);
+	if (version < 1 || version > MESSAGE_VERSION)
 		return ERR_CORRUPT;
-	out->body_8bit = (bytes_u8(&r) & FLAG_8BIT) != 0;
+	unsigned flags = bytes_u8(&r);
+	out->body_8bit = (flags & FLAG_8BIT) != 0;
+	out->trusted = (flags & FLAG_TRUSTED) != 0;
 	out->id = bytes_ident(&r);
 	out->session = bytes_ident(&r);
 	out->parent = bytes_ident(&r);
@@ -112,7 +148,11 @@ err_t spool_message_get(struct span payload, struct spool_message *out)
 	out->arrived_us = bytes_u64(&r);
 	out->sender = bytes_string(&r, SPOOL_STRING_MAX);
 	out->auth_user = bytes_string(&r, SPOOL_STRING_MAX);
-	get_recipients(&r, out);
+	if (version > 1)
+		get_wishes(&r, out);
+	else if (out->parent.s[0] != '\0')
+		out->report = REPORT_END;
+	get_recipients(&r, version, out);
 	get_chunks(&r, out);
 	out->body_at = payload.n - r.rest.n;
 	return bytes_ok(&r) && out->id.s[0] != '\0' ? ERR_OK : ERR_CORRUPT;
@@ -138,8 +178,9 @@ bool spool_message_is_whole(const struct spool_message *m, struct span payload)
 
 bool spool_progress_put(struct buf *out, const struct spool_progress *p)
 {
-	bytes_put_u8(out, VERSION);
+	bytes_put_u8(out, PROGRESS_VERSION);
 	bytes_put_u8(out, p->is_snapshot);
+	bytes_put_u8(out, p->notices);
 	bytes_put_ident(out, p->id);
 	bytes_put_u16(out, (unsigned)p->step_count);
 	for (size_t i = 0; i < p->step_count; i++) {
@@ -172,9 +213,12 @@ err_t spool_progress_get(struct span payload, struct spool_progress *out)
 {
 	struct bytes_reader r = bytes_reader_of(payload);
 	*out = (struct spool_progress){ 0 };
-	if (bytes_u8(&r) != VERSION)
+	unsigned version = bytes_u8(&r);
+	if (version < 1 || version > PROGRESS_VERSION)
 		return ERR_CORRUPT;
 	out->is_snapshot = bytes_u8(&r) == 1;
+	if (version > 1)
+		out->notices = bytes_u8(&r);
 	out->id = bytes_ident(&r);
 	out->step_count = get_count(&r, bytes_u16(&r), RECIPIENTS_MAX, STEP_BYTES_MIN);
 	if (out->step_count > 0)
@@ -194,7 +238,7 @@ void spool_progress_end(struct spool_progress *p)
 
 bool spool_done_put(struct buf *out, const struct spool_done *d)
 {
-	bytes_put_u8(out, VERSION);
+	bytes_put_u8(out, DONE_VERSION);
 	bytes_put_ident(out, d->id);
 	bytes_put_u64(out, d->at_us);
 	return buf_ok(out);
@@ -203,7 +247,7 @@ bool spool_done_put(struct buf *out, const struct spool_done *d)
 err_t spool_done_get(struct span payload, struct spool_done *out)
 {
 	struct bytes_reader r = bytes_reader_of(payload);
-	bool ok = bytes_u8(&r) == VERSION;
+	bool ok = bytes_u8(&r) == DONE_VERSION;
 	out->id = bytes_ident(&r);
 	out->at_us = bytes_u64(&r);
 	return ok && bytes_ok(&r) && r.rest.n == 0 && out->id.s[0] != '\0' ? ERR_OK : ERR_CORRUPT;

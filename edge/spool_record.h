@@ -19,6 +19,7 @@
 #include "base/ident.h"
 #include "base/ip.h"
 #include "base/span.h"
+#include "proto/smtp_ext.h"
 
 enum spool_type { SPOOL_MESSAGE = 1, SPOOL_BODY = 2, SPOOL_PROGRESS = 3, SPOOL_DONE = 4 };
 
@@ -34,8 +35,18 @@ enum spool_fate {
 	SPOOL_WAITING,
 	SPOOL_DELIVERED,
 	SPOOL_REFUSED, /* for good; the sender is to be told */
-	SPOOL_TOLD,    /* refused, and the sender was told or is not to be told */
+	SPOOL_TOLD,    /* ended, and the sender was told or is not to be told */
+	SPOOL_SENT,    /* delivered or relayed; the sender is to be told, for it asked for it */
 	SPOOL_FATES
+};
+
+/* What a notification reports of its parent. */
+enum spool_report {
+	REPORT_NONE,
+	REPORT_END,    /* all recipients that were REFUSED or SENT then */
+	REPORT_DELAY,  /* it waits */
+	REPORT_DOUBLE, /* the parent is a notification that was refused */
+	REPORTS
 };
 
 struct spool_recipient {
@@ -43,18 +54,25 @@ struct spool_recipient {
 	struct span user;          /* local: login name at the store; empty: to be relayed */
 	struct span detail, store; /* of a local one, may be empty */
 	enum spool_fate fate;
-	uint16_t code; /* with the two below: why */
+	unsigned notify;   /* SMTP_NOTIFY_*; 0: the sender did not say */
+	struct span orcpt; /* as it came; may be empty */
+	uint16_t code;     /* with the two below: why */
 	struct span enhanced, text;
 };
 
 struct spool_message {
 	struct ident id, session;
 	struct ident parent; /* "" unless this is a notification */
+	enum spool_report report;
+	unsigned notices; /* REPORT_DELAY: the how manieth it is */
 	bool body_8bit;
 	struct ip_addr client;
 	uint64_t arrived_us;
 	struct span sender;    /* empty: null sender */
 	struct span auth_user; /* empty: not authenticated */
+	bool trusted;          /* the sender is who it says: reports may go there */
+	enum smtp_ret ret;
+	struct span envid; /* as it came; may be empty */
 	struct spool_recipient *recipients;
 	size_t recipient_count; /* at least 1 */
 	uint64_t body_bytes;
@@ -83,6 +101,7 @@ struct spool_step {
 struct spool_progress {
 	struct ident id;
 	bool is_snapshot; /* has every recipient: older progress is not needed */
+	unsigned notices; /* of delay, sent so far */
 	struct spool_step *steps;
 	size_t step_count;
 };

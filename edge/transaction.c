@@ -28,10 +28,12 @@ void transaction_free(struct transaction **t)
 		mem_free(gone->recipients[i].user);
 		mem_free(gone->recipients[i].detail);
 		mem_free(gone->recipients[i].store);
+		mem_free(gone->recipients[i].orcpt);
 	}
 	mem_free(gone->recipients);
 	mem_free(gone->sender);
 	mem_free(gone->auth_user);
+	mem_free(gone->envid);
 	body_free(&gone->body);
 	MEM_FREE(t);
 }

@@ -11,6 +11,7 @@
 #include "base/ip.h"
 #include "directory/account.h"
 #include "edge/body.h"
+#include "proto/smtp_ext.h"
 
 enum { RECIPIENTS_MAX = 1000, REPLY_TEXT_SIZE = 400 };
 
@@ -31,10 +32,12 @@ struct outcome {
 };
 
 struct recipient {
-	char *address; /* as in RCPT TO, without brackets: owned */
-	char *user;    /* local: login name at the store; NULL: to be relayed */
-	char *detail;  /* sub-address behind "+", or NULL */
-	char *store;   /* local: mailHost value */
+	char *address;   /* as in RCPT TO, without brackets: owned */
+	char *user;      /* local: login name at the store; NULL: to be relayed */
+	char *detail;    /* sub-address behind "+", or NULL */
+	char *store;     /* local: mailHost value */
+	unsigned notify; /* SMTP_NOTIFY_*: of what its sender wants to hear; 0: did not say */
+	char *orcpt;     /* ORCPT as it came, or NULL */
 	struct outcome outcome;
 };
 
@@ -44,6 +47,9 @@ struct transaction {
 	char *sender;    /* reverse-path without brackets; "" = null sender */
 	bool body_8bit;  /* BODY=8BITMIME */
 	char *auth_user; /* submission: who; NULL on MX */
+	bool trusted;    /* the sender is who it says: reports may go there */
+	enum smtp_ret ret;
+	char *envid; /* ENVID as it came, or NULL */
 	struct ip_addr client;
 	uint64_t arrived_us;          /* wall clock */
 	struct body *body;            /* owned */

@@ -18,10 +18,11 @@ struct attempt {
 	bool verified;       /* the directory has confirmed the secret */
 	enum reason refused; /* the outcome while its answer is held back */
 	/* route.c: where it goes */
-	size_t next_host;    /* of account->hosts */
-	char *store;         /* owned: the store that is being tried */
-	char *host;          /* owned: its host name ... */
-	uint16_t port;       /* ... and port */
+	size_t next_host;                  /* of account->hosts */
+	char *store;                       /* owned: the store that is being tried */
+	char *host;                        /* owned: its host name ... */
+	uint16_t port;                     /* ... and port */
+	const struct store_policy *policy; /* of the session's setup */
 	enum reason failed;  /* why the last store was not used, WHY_NONE: none was tried */
 	struct ip_port addr; /* the address that answered */
 };

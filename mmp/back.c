@@ -2,6 +2,7 @@
  * the ticket; the words are in back_imap.c and back_pop3.c. Owns: struct talk. */
 #include "mmp/back.h"
 
+#include "base/base64.h"
 #include "base/check.h"
 #include "base/fmt.h"
 #include "base/mem.h"
@@ -18,9 +19,9 @@ static void talk_free(struct talk *t)
 {
 	timer_clear(&t->deadline);
 	stream_free(&t->stream);
-	tls_ctx_unref(&t->starttls);
 	mem_free(t->tls_name);
 	buf_end(&t->user);
+	buf_end(&t->authz);
 	buf_wipe_end(&t->secret);
 	buf_end(&t->line);
 	buf_end(&t->capability);
@@ -76,6 +77,25 @@ enum talk_verdict talk_say(struct talk *t, int step, struct buf *take_out)
 	return whole ? TALK_READ : talk_broken(t, "command too long to send");
 }
 
+bool talk_may_be_plain(const struct talk *t)
+{
+	return !t->external && buf_len(&t->authz) == 0;
+}
+
+const char *talk_mechanism(const struct talk *t)
+{
+	return t->external ? "EXTERNAL" : "PLAIN";
+}
+
+bool talk_put_response(const struct talk *t, struct buf *out)
+{
+	if (!buf_ok(&t->user) || !buf_ok(&t->authz) || !buf_ok(&t->secret))
+		return false;
+	if (t->external)
+		return base64_put(out, buf_span(&t->authz));
+	return sasl_plain_put(out, buf_span(&t->authz), buf_span(&t->user), buf_span(&t->secret));
+}
+
 static enum talk_verdict start_tls(struct talk *t)
 {
 	if (stream_start_tls_client(t->stream, t->starttls, t->tls_name, NULL) > 0)
@@ -117,6 +137,13 @@ static void talk_step(struct talk *t)
 		answer(t);
 }
 
+static enum talk_verdict on_secured(struct talk *t)
+{
+	if (!store_policy_key_fits(t->policy, t->stream))
+		return talk_broken(t, "its key is not a pinned one");
+	return t->back->on_secured(t);
+}
+
 static void on_stream(void *arg, enum stream_event ev)
 {
 	struct talk *t = OBJ(talk, arg);
@@ -126,7 +153,7 @@ static void on_stream(void *arg, enum stream_event ev)
 		talk_step(t);
 		break;
 	case STREAM_SECURED:
-		if (t->back->on_secured(t) == TALK_DONE)
+		if (on_secured(t) == TALK_DONE)
 			answer(t);
 		break;
 	case STREAM_FAILED:
@@ -146,6 +173,33 @@ static void on_deadline(void *arg)
 	answer(t);
 }
 
+/* Who logs in, for whom, with which proof. */
+static void set_login(struct talk *t, const struct back_ask *ask)
+{
+	const struct store_policy *p = t->policy;
+	switch (p->login) {
+	case LOGIN_PASSWORD:
+		buf_add_span(&t->user, ask->user);
+		buf_add_span(&t->secret, ask->secret);
+		break;
+	case LOGIN_PROXY:
+		buf_add_str(&t->user, p->user);
+		buf_add_span(&t->secret, p->secret);
+		buf_add_span(&t->authz, ask->user);
+		break;
+	case LOGIN_MASTER:
+		buf_add_span(&t->user, ask->user);
+		buf_add_str(&t->user, p->separator);
+		buf_add_str(&t->user, p->user);
+		buf_add_span(&t->secret, p->secret);
+		break;
+	case LOGIN_CERTIFICATE:
+		t->external = true;
+		buf_add_span(&t->authz, ask->user);
+		break;
+	}
+}
+
 struct ticket *back_login(
     struct loop *l, struct stream **take_stream, const struct back_ask *ask, back_fn *fn, void *arg)
 {
@@ -155,7 +209,8 @@ struct ticket *back_login(
 	t->back = ask->back;
 	t->stream = *take_stream;
 	*take_stream = NULL;
-	t->starttls = ask->starttls != NULL ? tls_ctx_ref(ask->starttls) : NULL;
+	t->policy = ask->policy;
+	t->starttls = ask->policy->tls == MMP_TLS_STARTTLS ? ask->policy->ctx : NULL;
 	t->tls_name = mem_str(ask->tls_name);
 	t->user = BUF_INIT(USER_MAX);
 	t->secret = BUF_INIT(SASL_SECRET_MAX);
@@ -164,8 +219,9 @@ struct ticket *back_login(
 	t->capability = BUF_INIT(CAPABILITY_MAX);
 	t->notices = BUF_INIT(NOTICES_MAX);
 	t->detail = BUF_INIT(DETAIL_MAX + 1);
-	buf_add_span(&t->user, ask->user);
-	buf_add_span(&t->secret, ask->secret);
+	t->authz = BUF_INIT(USER_MAX);
+	set_login(t, ask);
+	t->facts = ask->facts;
 	t->fn = fn;
 	t->arg = arg;
 	stream_set_owner(t->stream, back_stream_limits, on_stream, t);

@@ -5,10 +5,13 @@
 #ifndef MMP_BACK_H
 #define MMP_BACK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/ident.h"
+#include "base/ip.h"
 #include "base/span.h"
 #include "directory/account.h"
 #include "net/loop.h"
@@ -16,6 +19,8 @@
 #include "net/ticket.h"
 #include "net/tls_ctx.h"
 #include "proto/line.h"
+
+#include "mmp/store_policy.h"
 
 #define talk_MAGIC 0x6d6d7033u
 
@@ -45,11 +50,19 @@ struct back_done {
 };
 typedef void back_fn(void *arg, const struct back_done *done);
 
+/* What a store is told of the client by a command, when it takes that. */
+struct back_facts {
+	bool told;
+	struct ip_port client, local; /* the client's end and ours */
+	struct ident session;
+};
+
 struct back_ask {
-	const struct back *back; /* the protocol */
-	struct span user, secret;
-	const struct tls_ctx *starttls; /* NULL: plain, or TLS is there already */
-	const char *tls_name;           /* to verify */
+	const struct back *back;           /* the protocol */
+	struct span user, secret;          /* the secret is the client's: for LOGIN_PASSWORD */
+	const struct store_policy *policy; /* lives longer than the ticket */
+	const char *tls_name;              /* to verify */
+	struct back_facts facts;
 	uint64_t deadline_ms;
 };
 
@@ -64,12 +77,17 @@ struct talk {
 	const struct back *back;
 	struct stream *stream; /* owned */
 	struct timer deadline;
-	struct tls_ctx *starttls; /* referenced */
-	char *tls_name;           /* owned */
-	struct buf user, secret;  /* owned, wiped */
+	const struct store_policy *policy;
+	const struct tls_ctx *starttls; /* of policy; NULL: plain, or TLS is there already */
+	char *tls_name;                 /* owned */
+	struct buf user, secret;        /* owned, wiped: who says the secret */
+	struct buf authz; /* owned: for whom, when it is said for another: AUTHENTICATE only */
+	struct back_facts facts;
+	bool facts_due; /* IMAP: the answer to ID is still to come */
 	struct line_scan scan;
 	struct buf line; /* the response that is being handled */
 	struct buf capability, notices, detail;
+	bool external;           /* the certificate is the proof: SASL EXTERNAL */
 	bool exposed;            /* the secret may have been sent */
 	enum back_status status; /* the outcome, once a handler answers TALK_DONE */
 	back_fn *fn;
@@ -99,5 +117,10 @@ enum talk_verdict talk_end(struct talk *t, enum back_status status, struct span 
 enum talk_verdict talk_broken(struct talk *t, const char *what);
 /* Next step; sends the command in out (which is ended, and wiped). */
 enum talk_verdict talk_say(struct talk *t, int step, struct buf *take_out);
+/* May the login be said with LOGIN or USER and PASS? Else only by AUTHENTICATE with ... */
+bool talk_may_be_plain(const struct talk *t);
+const char *talk_mechanism(const struct talk *t); /* "PLAIN" or "EXTERNAL" */
+/* ... and its response in base64. False: it cannot be sent. */
+bool talk_put_response(const struct talk *t, struct buf *out);
 
 #endif

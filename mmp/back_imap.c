@@ -1,8 +1,9 @@
 /* back_imap.c - logging in to an IMAP store (step 4 of 5, beside route.c).
  *
- * greeting -> [STARTTLS] -> [CAPABILITY] -> AUTHENTICATE PLAIN, or LOGIN -> [CAPABILITY].
+ * greeting -> [STARTTLS] -> [CAPABILITY] -> [ID and] AUTHENTICATE, or LOGIN -> [CAPABILITY].
  * The store's capabilities after login are its own words: from its OK, from an untagged response, or
  * asked for. */
+#include "proto/imap_cmd.h"
 #include "proto/imap_resp.h"
 #include "proto/sasl.h"
 
@@ -12,7 +13,7 @@ enum step {
 	STEP_GREETING,
 	STEP_STARTTLS,
 	STEP_CAPABILITY, /* before login, when the greeting did not say */
-	STEP_PLAIN,      /* AUTHENTICATE PLAIN was sent; the secret follows the "+" */
+	STEP_PLAIN,      /* AUTHENTICATE was sent; the secret follows the "+" */
 	STEP_LOGIN,      /* the secret was sent */
 	STEP_LEARN,      /* logged in; what can it do now? */
 	STEP_COUNT
@@ -20,6 +21,8 @@ enum step {
 
 /* Every command has a tag of its own, so that a late answer is not taken for the next one's. */
 static const char *const tags[STEP_COUNT] = { "P0", "P1", "P2", "P3", "P3", "P4" };
+
+#define ID_TAG "P5"
 
 static enum talk_verdict say(struct talk *t, int step, const char *command)
 {
@@ -42,12 +45,12 @@ static void learn(struct talk *t, const struct imap_resp *r)
 		buf_clear(&t->capability);
 }
 
-static enum talk_verdict send_plain(struct talk *t, bool initial)
+static enum talk_verdict send_response(struct talk *t, bool initial)
 {
 	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
 	if (initial)
-		buf_printf(&out, "%s AUTHENTICATE PLAIN ", tags[STEP_LOGIN]);
-	t->exposed = sasl_plain_put(&out, SPAN_NONE, buf_span(&t->user), buf_span(&t->secret));
+		buf_printf(&out, "%s AUTHENTICATE %s ", tags[STEP_LOGIN], talk_mechanism(t));
+	t->exposed = talk_put_response(t, &out);
 	buf_add_str(&out, "\r\n");
 	if (t->exposed)
 		return talk_say(t, STEP_LOGIN, &out);
@@ -55,26 +58,71 @@ static enum talk_verdict send_plain(struct talk *t, bool initial)
 	return talk_end(t, BACK_TEMPORARY, SPAN("name or password cannot be sent"));
 }
 
-/* Before login t->capability holds what the store said so far. */
-static enum talk_verdict send_login(struct talk *t)
+static enum talk_verdict send_mechanism(struct talk *t)
 {
-	struct span can = buf_span(&t->capability);
-	bool plain = imap_words_have(can, "AUTH=PLAIN");
-	bool initial = imap_words_have(can, "SASL-IR");
-	bool closed = imap_words_have(can, "LOGINDISABLED");
-	bool plus = imap_words_have(can, "LITERAL+");
-	buf_clear(&t->capability);
-	if (plain)
-		return initial ? send_plain(t, true) : say(t, STEP_PLAIN, "AUTHENTICATE PLAIN");
-	if (closed)
-		return talk_broken(t, "takes no password without TLS");
+	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
+	buf_printf(&out, "%s AUTHENTICATE %s\r\n", tags[STEP_PLAIN], talk_mechanism(t));
+	return talk_say(t, STEP_PLAIN, &out);
+}
+
+/* Whom we speak for, as Dovecot's proxies say it and as our own store understands it. The login follows
+ * without waiting for the answer. */
+static void send_facts(struct talk *t)
+{
+	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
+	char client[IP_TEXT_SIZE], local[IP_TEXT_SIZE];
+	buf_printf(&out,
+	    ID_TAG " ID (\"x-originating-ip\" \"%s\" \"x-originating-port\" \"%u\""
+		   " \"x-connected-ip\" \"%s\" \"x-connected-port\" \"%u\""
+		   " \"x-session-id\" \"%s\")\r\n",
+	    ip_text(t->facts.client.addr, client), t->facts.client.port,
+	    ip_text(t->facts.local.addr, local), t->facts.local.port, t->facts.session.s);
+	t->facts_due = stream_write_span(t->stream, buf_span(&out));
+	buf_end(&out);
+}
+
+/* The answer to ID, whatever it is; the login goes on all the same. */
+static bool is_about_facts(struct talk *t, const struct imap_resp *r)
+{
+	if (!t->facts_due)
+		return false;
+	if (r->kind == IMAP_RESP_UNTAGGED)
+		return span_ieq_str(r->name, "ID");
+	if (r->kind != IMAP_RESP_TAGGED || !span_eq_str(r->tag, ID_TAG))
+		return false;
+	t->facts_due = false;
+	return true;
+}
+
+static enum talk_verdict send_login_command(struct talk *t, bool plus)
+{
 	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
 	t->exposed = imap_put_login(
 	    &out, span_str(tags[STEP_LOGIN]), buf_span(&t->user), buf_span(&t->secret), plus);
 	if (t->exposed)
 		return talk_say(t, STEP_LOGIN, &out);
 	buf_wipe_end(&out);
-	return say(t, STEP_PLAIN, "AUTHENTICATE PLAIN");
+	return send_mechanism(t);
+}
+
+/* Before login t->capability holds what the store said so far. */
+static enum talk_verdict send_login(struct talk *t)
+{
+	struct span can = buf_span(&t->capability);
+	bool sasl = imap_words_have(can, t->external ? "AUTH=EXTERNAL" : "AUTH=PLAIN");
+	bool initial = imap_words_have(can, "SASL-IR");
+	bool closed = imap_words_have(can, "LOGINDISABLED");
+	bool plus = imap_words_have(can, "LITERAL+");
+	if (!sasl && !talk_may_be_plain(t))
+		return talk_broken(t, "does not offer the mechanism of store_login");
+	if (!sasl && closed)
+		return talk_broken(t, "takes no password without TLS");
+	if (t->facts.told && imap_words_have(can, "ID"))
+		send_facts(t);
+	buf_clear(&t->capability);
+	if (sasl)
+		return initial ? send_response(t, true) : send_mechanism(t);
+	return send_login_command(t, plus);
 }
 
 static enum talk_verdict learn_then_login(struct talk *t)
@@ -160,7 +208,7 @@ static enum talk_verdict on_login(struct talk *t, const struct imap_resp *r)
 static enum talk_verdict on_plain(struct talk *t, const struct imap_resp *r)
 {
 	if (r->kind == IMAP_RESP_CONTINUE)
-		return send_plain(t, false);
+		return send_response(t, false);
 	if (r->kind == IMAP_RESP_UNTAGGED)
 		return on_login(t, r);
 	if (r->cond == IMAP_COND_OK)
@@ -196,7 +244,9 @@ static enum talk_verdict on_line(struct talk *t, struct span line)
 		return talk_broken(t, "does not speak IMAP");
 	if (r.cond == IMAP_COND_BYE)
 		return talk_end(t, t->exposed ? BACK_TEMPORARY : BACK_UNREADY, line);
-	if (r.kind == IMAP_RESP_TAGGED && !span_eq_str(r.tag, tags[t->step]))
+	if (is_about_facts(t, &r))
+		return TALK_READ;
+	if (r.kind == IMAP_RESP_TAGGED && (t->facts_due || !span_eq_str(r.tag, tags[t->step])))
 		return talk_broken(t, "answers what was not asked");
 	return handlers[t->step](t, &r);
 }

@@ -1,11 +1,20 @@
 /* back_pop3.c - logging in to a POP3 store (step 4 of 5, beside route.c).
  *
- * greeting -> [STLS] -> USER -> PASS. One command at a time: every server can do that. */
+ * greeting -> [STLS] -> [XCLIENT] -> USER -> PASS, or AUTH. One command at a time: every server can do that. */
 #include "proto/pop3_cmd.h"
 
 #include "mmp/back.h"
 
-enum step { STEP_GREETING, STEP_STLS, STEP_USER, STEP_PASS, STEP_COUNT };
+enum step {
+	STEP_GREETING,
+	STEP_STLS,
+	STEP_XCLIENT,
+	STEP_USER,
+	STEP_PASS,
+	STEP_AUTH,
+	STEP_RESPONSE,
+	STEP_COUNT
+};
 
 typedef enum talk_verdict response_fn(struct talk *t, const struct pop3_response *r);
 
@@ -20,8 +29,24 @@ static enum talk_verdict say(struct talk *t, int step, const char *verb, struct 
 
 static enum talk_verdict send_user(struct talk *t)
 {
+	if (!talk_may_be_plain(t))
+		return say(t, STEP_AUTH, "AUTH ", span_str(talk_mechanism(t)));
 	t->exposed = true; /* from here on a refusal is about the user */
 	return say(t, STEP_USER, "USER ", buf_span(&t->user));
+}
+
+/* Whom we speak for; only to a store whose greeting offers to listen. */
+static enum talk_verdict send_facts(struct talk *t)
+{
+	if (!t->facts.told)
+		return send_user(t);
+	char addr[IP_TEXT_SIZE];
+	struct buf facts = BUF_INIT(TALK_COMMAND_MAX);
+	buf_printf(&facts, "ADDR=%s PORT=%u SESSION=%s", ip_text(t->facts.client.addr, addr),
+	    t->facts.client.port, t->facts.session.s);
+	enum talk_verdict v = say(t, STEP_XCLIENT, "XCLIENT ", buf_span(&facts));
+	buf_end(&facts);
+	return v;
 }
 
 static enum back_status err_status(struct span code)
@@ -45,12 +70,19 @@ static enum talk_verdict on_greeting(struct talk *t, const struct pop3_response 
 {
 	if (r->status != POP3_OK)
 		return talk_broken(t, "does not greet with +OK");
-	return t->starttls != NULL ? say(t, STEP_STLS, "STLS", SPAN_NONE) : send_user(t);
+	t->facts.told = t->facts.told && span_ieq_str(r->code, "XCLIENT");
+	return t->starttls != NULL ? say(t, STEP_STLS, "STLS", SPAN_NONE) : send_facts(t);
 }
 
 static enum talk_verdict on_stls(struct talk *t, const struct pop3_response *r)
 {
 	return r->status == POP3_OK ? TALK_TLS : talk_broken(t, "refuses STLS");
+}
+
+/* A store that does not take them after all gets the login all the same. */
+static enum talk_verdict on_xclient(struct talk *t, const struct pop3_response *r)
+{
+	return send_user(t);
 }
 
 static enum talk_verdict on_user(struct talk *t, const struct pop3_response *r)
@@ -67,24 +99,42 @@ static enum talk_verdict on_pass(struct talk *t, const struct pop3_response *r)
 	return talk_end(t, err_status(r->code), buf_span(&t->line));
 }
 
+/* The mechanism alone was sent: every server can do that. */
+static enum talk_verdict on_auth(struct talk *t, const struct pop3_response *r)
+{
+	if (r->status != POP3_CONTINUE)
+		return talk_broken(t, "does not take the mechanism of store_login");
+	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
+	t->exposed = talk_put_response(t, &out);
+	buf_add_str(&out, "\r\n");
+	if (t->exposed)
+		return talk_say(t, STEP_RESPONSE, &out);
+	buf_wipe_end(&out);
+	return talk_end(t, BACK_TEMPORARY, SPAN("name or password cannot be sent"));
+}
+
 static response_fn *const handlers[STEP_COUNT] = {
 	[STEP_GREETING] = on_greeting,
 	[STEP_STLS] = on_stls,
+	[STEP_XCLIENT] = on_xclient,
 	[STEP_USER] = on_user,
 	[STEP_PASS] = on_pass,
+	[STEP_AUTH] = on_auth,
+	[STEP_RESPONSE] = on_pass,
 };
 
 static enum talk_verdict on_line(struct talk *t, struct span line)
 {
 	struct pop3_response r;
-	if (!pop3_response_parse(line, &r) || r.status == POP3_CONTINUE)
+	bool good = pop3_response_parse(line, &r);
+	if (!good || (r.status == POP3_CONTINUE && t->step != STEP_AUTH))
 		return talk_broken(t, "does not speak POP3");
 	return handlers[t->step](t, &r);
 }
 
 static enum talk_verdict on_secured(struct talk *t)
 {
-	return send_user(t);
+	return send_facts(t);
 }
 
 static uint16_t port(const struct store_place *place, bool implicit_tls)

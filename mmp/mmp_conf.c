@@ -11,10 +11,16 @@
 #include "metermaid/metermaid.h"
 
 #include "mmp/front.h"
+#include "mmp/store_policy.h"
 
 #define CONF_BLOCK mmp_listener
 #define CONF_DEF "mmp/mmp_listener.params.def"
 #define CONF_PROSE "Addresses that speak one protocol."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK mmp_store
+#define CONF_DEF "mmp/mmp_store.params.def"
+#define CONF_PROSE "Stores that differ from the others."
 #include "conf/params_table.h"
 
 #define CONF_BLOCK mmp
@@ -74,23 +80,18 @@ static void drop_contexts(struct mmp_setup *s)
 {
 	for (size_t i = 0; i < MMP_PROTOCOLS; i++)
 		tls_ctx_unref(&s->server[i]);
-	tls_ctx_unref(&s->client);
+	store_policies_free(&s->stores);
 }
 
 static bool make_contexts(struct mmp_setup *s, const struct conf *c, struct buf *why)
 {
-	static const enum tls_verify verify[] = { TLS_VERIFY_NAME, TLS_VERIFY_CHAIN,
-		TLS_VERIFY_NONE };
 	for (size_t i = 0; i < MMP_PROTOCOLS && wants_tls(s->mmp); i++) {
 		s->server[i] = daemon_tls_server(c, front_of((enum mmp_protocol)i)->alpn, why);
 		if (s->server[i] == NULL)
 			return false;
 	}
-	if (s->mmp->store_tls != MMP_TLS_NONE) {
-		s->client = daemon_tls_client(c, verify[s->mmp->store_verify], why);
-		return s->client != NULL;
-	}
-	return true;
+	s->stores = store_policies_new(c, s->mmp, why);
+	return s->stores != NULL;
 }
 
 void mmp_conf_check(const struct conf *c, struct conf_diag *d)
@@ -100,6 +101,7 @@ void mmp_conf_check(const struct conf *c, struct conf_diag *d)
 	metermaid_check(c, d);
 	check_titles(m, d);
 	check_logins(m, d);
+	store_policies_check(m, d);
 	check_capability(&m->imap_capability, MMP_IMAP, m->head.pos, d);
 	check_capability(&m->pop3_capability, MMP_POP3, m->head.pos, d);
 	if (m->store_retry_max < m->store_retry_min)
@@ -107,7 +109,7 @@ void mmp_conf_check(const struct conf *c, struct conf_diag *d)
 	struct buf why = BUF_INIT(WHY_MAX);
 	struct mmp_setup trial = { .mmp = m };
 	if (!make_contexts(&trial, c, &why))
-		conf_error(d, m->head.pos, "TLS of the mmp section: %s", buf_cstr(&why));
+		conf_error(d, m->head.pos, "section mmp: %s", buf_cstr(&why));
 	drop_contexts(&trial);
 	buf_end(&why);
 }

@@ -15,11 +15,16 @@
 #define CONF_DEF "mmp/mmp_listener.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK mmp_store
+#define CONF_DEF "mmp/mmp_store.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK mmp
 #define CONF_DEF "mmp/mmp.params.def"
 #include "conf/params_struct.h"
 
 enum mmp_protocol { MMP_IMAP, MMP_POP3, MMP_PROTOCOLS }; /* words of mmp_listener.protocol */
+struct store_policy;
 enum mmp_tls { MMP_TLS_NONE, MMP_TLS_STARTTLS, MMP_TLS_IMPLICIT };
 
 struct mmp_setup {
@@ -28,7 +33,7 @@ struct mmp_setup {
 	const struct mmp_conf *mmp;            /* of conf */
 	const char *hostname;                  /* of conf */
 	struct tls_ctx *server[MMP_PROTOCOLS]; /* owned; NULL: no certificate */
-	struct tls_ctx *client;                /* owned; NULL unless store_tls */
+	struct store_policy *stores;           /* owned: store_policy.h */
 };
 
 /* Conditions over several options: names of listeners, TLS without certificates. */

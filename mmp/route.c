@@ -9,11 +9,13 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "net/dial.h"
+#include "proto/proxy_hdr.h"
 
 #include "mmp/authenticate.h"
 #include "mmp/back.h"
 #include "mmp/pipe.h"
 #include "mmp/session.h"
+#include "mmp/store_policy.h"
 
 enum { KEY_MAX = 300 };
 
@@ -143,12 +145,19 @@ static enum verdict start_login(struct session *s, struct stream *store)
 		a->failed = WHY_NO_STORE;
 		return try_next(s);
 	}
+	if (stream_is_tls(store) && !store_policy_key_fits(a->policy, store)) {
+		stream_free(&store);
+		store_is_bad(s, ERR_TLS_HANDSHAKE, "its key is not a pinned one");
+		a->failed = WHY_STORE_DOWN;
+		return try_next(s);
+	}
 	struct back_ask ask = {
 		.back = s->front->back,
 		.user = span_str(a->account->user),
 		.secret = buf_span(&a->secret),
-		.starttls = c->store_tls == MMP_TLS_STARTTLS ? s->setup->client : NULL,
+		.policy = a->policy,
 		.tls_name = a->host,
+		.facts = { a->policy->facts == FACTS_COMMAND, s->from, s->local, s->id },
 		.deadline_ms = c->store_login_timeout,
 	};
 	session_enter(s, ST_LOGIN);
@@ -179,16 +188,21 @@ static enum verdict dial_store(struct session *s)
 {
 	const struct mmp_conf *c = s->setup->mmp;
 	const struct attempt *a = s->attempt;
+	struct buf first = BUF_INIT(PROXY_V2_MAX);
+	if (a->policy->facts == FACTS_PROXY)
+		proxy_hdr_put(&first, s->from, s->local);
 	struct dial_target target = {
 		.host = span_str(a->host),
 		.port = a->port,
-		.tls = c->store_tls == MMP_TLS_IMPLICIT ? s->setup->client : NULL,
-		.alpn = c->store_tls == MMP_TLS_IMPLICIT ? s->front->alpn : NULL,
+		.tls = a->policy->tls == MMP_TLS_IMPLICIT ? a->policy->ctx : NULL,
+		.alpn = a->policy->tls == MMP_TLS_IMPLICIT ? s->front->alpn : NULL,
+		.first = buf_span(&first),
 		.deadline_ms = c->store_connect_timeout,
 		.limits = back_stream_limits,
 	};
 	session_enter(s, ST_DIAL);
 	s->ask = dial_start(s->mmp->loop, s->mmp->dns, &target, on_dial, s);
+	buf_end(&first);
 	return V_WAIT;
 }
 
@@ -197,12 +211,15 @@ static enum verdict on_placed(struct session *s, const struct store_place *place
 	struct attempt *a = s->attempt;
 	mem_free(a->host);
 	a->host = mem_str(place->host);
-	a->port = s->front->back->port(place, s->setup->mmp->store_tls == MMP_TLS_IMPLICIT);
+	a->policy = store_policy_of(s->setup->stores, a->store);
+	a->port = s->front->back->port(place, a->policy->tls == MMP_TLS_IMPLICIT);
 	a->addr = (struct ip_port){ .port = a->port };
 	if (a->port == 0) {
 		log_skipped(s, "protocol not offered");
 		return try_next(s);
 	}
+	if (a->policy->login != LOGIN_PASSWORD && !a->verified)
+		return authenticate_refuse(s, WHY_UNPROVEN, NULL);
 	a->failed = WHY_STORE_DOWN;
 	if (!store_may_be_tried(s)) {
 		log_skipped(s, "dead a moment ago");

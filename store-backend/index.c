@@ -182,8 +182,6 @@ bool index_entry(struct index_view *v, uint64_t mailbox, uint32_t uid, struct in
 }
 
 struct each_entry {
-	struct index_view *view;
-	uint64_t mailbox;
 	uint32_t last;
 	bool (*fn)(void *arg, const struct index_entry *e);
 	void *arg;
@@ -208,23 +206,35 @@ void index_entries(struct index_view *v, uint64_t mailbox, struct uid_range uids
 	    &(struct db_range){ &v->index->db, v->txn, DB_ENTRIES, &prefix, &from }, on_entry, &e);
 }
 
+/* Changes of one time are mostly neighbours: a cursor finds the next one on the page where it is. */
+struct each_change {
+	MDB_cursor *entries;
+	uint64_t mailbox;
+	bool (*fn)(void *arg, const struct index_entry *e);
+	void *arg;
+};
+
 static bool on_change(void *arg, const MDB_val *key, const MDB_val *value)
 {
-	struct each_entry *e = arg;
+	struct each_change *e = arg;
 	struct index_entry entry;
-	return !index_entry(e->view, e->mailbox, key_get_u32(key, 16), &entry) ||
-	       e->fn(e->arg, &entry);
+	uint32_t uid = key_get_u32(key, 16);
+	struct db_key k = key_entry(e->mailbox, uid);
+	MDB_val at = key_val(&k), row;
+	return mdb_cursor_get(e->entries, &at, &row, MDB_SET_KEY) != 0 ||
+	       !entry_parse(uid, &row, &entry) || e->fn(e->arg, &entry);
 }
 
 void index_changes(struct index_view *v, uint64_t mailbox, uint64_t since,
     bool (*fn)(void *arg, const struct index_entry *e), void *arg)
 {
-	struct each_entry e = { .view = v, .mailbox = mailbox, .fn = fn, .arg = arg };
-	if (since == UINT64_MAX)
+	const struct db *db = &v->index->db;
+	struct each_change e = { .mailbox = mailbox, .fn = fn, .arg = arg };
+	if (since == UINT64_MAX || mdb_cursor_open(v->txn, db->t[DB_ENTRIES], &e.entries) != 0)
 		return;
 	struct db_key prefix = key_mailbox(mailbox), from = key_modseq(mailbox, since + 1, 0);
-	db_each(
-	    &(struct db_range){ &v->index->db, v->txn, DB_MODSEQS, &prefix, &from }, on_change, &e);
+	db_each(&(struct db_range){ db, v->txn, DB_MODSEQS, &prefix, &from }, on_change, &e);
+	mdb_cursor_close(e.entries);
 }
 
 struct each_vanished {

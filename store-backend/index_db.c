@@ -1,6 +1,7 @@
 /* index_db.c - opening LMDB, keys and rows: what the reading and the writing side of the index share. */
 #include "store-backend/index_db.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -101,38 +102,56 @@ void key_span(struct db_key *k, struct span s)
 	k->n += s.n;
 }
 
+static void put_u32(uint8_t *to, uint32_t v)
+{
+	v = htobe32(v);
+	memcpy(to, &v, sizeof v);
+}
+
+static void put_u64(uint8_t *to, uint64_t v)
+{
+	v = htobe64(v);
+	memcpy(to, &v, sizeof v);
+}
+
 void key_u32(struct db_key *k, uint32_t v)
 {
-	uint8_t raw[4] = { (uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v };
-	key_span(k, span_of(raw, sizeof raw));
+	CHECK(k->n + sizeof v <= sizeof k->b);
+	put_u32(k->b + k->n, v);
+	k->n += sizeof v;
 }
 
 void key_u64(struct db_key *k, uint64_t v)
 {
-	key_u32(k, (uint32_t)(v >> 32));
-	key_u32(k, (uint32_t)v);
+	CHECK(k->n + sizeof v <= sizeof k->b);
+	put_u64(k->b + k->n, v);
+	k->n += sizeof v;
 }
 
 struct db_key key_mailbox(uint64_t id)
 {
 	struct db_key k;
-	k.n = 0;
-	key_u64(&k, id);
+	put_u64(k.b, id);
+	k.n = 8;
 	return k;
 }
 
 struct db_key key_entry(uint64_t id, uint32_t uid)
 {
-	struct db_key k = key_mailbox(id);
-	key_u32(&k, uid);
+	struct db_key k;
+	put_u64(k.b, id);
+	put_u32(k.b + 8, uid);
+	k.n = 12;
 	return k;
 }
 
 struct db_key key_modseq(uint64_t id, uint64_t modseq, uint32_t uid)
 {
-	struct db_key k = key_mailbox(id);
-	key_u64(&k, modseq);
-	key_u32(&k, uid);
+	struct db_key k;
+	put_u64(k.b, id);
+	put_u64(k.b + 8, modseq);
+	put_u32(k.b + 16, uid);
+	k.n = 20;
 	return k;
 }
 
@@ -148,16 +167,20 @@ struct db_key key_name(struct span user, struct span name)
 
 uint32_t key_get_u32(const MDB_val *k, size_t at)
 {
-	const uint8_t *p = k->mv_data;
-	if (k->mv_size < at + 4)
+	uint32_t v;
+	if (k->mv_size < at + sizeof v)
 		return 0;
-	return (uint32_t)p[at] << 24 | (uint32_t)p[at + 1] << 16 | (uint32_t)p[at + 2] << 8 |
-	       p[at + 3];
+	memcpy(&v, (const char *)k->mv_data + at, sizeof v);
+	return be32toh(v);
 }
 
 uint64_t key_get_u64(const MDB_val *k, size_t at)
 {
-	return (uint64_t)key_get_u32(k, at) << 32 | key_get_u32(k, at + 4);
+	uint64_t v;
+	if (k->mv_size < at + sizeof v)
+		return 0;
+	memcpy(&v, (const char *)k->mv_data + at, sizeof v);
+	return be64toh(v);
 }
 
 /* ---- rows --------------------------------------------------------------------------------------------------- */

@@ -41,6 +41,9 @@ struct index_txn {
 	struct index_writer *writer;
 	MDB_txn *txn;
 	err_t err; /* sticky */
+	/* Opened when needed. Rows that are near one another are found on the page where the last one was;
+	 * what goes has a place of its own, as modseqs go in one place and come in another. */
+	MDB_cursor *at[DB_COUNT], *going[DB_COUNT];
 	struct meta_row meta;
 	bool meta_changed;
 	uint64_t wall_s;         /* of the operation that is being applied */

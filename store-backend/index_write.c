@@ -29,10 +29,37 @@ void txn_fail(struct index_txn *t, int rc)
 		t->err = db_err(rc);
 }
 
+/* NULL: t->err says why. */
+static MDB_cursor *cursor(struct index_txn *t, enum db_table table, MDB_cursor **c)
+{
+	if (*c == NULL) {
+		int rc = mdb_cursor_open(t->txn, t->writer->db.t[table], c);
+		if (rc != 0) {
+			*c = NULL;
+			txn_fail(t, rc);
+		}
+	}
+	return *c;
+}
+
+static void close_cursors(struct index_txn *t)
+{
+	for (int i = 0; i < DB_COUNT; i++) {
+		if (t->at[i] != NULL)
+			mdb_cursor_close(t->at[i]);
+		if (t->going[i] != NULL)
+			mdb_cursor_close(t->going[i]);
+		t->at[i] = t->going[i] = NULL;
+	}
+}
+
 bool txn_get(struct index_txn *t, enum db_table table, struct db_key *k, MDB_val *out)
 {
 	MDB_val key = key_val(k);
-	int rc = mdb_get(t->txn, t->writer->db.t[table], &key, out);
+	MDB_cursor *c = cursor(t, table, &t->at[table]);
+	if (c == NULL)
+		return false;
+	int rc = mdb_cursor_get(c, &key, out, MDB_SET_KEY);
 	if (rc != 0 && rc != MDB_NOTFOUND)
 		txn_fail(t, rc);
 	return rc == 0;
@@ -41,13 +68,20 @@ bool txn_get(struct index_txn *t, enum db_table table, struct db_key *k, MDB_val
 void txn_put(struct index_txn *t, enum db_table table, struct db_key *k, const void *p, size_t n)
 {
 	MDB_val key = key_val(k), value = { n, (void *)(uintptr_t)p };
-	txn_fail(t, mdb_put(t->txn, t->writer->db.t[table], &key, &value, 0));
+	MDB_cursor *c = cursor(t, table, &t->at[table]);
+	if (c != NULL)
+		txn_fail(t, mdb_cursor_put(c, &key, &value, 0));
 }
 
 bool txn_del(struct index_txn *t, enum db_table table, struct db_key *k)
 {
-	MDB_val key = key_val(k);
-	int rc = mdb_del(t->txn, t->writer->db.t[table], &key, NULL);
+	MDB_val key = key_val(k), value;
+	MDB_cursor *c = cursor(t, table, &t->going[table]);
+	if (c == NULL)
+		return false;
+	int rc = mdb_cursor_get(c, &key, &value, MDB_SET);
+	if (rc == 0)
+		rc = mdb_cursor_del(c, 0);
 	if (rc != 0 && rc != MDB_NOTFOUND)
 		txn_fail(t, rc);
 	return rc == 0;
@@ -262,6 +296,7 @@ err_t index_txn_commit(struct index_txn **tp, log_pos covered)
 	struct index_txn *t = *tp;
 	if (covered != 0)
 		t->meta.covered = covered;
+	close_cursors(t);
 	txn_fail(t, store_meta(t->writer, t->txn, &t->meta));
 	err_t err = t->err;
 	if (err)
@@ -276,6 +311,7 @@ void index_txn_abort(struct index_txn **tp)
 {
 	if (*tp == NULL)
 		return;
+	close_cursors(*tp);
 	mdb_txn_abort((*tp)->txn);
 	txn_free(tp);
 }
@@ -346,9 +382,12 @@ static size_t drop_answers(struct old_answers *o, const struct db_key *prefix)
 struct span index_txn_answered(
     struct index_txn *t, uint64_t client, uint64_t sequence, uint64_t answered_below)
 {
-	struct old_answers o = { .t = t, .below = answered_below, .before_s = UINT64_MAX };
+	struct old_answers o; /* large: not cleared */
 	struct db_key prefix = key_mailbox(client), k = answer_key(client, sequence);
 	MDB_val v;
+	o.t = t;
+	o.below = answered_below;
+	o.before_s = UINT64_MAX;
 	(void)drop_answers(&o, &prefix);
 	if (!txn_get(t, DB_ANSWERS, &k, &v) || v.mv_size < sizeof(uint64_t))
 		return SPAN_NONE;

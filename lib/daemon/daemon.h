@@ -98,6 +98,9 @@ const char *daemon_run_dir(const struct conf *c);
  * or it is broken. client context: verifies against tls.ca. Caller unrefs. */
 struct tls_ctx *daemon_tls_server(const struct conf *c, const char *alpn, struct buf *why);
 struct tls_ctx *daemon_tls_client(const struct conf *c, enum tls_verify verify, struct buf *why);
+/* The same with a certificate of our own to show; empty spans: none. */
+struct tls_ctx *daemon_tls_client_as(
+    const struct conf *c, enum tls_verify verify, const struct tls_pair *pair, struct buf *why);
 /* A resolver with the root options dns_servers and dns_timeout; caller frees. */
 struct dns *daemon_dns(struct loop *l, const struct conf *c);
 

@@ -107,9 +107,16 @@ struct tls_ctx *daemon_tls_server(const struct conf *c, const char *alpn, struct
 	return tls_server_new(&opts, why);
 }
 
-struct tls_ctx *daemon_tls_client(const struct conf *c, enum tls_verify verify, struct buf *why)
+struct tls_ctx *daemon_tls_client_as(
+    const struct conf *c, enum tls_verify verify, const struct tls_pair *pair, struct buf *why)
 {
 	const struct tls_conf *t = conf_section(c, &tls_block);
-	struct tls_client_opts opts = { .ca_pem = t->ca.bytes, .verify = verify };
+	struct tls_client_opts opts = { .ca_pem = t->ca.bytes, .verify = verify, .pair = *pair };
 	return tls_client_new(&opts, why);
+}
+
+struct tls_ctx *daemon_tls_client(const struct conf *c, enum tls_verify verify, struct buf *why)
+{
+	static const struct tls_pair none = { { NULL, 0 }, { NULL, 0 } };
+	return daemon_tls_client_as(c, verify, &none, why);
 }

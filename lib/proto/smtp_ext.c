@@ -85,15 +85,28 @@ static const struct param_row mail_rows[] = {
 
 /* ---- RCPT ------------------------------------------------------------------------------------- */
 
+static const char *const notify_names[] = { "NEVER", "SUCCESS", "FAILURE", "DELAY" };
+
+bool smtp_notify_put(struct buf *out, unsigned notify)
+{
+	bool any = false;
+	for (size_t i = 0; i < COUNT_OF(notify_names); i++) {
+		if ((notify & 1u << i) == 0)
+			continue;
+		buf_printf(out, "%s%s", any ? "," : "", notify_names[i]);
+		any = true;
+	}
+	return any && buf_ok(out);
+}
+
 static bool set_notify(void *ext, struct span v)
 {
-	static const char *const names[] = { "NEVER", "SUCCESS", "FAILURE", "DELAY" };
 	struct smtp_rcpt_ext *r = ext;
 	while (v.p != NULL) {
 		struct span word = span_cut(&v, ',');
 		unsigned bit = 0;
-		for (size_t i = 0; i < COUNT_OF(names); i++)
-			if (span_ieq_str(word, names[i]))
+		for (size_t i = 0; i < COUNT_OF(notify_names); i++)
+			if (span_ieq_str(word, notify_names[i]))
 				bit = 1u << i;
 		if (bit == 0 || (r->notify & bit) != 0)
 			return false;

@@ -65,6 +65,9 @@ struct smtp_rcpt_ext {
 err_t smtp_ext_mail(struct span params, unsigned offered, struct smtp_mail_ext *out);
 err_t smtp_ext_rcpt(struct span params, unsigned offered, struct smtp_rcpt_ext *out);
 
+/* The value of NOTIFY for these bits; false: there are none. */
+bool smtp_notify_put(struct buf *out, unsigned notify);
+
 /* xtext (RFC 3461 section 4): "+" and two upper-case hex digits for what is not plain. */
 bool smtp_xtext_put(struct buf *out, struct span raw);
 bool smtp_xtext_get(struct span text, struct buf *out); /* false: not xtext, or out is full */

@@ -44,7 +44,9 @@ void imap_put_capability(struct imap_session *s, struct buf *out)
 	buf_add_str(out, "IMAP4rev1 LITERAL+ ID");
 	if (s->user != NULL)
 		buf_add_str(out, " IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN MOVE SPECIAL-USE "
-				 "CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES");
+				 "CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES "
+				 "LIST-EXTENDED LIST-STATUS STATUS=SIZE SORT SORT=DISPLAY "
+				 "THREAD=ORDEREDSUBJECT THREAD=REFERENCES");
 	else if (imap_may_login(s))
 		buf_add_str(out, " SASL-IR AUTH=PLAIN AUTH=LOGIN");
 	else

@@ -6,6 +6,8 @@
 
 #include "store-backend/imap/session.h"
 
+enum { WIRE_NAME_MAX = 4 * STORE_MAILBOX_NAME_MAX };
+
 static const struct imap_row rows[] = {
 	{ "CAPABILITY", LEVEL_ANY, false, SHAPE_NONE, NEWS_ALL, cmd_capability, false },
 	{ "NOOP", LEVEL_ANY, false, SHAPE_NONE, NEWS_ALL, cmd_noop, false },
@@ -36,6 +38,8 @@ static const struct imap_row rows[] = {
 	{ "UNSELECT", LEVEL_MAILBOX, false, SHAPE_NONE, NEWS_NONE, cmd_unselect, false },
 	{ "EXPUNGE", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_ALL, cmd_expunge, false },
 	{ "SEARCH", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_search, false },
+	{ "SORT", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_sort, false },
+	{ "THREAD", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_thread, false },
 	{ "FETCH", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_fetch, false },
 	{ "STORE", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_store, false },
 	{ "COPY", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_ALL, cmd_copy, false },
@@ -78,4 +82,12 @@ void imap_read_mailbox(struct imap_cursor *c, struct buf *name_out)
 	struct span sent = imap_read_astring(c);
 	if (imap_ok(c))
 		imap_name_of(sent, name_out);
+}
+
+void imap_put_name(struct buf *out, struct span name)
+{
+	struct buf wire = BUF_INIT(WIRE_NAME_MAX);
+	if (imap_utf7_encode(name, &wire))
+		imap_put_astring(out, buf_span(&wire));
+	buf_end(&wire);
 }

@@ -47,6 +47,8 @@ const struct imap_row *imap_row_find(struct span name);
 struct imap_cursor;
 struct buf;
 void imap_read_mailbox(struct imap_cursor *c, struct buf *name_out);
+/* The name as the client writes it. */
+void imap_put_name(struct buf *out, struct span name);
 /* A name, or a LIST pattern, whose first level is INBOX in whatever case: as the store writes it. */
 void imap_fold_inbox(struct buf *name);
 void imap_name_of(
@@ -57,7 +59,7 @@ imap_cmd_fn cmd_enable, cmd_capability, cmd_noop, cmd_logout, cmd_id, cmd_startt
 imap_cmd_fn cmd_select, cmd_examine, cmd_create, cmd_delete, cmd_rename, cmd_subscribe,
     cmd_unsubscribe;
 imap_cmd_fn cmd_list, cmd_lsub, cmd_namespace, cmd_status, cmd_append, cmd_idle;
-imap_cmd_fn cmd_check, cmd_close, cmd_unselect, cmd_expunge, cmd_search, cmd_fetch, cmd_store,
-    cmd_copy, cmd_move;
+imap_cmd_fn cmd_check, cmd_close, cmd_unselect, cmd_expunge, cmd_search, cmd_sort, cmd_thread,
+    cmd_fetch, cmd_store, cmd_copy, cmd_move;
 
 #endif

@@ -1,24 +1,30 @@
-/* list.c - LIST, LSUB, STATUS.
+/* list.c - LIST and LSUB.
  *
  * Before: input.c. The names are copied out of one view, in byte order; the lines are made in steps as the
  * client reads. In byte order everything below a name stands together, so whether a superior was told before
  * is seen by looking at the name before. */
+#include <stdlib.h>
+
 #include "base/check.h"
 #include "base/mem.h"
 #include "proto/imap_utf7.h"
 
+#include "store-backend/imap/list.h"
 #include "store-backend/imap/pattern.h"
 #include "store-backend/imap/session.h"
+#include "store-backend/imap/status.h"
 
 enum {
-	NAMES_MAX = STORE_MAILBOXES_MAX,
-	NAMES_A_STEP = 100,
-	WIRE_NAME_MAX = 4 * STORE_MAILBOX_NAME_MAX
+	NAMES_MAX = 2 * STORE_MAILBOXES_MAX, /* mailboxes and subscriptions */
+	NAMES_A_STEP = 100
 };
 
+enum { IS_MAILBOX = 1, IS_SUBSCRIBED = 2 };
+
 struct listed {
-	char *name; /* owned */
-	uint32_t uses;
+	char *name;    /* owned */
+	uint32_t uses; /* enum store_use */
+	unsigned is;
 };
 
 struct list_job {
@@ -26,8 +32,13 @@ struct list_job {
 	struct listed *v;    /* owned, in byte order */
 	size_t n, cap;
 	size_t at;
+	size_t before; /* the last one before it that was selected; SIZE_MAX: none */
 	bool lsub;
-	struct buf pattern; /* in UTF-8; over: fits nothing */
+	bool extended, return_subscribed;
+	unsigned select, status;
+	struct index_view *view; /* within one step, when STATUS is asked for */
+	size_t pattern_n;
+	struct buf patterns[LIST_PATTERNS_MAX]; /* owned, in UTF-8; an empty one fits nothing */
 };
 
 static struct span name_at(const struct list_job *j, size_t i)
@@ -41,13 +52,14 @@ static void end_list(struct imap_job *job)
 	for (size_t i = 0; i < j->n; i++)
 		mem_free(j->v[i].name);
 	mem_free(j->v);
-	buf_end(&j->pattern);
+	for (size_t i = 0; i < j->pattern_n; i++)
+		buf_end(&j->patterns[i]);
 	mem_free(j);
 }
 
 /* ---- the names ----------------------------------------------------------------------------------------- */
 
-static bool add_name(struct list_job *j, struct span name, uint32_t uses)
+static bool add_name(struct list_job *j, struct span name, uint32_t uses, unsigned is)
 {
 	if (j->n == NAMES_MAX)
 		return false;
@@ -55,18 +67,43 @@ static bool add_name(struct list_job *j, struct span name, uint32_t uses)
 		j->cap = j->cap == 0 ? 32 : j->cap * 2;
 		j->v = mem_grow(j->v, j->cap, sizeof j->v[0]);
 	}
-	j->v[j->n++] = (struct listed){ mem_span_str(name), uses };
+	j->v[j->n++] = (struct listed){ mem_span_str(name), uses, is };
 	return true;
 }
 
 static bool on_mailbox(void *arg, const struct index_mailbox *m)
 {
-	return add_name(arg, m->name, m->uses);
+	return add_name(arg, m->name, m->uses, IS_MAILBOX);
 }
 
 static bool on_subscription(void *arg, struct span name)
 {
-	return add_name(arg, name, 0);
+	return add_name(arg, name, 0, IS_SUBSCRIBED);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct listed *x = a, *y = b;
+	return span_cmp(span_str(x->name), span_str(y->name));
+}
+
+/* Mailboxes and subscriptions become one list, in which every name stands once. */
+static void merge_names(struct list_job *j)
+{
+	size_t kept = 0;
+	if (j->n > 1)
+		qsort(j->v, j->n, sizeof j->v[0], by_name);
+	for (size_t i = 0; i < j->n; i++) {
+		struct listed *last = kept > 0 ? &j->v[kept - 1] : NULL;
+		if (last == NULL || strcmp(last->name, j->v[i].name) != 0) {
+			j->v[kept++] = j->v[i];
+			continue;
+		}
+		last->is |= j->v[i].is;
+		last->uses |= j->v[i].uses;
+		mem_free(j->v[i].name);
+	}
+	j->n = kept;
 }
 
 /* The first name that is not before `what`. */
@@ -83,10 +120,19 @@ static size_t lower(const struct list_job *j, struct span what)
 	return lo;
 }
 
-static bool holds(const struct list_job *j, struct span name)
+/* NULL: there is nothing of that name. */
+static const struct listed *find(const struct list_job *j, struct span name)
 {
 	size_t i = lower(j, name);
-	return i < j->n && span_eq(name_at(j, i), name);
+	return i < j->n && span_eq(name_at(j, i), name) ? &j->v[i] : NULL;
+}
+
+static bool is_selected(const struct list_job *j, const struct listed *l)
+{
+	bool subscribed = j->lsub || (j->select & LIST_SUBSCRIBED) != 0;
+	if (l == NULL || (l->is & (subscribed ? IS_SUBSCRIBED : IS_MAILBOX)) == 0)
+		return false;
+	return (j->select & LIST_SPECIAL_USE) == 0 || l->uses != 0;
 }
 
 static bool is_below(struct span name, struct span superior)
@@ -94,7 +140,15 @@ static bool is_below(struct span name, struct span superior)
 	return name.n > superior.n && name.p[superior.n] == '/' && span_starts(name, superior);
 }
 
-static bool has_children(const struct list_job *j, struct span name)
+typedef bool listed_fn(const struct list_job *j, const struct listed *l);
+
+static bool is_mailbox(const struct list_job *j, const struct listed *l)
+{
+	return (l->is & IS_MAILBOX) != 0;
+}
+
+/* Is there a name below it for which fn is true? */
+static bool has_below(const struct list_job *j, struct span name, listed_fn *fn)
 {
 	char below[STORE_MAILBOX_NAME_MAX + 1];
 	if (name.n > STORE_MAILBOX_NAME_MAX)
@@ -102,14 +156,17 @@ static bool has_children(const struct list_job *j, struct span name)
 	memcpy(below, name.p, name.n);
 	below[name.n] = '/';
 	size_t i = lower(j, span_of(below, name.n + 1));
-	return i < j->n && is_below(name_at(j, i), name);
+	for (; i < j->n && is_below(name_at(j, i), name); i++) {
+		if (fn(j, &j->v[i]))
+			return true;
+	}
+	return false;
 }
 
 /* ---- the lines ----------------------------------------------------------------------------------------- */
 
-static bool fits(const struct list_job *j, struct span name)
+static bool fits_pattern(struct span pattern, struct span name)
 {
-	struct span pattern = buf_span(&j->pattern);
 	char upper[IMAP_PATTERN_MAX];
 	if (imap_pattern_fits(pattern, name))
 		return true;
@@ -119,6 +176,15 @@ static bool fits(const struct list_job *j, struct span name)
 		upper[i] = pattern.p[i] >= 'a' && pattern.p[i] <= 'z' ? (char)(pattern.p[i] - 32)
 								      : pattern.p[i];
 	return imap_pattern_fits(span_of(upper, pattern.n), name);
+}
+
+static bool fits(const struct list_job *j, struct span name)
+{
+	for (size_t i = 0; i < j->pattern_n; i++) {
+		if (fits_pattern(buf_span(&j->patterns[i]), name))
+			return true;
+	}
+	return false;
 }
 
 static void put_uses(struct buf *out, uint32_t uses)
@@ -141,46 +207,98 @@ static void put_uses(struct buf *out, uint32_t uses)
 	}
 }
 
-/* The name as the client writes it. */
-static void put_name(struct buf *out, struct span name)
+static void put_attributes(struct buf *out, const struct list_job *j, struct span name)
 {
-	struct buf wire = BUF_INIT(WIRE_NAME_MAX);
-	if (imap_utf7_encode(name, &wire))
-		imap_put_astring(out, buf_span(&wire));
-	buf_end(&wire);
+	const struct listed *l = find(j, name);
+	bool there = l != NULL && (l->is & IS_MAILBOX) != 0;
+	if (j->lsub) {
+		buf_add_str(out, l == NULL ? "\\Noselect" : "");
+		return;
+	}
+	buf_add_str(out, there ? "" : j->extended ? "\\NonExistent " : "\\Noselect ");
+	buf_add_str(out, has_below(j, name, is_mailbox) ? "\\HasChildren" : "\\HasNoChildren");
+	if (j->return_subscribed && l != NULL && (l->is & IS_SUBSCRIBED) != 0)
+		buf_add_str(out, " \\Subscribed");
+	if (there)
+		put_uses(out, l->uses);
 }
 
-static void put_line(struct imap_session *s, const struct list_job *j, struct span name, int use)
+/* Which options selected something below the name (RFC 5258 section 3.5). */
+static void put_child_info(struct buf *out, const struct list_job *j, struct span name)
+{
+	if ((j->select & LIST_RECURSIVE) == 0 || !has_below(j, name, is_selected))
+		return;
+	buf_printf(out, " (\"CHILDINFO\" (%s%s%s))",
+	    (j->select & LIST_SUBSCRIBED) != 0 ? "\"SUBSCRIBED\"" : "",
+	    (j->select & LIST_SUBSCRIBED) != 0 && (j->select & LIST_SPECIAL_USE) != 0 ? " " : "",
+	    (j->select & LIST_SPECIAL_USE) != 0 ? "\"SPECIAL-USE\"" : "");
+}
+
+static void put_status(struct imap_session *s, const struct list_job *j, struct span name)
+{
+	struct index_mailbox m;
+	if (j->view != NULL && index_mailbox_find(j->view, span_str(s->user), name, &m))
+		status_say(s, j->view, &m, j->status);
+}
+
+static void put_line(struct imap_session *s, const struct list_job *j, struct span name)
 {
 	struct buf *out = &s->text;
-	bool missing = use < 0;
 	buf_printf(out, "* %s (", j->lsub ? "LSUB" : "LIST");
-	if (j->lsub)
-		buf_add_str(out, missing ? "\\Noselect" : "");
-	else
-		buf_printf(out, "%s%s", missing ? "\\Noselect " : "",
-		    has_children(j, name) ? "\\HasChildren" : "\\HasNoChildren");
-	if (!missing)
-		put_uses(out, (uint32_t)use);
+	put_attributes(out, j, name);
 	buf_add_str(out, ") \"/\" ");
-	put_name(out, name);
+	imap_put_name(out, name);
+	put_child_info(out, j, name);
 	buf_add_str(out, "\r\n");
+	if (j->status != 0)
+		put_status(s, j, name);
 }
 
-/* Superiors of the i-th name that are no mailboxes themselves and fit: they were deleted, or (LSUB) are not
- * subscribed. LSUB tells of them only for a "%" at the end (RFC 3501 section 6.3.9). */
-static void put_superiors(struct imap_session *s, const struct list_job *j, size_t i)
+/* Are superiors told that are not selected themselves? LIST: those that are no mailboxes, because they were
+ * deleted; LSUB: only for a "%" at the end (RFC 3501 section 6.3.9). */
+static bool tells_superiors(const struct list_job *j)
 {
-	struct span name = name_at(j, i), pattern = buf_span(&j->pattern);
-	if (j->lsub && (pattern.n == 0 || pattern.p[pattern.n - 1] != '%'))
-		return;
+	struct span pattern = buf_span(&j->patterns[0]);
+	if (j->lsub)
+		return pattern.n > 0 && pattern.p[pattern.n - 1] == '%';
+	return (j->select & (LIST_SUBSCRIBED | LIST_SPECIAL_USE)) == 0 ||
+	       (j->select & LIST_RECURSIVE) != 0;
+}
+
+static void put_superiors(struct imap_session *s, const struct list_job *j, struct span name)
+{
 	for (size_t k = 0; k < name.n; k++) {
 		struct span superior = span_first(name, k);
-		if (name.p[k] != '/' || (i > 0 && is_below(name_at(j, i - 1), superior)))
+		if (name.p[k] != '/' ||
+		    (j->before != SIZE_MAX && is_below(name_at(j, j->before), superior)))
 			continue;
-		if (!holds(j, superior) && fits(j, superior))
-			put_line(s, j, superior, -1);
+		if (!is_selected(j, find(j, superior)) && fits(j, superior))
+			put_line(s, j, superior);
 	}
+}
+
+static void put_listed(struct imap_session *s, struct list_job *j, size_t i)
+{
+	struct span name = name_at(j, i);
+	if (!is_selected(j, &j->v[i]))
+		return;
+	if (tells_superiors(j))
+		put_superiors(s, j, name);
+	if (fits(j, name))
+		put_line(s, j, name);
+	j->before = i;
+}
+
+/* ---- the job ------------------------------------------------------------------------------------------- */
+
+static enum verdict list_some(struct imap_session *s, struct list_job *j)
+{
+	for (size_t n = 0; j->at < j->n; j->at++, n++) {
+		if (n == NAMES_A_STEP)
+			return imap_flush(s) ? imap_yield(s) : V_WAIT;
+		put_listed(s, j, j->at);
+	}
+	return imap_finish_done(s);
 }
 
 static enum verdict run_list(struct imap_session *s, struct imap_job *job)
@@ -188,163 +306,83 @@ static enum verdict run_list(struct imap_session *s, struct imap_job *job)
 	struct list_job *j = (struct list_job *)job;
 	if (!imap_flush(s))
 		return V_WAIT;
-	for (size_t n = 0; j->at < j->n; j->at++, n++) {
-		if (n == NAMES_A_STEP)
-			return imap_flush(s) ? imap_yield(s) : V_WAIT;
-		put_superiors(s, j, j->at);
-		if (fits(j, name_at(j, j->at)))
-			put_line(s, j, name_at(j, j->at), (int)j->v[j->at].uses);
-	}
-	return imap_finish_done(s);
+	if (j->status != 0)
+		j->view = index_view_begin(s->partition->index);
+	if (j->status != 0 && j->view == NULL)
+		return imap_finish_later(s);
+	/* a line of output may end the job, but not the view */
+	struct index_view *v = j->view;
+	enum verdict next = list_some(s, j);
+	j->view = NULL;
+	index_view_end(&v);
+	return next;
 }
 
 /* ---- the commands -------------------------------------------------------------------------------------- */
 
 /* reference and pattern are one name with wildcards in it. */
-static bool make_pattern(struct list_job *j, struct span reference, struct span pattern)
+static void add_pattern(struct list_job *j, struct span reference, struct span pattern)
 {
 	struct buf sent = BUF_INIT(IMAP_PATTERN_MAX);
-	j->pattern = BUF_INIT(IMAP_PATTERN_MAX);
+	struct buf *out = &j->patterns[j->pattern_n++];
+	*out = BUF_INIT(IMAP_PATTERN_MAX);
 	bool ok = buf_add_span(&sent, reference) && buf_add_span(&sent, pattern) &&
-		  imap_utf7_decode(buf_span(&sent), &j->pattern);
+		  imap_utf7_decode(buf_span(&sent), out);
 	buf_end(&sent);
-	imap_fold_inbox(&j->pattern);
-	return ok;
+	if (ok)
+		imap_fold_inbox(out);
+	else
+		buf_clear(out);
 }
 
-static enum verdict list(struct imap_session *s, bool lsub)
+static enum verdict start_list(struct imap_session *s, const struct list_request *req, bool lsub)
 {
-	struct imap_cursor *c = &s->cmd.args;
-	imap_read_sp(c);
-	struct span reference = imap_read_astring(c);
-	imap_read_sp(c);
-	struct span pattern = imap_read_list_mailbox(c);
-	imap_read_end(c);
-	if (!imap_ok(c))
-		return imap_finish_bad(s, c->why);
-	if (pattern.n == 0 && !lsub) {
-		imap_say(s, "* LIST (\\Noselect) \"/\" \"\"\r\n");
-		return imap_finish_done(s);
-	}
 	struct index_view *v = index_view_begin(s->partition->index);
 	if (v == NULL)
 		return imap_finish_later(s);
 	struct list_job *j = MEM_NEW(struct list_job);
 	j->job = (struct imap_job){ run_list, end_list };
 	j->lsub = lsub;
-	if (!make_pattern(j, reference, pattern))
-		buf_clear(&j->pattern); /* fits nothing, as no name is empty */
-	else if (lsub)
-		index_subscriptions(v, span_str(s->user), on_subscription, j);
-	else
+	j->extended = req->extended;
+	j->select = req->select;
+	j->return_subscribed = req->return_subscribed || (req->select & LIST_SUBSCRIBED) != 0;
+	j->status = req->status;
+	j->before = SIZE_MAX;
+	for (size_t i = 0; i < req->pattern_n; i++)
+		add_pattern(j, req->reference, req->patterns[i]);
+	if (!lsub)
 		index_mailboxes(v, span_str(s->user), on_mailbox, j);
+	if (lsub || j->return_subscribed)
+		index_subscriptions(v, span_str(s->user), on_subscription, j);
 	index_view_end(&v);
+	merge_names(j);
+	status_enable(s, j->status);
 	return imap_start_job(s, &j->job);
 }
 
 enum verdict cmd_list(struct imap_session *s)
 {
-	return list(s, false);
+	struct imap_cursor *c = &s->cmd.args;
+	struct list_request req;
+	list_parse(c, &req);
+	imap_read_end(c);
+	if (!imap_ok(c))
+		return imap_finish_bad(s, c->why);
+	if (!req.extended && req.patterns[0].n == 0) {
+		imap_say(s, "* LIST (\\Noselect) \"/\" \"\"\r\n");
+		return imap_finish_done(s);
+	}
+	return start_list(s, &req, false);
 }
 
 enum verdict cmd_lsub(struct imap_session *s)
 {
-	return list(s, true);
-}
-
-/* ---- STATUS -------------------------------------------------------------------------------------------- */
-
-enum {
-	ITEM_MESSAGES,
-	ITEM_RECENT,
-	ITEM_UIDNEXT,
-	ITEM_UIDVALIDITY,
-	ITEM_UNSEEN,
-	ITEM_HIGHESTMODSEQ,
-	ITEM_COUNT
-};
-static const char *const item_names[ITEM_COUNT] = { "MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY",
-	"UNSEEN", "HIGHESTMODSEQ" };
-
-static unsigned read_item(struct imap_cursor *c)
-{
-	struct span word = imap_read_atom(c);
-	for (unsigned i = 0; i < ITEM_COUNT; i++) {
-		if (span_ieq_str(word, item_names[i]))
-			return 1u << i;
-	}
-	imap_fail(c, "Unknown status item");
-	return 0;
-}
-
-static unsigned read_items(struct imap_cursor *c)
-{
-	unsigned items = 0;
-	imap_read_char(c, '(');
-	do {
-		items |= read_item(c);
-	} while (imap_try(c, ' '));
-	imap_read_char(c, ')');
-	return items;
-}
-
-static bool count_entry(void *arg, const struct index_entry *e)
-{
-	++*(uint32_t *)arg;
-	return true;
-}
-
-static uint32_t count_recent(struct index_view *v, const struct index_mailbox *m)
-{
-	uint32_t n = 0;
-	if (m->recent_from <= 1)
-		return m->messages;
-	if (m->recent_from < m->uidnext)
-		index_entries(
-		    v, m->id, (struct uid_range){ m->recent_from, UINT32_MAX }, count_entry, &n);
-	return n;
-}
-
-static void say_status(struct imap_session *s, struct index_view *v, unsigned items)
-{
-	struct index_mailbox m;
-	if (!index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m)) {
-		imap_finish_result(s, OPR_NO_MAILBOX);
-		return;
-	}
-	const uint64_t values[ITEM_COUNT] = { m.messages,
-		(items & 1u << ITEM_RECENT) != 0 ? count_recent(v, &m) : 0, m.uidnext,
-		m.uidvalidity, m.unseen, m.modseq };
-	const char *space = "";
-	imap_say(s, "* STATUS ");
-	put_name(&s->text, buf_span(&s->cmd.name));
-	imap_say(s, " (");
-	for (unsigned i = 0; i < ITEM_COUNT; i++) {
-		if ((items & 1u << i) == 0)
-			continue;
-		imap_say(s, "%s%s %llu", space, item_names[i], (unsigned long long)values[i]);
-		space = " ";
-	}
-	imap_say(s, ")\r\n");
-	imap_finish_done(s);
-}
-
-enum verdict cmd_status(struct imap_session *s)
-{
 	struct imap_cursor *c = &s->cmd.args;
+	struct list_request req = { .pattern_n = 1 };
 	imap_read_sp(c);
-	imap_read_mailbox(c, &s->cmd.name);
+	req.reference = imap_read_astring(c);
 	imap_read_sp(c);
-	unsigned items = read_items(c);
+	req.patterns[0] = imap_read_list_mailbox(c);
 	imap_read_end(c);
-	if (!imap_ok(c))
-		return imap_finish_bad(s, c->why);
-	struct index_view *v = index_view_begin(s->partition->index);
-	if (v == NULL)
-		return imap_finish_later(s);
-	if ((items & 1u << ITEM_HIGHESTMODSEQ) != 0)
-		imap_enable(s, ENABLED_CONDSTORE);
-	say_status(s, v, items);
-	index_view_end(&v);
-	return V_NEXT;
+	return imap_ok(c) ? start_list(s, &req, true) : imap_finish_bad(s, c->why);
 }

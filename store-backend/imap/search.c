@@ -6,8 +6,7 @@
 #include "base/mem.h"
 
 #include "store-backend/imap/blob.h"
-#include "store-backend/imap/search.h"
-#include "store-backend/imap/session.h"
+#include "store-backend/imap/search_sink.h"
 
 /* A turn ends when so much work is done: then other sessions have theirs. */
 enum { TURN_COST = 2000, COST_FLAGS = 1, COST_ENTRY = 5, COST_SCAN = 100 };
@@ -39,6 +38,9 @@ struct search_job {
 	struct search_scan scan;     /* owned */
 	/* for the reply */
 	bool expunged, unreadable;
+	struct search_sink *sink; /* owned; NULL: the answer is of numbers */
+	bool found_all;           /* the sink tells what it has */
+	bool too_many;
 	unsigned results; /* enum search_result; 0: a SEARCH line of before RFC 4731 */
 	struct search_found found;
 };
@@ -54,6 +56,8 @@ static void end_search(struct imap_job *job)
 	search_scan_end(&j->scan);
 	message_end(&j->subject.message);
 	search_end(&j->req);
+	if (j->sink != NULL)
+		j->sink->end(j->sink);
 	imap_set_end(&j->found.save);
 	mem_free(j);
 }
@@ -102,6 +106,11 @@ static void note_found(struct imap_session *s, struct search_job *j)
 	uint32_t uid = s->box->v[j->subject.at].uid;
 	uint32_t name = s->cmd.uid ? uid : (uint32_t)(j->subject.at + 1);
 	uint64_t modseq = j->req.modseq ? j->subject.entry.modseq : 0;
+	f->modseq = modseq > f->modseq ? modseq : f->modseq;
+	if (j->sink != NULL) {
+		j->too_many = !j->sink->found(j->sink, &j->subject, name);
+		return;
+	}
 	put_found(s, j, name);
 	if (saves_each(j))
 		save_uid(j, uid);
@@ -113,7 +122,6 @@ static void note_found(struct imap_session *s, struct search_job *j)
 	f->max = name;
 	f->max_uid = uid;
 	f->max_modseq = modseq;
-	f->modseq = modseq > f->modseq ? modseq : f->modseq;
 	f->last = j->subject.at;
 	if (j->results == RESULT_MIN)
 		j->next = s->box->told_n; /* no other will be the first */
@@ -159,7 +167,7 @@ static unsigned scan_some(struct search_job *j)
 static unsigned ask_message(struct imap_session *s, struct search_job *j)
 {
 	enum search_answer a = search_match(&j->req, &j->subject, &j->scanned);
-	bool told = a != ANSWER_YES || !j->req.modseq || j->subject.has_entry;
+	bool told = a != ANSWER_YES || j->subject.has_entry || (!j->req.modseq && j->sink == NULL);
 	if (a != ANSWER_UNKNOWN && told) {
 		end_message(s, j, a == ANSWER_YES && j->subject.message.err == ERR_OK);
 		return COST_FLAGS;
@@ -183,6 +191,8 @@ static uint64_t told_modseq(const struct search_job *j)
 	const struct search_found *f = &j->found;
 	uint64_t min = (j->results & RESULT_MIN) != 0 ? f->min_modseq : 0;
 	uint64_t max = (j->results & RESULT_MAX) != 0 ? f->max_modseq : 0;
+	if (j->sink != NULL && !j->sink->modseq)
+		return 0;
 	if ((j->results & RESULT_EACH) != 0 || j->results == 0)
 		return f->modseq;
 	return min > max ? min : max;
@@ -231,11 +241,12 @@ static bool save_found(struct imap_session *s, struct search_job *j)
 static enum verdict finish_search(struct imap_session *s, struct search_job *j)
 {
 	put_results(s, j);
+	if (j->too_many)
+		return imap_finish(s, "NO", "[LIMIT] Too many messages at once");
 	if (!save_found(s, j))
 		return imap_finish(s, "NO", "[NOTSAVED] Too many ranges");
 	if (j->unreadable)
-		return imap_finish(
-		    s, "OK", "SEARCH completed, but some messages cannot be read now");
+		return imap_finish(s, "OK", "Completed, but some messages cannot be read now");
 	if (j->expunged && !s->cmd.uid)
 		return imap_finish(
 		    s, "OK", "[EXPUNGEISSUED] Some messages have been expunged meanwhile");
@@ -265,8 +276,10 @@ static enum verdict one_turn(struct imap_session *s, struct search_job *j)
 	for (unsigned cost = 0; cost < TURN_COST;) {
 		if (buf_len(&s->text) > TEXT_HIGH && !imap_flush(s))
 			return V_WAIT;
-		if (!j->in_message && j->next >= s->box->told_n)
-			return finish_search(s, j);
+		if (!j->in_message && (j->next >= s->box->told_n || j->too_many)) {
+			j->found_all = true;
+			return j->sink == NULL || j->too_many ? finish_search(s, j) : V_NEXT;
+		}
 		cost += one_step(s, j);
 	}
 	return imap_yield(s);
@@ -280,9 +293,22 @@ static enum verdict fail_search(struct imap_session *s, const struct search_job 
 	return v;
 }
 
+static enum verdict tell_sink(struct imap_session *s, struct search_job *j)
+{
+	bool done = false;
+	if (!imap_flush(s))
+		return V_WAIT;
+	enum verdict v = j->sink->tell(s, j->sink, &done);
+	return done ? finish_search(s, j) : v;
+}
+
 static enum verdict run_search(struct imap_session *s, struct imap_job *job)
 {
 	struct search_job *j = search_job_of(job);
+	s->active_ms =
+	    loop_now_ms(store_worker_loop(s->base.worker)); /* it works, it is not idle */
+	if (j->found_all)
+		return tell_sink(s, j);
 	j->view = index_view_begin(s->partition->index);
 	if (j->view == NULL) {
 		if (j->results != RESULT_SAVE)
@@ -291,8 +317,6 @@ static enum verdict run_search(struct imap_session *s, struct imap_job *job)
 	}
 	if (j->subject.has_entry && j->in_message)
 		message_set_cache(&j->subject.message, index_cache(j->view, j->subject.entry.blob));
-	s->active_ms =
-	    loop_now_ms(store_worker_loop(s->base.worker)); /* it works, it is not idle */
 	enum verdict v = one_turn(s, j);
 	message_rest(&j->subject.message);
 	index_view_end(&j->view);
@@ -310,12 +334,42 @@ static enum verdict refuse_search(struct imap_session *s, struct search_job *j)
 	return v;
 }
 
-enum verdict cmd_search(struct imap_session *s)
+static void prepare(struct imap_session *s, struct search_job *j)
+{
+	search_resolve(&j->req, s->box);
+	if (j->req.modseq)
+		imap_enable(s, ENABLED_CONDSTORE);
+}
+
+static struct search_job *new_search(struct imap_session *s)
 {
 	struct search_job *j = MEM_NEW(struct search_job);
-	struct imap_cursor *c = &s->cmd.args;
 	j->job = (struct imap_job){ run_search, end_search };
 	j->subject.box = s->box;
+	return j;
+}
+
+enum verdict imap_start_search(struct imap_session *s, struct search_sink *take_sink)
+{
+	struct search_job *j = new_search(s);
+	struct imap_cursor *c = &s->cmd.args;
+	j->sink = take_sink;
+	struct span charset = imap_read_astring(c);
+	imap_read_sp(c);
+	search_parse_in(c, charset, &j->req);
+	if (!j->req.bad_charset)
+		imap_read_end(c);
+	if (!imap_ok(c) || j->req.bad_charset)
+		return refuse_search(s, j);
+	prepare(s, j);
+	imap_say(s, "* %s", s->cmd.row->name);
+	return imap_start_job(s, &j->job);
+}
+
+enum verdict cmd_search(struct imap_session *s)
+{
+	struct search_job *j = new_search(s);
+	struct imap_cursor *c = &s->cmd.args;
 	imap_read_sp(c);
 	j->results = search_parse_return(c);
 	j->found.all.out = &s->text;
@@ -324,9 +378,7 @@ enum verdict cmd_search(struct imap_session *s)
 		imap_read_end(c);
 	if (!imap_ok(c) || j->req.bad_charset)
 		return refuse_search(s, j);
-	search_resolve(&j->req, s->box);
-	if (j->req.modseq)
-		imap_enable(s, ENABLED_CONDSTORE);
+	prepare(s, j);
 	if (j->results == 0)
 		imap_say(s, "* SEARCH");
 	else if (j->results != RESULT_SAVE)

@@ -73,6 +73,8 @@ unsigned search_parse_return(struct imap_cursor *c);
 /* Reads [CHARSET name SP] keys. A charset that is not known sets bad_charset and ends the reading. */
 void search_parse(struct imap_cursor *c, struct search_request *out);
 void search_end(struct search_request *r);
+/* Keys that are written in that charset. */
+void search_parse_in(struct imap_cursor *c, struct span charset, struct search_request *out);
 /* Makes the sets ready; keywords that the mailbox does not know match nothing. */
 void search_resolve(struct search_request *r, const struct selected *box);
 

@@ -329,17 +329,23 @@ unsigned search_parse_return(struct imap_cursor *c)
 	return wanted;
 }
 
-void search_parse(struct imap_cursor *c, struct search_request *out)
+void search_parse_in(struct imap_cursor *c, struct span charset, struct search_request *out)
 {
-	if (imap_try_word(c, "CHARSET")) {
-		imap_read_sp(c);
-		struct span charset = imap_read_astring(c);
-		imap_read_sp(c);
-		out->bad_charset = imap_ok(c) && !span_ieq_str(charset, "US-ASCII") &&
-				   !span_ieq_str(charset, "UTF-8");
-	}
+	out->bad_charset =
+	    imap_ok(c) && !span_ieq_str(charset, "US-ASCII") && !span_ieq_str(charset, "UTF-8");
 	if (!out->bad_charset)
 		parse_keys(c, out, 0);
+}
+
+void search_parse(struct imap_cursor *c, struct search_request *out)
+{
+	struct span charset = SPAN("UTF-8");
+	if (imap_try_word(c, "CHARSET")) {
+		imap_read_sp(c);
+		charset = imap_read_astring(c);
+		imap_read_sp(c);
+	}
+	search_parse_in(c, charset, out);
 }
 
 void search_resolve(struct search_request *r, const struct selected *box)

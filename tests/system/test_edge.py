@@ -1,4 +1,5 @@
 """postern-edge alone, with Dovecot in the place of the stores: what a 250 promises, whatever dies."""
+import email
 import os
 import random
 import signal
@@ -241,6 +242,47 @@ def test_relayed_and_bounced(edge, relay):
     assert b"Status: 5.1.1" in notices[0] and b"nobody of that name" in notices[0]
     assert notices[0].startswith(b"Return-Path: <>")
     wait_for(edge.queue_is_empty, 10, "an empty queue")
+
+
+def test_reports(edge, relay):
+    """RFC 3461: what the sender wishes to hear is what it hears, in reports that a MIME parser reads."""
+    token = mail.new_token()
+    alice, bob = edge.user("alice"), edge.user("bob")
+    wishes = {bob["address"]: "NOTIFY=SUCCESS ORCPT=rfc822;old+2Bbob@example.org", "good@far.example": "NOTIFY=SUCCESS",
+              "bad@far.example": "NOTIFY=FAILURE", "worse@far.example": "NOTIFY=NEVER"}
+    text = mail.message(token, alice["address"], list(wishes))
+    with mail.smtp(edge, service="submission", user=alice) as s:
+        s.ehlo()
+        assert s.has_extn("dsn")
+        assert s.mail(alice["address"], ["RET=FULL", "ENVID=" + token])[0] == 250
+        for address, wish in wishes.items():
+            assert s.rcpt(address, [wish])[0] == 250
+        assert s.data(text)[0] == 250
+    edge.wait_stored(bob, token)
+
+    def fields():
+        found = {}
+        for stored in edge.having(alice, token):
+            report = email.message_from_bytes(stored)
+            assert report.get_content_type() == "multipart/report"
+            status = report.get_payload(1)
+            assert status.get_content_type() == "message/delivery-status"
+            assert status.get_payload(0)["Original-Envelope-Id"] == token
+            full = report.get_payload(2).get_content_type() == "message/rfc822"
+            for part in status.get_payload()[1:]:
+                found[part["Final-Recipient"].split("; ")[1]] = (part["Action"], full, part["Original-Recipient"])
+        return found
+
+    wait_for(lambda: len(fields()) >= 3, 20, "three reports")
+    wait_for(edge.queue_is_empty, 10, "an empty queue")
+    got = fields()
+    assert got[bob["address"]][0] == "delivered" and got[bob["address"]][2] == "rfc822; old+bob@example.org"
+    assert got["good@far.example"][0] == "relayed"
+    assert got["bad@far.example"][:2] == ("failed", True)
+    assert "worse@far.example" not in got
+    with mail.smtp(edge) as s:
+        s.ehlo()
+        assert not s.has_extn("dsn")
 
 
 class Names(socketserver.BaseRequestHandler):

@@ -2,6 +2,7 @@
 #include "net/certs.h"
 #include "net/end.h"
 
+#include "net/stream_bind.h"
 #include "net/stream_internal.h"
 
 enum { MANY = 2 << 20 };
@@ -74,6 +75,28 @@ static void test_facts(void **state)
 	tls_ctx_unref(&client);
 	stream_write(us.s, "x", 1);
 	WAIT_FOR(buf_len(&them.got) == 1);
+}
+
+/* What both ends agree on, and no other session has. */
+static void test_bindings(void **state)
+{
+	uint8_t key[STREAM_BIND_LEN], a[STREAM_BIND_LEN], b[STREAM_BIND_LEN], end[STREAM_BIND_MAX];
+	both_secure("mail.example", NULL);
+	assert_false(stream_peer_key(us.s, key)); /* the client has shown none */
+	assert_true(stream_peer_key(them.s, key));
+	unsigned char *der = NULL;
+	unsigned n = 0;
+	int der_n = i2d_PUBKEY(test_cert.key, &der);
+	uint8_t want[EVP_MAX_MD_SIZE];
+	assert_int_equal(EVP_Digest(der, (size_t)der_n, want, &n, EVP_sha256(), NULL), 1);
+	assert_memory_equal(key, want, sizeof key);
+	OPENSSL_free(der);
+	assert_true(stream_bind_exporter(us.s, a));
+	assert_true(stream_bind_exporter(them.s, b));
+	assert_memory_equal(a, b, sizeof b);
+	assert_int_equal(stream_bind_end_point(us.s, end), 32);
+	assert_int_equal(X509_digest(test_cert.x, EVP_sha256(), want, &n), 1);
+	assert_memory_equal(end, want, 32);
 }
 
 /* Plaintext that came with the command is dropped and counted; what was queued leaves in the clear. */
@@ -463,6 +486,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(test_facts),
+		CASE(test_bindings),
 		CASE(test_starttls),
 		CASE(test_close_before_the_handshake),
 		CASE(test_garbage),

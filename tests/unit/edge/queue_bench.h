@@ -35,6 +35,9 @@ struct bench {
 	struct put puts[PUTS];
 	struct buf body;
 	bool drained;
+	bool trusted; /* of what put() sends: with what its sender wishes */
+	enum smtp_ret ret;
+	const char *envid;
 };
 
 /* ---- the bench ---------------------------------------------------------------------------------- */
@@ -159,6 +162,9 @@ static struct put *put(
 		.session = ident_new(),
 		.arrived_us = clock_wall_us(),
 		.sender = span_str(sender),
+		.trusted = b->trusted,
+		.ret = b->ret,
+		.envid = span_str(b->envid),
 		.recipients = recipients,
 		.body_bytes = buf_len(&b->body) };
 	struct spool_put_opts opts = {

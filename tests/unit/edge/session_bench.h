@@ -48,10 +48,13 @@ static struct {
 	uint16_t code;
 	unsigned calls;
 	size_t recipients;
-	char sender[300], first[300], user[300], detail[100], store[100], auth_user[100];
+	char sender[300], envid[101], orcpt[300], first[300], user[300], detail[100], store[100],
+	    auth_user[100];
 	char head[4096]; /* the message's beginning */
 	uint64_t size;
-	bool body_8bit;
+	bool body_8bit, trusted;
+	enum smtp_ret ret;
+	unsigned notify;
 } given;
 
 static void fake_cancel(struct ticket *t)
@@ -107,6 +110,11 @@ struct ticket *commit_start(
 	given.recipients = t->recipient_count;
 	given.size = body_size(t->body);
 	given.body_8bit = t->body_8bit;
+	given.trusted = t->trusted;
+	given.ret = t->ret;
+	given.notify = t->recipients[0].notify;
+	keep(given.envid, sizeof given.envid, t->envid);
+	keep(given.orcpt, sizeof given.orcpt, t->recipients[0].orcpt);
 	keep(given.sender, sizeof given.sender, t->sender);
 	keep(given.auth_user, sizeof given.auth_user, t->auth_user);
 	keep(given.first, sizeof given.first, t->recipients[0].address);

@@ -367,11 +367,45 @@ static void test_authenticated(void **state)
 	    SPOOL_TAKES);
 	new_mail(&b, "s@far.example", 100);
 	b.t->auth_user = mem_str("alice@x.example");
+	b.t->trusted = true;
 	add(&b, "alice", "store1");
 	add(&b, "bob", "store1");
 	commit(&b);
 	assert_string_equal(fates(&b), "RD");
 	assert_string_equal(spooled(&b), "alice:R");
+	bench_close(&b);
+}
+
+/* NOTIFY=NEVER: a refusal of which nobody is told needs no spool. SUCCESS: the report must not be lost with
+ * this process, so the queue delivers; of a stranger's wish nothing is known here. */
+static void test_wishes(void **state)
+{
+	struct bench b;
+	bench_open(&b);
+	bench_start(&b, TWO("S 552 5.2.2 full", "S 250 b", "S 354 go", "B", DONE), SCRIPT("H"),
+	    SPOOL_TAKES);
+	new_mail(&b, "s@far.example", 100);
+	b.t->trusted = true;
+	add(&b, "alice", "store1");
+	add(&b, "bob", "store1");
+	b.t->recipients[0].notify = SMTP_NOTIFY_NEVER;
+	commit(&b);
+	assert_string_equal(fates(&b), "RD");
+	assert_string_equal(spooled(&b), "");
+	bench_close(&b);
+	bench_open(&b);
+	bench_start(&b,
+	    SCRIPT(LHLO, "C MAIL", "C RCPT TO:<bob@", "C DATA", "S 250 ok", "S 250 b", "S 354 go",
+		"B", DONE),
+	    SCRIPT("H"), SPOOL_TAKES);
+	new_mail(&b, "s@far.example", 100);
+	b.t->trusted = true;
+	add(&b, "alice", "store1");
+	add(&b, "bob", "store1");
+	b.t->recipients[0].notify = SMTP_NOTIFY_SUCCESS;
+	commit(&b);
+	assert_string_equal(fates(&b), "SD");
+	assert_string_equal(spooled(&b), "alice:W");
 	bench_close(&b);
 }
 
@@ -539,6 +573,7 @@ int main(void)
 		cmocka_unit_test(test_matrix),
 		cmocka_unit_test(test_cases),
 		cmocka_unit_test(test_authenticated),
+		cmocka_unit_test(test_wishes),
 		cmocka_unit_test(test_directory_away),
 		cmocka_unit_test(test_big_and_again),
 		cmocka_unit_test(test_cancel),

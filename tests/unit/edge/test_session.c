@@ -115,6 +115,32 @@ static void test_relay(void **state)
 	talk_close(&t);
 }
 
+/* Wishes for reports are taken from clients that may relay; from others they are unknown parameters. */
+static void test_dsn(void **state)
+{
+	static const char ask[] = HELLO
+	    "MAIL FROM:<s@far.example> RET=FULL ENVID=q+2B1\r\n"
+	    "RCPT TO:<x@elsewhere.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x+2B@y.example\r\n"
+	    "DATA\r\nSubject: x\r\n\r\n.\r\n" QUIT;
+	memset(&given, 0, sizeof given);
+	given.code = 250;
+	check("mx", HELLO "MAIL FROM:<a@b.example> RET=HDRS\r\n" QUIT, "220 250 555 221");
+	check(
+	    "mx", MAIL "RCPT TO:<alice@example.org> NOTIFY=NEVER\r\n" QUIT, "220 250 250 555 221");
+	struct talk t = talk_open("internal", "192.0.2.9");
+	talk_until(&t, "220");
+	talk_send(&t, span_of(ask, sizeof ask - 1), SIZE_MAX);
+	talk_until(&t, NULL);
+	assert_string_equal(codes(&t), "220 250 250 250 354 250 221");
+	assert_non_null(strstr(buf_cstr(&t.heard), "250-DSN\r\n"));
+	talk_close(&t);
+	assert_true(given.trusted);
+	assert_int_equal(given.ret, SMTP_RET_FULL);
+	assert_string_equal(given.envid, "q+2B1");
+	assert_int_equal(given.notify, SMTP_NOTIFY_SUCCESS | SMTP_NOTIFY_FAILURE);
+	assert_string_equal(given.orcpt, "rfc822;x+2B@y.example");
+}
+
 static void test_mail(void **state)
 {
 	memset(&given, 0, sizeof given);
@@ -450,6 +476,7 @@ int main(void)
 		cmocka_unit_test(test_odd_bytes),
 		cmocka_unit_test(test_recipients),
 		cmocka_unit_test(test_relay),
+		cmocka_unit_test(test_dsn),
 		cmocka_unit_test(test_mail),
 		cmocka_unit_test(test_recipients_collapse_and_are_bounded),
 		cmocka_unit_test(test_bad_messages),

@@ -21,7 +21,7 @@ try {
 	struct ticket *ticket;
 	bool answered;
 	enum out_end end;
-	bool untried;
+	bool untried, dsn;
 	char why[200];
 };
 
@@ -37,6 +37,7 @@ static void on_done(void *arg, const struct out_result *r)
 	t->ticket = NULL;
 	t->answered = true;
 	t->end = r->end;
+	t->dsn = r->dsn;
 	t->untried = r->untried;
 	snprintf(t->why, sizeof(t->why), "%s", r->why != NULL ? r->why : "");
 }
@@ -55,7 +56,8 @@ static void try_start(struct try *t, const char *const *script)
 	fake_start(&t->peer, t->loop, script);
 	t->pool = out_pool_new(t->loop, NULL, &opts);
 	for (size_t i = 0; i < RCPTS; i++)
-		t->rcpt[i] = (struct out_recipient){ names[i], &t->outcomes[i] };
+		t->rcpt[i] =
+		    (struct out_recipient){ .address = names[i], .outcome = &t->outcomes[i] };
 	t->mail = (struct out_mail){ .sender = "s@y.example", .recipients = t->rcpt };
 	t->mail.body = (struct mail_source){ read_body, t, t->body.n };
 	assert_true(ident_parse(SPAN("abcdefghjkmnpqrstu"), &t->mail.id));
@@ -237,6 +239,34 @@ static void test_rset_after_refusal(void **state)
 	try_end(&t);
 }
 
+/* What the sender wishes goes to servers that offer DSN, and only there. */
+static void test_dsn(void **state)
+{
+	static const char *const offers[] = { "R 250-x\r\n250 PIPELINING\r\n",
+		"R 250-x\r\n250-PIPELINING\r\n250 DSN\r\n" };
+	static const char *const mails[] = { "MAIL FROM:<s@y.example>\n",
+		"MAIL FROM:<s@y.example> RET=HDRS ENVID=q+2B1\n" };
+	static const char *const rcpts[] = { "RCPT TO:<a@x.example>\nRCPT TO:<b@x.example>\n",
+		"RCPT TO:<a@x.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;a+2Bz@w.example\n"
+		"RCPT TO:<b@x.example>\n" };
+	for (size_t i = 0; i < COUNT_OF(offers); i++) {
+		struct try t;
+		try_start(&t,
+		    STEPS("S 220 hi", "C EHLO", offers[i], "C MAIL", "C RCPT", "C RCPT", "C DATA",
+			"S 250 ok", "S 250 ok", "S 250 ok", "S 354 go", "B", "S 250 ok"));
+		t.mail.ret = SMTP_RET_HDRS;
+		t.mail.envid = "q+2B1";
+		t.rcpt[0].notify = SMTP_NOTIFY_SUCCESS | SMTP_NOTIFY_DELAY;
+		t.rcpt[0].orcpt = "rfc822;a+2Bz@w.example";
+		send_mail(&t, OUT_SMTP, 2);
+		assert_int_equal(t.outcomes[0].fate, D);
+		assert_int_equal(t.dsn, i == 1);
+		assert_non_null(strstr(buf_cstr(&t.peer.seen), mails[i]));
+		assert_non_null(strstr(buf_cstr(&t.peer.seen), rcpts[i]));
+		try_end(&t);
+	}
+}
+
 /* A kept connection that says goodbye, or dies, at the next mail: the mail goes over a new one. */
 static void test_stale_connection(void **state)
 {
@@ -342,6 +372,7 @@ int main(void)
 		cmocka_unit_test(test_replies),
 		cmocka_unit_test(test_transcript),
 		cmocka_unit_test(test_rset_after_refusal),
+		cmocka_unit_test(test_dsn),
 		cmocka_unit_test(test_stale_connection),
 		cmocka_unit_test(test_too_big_and_bad_addresses),
 		cmocka_unit_test(test_dead_host_is_remembered),

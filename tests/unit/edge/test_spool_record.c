@@ -17,9 +17,9 @@ static void put_example(struct buf *out, uint64_t *chunks, size_t chunk_count)
 {
 	struct spool_recipient r[2] = {
 		{ SPAN("a+x@b.example"), SPAN("a@b.example"), SPAN("x"), SPAN("store1"),
-		    SPOOL_WAITING, 0, SPAN_NONE, SPAN_NONE },
-		{ SPAN("c@d.example"), SPAN_NONE, SPAN_NONE, SPAN_NONE, SPOOL_REFUSED, 550,
-		    SPAN("5.1.1"), SPAN("no such user") },
+		    SPOOL_WAITING, SMTP_NOTIFY_NEVER, SPAN_NONE, 0, SPAN_NONE, SPAN_NONE },
+		{ SPAN("c@d.example"), SPAN_NONE, SPAN_NONE, SPAN_NONE, SPOOL_REFUSED, 12,
+		    SPAN("rfc822;c@d"), 550, SPAN("5.1.1"), SPAN("no such user") },
 	};
 	struct spool_message m = { .id = id_of("abcdefghjkmnpqrstu"),
 		.session = id_of("utsrqpnmkjhgfedcba"),
@@ -27,6 +27,11 @@ static void put_example(struct buf *out, uint64_t *chunks, size_t chunk_count)
 		.arrived_us = 1234567890123,
 		.sender = SPAN("s@b.example"),
 		.auth_user = SPAN("s"),
+		.trusted = true,
+		.report = REPORT_DELAY,
+		.notices = 3,
+		.ret = SMTP_RET_HDRS,
+		.envid = SPAN("e1"),
 		.recipients = r,
 		.recipient_count = 2,
 		.body_bytes = 5,
@@ -48,7 +53,14 @@ static void test_message(void **state)
 	assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
 	assert_string_equal(m.id.s, "abcdefghjkmnpqrstu");
 	assert_string_equal(m.parent.s, "");
-	assert_true(m.body_8bit);
+	assert_true(m.body_8bit && m.trusted);
+	assert_int_equal(m.report, REPORT_DELAY);
+	assert_int_equal(m.notices, 3);
+	assert_int_equal(m.ret, SMTP_RET_HDRS);
+	assert_true(span_eq_str(m.envid, "e1"));
+	assert_int_equal(m.recipients[0].notify, SMTP_NOTIFY_NEVER);
+	assert_int_equal(m.recipients[1].notify, SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY);
+	assert_true(span_eq_str(m.recipients[1].orcpt, "rfc822;c@d"));
 	assert_int_equal(m.client.b[15], 7);
 	assert_int_equal(m.recipient_count, 2);
 	assert_true(span_eq_str(m.recipients[0].detail, "x"));
@@ -64,6 +76,35 @@ static void test_message(void **state)
 		spool_message_end(&m);
 	}
 	buf_end(&out);
+}
+
+/* Records of the first version are in spools that were filled before an upgrade. */
+static void test_version_1(void **state)
+{
+	static const char old[] = "\1\1\x12\0"
+				  "abcdefghjkmnpqrstu\x12\0"
+				  "abcdefghjkmnpqrstu\0\0"
+				  "0123456789abcdef\1\0\0\0\0\0\0\0\3\0"
+				  "s@b\0\0\1\0\3\0"
+				  "c@d\0\0\0\0\0\0\2\x26\2\5\0"
+				  "5.1.1\2\0no\2\0\0\0\0\0\0\0\0\0\0\0hi";
+	static const char old_progress[] = "\1\1\x12\0"
+					   "abcdefghjkmnpqrstu\0\0";
+	struct span payload = span_of(old, sizeof old - 1);
+	struct spool_message m;
+	struct spool_progress p;
+	assert_int_equal(spool_message_get(payload, &m), ERR_OK);
+	assert_true(spool_message_is_whole(&m, payload));
+	assert_int_equal(m.recipient_count, 1);
+	assert_int_equal(m.recipients[0].fate, SPOOL_REFUSED);
+	assert_int_equal(m.recipients[0].code, 550);
+	assert_int_equal(m.recipients[0].notify, 0);
+	assert_false(m.trusted);
+	spool_message_end(&m);
+	assert_int_equal(
+	    spool_progress_get(span_of(old_progress, sizeof old_progress - 1), &p), ERR_OK);
+	assert_true(p.is_snapshot);
+	spool_progress_end(&p);
 }
 
 static void test_chunks(void **state)
@@ -105,10 +146,11 @@ static void test_progress(void **state)
 		{ 0, SPOOL_WAITING, 3, 99, 451, SPAN("4.4.1"), SPAN("down") },
 		{ 7, SPOOL_DELIVERED, 1, 0, 250, SPAN("2.0.0"), SPAN("ok") },
 	};
-	struct spool_progress p = { id_of("abcdefghjkmnpqrstu"), true, steps, 2 }, back;
+	struct spool_progress p = { id_of("abcdefghjkmnpqrstu"), true, 7, steps, 2 }, back;
 	assert_true(spool_progress_put(&out, &p));
 	assert_int_equal(spool_progress_get(buf_span(&out), &back), ERR_OK);
 	assert_true(back.is_snapshot);
+	assert_int_equal(back.notices, 7);
 	assert_int_equal(back.step_count, 2);
 	assert_int_equal(back.steps[0].attempts, 3);
 	assert_int_equal(back.steps[0].due_us, 99);
@@ -142,6 +184,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_message),
+		cmocka_unit_test(test_version_1),
 		cmocka_unit_test(test_chunks),
 		cmocka_unit_test(test_wrong_bytes),
 		cmocka_unit_test(test_progress),

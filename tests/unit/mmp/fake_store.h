@@ -5,6 +5,7 @@
  *	"C text"   takes a line that begins so    "T"        becomes a TLS server
  *	"E"        echoes from here on            "F"        a flow: see struct flow
  *	"X"        closes                         "H"        does nothing any more
+ *	"P"        takes a PROXY header
  * What came is kept in `seen`. */
 #ifndef TESTS_MMP_FAKE_STORE_H
 #define TESTS_MMP_FAKE_STORE_H
@@ -20,6 +21,7 @@
 #include "net/stream.h"
 #include "net/tls_ctx.h"
 #include "proto/line.h"
+#include "proto/proxy_hdr.h"
 
 #define UNUSED __attribute__((unused))
 
@@ -136,6 +138,22 @@ static bool fake_line(struct fake_conn *c, const char *want)
 	return true;
 }
 
+/* Kept in `seen` as "PROXY client -> local". */
+static bool fake_proxy(struct fake_conn *c)
+{
+	struct proxy_hdr h;
+	char from[IP_TEXT_SIZE], to[IP_TEXT_SIZE];
+	enum proxy_rx rx = proxy_hdr_parse(stream_input(c->io), &h);
+	if (rx == PROXY_BAD || (rx == PROXY_DONE && h.kind != PROXY_CLIENT))
+		c->fake->wrong = "PROXY";
+	if (rx != PROXY_DONE)
+		return false;
+	buf_printf(&c->fake->seen, "PROXY %s -> %s\n", ip_port_text(h.client, from),
+	    ip_port_text(h.local, to));
+	stream_eat(c->io, h.len);
+	return true;
+}
+
 /* One step; false: it waits. */
 static bool fake_one(struct fake_conn *c)
 {
@@ -147,6 +165,8 @@ static bool fake_one(struct fake_conn *c)
 		return stream_write_span(c->io, span_str(text));
 	case 'C':
 		return fake_line(c, text);
+	case 'P':
+		return fake_proxy(c);
 	case 'T':
 		stream_start_tls_server(c->io, c->fake->server);
 		return true;

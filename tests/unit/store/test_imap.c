@@ -8,7 +8,9 @@
 #define ALL_FLAGS "\\Seen \\Answered \\Flagged \\Deleted \\Draft"
 #define LOGGED_IN                                                                                  \
 	"l OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN MOVE "    \
-	"SPECIAL-USE CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES] Logged in\r\n"
+	"SPECIAL-USE CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED " \
+	"LIST-STATUS STATUS=SIZE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES] "      \
+	"Logged in\r\n"
 #define CLOSED "* OK [CLOSED] The mailbox before is closed\r\n"
 #define SELECTED(n, recent, unseen, next)                                                          \
 	"* FLAGS (" ALL_FLAGS ")\r\n* OK [PERMANENTFLAGS (" ALL_FLAGS                              \
@@ -215,7 +217,7 @@ static void test_list(void **state)
 		"* LIST (\\HasNoChildren) \"/\" INBOX/sub\r\nb OK LIST completed\r\n" },
 	    { "b LIST \"\" &ZeV%\r\n", "b OK LIST completed\r\n" },
 	    { "b LIST \"\"\r\n", "b BAD Missing argument\r\n" },
-	    { "b LIST (SUBSCRIBED) \"\" *\r\n", "b BAD String expected\r\n" });
+	    { "b LIST (X) \"\" *\r\n", "b BAD Unknown selection option\r\n" });
 }
 
 static void test_subscriptions(void **state)
@@ -253,7 +255,7 @@ static void test_delete_rename(void **state)
 		"* STATUS new/mail (UIDVALIDITY @)\r\na OK STATUS completed\r\n" },
 	    { "a STATUS old/mail (UNSEEN)\r\n", "a NO [NONEXISTENT] No such mailbox\r\n" },
 	    { "a STATUS INBOX ()\r\n", "a BAD Atom expected\r\n" },
-	    { "a STATUS INBOX (SIZE)\r\n", "a BAD Unknown status item\r\n" },
+	    { "a STATUS INBOX (SIZES)\r\n", "a BAD Unknown status item\r\n" },
 	    { "a SELECT new/mail\r\n", SELECTED("3", "3", "* OK [UNSEEN 2] First unseen\r\n",
 					   "4") "a OK [READ-WRITE] SELECT completed\r\n" },
 	    { "a DELETE new/mail\r\n", "a OK DELETE completed\r\n" },

@@ -1,0 +1,226 @@
+/* report.c - the text of a notification (RFC 3464): words for people, fields for programs, the message.
+ *
+ * Owns nothing. What a sender or another host has said is cleaned before it stands in a line here. */
+#include "base/clock.h"
+#include "base/fmt.h"
+#include "daemon/daemon.h"
+#include "edge/queue_internal.h"
+#include "proto/header.h"
+
+enum {
+	LISTED_MAX = 60,         /* recipients described one by one */
+	HEADERS_MAX = 16 * 1024, /* of the message that came back */
+	PIECE = 32 * 1024,
+	WORD_MAX = 600,
+};
+
+bool report_has(const struct q_item *it, enum spool_report kind)
+{
+	if (kind == REPORT_DELAY)
+		return it->state != Q_FINAL && item_wants(it, SMTP_NOTIFY_DELAY);
+	return it->state == Q_FINAL && (it->fate == SPOOL_REFUSED || it->fate == SPOOL_SENT);
+}
+
+static const char *action_of(const struct q_item *it)
+{
+	if (it->state != Q_FINAL)
+		return "delayed";
+	if (it->fate == SPOOL_REFUSED)
+		return "failed";
+	return it->user != NULL ? "delivered" : "relayed";
+}
+
+static bool has_failed(const struct q_entry *e)
+{
+	for (size_t i = 0; i < e->item_count; i++)
+		if (e->items[i].state == Q_FINAL && e->items[i].fate == SPOOL_REFUSED)
+			return true;
+	return false;
+}
+
+/* xtext, decoded, on one line. */
+static void put_xtext(struct buf *out, const char *name, struct span xtext)
+{
+	struct buf raw = BUF_INIT(WORD_MAX);
+	if (smtp_xtext_get(xtext, &raw)) {
+		buf_printf(out, "%s", name);
+		fmt_line_text(out, buf_span(&raw), WORD_MAX);
+		buf_add_str(out, "\r\n");
+	}
+	buf_end(&raw);
+}
+
+static const char *subject_of(const struct q_entry *e)
+{
+	if (e->reporting == REPORT_DELAY)
+		return "Your mail waits for delivery";
+	if (e->reporting == REPORT_DOUBLE)
+		return "Undeliverable report";
+	return has_failed(e) ? "Undelivered mail returned to sender" : "Your mail was delivered";
+}
+
+static void put_heading(struct buf *out, const struct q_entry *e, struct ident id, const char *to)
+{
+	char date[CLOCK_RFC5322_SIZE];
+	const char *host = e->queue->hostname;
+	buf_printf(out, "From: Mail Delivery System <MAILER-DAEMON@%s>\r\n", host);
+	buf_printf(out, "To: <%s>\r\n", to);
+	buf_printf(out, "Subject: %s\r\n", subject_of(e));
+	buf_printf(out, "Date: %s\r\n", clock_rfc5322(clock_wall_us(), date));
+	buf_printf(out, "Message-ID: <%s@%s>\r\n", id.s, host);
+	buf_printf(out,
+	    "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
+	    "Content-Type: multipart/report; report-type=delivery-status;\r\n"
+	    "\tboundary=\"%s\"\r\n\r\n",
+	    id.s);
+}
+
+/* ---- for people --------------------------------------------------------------------------------- */
+
+static void put_listed(struct buf *out, const struct q_entry *e, bool failed)
+{
+	size_t listed = 0, more = 0;
+	for (size_t i = 0; i < e->item_count; i++) {
+		const struct q_item *it = &e->items[i];
+		bool is_failure = it->fate == SPOOL_REFUSED;
+		if (!report_has(it, e->reporting) || is_failure != failed)
+			continue;
+		if (listed == LISTED_MAX) {
+			more++;
+			continue;
+		}
+		listed++;
+		buf_printf(out, "<%s>\r\n    %u %s %s\r\n", it->address, it->code, it->enhanced,
+		    it->reason != NULL ? it->reason : "");
+	}
+	if (more > 0)
+		buf_printf(out, "and %zu more\r\n", more);
+}
+
+static bool has_sent(const struct q_entry *e)
+{
+	for (size_t i = 0; i < e->item_count; i++)
+		if (e->items[i].fate == SPOOL_SENT)
+			return true;
+	return false;
+}
+
+static void put_words(struct buf *out, const struct q_entry *e, struct ident id)
+{
+	buf_printf(out,
+	    "--%s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+	    "Content-Transfer-Encoding: 8bit\r\n\r\n",
+	    id.s);
+	if (e->reporting == REPORT_DELAY) {
+		buf_add_str(out, "Your message could not be delivered yet to:\r\n\r\n");
+		put_listed(out, e, false);
+		buf_add_str(out, "\r\nIt is tried again; you need not send it again.");
+	} else if (has_failed(e)) {
+		buf_add_str(out, "Your message could not be delivered to:\r\n\r\n");
+		put_listed(out, e, true);
+		buf_add_str(out, "\r\nIt will not be tried again.");
+	}
+	if (e->reporting == REPORT_END && has_sent(e)) {
+		buf_add_str(out, "\r\nYour message was delivered, or given to the next mail system,"
+				 " for:\r\n\r\n");
+		put_listed(out, e, false);
+	}
+	buf_printf(
+	    out, "\r\nThe transaction id at %s was %s.\r\n\r\n", e->queue->hostname, e->id.s);
+}
+
+/* ---- for programs ------------------------------------------------------------------------------- */
+
+static void put_recipient(struct buf *out, const struct q_item *it)
+{
+	struct span orcpt = span_str(it->orcpt), type = span_cut(&orcpt, ';');
+	const struct q_entry *e = it->entry;
+	char date[CLOCK_RFC5322_SIZE];
+	buf_add_str(out, "\r\n");
+	if (it->orcpt != NULL) {
+		buf_printf(out, "Original-Recipient: %.*s; ", SPAN_ARG(type));
+		put_xtext(out, "", orcpt);
+	}
+	buf_printf(out,
+	    "Final-Recipient: rfc822; %s\r\nAction: %s\r\nStatus: %s\r\n"
+	    "Diagnostic-Code: smtp; %u %s %s\r\n",
+	    it->address, action_of(it), it->enhanced, it->code, it->enhanced,
+	    it->reason != NULL ? it->reason : "");
+	if (it->state != Q_FINAL)
+		buf_printf(out, "Will-Retry-Until: %s\r\n",
+		    clock_rfc5322(e->arrived_us + 1000 * e->queue->edge->queue_lifetime, date));
+}
+
+static void put_status(struct buf *out, const struct q_entry *e, struct ident id)
+{
+	char date[CLOCK_RFC5322_SIZE];
+	size_t listed = 0;
+	buf_printf(out, "--%s\r\nContent-Type: message/delivery-status\r\n\r\n", id.s);
+	if (e->envid != NULL)
+		put_xtext(out, "Original-Envelope-Id: ", span_str(e->envid));
+	buf_printf(out,
+	    "Reporting-MTA: dns; %s\r\nX-Postern-Id: rfc822; %s\r\nArrival-Date: %s\r\n",
+	    e->queue->hostname, e->id.s, clock_rfc5322(e->arrived_us, date));
+	for (size_t i = 0; i < e->item_count && listed < LISTED_MAX; i++) {
+		if (!report_has(&e->items[i], e->reporting))
+			continue;
+		listed++;
+		put_recipient(out, &e->items[i]);
+	}
+	buf_add_str(out, "\r\n");
+}
+
+/* ---- the message -------------------------------------------------------------------------------- */
+
+/* RET says what comes back of a message that failed; of others it is the header. */
+static bool is_full(const struct q_entry *e)
+{
+	return (e->ret == SMTP_RET_FULL || e->reporting == REPORT_DOUBLE) && has_failed(e) &&
+	       e->body.bytes <= e->queue->edge->report_size_max;
+}
+
+static void put_full(struct buf *out, struct mail_source *src)
+{
+	err_t err = ERR_OK;
+	for (uint64_t at = 0; at < src->size;) {
+		struct span piece = src->read(src->arg, at, PIECE, &err);
+		if (err || piece.n == 0)
+			return;
+		buf_add_span(out, piece);
+		at += piece.n;
+	}
+}
+
+/* As much of the header as is there and fits; whole lines only. */
+static void put_header(struct buf *out, struct mail_source *src)
+{
+	err_t err = ERR_OK;
+	struct span head = src->read(src->arg, 0, HEADERS_MAX, &err);
+	head = span_first(head, header_size(head));
+	size_t end = span_rfind(head, '\n');
+	buf_add_span(out, span_first(head, end == SIZE_MAX ? 0 : end + 1));
+}
+
+static void put_original(struct buf *out, const struct q_entry *e, struct ident id)
+{
+	struct spool_reader *r = spool_reader_new(e->queue->spool, &e->body);
+	struct mail_source src = spool_reader_source(r);
+	bool full = is_full(e);
+	buf_printf(out, "--%s\r\nContent-Type: %s\r\nContent-Transfer-Encoding: 8bit\r\n\r\n", id.s,
+	    full ? "message/rfc822" : "text/rfc822-headers");
+	if (full)
+		put_full(out, &src);
+	else
+		put_header(out, &src);
+	buf_printf(out, "\r\n--%s--\r\n", id.s);
+	spool_reader_free(&r);
+}
+
+bool report_put(struct buf *out, const struct q_entry *e, struct ident id, const char *to)
+{
+	put_heading(out, e, id, to);
+	put_words(out, e, id);
+	put_status(out, e, id);
+	put_original(out, e, id);
+	return buf_ok(out);
+}

@@ -1,0 +1,24 @@
+/* stream_bind.h - facts of a TLS session that a login can be bound to. For streams whose handshake is
+ * done; false: the session does not have them. */
+#ifndef NET_STREAM_BIND_H
+#define NET_STREAM_BIND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "net/stream.h"
+
+enum { STREAM_BIND_LEN = 32, STREAM_BIND_MAX = 64 };
+
+/* SHA-256 of the peer's public key (SubjectPublicKeyInfo in DER), verified or not: what is pinned. */
+bool stream_peer_key(const struct stream *s, uint8_t out[STREAM_BIND_LEN]);
+
+/* Channel binding "tls-exporter" (RFC 9266): TLS 1.3, or 1.2 with an extended master secret. */
+bool stream_bind_exporter(const struct stream *s, uint8_t out[STREAM_BIND_LEN]);
+
+/* Channel binding "tls-server-end-point" (RFC 5929): the digest of our own certificate, of a server's
+ * stream. Returns its length, 0 when there is none. */
+size_t stream_bind_end_point(const struct stream *s, uint8_t out[STREAM_BIND_MAX]);
+
+#endif

@@ -1,0 +1,134 @@
+/* status.c - STATUS; see status.h. Before: input.c and list.c. Owns nothing. */
+#include "store-backend/imap/status.h"
+
+#include "base/check.h"
+#include "store-backend/imap/session.h"
+
+enum {
+	ITEM_MESSAGES,
+	ITEM_RECENT,
+	ITEM_UIDNEXT,
+	ITEM_UIDVALIDITY,
+	ITEM_UNSEEN,
+	ITEM_DELETED,
+	ITEM_SIZE,
+	ITEM_HIGHESTMODSEQ,
+	ITEM_COUNT
+};
+
+static const char *const names[ITEM_COUNT] = {
+	[ITEM_MESSAGES] = "MESSAGES",
+	[ITEM_RECENT] = "RECENT",
+	[ITEM_UIDNEXT] = "UIDNEXT",
+	[ITEM_UIDVALIDITY] = "UIDVALIDITY",
+	[ITEM_UNSEEN] = "UNSEEN",
+	[ITEM_DELETED] = "DELETED",
+	[ITEM_SIZE] = "SIZE",
+	[ITEM_HIGHESTMODSEQ] = "HIGHESTMODSEQ",
+};
+
+static unsigned read_item(struct imap_cursor *c)
+{
+	struct span word = imap_read_atom(c);
+	for (unsigned i = 0; i < ITEM_COUNT; i++) {
+		if (span_ieq_str(word, names[i]))
+			return 1u << i;
+	}
+	imap_fail(c, "Unknown status item");
+	return 0;
+}
+
+unsigned status_read_items(struct imap_cursor *c)
+{
+	unsigned items = 0;
+	imap_read_char(c, '(');
+	do {
+		items |= read_item(c);
+	} while (imap_try(c, ' '));
+	imap_read_char(c, ')');
+	return items;
+}
+
+static bool count_entry(void *arg, const struct index_entry *e)
+{
+	++*(uint64_t *)arg;
+	return true;
+}
+
+static uint64_t count_recent(struct index_view *v, const struct index_mailbox *m)
+{
+	uint64_t n = 0;
+	if (m->recent_from <= 1)
+		return m->messages;
+	if (m->recent_from < m->uidnext)
+		index_entries(
+		    v, m->id, (struct uid_range){ m->recent_from, UINT32_MAX }, count_entry, &n);
+	return n;
+}
+
+static uint64_t value_of(struct index_view *v, const struct index_mailbox *m, unsigned item)
+{
+	switch (item) {
+	case ITEM_MESSAGES:
+		return m->messages;
+	case ITEM_RECENT:
+		return count_recent(v, m);
+	case ITEM_UIDNEXT:
+		return m->uidnext;
+	case ITEM_UIDVALIDITY:
+		return m->uidvalidity;
+	case ITEM_UNSEEN:
+		return m->unseen;
+	case ITEM_DELETED:
+		return m->deleted;
+	case ITEM_SIZE:
+		return m->bytes;
+	case ITEM_HIGHESTMODSEQ:
+		return m->modseq;
+	}
+	BUG("no such item");
+}
+
+void status_enable(struct imap_session *s, unsigned items)
+{
+	if ((items & 1u << ITEM_HIGHESTMODSEQ) != 0)
+		imap_enable(s, ENABLED_CONDSTORE);
+}
+
+void status_say(
+    struct imap_session *s, struct index_view *v, const struct index_mailbox *m, unsigned items)
+{
+	const char *space = "";
+	imap_say(s, "* STATUS ");
+	imap_put_name(&s->text, m->name);
+	imap_say(s, " (");
+	for (unsigned i = 0; i < ITEM_COUNT; i++) {
+		if ((items & 1u << i) == 0)
+			continue;
+		imap_say(s, "%s%s %llu", space, names[i], (unsigned long long)value_of(v, m, i));
+		space = " ";
+	}
+	imap_say(s, ")\r\n");
+}
+
+enum verdict cmd_status(struct imap_session *s)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	struct index_mailbox m;
+	imap_read_sp(c);
+	imap_read_mailbox(c, &s->cmd.name);
+	imap_read_sp(c);
+	unsigned items = status_read_items(c);
+	imap_read_end(c);
+	if (!imap_ok(c))
+		return imap_finish_bad(s, c->why);
+	struct index_view *v = index_view_begin(s->partition->index);
+	if (v == NULL)
+		return imap_finish_later(s);
+	status_enable(s, items);
+	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
+	if (there)
+		status_say(s, v, &m, items);
+	index_view_end(&v);
+	return there ? imap_finish_done(s) : imap_finish_result(s, OPR_NO_MAILBOX);
+}

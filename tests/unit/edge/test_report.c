@@ -1,0 +1,214 @@
+/* test_report.c - who is told of what (RFC 3461, 3464): success, delay, failure, never, and of a report that
+ * is refused itself. */
+#include "tests/unit/edge/queue_bench.h"
+
+static size_t seen(struct bench *b, const char *word)
+{
+	size_t n = 0;
+	for (const char *at = buf_cstr(&b->store.seen); (at = strstr(at, word)) != NULL; at++)
+		n++;
+	return n;
+}
+
+static struct spool_recipient wishing(const char *address, unsigned notify)
+{
+	struct spool_recipient r = to(address);
+	r.notify = notify;
+	r.orcpt = SPAN("rfc822;old+2Bbob@x.example");
+	return r;
+}
+
+/* Delivered: told where asked for, with the header whatever RET says; and once, although the queue is
+ * opened again. */
+static void test_success(void **state)
+{
+	struct bench b;
+	bench_open(&b,
+	    SCRIPT(LHLO, MAIL("alice@x.example", "bob"), GO, DONE, MAIL("", "alice"), GO, DONE));
+	b.trusted = true;
+	b.ret = SMTP_RET_FULL;
+	b.envid = "q+2B1";
+	set_body(&b, 100);
+	put_and_wait(&b, "alice@x.example", TO(wishing("bob@x.example", SMTP_NOTIFY_SUCCESS)));
+	WAIT_FOR(&b, seen(&b, "}") == 2 && EMPTY(&b));
+	assert_int_equal(seen(&b, "Action: delivered\n") + seen(&b, "Action: delivered\r\n"), 1);
+	assert_int_equal(seen(&b, "Original-Envelope-Id: q+1\r\n"), 1);
+	assert_int_equal(seen(&b, "Original-Recipient: rfc822; old+bob@x.example\r\n"), 1);
+	assert_int_equal(seen(&b, "Status: 2.0.0"), 1);
+	assert_int_equal(seen(&b, "text/rfc822-headers"), 1);
+	assert_int_equal(seen(&b, "line 0"), 1);
+	queue_again(&b);
+	assert_true(EMPTY(&b));
+	bench_close(&b);
+}
+
+/* The next hop offers DSN: it will report. */
+static void test_success_of_next_hop(void **state)
+{
+	struct bench b;
+	bench_open(
+	    &b, SCRIPT("S 220 hi", "C LHLO", "R 250-x\r\n250-PIPELINING\r\n250 DSN\r\n", "C MAIL",
+		    "C RCPT TO:<bob@x.example> NOTIFY=SUCCESS ORCPT=rfc822;old+2Bbob@", "C DATA",
+		    GO, DONE));
+	b.trusted = true;
+	set_body(&b, 100);
+	put_and_wait(&b, "alice@x.example", TO(wishing("bob@x.example", SMTP_NOTIFY_SUCCESS)));
+	WAIT_FOR(&b, EMPTY(&b));
+	queue_again(&b);
+	assert_true(EMPTY(&b));
+	bench_close(&b);
+}
+
+/* Wishes that end in silence: of what failed, of what waits too long, of what was given up. */
+static void test_silence(void **state)
+{
+	static const struct {
+		unsigned notify;
+		const char *sender, *reply;
+	} cases[] = {
+		{ SMTP_NOTIFY_NEVER, "alice@x.example", "S 550 5.1.1 no" },
+		{ SMTP_NOTIFY_SUCCESS, "alice@x.example", "S 550 5.1.1 no" },
+		{ SMTP_NOTIFY_DELAY, "alice@x.example", "S 550 5.1.1 no" },
+		{ SMTP_NOTIFY_NEVER, "alice@x.example", DONE },
+		{ SMTP_NOTIFY_FAILURE, "alice@x.example", DONE },
+		{ 0, "alice@x.example", DONE },
+		{ SMTP_NOTIFY_SUCCESS, "", DONE },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct bench b;
+		bench_open(&b, SCRIPT(LHLO, "C MAIL", "C RCPT", "C DATA", GO, cases[i].reply));
+		b.trusted = true;
+		set_body(&b, 100);
+		put_and_wait(&b, cases[i].sender, TO(wishing("bob@x.example", cases[i].notify)));
+		WAIT_FOR(&b, EMPTY(&b));
+		queue_again(&b);
+		assert_true(EMPTY(&b));
+		bench_close(&b);
+	}
+}
+
+static void test_never_expires_in_silence(void **state)
+{
+	struct bench b;
+	bench_open(&b, SCRIPT(LHLO, MAIL("alice@x.example", "bob"), GO, "S 452 4.2.2 full"));
+	b.edge->queue_lifetime = 1;
+	b.edge->delay_notice = 1;
+	b.trusted = true;
+	queue_again(&b);
+	set_body(&b, 100);
+	put_and_wait(&b, "alice@x.example", TO(wishing("bob@x.example", SMTP_NOTIFY_NEVER)));
+	WAIT_FOR(&b, EMPTY(&b));
+	bench_close(&b);
+}
+
+/* RET=FULL brings back the whole message, larger than one record too; what is over the limit does not. */
+static void test_full(void **state)
+{
+	static const size_t sizes[] = { 100, SPOOL_INLINE_MAX, 3 * SPOOL_CHUNK };
+	for (size_t i = 0; i < 2 * COUNT_OF(sizes); i++) {
+		struct bench b;
+		bool over = i >= COUNT_OF(sizes);
+		bench_open(&b, SCRIPT(LHLO, MAIL("alice@x.example", "bob"), GO, "S 550 5.1.1 no",
+				   MAIL("", "alice"), GO, DONE));
+		b.edge->report_size_max = over ? 50 : 1 << 20;
+		b.ret = SMTP_RET_FULL;
+		queue_again(&b);
+		set_body(&b, sizes[i % COUNT_OF(sizes)]);
+		put_and_wait(&b, "alice@x.example", TO(to("bob@x.example")));
+		WAIT_FOR(&b, seen(&b, "}") == 2 && EMPTY(&b));
+		assert_int_equal(seen(&b, "message/rfc822\r\n"), !over);
+		assert_int_equal(seen(&b, buf_cstr(&b.body)), over ? 1 : 2);
+		assert_int_equal(seen(&b, "Action: failed"), 1);
+		bench_close(&b);
+	}
+}
+
+/* It waits: its sender hears of it by the schedule, and no more after the queue was opened again. */
+static void test_delay(void **state)
+{
+	struct bench b;
+	bench_open(&b,
+	    SCRIPT(LHLO, MAIL("alice@x.example", "bob"), GO, "S 452 4.2.2 full", MAIL("", "alice"),
+		GO, DONE, "X", LHLO, MAIL("alice@x.example", "bob"), GO, DONE));
+	b.edge->queue_retry_first = b.edge->queue_retry_max = LATE_MS;
+	b.edge->delay_notice = 0;
+	queue_again(&b);
+	set_body(&b, 100);
+	put_and_wait(&b, "alice@x.example", TO(to("bob@x.example")));
+	WAIT_FOR(&b, seen(&b, "}") == 2 && queue_recipients(b.queue) == 1);
+	assert_int_equal(seen(&b, "Action: delayed"), 1);
+	assert_int_equal(seen(&b, "Status: 4.2.2"), 1);
+	assert_int_equal(seen(&b, "Will-Retry-Until: "), 1);
+	for (int i = 0; i < 3; i++) {
+		queue_again(&b);
+		loop_step(b.loop, 20);
+	}
+	assert_int_equal(queue_recipients(b.queue), 1);
+	WAIT_FOR(&b, (queue_retry(b.queue), EMPTY(&b)));
+	assert_int_equal(seen(&b, "MAIL FROM:<>"), 1);
+	bench_close(&b);
+}
+
+static void test_delay_again(void **state)
+{
+	struct bench b;
+	bench_open(
+	    &b, SCRIPT(LHLO, "C MAIL FROM:<alice@", "C RCPT", "C DATA", GO, "S 452 4.2.2 full",
+		    "C MAIL FROM:<>", "C RCPT", "C DATA", GO, DONE, "C MAIL FROM:<alice@", "C RCPT",
+		    "C DATA", GO, "S 452 4.2.2 full", "C MAIL FROM:<>", "C RCPT", "C DATA", GO,
+		    DONE, "C MAIL FROM:<alice@", "C RCPT", "C DATA", GO, DONE));
+	b.edge->queue_retry_first = b.edge->queue_retry_max = LATE_MS;
+	b.edge->delay_notice = 0;
+	b.edge->delay_notice_every = 100;
+	queue_again(&b);
+	set_body(&b, 100);
+	put_and_wait(&b, "alice@x.example", TO(to("bob@x.example")));
+	uint64_t begun_ms = clock_mono_ms();
+	WAIT_FOR(&b, seen(&b, "}") == 2 && queue_recipients(b.queue) == 1);
+	WAIT_FOR(&b, clock_mono_ms() > begun_ms + 101); /* the second notice is due */
+	queue_retry(b.queue);
+	WAIT_FOR(&b, seen(&b, "}") == 4 && queue_recipients(b.queue) == 1);
+	queue_retry(b.queue);
+	WAIT_FOR(&b, EMPTY(&b));
+	assert_int_equal(seen(&b, "Action: delayed"), 2);
+	bench_close(&b);
+}
+
+/* The report is refused: the postmaster gets it whole; when that is refused too, it ends. */
+static void test_double(void **state)
+{
+	for (int i = 0; i < 2; i++) {
+		struct bench b;
+		bench_open(&b, SCRIPT(LHLO, MAIL("alice@x.example", "bob"), GO, "S 550 5.1.1 no",
+				   MAIL("", "alice"), GO, "S 550 5.7.1 go away", MAIL("", "carol"),
+				   GO, i == 0 ? DONE : "S 550 5.7.1 not here"));
+		b.edge->double_bounce = mem_str("carol@x.example");
+		queue_again(&b);
+		set_body(&b, 100);
+		put_and_wait(&b, "alice@x.example", TO(to("bob@x.example")));
+		WAIT_FOR(&b, seen(&b, "}") == 3 && EMPTY(&b));
+		assert_int_equal(seen(&b, "To: <carol@x.example>"), 1);
+		assert_int_equal(seen(&b, "Final-Recipient: rfc822; alice@x.example"), 1);
+		assert_int_equal(seen(&b, "Final-Recipient: rfc822; bob@x.example"), 2);
+		queue_again(&b);
+		assert_true(EMPTY(&b));
+		mem_free((char *)(uintptr_t)b.edge->double_bounce);
+		b.edge->double_bounce = NULL;
+		bench_close(&b);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_success),
+		cmocka_unit_test(test_success_of_next_hop),
+		cmocka_unit_test(test_silence),
+		cmocka_unit_test(test_never_expires_in_silence),
+		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_delay),
+		cmocka_unit_test(test_delay_again),
+		cmocka_unit_test(test_double),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,202 @@
+/* test_facts.c - what a store is told of the client: by ID, by XCLIENT, by a PROXY header, or nothing. */
+#include "world.h"
+
+#define LATER "NO [UNAVAILABLE] Temporarily unavailable, try again later (id)\r\n"
+#define POP3_LATER "-ERR [SYS/TEMP] Temporarily unavailable, try again later (id)\r\n"
+#define ID_GREETING "S * OK [CAPABILITY IMAP4rev1 SASL-IR ID AUTH=PLAIN] hi"
+#define ID_SENT "C P5 ID (\"x-originating-ip\" \"127.0.0.1\" \"x-originating-port\" \""
+#define IMAP_DONE "S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in"
+#define XCLIENT_SENT "C XCLIENT ADDR=127.0.0.1 PORT="
+
+/* One login of alice; the store must have met what its script says. */
+static void login(enum port_id at, const char *const *script, const char *want)
+{
+	struct client c;
+	char all[1024];
+	bool imap = at == IMAP_OPEN || at == PROXIED;
+	world.store[0].script = script;
+	world.store[0].wrong = NULL;
+	buf_clear(&world.store[0].seen);
+	assert_int_equal(ftruncate(fileno(world.log), 0), 0);
+	client_open(&c, at);
+	if (at == PROXIED)
+		client_send(&c, "PROXY TCP6 2001:db8::7 2001:db8::1 4000 143\r\n");
+	client_send(
+	    &c, imap ? "a LOGIN alice alice-secret\r\n" : "USER alice\r\nPASS alice-secret\r\n");
+	snprintf(all, sizeof all, "%s%s",
+	    imap ? IMAP_OPEN_GREETING "a " : POP3_GREETING "+OK Now the password\r\n", want);
+	expect(&c, all);
+	if (world.store[0].wrong != NULL)
+		fail_msg("the store met something else than: %s", world.store[0].wrong);
+	client_leave(&c);
+	world_pass(60000);
+}
+
+static bool store_saw(const char *words)
+{
+	return span_find_span(buf_span(&world.store[0].seen), span_str(words)) != SIZE_MAX;
+}
+
+/* The session's id in our log, "" when there is none. */
+static const char *session_id(void)
+{
+	static char id[IDENT_LEN + 1];
+	const char *at = strstr(log_text(), " session.open id=");
+	id[0] = '\0';
+	if (at != NULL)
+		memcpy(id, at + strlen(" session.open id="), IDENT_LEN);
+	return id;
+}
+
+static void test_id_goes_with_the_login(void **state)
+{
+	static const char *const good[] = { ID_GREETING, ID_SENT, "C P3 AUTHENTICATE PLAIN ",
+		"S * ID (\"name\" \"x\")", "S P5 OK", IMAP_DONE, "E", NULL };
+	static const char *const in_pieces[] = { ID_GREETING, ID_SENT, "C P3 AUTHENTICATE PLAIN ",
+		"R * I", "R D NI", "R L\r\nP", "R 5 O", "R K\r", "R \nP3",
+		"S  OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", "E", NULL };
+	static const char *const refused[] = { ID_GREETING, ID_SENT, "C P3 ", "S P5 BAD what",
+		IMAP_DONE, "E", NULL };
+	static const char *const by_login[] = { "S * OK [CAPABILITY IMAP4rev1 ID] hi", ID_SENT,
+		"C P3 LOGIN ", "S P5 NO", IMAP_DONE, NULL };
+	static const char *const asked[] = { "S * OK hi", "C P2 CAPABILITY",
+		"S * CAPABILITY IMAP4rev1 AUTH=PLAIN id", "S P2 OK", ID_SENT,
+		"C P3 AUTHENTICATE PLAIN", "S * ID NIL", "S P5 OK", "S + ", "C AGFs", IMAP_DONE,
+		NULL };
+	static const char *const *const all[] = { good, in_pieces, refused, by_login, asked };
+	char words[128];
+	world_start("", NULL);
+	for (size_t i = 0; i < COUNT_OF(all); i++) {
+		login(IMAP_OPEN, all[i], IMAP_IN);
+		snprintf(words, sizeof words, "\"x-session-id\" \"%s\")", session_id());
+		if (!store_saw(words))
+			fail_msg("no %s in %s", words, buf_cstr(&world.store[0].seen));
+	}
+	login(PROXIED,
+	    (const char *const[]){ ID_GREETING,
+		"C P5 ID (\"x-originating-ip\" \"2001:db8::7\" "
+		"\"x-originating-port\" \"4000\" \"x-connected-ip\" \"2001:db8::1\" "
+		"\"x-connected-port\" \"143\"",
+		"C P3 ", "S P5 OK", IMAP_DONE, NULL },
+	    IMAP_IN);
+	world_end();
+}
+
+static void test_stores_that_lie_about_id(void **state)
+{
+	static const struct {
+		const char *answer, *log;
+	} rows[] = {
+		{ "R P3 OK in\r\nP5 OK\r\n", "why=store_broken" }, /* would reach the client */
+		{ "S P5 OK twice\r\nP5 OK", "why=store_broken" },
+		{ "S P4 OK", "why=store_broken" },
+		{ "S + go on", "why=store_broken" },
+		{ "S * BYE no", "why=store_temporary" },
+		{ "X", "why=store_temporary" },
+	};
+	const char *script[] = { ID_GREETING, ID_SENT, "C P3 ", NULL, NULL };
+	world_start("", NULL);
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		script[3] = rows[i].answer;
+		login(IMAP_OPEN, script, LATER);
+		if (logged(rows[i].log) != 1)
+			fail_msg("%s: %s", rows[i].answer, log_text());
+	}
+	world_end();
+}
+
+static void test_xclient_where_it_is_offered(void **state)
+{
+	static const char *const good[] = { "S +OK [XCLIENT] hi", XCLIENT_SENT, "S +OK noted",
+		"C USER ", "S +OK", "C PASS ", "S +OK in", "E", NULL };
+	static const char *const refused[] = { "S +OK [xclient] hi", XCLIENT_SENT, "S -ERR no",
+		"C USER ", "S +OK", "C PASS ", "S +OK in", NULL };
+	static const char *const elsewhere[] = { "S +OK hi [XCLIENT]", "C USER ", "S +OK",
+		"C PASS ", "S +OK in", NULL };
+	static const char *const bad[] = { "S +OK [XCLIENT] hi", XCLIENT_SENT, "S * what", NULL };
+	char words[128];
+	world_start("", NULL);
+	login(POP3_OPEN, good, "+OK Logged in\r\n");
+	snprintf(words, sizeof words, " SESSION=%s\n", session_id());
+	assert_true(store_saw(words));
+	login(POP3_OPEN, refused, "+OK Logged in\r\n");
+	login(POP3_OPEN, elsewhere, "+OK Logged in\r\n");
+	login(POP3_OPEN, bad, POP3_LATER);
+	assert_int_equal(logged("why=store_down"), 1); /* it has not seen the password */
+	assert_false(store_saw("alice"));
+	world_end();
+}
+
+static void test_after_tls(void **state)
+{
+	static const char *const imap[] = {
+		"S * OK [CAPABILITY IMAP4rev1 STARTTLS ID AUTH=PLAIN] hi", "C P1 STARTTLS",
+		"S P1 OK", "T", "C P2 CAPABILITY",
+		"R * CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR ID\r\nP2 OK\r\n", ID_SENT, "C P3 ",
+		"S P5 OK", IMAP_DONE, NULL
+	};
+	static const char *const pop3[] = { "S +OK [XCLIENT] hi", "C STLS", "S +OK", "T",
+		XCLIENT_SENT, "S +OK", "C USER ", "S +OK", "C PASS ", "S +OK", NULL };
+	world_start("store_tls starttls;", NULL);
+	login(IMAP_OPEN, imap, IMAP_IN);
+	login(POP3_OPEN, pop3, "+OK Logged in\r\n");
+	world_end();
+}
+
+static void test_a_proxy_header(void **state)
+{
+	static const char *const imap[] = { "P", ID_GREETING, "C P3 AUTHENTICATE PLAIN ", IMAP_DONE,
+		"E", NULL };
+	static const char *const pop3[] = { "P", "S +OK [XCLIENT] hi", "C USER ", "S +OK",
+		"C PASS ", "S +OK", NULL };
+	world_start("store_facts proxy;", NULL);
+	login(PROXIED, imap, IMAP_IN);
+	assert_true(store_saw("PROXY [2001:db8::7]:4000 -> [2001:db8::1]:143\n"));
+	login(POP3_OPEN, pop3, "+OK Logged in\r\n");
+	assert_true(store_saw("PROXY 127.0.0.1:"));
+	world_end();
+}
+
+/* A block of its own for a store, by name and by its end; "none" is silent whatever is offered. */
+static void test_each_store_as_it_likes(void **state)
+{
+	static const char *const silent[] = { ID_GREETING, "C P3 AUTHENTICATE PLAIN ", IMAP_DONE,
+		NULL };
+	static const char *const told[] = { ID_GREETING, ID_SENT, "C P3 ", "S P5 OK", IMAP_DONE,
+		NULL };
+	static const char *const header[] = { "P", ID_GREETING, "C P3 ", IMAP_DONE, NULL };
+	static const struct {
+		const char *conf;
+		const char *const *script;
+	} rows[] = {
+		{ "store_facts none;", silent },
+		{ "store STORE1 { facts none; }", silent },
+		{ "store other { facts none; } store *2 { facts none; } store store12 { facts "
+		  "none; }",
+		    told },
+		{ "store_facts none; store *e1 { facts command; } store store1 { facts proxy; }",
+		    told },
+		{ "store_facts proxy; store store1 { tls none; }", header },
+		{ "store_facts proxy; store_tls starttls; store store1 { tls none; facts command; "
+		  "}",
+		    told },
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		world_start(rows[i].conf, NULL);
+		login(IMAP_OPEN, rows[i].script, IMAP_IN);
+		world_end();
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_id_goes_with_the_login),
+		cmocka_unit_test(test_stores_that_lie_about_id),
+		cmocka_unit_test(test_xclient_where_it_is_offered),
+		cmocka_unit_test(test_after_tls),
+		cmocka_unit_test(test_a_proxy_header),
+		cmocka_unit_test(test_each_store_as_it_likes),
+	};
+	return cmocka_run_group_tests(tests, world_setup, world_teardown);
+}

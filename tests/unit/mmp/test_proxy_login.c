@@ -1,0 +1,246 @@
+/* test_proxy_login.c - the multiplexor logs in for the user: by its own name and secret, as a master user,
+ * by certificate; keys of stores that are pinned. */
+#include "world.h"
+
+#define LATER "NO [UNAVAILABLE] Temporarily unavailable, try again later (id)\r\n"
+#define POP3_LATER "-ERR [SYS/TEMP] Temporarily unavailable, try again later (id)\r\n"
+#define IMAP_DONE "S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in"
+#define EDGE "store_user edge; store_secret edge-secret; "
+#define PROXY EDGE "store_login proxy; "
+#define MASTER EDGE "store_login master; "
+/* alice@example.org NUL edge NUL edge-secret; NUL alice@example.org*edge NUL edge-secret */
+#define PROXY_RESPONSE "YWxpY2VAZXhhbXBsZS5vcmcAZWRnZQBlZGdlLXNlY3JldA=="
+#define MASTER_RESPONSE "AGFsaWNlQGV4YW1wbGUub3JnKmVkZ2UAZWRnZS1zZWNyZXQ="
+#define ALICE "YWxpY2VAZXhhbXBsZS5vcmc="
+
+/* One login of alice with her own password; the store must have met what its script says, and no more. */
+static void login(enum port_id at, const char *const *script, const char *want)
+{
+	struct client c;
+	char all[1024];
+	world.store[0].script = script;
+	world.store[0].wrong = NULL;
+	buf_clear(&world.store[0].seen);
+	assert_int_equal(ftruncate(fileno(world.log), 0), 0);
+	client_open(&c, at);
+	client_send(&c, at == IMAP_OPEN ? "a LOGIN alice alice-secret\r\n"
+					: "USER alice\r\nPASS alice-secret\r\n");
+	snprintf(all, sizeof all, "%s%s",
+	    at == IMAP_OPEN ? IMAP_OPEN_GREETING "a " : POP3_GREETING "+OK Now the password\r\n",
+	    want);
+	expect(&c, all);
+	if (world.store[0].wrong != NULL)
+		fail_msg("the store met something else than: %s", world.store[0].wrong);
+	client_leave(&c);
+	world_pass(60000);
+}
+
+static bool store_saw(const char *words)
+{
+	return span_find_span(buf_span(&world.store[0].seen), span_str(words)) != SIZE_MAX;
+}
+
+static void test_for_the_user(void **state)
+{
+	static const char *const initial[] = { STORE_GREETING,
+		"C P3 AUTHENTICATE PLAIN " PROXY_RESPONSE, IMAP_DONE, "E", NULL };
+	static const char *const later[] = { "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi",
+		"C P3 AUTHENTICATE PLAIN", "S + ", "C " PROXY_RESPONSE, IMAP_DONE, "E", NULL };
+	static const char *const pop3[] = { "S +OK hi", "C AUTH PLAIN", "S + ", "C " PROXY_RESPONSE,
+		"S +OK in", "E", NULL };
+	world_start(PROXY, NULL);
+	login(IMAP_OPEN, initial, IMAP_IN);
+	login(IMAP_OPEN, later, IMAP_IN);
+	login(POP3_OPEN, pop3, "+OK Logged in\r\n");
+	world_end();
+}
+
+static void test_as_master(void **state)
+{
+	static const char *const plain[] = { STORE_GREETING,
+		"C P3 AUTHENTICATE PLAIN " MASTER_RESPONSE, IMAP_DONE, "E", NULL };
+	static const char *const by_login[] = { "S * OK [CAPABILITY IMAP4rev1] hi",
+		"C P3 LOGIN \"alice@example.org*edge\" \"edge-secret\"", IMAP_DONE, NULL };
+	static const char *const pop3[] = { "S +OK hi", "C USER alice@example.org*edge", "S +OK",
+		"C PASS edge-secret", "S +OK in", "E", NULL };
+	static const char *const other[] = { "S +OK hi", "C USER alice@example.org%boss", "S +OK",
+		"C PASS b-secret", "S +OK", NULL };
+	world_start(MASTER, NULL);
+	login(IMAP_OPEN, plain, IMAP_IN);
+	login(IMAP_OPEN, by_login, IMAP_IN);
+	login(POP3_OPEN, pop3, "+OK Logged in\r\n");
+	world_end();
+	world_start(EDGE "store_master_separator \"%\"; store store1 { login master; user boss; "
+			 "secret b-secret; }",
+	    NULL);
+	login(POP3_OPEN, other, "+OK Logged in\r\n");
+	world_end();
+}
+
+static void test_by_certificate(void **state)
+{
+	static const char *const imap[] = { "T",
+		"S * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=EXTERNAL] hi",
+		"C P3 AUTHENTICATE EXTERNAL " ALICE, IMAP_DONE, "E", NULL };
+	static const char *const pop3[] = { "S +OK hi", "C STLS", "S +OK", "T", "C AUTH EXTERNAL",
+		"S + ", "C " ALICE, "S +OK in", "E", NULL };
+	static const char *const no_external[] = { "T", STORE_GREETING, "H", NULL };
+	world_start("store_tls implicit; store_login certificate; store_chain chain.pem; store_key "
+		    "file:key.pem;",
+	    NULL);
+	login(IMAP_OPEN, imap, IMAP_IN);
+	login(IMAP_OPEN, no_external, LATER);
+	assert_int_equal(logged("why=store_down"), 1);
+	world_end();
+	world_start("store_tls starttls; store_login certificate; store_chain chain.pem; store_key "
+		    "file:key.pem;",
+	    NULL);
+	login(POP3_OPEN, pop3, "+OK Logged in\r\n");
+	world_end();
+}
+
+/* What is not offered is not tried another way: no secret of ours leaves by LOGIN or USER. */
+static void test_stores_that_do_not_play(void **state)
+{
+	static const struct {
+		enum port_id at;
+		const char *greeting, *answer, *then, *log;
+	} rows[] = {
+		{ IMAP_OPEN, "S * OK [CAPABILITY IMAP4rev1] hi", NULL, NULL, "why=store_down" },
+		{ IMAP_OPEN, "S * OK [CAPABILITY IMAP4rev1 AUTH=EXTERNAL] hi", NULL, NULL,
+		    "why=store_down" },
+		{ IMAP_OPEN, STORE_GREETING, "S P3 NO [AUTHENTICATIONFAILED] who", NULL,
+		    "why=store_disagrees" },
+		{ IMAP_OPEN, STORE_GREETING, "S + more", NULL, "why=store_broken" },
+		{ POP3_OPEN, "S +OK hi", "S -ERR what", NULL, "why=store_down" },
+		{ POP3_OPEN, "S +OK hi", "S +OK come in", NULL, "why=store_down" },
+		{ POP3_OPEN, "S +OK hi", "S + ", "S -ERR [AUTH] no", "why=store_disagrees" },
+		{ POP3_OPEN, "S +OK hi", "S + ", "S + again", "why=store_broken" },
+		{ POP3_OPEN, "S +OK hi", "X", NULL, "why=store_down" },
+	};
+	world_start(PROXY, NULL);
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		const char *script[] = { rows[i].greeting, rows[i].answer != NULL ? "C " : "H",
+			rows[i].answer, NULL, NULL, NULL };
+		if (rows[i].then != NULL) {
+			script[3] = "C " PROXY_RESPONSE;
+			script[4] = rows[i].then;
+		}
+		login(rows[i].at, script, rows[i].at == IMAP_OPEN ? LATER : POP3_LATER);
+		if (logged(rows[i].log) != 1)
+			fail_msg("row %zu: %s", i, log_text());
+		assert_false(store_saw("LOGIN") || store_saw("USER") || store_saw("edge-secret") ||
+			     store_saw("alice-secret"));
+	}
+	world_end();
+}
+
+/* Nobody has checked the password: the store, which would believe us, is not asked. */
+static void test_unproven(void **state)
+{
+	struct client c;
+	world_start(PROXY,
+	    "directory { backend static; static_host 127.0.0.1; default_domain example.org; }");
+	client_open(&c, IMAP_OPEN);
+	client_send(&c, "a LOGIN alice whatever\r\n");
+	expect(&c, IMAP_OPEN_GREETING "a " LATER);
+	assert_int_equal(logged("why=unproven"), 1);
+	client_leave(&c);
+	world_end();
+}
+
+/* ---- pins ------------------------------------------------------------------------------------------- */
+
+static const char *pin_of_store(void)
+{
+	static char pin[64];
+	char *const sh[] = { "sh", "-c",
+		"openssl x509 -in chain.pem -noout -pubkey | openssl pkey -pubin -outform der | "
+		"openssl dgst -sha256 -binary | openssl base64 >pin",
+		NULL };
+	char path[128];
+	run(sh);
+	snprintf(path, sizeof path, "%s/pin", world_dir);
+	FILE *f = fopen(path, "r");
+	assert_non_null(f);
+	assert_non_null(fgets(pin, sizeof pin, f));
+	fclose(f);
+	pin[strcspn(pin, "\n")] = '\0';
+	return pin;
+}
+
+static void test_pins(void **state)
+{
+	static const char *const implicit[] = { "T", STORE_GREETING, "C P3 ", IMAP_DONE, "E",
+		NULL };
+	static const char *const starttls[] = { "S * OK hi", "C P1 STARTTLS", "S P1 OK", "T",
+		"C P2 CAPABILITY", "R * CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR\r\nP2 OK\r\n",
+		"C P3 ", IMAP_DONE, "E", NULL };
+	static const char *const strange_implicit[] = { "T", STORE_GREETING, "H", NULL };
+	static const char *const strange_starttls[] = { "S * OK hi", "C P1 STARTTLS", "S P1 OK",
+		"T", "H", NULL };
+	static const char other[] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+	char conf[512];
+	for (int i = 0; i < 4; i++) {
+		bool fits = i < 2, at_once = i % 2 == 0;
+		snprintf(conf, sizeof conf,
+		    "store store1 { tls %s; verify none; pins \"%s\"%s%s%s; }",
+		    at_once ? "implicit" : "starttls", other, fits ? ", \"" : "",
+		    fits ? pin_of_store() : "", fits ? "\"" : "");
+		world_start(conf, NULL);
+		if (fits)
+			login(IMAP_OPEN, at_once ? implicit : starttls, IMAP_IN);
+		else
+			login(IMAP_OPEN, at_once ? strange_implicit : strange_starttls, LATER);
+		assert_int_equal(logged("its key is not a pinned one"), !fits);
+		assert_int_equal(store_saw("P3"), fits);
+		world_end();
+	}
+}
+
+/* ---- settings --------------------------------------------------------------------------------------- */
+
+static void test_settings_that_cannot_be_meant(void **state)
+{
+	static const struct {
+		const char *mmp, *why;
+	} rows[] = {
+		{ PROXY "preauth no;", "anybody could log in" },
+		{ "store_login proxy; store_user edge;", "need user and secret" },
+		{ "store_login master; store_secret edge-secret;", "need user and secret" },
+		{ "store x { login proxy; user edge; }", "store x: login proxy" },
+		{ "store_login certificate;", "needs store_tls" },
+		{ "store x { pins AAAA; tls implicit; }", "\"AAAA\" is no pin" },
+		{ "store x { pins \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"; }",
+		    "pins need tls" },
+		{ "store { tls none; }", "a store needs a name" },
+		{ "store \"*\" { tls none; }", "a store needs a name" },
+		{ "store a { tls none; } store A { tls implicit; }", "a block for it already" },
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct conf_diag *d = conf_diag_new();
+		bool told = false;
+		write_config(rows[i].mmp, NULL);
+		struct conf *c = load_config(d);
+		assert_null(c);
+		for (size_t k = 0; k < conf_error_count(d); k++)
+			told = told || strstr(conf_error_text(d, k), rows[i].why) != NULL;
+		if (!told)
+			fail_msg("%s: %s", rows[i].mmp, conf_error_text(d, 0));
+		conf_diag_free(&d);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_for_the_user),
+		cmocka_unit_test(test_as_master),
+		cmocka_unit_test(test_by_certificate),
+		cmocka_unit_test(test_stores_that_do_not_play),
+		cmocka_unit_test(test_unproven),
+		cmocka_unit_test(test_pins),
+		cmocka_unit_test(test_settings_that_cannot_be_meant),
+	};
+	return cmocka_run_group_tests(tests, world_setup, world_teardown);
+}
