@@ -16,6 +16,7 @@ static const char *const only_edge[] = { "edge", NULL };
 static const char *const mmp_and_edge[] = { "mmp", "edge", NULL };
 static const char *const words_who[] = { "who", NULL };
 static const char *const words_queue_list[] = { "queue", "list", NULL };
+static const char *const words_explain[] = { "explain", NULL };
 static const char *const words_meter_top[] = { "meter", "top", NULL };
 
 static const struct column who_columns[] = {
@@ -42,6 +43,12 @@ static const struct column queue_columns[] = {
 	{ "reason", "reason", COLUMN_TEXT },
 	{ NULL, NULL, COLUMN_TEXT },
 };
+static const struct column explain_columns[] = {
+	{ "ms", "ms", COLUMN_NUMBER },
+	{ "check", "check", COLUMN_TEXT },
+	{ "answer", "answer", COLUMN_TEXT },
+	{ NULL, NULL, COLUMN_TEXT },
+};
 static const struct column meter_columns[] = {
 	{ "rule", "rule", COLUMN_TEXT },
 	{ "key", "key", COLUMN_TEXT },
@@ -62,6 +69,13 @@ static int cmd_queue_list(const struct admin_args *a)
 {
 	static const struct question q = { only_edge, words_queue_list, 2, queue_columns,
 		{ NULL, NULL }, NULL, "The queue is empty." };
+	return show_rows(a, &q);
+}
+
+static int cmd_explain(const struct admin_args *a)
+{
+	static const struct question q = { only_edge, words_explain, 1, explain_columns,
+		{ NULL, NULL }, NULL, "No worker knows this id (any more): look in the log." };
 	return show_rows(a, &q);
 }
 
@@ -100,6 +114,9 @@ static const struct command {
 	{ "who", "", 0, 8, cmd_who, "Sessions that are logged in through the multiplexor." },
 	{ "queue list", "", 0, 8, cmd_queue_list,
 	    "Messages that this host still has to deliver, and why." },
+	{ "explain", "ID", 1, 1, cmd_explain,
+	    "What each check answered about a connection or a message: the id is in every "
+	    "refusal." },
 	{ "meter top", "[RULE]", 0, 1, cmd_meter_top, "The heaviest keys of the limits." },
 	{ "reload", "", 0, 0, cmd_reload, "New configuration and certificates for new sessions." },
 	{ "drain", "", 0, 0, cmd_drain,

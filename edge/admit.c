@@ -50,7 +50,13 @@ static uint64_t banner_delay(const struct session *s)
 
 static enum verdict on_answer(struct session *s, const struct meter_answer *a)
 {
+	static const char *const words[] = { [METER_ALLOW] = "allow",
+		[METER_DELAY] = "delay",
+		[METER_DEFER] = "defer",
+		[METER_REFUSE] = "refuse" };
 	uint64_t delay = banner_delay(s);
+	session_notef(s, "meter_connect", "%s%s%s", words[a->action],
+	    a->rule != NULL ? " by rule " : "", a->rule != NULL ? a->rule : "");
 	switch (a->action) {
 	case METER_ALLOW:
 		return admitted(s, delay);

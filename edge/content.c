@@ -44,6 +44,8 @@ static enum verdict refuse_message(struct session *s, const struct outcome *o, c
 		LOG_STR("user", s->user), LOG_STR("sender", t->sender),
 		LOG_U64("recipients", t->recipient_count), LOG_U64("bytes", s->mail->decoder.taken),
 		LOG_U64("code", o->code), LOG_STR("why", o->text), LOG_STR("rule", rule)));
+	session_notef(s, "answer", "%u %s%s%s", o->code, o->text, rule != NULL ? " by rule " : "",
+	    rule != NULL ? rule : "");
 	session_enter(s, ST_COMMAND);
 	enum verdict v = session_refuse_quietly(s, o->code, o->enhanced, o->text);
 	mail_free(&s->mail, s->edge);
@@ -75,6 +77,7 @@ static enum verdict committed(struct session *s)
 				 : later ? EDGE_M_MESSAGES_LATER
 					 : EDGE_M_MESSAGES_REFUSED],
 	    1);
+	session_notef(s, "answer", "%u %s", o.code, o.text);
 	session_say(s, o.code, o.enhanced, o.text);
 	mail_free(&s->mail, s->edge);
 	session_enter(s, ST_COMMAND);

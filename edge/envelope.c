@@ -82,6 +82,7 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 		return session_refuse(s, 552, "5.3.4", "message is too big");
 	s->mail = mail_new(s, &sender, ext.body == SMTP_BODY_8BITMIME);
 	take_wishes(s, &ext);
+	session_notef(s, "mail", "from <%s> in session %s", sender.address, s->id.s);
 	return sender_start(s, &sender);
 }
 
@@ -97,6 +98,7 @@ static enum verdict refuse_recipient(
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
 		LOG_STR("sender", m->t->sender), LOG_SPAN("recipient", smtp_path_text(&m->to)),
 		LOG_U64("code", code), LOG_STR("why", text)));
+	session_notef(s, "recipient", "<%s> %u %s", m->to.address, code, text);
 	session_enter(s, ST_COMMAND);
 	return session_refuse_quietly(s, code, enhanced, text);
 }
@@ -127,6 +129,8 @@ static enum verdict take_recipient(
 		r->orcpt = s->mail->orcpt[0] != '\0' ? mem_str(s->mail->orcpt) : NULL;
 	}
 	metric_add(&edge_metrics[EDGE_M_RECIPIENTS], 1);
+	session_notef(s, "recipient", "<%s> 250 %s%.*s", s->mail->to.address,
+	    store.n > 0 ? "for store " : "to be relayed", SPAN_ARG(store));
 	session_enter(s, ST_COMMAND);
 	return session_say(s, 250, "2.1.5", "recipient ok");
 }

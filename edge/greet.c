@@ -50,6 +50,7 @@ static bool take_helo(struct session *s, const struct smtp_cmd *cmd, bool esmtp)
 	mem_free(s->helo);
 	s->helo = mem_span_str(cmd->argument);
 	s->esmtp = esmtp;
+	session_note(s, "helo", cmd->argument);
 	return true;
 }
 

@@ -41,6 +41,7 @@ void mail_free(struct mail **m, struct edge *e)
 		return;
 	e->body_memory -= gone->memory;
 	sender_free(&gone->sender);
+	record_keep(e->records, gone->t->id, &gone->record);
 	record_end(&gone->record);
 	transaction_free(&gone->t);
 	MEM_FREE(m);

@@ -58,11 +58,6 @@ static void drop(struct record_shelf *s, struct kept *k)
 	mem_free(k);
 }
 
-static void drop_oldest(struct record_shelf *s)
-{
-	drop(s, LIST_OF(struct kept, link, s->oldest_first.next));
-}
-
 void record_shelf_free(struct record_shelf **s)
 {
 	struct record_shelf *gone = *s;
@@ -70,39 +65,32 @@ void record_shelf_free(struct record_shelf **s)
 	if (gone == NULL)
 		return;
 	while (!list_empty(&gone->oldest_first))
-		drop_oldest(gone);
+		drop(gone, LIST_OF(struct kept, link, gone->oldest_first.next));
 	map_free(&gone->by_id);
 	mem_free(gone);
 }
 
-void record_keep(struct record_shelf *s, struct ident id, struct span head, const struct record *r)
+void record_keep(struct record_shelf *s, struct ident id, const struct record *r)
 {
 	struct span checks = buf_span(&r->checks);
-	struct buf json = BUF_INIT(2 * RECORD_MAX);
 	struct kept *old = map_get(s->by_id, span_str(id.s));
-	buf_printf(
-	    &json, "{\"id\":\"%s\",%.*s\"checks\":[%.*s]}", id.s, SPAN_ARG(head), SPAN_ARG(checks));
-	size_t n = buf_len(&json);
 	if (old != NULL)
 		drop(s, old);
-	while (s->bytes + n + OVERHEAD > s->bytes_max && !list_empty(&s->oldest_first))
-		drop_oldest(s);
-	while (map_count(s->by_id) >= RECORDS_MAX)
-		drop_oldest(s);
-	if (buf_ok(&json) && n + OVERHEAD <= s->bytes_max) {
-		struct kept *k = mem_alloc(sizeof *k + n);
-		k->id = id;
-		k->n = n;
-		memcpy(k->json, buf_span(&json).p, n);
-		list_add_tail(&s->oldest_first, &k->link);
-		map_set(s->by_id, span_str(k->id.s), k, NULL);
-		s->bytes += n + OVERHEAD;
-	}
-	buf_end(&json);
+	if (checks.n == 0 || checks.n + OVERHEAD > s->bytes_max)
+		return;
+	while (s->bytes + checks.n + OVERHEAD > s->bytes_max || map_count(s->by_id) >= RECORDS_MAX)
+		drop(s, LIST_OF(struct kept, link, s->oldest_first.next));
+	struct kept *k = mem_alloc(sizeof *k + checks.n);
+	k->id = id;
+	k->n = checks.n;
+	memcpy(k->json, checks.p, checks.n);
+	list_add_tail(&s->oldest_first, &k->link);
+	map_set(s->by_id, span_str(k->id.s), k, NULL);
+	s->bytes += checks.n + OVERHEAD;
 }
 
-bool record_put(const struct record_shelf *s, struct span id, struct buf *out)
+struct span record_find(const struct record_shelf *s, struct span id)
 {
 	const struct kept *k = map_get(s->by_id, id);
-	return k != NULL && buf_add(out, k->json, k->n);
+	return k == NULL ? SPAN_NONE : span_of(k->json, k->n);
 }

@@ -22,9 +22,9 @@ struct record_shelf; /* of a worker: the newest records */
 
 struct record_shelf *record_shelf_new(size_t bytes_max);
 void record_shelf_free(struct record_shelf **s);
-/* Keeps a record under its id; head: JSON members that say what it is about, with a comma behind each. */
-void record_keep(struct record_shelf *s, struct ident id, struct span head, const struct record *r);
-/* Appends the record's JSON object, and says whether it is there. */
-bool record_put(const struct record_shelf *s, struct span id, struct buf *out);
+/* Keeps a copy of a record under its id; one kept before under that id gives way. */
+void record_keep(struct record_shelf *s, struct ident id, const struct record *r);
+/* The checks of a kept record; empty: it is not there (any more). Valid until the next record_keep(). */
+struct span record_find(const struct record_shelf *s, struct span id);
 
 #endif

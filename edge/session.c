@@ -152,6 +152,7 @@ enum verdict session_refuse(
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
 		LOG_STR("verb", smtp_verb_name(s->verb)), LOG_U64("code", code),
 		LOG_STR("why", text)));
+	session_notef(s, "refused", "%s: %u %s", smtp_verb_name(s->verb), code, text);
 	return session_refuse_quietly(s, code, enhanced, text);
 }
 
@@ -161,13 +162,28 @@ void session_note(struct session *s, const char *check, struct span answer)
 	record_note(r, session_now_ms(s) - s->begun_ms, check, answer);
 }
 
+void session_notef(struct session *s, const char *check, const char *fmt, ...)
+{
+	struct buf text = BUF_INIT(REPLY_MAX);
+	va_list ap;
+	va_start(ap, fmt);
+	buf_vprintf(&text, fmt, ap);
+	va_end(ap);
+	session_note(s, check, buf_span(&text));
+	buf_end(&text);
+}
+
 /* ---- the end ---------------------------------------------------------------------------------- */
+
+static bool is_quiet(const struct session *s)
+{
+	return s->probe || (stream_bytes_in(s->io) == 0 && s->why == WHY_CLIENT_CLOSED);
+}
 
 static void log_end(const struct session *s)
 {
-	bool quiet = s->probe || (stream_bytes_in(s->io) == 0 && s->why == WHY_CLIENT_CLOSED);
 	const struct reason_row *row = &reasons[s->why];
-	log_write(&edge_events[quiet ? EDGE_EV_SESSION_PROBE : EDGE_EV_SESSION_END], s->id.s,
+	log_write(&edge_events[is_quiet(s) ? EDGE_EV_SESSION_PROBE : EDGE_EV_SESSION_END], s->id.s,
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("listener", s->listener->head.title),
 		LOG_STR("helo", s->helo), LOG_STR("user", s->user),
 		LOG_STR("tls", stream_is_tls(s->io) ? "yes" : "no"),
@@ -184,10 +200,14 @@ static void session_end(struct session *s, uint64_t linger_ms) /* the only destr
 	struct edge *e = s->edge;
 	log_end(s);
 	ticket_cancel(&s->ask);
+	mail_free(&s->mail, e);
+	session_notef(s, "end", "%s%s%s", reasons[s->why].word, s->detail != NULL ? ": " : "",
+	    s->detail != NULL ? s->detail : "");
+	if (!is_quiet(s))
+		record_keep(e->records, s->id, &s->record);
 	timer_clear(&s->deadline);
 	screen_free(&s->screen);
 	attempt_free(&s->attempt);
-	mail_free(&s->mail, e);
 	record_end(&s->record);
 	if (linger_ms > 0)
 		stream_close(&s->io, linger_ms);
@@ -394,6 +414,7 @@ void session_start(
     struct edge *e, const struct edge_listener_conf *listener, const struct accepted *a)
 {
 	struct session *s = MEM_NEW(struct session);
+	char addr[IP_TEXT_SIZE];
 	s->magic = session_MAGIC;
 	s->edge = e;
 	s->setup = edge_setup_ref(e->setup);
@@ -413,7 +434,18 @@ void session_start(
 	log_write(&edge_events[EDGE_EV_SESSION_OPEN], s->id.s,
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_ADDR("peer", s->peer),
 		LOG_STR("listener", listener->head.title)));
+	session_notef(
+	    s, "client", "%s on listener %s", ip_port_text(s->from, addr), listener->head.title);
 	session_step(s, admit_start(s));
+}
+
+struct span session_record(const struct session *s, struct span id)
+{
+	if (span_eq_str(id, s->id.s))
+		return buf_span(&s->record.checks);
+	if (s->mail != NULL && span_eq_str(id, mail_id(s->mail)))
+		return buf_span(&s->mail->record.checks);
+	return SPAN_NONE;
 }
 
 void session_put_json(const struct session *s, struct buf *out)

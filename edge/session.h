@@ -113,6 +113,8 @@ enum verdict session_refuse_quietly(
 
 /* For the decision record of the mail under way, or of the connection. */
 void session_note(struct session *s, const char *check, struct span answer);
+void session_notef(struct session *s, const char *check, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Notes why the session ends: for  return session_close(...);  detail: NULL or words for the log. */
 enum verdict session_close(struct session *s, enum reason why, const char *detail);
@@ -123,6 +125,9 @@ enum verdict session_bye(struct session *s, enum reason why, const char *detail)
 void session_end_now(struct session *s, enum reason why);
 void session_drop(struct session *s, enum reason why);
 bool session_is_idle(const struct session *s); /* a 421 does no harm now */
+
+/* Its record, or that of its mail, if it has this id; else empty. */
+struct span session_record(const struct session *s, struct span id);
 
 uint64_t session_now_ms(const struct session *s);
 void session_put_json(const struct session *s, struct buf *out);

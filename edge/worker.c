@@ -116,6 +116,15 @@ void edge_who(const struct edge *e, struct buf *out)
 	buf_add_char(out, ']');
 }
 
+void edge_explain(const struct edge *e, struct span id, struct buf *out)
+{
+	struct span checks = record_find(e->records, id);
+	for (const struct list_node *n = e->sessions.next; checks.n == 0 && n != &e->sessions;
+	     n = n->next)
+		checks = session_record(LIST_OF(const struct session, link, n), id);
+	buf_printf(out, "[%.*s]", SPAN_ARG(checks));
+}
+
 void edge_free(struct edge **e)
 {
 	struct edge *gone = *e;

@@ -55,6 +55,7 @@ static const char *list_code(const struct ns_reply *r)
 		{ "15.113.0.203", "bl.test", "127.0.0.2" },
 		{ "16.113.0.203", "bl.test", "127.0.0.2" },
 		{ "17.113.0.203", "bl.test", "127.0.0.2" },
+		{ "18.113.0.203", "bl.test", "127.0.0.2" },
 	};
 	for (size_t i = 0; i < COUNT_OF(listed); i++)
 		if (asks(r, listed[i].client, listed[i].zone))
@@ -266,6 +267,42 @@ static void test_spf_in_the_header(void **state)
 	talk_close(&t);
 }
 
+/* The record behind the id of the last refusal. */
+static void explain(struct talk *t, struct buf *out)
+{
+	struct span heard = buf_span(&t->heard);
+	size_t open = span_rfind(heard, '[');
+	assert_true(open != SIZE_MAX);
+	edge_explain(edge, span_of(heard.p + open + 1, IDENT_LEN), out);
+}
+
+static void test_refusals_are_explained(void **state)
+{
+	struct buf why = BUF_INIT(100000);
+	struct talk t;
+	wait_tested();
+	say("mx", "203.0.113.80", HELLO "MAIL FROM:<x@nowhere.test>\r\n" QUIT, &t);
+	explain(&t, &why);
+	assert_non_null(strstr(
+	    buf_cstr(&why), "{\"check\":\"mail\",\"answer\":\"from <x@nowhere.test> in session "));
+	assert_non_null(
+	    strstr(buf_cstr(&why), "\"check\":\"sender_domain\",\"answer\":\"does not exist\""));
+	assert_non_null(strstr(
+	    buf_cstr(&why), "\"check\":\"spf\",\"answer\":\"none: no record (nowhere.test)\""));
+	assert_non_null(
+	    strstr(buf_cstr(&why), "\"answer\":\"MAIL: 550 the sender's domain does not exist\""));
+	talk_close(&t);
+	buf_clear(&why);
+	say("mx", "203.0.113.18", "", &t);
+	explain(&t, &why);
+	assert_non_null(strstr(buf_cstr(&why),
+	    "\"check\":\"dnsbl\",\"answer\":\"score 3: bl.test 127.0.0.2 +3, "
+	    "err.test (ignored: answers with an error code, 127.255.255.*), "));
+	assert_non_null(strstr(buf_cstr(&why), "\"check\":\"end\",\"answer\":\"listed: bl.test\""));
+	talk_close(&t);
+	buf_end(&why);
+}
+
 static void test_reload_keeps_what_is_known(void **state)
 {
 	wait_tested();
@@ -294,6 +331,7 @@ int main(void)
 		cmocka_unit_test(test_name_in_received),
 		cmocka_unit_test(test_sender_domains),
 		cmocka_unit_test(test_spf_in_the_header),
+		cmocka_unit_test(test_refusals_are_explained),
 		cmocka_unit_test(test_reload_keeps_what_is_known),
 		cmocka_unit_test(test_a_client_that_goes),
 	};
