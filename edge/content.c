@@ -95,8 +95,28 @@ static void on_commit(void *arg)
 	session_step(s, committed(s));
 }
 
+/* Nobody is to have it: what the client hears does not tell. */
+static enum verdict throw_away(struct session *s)
+{
+	const struct transaction *t = s->mail->t;
+	struct buf text = BUF_INIT(REPLY_TEXT_SIZE);
+	log_write(&edge_events[EDGE_EV_MESSAGE_DISCARDED], t->id.s,
+	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
+		LOG_STR("user", s->user), LOG_STR("sender", t->sender),
+		LOG_U64("bytes", body_size(t->body))));
+	session_note(s, "answer", SPAN("250 and thrown away"));
+	buf_printf(&text, "taken as %s", t->id.s);
+	session_say(s, 250, "2.0.0", buf_cstr(&text));
+	buf_end(&text);
+	mail_free(&s->mail, s->edge);
+	session_enter(s, ST_COMMAND);
+	return V_READ;
+}
+
 enum verdict content_commit(struct session *s)
 {
+	if (s->mail->t->recipient_count == 0)
+		return throw_away(s);
 	session_enter(s, ST_COMMIT);
 	s->ask = commit_start(s->edge->committer, s->mail->t, on_commit, s);
 	return V_WAIT;
@@ -144,13 +164,19 @@ static enum verdict ask_meter(struct session *s)
 
 /* ---- the whole message ------------------------------------------------------------------------ */
 
+static bool put_tags(const struct session *s, struct buf *lines)
+{
+	struct span tags = buf_span(&s->mail->tags);
+	return tags.n == 0 || buf_printf(lines, "X-Postern-Tag: %.*s\r\n", SPAN_ARG(tags));
+}
+
 /* Our lines in front of it, the topmost last. */
 static err_t add_trace(struct session *s, struct span start)
 {
 	struct body *b = s->mail->t->body;
 	struct buf lines = BUF_INIT(TRACE_MAX);
 	bool ok = trace_put_received(s, &lines) && screen_put_header(s, &lines) &&
-		  sender_put_header(s, &lines);
+		  sender_put_header(s, &lines) && put_tags(s, &lines);
 	if (edge_is_submission(s->listener))
 		ok = trace_put_missing(s, start, &lines) && ok;
 	if (!trace_has_header(start)) /* else our lines would run into its text */
@@ -243,7 +269,7 @@ enum verdict content_data(struct session *s, const struct smtp_cmd *cmd)
 	struct mail *m = s->mail;
 	if (m == NULL)
 		return session_refuse(s, 503, "5.5.1", "say MAIL first");
-	if (m->t->recipient_count == 0)
+	if (m->t->recipient_count == 0 && m->discarded == 0)
 		return session_refuse(s, 554, "5.5.1", "no recipient was taken");
 	mail_open_body(s);
 	smtp_body_decoder_init(&m->decoder, (size_t)s->setup->edge->line_max);

@@ -14,6 +14,10 @@
 #define CONF_DEF "edge/edge_listener.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK edge_access
+#define CONF_DEF "edge/edge_access.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK edge_dnsbl
 #define CONF_DEF "edge/edge_dnsbl.params.def"
 #include "conf/params_struct.h"
@@ -33,15 +37,19 @@ enum edge_auth { EDGE_AUTH_AUTO, EDGE_AUTH_YES, EDGE_AUTH_NO };
 enum dnsbl_action { DNSBL_REFUSE, DNSBL_DEFER, DNSBL_TAG };
 enum dnsbl_at { DNSBL_AT_CONNECT, DNSBL_AT_RECIPIENT };
 
-/* Words of edge.sender_domain and .spf. */
+/* Words of edge.sender_owner, .sender_domain and .spf. */
+enum sender_owner { SENDER_OWNER_OFF, SENDER_OWNER_REFUSE };
 enum sender_domain { SENDER_DOMAIN_OFF, SENDER_DOMAIN_REFUSE };
 enum spf_policy { SPF_OFF, SPF_MARK, SPF_ENFORCE };
+
+struct access;
 
 struct edge_setup {
 	unsigned refs;
 	struct conf *conf;            /* referenced */
 	const struct edge_conf *edge; /* of conf */
 	const char *hostname;         /* of conf */
+	struct access *access;        /* owned */
 	struct tls_ctx *tls;          /* owned; NULL: no listener wants TLS */
 };
 

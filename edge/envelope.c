@@ -11,11 +11,12 @@
 #include "base/mem.h"
 #include "proto/smtp_ext.h"
 
+#include "edge/access.h"
 #include "edge/mail.h"
 #include "edge/screen.h"
 #include "edge/sender.h"
 
-enum { EXT_TEXT_MAX = 256 };
+enum { TAGS_MAX = 512, EXT_TEXT_MAX = 256 };
 
 /* ---- MAIL ------------------------------------------------------------------------------------- */
 
@@ -210,7 +211,7 @@ static enum verdict look_for(struct session *s, struct span address)
 
 static enum verdict elsewhere(struct session *s)
 {
-	if (!may_relay(s))
+	if (!may_relay(s) && !s->mail->redirected)
 		return refuse_recipient(s, 550, "5.7.1", "relay denied");
 	if (smtp_path_domain(&s->mail->to).p[0] == '[')
 		return refuse_recipient(s, 550, "5.1.2", "mail is not relayed to address literals");
@@ -257,6 +258,60 @@ static bool is_listed(struct session *s, enum verdict *v_out)
 	return code != 0;
 }
 
+static enum verdict discard(struct session *s, const struct edge_access_conf *rule)
+{
+	s->mail->discarded++;
+	session_notef(
+	    s, "recipient", "<%s> 250 discarded by rule %s", s->mail->to.address, rule->head.title);
+	return session_say(s, 250, "2.1.5", "recipient ok");
+}
+
+static enum verdict refuse_by_rule(struct session *s, const struct edge_access_conf *rule)
+{
+	bool later = rule->action == ACCESS_DEFER;
+	return refuse_recipient(s, later ? 450 : 550, later ? "4.7.1" : "5.7.1",
+	    rule->text != NULL ? rule->text : "not taken here by local policy");
+}
+
+static void tag(struct session *s, const struct edge_access_conf *rule)
+{
+	struct buf *tags = &s->mail->tags;
+	tags->max = TAGS_MAX;
+	if (span_find_span(buf_span(tags), span_str(rule->head.title)) != SIZE_MAX)
+		return;
+	if (buf_len(tags) > 0)
+		buf_add_str(tags, ", ");
+	buf_add_str(tags, rule->head.title);
+}
+
+/* The first access rule that holds decides; tags are only noted. */
+static bool is_ruled(struct session *s, enum verdict *v_out)
+{
+	struct mail *m = s->mail;
+	const struct access_facts f = {
+		.client = s->from.addr,
+		.listener = s->listener->head.title,
+		.authenticated = s->user != NULL,
+		.helo = span_str(s->helo),
+		.sender = span_str(m->t->sender),
+		.recipient = smtp_path_text(&m->to),
+	};
+	const struct edge_access_conf *rule;
+	size_t at = 0;
+	while (
+	    (rule = access_next(s->setup->access, &f, &at)) != NULL && rule->action == ACCESS_TAG)
+		tag(s, rule);
+	if (rule == NULL || rule->action == ACCESS_ACCEPT)
+		return false;
+	session_notef(s, "access", "rule %s holds for <%s>", rule->head.title, m->to.address);
+	if (rule->action == ACCESS_REDIRECT) {
+		m->redirected = !smtp_address_parse(span_str(rule->to), 0, &m->to, NULL);
+		return false;
+	}
+	*v_out = rule->action == ACCESS_DISCARD ? discard(s, rule) : refuse_by_rule(s, rule);
+	return true;
+}
+
 enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 {
 	struct smtp_rcpt_ext ext;
@@ -276,7 +331,8 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 	snprintf(m->orcpt, sizeof m->orcpt, "%.*s", SPAN_ARG(ext.orcpt));
 	if (m->t->recipient_count >= (size_t)s->setup->edge->recipients_max)
 		return refuse_recipient(s, 452, "4.5.3", "too many recipients");
-	if (is_listed(s, &v))
+	m->redirected = false;
+	if (is_listed(s, &v) || is_ruled(s, &v))
 		return v;
 	if (m->to.kind == SMTP_PATH_POSTMASTER)
 		return look_for(s, SPAN("postmaster"));

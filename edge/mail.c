@@ -42,6 +42,7 @@ void mail_free(struct mail **m, struct edge *e)
 	e->body_memory -= gone->memory;
 	sender_free(&gone->sender);
 	record_keep(e->records, gone->t->id, &gone->record);
+	buf_end(&gone->tags);
 	record_end(&gone->record);
 	transaction_free(&gone->t);
 	MEM_FREE(m);

@@ -18,6 +18,9 @@ struct mail {
 	struct transaction *t;          /* owned */
 	struct sender *sender;          /* owned; what the DNS says of the sender, or NULL */
 	struct record record;           /* of the transaction */
+	bool redirected;                /* by a rule of ours: it may go anywhere */
+	unsigned discarded;             /* recipients that are taken for nobody */
+	struct buf tags;                /* names of rules, for X-Postern-Tag */
 	struct smtp_path to;            /* the recipient that is being looked up */
 	bool to_postmaster;             /* it stands for the postmaster already */
 	unsigned notify;                /* what its sender wants to hear of it */

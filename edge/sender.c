@@ -27,6 +27,9 @@ static const struct sender_fault unknown = { 550, "5.1.8", "the sender's domain 
 static const struct sender_fault null_mx = { 550, "5.7.27", "the sender's domain takes no mail" };
 static const struct sender_fault spf_fail = { 550, "5.7.23",
 	"the sender's domain (SPF) does not let your address send its mail" };
+static const struct sender_fault foreign = { 550, "5.7.1",
+	"the sender is not an address of yours" };
+static const struct sender_fault owner_unknown = { 451, "4.3.0", "cannot look up the sender now" };
 static const struct sender_fault spf_temp = { 451, "4.7.24",
 	"cannot look up the SPF record of the sender's domain now" };
 
@@ -34,6 +37,7 @@ struct sender {
 	uint32_t magic;
 	struct session *session;
 	struct ticket *domain_ask, *spf_ask; /* owned while asked */
+	struct ticket *owner_ask;            /* ditto: directory */
 	char *domain;                        /* owned; what was asked about */
 	char *spf_domain;                    /* owned; of the sender, or of HELO */
 	bool from_helo;                      /* SPF was asked about the HELO name: a null sender */
@@ -86,6 +90,20 @@ static void on_mx(void *arg, const struct dns_mx *m)
 	}
 }
 
+static void on_owner(void *arg, enum directory_status status, const struct account *a)
+{
+	struct sender *f = OBJ(sender, arg);
+	struct session *s = f->session;
+	bool own = status == DIRECTORY_FOUND && strcmp(a->user, s->user) == 0;
+	f->owner_ask = NULL;
+	if (status == DIRECTORY_UNKNOWN)
+		f->fault = &owner_unknown;
+	else if (!own)
+		f->fault = &foreign;
+	session_note(s, "sender_owner", own ? SPAN("yes") : SPAN("no"));
+	session_step(s, sender_go_on(s));
+}
+
 /* ---- SPF -------------------------------------------------------------------------------------- */
 
 static void on_spf(void *arg, const struct spf_answer *a)
@@ -133,7 +151,8 @@ static const struct sender_fault *fault_of(const struct session *s)
 static bool is_pending(const struct session *s)
 {
 	const struct sender *f = s->mail->sender;
-	return screen_pending(s) || (f != NULL && (f->domain_ask != NULL || f->spf_ask != NULL));
+	return screen_pending(s) ||
+	       (f != NULL && (f->domain_ask != NULL || f->spf_ask != NULL || f->owner_ask != NULL));
 }
 
 enum verdict sender_go_on(struct session *s)
@@ -158,12 +177,34 @@ static bool is_asked_about(const struct session *s)
 	       !ip_in_set(s->from.addr, &s->listener->relay_from);
 }
 
-static struct sender *sender_new(struct session *s, const struct smtp_path *from)
+static bool may_send_as_any(const struct session *s)
 {
-	const struct edge_conf *c = s->setup->edge;
+	const struct conf_strings *list = &s->setup->edge->send_as_any;
+	for (size_t i = 0; i < list->n; i++)
+		if (span_ieq_str(span_str(list->v[i]), s->user))
+			return true;
+	return false;
+}
+
+/* A user's own addresses; notices of a user's software have no sender. */
+static bool must_own(const struct session *s, const struct smtp_path *from)
+{
+	return edge_is_submission(s->listener) && s->user != NULL && from->kind != SMTP_PATH_NULL &&
+	       s->setup->edge->sender_owner == SENDER_OWNER_REFUSE && !may_send_as_any(s);
+}
+
+static struct sender *sender_bare(struct session *s)
+{
 	struct sender *f = MEM_NEW(struct sender);
 	f->magic = sender_MAGIC;
 	f->session = s;
+	return f;
+}
+
+static struct sender *sender_new(struct session *s, const struct smtp_path *from)
+{
+	const struct edge_conf *c = s->setup->edge;
+	struct sender *f = sender_bare(s);
 	struct span domain = smtp_path_domain(from);
 	/* literals and names in UTF-8 are not looked up */
 	bool name = domain.n > 0 && domain.p[0] != '[' && span_is_ascii(domain);
@@ -180,6 +221,11 @@ enum verdict sender_start(struct session *s, const struct smtp_path *from)
 {
 	if (is_asked_about(s))
 		s->mail->sender = sender_new(s, from);
+	if (must_own(s, from)) {
+		struct sender *f = s->mail->sender = sender_bare(s);
+		f->owner_ask =
+		    directory_find(s->edge->directory, smtp_path_text(from), on_owner, f);
+	}
 	if (is_pending(s)) {
 		session_enter(s, ST_SENDER);
 		return V_WAIT;
@@ -195,6 +241,7 @@ void sender_free(struct sender **f)
 		return;
 	ticket_cancel(&gone->domain_ask);
 	ticket_cancel(&gone->spf_ask);
+	ticket_cancel(&gone->owner_ask);
 	mem_free(gone->domain);
 	mem_free(gone->spf_domain);
 	gone->magic = 0;
