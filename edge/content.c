@@ -200,7 +200,7 @@ static enum verdict whole(struct session *s)
 	return ask_meter(s);
 }
 
-static enum verdict ended(struct session *s)
+enum verdict content_ended(struct session *s)
 {
 	const struct mail *m = s->mail;
 	metric_add(&edge_metrics[EDGE_M_BYTES_IN], m->decoder.taken);
@@ -254,7 +254,7 @@ enum verdict content_input(struct session *s)
 	enum smtp_body_rx rx = take_pieces(m, &in);
 	stream_eat(s->io, before - in.n);
 	if (rx == SMTP_BODY_END)
-		return ended(s);
+		return content_ended(s);
 	if (m->decoder.taken > 2 * s->setup->edge->message_size_max)
 		return session_bye(s, WHY_TOO_BIG, NULL);
 	if (m->decoder.taken - m->block_at >= BLOCK) {
@@ -269,6 +269,8 @@ enum verdict content_data(struct session *s, const struct smtp_cmd *cmd)
 	struct mail *m = s->mail;
 	if (m == NULL)
 		return session_refuse(s, 503, "5.5.1", "say MAIL first");
+	if (m->chunked)
+		return session_refuse(s, 503, "5.5.1", "the message comes by BDAT");
 	if (m->t->recipient_count == 0 && m->discarded == 0)
 		return session_refuse(s, 554, "5.5.1", "no recipient was taken");
 	mail_open_body(s);

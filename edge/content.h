@@ -12,4 +12,7 @@ enum verdict content_slow(struct session *s);
 /* On to step 5: the message is whole and no limit stands against it. */
 enum verdict content_commit(struct session *s);
 
+/* All bytes of the mail are here, by DATA or BDAT. */
+enum verdict content_ended(struct session *s);
+
 #endif

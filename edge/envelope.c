@@ -51,7 +51,7 @@ static unsigned offered(const struct session *s)
 {
 	if (!s->esmtp)
 		return 0;
-	return SMTP_PARAM_SIZE | SMTP_PARAM_BODY |
+	return SMTP_PARAM_SIZE | SMTP_PARAM_BODY | SMTP_PARAM_SMTPUTF8 |
 	       (edge_has_auth(s->listener) ? SMTP_PARAM_AUTH : 0) |
 	       (envelope_offers_dsn(s) ? SMTP_PARAM_RET | SMTP_PARAM_ENVID : 0);
 }
@@ -73,15 +73,18 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 		return login_wanted(s);
 	if (s->mail != NULL)
 		return session_refuse(s, 503, "5.5.1", "there is a sender already");
-	if (smtp_path_parse(cmd->path, SMTP_PATH_NULL_OK, &sender, &why))
-		return session_refuse(s, 501, "5.1.7", why);
 	if (smtp_ext_mail(cmd->params, offered(s), &ext))
 		return bad_extension(s, &ext.error);
+	bool utf8 = (ext.seen & SMTP_PARAM_SMTPUTF8) != 0;
+	if (smtp_path_parse(
+		cmd->path, SMTP_PATH_NULL_OK | (utf8 ? SMTP_PATH_UTF8_OK : 0u), &sender, &why))
+		return session_refuse(s, 501, "5.1.7", why);
 	if (ext.body == SMTP_BODY_BINARYMIME)
 		return session_refuse(s, 555, "5.5.4", "BINARYMIME is not offered");
 	if (ext.size > s->setup->edge->message_size_max)
 		return session_refuse(s, 552, "5.3.4", "message is too big");
 	s->mail = mail_new(s, &sender, ext.body == SMTP_BODY_8BITMIME);
+	s->mail->utf8 = utf8;
 	take_wishes(s, &ext);
 	session_notef(s, "mail", "from <%s> in session %s", sender.address, s->id.s);
 	return sender_start(s, &sender);
@@ -320,7 +323,10 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 	enum verdict v;
 	if (m == NULL)
 		return session_refuse(s, 503, "5.5.1", "say MAIL first");
-	if (smtp_path_parse(cmd->path, SMTP_PATH_POSTMASTER_OK, &m->to, &why))
+	if (m->chunked)
+		return session_refuse(s, 503, "5.5.1", "the message has begun");
+	unsigned flags = SMTP_PATH_POSTMASTER_OK | (m->utf8 ? SMTP_PATH_UTF8_OK : 0u);
+	if (smtp_path_parse(cmd->path, flags, &m->to, &why))
 		return session_refuse(s, 501, "5.1.3", why);
 	unsigned dsn =
 	    s->esmtp && envelope_offers_dsn(s) ? SMTP_PARAM_NOTIFY | SMTP_PARAM_ORCPT : 0;

@@ -6,6 +6,7 @@
 #include "proto/smtp_path.h"
 
 #include "edge/auth.h"
+#include "edge/chunk.h"
 #include "edge/content.h"
 #include "edge/envelope.h"
 #include "edge/mail.h"
@@ -74,7 +75,8 @@ static enum verdict cmd_ehlo(struct session *s, const struct smtp_cmd *cmd)
 		buf_add_str(&text, "AUTH PLAIN LOGIN\n");
 	if (envelope_offers_dsn(s))
 		buf_add_str(&text, "DSN\n");
-	buf_add_str(&text, "ENHANCEDSTATUSCODES\n8BITMIME");
+	buf_add_str(&text, "ENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8\nCHUNKING\n");
+	buf_printf(&text, "LIMITS RCPTMAX=%lld", (long long)s->setup->edge->recipients_max);
 	session_say(s, 250, NULL, buf_cstr(&text));
 	buf_end(&text);
 	return V_READ;
@@ -148,7 +150,7 @@ static const struct {
 	[SMTP_VERB_MAIL] = { envelope_mail, WANTS_HELO },
 	[SMTP_VERB_RCPT] = { envelope_rcpt, WANTS_HELO },
 	[SMTP_VERB_DATA] = { content_data, WANTS_HELO },
-	[SMTP_VERB_BDAT] = { cmd_absent, ANY_TIME },
+	[SMTP_VERB_BDAT] = { chunk_bdat, ANY_TIME },
 	[SMTP_VERB_RSET] = { cmd_rset, ANY_TIME },
 	[SMTP_VERB_NOOP] = { cmd_noop, ANY_TIME },
 	[SMTP_VERB_QUIT] = { cmd_quit, ANY_TIME },

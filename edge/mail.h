@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "proto/smtp_body.h"
+#include "proto/smtp_chunk.h"
 #include "proto/smtp_ext.h"
 #include "proto/smtp_path.h"
 
@@ -27,9 +28,12 @@ struct mail {
 	char orcpt[SMTP_ORCPT_MAX + 1]; /* "": not given */
 	uint64_t memory;                /* promised to the body, of edge->body_memory */
 	struct smtp_body_decoder decoder;
-	err_t err;         /* what the body could not take */
-	uint64_t begun_ms; /* of the data */
-	uint64_t block_at; /* bytes received when the clock was last restarted */
+	struct smtp_chunk_scan chunks; /* of BDAT */
+	bool chunked;                  /* it comes by BDAT */
+	bool utf8;                     /* SMTPUTF8 was said */
+	err_t err;                     /* what the body could not take */
+	uint64_t begun_ms;             /* of the data */
+	uint64_t block_at;             /* bytes received when the clock was last restarted */
 };
 
 /* A mail of the session with its sender. */

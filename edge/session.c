@@ -13,6 +13,7 @@
 
 #include "edge/admit.h"
 #include "edge/auth.h"
+#include "edge/chunk.h"
 #include "edge/content.h"
 #include "edge/greet.h"
 #include "edge/mail.h"
@@ -65,6 +66,7 @@ static const struct {
 	[ST_DOMAIN] = { "domain", HELPER, NULL, NULL, on_stuck, false },
 	[ST_RECIPIENT] = { "recipient", HELPER, NULL, NULL, on_stuck, false },
 	[ST_DATA] = { "data", TIME(data_timeout), content_input, NULL, content_slow, true },
+	[ST_CHUNK] = { "chunk", TIME(data_timeout), chunk_input, NULL, chunk_slow, true },
 	[ST_METER] = { "meter", HELPER, NULL, NULL, on_stuck, false },
 	[ST_TARPIT] = { "tarpit", HELPER, NULL, NULL, content_commit, false },
 	[ST_COMMIT] = { "commit", HELPER, NULL, NULL, on_stuck, false },

@@ -49,6 +49,7 @@ enum session_state {
 	ST_DOMAIN,      /* directory: is the recipient's domain ours? */
 	ST_RECIPIENT,   /* directory: who is the recipient? */
 	ST_DATA,        /* bytes of the message */
+	ST_CHUNK,       /* bytes of a chunk (BDAT) */
 	ST_METER,       /* MeterMaid is asked about the message */
 	ST_TARPIT,      /* the message is held back */
 	ST_COMMIT,      /* stores and spool take it */
@@ -74,11 +75,14 @@ struct session {
 	struct attempt *attempt; /* owned; from AUTH to its answer */
 	struct mail *mail;       /* owned; from MAIL to its end */
 	struct line_scan scan;
-	char *helo;          /* owned; what EHLO or HELO said, NULL: neither yet */
-	char *user;          /* owned; after AUTH, else NULL */
-	bool esmtp;          /* it was EHLO */
-	bool probe;          /* a balancer's health check */
-	enum smtp_verb verb; /* of the command being handled, for logs */
+	char *helo;                  /* owned; what EHLO or HELO said, NULL: neither yet */
+	char *user;                  /* owned; after AUTH, else NULL */
+	bool esmtp;                  /* it was EHLO */
+	bool probe;                  /* a balancer's health check */
+	bool chunk_last;             /* the chunk under way is the last of its mail */
+	size_t chunk_left, chunk_at; /* bytes to come; the same when the clock was restarted */
+	const char *chunk_refused;   /* why its bytes go nowhere, or NULL */
+	enum smtp_verb verb;         /* of the command being handled, for logs */
 	struct ident id;
 	struct ip_port from, peer; /* the client; the socket's peer */
 	uint64_t begun_ms, begun_us;

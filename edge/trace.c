@@ -16,7 +16,11 @@ static void put_client(struct ip_addr a, struct buf *out)
 /* RFC 3848 */
 static const char *protocol(const struct session *s)
 {
+	static const char *const utf8[2][2] = { { "UTF8SMTP", "UTF8SMTPA" },
+		{ "UTF8SMTPS", "UTF8SMTPSA" } };
 	static const char *const names[2][2] = { { "ESMTP", "ESMTPA" }, { "ESMTPS", "ESMTPSA" } };
+	if (s->mail->utf8) /* RFC 6531 section 4.3 */
+		return utf8[stream_is_tls(s->io)][s->user != NULL];
 	return s->esmtp ? names[stream_is_tls(s->io)][s->user != NULL] : "SMTP";
 }
 

@@ -95,10 +95,10 @@ def edge(run_dir):
 
 
 def deliver(edge, names, size=2000, **how):
-    token = mail.new_token()
+    token, sender = mail.new_token(), how.pop("sender", SENDER)
     to = [edge.user(n) for n in names]
-    text = mail.message(token, how.pop("sender", SENDER), [u["address"] for u in to], size)
-    code, reply = mail.send(edge, SENDER, [u["address"] for u in to], text, **how)
+    text = mail.message(token, sender, [u["address"] for u in to], size)
+    code, reply = mail.send(edge, sender, [u["address"] for u in to], text, **how)
     assert code == 250, reply
     return token, to, text
 
