@@ -10,6 +10,7 @@
 #include "edge/content.h"
 #include "edge/envelope.h"
 #include "edge/mail.h"
+#include "edge/xclient.h"
 
 enum { EHLO_MAX = 1024, HELO_NAME_MAX = 255 };
 
@@ -76,6 +77,8 @@ static enum verdict cmd_ehlo(struct session *s, const struct smtp_cmd *cmd)
 	if (envelope_offers_dsn(s))
 		buf_add_str(&text, "DSN\n");
 	buf_add_str(&text, "ENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8\nCHUNKING\n");
+	if (xclient_offered(s))
+		buf_add_str(&text, "XCLIENT NAME ADDR PORT PROTO HELO\n");
 	buf_printf(&text, "LIMITS RCPTMAX=%lld", (long long)s->setup->edge->recipients_max);
 	session_say(s, 250, NULL, buf_cstr(&text));
 	buf_end(&text);
@@ -160,7 +163,7 @@ static const struct {
 	[SMTP_VERB_STARTTLS] = { cmd_starttls, WANTS_HELO | NOT_IN_MAIL },
 	[SMTP_VERB_AUTH] = { auth_start, WANTS_HELO | NOT_IN_MAIL },
 	[SMTP_VERB_ETRN] = { cmd_absent, ANY_TIME },
-	[SMTP_VERB_XCLIENT] = { cmd_absent, ANY_TIME },
+	[SMTP_VERB_XCLIENT] = { xclient_command, NOT_IN_MAIL },
 	[SMTP_VERB_XFORWARD] = { cmd_absent, ANY_TIME },
 	[SMTP_VERB_HTTP] = { cmd_http, ANY_TIME },
 };

@@ -425,6 +425,8 @@ void session_start(
 	s->from = a->client;
 	s->peer = a->peer;
 	s->probe = a->probe;
+	s->may_xclient = ip_in_set(a->client.addr, &listener->xclient_from) &&
+			 ip_in_set(a->peer.addr, &listener->xclient_from);
 	s->begun_ms = session_now_ms(s);
 	s->begun_us = clock_wall_us();
 	struct stream_limits limits = { .in_max = IN_MAX, .out_max = OUT_MAX };

@@ -78,6 +78,7 @@ struct session {
 	char *helo;                  /* owned; what EHLO or HELO said, NULL: neither yet */
 	char *user;                  /* owned; after AUTH, else NULL */
 	bool esmtp;                  /* it was EHLO */
+	bool may_xclient;            /* it is a host of our own in front of the client */
 	bool probe;                  /* a balancer's health check */
 	bool chunk_last;             /* the chunk under way is the last of its mail */
 	size_t chunk_left, chunk_at; /* bytes to come; the same when the clock was restarted */
