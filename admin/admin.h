@@ -16,7 +16,7 @@ enum {
 	ADMIN_CONFIG = 78
 };
 
-enum { ADMIN_CONFIGS_MAX = 32, ADMIN_WORDS_MAX = 32, ADMIN_OVERRIDES_MAX = 64 };
+enum { ADMIN_CONFIGS_MAX = 32, ADMIN_WORDS_MAX = 32, ADMIN_OVERRIDES_MAX = 64, ADMIN_TAIL_MAX = 8 };
 
 struct admin_args {
 	const char *configs[ADMIN_CONFIGS_MAX];
@@ -26,6 +26,8 @@ struct admin_args {
 	const char *run_dir; /* NULL: as the configuration says */
 	bool json;
 	const char *words[ADMIN_WORDS_MAX]; /* the command first */
+	const char *tail[ADMIN_TAIL_MAX];   /* options of the command, which follow its words */
+	size_t tail_count;
 	size_t word_count;
 };
 

@@ -15,9 +15,15 @@ static const char *const only_mmp[] = { "mmp", NULL };
 static const char *const only_edge[] = { "edge", NULL };
 static const char *const mmp_and_edge[] = { "mmp", "edge", NULL };
 static const char *const words_who[] = { "who", NULL };
-static const char *const words_queue_list[] = { "queue", "list", NULL };
+static const char *const words_queue[] = { "queue", NULL };
 static const char *const words_explain[] = { "explain", NULL };
 static const char *const words_meter_top[] = { "meter", "top", NULL };
+static const char *const words_meter_rules[] = { "meter", "rules", NULL };
+static const char *const words_meter_show[] = { "meter", "show", NULL };
+static const char *const words_meter_reset[] = { "meter", "reset", NULL };
+static const char *const words_meter_ban[] = { "meter", "ban", NULL };
+static const char *const words_meter_unban[] = { "meter", "unban", NULL };
+static const char *const words_meter_bans[] = { "meter", "bans", NULL };
 
 static const struct column who_columns[] = {
 	{ "id", "session", COLUMN_TEXT },
@@ -36,6 +42,7 @@ static const struct column queue_columns[] = {
 	{ "sender", "sender", COLUMN_TEXT },
 	{ "recipient", "recipient", COLUMN_TEXT },
 	{ "destination", "destination", COLUMN_TEXT },
+	{ "state", "state", COLUMN_TEXT },
 	{ "bytes", "size", COLUMN_BYTES },
 	{ "age_s", "age", COLUMN_SECONDS },
 	{ "attempts", "tries", COLUMN_NUMBER },
@@ -49,12 +56,52 @@ static const struct column explain_columns[] = {
 	{ "answer", "answer", COLUMN_TEXT },
 	{ NULL, NULL, COLUMN_TEXT },
 };
+static const struct column order_columns[] = {
+	{ "order", "order", COLUMN_TEXT },
+	{ "recipients", "recipients", COLUMN_NUMBER },
+	{ "more", "more", COLUMN_TEXT },
+	{ NULL, NULL, COLUMN_TEXT },
+};
 static const struct column meter_columns[] = {
 	{ "rule", "rule", COLUMN_TEXT },
 	{ "key", "key", COLUMN_TEXT },
 	{ "count", "count", COLUMN_NUMBER },
 	{ "limit", "limit", COLUMN_NUMBER },
 	{ "retry_s", "retry", COLUMN_SECONDS },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+
+static const struct column rule_columns[] = {
+	{ "rule", "rule", COLUMN_TEXT },
+	{ "on", "on", COLUMN_TEXT },
+	{ "kind", "kind", COLUMN_TEXT },
+	{ "rate", "limit", COLUMN_TEXT },
+	{ "action", "action", COLUMN_TEXT },
+	{ "asked", "asked", COLUMN_NUMBER },
+	{ "refused", "beyond", COLUMN_NUMBER },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+static const struct column key_columns[] = {
+	{ "rule", "rule", COLUMN_TEXT },
+	{ "key", "key", COLUMN_TEXT },
+	{ "kind", "kind", COLUMN_TEXT },
+	{ "used", "used", COLUMN_NUMBER },
+	{ "limit", "limit", COLUMN_TEXT },
+	{ "retry_s", "retry", COLUMN_SECONDS },
+	{ "left_s", "left", COLUMN_SECONDS },
+	{ "state", "state", COLUMN_TEXT },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+static const struct column ban_columns[] = {
+	{ "rule", "list", COLUMN_TEXT },
+	{ "key", "key", COLUMN_TEXT },
+	{ "left_s", "left", COLUMN_SECONDS },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+static const struct column done_columns[] = {
+	{ "rule", "list", COLUMN_TEXT },
+	{ "key", "key", COLUMN_TEXT },
+	{ "state", "state", COLUMN_TEXT },
 	{ NULL, NULL, COLUMN_TEXT },
 };
 
@@ -65,10 +112,17 @@ static int cmd_who(const struct admin_args *a)
 	return show_rows(a, &q);
 }
 
-static int cmd_queue_list(const struct admin_args *a)
+static int cmd_queue_rows(const struct admin_args *a)
 {
-	static const struct question q = { only_edge, words_queue_list, 2, queue_columns,
-		{ NULL, NULL }, NULL, "The queue is empty." };
+	static const struct question q = { only_edge, words_queue, 1, queue_columns, { NULL, NULL },
+		NULL, "The queue is empty." };
+	return show_rows(a, &q);
+}
+
+static int cmd_queue_order(const struct admin_args *a)
+{
+	static const struct question q = { only_edge, words_queue, 1, order_columns, { NULL, NULL },
+		NULL, "Nothing was done." };
 	return show_rows(a, &q);
 }
 
@@ -83,6 +137,48 @@ static int cmd_meter_top(const struct admin_args *a)
 {
 	static const struct question q = { mmp_and_edge, words_meter_top, 2, meter_columns,
 		{ "rule", "key" }, "count", "No key is counted now." };
+	return show_rows(a, &q);
+}
+
+static int cmd_meter_rules(const struct admin_args *a)
+{
+	static const struct question q = { mmp_and_edge, words_meter_rules, 2, rule_columns,
+		{ "rule", NULL }, "asked", "There is no rule." };
+	return show_rows(a, &q);
+}
+
+static int cmd_meter_show(const struct admin_args *a)
+{
+	static const struct question q = { mmp_and_edge, words_meter_show, 2, key_columns,
+		{ "rule", "key" }, "used", "Nothing is counted under this key." };
+	return show_rows(a, &q);
+}
+
+static int cmd_meter_reset(const struct admin_args *a)
+{
+	static const struct question q = { mmp_and_edge, words_meter_reset, 2, key_columns,
+		{ "rule", "key" }, "used", "Nothing was counted under this key." };
+	return show_rows(a, &q);
+}
+
+static int cmd_meter_ban(const struct admin_args *a)
+{
+	static const struct question q = { mmp_and_edge, words_meter_ban, 2, done_columns,
+		{ "rule", "key" }, "left_s", "Nobody was banned." };
+	return show_rows(a, &q);
+}
+
+static int cmd_meter_unban(const struct admin_args *a)
+{
+	static const struct question q = { mmp_and_edge, words_meter_unban, 2, done_columns,
+		{ "rule", "key" }, "left_s", "Nobody was on the list." };
+	return show_rows(a, &q);
+}
+
+static int cmd_meter_bans(const struct admin_args *a)
+{
+	static const struct question q = { mmp_and_edge, words_meter_bans, 2, ban_columns,
+		{ "rule", "key" }, "left_s", "Nobody is banned." };
 	return show_rows(a, &q);
 }
 
@@ -112,12 +208,37 @@ static const struct command {
 	{ "status", "", 0, 0, show_status,
 	    "Programs and workers: state, health, restarts, configuration." },
 	{ "who", "", 0, 8, cmd_who, "Sessions that are logged in through the multiplexor." },
-	{ "queue list", "", 0, 8, cmd_queue_list,
-	    "Messages that this host still has to deliver, and why." },
 	{ "explain", "ID", 1, 1, cmd_explain,
 	    "What each check answered about a connection or a message: the id is in every "
 	    "refusal." },
+	{ "queue list", "[WHICH...]", 0, 16, cmd_queue_rows,
+	    "Messages that this host still has to deliver, and why. WHICH: ID, all, sender=, "
+	    "recipient=, destination=, reason=, state=, older=2h, younger=2h; * stands for any "
+	    "text." },
+	{ "queue show", "ID", 1, 1, cmd_queue_rows, "Every recipient of a message in the queue." },
+	{ "queue cat", "ID", 1, 1, show_cat, "The message itself." },
+	{ "queue hold", "WHICH...", 1, 16, cmd_queue_order, "Keeps them until they are released." },
+	{ "queue release", "WHICH...", 1, 16, cmd_queue_order, "Lets go what was held." },
+	{ "queue retry", "[WHICH...]", 0, 16, cmd_queue_order,
+	    "Tries them now; without WHICH, all that wait." },
+	{ "queue reroute", "to=HOST[:PORT] WHICH...", 2, 16, cmd_queue_order,
+	    "Sends them there by SMTP; to=- takes that back." },
+	{ "queue bounce", "WHICH...", 1, 16, cmd_queue_order,
+	    "Gives them up; their senders are told." },
+	{ "queue delete", "WHICH...", 1, 16, cmd_queue_order, "Throws them away; nobody is told." },
+	{ "meter rules", "", 0, 0, cmd_meter_rules,
+	    "The limits, and how often they were asked and gone beyond." },
 	{ "meter top", "[RULE]", 0, 1, cmd_meter_top, "The heaviest keys of the limits." },
+	{ "meter show", "KEY [RULE]", 1, 2, cmd_meter_show,
+	    "What is counted under a key: an address, a network, a user, or as \"meter top\" "
+	    "prints it." },
+	{ "meter reset", "KEY [RULE]", 1, 2, cmd_meter_reset,
+	    "Forgets what is counted under a key; seen by all within a second." },
+	{ "meter ban", "NET|USER [--for DURATION] [--list RULE]", 1, 5, cmd_meter_ban,
+	    "Puts a network or a user on a list, for an hour or as long as is said." },
+	{ "meter unban", "NET|USER [--list RULE]", 1, 3, cmd_meter_unban,
+	    "Takes it off the list." },
+	{ "meter bans", "", 0, 0, cmd_meter_bans, "Who is on a list by command or by a rule." },
 	{ "reload", "", 0, 0, cmd_reload, "New configuration and certificates for new sessions." },
 	{ "drain", "", 0, 0, cmd_drain,
 	    "Not ready any more: no new sessions, running ones finish." },
@@ -136,6 +257,8 @@ static void put_options(FILE *to)
 	    "  -o, --option A.B=V     sets an option over the file's value\n"
 	    "      --run-dir DIR      where the control sockets are (default: as the file says)\n"
 	    "      --json             answers as JSON\n"
+	    "      --for DURATION     of a ban: how long\n"
+	    "      --list RULE        of a ban: which list (default ban)\n"
 	    "  -h, --help             this text, or that of the command\n"
 	    "  -V, --version          the version\n",
 	    default_config);
@@ -180,11 +303,18 @@ static bool put_in(const char **list, size_t *n, size_t max, const char *what)
 	return true;
 }
 
-enum option_letter { OPTION_RUN_DIR = 256, OPTION_JSON };
+enum option_letter { OPTION_RUN_DIR = 256, OPTION_JSON, OPTION_FOR, OPTION_LIST };
 
 struct asked_for {
 	bool help, version;
 };
+
+/* Options of a command go behind its other words. */
+static bool put_tail(struct admin_args *a, const char *name, const char *value)
+{
+	return put_in(a->tail, &a->tail_count, ADMIN_TAIL_MAX, name) &&
+	       put_in(a->tail, &a->tail_count, ADMIN_TAIL_MAX, value);
+}
 
 static bool take_option(struct admin_args *a, int letter, struct asked_for *asked)
 {
@@ -202,6 +332,10 @@ static bool take_option(struct admin_args *a, int letter, struct asked_for *aske
 		return true;
 	case OPTION_JSON:
 		return a->json = true;
+	case OPTION_FOR:
+		return put_tail(a, "--for", optarg);
+	case OPTION_LIST:
+		return put_tail(a, "--list", optarg);
 	default:
 		return false;
 	}
@@ -214,6 +348,8 @@ static bool parse_args(int argc, char **argv, struct admin_args *a, struct asked
 		{ "option", required_argument, NULL, 'o' },
 		{ "run-dir", required_argument, NULL, OPTION_RUN_DIR },
 		{ "json", no_argument, NULL, OPTION_JSON },
+		{ "for", required_argument, NULL, OPTION_FOR },
+		{ "list", required_argument, NULL, OPTION_LIST },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
@@ -225,6 +361,9 @@ static bool parse_args(int argc, char **argv, struct admin_args *a, struct asked
 			return false;
 	for (int i = optind; i < argc; i++)
 		if (!put_in(a->words, &a->word_count, ADMIN_WORDS_MAX, argv[i]))
+			return false;
+	for (size_t i = 0; i < a->tail_count; i++)
+		if (!put_in(a->words, &a->word_count, ADMIN_WORDS_MAX, a->tail[i]))
 			return false;
 	if (a->config_count == 0 && a->run_dir == NULL)
 		a->configs[a->config_count++] = default_config;

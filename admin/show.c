@@ -3,11 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/mem.h"
 
 #include "admin/ask.h"
 #include "admin/show.h"
 #include "admin/tier.h"
+
+enum { PIECE_MAX = 1024 * 1024 };
 
 /* A tier with a question to each of its programs, or to those of a list. */
 struct round {
@@ -114,11 +117,24 @@ static void put_row(json_t *rows, json_t *row, const struct question *q)
 	json_array_append(rows, row);
 }
 
-static void put_answers(const struct ask *ask, json_t *rows, const struct question *q)
+/* The question was understood, and cannot be answered. */
+static bool is_error(struct round *r, const json_t *data)
 {
-	const json_t *answers = json_object_get(ask->reply, "answers");
-	for (size_t i = 0; i < json_array_size(answers); i++) {
-		json_t *data = json_object_get(json_array_get(answers, i), "data");
+	const char *why = json_string_value(json_object_get(data, "error"));
+	if (why == NULL || !json_is_object(data))
+		return false;
+	fprintf(stderr, "postern: %s\n", why);
+	r->status = ADMIN_USAGE;
+	return true;
+}
+
+static void put_answers(struct round *r, size_t i, json_t *rows, const struct question *q)
+{
+	const json_t *answers = json_object_get(r->asks[i].reply, "answers");
+	for (size_t n = 0; n < json_array_size(answers); n++) {
+		json_t *data = json_object_get(json_array_get(answers, n), "data");
+		if (is_error(r, data))
+			continue;
 		for (size_t k = 0; k < json_array_size(data); k++)
 			put_row(rows, json_array_get(data, k), q);
 		if (data != NULL && !json_is_array(data))
@@ -163,12 +179,14 @@ int show_rows(const struct admin_args *a, const struct question *q)
 		if (is_ok(&r.asks[i])) {
 			answered++;
 			warn_silent(&r, i);
-			put_answers(&r.asks[i], rows, q);
+			put_answers(&r, i, rows, q);
 		}
 	/* One that does not know the question is no fault where another has answered it. */
 	for (size_t i = 0; i < r.n; i++)
 		if (!is_ok(&r.asks[i]) && (answered == 0 || r.asks[i].reply == NULL))
 			complain(&r, i);
+	if (r.status == ADMIN_USAGE)
+		answered = 0;
 	if (answered > 0 && a->json)
 		print_json(rows);
 	else if (answered > 0)
@@ -176,6 +194,51 @@ int show_rows(const struct admin_args *a, const struct question *q)
 	json_decref(rows);
 	round_end(&r);
 	return r.status;
+}
+
+/* ---- a message ----------------------------------------------------------------------------------- */
+
+/* Writes one piece; false: that was the last, or it cannot be had. */
+static bool put_piece(struct round *r, const json_t *data, char from[24])
+{
+	struct buf bytes = BUF_INIT(PIECE_MAX);
+	json_int_t next = json_integer_value(json_object_get(data, "next"));
+	json_int_t size = json_integer_value(json_object_get(data, "bytes"));
+	const char *text = json_string_value(json_object_get(data, "base64"));
+	bool good = text != NULL && base64_get(span_str(text), &bytes);
+	if (good)
+		fwrite(buf_span(&bytes).p, 1, buf_len(&bytes), stdout);
+	else if (!is_error(r, data))
+		r->status = ADMIN_UNAVAILABLE;
+	snprintf(from, 24, "%" JSON_INTEGER_FORMAT, next);
+	good = good && buf_len(&bytes) > 0 && next < size;
+	buf_end(&bytes);
+	return good;
+}
+
+int show_cat(const struct admin_args *a)
+{
+	static const char *const programs[] = { "edge", NULL };
+	char from[24] = "0";
+	const char *const words[] = { "queue", "cat", a->words[2], from };
+	struct round r;
+	bool more = true;
+	int status = ADMIN_OK;
+	while (more) {
+		round_ask(&r, a, programs, words, 4);
+		more = r.n > 0 && is_ok(&r.asks[0]);
+		if (more)
+			more = put_piece(&r,
+			    json_object_get(
+				json_array_get(json_object_get(r.asks[0].reply, "answers"), 0),
+				"data"),
+			    from);
+		else if (r.n > 0)
+			complain(&r, 0);
+		status = r.status;
+		round_end(&r);
+	}
+	return status;
 }
 
 /* ---- status -------------------------------------------------------------------------------------- */

@@ -181,6 +181,7 @@ static enum verdict succeed(struct session *s)
 {
 	struct attempt *a = s->attempt;
 	s->user = mem_str(a->account->user);
+	s->mechanism = sasl_mech_name(a->mech);
 	log_write(&edge_events[EDGE_EV_AUTH_OK], s->id.s,
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("user", s->user),
 		LOG_STR("mechanism", sasl_mech_name(a->mech)),

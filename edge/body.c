@@ -1,7 +1,7 @@
 /* body.c - the content of one message: in memory up to a bound, then in an unlinked file.
  *
- * Its bytes are, in this order: head (what was prepended), file (what overflowed), tail (what came
- * last). While everything fits, there is no file. The file has no name, so a crash leaves nothing. */
+ * Its bytes are, in this order: head (what was put in front), file (what overflowed), tail (what came
+ * last), without the first `skip` of file and tail: head has replaced them. While everything fits, there is no file. The file has no name, so a crash leaves nothing. */
 #include "edge/body.h"
 
 #include <errno.h>
@@ -14,7 +14,6 @@
 #include "base/mem.h"
 
 enum {
-	HEAD_MAX = 256 * 1024,  /* all prepended lines */
 	READ_MAX = 1024 * 1024, /* one body_read() */
 	DIR_PATH_MAX = 4096,
 };
@@ -23,6 +22,7 @@ struct body {
 	struct buf head; /* owned */
 	int fd;          /* owned; -1: no file */
 	uint64_t file_size;
+	uint64_t skip;   /* bytes of file and tail that are no longer part of it */
 	struct buf tail; /* owned; at most memory_max */
 	struct buf lent; /* owned; bytes of a read that are in several places or in the file */
 	size_t memory_max;
@@ -33,7 +33,7 @@ struct body {
 struct body *body_new(size_t memory_max, uint64_t size_max, const char *dir)
 {
 	struct body *b = MEM_NEW(struct body);
-	b->head = BUF_INIT(HEAD_MAX);
+	b->head = BUF_INIT(BODY_HEAD_MAX);
 	b->tail = BUF_INIT(memory_max);
 	b->lent = BUF_INIT(READ_MAX);
 	b->fd = -1;
@@ -123,22 +123,32 @@ err_t body_add(struct body *b, struct span bytes)
 	return ERR_OK;
 }
 
-err_t body_prepend(struct body *b, struct span header_lines)
+err_t body_set_head(struct body *b, uint64_t drop, struct span head)
 {
-	if (header_lines.n > HEAD_MAX - buf_len(&b->head))
+	uint64_t size = body_size(b), old = buf_len(&b->head);
+	if (drop > size)
+		drop = size;
+	struct span kept = span_from(buf_span(&b->head), drop < old ? (size_t)drop : (size_t)old);
+	if (head.n > BODY_HEAD_MAX - kept.n)
 		return ERR_TOO_LONG;
-	struct buf joined = BUF_INIT(HEAD_MAX);
-	buf_add_span(&joined, header_lines);
-	buf_add_span(&joined, buf_span(&b->head));
+	struct buf joined = BUF_INIT(BODY_HEAD_MAX);
+	buf_add_span(&joined, head);
+	buf_add_span(&joined, kept);
 	CHECK(buf_ok(&joined));
+	b->skip += drop > old ? drop - old : 0;
 	buf_end(&b->head);
 	b->head = joined;
 	return ERR_OK;
 }
 
+err_t body_prepend(struct body *b, struct span header_lines)
+{
+	return body_set_head(b, 0, header_lines);
+}
+
 uint64_t body_size(const struct body *b)
 {
-	return buf_len(&b->head) + b->file_size + buf_len(&b->tail);
+	return buf_len(&b->head) + b->file_size + buf_len(&b->tail) - b->skip;
 }
 
 /* Appends n bytes of the file at `at` to lent. */
@@ -176,23 +186,23 @@ static struct span lend(struct body *b, uint64_t at, size_t n, err_t *err_out)
 	buf_add_span(&b->lent, span_first(span_from(buf_span(&b->head), (size_t)at), k));
 	at += k;
 	n -= k;
-	k = n == 0 ? 0 : part(at - head, n, b->file_size);
-	*err_out = lend_file(b, at - head, k);
+	uint64_t in_file = at - head + b->skip;
+	k = n == 0 ? 0 : part(in_file, n, b->file_size);
+	*err_out = lend_file(b, in_file, k);
 	if (*err_out)
 		return SPAN_NONE;
-	at += k;
 	n -= k;
 	if (n > 0)
 		buf_add_span(&b->lent,
 		    span_first(
-			span_from(buf_span(&b->tail), (size_t)(at - head - b->file_size)), n));
+			span_from(buf_span(&b->tail), (size_t)(in_file + k - b->file_size)), n));
 	CHECK(buf_ok(&b->lent));
 	return buf_span(&b->lent);
 }
 
 struct span body_read(struct body *b, uint64_t at, size_t n, err_t *err_out)
 {
-	uint64_t size = body_size(b), head = buf_len(&b->head), tail_at = head + b->file_size;
+	uint64_t size = body_size(b), head = buf_len(&b->head);
 	*err_out = ERR_OK;
 	if (at >= size)
 		return SPAN_NONE;
@@ -200,9 +210,10 @@ struct span body_read(struct body *b, uint64_t at, size_t n, err_t *err_out)
 		n = READ_MAX;
 	if (n > size - at)
 		n = (size_t)(size - at);
-	if (at >= tail_at)
-		return span_first(span_from(buf_span(&b->tail), (size_t)(at - tail_at)), n);
 	if (at + n <= head)
 		return span_first(span_from(buf_span(&b->head), (size_t)at), n);
+	if (at >= head && at - head + b->skip >= b->file_size)
+		return span_first(
+		    span_from(buf_span(&b->tail), (size_t)(at - head + b->skip - b->file_size)), n);
 	return lend(b, at, n, err_out);
 }

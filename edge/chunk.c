@@ -5,13 +5,19 @@
  * the line, wanted or not: else they would be read as commands. */
 #include "edge/chunk.h"
 
+#include "base/check.h"
+
 #include "edge/content.h"
+#include "edge/filter.h"
 #include "edge/mail.h"
 
 enum {
 	BLOCK = 4096,
 	BAD = SMTP_BODY_BARE_CR | SMTP_BODY_BARE_LF | SMTP_BODY_NUL | SMTP_BODY_LONG_LINE
 };
+
+/* For chunk_refused: the refusal was said already. */
+static const char answered[] = "answered";
 
 /* NULL, or why these bytes are not wanted. */
 static const char *not_wanted(const struct session *s)
@@ -32,15 +38,40 @@ enum verdict chunk_slow(struct session *s)
 	return session_bye(s, WHY_COMMAND_TIMEOUT, NULL);
 }
 
-static void begin(struct session *s)
+static enum verdict open_body(struct session *s)
 {
 	struct mail *m = s->mail;
-	if (m->t->body != NULL)
-		return;
 	mail_open_body(s);
 	m->chunked = true;
 	m->chunks = (struct smtp_chunk_scan){ .line_max = (size_t)s->setup->edge->line_max };
 	m->begun_ms = session_now_ms(s);
+	restart_clock(s);
+	return V_READ;
+}
+
+static void on_filtered(void *arg, const struct filter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	if (a->verdict == MILTER_GO) {
+		session_step(s, open_body(s));
+		return;
+	}
+	enum verdict v = content_filtered(s, a);
+	s->chunk_refused = answered;
+	if (v != V_CLOSE)
+		restart_clock(s);
+	session_step(s, v);
+}
+
+/* The first chunk: filters are asked as before DATA. */
+static enum verdict begin(struct session *s)
+{
+	if (s->filters == NULL || s->mail->t->recipient_count == 0)
+		return open_body(s);
+	session_enter(s, ST_FILTER_DATA);
+	s->ask = filters_ask(s->filters, MILTER_ASK_DATA, SPAN_NONE, SPAN_NONE, on_filtered);
+	return s->ask != NULL ? V_WAIT : open_body(s);
 }
 
 static void take(struct mail *m, struct span bytes)
@@ -58,6 +89,8 @@ static enum verdict chunk_ended(struct session *s)
 	struct mail *m = s->mail;
 	if (s->chunk_refused != NULL) {
 		session_enter(s, ST_COMMAND);
+		if (s->chunk_refused == answered)
+			return V_READ;
 		return session_refuse(s, 503, "5.5.1", s->chunk_refused);
 	}
 	if (s->chunk_last && !smtp_chunk_scan_end(&m->chunks))
@@ -95,8 +128,8 @@ enum verdict chunk_bdat(struct session *s, const struct smtp_cmd *cmd)
 	s->chunk_left = s->chunk_at = (size_t)cmd->chunk_bytes;
 	s->chunk_last = cmd->chunk_last;
 	s->chunk_refused = not_wanted(s);
-	if (s->chunk_refused == NULL)
-		begin(s);
+	if (s->chunk_refused == NULL && s->mail->t->body == NULL)
+		return begin(s);
 	restart_clock(s);
 	return V_READ;
 }

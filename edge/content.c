@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 
+#include "edge/filter.h"
 #include "edge/mail.h"
 #include "edge/screen.h"
 #include "edge/sender.h"
@@ -34,30 +35,29 @@ static struct meter_facts facts_of(const struct session *s)
 	};
 }
 
-static enum verdict refuse_message(struct session *s, const struct outcome *o, const char *rule)
+/* Whose rule or filter it was, or NULL. */
+static enum verdict refuse_by(
+    struct session *s, unsigned code, const char *enhanced, const char *text, const char *rule)
 {
 	const struct transaction *t = s->mail->t;
-	bool later = o->code < 500;
+	bool later = code < 500;
 	metric_add(&edge_metrics[later ? EDGE_M_MESSAGES_LATER : EDGE_M_MESSAGES_REFUSED], 1);
 	log_write(&edge_events[EDGE_EV_MESSAGE_REFUSED], t->id.s,
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
 		LOG_STR("user", s->user), LOG_STR("sender", t->sender),
 		LOG_U64("recipients", t->recipient_count), LOG_U64("bytes", s->mail->decoder.taken),
-		LOG_U64("code", o->code), LOG_STR("why", o->text), LOG_STR("rule", rule)));
-	session_notef(s, "answer", "%u %s%s%s", o->code, o->text, rule != NULL ? " by rule " : "",
+		LOG_U64("code", code), LOG_STR("why", text), LOG_STR("rule", rule)));
+	session_notef(s, "answer", "%u %s%s%s", code, text, rule != NULL ? " by " : "",
 	    rule != NULL ? rule : "");
 	session_enter(s, ST_COMMAND);
-	enum verdict v = session_refuse_quietly(s, o->code, o->enhanced, o->text);
-	mail_free(&s->mail, s->edge);
+	enum verdict v = session_refuse_quietly(s, code, enhanced, text);
+	mail_end(s);
 	return v;
 }
 
-static enum verdict refuse(struct session *s, uint16_t code, const char *enhanced, const char *text)
+static enum verdict refuse(struct session *s, unsigned code, const char *enhanced, const char *text)
 {
-	struct outcome o = { .code = code };
-	memcpy(o.enhanced, enhanced, strlen(enhanced) + 1);
-	memcpy(o.text, text, strlen(text) + 1);
-	return refuse_message(s, &o, NULL);
+	return refuse_by(s, code, enhanced, text, NULL);
 }
 
 /* ---- commit ----------------------------------------------------------------------------------- */
@@ -79,7 +79,7 @@ static enum verdict committed(struct session *s)
 	    1);
 	session_notef(s, "answer", "%u %s", o.code, o.text);
 	session_say(s, o.code, o.enhanced, o.text);
-	mail_free(&s->mail, s->edge);
+	mail_end(s);
 	session_enter(s, ST_COMMAND);
 	if (ok) {
 		s->messages++;
@@ -95,56 +95,80 @@ static void on_commit(void *arg)
 	session_step(s, committed(s));
 }
 
-/* Nobody is to have it: what the client hears does not tell. */
-static enum verdict throw_away(struct session *s)
+static enum verdict commit(struct session *s)
+{
+	session_enter(s, ST_COMMIT);
+	s->ask = commit_start(s->edge->committer, s->mail->t, on_commit, s);
+	return V_WAIT;
+}
+
+/* ---- filters ---------------------------------------------------------------------------------- */
+
+static enum verdict discard(struct session *s, const char *filter)
 {
 	const struct transaction *t = s->mail->t;
 	struct buf text = BUF_INIT(REPLY_TEXT_SIZE);
+	metric_add(&edge_metrics[EDGE_M_MESSAGES_DISCARDED], 1);
 	log_write(&edge_events[EDGE_EV_MESSAGE_DISCARDED], t->id.s,
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
 		LOG_STR("user", s->user), LOG_STR("sender", t->sender),
-		LOG_U64("bytes", body_size(t->body))));
-	session_note(s, "answer", SPAN("250 and thrown away"));
-	buf_printf(&text, "taken as %s", t->id.s);
+		LOG_U64("recipients", t->recipient_count), LOG_U64("bytes", body_size(t->body)),
+		LOG_STR("filter", filter)));
+	session_notef(s, "answer", "250 and thrown away by %s", filter);
+	buf_printf(&text, "ok [%s]", t->id.s);
 	session_say(s, 250, "2.0.0", buf_cstr(&text));
 	buf_end(&text);
-	mail_free(&s->mail, s->edge);
+	mail_end(s);
 	session_enter(s, ST_COMMAND);
 	return V_READ;
 }
 
-enum verdict content_commit(struct session *s)
+enum verdict content_filtered(struct session *s, const struct filter_answer *a)
 {
-	if (s->mail->t->recipient_count == 0)
-		return throw_away(s);
-	session_enter(s, ST_COMMIT);
-	s->ask = commit_start(s->edge->committer, s->mail->t, on_commit, s);
-	return V_WAIT;
+	if (a->verdict == MILTER_GO)
+		return commit(s);
+	if (a->verdict == MILTER_DISCARD)
+		return discard(s, a->filter);
+	const struct milter_text *t = a->text;
+	enum verdict v = refuse_by(s, t->code, t->enhanced, t->text, a->filter);
+	return a->verdict == MILTER_CLOSE ? session_close(s, WHY_FILTERED, a->filter) : v;
+}
+
+static void on_filtered(void *arg, const struct filter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, content_filtered(s, a));
+}
+
+enum verdict content_filter(struct session *s)
+{
+	if (s->mail->t->recipient_count == 0) /* access rules discarded them all */
+		return discard(s, "access");
+	if (s->filters == NULL)
+		return commit(s);
+	session_enter(s, ST_FILTER);
+	s->ask = filters_ask_message(s->filters, on_filtered);
+	return s->ask != NULL ? V_WAIT : commit(s);
 }
 
 /* ---- limits ----------------------------------------------------------------------------------- */
 
 static enum verdict metered(struct session *s, const struct meter_answer *a)
 {
-	static const struct outcome defer = {
-		.code = 451, .enhanced = "4.7.1", .text = "too much mail, try again later"
-	};
-	static const struct outcome never = {
-		.code = 550, .enhanced = "5.7.1", .text = "too much mail"
-	};
 	switch (a->action) {
 	case METER_ALLOW:
-		return content_commit(s);
+		return content_filter(s);
 	case METER_DELAY:
 		session_hold(
 		    s, ST_TARPIT, a->retry_ms < TARPIT_MAX_MS ? a->retry_ms : TARPIT_MAX_MS);
 		return V_WAIT;
 	case METER_DEFER:
-		return refuse_message(s, &defer, a->rule);
+		return refuse_by(s, 451, "4.7.1", "too much mail, try again later", a->rule);
 	case METER_REFUSE:
 		break;
 	}
-	return refuse_message(s, &never, a->rule);
+	return refuse_by(s, 550, "5.7.1", "too much mail", a->rule);
 }
 
 static void on_meter(void *arg, const struct meter_answer *a)
@@ -159,7 +183,7 @@ static enum verdict ask_meter(struct session *s)
 	struct meter_facts facts = facts_of(s);
 	session_enter(s, ST_METER);
 	s->ask = meter_ask(s->edge->meter, METER_MESSAGE, &facts, on_meter, s);
-	return s->ask != NULL ? V_WAIT : content_commit(s);
+	return s->ask != NULL ? V_WAIT : content_filter(s);
 }
 
 /* ---- the whole message ------------------------------------------------------------------------ */
@@ -264,19 +288,34 @@ enum verdict content_input(struct session *s)
 	return V_MORE;
 }
 
-enum verdict content_data(struct session *s, const struct smtp_cmd *cmd)
+static enum verdict start_data(struct session *s)
 {
 	struct mail *m = s->mail;
-	if (m == NULL)
-		return session_refuse(s, 503, "5.5.1", "say MAIL first");
-	if (m->chunked)
-		return session_refuse(s, 503, "5.5.1", "the message comes by BDAT");
-	if (m->t->recipient_count == 0 && m->discarded == 0)
-		return session_refuse(s, 554, "5.5.1", "no recipient was taken");
 	mail_open_body(s);
 	smtp_body_decoder_init(&m->decoder, (size_t)s->setup->edge->line_max);
 	m->begun_ms = session_now_ms(s);
 	restart_clock(s);
-	session_say(s, 354, NULL, "send the message, end with CRLF.CRLF");
-	return V_READ;
+	return session_say(s, 354, NULL, "send the message, end with CRLF.CRLF");
+}
+
+static void on_data_filtered(void *arg, const struct filter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, a->verdict == MILTER_GO ? start_data(s) : content_filtered(s, a));
+}
+
+enum verdict content_data(struct session *s, const struct smtp_cmd *cmd)
+{
+	if (s->mail == NULL)
+		return session_refuse(s, 503, "5.5.1", "say MAIL first");
+	if (s->mail->chunked)
+		return session_refuse(s, 503, "5.5.1", "the message comes by BDAT");
+	if (s->mail->t->recipient_count == 0 && s->mail->discarded == 0)
+		return session_refuse(s, 554, "5.5.1", "no recipient was taken");
+	if (s->filters == NULL || s->mail->t->recipient_count == 0)
+		return start_data(s);
+	session_enter(s, ST_FILTER_DATA);
+	s->ask = filters_ask(s->filters, MILTER_ASK_DATA, SPAN_NONE, SPAN_NONE, on_data_filtered);
+	return s->ask != NULL ? V_WAIT : start_data(s);
 }

@@ -210,6 +210,17 @@ static void send_to_literal(struct q_delivery *dl)
 	mem_free(host);
 }
 
+static void send_to_route(struct q_delivery *dl)
+{
+	char host[ROUTE_HOST_SIZE] = "";
+	uint16_t port = 0;
+	if (route_split(span_str(dl->dest->name), host, &port))
+		send_to(
+		    dl, OUT_SMTP, host, port != 0 ? port : (uint16_t)dl->queue->edge->relay_port);
+	else
+		finish_all(dl, FATE_LATER, 451, "4.3.5", "this route cannot be used");
+}
+
 static void ask_way(struct q_delivery *dl)
 {
 	struct queue *q = dl->queue;
@@ -221,6 +232,9 @@ static void ask_way(struct q_delivery *dl)
 	case DEST_RELAY:
 		send_to(dl, OUT_SMTP, dl->dest->name,
 		    relay->port != 0 ? relay->port : (uint16_t)q->edge->relay_port);
+		return;
+	case DEST_ROUTE:
+		send_to_route(dl);
 		return;
 	case DEST_DOMAIN:
 		break;

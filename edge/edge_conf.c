@@ -30,6 +30,13 @@
 #define CONF_PROSE "A DNS list that clients are looked up in."
 #include "conf/params_table.h"
 
+#define CONF_BLOCK edge_milter
+#define CONF_DEF "edge/edge_milter.params.def"
+#define CONF_PROSE                                                                                 \
+	"A filter that speaks the milter protocol (version 6). Filters are asked in the order of " \
+	"the file; each sees what those before it have changed."
+#include "conf/params_table.h"
+
 #define CONF_BLOCK edge
 #define CONF_DEF "edge/edge.params.def"
 #define CONF_PROSE "The edge: takes mail by SMTP, gives it to stores or the spool, and delivers it."

@@ -22,6 +22,10 @@
 #define CONF_DEF "edge/edge_dnsbl.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK edge_milter
+#define CONF_DEF "edge/edge_milter.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK edge
 #define CONF_DEF "edge/edge.params.def"
 #include "conf/params_struct.h"
@@ -43,6 +47,9 @@ enum sender_domain { SENDER_DOMAIN_OFF, SENDER_DOMAIN_REFUSE };
 enum spf_policy { SPF_OFF, SPF_MARK, SPF_ENFORCE };
 
 struct access;
+/* Words of edge_milter.on_failure and .on_quarantine. */
+enum edge_on_failure { EDGE_FAIL_TEMPFAIL, EDGE_FAIL_ACCEPT, EDGE_FAIL_REJECT };
+enum edge_on_verdict { EDGE_VERDICT_REFUSE, EDGE_VERDICT_TAG, EDGE_VERDICT_DISCARD };
 
 struct edge_setup {
 	unsigned refs;

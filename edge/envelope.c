@@ -12,6 +12,7 @@
 #include "proto/smtp_ext.h"
 
 #include "edge/access.h"
+#include "edge/filter.h"
 #include "edge/mail.h"
 #include "edge/screen.h"
 #include "edge/sender.h"
@@ -64,6 +65,42 @@ static void take_wishes(struct session *s, const struct smtp_mail_ext *ext)
 	t->trusted = may_relay(s);
 }
 
+static enum verdict sender_taken(struct session *s)
+{
+	return session_say(s, 250, "2.1.0", "sender ok");
+}
+
+static void on_sender_filtered(void *arg, const struct filter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	enum verdict v;
+	s->ask = NULL;
+	session_enter(s, ST_COMMAND);
+	if (a->verdict == MILTER_GO) {
+		session_step(s, sender_taken(s));
+		return;
+	}
+	v = session_refuse(s, a->text->code, a->text->enhanced, a->text->text);
+	mail_end(s);
+	session_step(s, a->verdict == MILTER_CLOSE ? session_close(s, WHY_FILTERED, a->filter) : v);
+}
+
+enum verdict envelope_sender_ok(struct session *s)
+{
+	struct mail *m = s->mail;
+	filters_open(s);
+	if (s->filters == NULL)
+		return sender_taken(s);
+	session_enter(s, ST_FILTER_MAIL);
+	s->ask = filters_ask(s->filters, MILTER_ASK_MAIL, span_str(m->t->sender),
+	    span_str(m->params), on_sender_filtered);
+	MEM_FREE(&m->params);
+	if (s->ask != NULL)
+		return V_WAIT;
+	session_enter(s, ST_COMMAND);
+	return sender_taken(s);
+}
+
 enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 {
 	struct smtp_path sender;
@@ -87,6 +124,7 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 	s->mail->utf8 = utf8;
 	take_wishes(s, &ext);
 	session_notef(s, "mail", "from <%s> in session %s", sender.address, s->id.s);
+	s->mail->params = mem_span_str(cmd->params);
 	return sender_start(s, &sender);
 }
 
@@ -114,6 +152,39 @@ static bool same_recipient(const struct recipient *r, struct span address, struc
 	return r->user == NULL && span_eq_str(address, r->address);
 }
 
+static enum verdict recipient_taken(struct session *s)
+{
+	session_notef(s, "recipient", "<%s> 250", s->mail->to.address);
+	metric_add(&edge_metrics[EDGE_M_RECIPIENTS], 1);
+	session_enter(s, ST_COMMAND);
+	return session_say(s, 250, "2.1.5", "recipient ok");
+}
+
+static void on_recipient_filtered(void *arg, const struct filter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	if (a->verdict == MILTER_GO) {
+		session_step(s, recipient_taken(s));
+		return;
+	}
+	if (s->mail->to_new)
+		transaction_remove(s->mail->t, smtp_path_text(&s->mail->to));
+	enum verdict v = refuse_recipient(s, a->text->code, a->text->enhanced, a->text->text);
+	session_step(s, a->verdict == MILTER_CLOSE ? session_close(s, WHY_FILTERED, a->filter) : v);
+}
+
+/* Filters are told of recipients that we would take. */
+static enum verdict filter_recipient(struct session *s)
+{
+	if (s->filters == NULL)
+		return recipient_taken(s);
+	session_enter(s, ST_FILTER_RCPT);
+	s->ask = filters_ask(s->filters, MILTER_ASK_RCPT, smtp_path_text(&s->mail->to), SPAN_NONE,
+	    on_recipient_filtered);
+	return s->ask != NULL ? V_WAIT : recipient_taken(s);
+}
+
 /* Two addresses of one account are one delivery, with the wishes of the first. user, detail, store are empty for mail that is to be
  * relayed. */
 static enum verdict take_recipient(
@@ -132,11 +203,8 @@ static enum verdict take_recipient(
 		r->notify = s->mail->notify;
 		r->orcpt = s->mail->orcpt[0] != '\0' ? mem_str(s->mail->orcpt) : NULL;
 	}
-	metric_add(&edge_metrics[EDGE_M_RECIPIENTS], 1);
-	session_notef(s, "recipient", "<%s> 250 %s%.*s", s->mail->to.address,
-	    store.n > 0 ? "for store " : "to be relayed", SPAN_ARG(store));
-	session_enter(s, ST_COMMAND);
-	return session_say(s, 250, "2.1.5", "recipient ok");
+	s->mail->to_new = !there;
+	return filter_recipient(s);
 }
 
 /* ---- local recipients ------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #include "edge/chunk.h"
 #include "edge/content.h"
 #include "edge/envelope.h"
+#include "edge/filter.h"
 #include "edge/mail.h"
 #include "edge/xclient.h"
 
@@ -48,7 +49,8 @@ static bool take_helo(struct session *s, const struct smtp_cmd *cmd, bool esmtp)
 {
 	if (!helo_ok(cmd->argument))
 		return false;
-	mail_free(&s->mail, s->edge); /* RFC 5321 section 4.1.4: as if RSET */
+	mail_end(s);               /* RFC 5321 section 4.1.4: as if RSET */
+	filters_free(&s->filters); /* they were told another name */
 	mem_free(s->helo);
 	s->helo = mem_span_str(cmd->argument);
 	s->esmtp = esmtp;
@@ -96,9 +98,10 @@ static enum verdict cmd_starttls(struct session *s, const struct smtp_cmd *cmd)
 		return session_bye(s, WHY_TLS_INJECTION, NULL);
 	session_say(s, 220, "2.0.0", "ready to start TLS");
 	session_enter(s, ST_SECURE);
+	mail_end(s);
+	filters_free(&s->filters);
 	MEM_FREE(&s->helo);
 	s->esmtp = false;
-	mail_free(&s->mail, s->edge);
 	stream_start_tls_server(s->io, s->setup->tls);
 	return V_WAIT;
 }
@@ -110,7 +113,7 @@ static enum verdict cmd_noop(struct session *s, const struct smtp_cmd *cmd)
 
 static enum verdict cmd_rset(struct session *s, const struct smtp_cmd *cmd)
 {
-	mail_free(&s->mail, s->edge);
+	mail_end(s);
 	return session_say(s, 250, "2.0.0", "ok");
 }
 

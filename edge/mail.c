@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include "edge/filter.h"
 #include "edge/sender.h"
 
 /* Past body_memory_all a message gets so much memory, and its file sooner. */
@@ -34,18 +35,20 @@ void mail_open_body(struct session *s)
 	s->mail->t->body = body_new((size_t)memory, c->message_size_max, c->temp_dir);
 }
 
-void mail_free(struct mail **m, struct edge *e)
+void mail_end(struct session *s)
 {
-	struct mail *gone = *m;
-	if (gone == NULL)
+	if (s->mail == NULL)
 		return;
-	e->body_memory -= gone->memory;
-	sender_free(&gone->sender);
-	record_keep(e->records, gone->t->id, &gone->record);
-	buf_end(&gone->tags);
-	record_end(&gone->record);
-	transaction_free(&gone->t);
-	MEM_FREE(m);
+	struct mail *m = s->mail;
+	filters_done(s->filters);
+	s->edge->body_memory -= m->memory;
+	sender_free(&m->sender);
+	record_keep(s->edge->records, m->t->id, &m->record);
+	record_end(&m->record);
+	buf_end(&m->tags);
+	mem_free(m->params);
+	transaction_free(&m->t);
+	MEM_FREE(&s->mail);
 }
 
 const char *mail_id(const struct mail *m)

@@ -16,15 +16,17 @@
 struct sender;
 
 struct mail {
-	struct transaction *t;          /* owned */
-	struct sender *sender;          /* owned; what the DNS says of the sender, or NULL */
-	struct record record;           /* of the transaction */
-	bool redirected;                /* by a rule of ours: it may go anywhere */
-	unsigned discarded;             /* recipients that are taken for nobody */
-	struct buf tags;                /* names of rules, for X-Postern-Tag */
-	struct smtp_path to;            /* the recipient that is being looked up */
-	bool to_postmaster;             /* it stands for the postmaster already */
-	unsigned notify;                /* what its sender wants to hear of it */
+	struct transaction *t; /* owned */
+	struct sender *sender; /* owned; what the DNS says of the sender, or NULL */
+	struct record record;  /* of the transaction */
+	bool redirected;       /* by a rule of ours: it may go anywhere */
+	unsigned discarded;    /* recipients that are taken for nobody */
+	struct buf tags;       /* names of rules, for X-Postern-Tag */
+	struct smtp_path to;   /* the recipient that is being looked up */
+	char *params;          /* owned; of MAIL, until filters have heard them */
+	bool to_new;        /* it was added to the transaction, and no filter has refused it yet */
+	bool to_postmaster; /* it stands for the postmaster already */
+	unsigned notify;    /* what its sender wants to hear of it */
 	char orcpt[SMTP_ORCPT_MAX + 1]; /* "": not given */
 	uint64_t memory;                /* promised to the body, of edge->body_memory */
 	struct smtp_body_decoder decoder;
@@ -40,7 +42,8 @@ struct mail {
 struct mail *mail_new(const struct session *s, const struct smtp_path *sender, bool body_8bit);
 /* Makes the body, as much of it in memory as the worker can spare. */
 void mail_open_body(struct session *s);
-void mail_free(struct mail **m, struct edge *e);
+/* Its end, whatever became of it. Fine when there is none. */
+void mail_end(struct session *s);
 const char *mail_id(const struct mail *m);
 
 #endif

@@ -13,7 +13,7 @@
 #include "edge/spool_wire.h"
 #include "edge/worker.h"
 
-enum { WHY_MAX = 512, HEALTH_MS = 2000, LIST_MAX = 5000 };
+enum { WHY_MAX = 512, HEALTH_MS = 2000 };
 
 static bool is_word(const struct control_ask *ask, size_t at, const char *word)
 {
@@ -86,6 +86,16 @@ static void worker_drain(struct worker *w)
 		worker_drained(w);
 }
 
+static uint32_t meter_later(void *arg)
+{
+	return worker_answer_later(arg);
+}
+
+static void meter_answer(void *arg, uint32_t id, struct span json)
+{
+	worker_answer(arg, id, json);
+}
+
 static bool worker_control(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
 	struct worker_post *p = worker_data(w);
@@ -100,7 +110,8 @@ static bool worker_control(struct worker *w, const struct control_ask *ask, stru
 		return true;
 	}
 	return is_word(ask, 0, "meter") &&
-	       metermaid_control(p->edge->meter, ask->words, ask->n, out);
+	       metermaid_control(p->edge->meter, ask->words, ask->n,
+		   &(struct meter_late){ meter_later, meter_answer, w }, out);
 }
 
 static void worker_stop(struct worker *w)
@@ -179,19 +190,10 @@ static void queue_process_drain(struct worker *w)
 	queue_drain(p->queue, on_queue_drained, p);
 }
 
-static bool queue_control(struct worker *w, const struct control_ask *ask, struct buf *out)
+static bool queue_process_control(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
 	struct queue_post *p = worker_data(w);
-	if (ask->n != 2 || !is_word(ask, 0, "queue"))
-		return false;
-	if (is_word(ask, 1, "list")) {
-		queue_list(p->queue, LIST_MAX, out);
-		return true;
-	}
-	if (!is_word(ask, 1, "retry"))
-		return false;
-	buf_printf(out, "{\"due\":%zu}", queue_retry(p->queue));
-	return true;
+	return is_word(ask, 0, "queue") && queue_control(p->queue, ask->words + 1, ask->n - 1, out);
 }
 
 static void queue_stop(struct worker *w)
@@ -245,7 +247,7 @@ static const struct daemon_role roles[] = {
 	    .start = queue_start,
 	    .reload = queue_process_reload,
 	    .drain = queue_process_drain,
-	    .control = queue_control,
+	    .control = queue_process_control,
 	    .stop = queue_stop,
 	},
 	{

@@ -55,7 +55,9 @@ void item_set_state(struct q_item *it, enum q_state to)
 void item_wait(struct q_item *it, uint64_t delay_ms)
 {
 	struct queue *q = it->entry->queue;
-	item_set_state(it, Q_WAIT);
+	item_set_state(it, it->on_hold ? Q_HELD : Q_WAIT);
+	if (it->on_hold)
+		return;
 	heap_put(&q->due, &it->due, loop_now_ms(q->loop) + delay_ms);
 	if (heap_first(&q->due) == &it->due && !q->draining)
 		timer_set(&q->due_timer, delay_ms);
@@ -121,6 +123,7 @@ static void item_end(struct q_item *it)
 	mem_free(it->user);
 	mem_free(it->detail);
 	mem_free(it->orcpt);
+	mem_free(it->route);
 	mem_free(it->reason);
 	it->magic = 0;
 }
@@ -177,6 +180,8 @@ static void put_step(struct spool_step *s, const struct q_item *it)
 		.code = it->code,
 		.enhanced = span_str(it->enhanced),
 		.text = span_str(it->reason),
+		.on_hold = it->on_hold,
+		.route = span_str(it->route),
 	};
 }
 
@@ -388,23 +393,6 @@ void queue_pump(struct queue *q)
 static void on_due(void *arg)
 {
 	queue_pump(OBJ(queue, arg));
-}
-
-size_t queue_retry(struct queue *q)
-{
-	size_t count = 0;
-	for (struct list_node *n = q->entries.next; n != &q->entries; n = n->next) {
-		struct q_entry *e = LIST_OF(struct q_entry, link, n);
-		for (size_t i = 0; i < e->item_count; i++) {
-			if (e->items[i].state != Q_WAIT)
-				continue;
-			if (e->items[i].dest != NULL)
-				e->items[i].dest->down_until_ms = 0;
-			item_wait(&e->items[i], 0);
-			count++;
-		}
-	}
-	return count;
 }
 
 void queue_check_drained(struct queue *q)

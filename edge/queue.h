@@ -51,9 +51,14 @@ void queue_on_close(struct queue *q, void (*fn)(void *arg), void *arg);
 
 /* ---- for the control socket ---- */
 
-/* JSON array of {"id","sender","recipient","destination","age_s","attempts","next_s","reason","bytes"}, at
- * most rows_max of them. */
-void queue_list(struct queue *q, size_t rows_max, struct buf *out);
+/* words behind "queue": list, hold, release, retry, reroute, bounce, delete with a filter
+ * (queue_filter.h), show ID, cat ID [OFFSET]. Appends one JSON value; false: no such command.
+ *	list, show	array of {"id","sender","recipient","state","destination","age_s","attempts","next_s",
+ *			"reason","bytes"} of what is not ended; show: of every recipient, and more members
+ *	cat		{"bytes","next","base64"}: a piece from OFFSET on, the next begins at "next"
+ *	orders		{"order","recipients","more"}: more: say it again, one order ends so many
+ *	else		{"error"} */
+bool queue_control(struct queue *q, const char *const *words, size_t n, struct buf *out);
 /* Everything that waits is due now; returns how many recipients. */
 size_t queue_retry(struct queue *q);
 size_t queue_recipients(const struct queue *q);

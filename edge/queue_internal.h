@@ -8,6 +8,7 @@
 #include "edge/edge_conf.h"
 #include "edge/out_pool.h"
 #include "edge/queue.h"
+#include "edge/queue_filter.h"
 #include "edge/queue_tables.h"
 
 #define queue_MAGIC 0x90e0e001u
@@ -29,6 +30,7 @@ enum {
 enum q_state {
 	Q_NEW,    /* not durable yet */
 	Q_WAIT,   /* in the heap; perhaps also in its destination's list of what it holds up */
+	Q_HELD,   /* an operator holds it: it waits for no time */
 	Q_LOOKUP, /* the directory is asked */
 	Q_READY, /* in its destination's list, or waits for its message's other lookups to join it */
 	Q_RUNNING, /* part of a delivery */
@@ -47,6 +49,8 @@ struct q_item {
 	struct ticket *ask;    /* Q_LOOKUP */
 	char *address, *user, *detail; /* user NULL: to be relayed */
 	char *orcpt;                   /* NULL: not given */
+	char *route;                   /* where an operator sends it; NULL: the usual way */
+	bool on_hold;                  /* does not wait but is held, from the next attempt on */
 	unsigned notify;               /* SMTP_NOTIFY_*, 0: its sender did not say */
 	uint32_t attempts;
 	uint64_t due_us; /* wall clock, as it stands in the log */
@@ -84,13 +88,13 @@ struct q_entry {
 	struct timer again;  /* unsaved, or the sender could not be looked up */
 };
 
-enum q_dest_kind { DEST_STORE, DEST_DOMAIN, DEST_RELAY };
+enum q_dest_kind { DEST_STORE, DEST_DOMAIN, DEST_RELAY, DEST_ROUTE };
 
 struct q_dest {
 	uint32_t magic;
 	struct queue *queue;
 	enum q_dest_kind kind;
-	char *name; /* store, domain, or relay host */
+	char *name; /* store, domain, relay host, or a route as an operator gave it */
 	struct list_node ready, held;
 	size_t ready_count, held_count, running;
 	size_t refs;              /* items whose dest it is */
@@ -174,6 +178,17 @@ void queue_open(struct queue *q);
 void queue_close(struct queue *q);
 void recent_add(struct queue *q, const struct spool_done *d, log_pos pos);
 void recent_prune(struct queue *q, uint64_t now_us);
+
+/* ---- queue_list.c, queue_control.c ---- */
+
+struct queue_facts item_facts(const struct q_item *it, uint64_t now_us);
+void queue_list(struct queue *q, const struct queue_filter *f, size_t rows_max, struct buf *out);
+void queue_show(const struct q_entry *e, struct buf *out);
+bool queue_cat(const struct q_entry *e, uint64_t from, struct buf *out); /* false: unreadable */
+
+/* "host", "host:port", "[v6]:port"; port 0: none given. */
+enum { ROUTE_HOST_SIZE = 256 };
+bool route_split(struct span route, char host[ROUTE_HOST_SIZE], uint16_t *port_out);
 
 /* ---- deliver.c ---- */
 

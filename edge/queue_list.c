@@ -1,24 +1,64 @@
-/* queue_list.c - the queue as the operator sees it. */
+/* queue_list.c - the queue as the operator sees it: rows of JSON. */
 #include <inttypes.h>
 
+#include "base/base64.h"
 #include "base/clock.h"
 #include "base/fmt.h"
 #include "edge/queue_internal.h"
+
+enum { CAT_PIECE = 512 * 1024 };
+
+static const char *state_of(const struct q_item *it)
+{
+	static const char *const names[] = {
+		[Q_NEW] = "new",
+		[Q_WAIT] = "waiting",
+		[Q_HELD] = "held",
+		[Q_LOOKUP] = "lookup",
+		[Q_READY] = "ready",
+		[Q_RUNNING] = "running",
+		[Q_FINAL] = "ended",
+	};
+	static const char *const ends[SPOOL_FATES] = {
+		[SPOOL_WAITING] = "ended",
+		[SPOOL_DELIVERED] = "delivered",
+		[SPOOL_SENT] = "delivered",
+		[SPOOL_REFUSED] = "failed",
+		[SPOOL_TOLD] = "reported",
+	};
+	return it->state == Q_FINAL ? ends[it->fate] : names[it->state];
+}
+
+static struct span destination_of(const struct q_item *it)
+{
+	if (it->route != NULL)
+		return span_str(it->route);
+	if (it->dest != NULL)
+		return span_str(it->dest->name);
+	struct span address = span_str(it->address);
+	size_t at = span_rfind(address, '@');
+	return at == SIZE_MAX ? SPAN_NONE : span_from(address, at + 1);
+}
+
+struct queue_facts item_facts(const struct q_item *it, uint64_t now_us)
+{
+	const struct q_entry *e = it->entry;
+	return (struct queue_facts){
+		.id = span_str(e->id.s),
+		.sender = span_str(e->sender),
+		.recipient = span_str(it->address),
+		.destination = destination_of(it),
+		.reason = span_str(it->reason),
+		.state = span_str(state_of(it)),
+		.age_s = now_us > e->arrived_us ? (now_us - e->arrived_us) / 1000000 : 0,
+	};
+}
 
 static void put_string(struct buf *out, const char *key, struct span value)
 {
 	buf_printf(out, "\"%s\":", key);
 	fmt_json_string(out, value);
 	buf_add_char(out, ',');
-}
-
-static struct span destination_of(const struct q_item *it)
-{
-	if (it->dest != NULL)
-		return span_str(it->dest->name);
-	struct span address = span_str(it->address);
-	size_t at = span_rfind(address, '@');
-	return at == SIZE_MAX ? SPAN_NONE : span_from(address, at + 1);
 }
 
 static uint64_t next_s(const struct q_item *it)
@@ -31,22 +71,21 @@ static uint64_t next_s(const struct q_item *it)
 	return due > now ? (due - now) / 1000 : 0;
 }
 
-static void put_item(struct buf *out, const struct q_item *it, uint64_t now_us)
+static void put_item(struct buf *out, const struct q_item *it, const struct queue_facts *is)
 {
-	const struct q_entry *e = it->entry;
 	buf_add_char(out, '{');
-	put_string(out, "id", span_str(e->id.s));
-	put_string(out, "sender", span_str(e->sender));
-	put_string(out, "recipient", span_str(it->address));
-	put_string(out, "destination", destination_of(it));
+	put_string(out, "id", is->id);
+	put_string(out, "sender", is->sender);
+	put_string(out, "recipient", is->recipient);
+	put_string(out, "state", is->state);
+	put_string(out, "destination", is->destination);
 	buf_printf(out, "\"age_s\":%" PRIu64 ",\"attempts\":%" PRIu32 ",\"next_s\":%" PRIu64 ",",
-	    now_us > e->arrived_us ? (now_us - e->arrived_us) / 1000000 : 0, it->attempts,
-	    next_s(it));
-	put_string(out, "reason", span_str(it->reason));
-	buf_printf(out, "\"bytes\":%" PRIu64 "}", e->body.bytes);
+	    is->age_s, it->attempts, next_s(it));
+	put_string(out, "reason", is->reason);
+	buf_printf(out, "\"bytes\":%" PRIu64, it->entry->body.bytes);
 }
 
-void queue_list(struct queue *q, size_t rows_max, struct buf *out)
+void queue_list(struct queue *q, const struct queue_filter *f, size_t rows_max, struct buf *out)
 {
 	uint64_t now_us = clock_wall_us();
 	size_t rows = 0;
@@ -55,12 +94,60 @@ void queue_list(struct queue *q, size_t rows_max, struct buf *out)
 	     n = n->next) {
 		const struct q_entry *e = LIST_OF(struct q_entry, link, n);
 		for (size_t i = 0; i < e->item_count && rows < rows_max; i++) {
-			if (e->items[i].state == Q_FINAL)
+			struct queue_facts facts = item_facts(&e->items[i], now_us);
+			if (e->items[i].state == Q_FINAL || !queue_filter_matches(f, &facts))
 				continue;
 			if (rows++ > 0)
 				buf_add_char(out, ',');
-			put_item(out, &e->items[i], now_us);
+			put_item(out, &e->items[i], &facts);
+			buf_add_char(out, '}');
 		}
 	}
 	buf_add_char(out, ']');
+}
+
+void queue_show(const struct q_entry *e, struct buf *out)
+{
+	uint64_t now_us = clock_wall_us();
+	static const char *const rets[] = { "", "FULL", "HDRS" };
+	for (size_t i = 0; i < e->item_count; i++) {
+		const struct q_item *it = &e->items[i];
+		struct queue_facts facts = item_facts(it, now_us);
+		struct buf notify = BUF_INIT(64);
+		char date[CLOCK_RFC3339_SIZE];
+		smtp_notify_put(&notify, it->notify);
+		buf_add_char(out, i == 0 ? '[' : ',');
+		put_item(out, it, &facts);
+		buf_printf(out, ",\"code\":%u,", it->code);
+		put_string(out, "enhanced", span_str(it->enhanced));
+		put_string(out, "session", span_str(e->session.s));
+		put_string(out, "arrived", span_str(clock_rfc3339(e->arrived_us, date)));
+		put_string(out, "notify", buf_span(&notify));
+		put_string(out, "orcpt", span_str(it->orcpt));
+		put_string(out, "envid", span_str(e->envid));
+		put_string(out, "ret", span_str(rets[e->ret]));
+		buf_printf(out, "\"trusted\":%s}", e->trusted ? "true" : "false");
+		buf_end(&notify);
+	}
+	buf_add_char(out, ']');
+}
+
+bool queue_cat(const struct q_entry *e, uint64_t from, struct buf *out)
+{
+	struct spool_reader *r = spool_reader_new(e->queue->spool, &e->body);
+	struct mail_source src = spool_reader_source(r);
+	struct buf bytes = BUF_INIT(2 * CAT_PIECE);
+	err_t err = ERR_OK;
+	while (from < src.size && buf_len(&bytes) < CAT_PIECE && err == ERR_OK) {
+		struct span piece = src.read(src.arg, from, CAT_PIECE, &err);
+		buf_add_span(&bytes, piece);
+		from += piece.n;
+	}
+	buf_printf(
+	    out, "{\"bytes\":%" PRIu64 ",\"next\":%" PRIu64 ",\"base64\":\"", src.size, from);
+	base64_put(out, buf_span(&bytes));
+	buf_add_str(out, "\"}");
+	buf_end(&bytes);
+	spool_reader_free(&r);
+	return err == ERR_OK;
 }

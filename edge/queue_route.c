@@ -95,7 +95,7 @@ void dest_hold(struct q_item *it)
 static uint64_t next_backoff(const struct q_dest *d)
 {
 	const struct edge_conf *c = d->queue->edge;
-	bool far = d->kind == DEST_DOMAIN;
+	bool far = d->kind == DEST_DOMAIN || d->kind == DEST_ROUTE;
 	uint64_t first = far ? c->queue_retry_first : DOWN_FIRST_MS;
 	uint64_t most = far ? c->queue_retry_max : c->dead_backoff;
 	uint64_t next = d->backoff_ms == 0 ? first : 2 * d->backoff_ms;
@@ -308,7 +308,9 @@ static void route_away(struct q_item *it)
 	struct queue *q = it->entry->queue;
 	struct span address = span_str(it->address);
 	size_t at = span_rfind(address, '@');
-	if (q->edge->relay_host.host != NULL) {
+	if (it->route != NULL) {
+		dest_ready(dest_get(q, DEST_ROUTE, it->route), it);
+	} else if (q->edge->relay_host.host != NULL) {
 		dest_ready(dest_get(q, DEST_RELAY, q->edge->relay_host.host), it);
 	} else if (at == SIZE_MAX || at + 1 == address.n) {
 		conclude(it, FATE_REFUSED, 553, "5.1.3", "address without domain");
@@ -322,7 +324,7 @@ void item_route(struct q_item *it)
 	struct queue *q = it->entry->queue;
 	if (is_expired(it)) {
 		give_up(it);
-	} else if (it->user == NULL) {
+	} else if (it->user == NULL || it->route != NULL) {
 		route_away(it);
 	} else {
 		item_set_state(it, Q_LOOKUP);

@@ -91,6 +91,9 @@ static void apply_step(struct q_item *it, const struct spool_step *s)
 	snprintf(it->enhanced, sizeof(it->enhanced), "%.*s", SPAN_ARG(s->enhanced));
 	mem_free(it->reason);
 	it->reason = mem_span_str(span_first(s->text, REASON_MAX));
+	it->on_hold = s->on_hold;
+	mem_free(it->route);
+	it->route = s->route.n > 0 ? mem_span_str(s->route) : NULL;
 	if (it->fate == SPOOL_TOLD)
 		return;
 	it->fate = s->fate;

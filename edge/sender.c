@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+#include "edge/envelope.h"
 #include "edge/mail.h"
 #include "edge/screen.h"
 #include "edge/spf.h"
@@ -162,9 +163,9 @@ enum verdict sender_go_on(struct session *s)
 	session_enter(s, ST_COMMAND);
 	const struct sender_fault *fault = fault_of(s);
 	if (fault == NULL)
-		return session_say(s, 250, "2.1.0", "sender ok");
+		return envelope_sender_ok(s);
 	enum verdict v = session_refuse(s, fault->code, fault->enhanced, fault->text);
-	mail_free(&s->mail, s->edge);
+	mail_end(s);
 	return v;
 }
 

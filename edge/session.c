@@ -15,6 +15,7 @@
 #include "edge/auth.h"
 #include "edge/chunk.h"
 #include "edge/content.h"
+#include "edge/filter.h"
 #include "edge/greet.h"
 #include "edge/mail.h"
 #include "edge/screen.h"
@@ -65,10 +66,14 @@ static const struct {
 	[ST_SENDER] = { "sender", HELPER, NULL, NULL, on_stuck, false },
 	[ST_DOMAIN] = { "domain", HELPER, NULL, NULL, on_stuck, false },
 	[ST_RECIPIENT] = { "recipient", HELPER, NULL, NULL, on_stuck, false },
+	[ST_FILTER_MAIL] = { "filter_mail", HELPER, NULL, NULL, on_stuck, false },
+	[ST_FILTER_RCPT] = { "filter_rcpt", HELPER, NULL, NULL, on_stuck, false },
+	[ST_FILTER_DATA] = { "filter_data", HELPER, NULL, NULL, on_stuck, false },
 	[ST_DATA] = { "data", TIME(data_timeout), content_input, NULL, content_slow, true },
 	[ST_CHUNK] = { "chunk", TIME(data_timeout), chunk_input, NULL, chunk_slow, true },
 	[ST_METER] = { "meter", HELPER, NULL, NULL, on_stuck, false },
-	[ST_TARPIT] = { "tarpit", HELPER, NULL, NULL, content_commit, false },
+	[ST_TARPIT] = { "tarpit", HELPER, NULL, NULL, content_filter, false },
+	[ST_FILTER] = { "filter", HELPER, NULL, NULL, on_stuck, false },
 	[ST_COMMIT] = { "commit", HELPER, NULL, NULL, on_stuck, false },
 };
 
@@ -202,7 +207,8 @@ static void session_end(struct session *s, uint64_t linger_ms) /* the only destr
 	struct edge *e = s->edge;
 	log_end(s);
 	ticket_cancel(&s->ask);
-	mail_free(&s->mail, e);
+	mail_end(s);
+	filters_free(&s->filters);
 	session_notef(s, "end", "%s%s%s", reasons[s->why].word, s->detail != NULL ? ": " : "",
 	    s->detail != NULL ? s->detail : "");
 	if (!is_quiet(s))

@@ -48,16 +48,21 @@ enum session_state {
 	ST_SENDER,      /* DNS: what of the client and the sender? */
 	ST_DOMAIN,      /* directory: is the recipient's domain ours? */
 	ST_RECIPIENT,   /* directory: who is the recipient? */
+	ST_FILTER_MAIL, /* filters are asked about the sender */
+	ST_FILTER_RCPT, /* ... about a recipient */
+	ST_FILTER_DATA, /* ... whether they want the message at all */
 	ST_DATA,        /* bytes of the message */
 	ST_CHUNK,       /* bytes of a chunk (BDAT) */
 	ST_METER,       /* MeterMaid is asked about the message */
 	ST_TARPIT,      /* the message is held back */
+	ST_FILTER,      /* filters look at the message */
 	ST_COMMIT,      /* stores and spool take it */
 	ST_COUNT
 };
 
 struct attempt;
 struct screen;
+struct filters;
 struct mail;
 
 struct session {
@@ -74,9 +79,11 @@ struct session {
 	struct record record;    /* of the connection */
 	struct attempt *attempt; /* owned; from AUTH to its answer */
 	struct mail *mail;       /* owned; from MAIL to its end */
+	struct filters *filters; /* owned; from the first MAIL on, or NULL */
 	struct line_scan scan;
 	char *helo;                  /* owned; what EHLO or HELO said, NULL: neither yet */
 	char *user;                  /* owned; after AUTH, else NULL */
+	const char *mechanism;       /* by which user was authenticated */
 	bool esmtp;                  /* it was EHLO */
 	bool may_xclient;            /* it is a host of our own in front of the client */
 	bool probe;                  /* a balancer's health check */

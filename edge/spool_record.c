@@ -9,7 +9,7 @@
 enum {
 	DONE_VERSION = 1,
 	MESSAGE_VERSION = 2,  /* 1 knew nothing of the sender's wishes, and is still read */
-	PROGRESS_VERSION = 2, /* 1 knew nothing of notices of delay, and is still read */
+	PROGRESS_VERSION = 3, /* 1 knew no notices of delay, 2 no orders; both are still read */
 	FLAG_8BIT = 1,
 	FLAG_TRUSTED = 2,
 	RECIPIENT_BYTES_MIN = 15,
@@ -192,11 +192,13 @@ bool spool_progress_put(struct buf *out, const struct spool_progress *p)
 		bytes_put_u16(out, s->code);
 		bytes_put_string(out, s->enhanced);
 		bytes_put_string(out, s->text);
+		bytes_put_u8(out, s->on_hold);
+		bytes_put_string(out, s->route);
 	}
 	return buf_ok(out);
 }
 
-static void get_step(struct bytes_reader *r, struct spool_step *out)
+static void get_step(struct bytes_reader *r, unsigned version, struct spool_step *out)
 {
 	out->recipient = bytes_u16(r);
 	out->fate = get_fate(r);
@@ -205,6 +207,10 @@ static void get_step(struct bytes_reader *r, struct spool_step *out)
 	out->code = bytes_u16(r);
 	out->enhanced = bytes_string(r, sizeof(((struct outcome *)0)->enhanced) - 1);
 	out->text = bytes_string(r, SPOOL_STRING_MAX);
+	if (version > 2) {
+		out->on_hold = bytes_u8(r) == 1;
+		out->route = bytes_string(r, SPOOL_STRING_MAX);
+	}
 	if (out->recipient >= RECIPIENTS_MAX)
 		r->bad = true;
 }
@@ -224,7 +230,7 @@ err_t spool_progress_get(struct span payload, struct spool_progress *out)
 	if (out->step_count > 0)
 		out->steps = mem_array(out->step_count, sizeof(*out->steps));
 	for (size_t i = 0; i < out->step_count; i++)
-		get_step(&r, &out->steps[i]);
+		get_step(&r, version, &out->steps[i]);
 	return bytes_ok(&r) && r.rest.n == 0 && out->id.s[0] != '\0' ? ERR_OK : ERR_CORRUPT;
 }
 

@@ -97,6 +97,8 @@ struct spool_step {
 	uint64_t due_us; /* of the next attempt, wall clock */
 	uint16_t code;
 	struct span enhanced, text;
+	bool on_hold;      /* by an operator */
+	struct span route; /* by an operator; may be empty */
 };
 struct spool_progress {
 	struct ident id;

@@ -18,18 +18,22 @@ struct transaction *transaction_new(struct ident session)
 	return t;
 }
 
+static void recipient_end(struct recipient *r)
+{
+	mem_free(r->address);
+	mem_free(r->user);
+	mem_free(r->detail);
+	mem_free(r->store);
+	mem_free(r->orcpt);
+}
+
 void transaction_free(struct transaction **t)
 {
 	struct transaction *gone = *t;
 	if (gone == NULL)
 		return;
-	for (size_t i = 0; i < gone->recipient_count; i++) {
-		mem_free(gone->recipients[i].address);
-		mem_free(gone->recipients[i].user);
-		mem_free(gone->recipients[i].detail);
-		mem_free(gone->recipients[i].store);
-		mem_free(gone->recipients[i].orcpt);
-	}
+	for (size_t i = 0; i < gone->recipient_count; i++)
+		recipient_end(&gone->recipients[i]);
 	mem_free(gone->recipients);
 	mem_free(gone->sender);
 	mem_free(gone->auth_user);
@@ -54,4 +58,27 @@ struct recipient *transaction_add(struct transaction *t, size_t max, struct span
 		.store = text_or_null(store),
 	};
 	return r;
+}
+
+static size_t find_recipient(
+    const struct transaction *t, struct span address, bool (*same)(struct span a, struct span b))
+{
+	size_t i = 0;
+	while (i < t->recipient_count && !same(span_str(t->recipients[i].address), address))
+		i++;
+	return i;
+}
+
+bool transaction_remove(struct transaction *t, struct span address)
+{
+	size_t i = find_recipient(t, address, span_eq);
+	if (i == t->recipient_count)
+		i = find_recipient(t, address, span_ieq);
+	if (i == t->recipient_count)
+		return false;
+	recipient_end(&t->recipients[i]);
+	t->recipient_count--;
+	memmove(&t->recipients[i], &t->recipients[i + 1],
+	    (t->recipient_count - i) * sizeof *t->recipients);
+	return true;
 }

@@ -62,5 +62,7 @@ void transaction_free(struct transaction **t);
 /* NULL when the list is full (max). The strings are copied; user, detail, store may be empty. */
 struct recipient *transaction_add(struct transaction *t, size_t max, struct span address,
     struct span user, struct span detail, struct span store);
+/* Takes the recipient with this address (as in RCPT TO; else in another case) out. False: there is none. */
+bool transaction_remove(struct transaction *t, struct span address);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "edge/accept.h"
 #include "edge/edge_tables.h"
+#include "edge/milter.h"
 #include "edge/session.h"
 
 enum { CLIENTS_MAX = 1000000, WHY_MAX = 512, RECORDS_BYTES = 4 * 1024 * 1024 };
@@ -27,6 +28,7 @@ struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 	e->dnsbl = dnsbl_new(l, e->dns, setup->edge);
 	e->records = record_shelf_new(RECORDS_BYTES);
 	e->committer = committer_new(l, e->dns, e->directory, conf);
+	e->milter_health = milter_health_new();
 	e->clients = map_new(CLIENTS_MAX);
 	list_init(&e->ports);
 	list_init(&e->sessions);
@@ -141,6 +143,7 @@ void edge_free(struct edge **e)
 	dnsbl_free(&gone->dnsbl);
 	record_shelf_free(&gone->records);
 	dns_free(&gone->dns);
+	milter_health_free(&gone->milter_health);
 	map_free(&gone->clients);
 	edge_setup_unref(&gone->setup);
 	mem_free(gone);

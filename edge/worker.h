@@ -28,6 +28,7 @@ struct edge {
 	struct dnsbl *dnsbl;
 	struct record_shelf *records;
 	struct committer *committer;
+	struct milter_health *milter_health;
 	struct edge_setup *setup; /* the newest; sessions keep references of their own */
 	struct list_node ports;   /* struct port: accept.c */
 	struct list_node sessions;

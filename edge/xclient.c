@@ -8,6 +8,7 @@
 #include "proto/smtp_ext.h"
 
 #include "edge/admit.h"
+#include "edge/filter.h"
 #include "edge/mail.h"
 #include "edge/screen.h"
 
@@ -79,7 +80,8 @@ static bool take_attributes(struct ip_port *to, struct span rest)
 /* All that the former client was is forgotten. */
 static void forget(struct session *s)
 {
-	mail_free(&s->mail, s->edge);
+	mail_end(s);
+	filters_free(&s->filters); /* they know the former one */
 	screen_free(&s->screen);
 	MEM_FREE(&s->helo);
 	MEM_FREE(&s->user);

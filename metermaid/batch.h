@@ -1,29 +1,26 @@
-/* batch.h - questions of one loop round, asked of Redis in one EVALSHA. */
+/* batch.h - questions of one moment, asked of Redis in one EVALSHA. */
 #ifndef METERMAID_BATCH_H
 #define METERMAID_BATCH_H
 
+#include "metermaid/op.h"
 #include "metermaid/redis_link.h"
-#include "metermaid/rule.h"
-#include "metermaid/table.h"
 
-enum { BATCH_QUESTIONS_MAX = 32 };
+enum { BATCH_QUESTIONS_MAX = 64, BATCH_OPS_MAX = 512 };
 
-/* One key of a question, ready to be asked anywhere. */
-struct meter_key {
-	struct rule *rule;
-	struct table_ask ask; /* ask.key points into the question's text */
-};
+/* Words are gathered, then sent: batch_begin(), for each question batch_question() and its keys by
+ * batch_op(), batch_send(). */
+struct batch;
+struct batch *batch_begin(struct redis_link *link);
+bool batch_has_room(const struct batch *b, size_t ops); /* for one more question of so many */
+void batch_question(struct batch *b, enum op_mode mode, size_t ops);
+void batch_op(struct batch *b, const struct op *op, struct span key);
 
-struct batch_question {
-	enum bucket_mode mode;
-	const struct meter_key *keys;
-	size_t n;
-};
+/* Answers by fn with one answer a question, in order, or NULL when Redis was lost. False: nothing was
+ * sent, fn will not come. Whoever is answered may be gone: the owner cares. The batch is gone. */
+typedef void batch_fn(void *arg, const struct op_answer *answers);
+bool batch_send(struct batch **b, batch_fn *fn, void *arg);
 
-/* Builds the words and sends them; answers by fn with `answers` of count entries, or NULL when Redis
- * was lost. False: nothing sent, fn will not come. Whoever is answered may be gone: the owner cares. */
-typedef void batch_fn(void *arg, const struct table_answer *answers);
-bool batch_send(struct redis_link *link, const struct batch_question *questions, size_t count,
-    batch_fn *fn, void *arg);
+/* "{postern}:r:KEY": the name in Redis of what an op of this kind keeps. */
+void batch_key(enum op_kind kind, struct span key, struct buf *out);
 
 #endif

@@ -14,12 +14,6 @@ struct bucket_limit {
 	uint64_t tolerance_us; /* tau, at least T */
 };
 
-enum bucket_mode {
-	BUCKET_TAKE,  /* conforming questions are charged, others are not */
-	BUCKET_PEEK,  /* nothing is charged */
-	BUCKET_FORCE, /* charged whatever the answer; the debt is capped at one burst */
-};
-
 /* burst 0: count. Costs larger than a burst count as one burst, else they could never pass. */
 struct bucket_limit bucket_limit_make(uint64_t count, uint64_t per_ms, uint64_t burst);
 /* The part of a limit that one of n workers may use alone. */

@@ -18,32 +18,51 @@
 #include "net/ticket.h"
 
 struct metermaid;
+struct meter_lease;
 
-enum meter_moment { METER_CONNECT, METER_AUTH, METER_MESSAGE, METER_MOMENTS };
+enum meter_moment {
+	METER_CONNECT,
+	METER_TLS,
+	METER_AUTH,
+	METER_MAIL,
+	METER_RCPT,
+	METER_MESSAGE,
+	METER_LOGIN,   /* a login has succeeded */
+	METER_SESSION, /* what it holds lasts as long as the session */
+	METER_MOMENTS
+};
 
 struct meter_facts {
 	struct ip_addr client;
-	struct span user;   /* login name, lower-cased by the asker; empty: not known */
-	struct span sender; /* envelope sender; empty: null sender or not known */
+	struct span user;      /* login name, lower-cased by the asker; empty: not known */
+	struct span sender;    /* envelope sender; empty: null sender or not known */
+	struct span recipient; /* at METER_RCPT */
+	struct span helo;
 	struct span listener;
 	uint64_t recipients; /* for cost */
 	uint64_t bytes;
+	bool authenticated;   /* the user has logged in */
+	uint32_t secret_hash; /* at METER_AUTH: meter_secret_hash(); 0: not known */
 };
 
 enum meter_action { METER_ALLOW, METER_DEFER, METER_REFUSE, METER_DELAY };
 
 struct meter_answer {
 	enum meter_action action;
-	const char *rule;  /* name of the rule that decided; "" for METER_ALLOW */
-	uint64_t retry_ms; /* when the same question would pass; or the delay */
-	bool degraded;     /* Redis was away: on_loss decided */
+	bool disconnect;           /* with METER_REFUSE and METER_DEFER: and close the connection */
+	const char *rule;          /* name of the rule that decided; "" for METER_ALLOW */
+	const char *tag;           /* a rule's mark; NULL: none */
+	uint64_t retry_ms;         /* when the same question would pass; or the delay */
+	bool degraded;             /* Redis was away: on_loss decided */
+	struct meter_lease *lease; /* now the asker's, for meter_release(); NULL: nothing is held */
 };
+/* Strings of the answer live until the callback returns. */
 typedef void meter_fn(void *arg, const struct meter_answer *answer);
 
 extern const struct conf_block metermaid_block;
 
-/* Master, before fork: makes the shared table for the case without Redis and counts the workers that
- * share limits. Worker: metermaid_new(). */
+/* Master, before fork: makes the shared tables for the case without Redis, the list of bans and the
+ * metrics of rules. Worker: metermaid_new(). */
 void metermaid_prepare(void);
 struct metermaid *metermaid_new(struct loop *l, struct dns *dns, const struct conf *conf);
 void metermaid_reload(struct metermaid *m, const struct conf *fresh);
@@ -56,14 +75,36 @@ void metermaid_free(struct metermaid **m);
 struct ticket *meter_ask(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f,
     meter_fn *fn, void *arg);
 
+/* The same without waiting, when the answer is known here; the answer's strings live until the next
+ * reload. False: nothing was decided or charged, ask by meter_ask(). */
+bool meter_ask_now(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f,
+    struct meter_answer *answer_out);
+
 /* Charge after the fact, nothing waits for it: a failed login counts (moment METER_AUTH). */
 void meter_charge(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f);
+
+/* What a rule of kind concurrency counted ends. Fine on NULL, and after metermaid_free(). */
+void meter_release(struct meter_lease **l);
+
+/* A keyed digest of a user's secret, for meter_facts: a penalty counts the same wrong one once. Not
+ * enough of it to guess the secret from. */
+uint32_t meter_secret_hash(struct span user, struct span secret);
 
 /* Errors of rules that no single row can see; a program's schema check calls it. */
 void metermaid_check(const struct conf *c, struct conf_diag *d);
 
-/* Appends JSON for the control socket: words = { "meter", "rules" } or { "meter", "top" [, RULE] }. */
-bool metermaid_control(struct metermaid *m, const char *const *words, size_t n, struct buf *out);
+/* Appends JSON for the control socket, an array of objects. words: { "meter", "rules" | "top" [, RULE] |
+ * "show" | "reset", KEY [, RULE] | "ban", KEY [, "--for", DURATION] [, "--list", RULE] | "unban", KEY
+ * [, "--list", RULE] | "bans" }. False: not one of these. What Redis must be asked comes later: then
+ * late->begin() is called, nothing is appended, and late->end() has the answer, at the latest when the
+ * meter is freed. */
+struct meter_late {
+	uint32_t (*begin)(void *arg);
+	void (*end)(void *arg, uint32_t id, struct span json);
+	void *arg;
+};
+bool metermaid_control(struct metermaid *m, const char *const *words, size_t n,
+    const struct meter_late *late, struct buf *out);
 bool metermaid_healthy(const struct metermaid *m); /* Redis answers, or none is configured */
 
 #endif

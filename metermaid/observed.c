@@ -69,30 +69,35 @@ static struct seen *make_place(struct observed *o)
 	return least;
 }
 
-static void put_limit(struct seen *s, const struct rule *rule)
+static void put_limit(struct seen *s, const struct meter_key *k)
 {
+	const struct tier *t = &k->rule->tiers[k->tier];
 	struct buf b = BUF_INIT(sizeof s->limit - 1);
-	buf_printf(&b, "%" PRIu64 "/", rule->count);
-	fmt_duration(&b, rule->per_ms);
+	if (k->rule->kind != RULE_GREYLIST)
+		buf_printf(&b, "%" PRIu64, t->count[k->window]);
+	if (k->rule->kind != RULE_GREYLIST && k->rule->kind != RULE_CONCURRENCY) {
+		buf_add_char(&b, '/');
+		fmt_duration(&b, t->per_ms[k->window]);
+	}
 	struct span text = buf_span(&b);
 	memcpy(s->limit, text.p, text.n);
 	s->limit[text.n] = '\0';
 	buf_end(&b);
 }
 
-void observed_note(struct observed *o, const struct rule *rule, struct span key, uint64_t wait_us)
+void observed_note(struct observed *o, const struct observation *what)
 {
-	struct seen *s = map_get(o->by_key, key);
+	struct seen *s = map_get(o->by_key, what->text);
 	if (s == NULL) {
 		s = make_place(o);
-		s->key = mem_span_str(key);
-		s->rule = mem_str(rule->name);
-		put_limit(s, rule);
+		s->key = mem_span_str(what->text);
+		s->rule = mem_str(what->key->rule->name);
 		map_set(o->by_key, span_str(s->key), s, NULL);
 	}
-	s->count++;
-	s->refused += wait_us > 0;
-	s->free_at_ms = wait_us > 0 ? clock_mono_ms() + wait_us / 1000 : 0;
+	put_limit(s, what->key);
+	s->count += what->seen;
+	s->refused += what->refused;
+	s->free_at_ms = what->wait_us > 0 ? clock_mono_ms() + what->wait_us / 1000 : 0;
 }
 
 static int heavier_first(const void *a, const void *b)

@@ -11,8 +11,13 @@ struct observed;
 
 struct observed *observed_new(void);
 void observed_free(struct observed **o);
-/* rule_name is copied. wait_us > 0: it was refused. */
-void observed_note(struct observed *o, const struct rule *rule, struct span key, uint64_t wait_us);
+struct observation {
+	const struct meter_key *key;
+	struct span text; /* of the key, with the rule's name before the first bar; copied */
+	uint64_t seen, refused;
+	uint64_t wait_us; /* until it would pass; 0: it does */
+};
+void observed_note(struct observed *o, const struct observation *what);
 /* JSON objects {"rule","key","count","refused","limit","retry_s"}, separated by commas, most refused
  * first; only_rule NULL: all. */
 bool observed_put(struct observed *o, const char *only_rule, struct buf *out);

@@ -12,7 +12,7 @@
 #include "metermaid/redis_link.h"
 #include "metermaid/script.h"
 
-enum { BACKOFF_FIRST_MS = 50, BACKOFF_MAX_MS = 3000, WORDS_MAX = 4096 };
+enum { BACKOFF_FIRST_MS = 50, BACKOFF_MAX_MS = 3000 };
 
 #define redis_link_MAGIC 0x4ed15117u
 #define redis_call_MAGIC 0x4ed15ca1u
@@ -35,6 +35,8 @@ struct redis_link {
 	uint64_t backoff_ms;
 	size_t outstanding;
 	bool said_down; /* one log line an outage */
+	void (*up_fn)(void *arg);
+	void *up_arg;
 };
 
 struct redis_call {
@@ -150,27 +152,36 @@ static void drop_later(struct redis_link *l, const char *why)
 
 /* ---- calls ---- */
 
-static bool take_number(const redisReply *r, int64_t *out)
+static bool take_value(const redisReply *r, struct redis_reply *out, struct redis_value *v)
 {
-	if (r == NULL || r->type != REDIS_REPLY_INTEGER)
+	*v = (struct redis_value){ .n = 0 };
+	if (r == NULL)
 		return false;
-	*out = r->integer;
-	return true;
+	if (r->type == REDIS_REPLY_INTEGER) {
+		v->n = r->integer;
+		return true;
+	}
+	out->texts++;
+	if (r->type == REDIS_REPLY_STRING)
+		v->text = span_of(r->str, (size_t)r->len);
+	return r->type == REDIS_REPLY_STRING || r->type == REDIS_REPLY_NIL;
 }
 
-/* Anything but an integer or an array of integers is no answer. */
-static bool take_numbers(const redisReply *r, int64_t v[REDIS_NUMBERS_MAX], size_t *n_out)
+/* Anything but a number, a text, or an array of them is no answer. */
+static bool take_values(
+    const redisReply *r, struct redis_value v[REDIS_VALUES_MAX], struct redis_reply *out)
 {
-	if (r->type == REDIS_REPLY_INTEGER) {
-		*n_out = 1;
-		return take_number(r, v);
-	}
-	if (r->type != REDIS_REPLY_ARRAY || r->elements > REDIS_NUMBERS_MAX)
+	out->texts = 0;
+	out->v = v;
+	out->n = 1;
+	if (r->type != REDIS_REPLY_ARRAY)
+		return take_value(r, out, v);
+	if (r->elements > REDIS_VALUES_MAX)
 		return false;
 	for (size_t i = 0; i < r->elements; i++)
-		if (!take_number(r->element[i], &v[i]))
+		if (!take_value(r->element[i], out, &v[i]))
 			return false;
-	*n_out = r->elements;
+	out->n = r->elements;
 	return true;
 }
 
@@ -189,13 +200,13 @@ static void judge_error(struct redis_link *l, const redisReply *r, struct redis_
 
 static void on_reply(struct redisAsyncContext *ac, void *reply, void *arg)
 {
-	static int64_t numbers[REDIS_NUMBERS_MAX];
+	static struct redis_value values[REDIS_VALUES_MAX];
 	struct redis_call *call = OBJ(redis_call, arg);
 	struct redis_link *l = call->link;
-	struct redis_reply out = { .got = REDIS_LOST, .v = numbers };
+	struct redis_reply out = { .got = REDIS_LOST };
 	const redisReply *r = reply;
-	if (r != NULL && take_numbers(r, numbers, &out.n))
-		out.got = REDIS_NUMBERS;
+	if (r != NULL && take_values(r, values, &out))
+		out.got = REDIS_VALUES;
 	else if (r != NULL)
 		judge_error(l, r, &out);
 	if (r != NULL && l->outstanding > 0 && --l->outstanding > 0)
@@ -212,9 +223,9 @@ static void on_reply(struct redisAsyncContext *ac, void *reply, void *arg)
 bool redis_link_call(
     struct redis_link *l, const struct span *words, size_t n, redis_fn *fn, void *arg)
 {
-	const char *argv[WORDS_MAX];
-	size_t lens[WORDS_MAX];
-	if (l->state != LINK_UP || n > WORDS_MAX)
+	const char *argv[REDIS_WORDS_MAX];
+	size_t lens[REDIS_WORDS_MAX];
+	if (l->state != LINK_UP || n > REDIS_WORDS_MAX)
 		return false;
 	struct redis_call *call = MEM_NEW(struct redis_call);
 	*call = (struct redis_call){ redis_call_MAGIC, l, fn, arg };
@@ -255,6 +266,8 @@ static void on_setup_reply(struct redisAsyncContext *ac, void *reply, void *arg)
 	timer_clear(&l->clock);
 	metric_add(&meter_metrics[METER_M_RECONNECTS], 1);
 	log_link(l, METER_EV_REDIS_UP, "");
+	if (l->up_fn != NULL)
+		l->up_fn(l->up_arg);
 }
 
 static void send_setup(struct redis_link *l)
@@ -379,6 +392,12 @@ struct redis_link *redis_link_new(
 	soon_init(&r->drop, on_drop, r);
 	timer_set(&r->clock, 0);
 	return r;
+}
+
+void redis_link_on_up(struct redis_link *l, void (*fn)(void *arg), void *arg)
+{
+	l->up_fn = fn;
+	l->up_arg = arg;
 }
 
 void redis_link_free(struct redis_link **l)

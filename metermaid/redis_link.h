@@ -13,19 +13,30 @@
 
 struct redis_link;
 
-enum { REDIS_STUCK_MS = 1000, REDIS_CONNECT_MS = 3000, REDIS_NUMBERS_MAX = 512 };
+enum {
+	REDIS_STUCK_MS = 1000,
+	REDIS_CONNECT_MS = 3000,
+	REDIS_VALUES_MAX = 4096,
+	REDIS_WORDS_MAX = 5120
+};
 
 /* conf: rows redis, redis_user, redis_password, redis_db; borrowed for the life of the link. */
 struct redis_link *redis_link_new(
     struct loop *l, struct dns *dns, const struct metermaid_conf *conf);
+/* fn comes each time the link is up again, before anything is sent over it. */
+void redis_link_on_up(struct redis_link *l, void (*fn)(void *arg), void *arg);
 void redis_link_free(struct redis_link **l); /* outstanding calls are answered as lost, now */
 bool redis_link_is_up(const struct redis_link *l);
 
-enum redis_got { REDIS_NUMBERS, REDIS_NOSCRIPT, REDIS_LOST };
+enum redis_got { REDIS_VALUES, REDIS_NOSCRIPT, REDIS_LOST };
+struct redis_value {
+	int64_t n;
+	struct span text; /* p NULL: it is a number, or nothing (n 0) */
+};
 struct redis_reply {
 	enum redis_got got;
-	const int64_t *v; /* REDIS_NUMBERS: an integer, or an array of integers */
-	size_t n;
+	const struct redis_value *v; /* REDIS_VALUES: one, or those of an array */
+	size_t n, texts;             /* how many; how many of them are no numbers */
 };
 typedef void redis_fn(void *arg, const struct redis_reply *reply);
 

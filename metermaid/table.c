@@ -1,36 +1,50 @@
-/* table.c - set-associative table of arrival times under one robust lock. */
+/* table.c - set-associative tables of key states under one robust lock. */
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "base/check.h"
-#include "base/hash.h"
 #include "base/mem.h"
-#include "base/rand.h"
 #include "metermaid/table.h"
 
-enum { WAYS = 8 };
+enum { WAYS = 8, LEASE_WAYS = 64 }; /* more workers than LEASE_WAYS are not on one host */
 
 struct cell {
-	uint64_t h1, h2; /* both 0: free */
-	uint64_t tat_us;
+	struct key_id id; /* both 0: free */
+	struct op_state state;
+};
+_Static_assert(sizeof(struct cell) == 64, "a cell is a cache line");
+
+struct region {
+	struct cell *cells;
+	size_t sets, ways;
 };
 
 struct table {
 	pthread_mutex_t lock;
-	struct hash_key key1, key2;
-	size_t sets, bytes;
+	struct region keys, leases;
+	size_t bytes;
 	bool shared;
-	struct cell cells[];
+	struct cell cells[] __attribute__((aligned(64)));
 };
 
-static size_t table_bytes(size_t sets)
+static size_t sets_for(size_t keys_max, size_t ways)
 {
-	return sizeof(struct table) + sets * WAYS * sizeof(struct cell);
+	size_t sets = 1;
+	while (sets * ways < keys_max)
+		sets *= 2;
+	return sets;
 }
 
-static void table_init(struct table *t, size_t sets, bool shared)
+static size_t table_bytes(size_t keys_max)
+{
+	return sizeof(struct table) +
+	       (sets_for(keys_max, WAYS) * WAYS + sets_for(keys_max, LEASE_WAYS) * LEASE_WAYS) *
+		   sizeof(struct cell);
+}
+
+static void table_init(struct table *t, size_t keys_max, bool shared)
 {
 	pthread_mutexattr_t a;
 	pthread_mutexattr_init(&a);
@@ -38,37 +52,29 @@ static void table_init(struct table *t, size_t sets, bool shared)
 	pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
 	CHECK(pthread_mutex_init(&t->lock, &a) == 0);
 	pthread_mutexattr_destroy(&a);
-	rand_bytes(&t->key1, sizeof t->key1);
-	rand_bytes(&t->key2, sizeof t->key2);
-	t->sets = sets;
-	t->bytes = table_bytes(sets);
+	t->keys = (struct region){ t->cells, sets_for(keys_max, WAYS), WAYS };
+	t->leases = (struct region){ t->cells + t->keys.sets * WAYS, sets_for(keys_max, LEASE_WAYS),
+		LEASE_WAYS };
+	t->bytes = table_bytes(keys_max);
 	t->shared = shared;
-}
-
-static size_t sets_for(size_t keys_max)
-{
-	size_t sets = 1;
-	while (sets * WAYS < keys_max)
-		sets *= 2;
-	return sets;
 }
 
 struct table *table_new_shared(size_t keys_max)
 {
-	size_t sets = sets_for(keys_max);
-	void *p =
-	    mmap(NULL, table_bytes(sets), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, 0, 0);
+	void *p = mmap(
+	    NULL, table_bytes(keys_max), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, 0, 0);
 	CHECK(p != MAP_FAILED);
-	table_init(p, sets, true);
+	table_init(p, keys_max, true);
 	return p;
 }
 
 struct table *table_new_private(size_t keys_max)
 {
-	size_t sets = sets_for(keys_max);
-	struct table *t = mem_alloc(table_bytes(sets));
-	table_init(t, sets, false);
-	return t;
+	void *p = mmap(
+	    NULL, table_bytes(keys_max), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 0, 0);
+	CHECK(p != MAP_FAILED);
+	table_init(p, keys_max, false);
+	return p;
 }
 
 void table_free(struct table **t)
@@ -77,19 +83,35 @@ void table_free(struct table **t)
 	*t = NULL;
 	if (gone == NULL)
 		return;
-	if (gone->shared) {
-		munmap(gone, gone->bytes);
-		return;
-	}
-	pthread_mutex_destroy(&gone->lock);
-	mem_free(gone);
+	if (!gone->shared) /* others may still hold a shared one's */
+		pthread_mutex_destroy(&gone->lock);
+	munmap(gone, gone->bytes);
 }
 
 static void lock(struct table *t)
 {
-	/* arrival times are whole words: what a dead owner left is as good as any */
+	/* every field is a whole word: what a dead owner left is as good as any */
 	int e = pthread_mutex_lock(&t->lock);
 	CHECK(e == 0 || (e == EOWNERDEAD && pthread_mutex_consistent(&t->lock) == 0));
+}
+
+static bool is_lease(const struct op *op)
+{
+	return op->kind == OP_LEASE || op->kind == OP_LEASE_SET;
+}
+
+static struct key_id cell_id(const struct op *op)
+{
+	struct key_id id = op->id;
+	id.h2 = (is_lease(op) ? id.h2 ^ (op->who * UINT64_C(0x9e3779b97f4a7c15)) : id.h2) | 1;
+	return id;
+}
+
+static struct cell *set_of(const struct table *t, const struct op *op, size_t *ways_out)
+{
+	const struct region *r = is_lease(op) ? &t->leases : &t->keys;
+	*ways_out = r->ways;
+	return &r->cells[(op->id.h1 & (r->sets - 1)) * r->ways];
 }
 
 static bool is_taken(struct cell *const *taken, size_t n, const struct cell *c)
@@ -100,52 +122,94 @@ static bool is_taken(struct cell *const *taken, size_t n, const struct cell *c)
 	return false;
 }
 
-/* The key's cell, made when it is new. Cells of the same question are never given away. */
-static struct cell *find_cell(struct table *t, struct span key, struct cell *const *taken, size_t n)
+static struct cell *find_cell(const struct table *t, const struct op *op)
 {
-	uint64_t h1 = hash_sip(&t->key1, key), h2 = hash_sip(&t->key2, key) | 1;
-	struct cell *set = &t->cells[(h1 & (t->sets - 1)) * WAYS], *least = NULL;
-	for (size_t i = 0; i < WAYS; i++) {
-		struct cell *c = &set[i];
-		if (c->h1 == h1 && c->h2 == h2)
-			return c;
-		if (!is_taken(taken, n, c) && (least == NULL || c->tat_us < least->tat_us))
-			least = c;
-	}
-	if (least == NULL)
-		return NULL;
-	*least = (struct cell){ h1, h2, 0 };
+	size_t ways;
+	struct key_id id = cell_id(op);
+	struct cell *set = set_of(t, op, &ways);
+	for (size_t i = 0; i < ways; i++)
+		if (set[i].id.h1 == id.h1 && set[i].id.h2 == id.h2)
+			return &set[i];
+	return NULL;
+}
+
+/* Made when it is new. Cells of the same question are never given away: taken, n. */
+static struct cell *make_cell(
+    struct table *t, const struct op *op, struct cell *const *taken, size_t n)
+{
+	struct cell *found = find_cell(t, op), *least = NULL;
+	size_t ways;
+	struct cell *set = set_of(t, op, &ways);
+	if (found != NULL)
+		return found;
+	for (size_t i = 0; i < ways; i++)
+		if (!is_taken(taken, n, &set[i]) &&
+		    (least == NULL || set[i].state.until < least->state.until))
+			least = &set[i];
+	if (least != NULL)
+		*least = (struct cell){ .id = cell_id(op) };
 	return least;
 }
 
-static void weigh(const struct table_ask *a, size_t i, uint64_t wait, struct table_answer *out)
+/* What others hold of a lease's key. */
+static uint64_t held_by_others(
+    const struct table *t, const struct op *op, const struct cell *own, uint64_t now_us)
 {
-	bool stronger =
-	    a->soft ? !out->hard && wait > out->wait_us : !out->hard || wait > out->wait_us;
-	if (wait > 0 && stronger)
-		*out = (struct table_answer){ .index = i, .wait_us = wait, .hard = !a->soft };
+	uint64_t sum = 0;
+	size_t ways;
+	const struct cell *set = set_of(t, op, &ways);
+	for (size_t i = 0; i < ways; i++)
+		if (&set[i] != own && set[i].id.h1 == op->id.h1 && set[i].state.until > now_us)
+			sum += set[i].state.n;
+	return sum;
 }
 
-struct table_answer table_question(
-    struct table *t, const struct table_ask *asks, size_t n, enum bucket_mode mode, uint64_t now_us)
+struct op_answer table_question(struct table *t, const struct op *ops, size_t n, struct op_now now)
 {
-	struct cell *cells[KEYS_PER_QUESTION_MAX] = { NULL };
-	uint64_t tats[KEYS_PER_QUESTION_MAX];
-	struct table_answer out = { .index = n };
-	CHECK(n <= KEYS_PER_QUESTION_MAX);
+	struct cell *cells[OPS_MAX] = { NULL };
+	struct op_look looks[OPS_MAX];
+	struct op_answer out = { .index = n };
+	CHECK(n <= OPS_MAX);
 	lock(t);
 	for (size_t i = 0; i < n; i++) {
-		cells[i] = find_cell(t, asks[i].key, cells, i);
-		uint64_t had = cells[i] == NULL ? 0 : cells[i]->tat_us;
-		uint64_t wait = bucket_wait_us(asks[i].limit, had, now_us, asks[i].cost, &tats[i]);
-		if (wait > 0 && (mode == BUCKET_FORCE || asks[i].soft))
-			tats[i] = bucket_forced_tat(asks[i].limit, had, now_us, asks[i].cost);
-		weigh(&asks[i], i, wait, &out);
+		cells[i] = make_cell(t, &ops[i], cells, i);
+		struct op_state had = cells[i] != NULL ? cells[i]->state : (struct op_state){ 0 };
+		if (is_lease(&ops[i]))
+			had.t = held_by_others(t, &ops[i], cells[i], now.us);
+		op_look(&ops[i], &had, now, i > 0 ? &looks[i - 1] : NULL, &looks[i]);
+		op_weigh(&ops[i], i, &looks[i], &out);
 	}
+	bool charged = now.mode == OP_FORCE || (now.mode == OP_TAKE && !out.hard);
 	for (size_t i = 0; i < n; i++)
-		if (cells[i] != NULL &&
-		    (mode == BUCKET_FORCE || (mode == BUCKET_TAKE && !out.hard)))
-			cells[i]->tat_us = tats[i];
+		if (cells[i] != NULL && (charged || looks[i].always))
+			cells[i]->state = looks[i].next;
 	pthread_mutex_unlock(&t->lock);
 	return out;
+}
+
+bool table_show(struct table *t, const struct op *op, uint64_t now_us, struct op_state *out)
+{
+	*out = (struct op_state){ .n = 0 };
+	lock(t);
+	if (is_lease(op)) {
+		out->n = held_by_others(t, op, NULL, now_us);
+		out->until = out->n > 0 ? now_us + op->span_us : 0;
+	} else {
+		const struct cell *c = find_cell(t, op);
+		*out = c != NULL ? c->state : *out;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return out->until > now_us;
+}
+
+void table_reset(struct table *t, const struct op *op)
+{
+	size_t ways;
+	struct key_id id = cell_id(op);
+	lock(t);
+	struct cell *set = set_of(t, op, &ways);
+	for (size_t i = 0; i < ways; i++)
+		if (set[i].id.h1 == id.h1 && (is_lease(op) || set[i].id.h2 == id.h2))
+			set[i] = (struct cell){ .id = { 0, 0 } };
+	pthread_mutex_unlock(&t->lock);
 }

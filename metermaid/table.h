@@ -1,12 +1,12 @@
-/* table.h - a bounded table of rate keys: shared by the workers of a host, or private to one.
+/* table.h - a bounded table of keys: shared by the workers of a host, or private to one.
  *
- * Keys are held by a 128-bit keyed digest; a full set of ways drops the key whose time has passed or
- * comes first, so heavy users stay. A question over several keys is one atomic step. */
+ * A full set of ways drops the key whose time has passed or comes first, so heavy users stay. Leases
+ * have sets of their own, a cell for each holder of a key. A question over several keys is one
+ * atomic step. */
 #ifndef METERMAID_TABLE_H
 #define METERMAID_TABLE_H
 
-#include "metermaid/bucket.h"
-#include "metermaid/rule.h"
+#include "metermaid/op.h"
 
 struct table;
 
@@ -16,19 +16,11 @@ struct table *table_new_shared(size_t keys_max);
 struct table *table_new_private(size_t keys_max);
 void table_free(struct table **t);
 
-struct table_ask {
-	struct span key;
-	struct bucket_limit limit;
-	uint64_t cost;
-	bool soft; /* beyond the limit it only delays */
-};
-struct table_answer {
-	size_t index; /* which ask decided; n = none */
-	uint64_t wait_us;
-	bool hard;
-};
-/* n at most KEYS_PER_QUESTION_MAX. */
-struct table_answer table_question(struct table *t, const struct table_ask *asks, size_t n,
-    enum bucket_mode mode, uint64_t now_us);
+/* n at most OPS_MAX. */
+struct op_answer table_question(struct table *t, const struct op *ops, size_t n, struct op_now now);
+
+/* The state of the op's key; of a lease the sum of all holders. False: nothing is known of it. */
+bool table_show(struct table *t, const struct op *op, uint64_t now_us, struct op_state *out);
+void table_reset(struct table *t, const struct op *op);
 
 #endif

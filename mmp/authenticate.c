@@ -85,6 +85,7 @@ enum verdict authenticate_refuse(struct session *s, enum reason why, const char 
 	bool client = span_eq_str(span_str(reasons[why].fault), "client");
 	metric_add(&mmp_metrics[client ? MMP_M_REFUSED_CLIENT : MMP_M_REFUSED_EDGE], 1);
 	buf_wipe_end(&a->secret);
+	sasl_turn_end(&s->sasl);
 	if (guess && !a->verified)
 		charge(s);
 	if (wait == 0)
@@ -155,6 +156,8 @@ static void on_verify(void *arg, enum directory_status status)
 static enum verdict ask_verify(struct session *s)
 {
 	struct attempt *a = s->attempt;
+	if (sasl_turn_active(&s->sasl))
+		return sasl_turn_account(s);
 	if (a->account == NULL)
 		return authenticate_refuse(s, WHY_UNKNOWN_USER, NULL);
 	if (!s->setup->mmp->preauth || a->account->verify_at_store)
@@ -249,4 +252,35 @@ enum verdict authenticate_start(struct session *s, struct span user, struct span
 	session_enter(s, ST_FIND);
 	s->ask = directory_find(s->mmp->directory, buf_span(&s->attempt->user), on_find, s);
 	return V_WAIT;
+}
+
+enum verdict authenticate_exchange(struct session *s, struct span user)
+{
+	attempt_new(s, user);
+	if (!is_clean(user, SASL_NAME_MAX))
+		return authenticate_refuse(s, WHY_MALFORMED_SECRET, NULL);
+	session_enter(s, ST_FIND);
+	s->ask = directory_find(s->mmp->directory, buf_span(&s->attempt->user), on_find, s);
+	return V_WAIT;
+}
+
+enum verdict authenticate_proven(struct session *s)
+{
+	CHECK(s->attempt->account != NULL);
+	s->attempt->verified = true;
+	return check_account(s);
+}
+
+enum verdict authenticate_unproven(struct session *s)
+{
+	return authenticate_refuse(
+	    s, s->attempt->account != NULL ? WHY_WRONG_SECRET : WHY_UNKNOWN_USER, NULL);
+}
+
+void authenticate_drop(struct session *s)
+{
+	if (s->attempt == NULL)
+		return;
+	attempt_free(&s->attempt);
+	session_enter(s, ST_COMMAND);
 }

@@ -32,6 +32,13 @@ enum verdict authenticate_start(struct session *s, struct span user, struct span
 /* The command was understood but the attempt is refused before it starts. */
 enum verdict authenticate_deny(struct session *s, struct span user, enum reason why);
 
+/* The session's SASL exchange has a name: the attempt that it is part of begins. The account goes to
+ * sasl_turn_account(); the exchange ends in one of the next two, or is given up. */
+enum verdict authenticate_exchange(struct session *s, struct span user);
+enum verdict authenticate_proven(struct session *s);
+enum verdict authenticate_unproven(struct session *s);
+void authenticate_drop(struct session *s); /* no answer, no charge: no proof was tried */
+
 /* The attempt has failed: log, charge, count, and answer now or when the penalty is over. detail:
  * static words or words that live as long as this call, or NULL. */
 enum verdict authenticate_refuse(struct session *s, enum reason why, const char *detail);

@@ -24,6 +24,12 @@ bool front_takes_secrets(const struct session *s)
 	return stream_is_tls(s->client) || s->listener->allow_plaintext_auth;
 }
 
+/* Whoever turns PLAIN off does not want passwords to come another way. */
+bool front_takes_passwords(const struct session *s)
+{
+	return sasl_turn_offers(s, SASL_PLAIN);
+}
+
 enum verdict front_error(struct session *s)
 {
 	s->errors++;

@@ -39,6 +39,7 @@ struct front {
 	void (*close)(void **data);
 	void (*greet)(struct session *s);
 	enum verdict (*on_input)(struct session *s); /* at most one command */
+	void (*challenge)(struct session *s);        /* sends the exchange's next prompt */
 	/* The answer to the login command that authenticate_start() was given. */
 	void (*refuse)(struct session *s, enum told told);
 	void (*welcome)(struct session *s, const struct back_done *done);
@@ -50,8 +51,9 @@ const struct front *front_of(enum mmp_protocol protocol);
 
 /* ---- shared by the fronts ---- */
 
-bool front_offers_tls(const struct session *s);    /* STARTTLS or STLS would work now */
-bool front_takes_secrets(const struct session *s); /* under TLS, or the listener says so */
+bool front_offers_tls(const struct session *s);      /* STARTTLS or STLS would work now */
+bool front_takes_secrets(const struct session *s);   /* under TLS, or the listener says so */
+bool front_takes_passwords(const struct session *s); /* in a command of the protocol's own */
 /* What a client is told, as a sentence without its final stop. */
 const char *front_words(enum told told);
 /* The client has been told its mistake: counts it; V_READ, or V_CLOSE after too many. */

@@ -14,7 +14,6 @@ enum { ANSWER_MAX = 16384 };
 struct imap_front {
 	struct imap_frame frame;
 	struct buf tag; /* of the command whose answer is due */
-	struct sasl_turn sasl;
 };
 
 typedef enum verdict cmd_fn(struct session *s, const struct imap_cmd *cmd);
@@ -30,11 +29,15 @@ static void put_capability(const struct session *s, struct buf *out)
 {
 	const struct conf_strings *words = &s->setup->mmp->imap_capability;
 	buf_add_str(out, "CAPABILITY");
+	bool known = s->setup == s->mmp->setup; /* else the words are other ones */
 	for (size_t i = 0; i < words->n; i++)
-		buf_printf(out, " %s", words->v[i]);
+		if (!known || capability_shows(s->mmp->capability, i))
+			buf_printf(out, " %s", words->v[i]);
 	if (front_offers_tls(s))
 		buf_add_str(out, " STARTTLS");
-	buf_add_str(out, front_takes_secrets(s) ? " AUTH=PLAIN AUTH=LOGIN" : " LOGINDISABLED");
+	if (!front_takes_passwords(s))
+		buf_add_str(out, " LOGINDISABLED");
+	sasl_turn_put_mechs(s, out, " AUTH=", "");
 }
 
 static void say(struct session *s, const char *status, const char *text)
@@ -120,16 +123,22 @@ static enum verdict cmd_login(struct session *s, const struct imap_cmd *cmd)
 {
 	if (!front_takes_secrets(s))
 		return authenticate_deny(s, cmd->user, WHY_PLAINTEXT);
+	if (!front_takes_passwords(s))
+		return say_bad(s, "Passwords are not taken here, use AUTHENTICATE");
 	return authenticate_start(s, cmd->user, cmd->secret);
+}
+
+static void challenge(struct session *s)
+{
+	stream_printf(s->client, "+ %s\r\n", sasl_turn_prompt(&s->sasl));
 }
 
 static enum verdict take_sasl(struct session *s, struct span line)
 {
-	struct imap_front *f = front_data(s);
 	enum verdict v = V_READ;
-	switch (sasl_turn_take(&f->sasl, s, line, &v)) {
+	switch (sasl_turn_take(s, line, &v)) {
 	case SASL_TURN_PROMPT:
-		stream_printf(s->client, "+ %s\r\n", sasl_turn_prompt(&f->sasl));
+		challenge(s);
 		return V_READ;
 	case SASL_TURN_CANCEL:
 		return say_bad(s, "Cancelled");
@@ -143,16 +152,15 @@ static enum verdict take_sasl(struct session *s, struct span line)
 
 static enum verdict cmd_authenticate(struct session *s, const struct imap_cmd *cmd)
 {
-	struct imap_front *f = front_data(s);
 	if (!front_takes_secrets(s))
 		return authenticate_deny(s, SPAN_NONE, WHY_PLAINTEXT);
-	if (!sasl_turn_begin(&f->sasl, cmd->mechanism)) {
+	if (!sasl_turn_begin(s, cmd->mechanism)) {
 		say(s, "NO", "Mechanism not offered");
 		return front_error(s);
 	}
 	if (cmd->has_initial)
 		return take_sasl(s, cmd->initial);
-	stream_printf(s->client, "+ %s\r\n", sasl_turn_prompt(&f->sasl));
+	challenge(s);
 	return V_READ;
 }
 
@@ -271,7 +279,7 @@ static enum verdict on_sasl_line(struct session *s)
 static enum verdict on_input(struct session *s)
 {
 	struct imap_front *f = front_data(s);
-	if (sasl_turn_active(&f->sasl))
+	if (sasl_turn_active(&s->sasl))
 		return on_sasl_line(s);
 	enum imap_rx rx;
 	while ((rx = imap_frame_scan(&f->frame, stream_input(s->client))) == IMAP_RX_CONTINUE) {
@@ -308,7 +316,6 @@ static void *front_open(struct session *s)
 static void front_close(void **data)
 {
 	struct imap_front *f = *data;
-	sasl_turn_end(&f->sasl);
 	buf_end(&f->tag);
 	MEM_FREE(data);
 }
@@ -358,6 +365,7 @@ const struct front front_imap = {
 	.close = front_close,
 	.greet = greet,
 	.on_input = on_input,
+	.challenge = challenge,
 	.refuse = refuse,
 	.welcome = welcome,
 	.bye = bye,

@@ -15,7 +15,6 @@ enum { LINE_MAX_BYTES = 4096, ANSWER_MAX = 8192 };
 struct pop3_front {
 	struct line_scan scan;
 	struct buf user; /* after USER */
-	struct sasl_turn sasl;
 };
 
 typedef enum verdict cmd_fn(struct session *s, const struct pop3_cmd *cmd);
@@ -69,6 +68,16 @@ static enum verdict cmd_unknown(struct session *s, const struct pop3_cmd *cmd)
 	return say_err(s, "Unknown, or not before login");
 }
 
+/* The line "SASL ...", when there is a mechanism. */
+static void put_sasl(const struct session *s, struct buf *out)
+{
+	struct buf list = BUF_INIT(ANSWER_MAX);
+	sasl_turn_put_mechs(s, &list, " ", "");
+	if (buf_len(&list) > 0)
+		buf_printf(out, "SASL%s\r\n", buf_cstr(&list));
+	buf_end(&list);
+}
+
 static enum verdict cmd_capa(struct session *s, const struct pop3_cmd *cmd)
 {
 	const struct conf_strings *words = &s->setup->mmp->pop3_capability;
@@ -78,8 +87,9 @@ static enum verdict cmd_capa(struct session *s, const struct pop3_cmd *cmd)
 		buf_printf(&out, "%s\r\n", words->v[i]);
 	if (front_offers_tls(s))
 		buf_add_str(&out, "STLS\r\n");
-	if (front_takes_secrets(s))
-		buf_printf(&out, "USER\r\nSASL %s\r\n", sasl_turn_mechs);
+	if (front_takes_passwords(s))
+		buf_add_str(&out, "USER\r\n");
+	put_sasl(s, &out);
 	buf_add_str(&out, ".\r\n");
 	stream_write_span(s->client, buf_span(&out));
 	buf_end(&out);
@@ -105,6 +115,8 @@ static enum verdict cmd_user(struct session *s, const struct pop3_cmd *cmd)
 	struct pop3_front *f = front_data(s);
 	if (!front_takes_secrets(s))
 		return authenticate_deny(s, cmd->argument, WHY_PLAINTEXT);
+	if (!front_takes_passwords(s))
+		return say_err(s, "Passwords are not taken here, use AUTH");
 	buf_clear(&f->user);
 	if (cmd->argument.n == 0 || !buf_add_span(&f->user, cmd->argument)) {
 		buf_clear(&f->user);
@@ -125,13 +137,17 @@ static enum verdict cmd_pass(struct session *s, const struct pop3_cmd *cmd)
 	return v;
 }
 
+static void challenge(struct session *s)
+{
+	stream_printf(s->client, "+ %s\r\n", sasl_turn_prompt(&s->sasl));
+}
+
 static enum verdict take_sasl(struct session *s, struct span line)
 {
-	struct pop3_front *f = front_data(s);
 	enum verdict v = V_READ;
-	switch (sasl_turn_take(&f->sasl, s, line, &v)) {
+	switch (sasl_turn_take(s, line, &v)) {
 	case SASL_TURN_PROMPT:
-		stream_printf(s->client, "+ %s\r\n", sasl_turn_prompt(&f->sasl));
+		challenge(s);
 		return V_READ;
 	case SASL_TURN_CANCEL:
 		return say_err(s, "Cancelled");
@@ -145,28 +161,26 @@ static enum verdict take_sasl(struct session *s, struct span line)
 
 static enum verdict list_mechanisms(struct session *s)
 {
-	struct span rest = span_str(sasl_turn_mechs);
+	struct buf list = BUF_INIT(ANSWER_MAX);
 	say_ok(s, "Mechanisms follow");
-	while (rest.p != NULL && front_takes_secrets(s)) {
-		struct span name = span_cut(&rest, ' ');
-		stream_printf(s->client, "%.*s\r\n", SPAN_ARG(name));
-	}
+	sasl_turn_put_mechs(s, &list, "", "\r\n");
+	stream_write_span(s->client, buf_span(&list));
+	buf_end(&list);
 	stream_write_span(s->client, SPAN(".\r\n"));
 	return V_READ;
 }
 
 static enum verdict cmd_auth(struct session *s, const struct pop3_cmd *cmd)
 {
-	struct pop3_front *f = front_data(s);
 	if (cmd->argument.n == 0)
 		return list_mechanisms(s);
 	if (!front_takes_secrets(s))
 		return authenticate_deny(s, SPAN_NONE, WHY_PLAINTEXT);
-	if (!sasl_turn_begin(&f->sasl, cmd->argument))
+	if (!sasl_turn_begin(s, cmd->argument))
 		return say_err(s, "Mechanism not offered");
 	if (cmd->has_initial)
 		return take_sasl(s, cmd->initial);
-	stream_printf(s->client, "+ %s\r\n", sasl_turn_prompt(&f->sasl));
+	challenge(s);
 	return V_READ;
 }
 
@@ -183,7 +197,7 @@ static cmd_fn *const commands[POP3_VERB_COUNT] = {
 
 static enum verdict run_line(struct session *s, struct span line)
 {
-	if (sasl_turn_active(&front_data(s)->sasl))
+	if (sasl_turn_active(&s->sasl))
 		return take_sasl(s, line);
 	struct pop3_cmd cmd;
 	if (pop3_cmd_parse(line, &cmd) != ERR_OK)
@@ -195,7 +209,7 @@ static enum verdict run_line(struct session *s, struct span line)
 /* An exchange that was going on is over: the client will not take the error for a prompt. */
 static enum verdict on_bad_line(struct session *s, enum line_rx rx)
 {
-	sasl_turn_end(&front_data(s)->sasl);
+	sasl_turn_end(&s->sasl);
 	enum verdict v = say_err(s, line_rx_why(rx));
 	return rx == LINE_BAD && v == V_READ ? front_lost(s, line_rx_why(rx)) : v;
 }
@@ -232,7 +246,6 @@ static void *front_open(struct session *s)
 static void front_close(void **data)
 {
 	struct pop3_front *f = *data;
-	sasl_turn_end(&f->sasl);
 	buf_end(&f->user);
 	MEM_FREE(data);
 }
@@ -267,6 +280,7 @@ const struct front front_pop3 = {
 	.close = front_close,
 	.greet = greet,
 	.on_input = on_input,
+	.challenge = challenge,
 	.refuse = refuse,
 	.welcome = welcome,
 	.bye = bye,

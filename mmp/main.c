@@ -76,6 +76,16 @@ static void worker_drain(struct worker *w)
 		worker_drained(w);
 }
 
+static uint32_t meter_later(void *arg)
+{
+	return worker_answer_later(arg);
+}
+
+static void meter_answer(void *arg, uint32_t id, struct span json)
+{
+	worker_answer(arg, id, json);
+}
+
 static bool worker_control(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
 	struct post *p = worker_data(w);
@@ -86,7 +96,8 @@ static bool worker_control(struct worker *w, const struct control_ask *ask, stru
 		return true;
 	}
 	if (span_eq_str(span_str(ask->words[0]), "meter"))
-		return metermaid_control(p->mmp->meter, ask->words, ask->n, out);
+		return metermaid_control(p->mmp->meter, ask->words, ask->n,
+		    &(struct meter_late){ meter_later, meter_answer, w }, out);
 	return false;
 }
 

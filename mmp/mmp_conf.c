@@ -8,8 +8,10 @@
 #include "base/span.h"
 #include "daemon/daemon.h"
 #include "directory/directory.h"
+#include "directory/sasl_server.h"
 #include "metermaid/metermaid.h"
 
+#include "mmp/capability.h"
 #include "mmp/front.h"
 #include "mmp/store_policy.h"
 
@@ -28,7 +30,7 @@
 #define CONF_PROSE "The multiplexor: IMAP and POP3 clients on one side, stores on the other."
 #include "conf/params_table.h"
 
-enum { WHY_MAX = 512, CAPABILITY_WORD_MAX = 100, CAPABILITY_WORDS_MAX = 64 };
+enum { WHY_MAX = 512, CAPABILITY_WORD_MAX = 100 };
 
 static bool wants_tls(const struct mmp_conf *m)
 {
@@ -66,6 +68,39 @@ static void check_capability(const struct conf_strings *list, enum mmp_protocol 
 	for (size_t i = 0; i < list->n; i++)
 		if (!is_capability(span_str(list->v[i]), protocol == MMP_POP3))
 			conf_error(d, pos, "%s: \"%s\" is not a capability", option, list->v[i]);
+}
+
+/* 0 bits: a word is no mechanism that can be offered; it is in *bad_out. */
+static unsigned mechanism_bits(const struct mmp_conf *m, const char **bad_out)
+{
+	unsigned bits = 0;
+	for (size_t i = 0; i < m->auth_mechanisms.n; i++) {
+		enum sasl_mech mech = sasl_mech_find(span_str(m->auth_mechanisms.v[i]));
+		*bad_out = m->auth_mechanisms.v[i];
+		if (mech != SASL_PLAIN && mech != SASL_LOGIN && !sasl_server_knows(mech))
+			return 0;
+		bits |= 1u << mech;
+	}
+	return bits;
+}
+
+static void check_mechanisms(
+    const struct mmp_conf *m, const struct store_policy *stores, struct conf_diag *d)
+{
+	const char *bad = "nothing";
+	unsigned bits = mechanism_bits(m, &bad), passwords = 1u << SASL_PLAIN | 1u << SASL_LOGIN;
+	if (bits == 0)
+		conf_error(d, m->head.pos, "auth_mechanisms: %s cannot be offered", bad);
+	if ((bits & ~passwords) == 0 || stores == NULL)
+		return;
+	for (; stores->login == LOGIN_PASSWORD; stores++)
+		if (stores->others) {
+			conf_error(d, m->head.pos,
+			    "auth_mechanisms: %s leaves no password, and no store has another "
+			    "store_login",
+			    bad);
+			return;
+		}
 }
 
 static void check_logins(const struct mmp_conf *m, struct conf_diag *d)
@@ -110,6 +145,7 @@ void mmp_conf_check(const struct conf *c, struct conf_diag *d)
 	struct mmp_setup trial = { .mmp = m };
 	if (!make_contexts(&trial, c, &why))
 		conf_error(d, m->head.pos, "section mmp: %s", buf_cstr(&why));
+	check_mechanisms(m, trial.stores, d);
 	drop_contexts(&trial);
 	buf_end(&why);
 }
@@ -128,6 +164,7 @@ struct mmp_setup *mmp_setup_new(const struct conf *conf, struct buf *why)
 	s->conf = conf_ref(conf);
 	s->mmp = conf_section(conf, &mmp_block);
 	s->hostname = daemon_hostname(conf);
+	s->mechanisms = mechanism_bits(s->mmp, &(const char *){ NULL });
 	if (make_contexts(s, conf, why))
 		return s;
 	setup_free(s);

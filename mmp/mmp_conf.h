@@ -33,6 +33,7 @@ struct mmp_setup {
 	const struct mmp_conf *mmp;            /* of conf */
 	const char *hostname;                  /* of conf */
 	struct tls_ctx *server[MMP_PROTOCOLS]; /* owned; NULL: no certificate */
+	unsigned mechanisms;                   /* on offer: bits of 1 << enum sasl_mech */
 	struct store_policy *stores;           /* owned: store_policy.h */
 };
 

@@ -38,6 +38,16 @@ static bool store_may_be_tried(struct session *s)
 	return may;
 }
 
+/* An IMAP store's own words after login: what no store may lack is what clients are shown before. */
+static void learn_capability(struct session *s, const struct back_done *done)
+{
+	if (s->front->back != &back_imap || s->setup != s->mmp->setup)
+		return;
+	struct buf key = store_key(s->attempt);
+	capability_learn(s->mmp->capability, buf_span(&key), done->capability);
+	buf_end(&key);
+}
+
 static void store_is_good(struct session *s)
 {
 	struct buf key = store_key(s->attempt);
@@ -89,6 +99,7 @@ static enum verdict hand_over(struct session *s, const struct back_done *done)
 	const struct attempt *a = s->attempt;
 	struct stream *store = done->stream;
 	store_is_good(s);
+	learn_capability(s, done);
 	metric_add(&mmp_metrics[MMP_M_LOGINS], 1);
 	log_write(&mmp_events[MMP_EV_LOGIN_OK], s->id.s,
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("user", a->account->user),
@@ -220,6 +231,8 @@ static enum verdict on_placed(struct session *s, const struct store_place *place
 	}
 	if (a->policy->login != LOGIN_PASSWORD && !a->verified)
 		return authenticate_refuse(s, WHY_UNPROVEN, NULL);
+	if (a->policy->login == LOGIN_PASSWORD && buf_len(&a->secret) == 0)
+		return authenticate_refuse(s, WHY_NO_PASSWORD, NULL);
 	a->failed = WHY_STORE_DOWN;
 	if (!store_may_be_tried(s)) {
 		log_skipped(s, "dead a moment ago");

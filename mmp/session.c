@@ -39,6 +39,7 @@ static const struct {
 	[ST_SECURE] = { "secure", TIME(command_timeout), NULL, on_slow_handshake, true },
 	[ST_FIRST] = { "first", TIME(command_timeout), on_first, on_slow_client, true },
 	[ST_COMMAND] = { "command", TIME(command_timeout), on_command, on_slow_client, true },
+	[ST_EXCHANGE] = { "exchange", TIME(command_timeout), on_command, on_slow_client, true },
 	[ST_FIND] = { "find", TIME(login_timeout), NULL, authenticate_late, false },
 	[ST_METER] = { "meter", TIME(login_timeout), NULL, authenticate_late, false },
 	[ST_VERIFY] = { "verify", TIME(login_timeout), NULL, authenticate_late, false },
@@ -140,6 +141,7 @@ static void session_free(struct session *s) /* the only destructor */
 	ticket_cancel(&s->ask);
 	timer_clear(&s->deadline);
 	attempt_free(&s->attempt);
+	sasl_turn_end(&s->sasl);
 	s->front->close(&s->front_data);
 	stream_free(&s->client);
 	list_remove(&s->link);

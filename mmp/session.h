@@ -20,23 +20,25 @@
 #include "mmp/front.h"
 #include "mmp/mmp_conf.h"
 #include "mmp/mmp_tables.h"
+#include "mmp/sasl_turn.h"
 #include "mmp/worker.h"
 
 #define session_MAGIC 0x6d6d7031u
 
 enum session_state {
-	ST_ADMIT,   /* MeterMaid is asked about the connection */
-	ST_TARPIT,  /* the greeting is held back */
-	ST_SECURE,  /* TLS handshake */
-	ST_FIRST,   /* the first bytes: is it our protocol at all? */
-	ST_COMMAND, /* the front reads commands */
-	ST_FIND,    /* directory: who is it? */
-	ST_METER,   /* MeterMaid is asked about the login */
-	ST_VERIFY,  /* directory: is it their password? */
-	ST_PENALTY, /* a failure's answer is held back */
-	ST_PLACE,   /* directory: where is the store? */
-	ST_DIAL,    /* connecting to it */
-	ST_LOGIN,   /* the login conversation with it */
+	ST_ADMIT,    /* MeterMaid is asked about the connection */
+	ST_TARPIT,   /* the greeting is held back */
+	ST_SECURE,   /* TLS handshake */
+	ST_FIRST,    /* the first bytes: is it our protocol at all? */
+	ST_COMMAND,  /* the front reads commands */
+	ST_EXCHANGE, /* the front reads the client's next word of a SASL exchange */
+	ST_FIND,     /* directory: who is it? */
+	ST_METER,    /* MeterMaid is asked about the login */
+	ST_VERIFY,   /* directory: is it their password? */
+	ST_PENALTY,  /* a failure's answer is held back */
+	ST_PLACE,    /* directory: where is the store? */
+	ST_DIAL,     /* connecting to it */
+	ST_LOGIN,    /* the login conversation with it */
 	ST_COUNT
 };
 
@@ -54,6 +56,7 @@ struct session {
 	struct stream *client;   /* owned; NULL once handed to the pipe */
 	struct timer deadline;   /* of the state, and of the whole login */
 	struct ticket *ask;      /* owned; what the state waits for, or NULL */
+	struct sasl_turn sasl;   /* owned; the SASL exchange of a login command */
 	struct attempt *attempt; /* owned; from a whole login command to its answer */
 	struct ident id;
 	struct ip_port from, peer, local; /* the client; the socket's peer; where it came to */

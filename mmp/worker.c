@@ -25,6 +25,8 @@ struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
 	m->directory = directory_new(l, m->dns, conf);
 	m->meter = metermaid_new(l, m->dns, conf);
 	m->health = backend_health_new(STORES_MAX);
+	m->capability = capability_new(STORES_MAX);
+	capability_reset(m->capability, &setup->mmp->imap_capability);
 	list_init(&m->ports);
 	list_init(&m->prelogin);
 	list_init(&m->piped);
@@ -41,6 +43,7 @@ void mmp_reload(struct mmp *m, const struct conf *fresh)
 	} else {
 		directory_reload(m->directory, fresh);
 		metermaid_reload(m->meter, fresh);
+		capability_reset(m->capability, &setup->mmp->imap_capability);
 		mmp_setup_unref(&m->setup);
 		m->setup = setup;
 		accept_reload(m);
@@ -91,6 +94,7 @@ void mmp_free(struct mmp **m)
 	directory_free(&gone->directory);
 	metermaid_free(&gone->meter);
 	backend_health_free(&gone->health);
+	capability_free(&gone->capability);
 	dns_free(&gone->dns);
 	mmp_setup_unref(&gone->setup);
 	mem_free(gone);

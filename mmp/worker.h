@@ -14,6 +14,7 @@
 #include "net/loop.h"
 
 #include "mmp/backend_health.h"
+#include "mmp/capability.h"
 #include "mmp/mmp_conf.h"
 
 struct mmp {
@@ -22,9 +23,10 @@ struct mmp {
 	struct directory *directory;
 	struct metermaid *meter;
 	struct backend_health *health;
-	struct mmp_setup *setup;   /* the newest; sessions keep references of their own */
-	struct list_node ports;    /* struct port: accept.c */
-	struct list_node prelogin; /* struct session, the one idle longest first */
+	struct capability *capability; /* of the stores, in the words of `setup` */
+	struct mmp_setup *setup;       /* the newest; sessions keep references of their own */
+	struct list_node ports;        /* struct port: accept.c */
+	struct list_node prelogin;     /* struct session, the one idle longest first */
 	size_t prelogin_n;
 	struct list_node piped; /* struct piped: pipe.c */
 	size_t piped_n;

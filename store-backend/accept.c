@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "store-backend/accept.h"
 #include "store-backend/imap/imap_session.h"
+#include "store-backend/imap/selected_shelf.h"
 #include "store-backend/lmtp/lmtp_session.h"
 #include "store-backend/pop3/pop3_session.h"
 #include "store-backend/store.h"
@@ -288,6 +289,7 @@ static void open_partition(struct store_worker *w, const struct store_partition_
 		.arg = p,
 	};
 	p->shared.link = operation_link_new(worker_loop(w->worker), &opts);
+	p->shared.shelf = selected_shelf_new();
 }
 
 /* ---- the role ---- */
@@ -377,6 +379,7 @@ void store_worker_stop(struct worker *worker)
 	}
 	for (size_t i = 0; i < w->partition_n; i++) {
 		operation_link_free(&w->partitions[i].shared.link);
+		selected_shelf_free(&w->partitions[i].shared.shelf);
 		index_close(&w->partitions[i].shared.index);
 		commitlog_reader_close(&w->partitions[i].shared.reader);
 	}

@@ -26,7 +26,7 @@
 
 struct store_worker;
 
-/* One partition as an access worker sees it. All three live as long as the worker; index may be NULL
+/* One partition as an access worker sees it. All of it lives as long as the worker; index may be NULL
  * while the committer has not been there yet (index_view_begin(NULL) gives NULL). */
 struct store_partition {
 	const char *name;
@@ -34,6 +34,7 @@ struct store_partition {
 	struct index *index;
 	struct commitlog_reader *reader;
 	struct operation_link *link;
+	struct selected_shelf *shelf; /* of IMAP */
 };
 
 struct loop *store_worker_loop(struct store_worker *w);

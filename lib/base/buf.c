@@ -92,6 +92,17 @@ bool buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 	return true;
 }
 
+bool buf_add_number(struct buf *b, uint64_t n)
+{
+	char digits[20]; /* of UINT64_MAX */
+	size_t at = sizeof digits;
+	do {
+		digits[--at] = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	return buf_add(b, digits + at, sizeof digits - at);
+}
+
 bool buf_printf(struct buf *b, const char *fmt, ...)
 {
 	va_list ap;

@@ -15,7 +15,7 @@
 enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
 
 struct metric {
-	const char *name;
+	const char *name; /* may end in {label="x"}, rows of one family together; "": not shown */
 	enum metric_kind kind;
 	const char *help;
 	uint64_t *cell; /* NULL: own is used */

@@ -194,6 +194,9 @@ struct conf_schema {
 	void (*check)(const struct conf *c, struct conf_diag *d);
 };
 
+/* "1h30m" as DURATION reads it, in milliseconds. */
+bool conf_duration(struct span text, uint64_t *ms_out);
+
 struct conf_source *conf_source_disk(const char *path);
 /* The bytes of every file a disk load has read (configuration, FILEs, secrets), for a worker that may
  * not read files: conf_source_pack() after conf_load(), conf_source_unpack() on the other side. */

@@ -94,6 +94,11 @@ static bool number_duration(struct span s, uint64_t *out)
 	return true;
 }
 
+bool conf_duration(struct span text, uint64_t *ms_out)
+{
+	return number_duration(text, ms_out);
+}
+
 static bool has_bound(const char *bound)
 {
 	return bound != NULL && bound[0] != '\0';

@@ -91,6 +91,11 @@ void worker_set_healthy(struct worker *w, bool healthy);
 void worker_each_listener(
     struct worker *w, void (*fn)(void *arg, const struct daemon_listener *at, int fd), void *arg);
 
+/* Inside a role's control(): the answer, one JSON value, will come later by worker_answer() with the
+ * number this returns; what is in out then is not used. The asker waits 10 seconds. */
+uint32_t worker_answer_later(struct worker *w);
+void worker_answer(struct worker *w, uint32_t ask, struct span json);
+
 /* Root facts and the common TLS section. */
 const char *daemon_hostname(const struct conf *c);
 const char *daemon_run_dir(const struct conf *c);

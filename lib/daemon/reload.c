@@ -4,16 +4,22 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <pwd.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/fmt.h"
 #include "base/mem.h"
 #include "daemon/link.h"
 #include "daemon/master.h"
 #include "daemon/tables.h"
 
-enum { PACKED_MAX = 32 * 1024 * 1024 };
+enum {
+	PACKED_MAX = 32 * 1024 * 1024,
+	BIND_MS = 5000, /* after the start */
+	BIND_AGAIN_MS = 20
+};
 
 static void report(const struct conf_diag *d, struct buf *errors_out)
 {
@@ -110,6 +116,18 @@ static bool keep_listener(struct master *m, const struct daemon_listener *at, in
 	return true;
 }
 
+/* Workers of a master that was killed hold its addresses until they notice: a start waits for them. */
+static int open_in_time(struct master *m, const struct conf *c, const struct daemon_listener *at)
+{
+	uint64_t until = m->started_ms + BIND_MS;
+	int fd = open_one(c, at);
+	while (fd < 0 && errno == EADDRINUSE && clock_mono_ms() < until) {
+		poll(NULL, 0, BIND_AGAIN_MS);
+		fd = open_one(c, at);
+	}
+	return fd;
+}
+
 bool master_open_listeners(struct master *m, const struct conf *c, struct buf *why)
 {
 	static struct daemon_listeners wanted;
@@ -121,7 +139,7 @@ bool master_open_listeners(struct master *m, const struct conf *c, struct buf *w
 	for (size_t i = 0; i < wanted.n; i++) {
 		if (is_open(m, &wanted.v[i]))
 			continue;
-		int fd = open_one(c, &wanted.v[i]);
+		int fd = open_in_time(m, c, &wanted.v[i]);
 		if (fd >= 0 && keep_listener(m, &wanted.v[i], fd))
 			continue;
 		listener_text(&wanted.v[i], text);

@@ -96,14 +96,27 @@ bool slots_healthy(size_t i)
 	return __atomic_load_n(&slot_at(i)->unhealthy, __ATOMIC_RELAXED) == 0;
 }
 
-static void put_metric(struct buf *out, size_t m)
+/* "family" or "family{label=...}": rows of a family stand together, its head is put once. */
+static struct span family_of(const struct metric *row)
+{
+	struct span name = span_str(row->name);
+	return span_cut(&name, '{');
+}
+
+static void put_metric(struct buf *out, size_t m, struct span *family)
 {
 	const struct metric *row = metric_at(m);
+	struct span mine = family_of(row);
 	uint64_t sum = 0;
+	if (mine.n == 0)
+		return; /* its name is not known yet */
 	for (size_t i = 0; i < shared.count; i++)
 		sum += __atomic_load_n(&slot_at(i)->metrics[m], __ATOMIC_RELAXED);
-	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", row->name, row->help,
-	    row->name, row->kind == METRIC_COUNTER ? "counter" : "gauge", row->name, sum);
+	if (!span_eq(mine, *family))
+		buf_printf(out, "# HELP %.*s %s\n# TYPE %.*s %s\n", SPAN_ARG(mine), row->help,
+		    SPAN_ARG(mine), row->kind == METRIC_COUNTER ? "counter" : "gauge");
+	buf_printf(out, "%s %" PRIu64 "\n", row->name, sum);
+	*family = mine;
 }
 
 static uint64_t event_sum(const char *name)
@@ -130,8 +143,9 @@ static bool seen_before(const char *name, size_t i)
 bool slots_put_metrics(struct buf *out)
 {
 	size_t n = metric_count();
+	struct span family = SPAN_NONE;
 	for (size_t m = 0; m < n; m++)
-		put_metric(out, m);
+		put_metric(out, m, &family);
 	buf_add_str(out, "# HELP postern_log_events_total Log events by name.\n"
 			 "# TYPE postern_log_events_total counter\n");
 	for (size_t i = 0; i < shared.count; i++)

@@ -33,6 +33,8 @@ struct worker {
 	bool told[LISTENERS_MAX]; /* worker_each_listener() has shown it */
 	size_t listener_count;
 	void *data;
+	uint32_t asked;    /* of the control question being answered */
+	bool answer_later; /* ... by worker_answer() */
 	bool draining, drained;
 };
 
@@ -105,6 +107,17 @@ void worker_each_listener(
 		}
 }
 
+uint32_t worker_answer_later(struct worker *w)
+{
+	w->answer_later = true;
+	return w->asked;
+}
+
+void worker_answer(struct worker *w, uint32_t ask, struct span json)
+{
+	link_send(w->birth->link, LINK_ANSWER, ask, json, -1);
+}
+
 /* ---- what the master says ---- */
 
 static void put_answer(struct worker *w, const struct link_msg *m)
@@ -117,12 +130,15 @@ static void put_answer(struct worker *w, const struct link_msg *m)
 		struct span word = span_cut(&rest, '\0');
 		words[ask.n++] = word.p;
 	}
+	w->asked = m->id;
+	w->answer_later = false;
 	bool mine =
 	    w->birth->role->control != NULL && ask.n > 0 && w->birth->role->control(w, &ask, &out);
 	struct span json = !mine                               ? SPAN_NONE
 			   : buf_ok(&out) && buf_len(&out) > 0 ? buf_span(&out)
 							       : SPAN("null");
-	link_send(w->birth->link, LINK_ANSWER, m->id, json, -1);
+	if (!mine || !w->answer_later)
+		link_send(w->birth->link, LINK_ANSWER, m->id, json, -1);
 	buf_end(&out);
 }
 

@@ -18,6 +18,7 @@
 #include "net/digest.h"
 
 #include "directory/password.h"
+#include "directory/scram_keys.h"
 #include "directory/tables.h"
 
 #define crypt_pool_MAGIC 0xc2791001u
@@ -63,13 +64,19 @@ static void job_free(struct job *j)
 
 /* ---- in a thread ---- */
 
+/* A setting that names its scheme is SCRAM's; else it is crypt(3)'s. */
+static bool setting_fits(const struct job *j, const char *setting, struct crypt_data *data)
+{
+	if (setting[0] == '{')
+		return scram_keys_fit(span_str(setting), span_str(j->secret));
+	const char *made = crypt_r(j->secret, setting, data);
+	return made != NULL && made[0] != '*' && digest_equal(span_str(made), span_str(setting));
+}
+
 static void job_run(struct job *j, struct crypt_data *data)
 {
-	for (size_t i = 0; i < j->n && !j->right; i++) {
-		const char *made = crypt_r(j->secret, j->settings[i], data);
-		j->right = made != NULL && made[0] != '*' &&
-			   digest_equal(span_str(made), span_str(j->settings[i]));
-	}
+	for (size_t i = 0; i < j->n && !j->right; i++)
+		j->right = setting_fits(j, j->settings[i], data);
 	mem_wipe(data, sizeof *data);
 }
 

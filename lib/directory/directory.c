@@ -464,6 +464,11 @@ void directory_forget(struct directory *d, struct span address)
 	buf_end(&stripped);
 }
 
+bool directory_takes_plain(const struct directory *d)
+{
+	return d->now->settings->backend == BACKEND_FILE;
+}
+
 bool directory_healthy(const struct directory *d)
 {
 	return d->now->back->ops->healthy(d->now->back);

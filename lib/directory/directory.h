@@ -52,6 +52,9 @@ typedef void directory_verify_fn(void *arg, enum directory_status status);
 struct ticket *directory_verify(struct directory *d, const struct account *account,
     struct span secret, directory_verify_fn *fn, void *arg);
 
+/* May a password be compared, and so be kept, in plain text? Only in a file of our own. */
+bool directory_takes_plain(const struct directory *d);
+
 /* The store behind a mailHost value. Never absent: without an entry the name is the host and the
  * ports are the section's defaults. place is valid during the callback. */
 typedef void directory_store_fn(

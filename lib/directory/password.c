@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "net/digest.h"
 
+#include "directory/scram_keys.h"
+
 enum { SALT_MAX = 64, ROUNDS_MAX = 1000000, BCRYPT_COST_MAX = 14 };
 
 bool password_is_secret(struct span secret)
@@ -146,6 +148,13 @@ enum password_match password_compare(
 	if (span_ieq_str(scheme, "CRYPT")) {
 		*setting_out = text;
 		return setting_is_bounded(text) ? PASSWORD_SLOW : PASSWORD_UNUSABLE;
+	}
+	if (span_ieq_str(scheme, "SCRAM-SHA-256")) {
+		struct scram_keys keys;
+		*setting_out = stored;
+		return scram_keys_read(stored, &keys) && keys.rounds <= ROUNDS_MAX
+			   ? PASSWORD_SLOW
+			   : PASSWORD_UNUSABLE;
 	}
 	if (plain_allowed && (span_ieq_str(scheme, "PLAIN") || span_ieq_str(scheme, "CLEARTEXT")))
 		return compare_plain(text, secret);

@@ -1,7 +1,8 @@
 /* password.h - a secret against one stored userPassword value (RFC 2307 {SCHEME}text). Pure.
  *
  * Computed at once: {SHA} {SSHA} {SHA256} {SSHA256} {SHA512} {SSHA512} {MD5} {SMD5}, and {PLAIN} {CLEARTEXT}
- * or no scheme at all where plain text is allowed. {CRYPT} is slow: its setting goes to crypt_pool.h. */
+ * or no scheme at all where plain text is allowed. {CRYPT} and {SCRAM-SHA-256} are
+ * slow: their setting goes to crypt_pool.h. */
 #ifndef DIRECTORY_PASSWORD_H
 #define DIRECTORY_PASSWORD_H
 

@@ -1,6 +1,8 @@
 /* tables.c - the one instance of this folder's events and metrics. */
 #include "directory/tables.h"
 
+#include "directory/sasl_server.h"
+
 #include "directory/directory.h"
 
 const struct log_event directory_events[DIRECTORY_EV_COUNT] = {
@@ -17,5 +19,6 @@ struct metric directory_metrics[DIRECTORY_M_COUNT] = {
 
 void directory_prepare(void)
 {
+	sasl_server_prepare();
 	metric_register(directory_metrics, DIRECTORY_M_COUNT);
 }

@@ -135,15 +135,47 @@ static void took(struct stream *s, struct span got)
 		CHECK(buf_add_span(&s->in, got));
 }
 
+static bool has_pending(const struct stream *s)
+{
+	return wire_has_pending(&s->wire) ||
+	       (s->compress != NULL && compress_has_pending(s->compress));
+}
+
+/* Scratch is free: what came packed is with s->compress. */
+static void unpack(struct stream *s)
+{
+	char *scratch = wire_scratch();
+	size_t room = s->limits.in_max - in_len(s), got;
+	if (!compress_unpack(s->compress, scratch, room < WIRE_SCRATCH ? room : WIRE_SCRATCH, &got))
+		stream_fail(s, ERR_PROTOCOL, "what came is no DEFLATE data");
+	else if (got > 0)
+		took(s, span_of(scratch, got));
+	scratch_n = got > scratch_n ? got : scratch_n;
+}
+
+static void took_raw(struct stream *s, struct span got)
+{
+	if (s->compress == NULL) {
+		took(s, got);
+		return;
+	}
+	compress_take(s->compress, got);
+	unpack(s);
+}
+
 static void read_some(struct stream *s)
 {
 	char *scratch = wire_scratch();
 	size_t room = s->limits.in_max - in_len(s), got;
 	s->read_wants_write = false;
+	if (s->compress != NULL && compress_has_pending(s->compress)) {
+		unpack(s);
+		return;
+	}
 	switch (wire_read(&s->wire, scratch, room < WIRE_SCRATCH ? room : WIRE_SCRATCH, &got)) {
 	case WIRE_OK:
 		scratch_n = got;
-		took(s, span_of(scratch, got));
+		took_raw(s, span_of(scratch, got));
 		break;
 	case WIRE_WANT_READ:
 		break;
@@ -165,11 +197,11 @@ static void read_some(struct stream *s)
 /* Output as far as the kernel takes it; notes SENT. */
 static void flush(struct stream *s)
 {
-	if (out_empty(&s->out))
+	if (stream_out_empty(s))
 		return;
 	if (!stream_flush(s))
 		fail_wire(s);
-	else if (out_empty(&s->out))
+	else if (stream_out_empty(s))
 		s->due |= bit(STREAM_SENT);
 }
 
@@ -182,7 +214,7 @@ static bool on_open(struct stream *s, unsigned events)
 	if (events == 0 ? !(s->watch.events & WATCH_WRITE)
 			: (events & (s->write_wants_read ? WATCH_READ : WATCH_WRITE)) != 0)
 		flush(s);
-	if (wants_input(s) && (readable || wire_has_pending(&s->wire)))
+	if (wants_input(s) && (readable || has_pending(s)))
 		read_some(s);
 	return false;
 }
@@ -233,7 +265,7 @@ static bool on_flush(struct stream *s, unsigned events)
 		stream_end(s);
 		return false;
 	}
-	if (!out_empty(&s->out))
+	if (!stream_out_empty(s))
 		return false;
 	stream_set_state(s, ST_FINISH);
 	return true;
@@ -280,7 +312,7 @@ static unsigned wanted_events(const struct stream *s)
 	case ST_OPEN:
 		if (wants_input(s))
 			e |= s->read_wants_write ? WATCH_WRITE : WATCH_READ;
-		if (!out_empty(&s->out))
+		if (!stream_out_empty(s))
 			e |= s->write_wants_read ? WATCH_READ : WATCH_WRITE;
 		return e;
 	case ST_HANDSHAKE:
@@ -313,7 +345,7 @@ static void go_on(struct stream *s, unsigned events)
 		stream_wake(s);
 	else
 		watch_set(&s->watch, wanted_events(s));
-	if (s->due != 0 || (wants_input(s) && wire_has_pending(&s->wire)))
+	if (s->due != 0 || (wants_input(s) && has_pending(s)))
 		stream_wake(s);
 }
 
@@ -380,6 +412,8 @@ struct wire stream_take_wire(struct stream **s)
 	soon_clear(&dying->settle);
 	watch_end(&dying->watch);
 	out_end(&dying->out);
+	compress_free(&dying->compress);
+	buf_end(&dying->packed);
 	end_input(dying);
 	mem_free(dying->fault_text);
 	dying->magic = 0;
@@ -543,4 +577,21 @@ void stream_ack_now(struct stream *s)
 	int on = 1;
 	/* not a mode: the kernel sends what it has held back, and delays later ones as before */
 	setsockopt(s->wire.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
+void stream_start_compress(struct stream *s)
+{
+	OBJ(stream, s);
+	CHECK(s->compress == NULL);
+	s->compress = compress_new(s->limits.in_max);
+	s->packed = BUF_INIT(STREAM_PACKED_MAX);
+	out_mark_plain(&s->out);
+	compress_take(s->compress, stream_input(s));
+	stream_eat(s, in_len(s));
+	stream_wake(s);
+}
+
+bool stream_is_compressed(const struct stream *s)
+{
+	return s->compress != NULL;
 }

@@ -82,6 +82,11 @@ size_t stream_start_tls_server(struct stream *s, const struct tls_ctx *ctx);
 size_t stream_start_tls_client(
     struct stream *s, const struct tls_ctx *ctx, const char *name, const char *alpn);
 
+/* From here on bytes are raw DEFLATE both ways: what is queued already leaves as it is, what is unread was
+ * packed. Files are read, not sent by the kernel. Not for a stream that is to be handed to a pipe. */
+void stream_start_compress(struct stream *s);
+bool stream_is_compressed(const struct stream *s);
+
 struct stream_tls {
 	const char *version; /* "TLSv1.3" */
 	const char *cipher;

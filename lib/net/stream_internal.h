@@ -3,11 +3,14 @@
 #define NET_STREAM_INTERNAL_H
 
 #include "base/buf.h"
+#include "net/compress.h"
 #include "net/loop_internal.h"
 #include "net/stream.h"
 #include "net/wire.h"
 
 #define stream_MAGIC 0x57e4a301u
+
+enum { STREAM_PACKED_MAX = 256 * 1024 }; /* more than becomes of one piece */
 
 enum stream_state {
 	ST_OPEN,      /* bytes flow, plain or under TLS */
@@ -26,7 +29,7 @@ struct out_piece {
 	struct file_ref *file; /* owned; NULL: bytes */
 	off_t at;              /* file: where the range begins */
 	size_t left;           /* file: how much of it is left */
-	bool plain;            /* queued before STARTTLS: leaves in plaintext */
+	bool plain;            /* queued before STARTTLS or compression: leaves as it is */
 	struct buf bytes;
 };
 struct out_queue {
@@ -50,7 +53,9 @@ struct stream {
 	struct buf in;    /* unread input; no memory while empty */
 	struct span lent; /* unread input that still is in the scratch buffer, during a callback */
 	struct out_queue out;
-	struct soon settle; /* at the end of the round */
+	struct compress *compress; /* owned; NULL: bytes are as they are */
+	struct buf packed;         /* with compress: on its way into the wire */
+	struct soon settle;        /* at the end of the round */
 	struct orphan orphan;
 	struct timer linger;
 	char *fault_text; /* owned; with fault */
@@ -74,6 +79,7 @@ struct wire stream_take_wire(struct stream **s);
 
 /* stream_out.c */
 bool out_empty(const struct out_queue *q);
+bool stream_out_empty(const struct stream *s); /* nothing waits, packed or not */
 void out_end(struct out_queue *q);
 void out_mark_plain(struct out_queue *q);  /* what is queued leaves before TLS begins */
 void out_drop_secret(struct out_queue *q); /* what was queued for under TLS is dropped */

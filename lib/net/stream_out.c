@@ -3,6 +3,7 @@
  * After the owner's stream_write*(); before the kernel. Owns the queued pieces. */
 #include "net/stream.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -188,9 +189,14 @@ bool stream_write_file(struct stream *s, struct file_ref *f, off_t at, size_t n)
 	return true;
 }
 
+bool stream_out_empty(const struct stream *s)
+{
+	return out_empty(&s->out) && buf_len(&s->packed) == 0;
+}
+
 size_t stream_pending(const struct stream *s)
 {
-	return s->out.bytes + (size_t)s->out.file_bytes;
+	return s->out.bytes + (size_t)s->out.file_bytes + buf_len(&s->packed);
 }
 
 size_t stream_space(const struct stream *s)
@@ -282,17 +288,73 @@ static enum wire_result put_some(struct stream *s, size_t *put_out)
 	return wire_write(&s->wire, buf_span(&p->bytes), put_out);
 }
 
+/* ---- packed ---- */
+
+/* The head of the queue goes through the compressor; behind the last piece everything comes out of it. */
+static enum wire_result pack_some(struct stream *s)
+{
+	static char piece[WIRE_RECORD];
+	const struct out_piece *p = s->out.first;
+	struct span head = buf_span(&p->bytes);
+	if (p->file != NULL) {
+		size_t n = p->left < sizeof piece ? p->left : sizeof piece;
+		ssize_t got = pread(p->file->fd, piece, n, p->at);
+		if (got <= 0)
+			return got < 0 ? wire_fail_errno(errno)
+				       : wire_fail(ERR_CORRUPT,
+					     "file is shorter than what was to be sent of it");
+		head = span_of(piece, (size_t)got);
+	}
+	bool last = p->next == NULL && head.n == (p->file != NULL ? p->left : buf_len(&p->bytes));
+	compress_pack(s->compress, head, last, &s->packed);
+	account(s, head.n);
+	return WIRE_OK;
+}
+
+static enum wire_result put_packed(struct stream *s, size_t *put_out)
+{
+	enum wire_result r = WIRE_OK;
+	*put_out = 0;
+	while (r == WIRE_OK && buf_len(&s->packed) == 0 && !out_empty(&s->out))
+		r = pack_some(s);
+	if (r == WIRE_OK && buf_len(&s->packed) > 0)
+		r = wire_write(&s->wire, buf_span(&s->packed), put_out);
+	if (*put_out > 0)
+		buf_eat(&s->packed, *put_out);
+	buf_shrink(&s->packed);
+	return r;
+}
+
+static bool packs(const struct stream *s)
+{
+	return s->compress != NULL && (out_empty(&s->out) || !s->out.first->plain);
+}
+
+static bool has_output(const struct stream *s)
+{
+	return buf_len(&s->packed) > 0 || may_leave(s, s->out.first);
+}
+
+static enum wire_result put_next(struct stream *s, size_t *put_out)
+{
+	if (packs(s))
+		return put_packed(s, put_out);
+	enum wire_result r = put_some(s, put_out);
+	if (r == WIRE_OK)
+		account(s, *put_out);
+	return r;
+}
+
 bool stream_flush(struct stream *s)
 {
 	size_t total = 0;
 	s->write_wants_read = false;
-	while (may_leave(s, s->out.first) && total < OUT_ROUND_MAX) {
+	while (has_output(s) && total < OUT_ROUND_MAX) {
 		size_t put;
-		enum wire_result r = put_some(s, &put);
+		enum wire_result r = put_next(s, &put);
 		switch (r) {
 		case WIRE_OK:
 			total += put;
-			account(s, put);
 			break;
 		case WIRE_WANT_READ:
 			s->write_wants_read = true;

@@ -15,6 +15,7 @@ struct imap_append {
 	struct imap_flags flags; /* words point into the command */
 	int64_t date_s;
 	uint64_t size;       /* as announced */
+	bool binary;         /* "~{n}" (RFC 3516): as it is or not at all */
 	struct incoming *in; /* owned */
 };
 
@@ -50,6 +51,7 @@ static void read_head(struct imap_session *s, struct imap_append *a)
 static struct span read_message(struct imap_session *s, struct imap_append *a)
 {
 	struct imap_cursor *c = &s->cmd.args;
+	a->binary = imap_try(c, '~');
 	if (s->cmd.pending) {
 		a->size = imap_read_literal_size(c);
 		return SPAN_NONE;
@@ -155,9 +157,14 @@ enum verdict imap_append_commit(struct imap_session *s)
 	operation_init(&op, OP_APPEND);
 	err_t err = incoming_add_end(a->in);
 	if (err == ERR_OK && incoming_has_nul(a->in))
-		return imap_finish(s, "NO", "[CANNOT] A message must not hold NUL");
+		return imap_finish(s, "NO",
+		    a->binary ? "[UNKNOWN-CTE] NUL cannot be stored"
+			      : "[CANNOT] A message must not hold NUL");
 	if (err == ERR_OK)
 		err = incoming_source(a->in, &op.message);
+	if (err == ERR_OK && a->binary && op.message.size != a->size)
+		return imap_finish(
+		    s, "NO", "[UNKNOWN-CTE] Only lines that end with CRLF can be stored");
 	if (err != ERR_OK)
 		return imap_finish_result(
 		    s, err_class(err) == ERR_CLASS_LIMIT ? OPR_TOO_BIG : OPR_LATER);

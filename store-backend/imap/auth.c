@@ -39,14 +39,21 @@ static bool offers_tls(const struct imap_session *s)
 	       store_worker_tls(s->base.worker, STORE_IMAP) != NULL;
 }
 
+static void put_user_capability(const struct imap_session *s, struct buf *out)
+{
+	buf_add_str(out,
+	    " IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN MOVE SPECIAL-USE CREATE-SPECIAL-USE ENABLE"
+	    " CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE"
+	    " SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES WITHIN SAVEDATE OBJECTID"
+	    " PREVIEW COMPRESS=DEFLATE BINARY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE");
+	buf_printf(out, " APPENDLIMIT=%llu", (unsigned long long)s->opts->message_size_max);
+}
+
 void imap_put_capability(struct imap_session *s, struct buf *out)
 {
 	buf_add_str(out, "IMAP4rev1 LITERAL+ ID");
 	if (s->user != NULL)
-		buf_add_str(out, " IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN MOVE SPECIAL-USE "
-				 "CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES "
-				 "LIST-EXTENDED LIST-STATUS STATUS=SIZE SORT SORT=DISPLAY "
-				 "THREAD=ORDEREDSUBJECT THREAD=REFERENCES");
+		put_user_capability(s, out);
 	else if (imap_may_login(s))
 		buf_add_str(out, " SASL-IR AUTH=PLAIN AUTH=LOGIN");
 	else

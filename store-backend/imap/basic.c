@@ -1,4 +1,4 @@
-/* basic.c - NOOP, CHECK, ENABLE, ID, LOGOUT, IDLE, NAMESPACE: commands that need nothing of a mailbox. */
+/* basic.c - NOOP, CHECK, COMPRESS, ENABLE, ID, LOGOUT, IDLE, NAMESPACE: commands that need nothing of a mailbox. */
 #include "base/check.h"
 #include "proto/imap_cmd.h"
 
@@ -44,6 +44,22 @@ enum verdict cmd_enable(struct imap_session *s)
 	}
 	imap_say(s, "\r\n");
 	return imap_finish_done(s);
+}
+
+/* RFC 4978 */
+enum verdict cmd_compress(struct imap_session *s)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	imap_read_sp(c);
+	struct span how = imap_read_atom(c);
+	imap_read_end(c);
+	if (!imap_ok(c))
+		return imap_finish_bad(s, c->why);
+	if (!span_ieq_str(how, "DEFLATE"))
+		return imap_finish(s, "NO", "[CANNOT] Only DEFLATE is offered");
+	if (stream_is_compressed(s->io))
+		return imap_finish(s, "NO", "[COMPRESSIONACTIVE] It is active already");
+	return imap_start_compress(s);
 }
 
 enum verdict cmd_idle(struct imap_session *s)

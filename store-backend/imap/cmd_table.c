@@ -19,6 +19,7 @@ static const struct imap_row rows[] = {
 	{ "AUTHENTICATE", LEVEL_LOGIN, false, SHAPE_OWN, NEWS_NONE, cmd_authenticate, false },
 
 	{ "ENABLE", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_enable, false },
+	{ "COMPRESS", LEVEL_IN, false, SHAPE_OWN, NEWS_NONE, cmd_compress, false },
 	{ "SELECT", LEVEL_IN, false, SHAPE_OWN, NEWS_NONE, cmd_select, false },
 	{ "EXAMINE", LEVEL_IN, false, SHAPE_OWN, NEWS_NONE, cmd_examine, false },
 	{ "CREATE", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_create, false },
@@ -28,6 +29,8 @@ static const struct imap_row rows[] = {
 	{ "UNSUBSCRIBE", LEVEL_IN, false, SHAPE_MAILBOX, NEWS_ALL, cmd_unsubscribe, false },
 	{ "LIST", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_list, false },
 	{ "LSUB", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_lsub, false },
+	{ "GETQUOTA", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_getquota, false },
+	{ "GETQUOTAROOT", LEVEL_IN, false, SHAPE_MAILBOX, NEWS_ALL, cmd_getquotaroot, false },
 	{ "NAMESPACE", LEVEL_IN, false, SHAPE_NONE, NEWS_ALL, cmd_namespace, false },
 	{ "STATUS", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_status, false },
 	{ "APPEND", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_append, true },
@@ -90,4 +93,9 @@ void imap_put_name(struct buf *out, struct span name)
 	if (imap_utf7_encode(name, &wire))
 		imap_put_astring(out, buf_span(&wire));
 	buf_end(&wire);
+}
+
+bool imap_put_mailboxid(struct buf *out, uint64_t mailbox)
+{
+	return buf_printf(out, "(F%llu)", (unsigned long long)mailbox);
 }

@@ -2,6 +2,8 @@
 #ifndef STORE_IMAP_CMD_TABLE_H
 #define STORE_IMAP_CMD_TABLE_H
 
+#include <stdint.h>
+
 #include "base/span.h"
 
 struct imap_session;
@@ -49,16 +51,19 @@ struct buf;
 void imap_read_mailbox(struct imap_cursor *c, struct buf *name_out);
 /* The name as the client writes it. */
 void imap_put_name(struct buf *out, struct span name);
+/* "(F1)", the object id of a mailbox (RFC 8474). */
+bool imap_put_mailboxid(struct buf *out, uint64_t mailbox);
 /* A name, or a LIST pattern, whose first level is INBOX in whatever case: as the store writes it. */
 void imap_fold_inbox(struct buf *name);
 void imap_name_of(
     struct span sent, struct buf *name_out); /* the same for an astring that was read */
 
-imap_cmd_fn cmd_enable, cmd_capability, cmd_noop, cmd_logout, cmd_id, cmd_starttls, cmd_login,
-    cmd_authenticate;
+imap_cmd_fn cmd_enable, cmd_compress, cmd_capability, cmd_noop, cmd_logout, cmd_id, cmd_starttls,
+    cmd_login, cmd_authenticate;
 imap_cmd_fn cmd_select, cmd_examine, cmd_create, cmd_delete, cmd_rename, cmd_subscribe,
     cmd_unsubscribe;
-imap_cmd_fn cmd_list, cmd_lsub, cmd_namespace, cmd_status, cmd_append, cmd_idle;
+imap_cmd_fn cmd_getquota, cmd_getquotaroot, cmd_list, cmd_lsub, cmd_namespace, cmd_status,
+    cmd_append, cmd_idle;
 imap_cmd_fn cmd_check, cmd_close, cmd_unselect, cmd_expunge, cmd_search, cmd_sort, cmd_thread,
     cmd_fetch, cmd_store, cmd_copy, cmd_move;
 

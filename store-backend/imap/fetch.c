@@ -29,6 +29,8 @@ struct fetch_job {
 	/* the message in work */
 	bool in_message, any_said, noted;
 	size_t item;
+	bool in_binary;
+	struct fetch_binary binary;
 	struct fetch_subject subject;
 	struct message message; /* owned */
 	struct blob blob;
@@ -36,7 +38,7 @@ struct fetch_job {
 	uint64_t file_at;
 	struct message_range range;
 	/* for the reply */
-	bool expunged, unreadable, unmarked;
+	bool expunged, unreadable, unmarked, unknown;
 	const char *done; /* NULL, or the text of a good end */
 	struct fetch_request req;
 };
@@ -145,6 +147,42 @@ static void put_item(struct imap_session *s, struct fetch_job *f, const struct f
 	buf_end(&text);
 }
 
+static void start_binary(struct imap_session *s, struct fetch_job *f, const struct fetch_item *it)
+{
+	struct buf text = BUF_INIT(1024);
+	switch (fetch_binary_start(&f->binary, &f->message, it)) {
+	case BINARY_STARTED:
+		f->in_binary = true;
+		break;
+	case BINARY_NIL:
+		fetch_binary_label(it, &text);
+		buf_add_str(&text, " NIL");
+		say_item(s, f, buf_span(&text));
+		break;
+	case BINARY_UNKNOWN:
+		f->unknown = true;
+		break;
+	case BINARY_UNREADABLE:
+		note_unreadable(s, f, f->message.err);
+		break;
+	}
+	buf_end(&text);
+}
+
+/* A failure behind the announcement of a literal cannot be said any more. */
+static enum verdict step_binary(struct imap_session *s, struct fetch_job *f)
+{
+	bool telling = f->binary.telling;
+	enum fetch_binary_step next =
+	    fetch_binary_step(&f->binary, &f->message, f->any_said ? " " : "", &s->text);
+	f->in_binary = next == BINARY_GOES_ON;
+	f->any_said = f->any_said || next == BINARY_DONE;
+	if (next != BINARY_FAILED)
+		return V_NEXT;
+	note_unreadable(s, f, f->message.err);
+	return telling ? imap_bye(s, "message-unreadable", "A message cannot be read now") : V_NEXT;
+}
+
 /* Flags that have changed are told, and an answer that has nothing to say names its message. */
 static void end_message(struct imap_session *s, struct fetch_job *f)
 {
@@ -161,6 +199,8 @@ static void end_message(struct imap_session *s, struct fetch_job *f)
 
 static enum verdict finish_fetch(struct imap_session *s, const struct fetch_job *f)
 {
+	if (f->unknown)
+		return imap_finish(s, "NO", "[UNKNOWN-CTE] Some parts cannot be decoded");
 	if (f->unreadable)
 		return imap_finish(s, "NO", "[UNAVAILABLE] Some messages cannot be read now");
 	if (f->expunged && !f->walk.uid)
@@ -193,7 +233,9 @@ static bool one_step(struct imap_session *s, struct fetch_job *f)
 {
 	if (!f->in_message)
 		return next_message(s, f);
-	if (f->item < f->req.n)
+	if (f->item < f->req.n && f->req.v[f->item].kind >= FETCH_BINARY)
+		start_binary(s, f, &f->req.v[f->item++]);
+	else if (f->item < f->req.n)
 		put_item(s, f, &f->req.v[f->item++]);
 	else
 		end_message(s, f);
@@ -209,8 +251,12 @@ static enum verdict one_turn(struct imap_session *s, struct fetch_job *f)
 		if (!f->in_message && f->needs_entry && !open_view(s, f))
 			return imap_finish_later(s);
 		size_t before = buf_len(&s->text);
-		if (!one_step(s, f))
+		if (f->in_binary) {
+			if (step_binary(s, f) == V_CLOSE)
+				return V_CLOSE;
+		} else if (!one_step(s, f)) {
 			return finish_fetch(s, f);
+		}
 		bytes += buf_len(&s->text) - before + (size_t)f->blob.taken;
 		f->blob.taken = 0;
 	}

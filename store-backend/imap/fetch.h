@@ -7,6 +7,7 @@
 #include "proto/imap_lex.h"
 #include "store-backend/imap/message.h"
 #include "store-backend/imap/selected.h"
+#include "store-backend/imap/text.h"
 
 enum {
 	FETCH_ITEMS_MAX = 64,
@@ -21,17 +22,23 @@ enum fetch_kind {
 	FETCH_INTERNALDATE,
 	FETCH_SIZE,
 	FETCH_MODSEQ,
+	FETCH_SAVEDATE,
+	FETCH_EMAILID,
+	FETCH_THREADID,
+	FETCH_PREVIEW,
 	FETCH_ENVELOPE,
 	FETCH_BODY,          /* the structure without extension data */
 	FETCH_BODYSTRUCTURE, /* with it */
-	FETCH_SECTION        /* BODY[...], RFC822, RFC822.HEADER, RFC822.TEXT */
+	FETCH_SECTION,       /* BODY[...], RFC822, RFC822.HEADER, RFC822.TEXT */
+	FETCH_BINARY,        /* BINARY[...]: without its transfer encoding */
+	FETCH_BINARY_SIZE
 };
 
 enum fetch_text { TEXT_WHOLE, TEXT_HEADER, TEXT_FIELDS, TEXT_FIELDS_NOT, TEXT_TEXT, TEXT_MIME };
 
 struct fetch_item {
 	enum fetch_kind kind;
-	/* FETCH_SECTION: */
+	/* FETCH_SECTION; of the others FETCH_BINARY has peek, path and partial, FETCH_BINARY_SIZE path: */
 	const char *alias; /* "RFC822": the answer's name when it is not BODY[...] */
 	bool peek;         /* does not set \Seen */
 	enum fetch_text text;
@@ -69,6 +76,32 @@ struct fetch_subject {
 	struct index_entry entry;
 	struct message *message;
 };
+
+/* fetch_binary.c: BINARY[...] and BINARY.SIZE[...] (RFC 3516) in steps: first all is decoded to know its size,
+ * then once more to be told. */
+struct fetch_binary {
+	const struct fetch_item *item; /* borrowed */
+	struct message_range range;
+	enum text_transfer how;
+	bool telling;
+	struct transfer transfer;
+	uint64_t at;          /* encoded bytes read in this round */
+	uint64_t size, told;  /* decoded */
+	uint64_t from, count; /* what is told */
+	bool zeros;           /* there are NULs in it */
+};
+enum fetch_binary_start { BINARY_STARTED, BINARY_NIL, BINARY_UNKNOWN, BINARY_UNREADABLE };
+enum fetch_binary_start fetch_binary_start(
+    struct fetch_binary *b, struct message *m, const struct fetch_item *it);
+void fetch_binary_label(const struct fetch_item *it, struct buf *out);
+enum fetch_binary_step { BINARY_GOES_ON, BINARY_DONE, BINARY_FAILED };
+/* Appends what comes next: nothing, "BINARY.SIZE[1] 5", or "BINARY[1] ~{5}" CRLF and some of the bytes. Failed: m->err
+ * says why. before: is put in front of the label. */
+enum fetch_binary_step fetch_binary_step(
+    struct fetch_binary *b, struct message *m, const char *before, struct buf *out);
+
+/* fetch_preview.c: "PREVIEW ..." (RFC 8970): the first words of its text. False: unreadable. */
+bool fetch_put_preview(struct buf *out, struct message *m);
 
 enum fetch_put {
 	PUT_DONE,

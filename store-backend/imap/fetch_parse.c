@@ -70,13 +70,8 @@ static void parse_section_text(
 		parse_names(c, req, it);
 }
 
-/* Behind the opening bracket. */
-static void parse_section(struct imap_cursor *c, struct fetch_request *req, struct fetch_item *it)
+static void parse_partial(struct imap_cursor *c, struct fetch_item *it)
 {
-	it->kind = FETCH_SECTION;
-	if (imap_peek(c) != ']' && parse_path(c, it))
-		parse_section_text(c, req, it);
-	imap_read_char(c, ']');
 	it->partial = imap_try(c, '<');
 	if (!it->partial)
 		return;
@@ -84,6 +79,27 @@ static void parse_section(struct imap_cursor *c, struct fetch_request *req, stru
 	imap_read_char(c, '.');
 	it->count = imap_read_nz_number(c);
 	imap_read_char(c, '>');
+}
+
+/* Behind the opening bracket. */
+static void parse_section(struct imap_cursor *c, struct fetch_request *req, struct fetch_item *it)
+{
+	it->kind = FETCH_SECTION;
+	if (imap_peek(c) != ']' && parse_path(c, it))
+		parse_section_text(c, req, it);
+	imap_read_char(c, ']');
+	parse_partial(c, it);
+}
+
+/* BINARY[path]<partial>, BINARY.SIZE[path] */
+static void parse_binary(struct imap_cursor *c, struct fetch_item *it)
+{
+	imap_read_char(c, '[');
+	if (imap_peek(c) != ']' && parse_path(c, it))
+		imap_fail(c, "Part number expected");
+	imap_read_char(c, ']');
+	if (it->kind == FETCH_BINARY)
+		parse_partial(c, it);
 }
 
 /* ---- items --------------------------------------------------------------------------------------- */
@@ -97,6 +113,9 @@ static const struct {
 	{ "INTERNALDATE", { .kind = FETCH_INTERNALDATE } },
 	{ "RFC822.SIZE", { .kind = FETCH_SIZE } },
 	{ "MODSEQ", { .kind = FETCH_MODSEQ } },
+	{ "SAVEDATE", { .kind = FETCH_SAVEDATE } },
+	{ "EMAILID", { .kind = FETCH_EMAILID } },
+	{ "THREADID", { .kind = FETCH_THREADID } },
 	{ "ENVELOPE", { .kind = FETCH_ENVELOPE } },
 	{ "BODY", { .kind = FETCH_BODY } },
 	{ "BODYSTRUCTURE", { .kind = FETCH_BODYSTRUCTURE } },
@@ -130,7 +149,7 @@ bool fetch_has(const struct fetch_request *req, enum fetch_kind kind)
 /* The same plain item twice is said once. */
 static void add_item(struct imap_cursor *c, struct fetch_request *req, const struct fetch_item *it)
 {
-	if (it->kind != FETCH_SECTION && fetch_has(req, it->kind))
+	if (it->kind < FETCH_SECTION && fetch_has(req, it->kind))
 		return;
 	if (req->n == FETCH_ITEMS_MAX)
 		imap_fail(c, "Too many items");
@@ -150,6 +169,37 @@ static bool try_macro(struct imap_cursor *c, struct fetch_request *req)
 	return false;
 }
 
+/* [SP "(" "LAZY" ")"]: it is always there. */
+static void parse_preview(struct imap_cursor *c, struct fetch_request *req)
+{
+	add_item(c, req, &(struct fetch_item){ .kind = FETCH_PREVIEW });
+	struct imap_cursor before = *c;
+	if (!imap_try(c, ' '))
+		return;
+	if (!imap_try(c, '(')) {
+		*c = before; /* the next item */
+		return;
+	}
+	if (!imap_try_word(c, "LAZY")) {
+		*c = before; /* a modifier of the command, or nonsense */
+		return;
+	}
+	imap_read_char(c, ')');
+}
+
+static bool try_binary(struct imap_cursor *c, struct span word, struct fetch_request *req)
+{
+	struct fetch_item it = { .kind = FETCH_BINARY };
+	it.peek = span_ieq_str(word, "BINARY.PEEK");
+	if (span_ieq_str(word, "BINARY.SIZE"))
+		it.kind = FETCH_BINARY_SIZE;
+	else if (!it.peek && !span_ieq_str(word, "BINARY"))
+		return false;
+	parse_binary(c, &it);
+	add_item(c, req, &it);
+	return true;
+}
+
 static void parse_item(struct imap_cursor *c, struct fetch_request *req)
 {
 	struct fetch_item it = { 0 };
@@ -160,6 +210,12 @@ static void parse_item(struct imap_cursor *c, struct fetch_request *req)
 		imap_read_char(c, '[');
 		parse_section(c, req, &it);
 		add_item(c, req, &it);
+		return;
+	}
+	if (try_binary(c, word, req))
+		return;
+	if (span_ieq_str(word, "PREVIEW")) {
+		parse_preview(c, req);
 		return;
 	}
 	for (size_t i = 0; i < COUNT_OF(items); i++) {
@@ -216,7 +272,8 @@ void fetch_parse_modifiers(struct imap_cursor *c, struct fetch_request *out)
 bool fetch_sets_seen(const struct fetch_request *req)
 {
 	for (size_t i = 0; i < req->n; i++) {
-		if (req->v[i].kind == FETCH_SECTION && !req->v[i].peek)
+		enum fetch_kind kind = req->v[i].kind;
+		if ((kind == FETCH_SECTION || kind == FETCH_BINARY) && !req->v[i].peek)
 			return true;
 	}
 	return false;

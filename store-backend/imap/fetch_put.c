@@ -242,12 +242,29 @@ enum fetch_put fetch_put_item(struct buf *out, const struct fetch_request *req,
 		buf_printf(
 		    out, "MODSEQ (%llu)", (unsigned long long)selected_modseq(of->box, &of->entry));
 		return PUT_DONE;
+	case FETCH_SAVEDATE:
+		buf_add_str(out, "SAVEDATE ");
+		imap_put_date_time(out, of->entry.saved_s);
+		return PUT_DONE;
+	case FETCH_EMAILID:
+		buf_add_str(out, "EMAILID (");
+		imap_put_emailid(out, of->entry.object);
+		buf_add_char(out, ')');
+		return PUT_DONE;
+	case FETCH_THREADID:
+		buf_add_str(out, "THREADID NIL");
+		return PUT_DONE;
+	case FETCH_PREVIEW:
+		return fetch_put_preview(out, of->message) ? PUT_DONE : PUT_UNREADABLE;
 	case FETCH_ENVELOPE:
 	case FETCH_BODY:
 	case FETCH_BODYSTRUCTURE:
 		return put_text(out, it, of->message);
 	case FETCH_SECTION:
 		return put_section(out, req, it, of->message, range_out);
+	case FETCH_BINARY:
+	case FETCH_BINARY_SIZE:
+		break; /* in steps: fetch_binary_start() */
 	}
 	BUG("no such item");
 }

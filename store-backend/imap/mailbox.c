@@ -113,6 +113,18 @@ static void read_new_mailbox(struct imap_cursor *c, struct buf *name)
 		imap_name_of(sent, name);
 }
 
+static void on_created(void *arg, const struct operation_answer *a)
+{
+	struct imap_session *s = OBJ(imap_session, arg);
+	struct buf id = BUF_INIT(64);
+	imap_answered(s);
+	imap_put_mailboxid(&id, a->mailbox);
+	imap_step(s, a->result == OPR_OK
+			 ? imap_finishf(s, "OK", "[MAILBOXID %s] CREATE completed", buf_cstr(&id))
+			 : imap_finish_result(s, a->result));
+	buf_end(&id);
+}
+
 enum verdict cmd_create(struct imap_session *s)
 {
 	struct imap_cursor *c = &s->cmd.args;
@@ -130,7 +142,9 @@ enum verdict cmd_create(struct imap_session *s)
 		return imap_finish(s, "NO", "[USEATTR] This use is not for mailboxes here");
 	if (buf_len(&s->cmd.name) == 0)
 		return imap_finish_result(s, OPR_BAD_NAME);
-	return change_mailbox(s, &op);
+	op.user = span_str(s->user);
+	op.name = buf_span(&s->cmd.name);
+	return imap_operate(s, &op, on_created);
 }
 
 static bool is_there(const struct imap_session *s, uint64_t mailbox)

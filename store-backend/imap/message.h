@@ -50,4 +50,10 @@ bool message_read(struct message *m, struct message_range r, struct buf *out);
 /* The header fields that a cache keeps, if that is enough for all of `names`; else the whole header. */
 bool message_fields(struct message *m, const struct span *names, size_t name_n, struct span *out);
 
+/* The object id of a message's content (RFC 8474). */
+static inline bool imap_put_emailid(struct buf *out, uint64_t object)
+{
+	return buf_printf(out, "M%llu", (unsigned long long)object);
+}
+
 #endif

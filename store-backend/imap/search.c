@@ -3,6 +3,7 @@
  * Before: session.c has framed the command. After: search_match.c and search_scan.c. Owns the keys and the
  * message in work; a view lives within one call of run_search(). */
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include "store-backend/imap/blob.h"
@@ -337,6 +338,7 @@ static enum verdict refuse_search(struct imap_session *s, struct search_job *j)
 static void prepare(struct imap_session *s, struct search_job *j)
 {
 	search_resolve(&j->req, s->box);
+	j->req.now_s = (int64_t)(clock_wall_us() / 1000000);
 	if (j->req.modseq)
 		imap_enable(s, ENABLED_CONDSTORE);
 }

@@ -24,6 +24,12 @@ enum search_key {
 	KEY_LARGER,
 	KEY_SMALLER,
 	KEY_MODSEQ,
+	KEY_OLDER, /* INTERNALDATE, seconds before now */
+	KEY_YOUNGER,
+	KEY_SAVED_BEFORE, /* when it came into the mailbox */
+	KEY_SAVED_ON,
+	KEY_SAVED_SINCE,
+	KEY_EMAILID,
 	KEY_SENT_BEFORE, /* Date field */
 	KEY_SENT_ON,
 	KEY_SENT_SINCE,
@@ -43,7 +49,7 @@ struct search_node {
 	uint16_t first, next; /* children, SEARCH_NONE */
 	uint32_t bits;        /* KEY_FLAGS */
 	int32_t day;          /* dates: since 1970 */
-	uint64_t size;        /* KEY_LARGER, KEY_SMALLER, KEY_MODSEQ */
+	uint64_t size;        /* KEY_LARGER, KEY_SMALLER, KEY_MODSEQ, KEY_OLDER, KEY_YOUNGER */
 	struct span name;     /* KEY_HEADER, KEY_KEYWORD: points into the command */
 	struct buf text;      /* owned: folded */
 	struct imap_set set;  /* owned */
@@ -54,6 +60,7 @@ struct search_node {
 struct search_request {
 	struct search_node *v; /* owned; [0] is the root */
 	size_t n, cap;
+	int64_t now_s; /* for KEY_OLDER and KEY_YOUNGER: the caller's */
 	bool bad_charset;
 	bool
 	    modseq; /* KEY_MODSEQ is among them: the answer ends with the highest of what it found */

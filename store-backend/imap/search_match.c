@@ -26,20 +26,36 @@ static bool match_day(enum search_key key, int64_t day, int32_t asked)
 	switch (key) {
 	case KEY_BEFORE:
 	case KEY_SENT_BEFORE:
+	case KEY_SAVED_BEFORE:
 		return day < asked;
 	case KEY_ON:
 	case KEY_SENT_ON:
+	case KEY_SAVED_ON:
 		return day == asked;
 	default:
 		return day >= asked;
 	}
 }
 
+static int64_t day_of(int64_t unix_s)
+{
+	return unix_s / DAY_S - (unix_s % DAY_S < 0);
+}
+
 /* On the calendar of its own zone, as a client shows it. */
 static int64_t received_day(const struct index_entry *e)
 {
-	int64_t local_s = e->date_s + (int64_t)e->date_zone * 60;
-	return local_s / DAY_S - (local_s % DAY_S < 0);
+	return day_of(e->date_s + (int64_t)e->date_zone * 60);
+}
+
+/* RFC 8474: as FETCH tells it. */
+static bool match_emailid(struct span asked, const struct index_entry *e)
+{
+	struct buf own = BUF_INIT(32);
+	imap_put_emailid(&own, e->object);
+	bool same = span_eq(asked, buf_span(&own));
+	buf_end(&own);
+	return same;
 }
 
 /* A message without a Date was sent on no day. */
@@ -102,7 +118,7 @@ static bool match_known(const struct search_node *n, const struct search_subject
 	}
 }
 
-static bool match_entry(const struct search_node *n, struct search_subject *of)
+static bool match_entry(const struct search_node *n, struct search_subject *of, int64_t now_s)
 {
 	switch (n->key) {
 	case KEY_BEFORE:
@@ -115,6 +131,16 @@ static bool match_entry(const struct search_node *n, struct search_subject *of)
 		return of->entry.size < n->size;
 	case KEY_MODSEQ:
 		return of->entry.modseq >= n->size;
+	case KEY_OLDER:
+		return now_s - of->entry.date_s >= (int64_t)n->size;
+	case KEY_YOUNGER:
+		return now_s - of->entry.date_s <= (int64_t)n->size;
+	case KEY_SAVED_BEFORE:
+	case KEY_SAVED_ON:
+	case KEY_SAVED_SINCE:
+		return match_day(n->key, day_of(of->entry.saved_s), n->day);
+	case KEY_EMAILID:
+		return match_emailid(n->name, &of->entry);
 	case KEY_SENT_BEFORE:
 	case KEY_SENT_ON:
 	case KEY_SENT_SINCE:
@@ -126,15 +152,15 @@ static bool match_entry(const struct search_node *n, struct search_subject *of)
 	}
 }
 
-static enum search_answer match_leaf(
-    struct search_node *n, struct search_subject *of, struct search_node **scan_out)
+static enum search_answer match_leaf(const struct search_request *r, struct search_node *n,
+    struct search_subject *of, struct search_node **scan_out)
 {
 	if (n->key <= KEY_UIDS)
 		return answer_of(match_known(n, of));
 	if (n->learned != ANSWER_UNKNOWN || !of->has_entry)
 		return n->learned;
 	if (n->key < KEY_BODY)
-		n->learned = answer_of(match_entry(n, of));
+		n->learned = answer_of(match_entry(n, of, r->now_s));
 	else if (*scan_out == NULL)
 		*scan_out = n;
 	return n->learned;
@@ -168,7 +194,7 @@ static enum search_answer match_node(
 	struct search_node *n = &r->v[at];
 	enum search_answer a = n->key == KEY_AND || n->key == KEY_OR
 				   ? match_children(r, n, of, scan_out)
-				   : match_leaf(n, of, scan_out);
+				   : match_leaf(r, n, of, scan_out);
 	if (a == ANSWER_UNKNOWN || !n->negate)
 		return a;
 	return a == ANSWER_YES ? ANSWER_NO : ANSWER_YES;

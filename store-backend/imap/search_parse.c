@@ -23,6 +23,12 @@ static const uint8_t costs[] = {
 	[KEY_LARGER] = 2,
 	[KEY_SMALLER] = 2,
 	[KEY_MODSEQ] = 2,
+	[KEY_OLDER] = 2,
+	[KEY_YOUNGER] = 2,
+	[KEY_SAVED_BEFORE] = 2,
+	[KEY_SAVED_ON] = 2,
+	[KEY_SAVED_SINCE] = 2,
+	[KEY_EMAILID] = 2,
 	[KEY_SENT_BEFORE] = 3,
 	[KEY_SENT_ON] = 3,
 	[KEY_SENT_SINCE] = 3,
@@ -82,7 +88,8 @@ enum argument {
 	ARG_FIELD_TEXT,
 	ARG_KEYWORD,
 	ARG_UIDS,
-	ARG_MODSEQ
+	ARG_MODSEQ,
+	ARG_SECONDS
 };
 
 static const struct {
@@ -101,6 +108,7 @@ static const struct {
 	{ "CC", KEY_HEADER, false, ARG_TEXT, 0, "Cc" },
 	{ "DELETED", KEY_FLAGS, false, ARG_NONE, STORE_DELETED, NULL },
 	{ "DRAFT", KEY_FLAGS, false, ARG_NONE, STORE_DRAFT, NULL },
+	{ "EMAILID", KEY_EMAILID, false, ARG_KEYWORD, 0, NULL },
 	{ "FLAGGED", KEY_FLAGS, false, ARG_NONE, STORE_FLAGGED, NULL },
 	{ "FROM", KEY_HEADER, false, ARG_TEXT, 0, "From" },
 	{ "HEADER", KEY_HEADER, false, ARG_FIELD_TEXT, 0, NULL },
@@ -108,8 +116,13 @@ static const struct {
 	{ "LARGER", KEY_LARGER, false, ARG_SIZE, 0, NULL },
 	{ "MODSEQ", KEY_MODSEQ, false, ARG_MODSEQ, 0, NULL },
 	{ "OLD", KEY_FLAGS, true, ARG_NONE, IMAP_RECENT, NULL },
+	{ "OLDER", KEY_OLDER, false, ARG_SECONDS, 0, NULL },
 	{ "ON", KEY_ON, false, ARG_DATE, 0, NULL },
 	{ "RECENT", KEY_FLAGS, false, ARG_NONE, IMAP_RECENT, NULL },
+	{ "SAVEDATESUPPORTED", KEY_ALL, false, ARG_NONE, 0, NULL },
+	{ "SAVEDBEFORE", KEY_SAVED_BEFORE, false, ARG_DATE, 0, NULL },
+	{ "SAVEDON", KEY_SAVED_ON, false, ARG_DATE, 0, NULL },
+	{ "SAVEDSINCE", KEY_SAVED_SINCE, false, ARG_DATE, 0, NULL },
 	{ "SEEN", KEY_FLAGS, false, ARG_NONE, STORE_SEEN, NULL },
 	{ "SENTBEFORE", KEY_SENT_BEFORE, false, ARG_DATE, 0, NULL },
 	{ "SENTON", KEY_SENT_ON, false, ARG_DATE, 0, NULL },
@@ -118,6 +131,7 @@ static const struct {
 	{ "SMALLER", KEY_SMALLER, false, ARG_SIZE, 0, NULL },
 	{ "SUBJECT", KEY_HEADER, false, ARG_TEXT, 0, "Subject" },
 	{ "TEXT", KEY_TEXT, false, ARG_TEXT, 0, NULL },
+	{ "THREADID", KEY_ALL, true, ARG_KEYWORD, 0, NULL }, /* no message has one */
 	{ "TO", KEY_HEADER, false, ARG_TEXT, 0, "To" },
 	{ "UID", KEY_UIDS, false, ARG_UIDS, 0, NULL },
 	{ "UNANSWERED", KEY_FLAGS, true, ARG_NONE, STORE_ANSWERED, NULL },
@@ -126,6 +140,7 @@ static const struct {
 	{ "UNFLAGGED", KEY_FLAGS, true, ARG_NONE, STORE_FLAGGED, NULL },
 	{ "UNKEYWORD", KEY_KEYWORD, true, ARG_KEYWORD, 0, NULL },
 	{ "UNSEEN", KEY_FLAGS, true, ARG_NONE, STORE_SEEN, NULL },
+	{ "YOUNGER", KEY_YOUNGER, false, ARG_SECONDS, 0, NULL },
 };
 
 static void read_text(struct imap_cursor *c, struct search_node *n)
@@ -165,6 +180,9 @@ static void read_argument(struct imap_cursor *c, enum argument argument, struct 
 		break;
 	case ARG_SIZE:
 		n->size = imap_read_number64(c);
+		break;
+	case ARG_SECONDS:
+		n->size = imap_read_nz_number(c);
 		break;
 	case ARG_FIELD_TEXT:
 		n->name = imap_read_astring(c);

@@ -180,7 +180,10 @@ static void say_selected(struct imap_session *s, const struct index_mailbox *m)
 	say_first_unseen(s);
 	imap_say(s, "* OK [UIDVALIDITY %u] UIDs are valid\r\n* OK [UIDNEXT %u] Next UID\r\n",
 	    m->uidvalidity, m->uidnext);
-	imap_say(s, "* OK [HIGHESTMODSEQ %llu] Highest\r\n", (unsigned long long)box->modseq);
+	imap_say(s, "* OK [HIGHESTMODSEQ %llu] Highest\r\n* OK [MAILBOXID ",
+	    (unsigned long long)box->modseq);
+	imap_put_mailboxid(&s->text, box->id);
+	imap_say(s, "] Id\r\n");
 	selected_told_all(box);
 }
 

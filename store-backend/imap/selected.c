@@ -225,6 +225,35 @@ static void apply_changes(struct selected *box, struct index_view *v)
 	index_vanished(v, box->id, box->modseq, on_vanished, box);
 }
 
+static void drop_gone(struct selected *box)
+{
+	size_t kept = 0, told = 0;
+	for (size_t i = 0; i < box->n; i++) {
+		if ((box->v[i].bits & MARK_GONE) != 0) {
+			selected_told_flags(box, i);
+			continue;
+		}
+		told += i < box->told_n;
+		box->v[kept++] = box->v[i];
+	}
+	box->n = kept;
+	box->told_n = told;
+	box->gone = 0;
+}
+
+/* Marks and \Recent of an earlier session are nothing to this one. */
+static void settle(struct selected *box)
+{
+	drop_gone(box);
+	for (size_t i = 0; i < box->n; i++) {
+		struct selected_message *m = &box->v[i];
+		m->bits = (m->bits & STORE_FLAGS_ALL) |
+			  (m->uid >= box->recent_from ? (uint32_t)IMAP_RECENT : 0);
+	}
+	box->dirty = 0;
+	box->untold = false;
+}
+
 bool selected_refresh_keywords(struct selected *box, struct index_view *v)
 {
 	struct index_mailbox m;
@@ -241,14 +270,16 @@ bool selected_refresh(struct selected *box, struct index_view *v)
 		box->deleted = true;
 		return false;
 	}
-	bool first = box->modseq == 0;
-	if (!first)
+	bool empty = box->modseq == 0;
+	if (!empty && !box->untold)
 		box->recent_from = m.recent_from;
 	learn_keywords(box, &m);
-	if (first || box->modseq < m.vanished_from)
+	if (empty || box->modseq < m.vanished_from)
 		compare_all(box, v);
 	else if (box->modseq < m.modseq)
 		apply_changes(box, v);
+	if (box->untold)
+		settle(box);
 	box->modseq = m.modseq;
 	box->stale = false;
 	return true;
@@ -307,6 +338,13 @@ void selected_told_all(struct selected *box)
 	box->told_keyword = box->keyword_n;
 }
 
+static void put_expunge(struct buf *out, size_t number)
+{
+	buf_add_str(out, "* ");
+	buf_add_number(out, number);
+	buf_add_str(out, " EXPUNGE\r\n");
+}
+
 /* From the last one down, so that each number is still right when it is read. */
 static bool report_expunges(struct selected *box, struct buf *out)
 {
@@ -315,7 +353,7 @@ static bool report_expunges(struct selected *box, struct buf *out)
 			return false;
 		size_t i = --box->report_at;
 		if ((box->v[i].bits & MARK_GONE) != 0 && i < box->told_n)
-			buf_printf(out, "* %zu EXPUNGE\r\n", i + 1);
+			put_expunge(out, i + 1);
 	}
 	return true;
 }
@@ -339,22 +377,6 @@ static bool report_vanished(struct selected *box, struct buf *out)
 	return box->report_at == n;
 }
 
-static void drop_gone(struct selected *box)
-{
-	size_t kept = 0, told = 0;
-	for (size_t i = 0; i < box->n; i++) {
-		if ((box->v[i].bits & MARK_GONE) != 0) {
-			selected_told_flags(box, i);
-			continue;
-		}
-		told += i < box->told_n;
-		box->v[kept++] = box->v[i];
-	}
-	box->n = kept;
-	box->told_n = told;
-	box->gone = 0;
-}
-
 /* False: it is gone, which will be told. */
 static bool find_modseq(
     const struct selected *box, struct index_view *v, uint32_t uid, uint64_t *modseq_out)
@@ -372,7 +394,10 @@ static void report_one(struct selected *box, struct index_view *v, size_t i, str
 	uint64_t modseq = 0;
 	if (box->modseqs && !find_modseq(box, v, m->uid, &modseq))
 		return;
-	buf_printf(out, "* %zu FETCH (UID %u", i + 1, m->uid);
+	buf_add_str(out, "* ");
+	buf_add_number(out, i + 1);
+	buf_add_str(out, " FETCH (UID ");
+	buf_add_number(out, m->uid);
 	if ((m->bits & MARK_KNOWN) == 0 || !box->modseqs) {
 		buf_add_str(out, " FLAGS ");
 		selected_put_flags(box, m, out);

@@ -44,6 +44,7 @@ struct selected {
 	uint32_t recent_from;               /* uids from here on are \Recent for this session */
 	char *keywords[STORE_KEYWORDS_MAX]; /* owned: bit i is keywords[i] */
 	size_t keyword_n;
+	bool untold;                 /* the array is of an earlier session (selected_shelf.h) */
 	bool stale;                  /* the watch has news */
 	bool deleted;                /* the mailbox itself is gone */
 	size_t gone, dirty;          /* messages marked */

@@ -11,6 +11,7 @@
 #include "store-backend/imap/append.h"
 #include "store-backend/imap/auth.h"
 #include "store-backend/imap/change.h"
+#include "store-backend/imap/selected_shelf.h"
 #include "store-backend/imap/session_parts.h"
 
 static imap_state_fn go_wait, go_job;
@@ -88,7 +89,7 @@ static void session_end(struct imap_session *s)
 			LOG_U64("bytes_out", stream_bytes_out(s->io))));
 	ticket_cancel(&s->ask);
 	imap_end_command(s);
-	selected_free(&s->box);
+	imap_deselect(s);
 	buf_end(&s->text);
 	buf_end(&s->reply);
 	timer_clear(&s->deadline);
@@ -248,8 +249,20 @@ enum verdict imap_start_tls(struct imap_session *s)
 	return V_CLOSE;
 }
 
+/* The reply is the last that leaves as it is. */
+enum verdict imap_start_compress(struct imap_session *s)
+{
+	stream_printf(s->io, "%.*s OK Compression begins\r\n", SPAN_ARG(s->cmd.tag));
+	imap_end_command(s);
+	stream_start_compress(s->io);
+	imap_set_state(s, ST_COMMAND);
+	return V_NEXT;
+}
+
 void imap_deselect(struct imap_session *s)
 {
+	if (s->box != NULL)
+		selected_shelf_put(s->partition->shelf, s->box);
 	selected_free(&s->box);
 }
 
@@ -257,6 +270,7 @@ struct selected *imap_select(struct imap_session *s, const struct index_mailbox 
 {
 	imap_deselect(s);
 	s->box = selected_new(s->partition->link, m, read_only, on_news, s);
+	selected_shelf_take(s->partition->shelf, s->box);
 	imap_enable(s, s->enabled);
 	return s->box;
 }

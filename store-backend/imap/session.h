@@ -145,6 +145,7 @@ enum verdict imap_start_sasl(struct imap_session *s, const char *prompt);
 /* `left` bytes of a literal come; imap_append_data() gets them. */
 enum verdict imap_start_literal(struct imap_session *s, uint64_t left);
 enum verdict imap_start_tls(struct imap_session *s);
+enum verdict imap_start_compress(struct imap_session *s);
 
 /* Selects the mailbox; its messages are not loaded yet. */
 struct selected *imap_select(struct imap_session *s, const struct index_mailbox *m, bool read_only);

@@ -57,7 +57,7 @@ static bool on_found(struct search_sink *k, struct search_subject *of, uint32_t 
 
 static struct span key_of(const struct sorter *t, const struct sort_row *r)
 {
-	return span_of(t->keys.p + t->keys.head + r->key_at, r->key_n);
+	return span_first(span_from(buf_span(&t->keys), r->key_at), r->key_n);
 }
 
 /* Two runs beside each other become one; equal ones keep their order, which is that of the mailbox. */

@@ -13,6 +13,9 @@ enum {
 	ITEM_DELETED,
 	ITEM_SIZE,
 	ITEM_HIGHESTMODSEQ,
+	ITEM_DELETED_STORAGE,
+	ITEM_APPENDLIMIT,
+	ITEM_MAILBOXID,
 	ITEM_COUNT
 };
 
@@ -25,6 +28,9 @@ static const char *const names[ITEM_COUNT] = {
 	[ITEM_DELETED] = "DELETED",
 	[ITEM_SIZE] = "SIZE",
 	[ITEM_HIGHESTMODSEQ] = "HIGHESTMODSEQ",
+	[ITEM_DELETED_STORAGE] = "DELETED-STORAGE",
+	[ITEM_APPENDLIMIT] = "APPENDLIMIT",
+	[ITEM_MAILBOXID] = "MAILBOXID",
 };
 
 static unsigned read_item(struct imap_cursor *c)
@@ -66,6 +72,22 @@ static uint64_t count_recent(struct index_view *v, const struct index_mailbox *m
 	return n;
 }
 
+static bool add_deleted(void *arg, const struct index_entry *e)
+{
+	uint64_t *bytes = arg;
+	*bytes += (e->flags & STORE_DELETED) != 0 ? e->size : 0;
+	return true;
+}
+
+/* Counted when it is asked for: few do. */
+static uint64_t deleted_bytes(struct index_view *v, const struct index_mailbox *m)
+{
+	uint64_t bytes = 0;
+	if (m->deleted > 0)
+		index_entries(v, m->id, (struct uid_range){ 1, UINT32_MAX }, add_deleted, &bytes);
+	return bytes;
+}
+
 static uint64_t value_of(struct index_view *v, const struct index_mailbox *m, unsigned item)
 {
 	switch (item) {
@@ -85,6 +107,8 @@ static uint64_t value_of(struct index_view *v, const struct index_mailbox *m, un
 		return m->bytes;
 	case ITEM_HIGHESTMODSEQ:
 		return m->modseq;
+	case ITEM_DELETED_STORAGE:
+		return deleted_bytes(v, m);
 	}
 	BUG("no such item");
 }
@@ -93,6 +117,17 @@ void status_enable(struct imap_session *s, unsigned items)
 {
 	if ((items & 1u << ITEM_HIGHESTMODSEQ) != 0)
 		imap_enable(s, ENABLED_CONDSTORE);
+}
+
+static void put_value(
+    struct imap_session *s, struct index_view *v, const struct index_mailbox *m, unsigned item)
+{
+	if (item == ITEM_MAILBOXID)
+		imap_put_mailboxid(&s->text, m->id);
+	else
+		imap_say(s, "%llu",
+		    (unsigned long long)(item == ITEM_APPENDLIMIT ? s->opts->message_size_max
+								  : value_of(v, m, item)));
 }
 
 void status_say(
@@ -105,7 +140,8 @@ void status_say(
 	for (unsigned i = 0; i < ITEM_COUNT; i++) {
 		if ((items & 1u << i) == 0)
 			continue;
-		imap_say(s, "%s%s %llu", space, names[i], (unsigned long long)value_of(v, m, i));
+		imap_say(s, "%s%s ", space, names[i]);
+		put_value(s, v, m, i);
 		space = " ";
 	}
 	imap_say(s, ")\r\n");

@@ -70,7 +70,7 @@ static uint32_t of_value(void *value)
 
 static struct span subject_of(const struct thread_tree *t, const struct node *n)
 {
-	return span_of(t->subjects.p + t->subjects.head + n->subject_at, n->subject_n);
+	return span_first(span_from(buf_span(&t->subjects), n->subject_at), n->subject_n);
 }
 
 /* NONE: too many. */

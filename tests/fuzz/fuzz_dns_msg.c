@@ -47,7 +47,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t n = 0; n < packet.n; n += 1 + n / 4) {
 		struct dns_msg *part = dns_msg_parse(span_first(packet, n), type);
 		check_message(part, type);
-		CHECK(part->n == 0 || part->n == whole->n);
+		/* A name may point forward, past the cut: that record alone is passed over. */
+		CHECK(part->n <= whole->n);
 		dns_msg_unref(&part);
 	}
 	dns_msg_unref(&whole);

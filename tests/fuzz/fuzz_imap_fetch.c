@@ -50,11 +50,34 @@ static void put(struct span bytes, struct span cache, const struct fetch_request
 	message_end(&m);
 }
 
+/* The announced size is that of what follows. */
+static void put_binary(struct span bytes, const struct fetch_item *it)
+{
+	struct message m;
+	struct fetch_binary b;
+	struct buf out = BUF_INIT(2 * FETCH_TEXT_MAX);
+	enum fetch_binary_step next = BINARY_GOES_ON;
+	message_init(&m, &(struct message_bytes){ read_memory, &bytes, bytes.n });
+	if (fetch_binary_start(&b, &m, it) == BINARY_STARTED) {
+		while (next == BINARY_GOES_ON)
+			next = fetch_binary_step(&b, &m, "", &out);
+		CHECK(next == BINARY_DONE && buf_ok(&out));
+		size_t line = span_find(buf_span(&out), '\n');
+		CHECK(it->kind == FETCH_BINARY_SIZE || buf_len(&out) - line - 1 == b.count);
+	}
+	buf_end(&out);
+	message_end(&m);
+}
+
 static void put_both(struct span bytes, const struct fetch_request *req)
 {
 	struct buf cache = BUF_INIT(STORE_CACHE_MAX);
 	parse_message(bytes, &cache);
 	for (size_t i = 0; i < req->n; i++) {
+		if (req->v[i].kind >= FETCH_BINARY) {
+			put_binary(bytes, &req->v[i]);
+			continue;
+		}
 		struct buf with = BUF_INIT(2 * FETCH_TEXT_MAX), without = with;
 		put(bytes, buf_span(&cache), req, i, &with);
 		put(bytes, SPAN_NONE, req, i, &without);

@@ -1,5 +1,6 @@
 """postern-edge alone, with Dovecot in the place of the stores: what a 250 promises, whatever dies."""
 import email
+import json
 import os
 import random
 import signal
@@ -172,10 +173,40 @@ def test_store_away_and_back(edge):
     assert len(edge.having(alice, token)) == 1
     listed = edge.postern("queue", "list").stdout
     assert "bob@example.org" in listed and "refused" in listed and "alice@" not in listed
-    assert "due" in edge.postern("ask", "edge", "queue", "retry").stdout
+    assert "retry" in edge.postern("queue", "retry").stdout
     peers.start_dovecot(edge, 2)
     assert [mail.original(m) for m in edge.wait_stored(bob, token)] == [text]
     wait_for(edge.queue_is_empty, 10, "an empty queue")
+
+
+def test_queue_orders(edge):
+    """postern queue: what waits is listed, read, held, let go, and thrown away by condition."""
+    edge.stop_process("dovecot2")
+    token, (bob,), text = deliver(edge, ["bob"], size=700_000)
+    deliver(edge, ["bob"])
+    rows = json.loads(edge.postern("queue", "list", "recipient=bob@*", "--json").stdout)
+    assert len(rows) == 2
+    big = max(rows, key=lambda row: row["bytes"])
+    with open(edge.path("cat"), "wb") as f:
+        tool = [os.path.join(BIN, "postern"), "queue", "cat", big["id"], "-c", edge.config_file("postern")]
+        assert subprocess.run(tool, stdout=f, timeout=30).returncode == 0
+    with open(edge.path("cat"), "rb") as f:
+        assert mail.original(f.read()) == text
+    assert edge.postern("queue", "cat", "none").returncode == 64
+    assert "bob@" in edge.postern("queue", "show", big["id"]).stdout
+    edge.postern("queue", "hold", big["id"])
+
+    def throw_away():  # the other one, unless it is just being tried
+        done = edge.postern("queue", "delete", "recipient=bob@*", "state=waiting", "--json")
+        return json.loads(done.stdout) == [{"order": "delete", "recipients": 1, "more": False}]
+
+    wait_for(throw_away, 10, "an order that is carried out")
+    peers.start_dovecot(edge, 2)
+    edge.postern("queue", "retry")
+    assert "held" in edge.postern("queue", "list").stdout
+    edge.postern("queue", "release", "all")
+    edge.wait_stored(bob, token)
+    wait_for(edge.queue_is_empty, 20, "an empty queue")
 
 
 def test_restart_keeps_the_queue(edge):

@@ -255,6 +255,41 @@ static void test_reload(void **state)
 	assert_int_equal(stop(SIGINT), 0);
 }
 
+/* A process that has the daemon's address until the daemon has got as far as its control socket. */
+static pid_t holder(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET,
+		.sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+	snprintf(un.sun_path, sizeof un.sun_path, "%s/run/probe.sock", dir);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+	assert_int_equal(listen(fd, 5), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		connect_to((struct sockaddr *)&un, sizeof un);
+		_exit(0);
+	}
+	close(fd);
+	return pid;
+}
+
+/* The workers of a master that was killed hold its address a moment longer. */
+static void test_address_in_use(void **state)
+{
+	char name[64];
+	int status;
+	write_conf("first.example", "");
+	pid_t held = holder();
+	start();
+	greeting(name);
+	assert_string_equal(name, "first.example");
+	assert_int_equal(waitpid(held, &status, 0), held);
+	assert_int_equal(stop(SIGTERM), 0);
+}
+
 static void test_command_line(void **state)
 {
 	char *bad[] = { "postern-probe", "-x", NULL };
@@ -298,6 +333,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_life),
 		cmocka_unit_test(test_reload),
+		cmocka_unit_test(test_address_in_use),
 		cmocka_unit_test(test_command_line),
 	};
 	return cmocka_run_group_tests_name("daemon", tests, set_up, tear_down);

@@ -1,27 +1,6 @@
 /* test_meter.c - the arithmetic against an oracle, the host table, rules and keys, and a real Redis
  * that is killed, frozen and emptied. */
-#include <arpa/inet.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include <cmocka.h>
-#include <hiredis/hiredis.h>
-
-#include "base/check.h"
-#include "base/clock.h"
-#include "base/mem.h"
-#include "base/rand.h"
-#include "metermaid/metermaid.h"
-#include "metermaid/rule.h"
-#include "metermaid/table.h"
+#include "tests/unit/meter/place.h"
 
 /* ---- arithmetic ---- */
 
@@ -72,27 +51,32 @@ static void test_bucket_share_and_force(void **state)
 
 /* ---- table ---- */
 
-static struct table_ask ask(const char *key, uint64_t count, uint64_t cost)
+static struct op ask(const char *key, uint64_t count, uint64_t cost)
 {
-	return (struct table_ask){ span_str(key), bucket_limit_make(count, 60000, 0), cost, false };
+	return (struct op){ .id = digest_key_of(span_str(key)),
+		.kind = OP_RATE,
+		.rate = bucket_limit_make(count, 60000, 0),
+		.cost = cost };
 }
 
 static void test_table_charges_all_or_none(void **state)
 {
 	struct table *t = table_new_private(1024);
-	struct table_ask both[2] = { ask("wide", 10, 1), ask("narrow", 2, 1) };
-	struct table_answer a;
+	struct op both[2] = { ask("wide", 10, 1), ask("narrow", 2, 1) };
+	struct op_answer a;
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(table_question(t, both, 2, BUCKET_TAKE, 1000000).index, 2);
+		assert_int_equal(
+		    table_question(t, both, 2, (struct op_now){ 1000000, OP_TAKE }).index, 2);
 	for (int i = 0; i < 50; i++) {
-		a = table_question(t, both, 2, BUCKET_TAKE, 1000000);
+		a = table_question(t, both, 2, (struct op_now){ 1000000, OP_TAKE });
 		assert_true(a.index == 1 && a.hard && a.wait_us > 0);
 	}
 	/* the refused questions left the wide key alone: 8 of 10 are still there */
 	for (int i = 0; i < 8; i++)
-		assert_int_equal(table_question(t, both, 1, BUCKET_TAKE, 1000000).index, 1);
-	assert_int_equal(table_question(t, both, 1, BUCKET_TAKE, 1000000).index, 0);
-	a = table_question(t, both, 1, BUCKET_PEEK, 1000000 + 60000000);
+		assert_int_equal(
+		    table_question(t, both, 1, (struct op_now){ 1000000, OP_TAKE }).index, 1);
+	assert_int_equal(table_question(t, both, 1, (struct op_now){ 1000000, OP_TAKE }).index, 0);
+	a = table_question(t, both, 1, (struct op_now){ 1000000 + 60000000, OP_PEEK });
 	assert_int_equal(a.index, 1);
 	table_free(&t);
 }
@@ -100,15 +84,17 @@ static void test_table_charges_all_or_none(void **state)
 static void test_table_is_bounded_and_keeps_the_heavy(void **state)
 {
 	struct table *t = table_new_private(64);
-	struct table_ask heavy = ask("heavy", 3, 3);
+	struct op heavy = ask("heavy", 3, 3);
 	char name[32];
-	assert_int_equal(table_question(t, &heavy, 1, BUCKET_TAKE, 1000000).index, 1);
+	assert_int_equal(
+	    table_question(t, &heavy, 1, (struct op_now){ 1000000, OP_TAKE }).index, 1);
 	for (int i = 0; i < 10000; i++) {
 		snprintf(name, sizeof name, "light-%d", i);
-		struct table_ask light = ask(name, 1000, 1);
-		table_question(t, &light, 1, BUCKET_TAKE, 1000000);
+		struct op light = ask(name, 1000, 1);
+		table_question(t, &light, 1, (struct op_now){ 1000000, OP_TAKE });
 	}
-	assert_int_equal(table_question(t, &heavy, 1, BUCKET_TAKE, 1000000).index, 0);
+	assert_int_equal(
+	    table_question(t, &heavy, 1, (struct op_now){ 1000000, OP_TAKE }).index, 0);
 	table_free(&t);
 }
 
@@ -116,13 +102,15 @@ static void test_table_is_bounded_and_keeps_the_heavy(void **state)
 static void test_shared_table_over_processes(void **state)
 {
 	struct table *t = table_new_shared(1024);
-	struct table_ask a = ask("k", 1000, 1);
+	struct op a = ask("k", 1000, 1);
 	int passed = 0, status;
 	for (int p = 0; p < 8; p++)
 		if (fork() == 0) {
 			int mine = 0;
 			for (int i = 0; i < 200; i++)
-				mine += table_question(t, &a, 1, BUCKET_TAKE, 1000000).index == 1;
+				mine +=
+				    table_question(t, &a, 1, (struct op_now){ 1000000, OP_TAKE })
+					.index == 1;
 			_exit(mine);
 		}
 	for (int p = 0; p < 8; p++) {
@@ -134,62 +122,6 @@ static void test_shared_table_over_processes(void **state)
 }
 
 /* ---- a metermaid with a real server ---- */
-
-static const struct conf_block *const sections[] = { &metermaid_block, NULL };
-static const struct conf_block root = { .name = "root", .size = sizeof(struct conf_head) };
-static const struct conf_schema schema = {
-	.root = &root, .sections = sections, .check = metermaid_check
-};
-
-static struct conf *load(const char *text, size_t *errors_out)
-{
-	char path[] = "/tmp/meter-test-XXXXXX";
-	struct conf_diag *d = conf_diag_new();
-	int fd = mkstemp(path);
-	assert_true(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-	struct conf_source *src = conf_source_disk(path);
-	struct conf *c = conf_load(&schema, src, NULL, d);
-	if (errors_out != NULL)
-		*errors_out = conf_error_count(d);
-	else
-		for (size_t i = 0; i < conf_error_count(d); i++)
-			print_message("%s\n", conf_error_text(d, i));
-	conf_source_free(&src);
-	conf_diag_free(&d);
-	unlink(path);
-	return c;
-}
-
-static const struct meter_answer *last;
-static struct meter_answer last_copy;
-
-static void on_answer(void *arg, const struct meter_answer *a)
-{
-	last_copy = *a;
-	last = &last_copy;
-}
-
-static struct meter_answer question(
-    struct loop *l, struct metermaid *m, enum meter_moment moment, const struct meter_facts *f)
-{
-	uint64_t until = clock_mono_ms() + 5000;
-	last = NULL;
-	struct ticket *t = meter_ask(m, moment, f, on_answer, NULL);
-	assert_non_null(t);
-	assert_null(last);
-	while (last == NULL && clock_mono_ms() < until)
-		loop_step(l, 10);
-	assert_non_null(last);
-	return last_copy;
-}
-
-static struct meter_facts from(const char *ip, const char *user)
-{
-	struct meter_facts f = { .user = span_str(user), .sender = SPAN("s@example.org") };
-	assert_true(ip_parse(span_str(ip), &f.client));
-	return f;
-}
 
 static void test_rules_with_mistakes_are_refused(void **state)
 {
@@ -228,7 +160,8 @@ static void test_without_redis(void **state)
 	assert_int_equal(question(l, m, METER_AUTH, &bad).action, METER_REFUSE);
 	assert_int_equal(question(l, m, METER_AUTH, &other).action, METER_ALLOW);
 	struct buf out = BUF_INIT(65536);
-	assert_true(metermaid_control(m, (const char *const[]){ "meter", "top", "f" }, 3, &out));
+	assert_true(
+	    metermaid_control(m, (const char *const[]){ "meter", "top", "f" }, 3, NULL, &out));
 	assert_non_null(strstr(buf_cstr(&out), "{\"rule\":\"f\",\"key\":\"192.0.2.9/32|u\""));
 	buf_end(&out);
 	struct ticket *t = meter_ask(m, METER_CONNECT, &far, on_answer, NULL);
@@ -240,88 +173,6 @@ static void test_without_redis(void **state)
 	metermaid_free(&m);
 	conf_unref(&c);
 	loop_free(&l);
-}
-
-static int redis_port;
-
-static int pick_port(void)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t n = sizeof a;
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
-	close(fd);
-	return ntohs(a.sin_port);
-}
-
-static redisContext *client(void)
-{
-	uint64_t until = clock_mono_ms() + 15000;
-	for (;;) {
-		redisContext *c = redisConnect("127.0.0.1", redis_port);
-		if (c != NULL && c->err == 0)
-			return c;
-		if (c != NULL)
-			redisFree(c);
-		assert_true(clock_mono_ms() < until);
-	}
-}
-
-static pid_t start_redis(void)
-{
-	char port[16];
-	snprintf(port, sizeof port, "%d", redis_port);
-	pid_t pid = fork();
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (freopen("/dev/null", "w", stdout) == NULL)
-			_exit(1);
-		execlp("redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1",
-		    "--save", "", "--appendonly", "no", "--dir", "/tmp", (char *)NULL);
-		_exit(127);
-	}
-	redisContext *c = client();
-	redisFree(c);
-	return pid;
-}
-
-static void stop_redis(pid_t pid)
-{
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-}
-
-static void until_healthy(struct loop *l, struct metermaid *m)
-{
-	uint64_t until = clock_mono_ms() + 15000;
-	while (!metermaid_healthy(m) && clock_mono_ms() < until)
-		loop_step(l, 10);
-	assert_true(metermaid_healthy(m));
-}
-
-static size_t keys_without_ttl(void)
-{
-	redisContext *c = client();
-	size_t bad = 0;
-	redisReply *keys = redisCommand(c, "KEYS *");
-	assert_true(keys != NULL && keys->type == REDIS_REPLY_ARRAY && keys->elements > 0);
-	for (size_t i = 0; i < keys->elements; i++) {
-		redisReply *ttl = redisCommand(c, "PTTL %s", keys->element[i]->str);
-		bad += ttl->integer < 0;
-		freeReplyObject(ttl);
-	}
-	freeReplyObject(keys);
-	redisFree(c);
-	return bad;
-}
-
-static void flush_redis(void)
-{
-	redisContext *c = client();
-	freeReplyObject(redisCommand(c, "SCRIPT FLUSH"));
-	freeReplyObject(redisCommand(c, "FLUSHALL"));
-	redisFree(c);
 }
 
 static void test_with_redis(void **state)
@@ -357,7 +208,7 @@ static void test_with_redis(void **state)
 	assert_int_equal(keys_without_ttl(), 0);
 	/* emptied, script and all: goes on without an error */
 	flush_redis();
-	assert_int_equal(question(l, b, METER_CONNECT, &one).action, METER_ALLOW);
+	until_allowed(l, b, METER_CONNECT, &one);
 	assert_false(last_copy.degraded);
 	/* cost by recipients; more than a burst counts as one */
 	struct meter_facts m = one;

@@ -136,10 +136,11 @@ void commit_reply(const struct transaction *t, struct outcome *out)
 
 /* ---- set-up ------------------------------------------------------------------------------------ */
 
-/* A test file may define BENCH_EDGE (settings of section edge) before it includes this one, and
- * bench_prepare(), which is called before the configuration is written and may fill bench_root. */
+/* A test file may define BENCH_EDGE (more settings of section edge; $ stands for the test's directory)
+ * before it includes this one, and set bench_prepare(), which is called before the configuration is
+ * written and may fill bench_root. */
 #ifndef BENCH_EDGE
-#define BENCH_EDGE "	dns_exempt 192.0.2.0/24, 198.51.100.0/24;\n"
+#define BENCH_EDGE ""
 #endif
 static char bench_root[256] = "dns_servers 127.0.0.1:1;\n"; /* nobody is there */
 static void (*bench_prepare)(void);
@@ -152,7 +153,7 @@ static const char config[] =
     "	rule connects { on connect; key client/32; rate 3/1h; burst 3; exempt 192.0.2.0/24; }\n"
     "	rule floods { on message; key sender; rate 1/1h; burst 1; exempt 192.0.2.0/25; }\n"
     "}\n"
-    "edge {\n" BENCH_EDGE
+    "edge {\n	dns_exempt 192.0.2.0/24, 198.51.100.0/24;\n"
     "	message_size_max 64k; recipients_max 3; body_memory 16k; hops_max 5; line_max 2000;\n"
     "	auth_failure_delay 10ms; command_timeout 1s; data_timeout 1s; connections_per_client_max "
     "2;\n"
@@ -164,8 +165,7 @@ static const char config[] =
     "	listener internal { address 127.0.0.1:26; role internal; tls none; xclient_from "
     "192.0.2.20/32; relay_from "
     "192.0.2.9/32; }\n"
-    "	listener slow { address 127.0.0.1:27; role mx; tls none; }\n"
-    "}\n";
+    "	listener slow { address 127.0.0.1:27; role mx; tls none; }\n" BENCH_EDGE "}\n";
 
 static const char *const users[] = { "alice", "bob", "disabled", "inactive", "deleted", "held",
 	"full" };
@@ -248,7 +248,12 @@ static int setup(void **state)
 	if (bench_prepare != NULL)
 		bench_prepare();
 	FILE *f = create("postern.conf");
-	fprintf(f, "%s%s", bench_root, config);
+	fputs(bench_root, f);
+	for (const char *c = config; *c != '\0'; c++)
+		if (*c == '$')
+			fputs(dir, f);
+		else
+			fputc(*c, f);
 	fclose(f);
 	load();
 	metermaid_prepare();

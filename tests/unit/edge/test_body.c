@@ -96,6 +96,43 @@ static void test_reads_back(void **state)
 	}
 }
 
+/* Wherever the cut falls: in the head, in the file, in the tail; and bytes that come later. */
+static void test_a_new_head(void **state)
+{
+	static const size_t cuts[] = { 0, 1, 12, 13, 600, 4000, 5011, 5012, 9000 };
+	for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+		for (size_t memory = 900; memory < 10000; memory += 8000) {
+			struct body *b = body_new(memory, ALL_MAX, dir);
+			struct buf want = BUF_INIT(ALL_MAX);
+			fill(b, &want, 5000, 700);
+			put_in_front(b, &want, "X-First: 1\r\n");
+			buf_eat(&want, cuts[i] < buf_len(&want) ? cuts[i] : buf_len(&want));
+			assert_int_equal(body_set_head(b, cuts[i], SPAN_NONE), ERR_OK);
+			check_same(b, &want, 977);
+			fill(b, &want, 800, 33);
+			put_in_front(b, &want, "X-New: 1\r\nX-More: 2\r\n");
+			check_same(b, &want, 10);
+			buf_eat(&want, 15);
+			assert_int_equal(body_set_head(b, 15, SPAN_NONE), ERR_OK);
+			check_same(b, &want, 65536);
+			body_free(&b);
+			buf_end(&want);
+		}
+	}
+}
+
+static void test_the_head_is_bounded(void **state)
+{
+	static char bytes[BODY_HEAD_MAX + 1];
+	struct body *b = body_new(100, 1000, dir);
+	assert_int_equal(body_prepend(b, SPAN("A: b\r\n")), ERR_OK);
+	assert_int_equal(body_set_head(b, 6, span_of(bytes, sizeof bytes)), ERR_TOO_LONG);
+	assert_int_equal(body_set_head(b, 0, span_of(bytes, BODY_HEAD_MAX)), ERR_TOO_LONG);
+	assert_int_equal(body_size(b), 6);
+	assert_int_equal(body_set_head(b, 6, span_of(bytes, BODY_HEAD_MAX)), ERR_OK);
+	body_free(&b);
+}
+
 static void test_size_max(void **state)
 {
 	struct body *b = body_new(100, 1000, dir);
@@ -151,6 +188,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_reads_back),
+		cmocka_unit_test(test_a_new_head),
+		cmocka_unit_test(test_the_head_is_bounded),
 		cmocka_unit_test(test_size_max),
 		cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_the_file_has_no_name),

@@ -143,8 +143,8 @@ static void test_progress(void **state)
 {
 	struct buf out = BUF_INIT(10000);
 	struct spool_step steps[] = {
-		{ 0, SPOOL_WAITING, 3, 99, 451, SPAN("4.4.1"), SPAN("down") },
-		{ 7, SPOOL_DELIVERED, 1, 0, 250, SPAN("2.0.0"), SPAN("ok") },
+		{ 0, SPOOL_WAITING, 3, 99, 451, SPAN("4.4.1"), SPAN("down"), true, SPAN("h:25") },
+		{ 7, SPOOL_DELIVERED, 1, 0, 250, SPAN("2.0.0"), SPAN("ok"), false, SPAN_NONE },
 	};
 	struct spool_progress p = { id_of("abcdefghjkmnpqrstu"), true, 7, steps, 2 }, back;
 	assert_true(spool_progress_put(&out, &p));
@@ -154,6 +154,8 @@ static void test_progress(void **state)
 	assert_int_equal(back.step_count, 2);
 	assert_int_equal(back.steps[0].attempts, 3);
 	assert_int_equal(back.steps[0].due_us, 99);
+	assert_true(back.steps[0].on_hold && !back.steps[1].on_hold);
+	assert_true(span_eq_str(back.steps[0].route, "h:25"));
 	assert_true(span_eq_str(back.steps[1].enhanced, "2.0.0"));
 	spool_progress_end(&back);
 	for (size_t n = 0; n < buf_len(&out); n++) {

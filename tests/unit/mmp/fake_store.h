@@ -223,7 +223,7 @@ static void fake_close(struct fake *f)
 
 #define STORE_GREETING "S * OK [CAPABILITY IMAP4rev1 SASL-IR LITERAL+ AUTH=PLAIN] store ready"
 static UNUSED const char *const imap_good[] = { STORE_GREETING, "C P3 AUTHENTICATE PLAIN ",
-	"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", "E", NULL };
+	"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", "E", NULL };
 static UNUSED const char *const pop3_good[] = { "S +OK store ready", "C USER ", "S +OK", "C PASS ",
 	"S +OK in", "E", NULL };
 

@@ -5,7 +5,7 @@
 #define POP3_LATER "-ERR [SYS/TEMP] Temporarily unavailable, try again later (id)\r\n"
 #define ID_GREETING "S * OK [CAPABILITY IMAP4rev1 SASL-IR ID AUTH=PLAIN] hi"
 #define ID_SENT "C P5 ID (\"x-originating-ip\" \"127.0.0.1\" \"x-originating-port\" \""
-#define IMAP_DONE "S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in"
+#define IMAP_DONE "S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in"
 #define XCLIENT_SENT "C XCLIENT ADDR=127.0.0.1 PORT="
 
 /* One login of alice; the store must have met what its script says. */
@@ -54,7 +54,7 @@ static void test_id_goes_with_the_login(void **state)
 		"S * ID (\"name\" \"x\")", "S P5 OK", IMAP_DONE, "E", NULL };
 	static const char *const in_pieces[] = { ID_GREETING, ID_SENT, "C P3 AUTHENTICATE PLAIN ",
 		"R * I", "R D NI", "R L\r\nP", "R 5 O", "R K\r", "R \nP3",
-		"S  OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", "E", NULL };
+		"S  OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", "E", NULL };
 	static const char *const refused[] = { ID_GREETING, ID_SENT, "C P3 ", "S P5 BAD what",
 		IMAP_DONE, "E", NULL };
 	static const char *const by_login[] = { "S * OK [CAPABILITY IMAP4rev1 ID] hi", ID_SENT,
@@ -188,6 +188,52 @@ static void test_each_store_as_it_likes(void **state)
 	}
 }
 
+/* What one store lacks is shown to nobody before login, until it has it or the settings change. */
+static void test_words_that_every_store_has(void **state)
+{
+	static const struct {
+		const char *user, *said, *shown;
+	} rows[] = {
+		{ "alice", "IMAP4rev1 LITERAL+ ID IDLE MOVE",
+		    "IMAP4rev1 LITERAL+ SASL-IR ID IDLE" },
+		{ "bob", "IMAP4rev1 literal+ IDLE", "IMAP4rev1 LITERAL+ SASL-IR IDLE" },
+		{ "alice", "IMAP4rev1 IDLE ID", "IMAP4rev1 SASL-IR IDLE" },
+		{ "bob", "IMAP4rev1 LITERAL+ ID IDLE", "IMAP4rev1 SASL-IR ID IDLE" },
+		{ "alice", "IMAP4rev1 LITERAL+ ID", "IMAP4rev1 LITERAL+ SASL-IR ID" },
+		{ "alice", "IMAP4rev1 LITERAL+ ID IDLE", "IMAP4rev1 LITERAL+ SASL-IR ID IDLE" },
+		{ "bob", "X", "SASL-IR" },
+	};
+	char done[256], text[256];
+	const char *script[] = { "S * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] hi", "C P3 ",
+		done, "E", NULL };
+	const char *words = "imap_capability IMAP4rev1, LITERAL+, SASL-IR, ID, IDLE;";
+	struct client c;
+	world_start(words, NULL);
+	world.store[0].script = world.store[1].script = script;
+	for (size_t i = 0; i <= COUNT_OF(rows); i++) {
+		client_open(&c, IMAP_OPEN);
+		snprintf(text, sizeof text,
+		    "* OK [CAPABILITY %s AUTH=PLAIN AUTH=LOGIN] mail.example.org ready\r\n",
+		    i > 0 ? rows[i - 1].shown : "IMAP4rev1 LITERAL+ SASL-IR ID IDLE");
+		expect(&c, text);
+		if (i < COUNT_OF(rows)) {
+			snprintf(done, sizeof done, "S P3 OK [CAPABILITY %s] in", rows[i].said);
+			snprintf(text, sizeof text, "a LOGIN %s %s-secret\r\n", rows[i].user,
+			    rows[i].user);
+			client_send(&c, text);
+			WAIT(world.mmp->piped_n == 1);
+		}
+		client_leave(&c);
+	}
+	struct conf *fresh = world_conf(words, NULL);
+	mmp_reload(world.mmp, fresh);
+	conf_unref(&fresh);
+	client_open(&c, IMAP_OPEN);
+	WAIT(strstr(heard(&c), "CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID IDLE AUTH") != NULL);
+	client_leave(&c);
+	world_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -197,6 +243,7 @@ int main(void)
 		cmocka_unit_test(test_after_tls),
 		cmocka_unit_test(test_a_proxy_header),
 		cmocka_unit_test(test_each_store_as_it_likes),
+		cmocka_unit_test(test_words_that_every_store_has),
 	};
 	return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }

@@ -4,7 +4,7 @@
 
 #define LATER "NO [UNAVAILABLE] Temporarily unavailable, try again later (id)\r\n"
 #define POP3_LATER "-ERR [SYS/TEMP] Temporarily unavailable, try again later (id)\r\n"
-#define IMAP_DONE "S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in"
+#define IMAP_DONE "S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in"
 #define EDGE "store_user edge; store_secret edge-secret; "
 #define PROXY EDGE "store_login proxy; "
 #define MASTER EDGE "store_login master; "

@@ -195,20 +195,22 @@ static void test_the_stores_own_words(void **state)
 {
 	static const char *const with_more[] = { STORE_GREETING, "C P3 ",
 		"R * OK [ALERT] disk\r\n* 3 EXISTS\r\nP3 OK in\r\n", "C P4 CAPABILITY",
-		"R * CAPABILITY IMAP4rev1 OWN\r\nP4 OK\r\n* OK more\r\n", "E", NULL };
+		"R * CAPABILITY IMAP4rev1 LITERAL+ ID OWN\r\nP4 OK\r\n* OK more\r\n", "E", NULL };
 	static const char *const untagged[] = { STORE_GREETING, "C P3 ",
-		"R * CAPABILITY IMAP4rev1 UNTAGGED\r\nP3 OK [NOTHING] in\r\n", "E", NULL };
+		"R * CAPABILITY IMAP4rev1 LITERAL+ ID UNTAGGED\r\nP3 OK [NOTHING] in\r\n", "E",
+		NULL };
 	static const char *const mute[] = { STORE_GREETING, "C P3 ", "S P3 OK", "C P4 ", "S P4 BAD",
 		"E", NULL };
 	static const struct {
 		const char *const *script;
 		const char *want;
 	} rows[] = {
-		{ with_more, IMAP_OPEN_GREETING "* OK [ALERT] disk\r\n"
-						"a OK [CAPABILITY IMAP4rev1 OWN] Logged in\r\n"
-						"* OK more\r\nb NOOP\r\n" },
+		{ with_more,
+		    IMAP_OPEN_GREETING "* OK [ALERT] disk\r\n"
+				       "a OK [CAPABILITY IMAP4rev1 LITERAL+ ID OWN] Logged in\r\n"
+				       "* OK more\r\nb NOOP\r\n" },
 		{ untagged, IMAP_OPEN_GREETING
-		    "a OK [CAPABILITY IMAP4rev1 UNTAGGED] Logged in\r\nb NOOP\r\n" },
+		    "a OK [CAPABILITY IMAP4rev1 LITERAL+ ID UNTAGGED] Logged in\r\nb NOOP\r\n" },
 		{ mute, IMAP_OPEN_GREETING "a OK Logged in\r\nb NOOP\r\n" },
 	};
 	world_start("", NULL);

@@ -46,13 +46,13 @@ static void test_imap_ways_in(void **state)
 {
 	static const char *const capability[] = { "S * OK hi", "C P2 CAPABILITY",
 		"S * CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR", "S P2 OK", PLAIN_SENT,
-		"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", NULL };
+		"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", NULL };
 	static const char *const no_initial[] = { "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi",
 		"C P3 AUTHENTICATE PLAIN", "S + ", "C AGFsaWNlQGV4YW1wbGUub3JnAGFsaWNlLXNlY3JldA==",
-		"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", NULL };
+		"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", NULL };
 	static const char *const login[] = { "S * OK [CAPABILITY IMAP4rev1] hi",
 		"C P3 LOGIN \"alice@example.org\" \"alice-secret\"",
-		"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", NULL };
+		"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", NULL };
 	static const char *const *const good[] = { capability, no_initial, login, imap_good };
 	world_start("", NULL);
 	for (size_t i = 0; i < COUNT_OF(good); i++)
@@ -134,7 +134,7 @@ static void test_endless_answers(void **state)
 	static char line[20000], notices[8000];
 	const char *endless[] = { line, NULL };
 	const char *chatty[] = { STORE_GREETING, PLAIN_SENT, notices,
-		"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", NULL };
+		"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", NULL };
 	struct client c;
 	world_start("store_login_timeout 1m; command_timeout 2m;", NULL);
 	memset(line, 'x', sizeof line - 1);
@@ -465,7 +465,7 @@ static void test_starttls_to_the_store(void **state)
 	static const char *const good[] = { "S * OK [CAPABILITY IMAP4rev1 STARTTLS] hi",
 		"C P1 STARTTLS", "S P1 OK", "T", "C P2 CAPABILITY",
 		"R * CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR\r\nP2 OK\r\n", PLAIN_SENT,
-		"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", "E", NULL };
+		"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", "E", NULL };
 	static const char *const refuses[] = { "S * OK hi", "C P1 STARTTLS", "S P1 NO no", NULL };
 	/* Sent in plaintext behind the OK: it would be read as the answer to what TLS carries. */
 	static const char *const injects[] = { "S * OK hi", "C P1 STARTTLS",
@@ -501,7 +501,7 @@ static void test_stls_to_the_store(void **state)
 static void test_tls_from_the_first_byte(void **state)
 {
 	static const char *const good[] = { "T", STORE_GREETING, "C P3 ",
-		"S P3 OK [CAPABILITY IMAP4rev1 IDLE X-STORE] in", "E", NULL };
+		"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", "E", NULL };
 	static const char *const plain[] = { STORE_GREETING, "H", NULL };
 	world_start("store_tls implicit;", NULL);
 	check_login(good, IMAP_IN);

@@ -92,6 +92,10 @@ static const char *const world_users[][2] = {
 	{ "imaponly", "mailHost: nopop\n" },
 	{ "looped", "mailHost: loop\n" },
 	{ "homeless", "" },
+	/* the keys of RFC 7677 section 3: password "pencil" */
+	{ "user", "mailHost: store1\nuserPassword: {SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,"
+		  "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,"
+		  "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=\n" },
 };
 
 static void put_store(FILE *f, const char *name, unsigned imap, unsigned pop3)
@@ -427,6 +431,6 @@ static int world_teardown(void **state)
 	"* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID STARTTLS LOGINDISABLED] mail.example.org " \
 	"ready\r\n"
 #define POP3_GREETING "+OK mail.example.org ready\r\n"
-#define IMAP_IN "OK [CAPABILITY IMAP4rev1 IDLE X-STORE] Logged in\r\n"
+#define IMAP_IN "OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] Logged in\r\n"
 
 #endif

@@ -16,6 +16,7 @@
 #include "daemon/daemon.h"
 #include "daemon/daemon_conf.h"
 #include "store-backend/imap/imap_session.h"
+#include "store-backend/imap/selected_shelf.h"
 #include "store-backend/store.h"
 
 enum { TALK_WAIT_MS = 10000, TALK_MAX = 64 * 1024 * 1024 };
@@ -223,6 +224,7 @@ static void fixture_open_worker(struct fixture *f)
 	w->partition.name = "p";
 	w->partition.reader = commitlog_reader_open(fixture_path(f, "p/log"));
 	w->partition.link = operation_link_new(f->loop, &opts);
+	w->partition.shelf = selected_shelf_new();
 }
 
 __attribute__((unused)) static struct fixture *fixture_open(void)
@@ -258,6 +260,7 @@ __attribute__((unused)) static void fixture_close(struct fixture **fp)
 	for (int i = 0; i < 5; i++)
 		loop_step(f->loop, 1); /* closed streams linger */
 	operation_link_free(&w->partition.link);
+	selected_shelf_free(&w->partition.shelf);
 	index_close(&w->partition.index);
 	commitlog_reader_close(&w->partition.reader);
 	tls_ctx_unref(&w->tls);

@@ -13,8 +13,8 @@
 
 static void put_request(struct buf *out, const struct fetch_request *req)
 {
-	static const char *const kinds[] = { "uid", "flags", "date", "size", "modseq", "env",
-		"body", "structure", "section" };
+	static const char *const kinds[] = { "uid", "flags", "date", "size", "modseq", "savedate",
+		"emailid", "threadid", "preview", "env", "body", "structure", "section" };
 	static const char *const texts[] = { "whole", "header", "fields", "not", "text", "mime" };
 	for (size_t i = 0; i < req->n; i++) {
 		const struct fetch_item *it = &req->v[i];

@@ -9,14 +9,17 @@
 #define LOGGED_IN                                                                                  \
 	"l OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN MOVE "    \
 	"SPECIAL-USE CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED " \
-	"LIST-STATUS STATUS=SIZE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES] "      \
+	"LIST-STATUS STATUS=SIZE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES "       \
+	"WITHIN SAVEDATE OBJECTID PREVIEW COMPRESS=DEFLATE BINARY QUOTA QUOTA=RES-STORAGE "        \
+	"QUOTA=RES-MESSAGE "                                                                       \
+	"APPENDLIMIT=1048576] "                                                                    \
 	"Logged in\r\n"
 #define CLOSED "* OK [CLOSED] The mailbox before is closed\r\n"
 #define SELECTED(n, recent, unseen, next)                                                          \
 	"* FLAGS (" ALL_FLAGS ")\r\n* OK [PERMANENTFLAGS (" ALL_FLAGS                              \
 	" \\*)] Flags that can be changed\r\n* " n " EXISTS\r\n* " recent " RECENT\r\n" unseen     \
 	"* OK [UIDVALIDITY @] UIDs are valid\r\n* OK [UIDNEXT " next "] Next UID\r\n"              \
-	"* OK [HIGHESTMODSEQ @] Highest\r\n"
+	"* OK [HIGHESTMODSEQ @] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n"
 #define MESSAGE "Subject: x\r\n\r\ntext\r\n"
 
 typedef void prepare_fn(struct fixture *f);
@@ -141,7 +144,7 @@ static void test_select(void **state)
 		"* FLAGS (" ALL_FLAGS ")\r\n* OK [PERMANENTFLAGS ()] Flags that can be changed\r\n"
 		"* 3 EXISTS\r\n* 3 RECENT\r\n* OK [UNSEEN 2] First unseen\r\n"
 		"* OK [UIDVALIDITY @] UIDs are valid\r\n* OK [UIDNEXT 4] Next UID\r\n"
-		"* OK [HIGHESTMODSEQ @] Highest\r\n"
+		"* OK [HIGHESTMODSEQ @] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n"
 		"a OK [READ-ONLY] EXAMINE completed\r\n" },
 	    { "b STORE 1 FLAGS (\\Seen)\r\n",
 		"b NO [NOPERM] The mailbox is open for reading only\r\n" },
@@ -170,14 +173,14 @@ static void test_mailboxes(void **state)
 {
 	RUN(NULL, log_in,
 	    { "a CREATE INBOX\r\n", "a NO [ALREADYEXISTS] The mailbox exists already\r\n" },
-	    { "a CREATE a/b/c/\r\n", "a OK CREATE completed\r\n" },
-	    { "a CREATE \"with space\"\r\n", "a OK CREATE completed\r\n" },
-	    { "a CREATE inbox/sub\r\n", "a OK CREATE completed\r\n" },
-	    { "a CREATE &ZeVnLIqe-\r\n", "a OK CREATE completed\r\n" },
+	    { "a CREATE a/b/c/\r\n", "a OK [MAILBOXID (F@)] CREATE completed\r\n" },
+	    { "a CREATE \"with space\"\r\n", "a OK [MAILBOXID (F@)] CREATE completed\r\n" },
+	    { "a CREATE inbox/sub\r\n", "a OK [MAILBOXID (F@)] CREATE completed\r\n" },
+	    { "a CREATE &ZeVnLIqe-\r\n", "a OK [MAILBOXID (F@)] CREATE completed\r\n" },
 	    { "a CREATE a//b\r\n", "a NO [CANNOT] Bad name\r\n" },
 	    { "a CREATE \"a*\"\r\n", "a NO [CANNOT] Bad name\r\n" },
 	    { "a CREATE /\r\n", "a NO [CANNOT] Bad name\r\n" },
-	    { "a CREATE sent (USE (\\Sent))\r\n", "a OK CREATE completed\r\n" },
+	    { "a CREATE sent (USE (\\Sent))\r\n", "a OK [MAILBOXID (F@)] CREATE completed\r\n" },
 	    { "a CREATE x (USE (\\All))\r\n",
 		"a NO [USEATTR] This use is not for mailboxes here\r\n" },
 	    { "a CREATE x (BE (\\All))\r\n", "a BAD Unknown parameter\r\n" },
@@ -187,12 +190,12 @@ static void test_mailboxes(void **state)
 
 static void test_list(void **state)
 {
-	RUN(NULL, log_in, { "a CREATE a/b/c\r\n", "a OK CREATE completed\r\n" },
-	    { "a CREATE a-b\r\n", "a OK CREATE completed\r\n" },
-	    { "a CREATE \"with space\"\r\n", "a OK CREATE completed\r\n" },
-	    { "a CREATE &ZeVnLIqe-\r\n", "a OK CREATE completed\r\n" },
-	    { "a CREATE sent (USE (\\Sent))\r\n", "a OK CREATE completed\r\n" },
-	    { "a CREATE inbox/sub\r\n", "a OK CREATE completed\r\n" },
+	RUN(NULL, log_in, { "a CREATE a/b/c\r\n", "a OK [MAILBOXID (F@)] CREATE completed\r\n" },
+	    { "a CREATE a-b\r\n", "a OK [MAILBOXID (F@)] CREATE completed\r\n" },
+	    { "a CREATE \"with space\"\r\n", "a OK [MAILBOXID (F@)] CREATE completed\r\n" },
+	    { "a CREATE &ZeVnLIqe-\r\n", "a OK [MAILBOXID (F@)] CREATE completed\r\n" },
+	    { "a CREATE sent (USE (\\Sent))\r\n", "a OK [MAILBOXID (F@)] CREATE completed\r\n" },
+	    { "a CREATE inbox/sub\r\n", "a OK [MAILBOXID (F@)] CREATE completed\r\n" },
 	    { "a DELETE a/b\r\n", "a OK DELETE completed\r\n" },
 	    { "b LIST \"\" *\r\n",
 		"* LIST (\\HasChildren) \"/\" INBOX\r\n"
@@ -299,7 +302,7 @@ static void test_copy_move_expunge(void **state)
 {
 	RUN(three, log_in, SELECT_THREE,
 	    { "a COPY 1 other\r\n", "a NO [TRYCREATE] No such mailbox\r\n" },
-	    { "a CREATE other\r\n", "a OK CREATE completed\r\n" },
+	    { "a CREATE other\r\n", "a OK [MAILBOXID (F@)] CREATE completed\r\n" },
 	    { "a COPY 3,1 other\r\n", "a OK [COPYUID @ 1,3 1:2] COPY completed\r\n" },
 	    { "a UID COPY 99 other\r\n", "a OK COPY completed\r\n" },
 	    { "a UID COPY 2:* other\r\n", "a OK [COPYUID @ 2:3 3:4] COPY completed\r\n" },

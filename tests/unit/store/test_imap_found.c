@@ -112,7 +112,7 @@ static void test_saved_moves(void **state)
 	    { "b EXPUNGE\r\n", "* 3 EXPUNGE\r\n* 1 EXPUNGE\r\nb OK EXPUNGE completed\r\n" },
 	    FOUND("$", "* SEARCH 1 2\r\n"), FOUND_UID("$", "* SEARCH 3 6\r\n"),
 	    { "b STORE $ +FLAGS.SILENT (\\Deleted)\r\n", "b OK STORE completed\r\n" },
-	    { "c CREATE x\r\n", "c OK CREATE completed\r\n" },
+	    { "c CREATE x\r\n", "c OK [MAILBOXID (F@)] CREATE completed\r\n" },
 	    { "c COPY $ x\r\n", "c OK [COPYUID @ 3,6 1:2] COPY completed\r\n" },
 	    { "b UID EXPUNGE $\r\n", "* 2 EXPUNGE\r\n* 1 EXPUNGE\r\nb OK EXPUNGE completed\r\n" },
 	    { "b UID EXPUNGE $\r\n", "b OK EXPUNGE completed\r\n" },

@@ -88,7 +88,8 @@ static void test_special_use(void **state)
 {
 	RUN(LIST("(SPECIAL-USE) \"\" *", SENT_LINE), LIST("(SPECIAL-USE SUBSCRIBED) \"\" *", ""),
 	    LIST("\"\" (Sent) RETURN (SPECIAL-USE)", SENT_LINE),
-	    { "c CREATE a/d (USE (\\Drafts \\Junk))\r\n", "c OK CREATE completed\r\n" },
+	    { "c CREATE a/d (USE (\\Drafts \\Junk))\r\n",
+		"c OK [MAILBOXID (F@)] CREATE completed\r\n" },
 	    LIST("(SPECIAL-USE RECURSIVEMATCH) \"\" %",
 		SENT_LINE "* LIST (\\HasChildren) \"/\" a (\"CHILDINFO\" (\"SPECIAL-USE\"))\r\n"),
 	    { "c CREATE e (USE (\\All))\r\n",

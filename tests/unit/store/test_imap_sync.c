@@ -13,7 +13,7 @@
 		   "Flags that can be changed\r\n* " n " EXISTS\r\n* 0 RECENT\r\n"                 \
 		   "* OK [UNSEEN 1] First unseen\r\n* OK [UIDVALIDITY @] UIDs are valid\r\n"       \
 		   "* OK [UIDNEXT " next "] Next UID\r\n* OK [HIGHESTMODSEQ " modseq               \
-		   "] Highest\r\n"
+		   "] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n"
 #define ENABLE                                                                                     \
 	{                                                                                          \
 		"e ENABLE QRESYNC\r\n", "* ENABLED QRESYNC\r\ne OK ENABLE completed\r\n"           \
@@ -166,7 +166,7 @@ static void test_expunges_by_uid(void **state)
 		"* VANISHED 5\r\na OK [HIGHESTMODSEQ 8] EXPUNGE completed\r\n" },
 	    { "a EXPUNGE\r\n", "* VANISHED 2,4\r\na OK [HIGHESTMODSEQ 9] EXPUNGE completed\r\n" },
 	    { "a EXPUNGE\r\n", "a OK EXPUNGE completed\r\n" },
-	    { "c CREATE x\r\n", "c OK CREATE completed\r\n" },
+	    { "c CREATE x\r\n", "c OK [MAILBOXID (F@)] CREATE completed\r\n" },
 	    { "a MOVE 1 x\r\n", "* OK [COPYUID @ 1 1] Moved\r\n* VANISHED 1\r\n"
 				"a OK [HIGHESTMODSEQ 10] MOVE completed\r\n" },
 	    { "a UID FETCH 1:* FLAGS (CHANGEDSINCE 8 VANISHED)\r\n",
@@ -342,6 +342,42 @@ static void test_many(void **state)
 	fixture_close(&f);
 }
 
+/* A mailbox that was left is found as it is now, not as it was: flags, expunged, new, and who is recent. */
+static void test_coming_back(void **state)
+{
+	enum { N = 300 };
+	struct fixture *f = fixture_open();
+	for (int i = 0; i < N; i++)
+		fixture_put(f, "INBOX", "", TEXT);
+	struct talk t = talk_login(f);
+	talk(&t, "s SELECT INBOX\r\n");
+	assert_non_null(strstr(buf_cstr(&t.heard), "* 300 EXISTS\r\n* 300 RECENT\r\n"));
+	struct talk other = talk_login(f);
+	talk(&other, "s SELECT INBOX\r\n");
+	talk(&t, "a STORE 7 FLAGS (\\Flagged)\r\n");
+	talk(&t, "u UNSELECT\r\n");
+	change(f, 1, STORE_SEEN);
+	change(f, 2, STORE_SEEN | STORE_DELETED);
+	talk(&other, "x EXPUNGE\r\n");
+	fixture_put(f, "INBOX", "", TEXT);
+	talk(&t, "s SELECT INBOX\r\n");
+	assert_non_null(
+	    strstr(buf_cstr(&t.heard), "* 300 EXISTS\r\n* 1 RECENT\r\n* OK [UNSEEN 2]"));
+	talk(&t, "n NOOP\r\n");
+	assert_string_equal(buf_cstr(&t.heard), "n OK NOOP completed\r\n");
+	talk(&t, "f FETCH 1,2,6,300 (UID FLAGS)\r\n");
+	assert_string_equal(buf_cstr(&t.heard),
+	    "* 1 FETCH (UID 1 FLAGS (\\Seen))\r\n* 2 FETCH (UID 3 FLAGS ())\r\n"
+	    "* 6 FETCH (UID 7 FLAGS (\\Flagged))\r\n* 300 FETCH (UID 301 FLAGS (\\Recent))\r\n"
+	    "f OK FETCH completed\r\n");
+	talk(&other, "u UNSELECT\r\n");
+	talk(&other, "s EXAMINE INBOX\r\n");
+	assert_non_null(strstr(buf_cstr(&other.heard), "* 300 EXISTS\r\n* 0 RECENT\r\n"));
+	talk_close(&other);
+	talk_close(&t);
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -357,6 +393,7 @@ int main(void)
 		cmocka_unit_test(test_news),
 		cmocka_unit_test(test_vanished_later),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_coming_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,8 +20,9 @@ static void assert_text(struct span got, struct span want, const char *what)
 static void put_node(struct buf *out, const struct search_request *r, uint16_t at)
 {
 	static const char *const keys[] = { "all", "flags", "keyword", "numbers", "uids", "before",
-		"on", "since", "larger", "smaller", "modseq", "sentbefore", "senton", "sentsince",
-		"header", "body", "text", "and", "or" };
+		"on", "since", "larger", "smaller", "modseq", "older", "younger", "savedbefore",
+		"savedon", "savedsince", "emailid", "sentbefore", "senton", "sentsince", "header",
+		"body", "text", "and", "or" };
 	const struct search_node *n = &r->v[at];
 	buf_printf(out, "%s%s", n->negate ? "!" : "", keys[n->key]);
 	if (n->key == KEY_FLAGS)

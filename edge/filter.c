@@ -1,0 +1,400 @@
+/* filter.c - the filters of a session, asked one after the other (part of steps 3 and 4; called by
+ * envelope.c and content.c).
+ *
+ * Owns struct filters: a connection to each filter (milter.c), the mail's view that filters change
+ * (milter_edit.c), and the one question that the session waits for. */
+#include "edge/filter.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+
+#include "edge/added.h"
+#include "edge/mail.h"
+
+#define filters_MAGIC 0xf1170001u
+
+enum { WORDS_MAX = 8192, OUR_FIELDS = 1 /* Received */ };
+
+enum kind { ASK_COMMAND, ASK_MESSAGE };
+
+struct filters {
+	struct ticket ticket; /* of the question */
+	uint32_t magic;
+	struct session *session; /* its owner */
+	struct milter **milters; /* owned */
+	size_t n;
+	char client_name[IP_TEXT_SIZE + 8];
+	/* the mail */
+	struct edit *edit;     /* owned; while the message is looked at */
+	bool broken;           /* text is the answer to everything */
+	const char *discarded; /* the filter that wants nobody to get it, or NULL */
+	struct milter_text text;
+	/* the question */
+	filter_fn *fn; /* NULL: there is none */
+	enum kind kind;
+	enum milter_question what;
+	struct buf words;
+	size_t at; /* the filter that is asked */
+	bool asking;
+	struct ticket *ask;
+	struct filter_answer given; /* known while the question was being asked */
+	struct soon soon;
+};
+
+/* ---- answers -------------------------------------------------------------------------------------- */
+
+static void forget(struct filters *f)
+{
+	ticket_cancel(&f->ask);
+	soon_clear(&f->soon);
+	buf_clear(&f->words);
+	f->fn = NULL;
+}
+
+/* Last statement of whoever calls it. What is known at once comes from the loop all the same, except GO:
+ * that is what asking without a ticket means. */
+static void answer(struct filters *f, struct filter_answer a)
+{
+	filter_fn *fn = f->fn;
+	if (f->asking && a.verdict != MILTER_GO) {
+		f->given = a;
+		soon_set(f->session->edge->loop, &f->soon);
+		return;
+	}
+	forget(f);
+	if (!f->asking)
+		fn(f->session, &a);
+}
+
+static void on_soon(void *arg)
+{
+	struct filters *f = OBJ(filters, arg);
+	answer(f, f->given);
+}
+
+static void log_verdict(const struct filters *f, const struct filter_answer *a)
+{
+	static const char *const words[] = { "go", "refuse", "discard", "close", "failed" };
+	const struct mail *m = f->session->mail;
+	metric_add(&edge_metrics[EDGE_M_FILTER_VERDICTS], 1);
+	log_write(&edge_events[EDGE_EV_FILTER_VERDICT], m != NULL ? mail_id(m) : NULL,
+	    LOG_FIELDS(LOG_STR("session", f->session->id.s), LOG_STR("filter", a->filter),
+		LOG_STR("verdict", words[a->verdict]),
+		LOG_U64("code", a->text == NULL ? 250 : a->text->code),
+		LOG_STR("text", a->text == NULL ? NULL : a->text->text)));
+}
+
+/* A decision of a filter, or over one. text: NULL for a DISCARD. */
+static void decide(
+    struct filters *f, enum milter_verdict v, const struct milter_text *text, const char *filter)
+{
+	struct filter_answer a = { .verdict = v, .filter = filter };
+	if (text != NULL) {
+		if (text != &f->text)
+			f->text = *text;
+		if (f->text.enhanced[0] == '\0')
+			memcpy(f->text.enhanced, f->text.code < 500 ? "4.7.1" : "5.7.1", 6);
+		a.text = &f->text;
+	}
+	log_verdict(f, &a);
+	answer(f, a);
+}
+
+static const struct milter_text away_now = {
+	.code = 451, .enhanced = "4.3.0", .text = "a filter is not available, try again later"
+};
+static const struct milter_text away = {
+	.code = 554, .enhanced = "5.3.0", .text = "a filter is not available"
+};
+static const struct milter_text not_kept = {
+	.code = 451, .enhanced = "4.3.0", .text = "the message could not be kept"
+};
+static const struct milter_text big_header = {
+	.code = 552, .enhanced = "5.3.4", .text = "the header section is too big"
+};
+static const struct milter_text no_directory = {
+	.code = 451, .enhanced = "4.3.0", .text = "cannot look up the mailbox now"
+};
+static const struct milter_text quarantined = {
+	.code = 550, .enhanced = "5.7.1", .text = "refused by a filter"
+};
+
+/* ---- the end of a message -------------------------------------------------------------------------- */
+
+static void finish_message(struct filters *f)
+{
+	struct transaction *t = f->session->mail->t;
+	if (t->recipient_count == 0) /* they have deleted all of them */
+		decide(f, MILTER_DISCARD, NULL, NULL);
+	else
+		answer(f, (struct filter_answer){ .verdict = MILTER_GO });
+}
+
+static void on_added(void *arg, bool known)
+{
+	struct filters *f = OBJ(filters, arg);
+	f->ask = NULL;
+	if (known)
+		finish_message(f);
+	else
+		decide(f, MILTER_REFUSE, &no_directory, NULL);
+}
+
+static void look_up_added(struct filters *f)
+{
+	struct session *s = f->session;
+	struct added_opts opts = { .loop = s->edge->loop,
+		.directory = s->edge->directory,
+		.t = s->mail->t,
+		.max = (size_t)s->setup->edge->recipients_max };
+	opts.n = edit_added(f->edit, &opts.addresses);
+	if (opts.n == 0)
+		finish_message(f);
+	else
+		f->ask = added_start(&opts, on_added, f);
+}
+
+static void write_message(struct filters *f)
+{
+	if (edit_write(f->edit))
+		decide(f, MILTER_REFUSE, &not_kept, NULL);
+	else
+		look_up_added(f);
+}
+
+/* ---- one filter after the other ---------------------------------------------------------------------- */
+
+static milter_fn on_milter;
+
+static void ask_next(struct filters *f)
+{
+	for (; f->at < f->n; f->at++) {
+		struct milter *m = f->milters[f->at];
+		f->ask = f->kind == ASK_MESSAGE
+			     ? milter_ask_message(m, f->edit, on_milter, f)
+			     : milter_ask(m, f->what, buf_span(&f->words), on_milter, f);
+		if (f->ask != NULL)
+			return;
+	}
+	if (f->kind == ASK_MESSAGE)
+		write_message(f);
+	else
+		answer(f, (struct filter_answer){ .verdict = MILTER_GO });
+}
+
+static void go_on(struct filters *f)
+{
+	f->at++;
+	ask_next(f);
+}
+
+static void failed(struct filters *f, const struct edge_milter_conf *conf)
+{
+	if (conf->on_failure == EDGE_FAIL_ACCEPT) {
+		go_on(f);
+		return;
+	}
+	f->broken = true;
+	decide(f, MILTER_REFUSE, conf->on_failure == EDGE_FAIL_REJECT ? &away : &away_now,
+	    conf->head.title);
+}
+
+/* It stays so for the rest of the mail; the envelope goes on as if nothing had been said. */
+static void discarded(struct filters *f, const char *filter)
+{
+	f->discarded = filter;
+	if (f->kind == ASK_MESSAGE)
+		decide(f, MILTER_DISCARD, NULL, filter);
+	else
+		answer(f, (struct filter_answer){ .verdict = MILTER_GO });
+}
+
+static void quarantine(struct filters *f, const struct edge_milter_conf *conf, const char *why)
+{
+	if (conf->on_quarantine == EDGE_VERDICT_DISCARD)
+		discarded(f, conf->head.title);
+	else if (conf->on_quarantine == EDGE_VERDICT_REFUSE)
+		decide(f, MILTER_REFUSE, &quarantined, conf->head.title);
+	else if (edit_add_field(f->edit, "X-Quarantine", span_str(why)))
+		decide(f, MILTER_REFUSE, &not_kept, conf->head.title);
+	else
+		go_on(f);
+}
+
+static void passed(struct filters *f, const struct edge_milter_conf *conf)
+{
+	char *why = f->kind == ASK_MESSAGE ? edit_take_quarantine(f->edit) : NULL;
+	if (why == NULL)
+		go_on(f);
+	else
+		quarantine(f, conf, why);
+	mem_free(why);
+}
+
+static void on_milter(void *arg, const struct milter_answer *a)
+{
+	struct filters *f = OBJ(filters, arg);
+	const struct edge_milter_conf *conf = milter_conf(f->milters[f->at]);
+	f->ask = NULL;
+	switch (a->verdict) {
+	case MILTER_GO:
+		passed(f, conf);
+		break;
+	case MILTER_REFUSE:
+	case MILTER_CLOSE:
+		decide(f, a->verdict, &a->text, conf->head.title);
+		break;
+	case MILTER_DISCARD:
+		discarded(f, conf->head.title);
+		break;
+	case MILTER_FAILED:
+		failed(f, conf);
+		break;
+	}
+}
+
+/* ---- questions ------------------------------------------------------------------------------------ */
+
+static void cancel(struct ticket *t)
+{
+	forget(OBJ(filters, (char *)t - offsetof(struct filters, ticket)));
+}
+
+static void begin(struct filters *f)
+{
+	if (f->broken)
+		answer(f, (struct filter_answer){ .verdict = MILTER_REFUSE, .text = &f->text });
+	else if (f->discarded != NULL && f->kind == ASK_MESSAGE)
+		decide(f, MILTER_DISCARD, NULL, f->discarded);
+	else if (f->discarded != NULL)
+		answer(f, (struct filter_answer){ .verdict = MILTER_GO });
+	else
+		ask_next(f);
+}
+
+static struct ticket *ask(struct filters *f, filter_fn *fn, enum kind kind)
+{
+	CHECK(f->fn == NULL);
+	f->fn = fn;
+	f->kind = kind;
+	f->at = 0;
+	f->asking = true;
+	begin(f);
+	f->asking = false;
+	return f->fn != NULL ? &f->ticket : NULL;
+}
+
+struct ticket *filters_ask(struct filters *f, enum milter_question what, struct span path,
+    struct span params, filter_fn *fn)
+{
+	f->what = what;
+	if (what != MILTER_ASK_DATA) {
+		buf_printf(&f->words, "<%.*s>%c", SPAN_ARG(path), '\0');
+		while (params.n > 0) {
+			struct span word = span_cut(&params, ' ');
+			if (word.n > 0)
+				buf_printf(&f->words, "%.*s%c", SPAN_ARG(word), '\0');
+		}
+	}
+	return ask(f, fn, ASK_COMMAND);
+}
+
+struct ticket *filters_ask_message(struct filters *f, filter_fn *fn)
+{
+	const struct edge_conf *c = f->session->setup->edge;
+	struct edit_opts opts = {
+		.ours = OUR_FIELDS, .size_max = c->message_size_max, .temp_dir = c->temp_dir
+	};
+	edit_free(&f->edit);
+	err_t err = edit_new(f->session->mail->t, &opts, &f->edit);
+	if (err && !f->broken) {
+		f->text = err == ERR_TOO_MANY ? big_header : not_kept;
+		f->broken = true;
+	}
+	return ask(f, fn, ASK_MESSAGE);
+}
+
+void filters_done(struct filters *f)
+{
+	if (f == NULL)
+		return;
+	for (size_t i = 0; i < f->n; i++)
+		milter_done(f->milters[i]);
+	edit_free(&f->edit);
+	f->broken = false;
+	f->discarded = NULL;
+}
+
+/* ---- public --------------------------------------------------------------------------------------- */
+
+static bool sees(const struct edge_milter_conf *c, const struct session *s)
+{
+	for (size_t i = 0; i < c->listeners.n; i++)
+		if (span_eq_str(span_str(c->listeners.v[i]), s->listener->head.title))
+			return true;
+	return c->listeners.n == 0;
+}
+
+bool filters_wanted(const struct session *s)
+{
+	const struct edge_conf *c = s->setup->edge;
+	for (size_t i = 0; i < c->milter_n; i++)
+		if (sees(c->milter[i], s))
+			return true;
+	return false;
+}
+
+static void put_client_name(struct filters *f)
+{
+	char text[IP_TEXT_SIZE];
+	struct ip_addr a = f->session->from.addr;
+	struct buf name = BUF_INIT(sizeof f->client_name - 1);
+	buf_printf(&name, "[%s%s]", ip_is_v4(a) ? "" : "IPv6:", ip_text(a, text));
+	memcpy(f->client_name, buf_cstr(&name), buf_len(&name) + 1);
+	buf_end(&name);
+}
+
+void filters_open(struct session *s)
+{
+	const struct edge_conf *c = s->setup->edge;
+	if (s->filters != NULL || !filters_wanted(s))
+		return;
+	struct filters *f = MEM_NEW(struct filters);
+	f->ticket.cancel = cancel;
+	f->magic = filters_MAGIC;
+	f->session = s;
+	f->words = BUF_INIT(WORDS_MAX);
+	soon_init(&f->soon, on_soon, f);
+	put_client_name(f);
+	f->milters = mem_array(c->milter_n, sizeof(struct milter *));
+	struct milter_opts opts = { .loop = s->edge->loop,
+		.dns = s->edge->dns,
+		.health = s->edge->milter_health,
+		.client = s->from,
+		.client_name = f->client_name,
+		.helo = s->helo,
+		.log_id = s->id.s,
+		.macro = filter_macro,
+		.macro_arg = s };
+	for (size_t i = 0; i < c->milter_n; i++) {
+		opts.conf = c->milter[i];
+		if (sees(opts.conf, s))
+			f->milters[f->n++] = milter_new(&opts);
+	}
+	s->filters = f;
+}
+
+void filters_free(struct filters **pf)
+{
+	struct filters *f = *pf;
+	if (f == NULL)
+		return;
+	forget(f);
+	for (size_t i = 0; i < f->n; i++)
+		milter_free(&f->milters[i]);
+	edit_free(&f->edit);
+	mem_free(f->milters);
+	buf_end(&f->words);
+	f->magic = 0;
+	MEM_FREE(pf);
+}

@@ -1,0 +1,85 @@
+/* meter_internal.h - what the files of this folder share of a worker's meter. */
+#ifndef METERMAID_METER_INTERNAL_H
+#define METERMAID_METER_INTERNAL_H
+
+#include "base/list.h"
+#include "metermaid/bans.h"
+#include "metermaid/hold.h"
+#include "metermaid/hot.h"
+#include "metermaid/metermaid.h"
+#include "metermaid/observed.h"
+#include "metermaid/redis_link.h"
+#include "metermaid/rule.h"
+#include "metermaid/table.h"
+
+struct metermaid {
+	uint32_t magic;
+	struct loop *loop;
+	struct dns *dns;
+	struct rules *rules;      /* current */
+	struct conf *conf;        /* the link borrows from it */
+	struct redis_link *redis; /* NULL: none configured */
+	struct table *share;      /* while Redis is away; private to this worker */
+	struct bans *bans;        /* the host's; with Redis this worker's copy of the tier's */
+	int64_t bans_version;
+	struct observed *observed;
+	struct hot *hot;
+	struct holds *holds;
+	struct list_node waiting, asked, done; /* questions */
+	size_t waiting_n;
+	size_t batches; /* under way */
+	struct soon flush;
+	struct timer flush_late, roll_call, bans_poll;
+	uint64_t name; /* of this worker in the roll call and as a holder of leases */
+	uint64_t live_workers;
+	uint64_t roll_calls; /* since the link is up */
+};
+#define metermaid_MAGIC 0x3e7e4a1du
+
+struct table *meter_host_table(void); /* shared by the workers of this host */
+
+/* A question over its rules: the facts (borrowed, or the question's own) and the keys they give. */
+struct asking {
+	struct meter_facts f;
+	enum op_mode mode;
+	size_t n;
+	struct meter_key keys[KEYS_PER_QUESTION_MAX];
+};
+
+/* question.c */
+void question_forget(struct metermaid *m); /* those that Redis was asked get no answer any more */
+void question_free_all(struct metermaid *m);
+void question_send(void *metermaid); /* soon: the questions that wait, unless a batch is out */
+void question_late(void *metermaid); /* timer: they have waited long enough */
+
+/* judge.c: what the answer means for rules, counters, the log and the asker (out holds local tags). */
+void judge(struct metermaid *m, const struct asking *a, const struct op_answer *got,
+    struct meter_answer *out);
+/* The same for what hot.c decided: counted, and told to people later. */
+void judge_hot(struct metermaid *m, const struct asking *a, const struct op_answer *got,
+    struct meter_answer *out);
+void rule_count(struct rule *r, bool over);
+
+/* Where the answer goes: into out at once, or later. */
+struct look_to {
+	const struct meter_late *late;
+	struct buf *out;
+};
+/* look.c: the keys that KEY means under all rules, or under the one named (NULL: all) */
+enum look_act { LOOK_SHOW, LOOK_RESET };
+void look_start(struct metermaid *m, enum look_act act, const char *const *key_and_rule, size_t n,
+    struct look_to to);
+
+/* bans_sync.c: the tier's bans, in Redis */
+void bans_sync_poll(void *metermaid); /* timer: fetches what has changed */
+/* On the list now for this worker, in a moment for all. ms 0: taken off. False: not a key. */
+bool bans_sync_put(struct metermaid *m, const char *list, struct span key, uint64_t ms);
+
+/* local.c: rules that need no state */
+enum local { LOCAL_NOTHING, LOCAL_TAGGED, LOCAL_DECIDED };
+enum local local_judge(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f,
+    struct meter_answer *out);
+/* What a rule's action is for the asker when it decides. */
+void local_act(const struct rule *r, struct meter_answer *out);
+
+#endif

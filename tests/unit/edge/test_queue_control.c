@@ -1,0 +1,220 @@
+/* test_queue_control.c - an operator's conditions and orders: whom they meet, what they do, that they are
+ * still so when the queue is opened again. */
+#include "edge/queue_filter.h"
+#include "tests/unit/edge/queue_bench.h"
+
+static size_t seen(struct bench *b, const char *word)
+{
+	size_t n = 0;
+	for (const char *at = buf_cstr(&b->store.seen); (at = strstr(at, word)) != NULL; at++)
+		n++;
+	return n;
+}
+
+/* The answer to words separated by single spaces. */
+static const char *said(struct bench *b, const char *line)
+{
+	static char words[1000], answer[1 << 20];
+	const char *list[20];
+	size_t n = 0;
+	struct buf out = BUF_INIT(sizeof answer - 1);
+	snprintf(words, sizeof words, "%s", line);
+	for (char *at = words, *rest; at != NULL && n < COUNT_OF(list); at = rest) {
+		rest = strchr(at, ' ');
+		if (rest != NULL)
+			*rest++ = '\0';
+		list[n++] = at;
+	}
+	answer[0] = '\0';
+	if (queue_control(b->queue, list, n, &out))
+		snprintf(answer, sizeof answer, "%s", buf_cstr(&out));
+	buf_end(&out);
+	return answer;
+}
+
+static bool says(struct bench *b, const char *line, const char *word)
+{
+	return strstr(said(b, line), word) != NULL;
+}
+
+/* ---- conditions --------------------------------------------------------------------------------- */
+
+static void test_filter(void **state)
+{
+	static const struct queue_facts facts = { SPAN("k1"), SPAN("Alice@x.example"),
+		SPAN("bob@far.example"), SPAN("store1"), SPAN("mailbox is Full"), SPAN("held"),
+		7200 };
+	static const struct {
+		const char *words[3];
+		bool good, meets;
+	} cases[] = {
+		{ { NULL }, true, true },
+		{ { "all" }, true, true },
+		{ { "k1" }, true, true },
+		{ { "k" }, true, false },
+		{ { "id=k1" }, true, true },
+		{ { "sender=alice@x.example" }, true, true },
+		{ { "sender=alice" }, true, false },
+		{ { "sender=*@X.example" }, true, true },
+		{ { "sender=" }, true, false },
+		{ { "sender=*" }, true, true },
+		{ { "sender=**@*ex*le" }, true, true },
+		{ { "sender=*x*x*x*" }, true, false },
+		{ { "sender=a*b" }, true, false },
+		{ { "recipient=*@far.example" }, true, true },
+		{ { "destination=store?" }, true, false },
+		{ { "reason=is full" }, true, true },
+		{ { "reason=empty" }, true, false },
+		{ { "state=held", "older=2h" }, true, true },
+		{ { "state=held", "older=3h" }, true, false },
+		{ { "younger=7200s", "older=1m" }, true, true },
+		{ { "younger=1h" }, true, false },
+		{ { "state=waiting", "k1" }, true, false },
+		{ { "older=2" }, false, false },
+		{ { "older=h" }, false, false },
+		{ { "older=-1h" }, false, false },
+		{ { "recipient=" }, false, false },
+		{ { "frob=1" }, false, false },
+		{ { "" }, false, false },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct queue_filter f;
+		struct buf why = BUF_INIT(1000);
+		size_t n = 0;
+		while (cases[i].words[n] != NULL)
+			n++;
+		bool good = queue_filter_parse(cases[i].words, n, &f, &why);
+		if (good != cases[i].good ||
+		    (good && queue_filter_matches(&f, &facts) != cases[i].meets))
+			fail_msg("case %zu: %s", i, n > 0 ? cases[i].words[0] : "");
+		assert_int_equal(buf_len(&why) > 0, !good);
+		buf_end(&why);
+	}
+}
+
+/* ---- orders ------------------------------------------------------------------------------------- */
+
+/* A store that says "later" to everything in one connection that stays. */
+#define LATER(from, rcpt) MAIL(from, rcpt), GO, "S 452 4.2.2 full"
+
+static void open_late(struct bench *b, const char *const *script)
+{
+	bench_open(b, script);
+	b->edge->queue_retry_first = b->edge->queue_retry_max = LATE_MS;
+	queue_again(b);
+	set_body(b, 100);
+}
+
+static void test_hold(void **state)
+{
+	struct bench b;
+	open_late(&b, SCRIPT(LHLO, LATER("s@far.example", "alice"), "X", LHLO,
+			  MAIL("s@far.example", "alice"), GO, DONE));
+	put_and_wait(&b, "s@far.example", TO(to("alice@x.example")));
+	WAIT_FOR(&b, says(&b, "list", "\"attempts\":1,"));
+	assert_true(says(&b, "hold recipient=bob@*", "\"recipients\":0"));
+	assert_true(says(&b, "hold recipient=alice@*", "\"recipients\":1"));
+	assert_true(says(&b, "hold all", "\"recipients\":0"));
+	assert_true(says(&b, "retry", "\"recipients\":0"));
+	for (int i = 0; i < 2; i++) {
+		assert_true(says(&b, "list state=held", "alice@x.example"));
+		queue_again(&b);
+	}
+	for (int i = 0; i < 5; i++)
+		loop_step(b.loop, 10);
+	assert_int_equal(seen(&b, "MAIL FROM"), 1);
+	assert_true(says(&b, "release all", "\"recipients\":1"));
+	WAIT_FOR(&b, EMPTY(&b));
+	bench_close(&b);
+}
+
+/* Held while it is delivered: that attempt ends, another does not begin. */
+static void test_hold_running(void **state)
+{
+	struct bench b;
+	open_late(&b, SCRIPT(LHLO, MAIL("", "alice"), "S 250 ok", "S 250 ok", "H"));
+	b.edge->reply_timeout = 100;
+	queue_again(&b);
+	put_and_wait(&b, "", TO(to("alice@x.example")));
+	WAIT_FOR(&b, says(&b, "list", "\"state\":\"running\""));
+	assert_true(says(&b, "bounce all", "\"recipients\":0"));
+	assert_true(says(&b, "hold all", "\"recipients\":1"));
+	WAIT_FOR(&b, says(&b, "list", "\"state\":\"held\""));
+	bench_close(&b);
+}
+
+static void test_bounce_and_delete(void **state)
+{
+	struct bench b;
+	open_late(&b, SCRIPT(LHLO, "C MAIL", "C RCPT TO:<bob@", "C RCPT TO:<carol@", "C DATA",
+			  "S 250 ok", "S 250 ok", "S 250 ok", "S 354 go", "B", "S 452 4.2.2 full",
+			  "S 452 4.2.2 full", MAIL("", "alice"), GO, DONE));
+	put_and_wait(&b, "alice@x.example", TO(to("bob@x.example"), to("carol@x.example")));
+	WAIT_FOR(&b, says(&b, "list recipient=carol@*", "\"attempts\":1,"));
+	assert_true(says(&b, "bounce", "\"error\""));
+	assert_true(says(&b, "delete recipient=bob@x.example", "\"recipients\":1,\"more\":false"));
+	assert_int_equal(queue_recipients(b.queue), 1);
+	assert_true(says(&b, "bounce recipient=*@x.example reason=full", "\"recipients\":1"));
+	WAIT_FOR(&b, seen(&b, "}") == 2 && EMPTY(&b));
+	assert_int_equal(seen(&b, "Final-Recipient: rfc822; carol@"), 1);
+	assert_int_equal(seen(&b, "Final-Recipient"), 1);
+	queue_again(&b);
+	assert_true(EMPTY(&b));
+	bench_close(&b);
+}
+
+/* To another host, for a local recipient too; and after the queue was opened again. */
+static void test_reroute(void **state)
+{
+	struct bench b;
+	open_late(&b, SCRIPT(LHLO, LATER("", "alice"), "X", LHLO, MAIL("", "alice"), GO, DONE));
+	put_and_wait(&b, "", TO(to("alice@x.example")));
+	WAIT_FOR(&b, says(&b, "list", "\"attempts\":1,"));
+	assert_true(says(&b, "reroute all", "\"error\""));
+	assert_true(says(&b, "hold to=a all", "\"error\""));
+	assert_true(says(&b, "reroute to=a:99999 all", "\"error\""));
+	assert_true(says(&b, "reroute to=[::1 all", "\"error\""));
+	assert_true(says(&b, "reroute to=127.0.0.1:1 all", "\"recipients\":1"));
+	WAIT_FOR(&b, says(&b, "list", "\"attempts\":2,"));
+	queue_again(&b);
+	assert_true(says(&b, "list destination=127.0.0.1:1", "alice@x.example"));
+	assert_true(says(&b, "reroute to=- all", "\"recipients\":1"));
+	WAIT_FOR(&b, EMPTY(&b));
+	bench_close(&b);
+}
+
+static void test_show_and_cat(void **state)
+{
+	struct bench b;
+	char line[100];
+	open_late(&b, SCRIPT(LHLO, LATER("s@far.example", "alice")));
+	b.envid = "e+3D";
+	struct ident id = put_and_wait(&b, "s@far.example", TO(to("alice@x.example")));
+	WAIT_FOR(&b, says(&b, "list", "\"attempts\":1,"));
+	snprintf(line, sizeof line, "show %s", id.s);
+	assert_true(says(&b, line, "\"envid\":\"e+3D\""));
+	assert_true(says(&b, line, "\"enhanced\":\"4.2.2\""));
+	assert_true(says(&b, "show nonsense", "\"error\""));
+	snprintf(line, sizeof line, "cat %s", id.s);
+	assert_true(says(&b, line, "U3ViamVjdDogeA")); /* Subject: x */
+	snprintf(line, sizeof line, "cat %s 9", id.s);
+	assert_true(says(&b, line, "\"base64\":\"eA0KWC1Mb25n")); /* x, X-Long */
+	snprintf(line, sizeof line, "cat %s 999999", id.s);
+	assert_true(says(&b, line, "\"base64\":\"\""));
+	assert_string_equal(said(&b, "frob"), "");
+	assert_string_equal(said(&b, "show"), "");
+	bench_close(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_hold),
+		cmocka_unit_test(test_hold_running),
+		cmocka_unit_test(test_bounce_and_delete),
+		cmocka_unit_test(test_reroute),
+		cmocka_unit_test(test_show_and_cat),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

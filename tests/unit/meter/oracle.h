@@ -1,0 +1,252 @@
+/* oracle.h - several processes ask one rule at full speed; an oracle that sees every request in order
+ * says what should have passed. Needs place.h. */
+#ifndef TEST_METER_ORACLE_H
+#define TEST_METER_ORACLE_H
+
+#include <math.h>
+#include <sys/mman.h>
+
+#include "tests/unit/meter/place.h"
+
+enum {
+	ORACLE_KEYS_MAX = 100000,
+	ORACLE_DEPTH = 8,
+	ORACLE_LOG_MAX = 2000000,
+	ORACLE_PROCS_MAX = 16
+};
+enum oracle_load { LOAD_UNIFORM, LOAD_ZIPF, LOAD_SINGLE };
+
+struct oracle_plan {
+	unsigned procs;
+	enum oracle_load load;
+	uint32_t keys;
+	uint64_t ms;
+	uint64_t pause_us; /* between the questions of a process; 0: as fast as answers come */
+	const char *rule;  /* of section metermaid */
+	struct bucket_limit limit;
+	uint64_t bound; /* tokens beyond the limit that are documented */
+};
+
+struct oracle_entry {
+	uint64_t us;
+	uint32_t key;
+	bool passed;
+};
+
+struct oracle_log {                    /* shared by all processes */
+	uint64_t n, degraded, late_us; /* the longest wait for an answer */
+	struct oracle_entry v[ORACLE_LOG_MAX];
+};
+
+struct oracle_result {
+	uint64_t asked, passed, due; /* due: what the oracle would have let pass */
+	double over_bound;           /* tokens, 0: never */
+	uint64_t degraded;
+};
+
+struct oracle_worker {
+	const struct oracle_plan *plan;
+	struct oracle_log *log;
+	struct loop *l;
+	struct metermaid *m;
+	const double *cdf;
+	uint64_t until_us;
+	unsigned out;
+	struct oracle_slot {
+		struct oracle_worker *w;
+		uint32_t key;
+		uint64_t asked_us;
+		bool waits;
+	} slots[ORACLE_DEPTH];
+};
+
+static inline uint32_t oracle_pick(const struct oracle_worker *w)
+{
+	if (w->plan->load == LOAD_SINGLE)
+		return 0;
+	if (w->plan->load == LOAD_UNIFORM)
+		return (uint32_t)rand_below(w->plan->keys);
+	double at = (double)rand_below(1u << 30) / (1u << 30);
+	uint32_t low = 0, high = w->plan->keys - 1;
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+		if (w->cdf[middle] < at)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static inline double *oracle_zipf(uint32_t keys)
+{
+	double *cdf = mem_array(keys, sizeof *cdf), sum = 0;
+	for (uint32_t i = 0; i < keys; i++)
+		cdf[i] = sum += 1.0 / (i + 1);
+	for (uint32_t i = 0; i < keys; i++)
+		cdf[i] /= sum;
+	return cdf;
+}
+
+static inline void oracle_note(struct oracle_slot *s, const struct meter_answer *a)
+{
+	struct oracle_log *log = s->w->log;
+	uint64_t now = clock_wall_us(), took = now - s->asked_us;
+	uint64_t at = __atomic_fetch_add(&log->n, 1, __ATOMIC_RELAXED);
+	if (at < ORACLE_LOG_MAX)
+		log->v[at] = (struct oracle_entry){ now, s->key, a->action == METER_ALLOW };
+	if (a->degraded)
+		__atomic_fetch_add(&log->degraded, 1, __ATOMIC_RELAXED);
+	if (took > log->late_us)
+		log->late_us = took;
+}
+
+static inline void oracle_answer(void *arg, const struct meter_answer *a)
+{
+	struct oracle_slot *s = arg;
+	oracle_note(s, a);
+	s->waits = false;
+	s->w->out--;
+}
+
+static inline struct meter_facts oracle_facts(uint32_t key)
+{
+	struct meter_facts f = { .user = SPAN_NONE };
+	char ip[32];
+	snprintf(ip, sizeof ip, "10.%u.%u.%u", key >> 16, key >> 8 & 255, key & 255);
+	assert_true(ip_parse(span_str(ip), &f.client));
+	return f;
+}
+
+static inline void oracle_ask(struct oracle_slot *s)
+{
+	struct meter_answer now;
+	s->key = oracle_pick(s->w);
+	s->asked_us = clock_wall_us();
+	struct meter_facts f = oracle_facts(s->key);
+	if (meter_ask_now(s->w->m, METER_CONNECT, &f, &now)) {
+		oracle_note(s, &now);
+		return;
+	}
+	meter_ask(s->w->m, METER_CONNECT, &f, oracle_answer, s);
+	s->waits = true;
+	s->w->out++;
+}
+
+/* Each slot that has its answer asks again; with a pause, one slot when it is time. */
+static inline void oracle_ask_all(struct oracle_worker *w, uint64_t *next)
+{
+	for (size_t i = 0; i < ORACLE_DEPTH; i++) {
+		if (w->slots[i].waits || (w->plan->pause_us > 0 && clock_wall_us() < *next))
+			continue;
+		*next += w->plan->pause_us;
+		oracle_ask(&w->slots[i]);
+	}
+}
+
+static inline void oracle_work(struct oracle_worker *w, int go)
+{
+	char c;
+	uint64_t ready = clock_mono_ms() + 2600; /* the second roll call */
+	until_healthy(w->l, w->m);
+	while (clock_mono_ms() < ready)
+		loop_step(w->l, 10);
+	assert_int_equal(read(go, &c, 1), 0); /* closed: all are ready */
+	w->until_us = clock_wall_us() + w->plan->ms * 1000;
+	for (size_t i = 0; i < ORACLE_DEPTH; i++)
+		w->slots[i].w = w;
+	uint64_t next = clock_wall_us();
+	while (clock_wall_us() < w->until_us || w->out > 0) {
+		if (clock_wall_us() < w->until_us)
+			oracle_ask_all(w, &next);
+		loop_step(w->l, w->out > 0 && w->out == ORACLE_DEPTH ? 1 : 0);
+	}
+}
+
+static inline int oracle_by_time(const void *a, const void *b)
+{
+	const struct oracle_entry *x = a, *y = b;
+	return x->us < y->us ? -1 : x->us > y->us;
+}
+
+/* Two views of the same requests: the limit itself, which says what was due, and the limit with the
+ * documented bound (and the time an answer took), which nothing may go beyond. */
+static inline struct oracle_result oracle_judge(
+    const struct oracle_plan *plan, struct oracle_log *log)
+{
+	struct oracle_result r = { .asked = log->n, .degraded = log->degraded };
+	uint64_t *due = mem_array(ORACLE_KEYS_MAX, sizeof *due);
+	uint64_t *real = mem_array(ORACLE_KEYS_MAX, sizeof *real), tat;
+	uint64_t slack = plan->limit.interval_us * (plan->bound + 1) + log->late_us;
+	assert_true(log->n <= ORACLE_LOG_MAX);
+	qsort(log->v, log->n, sizeof log->v[0], oracle_by_time);
+	for (uint64_t i = 0; i < log->n; i++) {
+		const struct oracle_entry *e = &log->v[i];
+		if (bucket_wait_us(plan->limit, due[e->key], e->us, 1, &tat) == 0) {
+			due[e->key] = tat;
+			r.due++;
+		}
+		if (!e->passed)
+			continue;
+		r.passed++;
+		uint64_t *at = &real[e->key];
+		*at = (*at > e->us ? *at : e->us) + plan->limit.interval_us;
+		uint64_t most = e->us + plan->limit.tolerance_us + slack;
+		if (*at > most) {
+			double over = (double)(*at - most) / (double)plan->limit.interval_us;
+			r.over_bound = over > r.over_bound ? over : r.over_bound;
+		}
+	}
+	mem_free(due);
+	mem_free(real);
+	return r;
+}
+
+static inline void oracle_child(
+    const struct oracle_plan *plan, struct oracle_log *log, const struct conf *c, int go)
+{
+	struct oracle_worker *w = MEM_NEW(struct oracle_worker);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	log_set_fd(open("/dev/null", O_WRONLY));
+	*w = (struct oracle_worker){ .plan = plan, .log = log, .l = loop_new() };
+	w->m = metermaid_new(w->l, NULL, c);
+	w->cdf = plan->load == LOAD_ZIPF ? oracle_zipf(plan->keys) : NULL;
+	oracle_work(w, go);
+	_exit(0);
+}
+
+/* redis_port: a server that runs. */
+static inline struct oracle_result oracle_run(const struct oracle_plan *plan)
+{
+	char text[1024];
+	int go[2], status;
+	pid_t pids[ORACLE_PROCS_MAX];
+	struct oracle_log *log =
+	    mmap(NULL, sizeof *log, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(log != MAP_FAILED && plan->procs <= ORACLE_PROCS_MAX);
+	snprintf(text, sizeof text, "metermaid { redis 127.0.0.1:%d; deadline 5s;\n %s\n}\n",
+	    redis_port, plan->rule);
+	struct conf *c = load(text, NULL);
+	assert_non_null(c);
+	assert_int_equal(pipe(go), 0);
+	metermaid_prepare();
+	for (unsigned i = 0; i < plan->procs; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			close(go[1]);
+			oracle_child(plan, log, c, go[0]);
+		}
+	}
+	close(go[0]);
+	close(go[1]); /* each waits until it is ready; they are within a few milliseconds */
+	for (unsigned i = 0; i < plan->procs; i++) {
+		waitpid(pids[i], &status, 0);
+		assert_int_equal(status, 0);
+	}
+	struct oracle_result r = oracle_judge(plan, log);
+	munmap(log, sizeof *log);
+	conf_unref(&c);
+	return r;
+}
+
+#endif
