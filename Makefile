@@ -91,7 +91,7 @@ $(BUILD)/bin/%: $(B)/bin/% FORCE
 	@mkdir -p $(@D)
 	@cmp -s $< $@ || cp -f --remove-destination $< $@
 
-.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-bench deps-lint check unit system lint run bench bench-store fuzz \
+.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-bench deps-lint check unit system lint run bench bench-edge-in bench-store fuzz \
 	fuzz-build install docs clean format
 all: deps-build $(BINS) ## build/bin/postern-*
 compile: deps-build $(foreach p,$(BUILT),$(B)/bin/$(BIN_$(p))) ## build without touching build/bin
@@ -197,6 +197,9 @@ $(B)/bench/lmtp_load: $(B)/bench/lmtp_load.o $(LIBPOSTERN)
 $(B)/bench/%.so: bench/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -std=c17 -O2 $(WARN) -shared -fPIC -o $@ $<
+bench-edge-in: all deps-run deps-bench ## the front door beside Postfix: DNS lists, acceptance, idle sessions (QUICK=1; root)
+	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/edge_in
+
 bench-store: all deps-run deps-bench $(BENCH_TOOLS) ## the store beside Dovecot: deliveries, a large mailbox (QUICK=1)
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/store $(BENCH)
 
