@@ -15,8 +15,8 @@ DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libssl-dev libc-ares-de
 DEPS_RUN := redis-server openssl curl python3 netbase
 DEPS_TEST := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd haproxy swaks libnet-ssleay-perl mutt isync \
-	fetchmail procps
-DEPS_BENCH := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd
+	fetchmail procps gsasl opendkim spamassassin spamd rspamd
+DEPS_BENCH := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy
 DEPS_LINT := clang-format-14 cppcheck universal-ctags
 
 , := ,
@@ -91,7 +91,7 @@ $(BUILD)/bin/%: $(B)/bin/% FORCE
 	@mkdir -p $(@D)
 	@cmp -s $< $@ || cp -f --remove-destination $< $@
 
-.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-bench deps-lint check unit system lint run bench bench-edge-in bench-store fuzz \
+.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-bench deps-lint check unit system lint run bench fuzz \
 	fuzz-build install docs clean format
 all: deps-build $(BINS) ## build/bin/postern-*
 compile: deps-build $(foreach p,$(BUILT),$(B)/bin/$(BIN_$(p))) ## build without touching build/bin
@@ -188,6 +188,21 @@ DEMO :=
 run: all deps-run ## the demonstration: a small real tier on loopback
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin conf/demo/demo --run-dir "$(RUN_DIR)" --port-base "$(PORT_BASE)" $(DEMO)
 
+BENCH_METER := $(B)/bench/meter/bench_meter
+$(BENCH_METER): $(B)/bench/meter/bench_meter.o $(LIBPOSTERN)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+bench-meter: deps-build deps-run deps-test ## what a question to MeterMaid costs (QUICK=1)
+	@+$(MAKE) --no-print-directory $(BENCH_METER) && QUICK=$(QUICK) $(BENCH_METER)
+
+# The C programs of the benchmarks; OpenSSL directly, for a floor under it
+BENCH_C := $(addprefix $(B)/bench/,floor mmp_load mmp_sink)
+$(BENCH_C): %: %.o $(LIBPOSTERN)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+bench-mmp: all deps-run deps-bench $(BENCH_C) ## the multiplexor against nginx, Dovecot, HAProxy and bare floors (QUICK=1)
+	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_BIN=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/mmp $(BENCH)
+
+.PHONY: bench-edge-in bench-meter bench-mmp bench-store
 bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/run $(BENCH)
 
@@ -197,11 +212,12 @@ $(B)/bench/lmtp_load: $(B)/bench/lmtp_load.o $(LIBPOSTERN)
 $(B)/bench/%.so: bench/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -std=c17 -O2 $(WARN) -shared -fPIC -o $@ $<
-bench-edge-in: all deps-run deps-bench ## the front door beside Postfix: DNS lists, acceptance, idle sessions (QUICK=1; root)
-	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/edge_in
-
 bench-store: all deps-run deps-bench $(BENCH_TOOLS) ## the store beside Dovecot: deliveries, a large mailbox (QUICK=1)
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/store $(BENCH)
+
+bench-edge-in: all deps-run deps-bench ## the front door and its filters beside Postfix (QUICK=1; as root)
+	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/edge-in
+	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/edge-front
 
 prefix := /usr/local
 DESTDIR :=
@@ -221,4 +237,4 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
--include $(ALL_OBJ:.o=.d) $(UNITS:=.d) $(call fobj,$(FUZZ_LIB_SRC:.c=.d))
+-include $(ALL_OBJ:.o=.d) $(UNITS:=.d) $(BENCH_METER:=.d) $(BENCH_C:=.d) $(call fobj,$(FUZZ_LIB_SRC:.c=.d))

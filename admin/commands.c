@@ -14,6 +14,7 @@ static const char default_config[] = "/etc/postern/postern.conf";
 static const char *const only_mmp[] = { "mmp", NULL };
 static const char *const only_edge[] = { "edge", NULL };
 static const char *const mmp_and_edge[] = { "mmp", "edge", NULL };
+static const char *const only_store[] = { "store", NULL };
 static const char *const words_who[] = { "who", NULL };
 static const char *const words_queue[] = { "queue", NULL };
 static const char *const words_explain[] = { "explain", NULL };
@@ -184,12 +185,17 @@ static int cmd_meter_bans(const struct admin_args *a)
 
 static int cmd_reload(const struct admin_args *a)
 {
-	return show_done(a, "reload", "reloaded");
+	return show_done(a, NULL, "reload", "reloaded");
 }
 
 static int cmd_drain(const struct admin_args *a)
 {
-	return show_done(a, "drain", "draining");
+	return show_done(a, NULL, "drain", "draining");
+}
+
+static int cmd_snapshot(const struct admin_args *a)
+{
+	return show_done(a, only_store, "snapshot", "being written");
 }
 
 static const struct command {
@@ -245,6 +251,14 @@ static const struct command {
 	{ "config dump", "", 0, 0, admin_config_dump, "Every effective option with its origin." },
 	{ "config sample", "", 0, 0, admin_config_sample, "A commented file with every option." },
 	{ "config reference", "", 0, 0, admin_config_reference, "Every option, in Markdown." },
+	{ "store check", "", 0, 0, admin_store,
+	    "Counts everything in the index again and reads every message." },
+	{ "store snapshot", "", 0, 0, cmd_snapshot, "Copies the index durably, now." },
+	{ "store reconstruct", "PARTITION [skip-damaged]", 1, 2, admin_store,
+	    "Makes a partition's index anew from snapshot and log; the store must not run. "
+	    "skip-damaged: leaves out changes that cannot be read." },
+	{ "store export", "maildir|mbox USER FOLDER", 3, 3, admin_store,
+	    "Writes a user's mailboxes as a Maildir++ or as mbox files." },
 	{ "ask", "PROGRAM WORD...", 2, 16, show_any,
 	    "Any other question to a program's control socket." },
 };

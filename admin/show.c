@@ -326,11 +326,12 @@ static void print_errors(const json_t *errors)
 	}
 }
 
-int show_done(const struct admin_args *a, const char *word, const char *said)
+int show_done(
+    const struct admin_args *a, const char *const *only, const char *word, const char *said)
 {
 	struct round r;
 	json_t *all = json_object();
-	round_ask(&r, a, NULL, &word, 1);
+	round_ask(&r, a, only, &word, 1);
 	for (size_t i = 0; i < r.n; i++) {
 		const json_t *errors = json_object_get(r.asks[i].reply, "errors");
 		json_object_set_new(all, r.asked[i]->label, json_boolean(is_ok(&r.asks[i])));

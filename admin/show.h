@@ -19,7 +19,9 @@ int show_rows(const struct admin_args *a, const struct question *q);
 /* queue cat ID: the bytes of a message in the queue, as they are. */
 int show_cat(const struct admin_args *a);
 int show_status(const struct admin_args *a);
-int show_done(const struct admin_args *a, const char *word, const char *said);
+/* A command without more of an answer, to the programs of `only` (NULL: all). */
+int show_done(
+    const struct admin_args *a, const char *const *only, const char *word, const char *said);
 /* postern ask PROGRAM WORD...: whatever it answers. */
 int show_any(const struct admin_args *a);
 

@@ -21,8 +21,8 @@ class Contender:
 class Ground:
     """The tier's directory, certificates and Redis, the sink behind everybody, and the contenders."""
 
-    def __init__(self, run_dir, port_base, bin_dir):
-        self.tier = Tier(run_dir, port_base, bin_dir, stores=1)
+    def __init__(self, run_dir, port_base, bin_dir, stores=1):
+        self.tier = Tier(run_dir, port_base, bin_dir, stores)
         self.tier.users = self.tier.users[:1]
         self.tier.workers = 2
         self.tier.meter_rules = "".join(
@@ -80,6 +80,36 @@ class Ground:
         p = self.tier.start_daemon("edge", "postern")
         wait_for(lambda: port_answers(self.tier.port("mx")), 20, "postern-edge")
         return Contender("postern", p.pid, smtp=self.tier.port("mx"))
+
+    def null_milters(self, count):
+        """Filters that do nothing; their ports."""
+        program = self.path("null_milter")
+        subprocess.run(["gcc", "-O2", "-o", program, os.path.join(HERE, "null_milter.c"), "-lmilter", "-lpthread"], check=True)
+        ports = [self.port() for _ in range(count)]
+        for i, port in enumerate(ports):
+            self.tier.spawn(f"null_milter{i}", [program, f"inet:{port}@127.0.0.1"])
+            wait_for(lambda port=port: port_answers(port), 20, "null_milter")
+        return ports
+
+    def postern_filtered(self, milters, counts):
+        """One edge with a listener for each number of filters: a contender each, with the same processes."""
+        ports = {n: self.port() for n in counts}
+        extra = "".join(f"\tlistener m{n} {{ address 127.0.0.1:{p}; role mx; tls none; }}\n" for n, p in ports.items())
+        for i, port in enumerate(milters):
+            names = ", ".join(f"m{n}" for n in counts if n > i)
+            extra += f"\tmilter f{i} {{ address 127.0.0.1:{port}; listeners {names}; }}\n"
+        self.tier.edge_extra += extra
+        self.tier.write_configs()
+        whole = self.postern_edge()
+        return [Contender(f"postern, {n}", whole.pid, smtp=p) for n, p in ports.items()]
+
+    def postfix_filtered(self, milters, counts):
+        """The same with Postfix: an smtpd service for each number of filters."""
+        ports = {n: self.port() for n in counts}
+        more = "".join(f"127.0.0.1:{p} inet n - n - - smtpd\n  -o smtpd_milters=" +
+                       ",".join(f"inet:127.0.0.1:{m}" for m in milters[:n]) + "\n" for n, p in ports.items())
+        whole = self.postfix(more)
+        return [Contender(f"postfix, {n}", whole.pid, smtp=p) for n, p in ports.items()]
 
     def postern_store(self):
         t = self.tier
@@ -143,19 +173,21 @@ service imap-login {{
         http.server.ThreadingHTTPServer.request_queue_size = 1024
         server = http.server.ThreadingHTTPServer(("127.0.0.1", http_port), Answer)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.stops.append(server.shutdown)
+        self.stops += [server.server_close, server.shutdown]
         config = self.write("nginx/nginx.conf", f"""
 load_module /usr/lib/nginx/modules/ngx_mail_module.so;
 daemon off;
 worker_processes 2;
 pid {base}/pid;
 error_log {base}/error.log;
-events {{ worker_connections 4096; }}
+worker_rlimit_nofile 20000;
+events {{ worker_connections 19000; }}
 mail {{
   auth_http 127.0.0.1:{http_port}/;
   ssl_certificate {tls}/chain.pem;
   ssl_certificate_key {tls}/key.pem;
   ssl_protocols TLSv1.2 TLSv1.3;
+  timeout 1h;
   server {{ listen 127.0.0.1:{imap}; protocol imap; }}
   server {{ listen 127.0.0.1:{imaps} ssl; protocol imap; }}
 }}
@@ -164,7 +196,37 @@ mail {{
         wait_for(lambda: port_answers(imap), 30, "nginx")
         return Contender("nginx mail", p.pid, imap=imap, imaps=imaps)
 
-    def postfix(self):
+    def haproxy_tcp(self):
+        """TLS ends there, nothing is parsed: cheaper than any program that reads the login could be."""
+        base, imap, imaps, tls = self.folder("haproxy"), self.port(), self.port(), self.path("tls")
+        with open(f"{tls}/chain.pem", encoding="ascii") as chain, open(f"{tls}/key.pem", encoding="ascii") as key:
+            pem = self.write("haproxy/both.pem", chain.read() + key.read())
+        config = self.write("haproxy/haproxy.cfg", f"""
+global
+  nbthread 2
+  maxconn 7800
+  tune.ssl.default-dh-param 2048
+defaults
+  mode tcp
+  option splice-auto
+  timeout connect 10s
+  timeout client 1h
+  timeout server 1h
+  maxconn 7700
+frontend plain
+  bind 127.0.0.1:{imap}
+  default_backend sink
+frontend secure
+  bind 127.0.0.1:{imaps} ssl crt {pem} ssl-min-ver TLSv1.2
+  default_backend sink
+backend sink
+  server s1 127.0.0.1:{self.sink_imap}
+""")
+        p = self.tier.spawn("haproxy", ["haproxy", "-db", "-f", config])
+        wait_for(lambda: port_answers(imap), 30, "HAProxy")
+        return Contender("haproxy tcp", p.pid, imap=imap, imaps=imaps)
+
+    def postfix(self, more_services=""):
         base, smtp = self.folder("postfix"), self.port()
         os.makedirs(f"{base}/queue/pid", exist_ok=True)
         for name in ("queue", "data"):
@@ -204,7 +266,7 @@ maillog_file_prefixes = {base}
             wake, most = {"qmgr": ("300", "1"), "tlsmgr": ("1000?", "1"), "flush": ("1000?", "0"),
                           "cleanup": ("-", "0"), "postlog": ("-", "1"), "anvil": ("-", "1"), "scache": ("-", "1")}.get(name, ("-", "-"))
             lines.append(f"{place} {kind} {private} - n {wake} {most} {program}")
-        self.write("postfix/master.cf", "\n".join(lines) + "\n")
+        self.write("postfix/master.cf", "\n".join(lines) + "\n" + more_services)
         subprocess.run(["postfix", "-c", base, "start"], check=True, timeout=60, capture_output=True)
         with open(f"{base}/queue/pid/master.pid", encoding="ascii") as f:
             pid = int(f.read())

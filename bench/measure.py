@@ -61,6 +61,31 @@ def cpu_exact(root):
 def cpu_exact_between_s(before, after):
     """What processes that are there at the end used; to the microsecond, where ticks are too coarse."""
     return sum(ns - before.get(pid, 0) for pid, ns in after.items()) / 1e9
+def user_bytes(root):
+    """Memory of their own of a tree of processes, what is shared counted once."""
+    total = 0
+    for pid in tree(root):
+        try:
+            with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+                total += sum(int(line.split()[1]) * 1024 for line in f if line.startswith("Pss_Anon:"))
+        except OSError:
+            continue
+    return total
+
+
+SOCKET_CACHES = {"TCP", "sock_inode_cache", "filp", "dentry", "eventpoll_epi", "eventpoll_pwq", "tcp_bind_bucket",
+                 "request_sock_TCP"}
+
+
+def kernel_bytes():
+    """What the kernel holds for sockets, descriptors and their polling, of everybody (needs root)."""
+    total = 0
+    with open("/proc/slabinfo", encoding="ascii") as f:
+        for line in f:
+            words = line.split()
+            if words[0] in SOCKET_CACHES:
+                total += int(words[1]) * int(words[3])
+    return total
 
 
 def trials(contenders, rounds, count, load):

@@ -13,6 +13,7 @@
 
 #include "edge/access.h"
 #include "edge/dnsbl.h"
+#include "edge/filter_conf.h"
 #include "edge/out_conf.h"
 
 #define CONF_BLOCK edge_listener
@@ -28,13 +29,6 @@
 #define CONF_BLOCK edge_dnsbl
 #define CONF_DEF "edge/edge_dnsbl.params.def"
 #define CONF_PROSE "A DNS list that clients are looked up in."
-#include "conf/params_table.h"
-
-#define CONF_BLOCK edge_milter
-#define CONF_DEF "edge/edge_milter.params.def"
-#define CONF_PROSE                                                                                 \
-	"A filter that speaks the milter protocol (version 6). Filters are asked in the order of " \
-	"the file; each sees what those before it have changed."
 #include "conf/params_table.h"
 
 #define CONF_BLOCK edge
@@ -98,6 +92,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 	check_titles(e, d);
 	check_auth(e, d);
 	check_tls(c, e, d);
+	filter_conf_check(e, d);
 	struct smtp_path path;
 	const char *bad = NULL;
 	if (e->postmaster != NULL && smtp_address_parse(span_str(e->postmaster), 0, &path, &bad))

@@ -26,6 +26,10 @@
 #define CONF_DEF "edge/edge_milter.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK edge_scanner
+#define CONF_DEF "edge/edge_scanner.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK edge
 #define CONF_DEF "edge/edge.params.def"
 #include "conf/params_struct.h"
@@ -47,7 +51,17 @@ enum sender_domain { SENDER_DOMAIN_OFF, SENDER_DOMAIN_REFUSE };
 enum spf_policy { SPF_OFF, SPF_MARK, SPF_ENFORCE };
 
 struct access;
-/* Words of edge_milter.on_failure and .on_quarantine. */
+
+/* Words of edge_scanner.type and .command. */
+enum edge_scanner_type { EDGE_SCANNER_SPAMD, EDGE_SCANNER_CLAMD };
+enum edge_spamd_command {
+	EDGE_SPAMD_CHECK,
+	EDGE_SPAMD_SYMBOLS,
+	EDGE_SPAMD_HEADERS,
+	EDGE_SPAMD_PROCESS
+};
+
+/* Words of .on_failure, and of edge_milter.on_quarantine and edge_scanner.on_hit. */
 enum edge_on_failure { EDGE_FAIL_TEMPFAIL, EDGE_FAIL_ACCEPT, EDGE_FAIL_REJECT };
 enum edge_on_verdict { EDGE_VERDICT_REFUSE, EDGE_VERDICT_TAG, EDGE_VERDICT_DISCARD };
 

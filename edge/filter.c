@@ -9,7 +9,9 @@
 #include "base/mem.h"
 
 #include "edge/added.h"
+#include "edge/filter_conf.h"
 #include "edge/mail.h"
+#include "edge/scanner.h"
 
 #define filters_MAGIC 0xf1170001u
 
@@ -17,14 +19,20 @@ enum { WORDS_MAX = 8192, OUR_FIELDS = 1 /* Received */ };
 
 enum kind { ASK_COMMAND, ASK_MESSAGE };
 
+struct slot {
+	struct milter *milter; /* owned */
+	bool begun;            /* it knows of the mail */
+};
+
 struct filters {
 	struct ticket ticket; /* of the question */
 	uint32_t magic;
 	struct session *session; /* its owner */
-	struct milter **milters; /* owned */
+	struct slot *slots;      /* owned, in the order of the file */
 	size_t n;
 	char client_name[IP_TEXT_SIZE + 8];
 	/* the mail */
+	struct buf sender;     /* the words of MAIL, for filters that hear of it later */
 	struct edit *edit;     /* owned; while the message is looked at */
 	bool broken;           /* text is the answer to everything */
 	const char *discarded; /* the filter that wants nobody to get it, or NULL */
@@ -34,7 +42,9 @@ struct filters {
 	enum kind kind;
 	enum milter_question what;
 	struct buf words;
-	size_t at; /* the filter that is asked */
+	size_t at;    /* the filter that is asked */
+	bool begins;  /* ... about the sender first */
+	size_t scans; /* the scanner that is asked */
 	bool asking;
 	struct ticket *ask;
 	struct filter_answer given; /* known while the question was being asked */
@@ -115,9 +125,19 @@ static const struct milter_text big_header = {
 static const struct milter_text no_directory = {
 	.code = 451, .enhanced = "4.3.0", .text = "cannot look up the mailbox now"
 };
-static const struct milter_text quarantined = {
+static const struct milter_text unwanted = {
 	.code = 550, .enhanced = "5.7.1", .text = "refused by a filter"
 };
+
+/* on_failure of a filter; false: go on without it. lasts: for the rest of the mail. */
+static bool failed(struct filters *f, int on_failure, const char *filter, bool lasts)
+{
+	if (on_failure == EDGE_FAIL_ACCEPT)
+		return false;
+	f->broken = lasts;
+	decide(f, MILTER_REFUSE, on_failure == EDGE_FAIL_REJECT ? &away : &away_now, filter);
+	return true;
+}
 
 /* ---- the end of a message -------------------------------------------------------------------------- */
 
@@ -154,30 +174,117 @@ static void look_up_added(struct filters *f)
 		f->ask = added_start(&opts, on_added, f);
 }
 
-static void write_message(struct filters *f)
+/* ---- scanners -------------------------------------------------------------------------------------- */
+
+static bool on_listener(const struct conf_strings *listeners, const struct session *s)
 {
-	if (edit_write(f->edit))
+	for (size_t i = 0; i < listeners->n; i++)
+		if (span_eq_str(span_str(listeners->v[i]), s->listener->head.title))
+			return true;
+	return listeners->n == 0;
+}
+
+static void scan_next(struct filters *f);
+
+static void on_scanned(void *arg, enum scan_verdict v)
+{
+	struct filters *f = OBJ(filters, arg);
+	const struct edge_scanner_conf *conf = f->session->setup->edge->scanner[f->scans++];
+	f->ask = NULL;
+	switch (v) {
+	case SCAN_PASS:
+		scan_next(f);
+		break;
+	case SCAN_REFUSE:
+		decide(f, MILTER_REFUSE, &unwanted, conf->head.title);
+		break;
+	case SCAN_DISCARD:
+		decide(f, MILTER_DISCARD, NULL, conf->head.title);
+		break;
+	case SCAN_FAILED:
+		if (!failed(f, conf->on_failure, conf->head.title, true))
+			scan_next(f);
+		break;
+	}
+}
+
+static bool scans(const struct filters *f, const struct edge_scanner_conf *c)
+{
+	return on_listener(&c->listeners, f->session) && scan_wanted(c, f->session->mail->t);
+}
+
+/* Each is given the message as it stands, with all that was changed so far. */
+static void scan_next(struct filters *f)
+{
+	struct session *s = f->session;
+	const struct edge_conf *c = s->setup->edge;
+	struct scan_opts opts = { .loop = s->edge->loop,
+		.dns = s->edge->dns,
+		.health = s->edge->milter_health,
+		.t = s->mail->t,
+		.edit = f->edit };
+	if (edit_write(f->edit)) {
 		decide(f, MILTER_REFUSE, &not_kept, NULL);
-	else
+		return;
+	}
+	while (f->scans < c->scanner_n && !scans(f, c->scanner[f->scans]))
+		f->scans++;
+	if (f->scans == c->scanner_n) {
 		look_up_added(f);
+		return;
+	}
+	opts.conf = c->scanner[f->scans];
+	f->ask = scan_start(&opts, on_scanned, f);
 }
 
 /* ---- one filter after the other ---------------------------------------------------------------------- */
 
 static milter_fn on_milter;
 
+static bool for_domains(const struct slot *slot)
+{
+	return milter_conf(slot->milter)->recipient_domains.n > 0;
+}
+
+/* A filter that only some domains want hears of a mail with their first recipient: what it thinks of the
+ * sender is said to that recipient, and others have nothing to do with it. */
+static bool concerned(const struct filters *f, const struct slot *slot)
+{
+	const struct conf_strings *domains = &milter_conf(slot->milter)->recipient_domains;
+	const struct mail *mail = f->session->mail;
+	if (f->kind == ASK_COMMAND && f->what == MILTER_ASK_MAIL)
+		return domains->n == 0;
+	if (f->kind == ASK_COMMAND && f->what == MILTER_ASK_RCPT)
+		return filter_conf_in(domains, smtp_path_text(&mail->to));
+	return slot->begun && filter_conf_any_in(domains, mail->t);
+}
+
+static struct ticket *ask_one(struct filters *f, struct slot *slot)
+{
+	struct span sender = buf_span(&f->sender);
+	struct ticket *ask = NULL;
+	if (f->kind == ASK_MESSAGE)
+		return milter_ask_message(slot->milter, f->edit, on_milter, f);
+	if (!slot->begun) {
+		slot->begun = true;
+		ask = milter_ask(slot->milter, MILTER_ASK_MAIL, sender, on_milter, f);
+		f->begins = ask != NULL;
+	}
+	if (ask != NULL || f->what == MILTER_ASK_MAIL)
+		return ask;
+	return milter_ask(slot->milter, f->what, buf_span(&f->words), on_milter, f);
+}
+
 static void ask_next(struct filters *f)
 {
 	for (; f->at < f->n; f->at++) {
-		struct milter *m = f->milters[f->at];
-		f->ask = f->kind == ASK_MESSAGE
-			     ? milter_ask_message(m, f->edit, on_milter, f)
-			     : milter_ask(m, f->what, buf_span(&f->words), on_milter, f);
+		struct slot *slot = &f->slots[f->at];
+		f->ask = concerned(f, slot) ? ask_one(f, slot) : NULL;
 		if (f->ask != NULL)
 			return;
 	}
 	if (f->kind == ASK_MESSAGE)
-		write_message(f);
+		scan_next(f);
 	else
 		answer(f, (struct filter_answer){ .verdict = MILTER_GO });
 }
@@ -186,17 +293,6 @@ static void go_on(struct filters *f)
 {
 	f->at++;
 	ask_next(f);
-}
-
-static void failed(struct filters *f, const struct edge_milter_conf *conf)
-{
-	if (conf->on_failure == EDGE_FAIL_ACCEPT) {
-		go_on(f);
-		return;
-	}
-	f->broken = true;
-	decide(f, MILTER_REFUSE, conf->on_failure == EDGE_FAIL_REJECT ? &away : &away_now,
-	    conf->head.title);
 }
 
 /* It stays so for the rest of the mail; the envelope goes on as if nothing had been said. */
@@ -214,7 +310,7 @@ static void quarantine(struct filters *f, const struct edge_milter_conf *conf, c
 	if (conf->on_quarantine == EDGE_VERDICT_DISCARD)
 		discarded(f, conf->head.title);
 	else if (conf->on_quarantine == EDGE_VERDICT_REFUSE)
-		decide(f, MILTER_REFUSE, &quarantined, conf->head.title);
+		decide(f, MILTER_REFUSE, &unwanted, conf->head.title);
 	else if (edit_add_field(f->edit, "X-Quarantine", span_str(why)))
 		decide(f, MILTER_REFUSE, &not_kept, conf->head.title);
 	else
@@ -231,11 +327,38 @@ static void passed(struct filters *f, const struct edge_milter_conf *conf)
 	mem_free(why);
 }
 
+static void filter_failed(struct filters *f, struct slot *slot)
+{
+	const struct edge_milter_conf *conf = milter_conf(slot->milter);
+	bool lasts = !for_domains(slot) || f->kind == ASK_MESSAGE || f->what != MILTER_ASK_RCPT;
+	slot->begun = slot->begun && lasts;
+	if (!failed(f, conf->on_failure, conf->head.title, lasts))
+		go_on(f);
+}
+
+/* It has nothing against the sender: what of the question itself? */
+static void begun(struct filters *f)
+{
+	f->begins = false;
+	if (f->what == MILTER_ASK_MAIL)
+		go_on(f);
+	else
+		ask_next(f);
+}
+
 static void on_milter(void *arg, const struct milter_answer *a)
 {
 	struct filters *f = OBJ(filters, arg);
-	const struct edge_milter_conf *conf = milter_conf(f->milters[f->at]);
+	struct slot *slot = &f->slots[f->at];
+	const struct edge_milter_conf *conf = milter_conf(slot->milter);
 	f->ask = NULL;
+	if (f->begins && a->verdict == MILTER_GO) {
+		begun(f);
+		return;
+	}
+	if (f->begins && for_domains(slot))
+		slot->begun = false; /* the next of its recipients may try again */
+	f->begins = false;
 	switch (a->verdict) {
 	case MILTER_GO:
 		passed(f, conf);
@@ -248,7 +371,7 @@ static void on_milter(void *arg, const struct milter_answer *a)
 		discarded(f, conf->head.title);
 		break;
 	case MILTER_FAILED:
-		failed(f, conf);
+		filter_failed(f, slot);
 		break;
 	}
 }
@@ -277,25 +400,32 @@ static struct ticket *ask(struct filters *f, filter_fn *fn, enum kind kind)
 	CHECK(f->fn == NULL);
 	f->fn = fn;
 	f->kind = kind;
-	f->at = 0;
+	f->at = f->scans = 0;
+	f->begins = false;
 	f->asking = true;
 	begin(f);
 	f->asking = false;
 	return f->fn != NULL ? &f->ticket : NULL;
 }
 
+static void put_words(struct buf *out, struct span path, struct span params)
+{
+	buf_printf(out, "<%.*s>%c", SPAN_ARG(path), '\0');
+	while (params.n > 0) {
+		struct span word = span_cut(&params, ' ');
+		if (word.n > 0)
+			buf_printf(out, "%.*s%c", SPAN_ARG(word), '\0');
+	}
+}
+
 struct ticket *filters_ask(struct filters *f, enum milter_question what, struct span path,
     struct span params, filter_fn *fn)
 {
+	struct buf *words = what == MILTER_ASK_MAIL ? &f->sender : &f->words;
 	f->what = what;
-	if (what != MILTER_ASK_DATA) {
-		buf_printf(&f->words, "<%.*s>%c", SPAN_ARG(path), '\0');
-		while (params.n > 0) {
-			struct span word = span_cut(&params, ' ');
-			if (word.n > 0)
-				buf_printf(&f->words, "%.*s%c", SPAN_ARG(word), '\0');
-		}
-	}
+	buf_clear(words);
+	if (what != MILTER_ASK_DATA)
+		put_words(words, path, params);
 	return ask(f, fn, ASK_COMMAND);
 }
 
@@ -318,8 +448,10 @@ void filters_done(struct filters *f)
 {
 	if (f == NULL)
 		return;
-	for (size_t i = 0; i < f->n; i++)
-		milter_done(f->milters[i]);
+	for (size_t i = 0; i < f->n; i++) {
+		milter_done(f->slots[i].milter);
+		f->slots[i].begun = false;
+	}
 	edit_free(&f->edit);
 	f->broken = false;
 	f->discarded = NULL;
@@ -327,21 +459,15 @@ void filters_done(struct filters *f)
 
 /* ---- public --------------------------------------------------------------------------------------- */
 
-static bool sees(const struct edge_milter_conf *c, const struct session *s)
-{
-	for (size_t i = 0; i < c->listeners.n; i++)
-		if (span_eq_str(span_str(c->listeners.v[i]), s->listener->head.title))
-			return true;
-	return c->listeners.n == 0;
-}
-
 bool filters_wanted(const struct session *s)
 {
 	const struct edge_conf *c = s->setup->edge;
-	for (size_t i = 0; i < c->milter_n; i++)
-		if (sees(c->milter[i], s))
-			return true;
-	return false;
+	bool any = false;
+	for (size_t i = 0; i < c->milter_n && !any; i++)
+		any = on_listener(&c->milter[i]->listeners, s);
+	for (size_t i = 0; i < c->scanner_n && !any; i++)
+		any = on_listener(&c->scanner[i]->listeners, s);
+	return any;
 }
 
 static void put_client_name(struct filters *f)
@@ -364,9 +490,10 @@ void filters_open(struct session *s)
 	f->magic = filters_MAGIC;
 	f->session = s;
 	f->words = BUF_INIT(WORDS_MAX);
+	f->sender = BUF_INIT(WORDS_MAX);
 	soon_init(&f->soon, on_soon, f);
 	put_client_name(f);
-	f->milters = mem_array(c->milter_n, sizeof(struct milter *));
+	f->slots = mem_array(c->milter_n, sizeof *f->slots);
 	struct milter_opts opts = { .loop = s->edge->loop,
 		.dns = s->edge->dns,
 		.health = s->edge->milter_health,
@@ -378,8 +505,8 @@ void filters_open(struct session *s)
 		.macro_arg = s };
 	for (size_t i = 0; i < c->milter_n; i++) {
 		opts.conf = c->milter[i];
-		if (sees(opts.conf, s))
-			f->milters[f->n++] = milter_new(&opts);
+		if (on_listener(&opts.conf->listeners, s))
+			f->slots[f->n++].milter = milter_new(&opts);
 	}
 	s->filters = f;
 }
@@ -391,10 +518,11 @@ void filters_free(struct filters **pf)
 		return;
 	forget(f);
 	for (size_t i = 0; i < f->n; i++)
-		milter_free(&f->milters[i]);
+		milter_free(&f->slots[i].milter);
 	edit_free(&f->edit);
-	mem_free(f->milters);
+	mem_free(f->slots);
 	buf_end(&f->words);
+	buf_end(&f->sender);
 	f->magic = 0;
 	MEM_FREE(pf);
 }

@@ -21,6 +21,11 @@ struct milter;
 struct milter_health;
 struct milter_health *milter_health_new(void);
 void milter_health_free(struct milter_health **h);
+/* May it be asked? */
+bool milter_health_ok(
+    const struct milter_health *h, const struct conf_hostport *at, uint64_t now_ms);
+void milter_health_bad(struct milter_health *h, const struct conf_hostport *at, uint64_t until_ms);
+void milter_health_good(struct milter_health *h, const struct conf_hostport *at);
 
 /* Appends the value of a macro ("i", "{auth_type}"); false: it has none. */
 typedef bool milter_macro_fn(void *arg, struct span name, struct buf *out);

@@ -73,25 +73,33 @@ static void remove_field(struct edit *e, size_t at)
 	memmove(&e->fields[at], &e->fields[at + 1], (e->field_n - at) * sizeof *e->fields);
 }
 
-static err_t read_section(struct edit *e)
+/* The section's fields behind those that are listed; the topmost `ours` are not shown. */
+static enum header_rx list_fields(struct edit *e, size_t ours)
 {
-	err_t err = ERR_OK;
 	struct header_walk w;
 	struct header_field f;
 	enum header_rx rx;
-	struct span start = body_read(e->t->body, 0, HEADER_BYTES_MAX, &err);
-	if (err)
-		return err;
-	buf_add_span(&e->section, start);
 	header_walk_init(&w, buf_span(&e->section));
 	while ((rx = header_next(&w, &f)) == HEADER_FIELD)
 		insert_field(e, e->field_n,
 		    (struct field){ .raw = f.raw,
 			.name_n = f.name.n,
 			.colon = (size_t)(f.value.p - f.raw.p),
-			.ours = e->field_n < e->opts.ours });
-	e->text_at = w.at;
-	bool cut = start.n == HEADER_BYTES_MAX && w.at == start.n;
+			.ours = e->field_n < ours });
+	if (e->text_at == UINT64_MAX)
+		e->text_at = w.at;
+	return rx;
+}
+
+static err_t read_section(struct edit *e)
+{
+	err_t err = ERR_OK;
+	struct span start = body_read(e->t->body, 0, HEADER_BYTES_MAX, &err);
+	if (err)
+		return err;
+	buf_add_span(&e->section, start);
+	enum header_rx rx = list_fields(e, e->opts.ours);
+	bool cut = start.n == HEADER_BYTES_MAX && e->text_at == start.n;
 	return rx == HEADER_TOO_MANY || cut ? ERR_TOO_MANY : ERR_OK;
 }
 
@@ -101,6 +109,7 @@ err_t edit_new(struct transaction *t, const struct edit_opts *opts, struct edit 
 	e->t = t;
 	e->opts = *opts;
 	e->section = BUF_INIT(HEADER_BYTES_MAX);
+	e->text_at = UINT64_MAX; /* not known yet */
 	err_t err = read_section(e);
 	if (err)
 		edit_free(&e);
@@ -417,6 +426,48 @@ err_t edit_add_field(struct edit *e, const char *name, struct span value)
 	CHECK(e->change_n == 0);
 	err_t err = edit_note(e, MILTER_R_ADD_HEADER, &c, false);
 	return err ? err : edit_accept(e);
+}
+
+void edit_remove_fields(struct edit *e, const char *name)
+{
+	size_t at;
+	while ((at = nth_field(e, name, 1)) < e->field_n) {
+		remove_field(e, at);
+		e->fields_changed = true;
+	}
+}
+
+static void remove_all(struct edit *e)
+{
+	for (size_t i = 0; i < e->field_n; i++)
+		field_end(&e->fields[i]);
+	e->field_n = 0;
+	e->fields_changed = true;
+}
+
+err_t edit_replace_fields(struct edit *e, struct span section)
+{
+	struct buf clean = BUF_INIT(HEADER_BYTES_MAX);
+	while (section.n > 0) {
+		struct span line = span_cut(&section, '\n');
+		while (line.n > 0 && line.p[line.n - 1] == '\r')
+			line.n--;
+		for (size_t i = 0; i < line.n; i++)
+			buf_add_char(
+			    &clean, line.p[i] == '\r' || line.p[i] == '\0' ? '?' : line.p[i]);
+		buf_add(&clean, "\r\n", 2);
+	}
+	bool whole = buf_ok(&clean) && buf_len(&clean) > 2 &&
+		     header_size(buf_span(&clean)) == buf_len(&clean);
+	if (!whole) {
+		buf_end(&clean);
+		return ERR_SYNTAX;
+	}
+	remove_all(e);
+	buf_end(&e->section);
+	e->section = clean;
+	CHECK(list_fields(e, 0) == HEADER_END);
+	return ERR_OK;
 }
 
 /* ---- the end -------------------------------------------------------------------------------------- */

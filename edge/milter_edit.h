@@ -52,6 +52,9 @@ err_t edit_accept(struct edit *e);
 void edit_drop(struct edit *e);
 /* A field of our own, at the end of the header section (at once). */
 err_t edit_add_field(struct edit *e, const char *name, struct span value);
+void edit_remove_fields(struct edit *e, const char *name);
+/* The whole header section, ours included, at once. ERR_SYNTAX: it is none. */
+err_t edit_replace_fields(struct edit *e, struct span section);
 
 /* ---- what came of it --------------------------------------------------------------------------- */
 

@@ -68,9 +68,4 @@ milter_say_fn milter_say_optneg, milter_say_connect, milter_say_helo, milter_say
 void milter_put_macros(
     struct milter *m, enum milter_command cmd, enum milter_macro_stage stage, struct buf *out);
 
-bool milter_health_ok(
-    const struct milter_health *h, const struct conf_hostport *at, uint64_t now_ms);
-void milter_health_bad(struct milter_health *h, const struct conf_hostport *at, uint64_t until_ms);
-void milter_health_good(struct milter_health *h, const struct conf_hostport *at);
-
 #endif

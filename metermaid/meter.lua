@@ -7,14 +7,15 @@
 -- bits of the keys beyond their limit, bits of the keys that got their extra tokens.
 -- A refused question charges none of its keys, but those that say so (`always`). Every write sets the
 -- key's expiry in the same command.
+--
+-- Values are read in one command and written once each at the end: questions of a batch often meet at a key.
 local call, max, min, ceil = redis.call, math.max, math.min, math.ceil
 local fmt, match, find, gmatch = string.format, string.match, string.find, string.gmatch
-local ARGV, KEYS = ARGV, KEYS
+local ARGV, KEYS, tonumber = ARGV, KEYS, tonumber
 local t = call('TIME')
 local now = t[1] * 1000000 + t[2]
-local a, mode, over = 2, 0, 0
-local net -- of the greylist key before: its index, how many passed
-local vals, ttls, given
+local a, mode = 2, 0 -- the next argument; of the question
+local vals, ttls, always -- of the question's keys, to be written if it is charged
 
 local function num()
 	local v = tonumber(ARGV[a])
@@ -26,22 +27,13 @@ local function whole(v)
 	return fmt('%.0f', v)
 end
 
--- Each takes the old value (false: none), the cost and the key's index; returns wait_us, new value, its
--- ttl_us, and whether it is written even when the question is refused.
-local kinds = {}
-
-kinds[0] = function(old, cost, i) -- rate
-	local interval, tolerance, extra = num(), num(), num()
-	local tat = max(tonumber(old or 0) or 0, now) + min(interval * cost, tolerance)
-	local wait = tat - now - tolerance
-	if wait > 0 then
-		tat = min(tat, now + tolerance + interval)
-	elseif extra > 0 and mode == 0 and tat + interval * extra <= now + tolerance then
-		tat = tat + interval * extra
-		given = given + 2 ^ (i - 1)
-	end
-	return wait, whole(tat), tat - now
-end
+-- Kinds other than rate, made when the first is met: each takes the old value (false: none), the cost and
+-- the key's index; returns wait_us, new value, its ttl_us, and whether it is written even when the question
+-- is refused.
+local kinds
+local function make_kinds()
+local net -- of the greylist key before: its index, how many passed
+kinds = {}
 
 kinds[1] = function(old, cost) -- penalty
 	local interval, tolerance, block, remember, secret = num(), num(), num(), num(), ARGV[a]
@@ -135,18 +127,44 @@ kinds[6] = function(old, cost) -- what a holder has now
 	return 0, val, ttl, true
 end
 
-local out, k = {}, 1
+end
+
+local new, left = {}, {} -- by key: what the batch leaves there
+local had = call('MGET', unpack(KEYS))
+local old = {}
+for i = 1, #KEYS do old[KEYS[i]] = had[i] end
+
+local out, k = {}, 0
 for _ = 1, tonumber(ARGV[1]) do
 	mode = num()
-	local n, hard, hard_wait, soft, soft_wait, overs = num(), 0, 0, 0, 0, 0
-	local always = {}
-	vals, ttls, given = {}, {}, 0
+	local n, hard, hard_wait, soft, soft_wait, overs, given = num(), 0, 0, 0, 0, 0, 0
+	vals, ttls, always = {}, {}, nil
 	for i = 1, n do
-		local code, cost = num(), num()
-		over = code % 3
-		local wait, val, ttl, anyway = kinds[(code - over) / 3](call('GET', KEYS[k + i - 1]), cost, i)
-		if val then vals[i], ttls[i], always[i] = val, ttl, anyway end
+		local code, cost, value, wait = num(), num(), old[KEYS[k + i]], 0
+		if code < 3 then -- rate
+			local interval, tolerance, extra = tonumber(ARGV[a]), tonumber(ARGV[a + 1]), ARGV[a + 2]
+			a = a + 3
+			local tat = max(value and tonumber(value) or 0, now) + min(interval * cost, tolerance)
+			wait = tat - now - tolerance
+			if wait > 0 then
+				tat = min(tat, now + tolerance + interval)
+			elseif extra ~= '0' and mode == 0 then
+				local more = tat + interval * tonumber(extra)
+				if more <= now + tolerance then tat, given = more, given + 2 ^ (i - 1) end
+			end
+			vals[i], ttls[i] = whole(tat), tat - now
+		else
+			if not kinds then make_kinds() end
+			local val, ttl, anyway
+			wait, val, ttl, anyway = kinds[(code - code % 3) / 3](value, cost, i)
+			if val then vals[i], ttls[i] = val, ttl end
+			if anyway then
+				always = always or {}
+				always[i] = true
+			end
+		end
 		if wait > 0 then
+			local over = code % 3
 			overs = overs + 2 ^ (i - 1)
 			if over == 0 then
 				if wait > hard_wait then hard, hard_wait = i, wait end
@@ -156,20 +174,28 @@ for _ = 1, tonumber(ARGV[1]) do
 		end
 	end
 	local charged = mode == 2 or (mode == 0 and hard == 0)
-	for i, val in pairs(vals) do
-		if charged or always[i] then
-			if val == '' then
-				call('DEL', KEYS[k + i - 1])
-			else
-				call('SET', KEYS[k + i - 1], val, 'PX', whole(max(ceil(ttls[i] / 1000), 1)))
+	if charged or always then
+		for i, val in pairs(vals) do
+			if charged or always[i] then
+				local key = KEYS[k + i]
+				old[key] = val ~= '' and val
+				new[key], left[key] = val, ttls[i]
 			end
 		end
 	end
-	out[#out + 1] = hard > 0 and hard or soft
-	out[#out + 1] = ceil(hard > 0 and hard_wait or soft_wait)
-	out[#out + 1] = hard > 0 and 1 or 0
-	out[#out + 1] = overs
-	out[#out + 1] = given
+	local at = #out
+	out[at + 1] = hard > 0 and hard or soft
+	out[at + 2] = ceil(hard > 0 and hard_wait or soft_wait)
+	out[at + 3] = hard > 0 and 1 or 0
+	out[at + 4] = overs
+	out[at + 5] = given
 	k = k + n
+end
+for key, val in pairs(new) do
+	if val == '' then
+		call('DEL', key)
+	else
+		call('SET', key, val, 'PX', whole(max(ceil(left[key] / 1000), 1)))
+	end
 end
 return out

@@ -393,6 +393,7 @@ void question_late(void *metermaid)
 	timer_clear(&m->flush_late);
 	while (!list_empty(&m->waiting))
 		send_group(m);
+	redis_link_push(m->redis);
 }
 
 void question_send(void *metermaid)

@@ -31,6 +31,7 @@ struct redis_link {
 	struct ticket *resolve; /* owned in LINK_RESOLVING */
 	struct timer clock;     /* next try, connect deadline, or the oldest call's */
 	struct soon drop;       /* give the connection up outside hiredis's callbacks */
+	struct soon rewatch;    /* the watch follows `events`, once for many calls */
 	const char *drop_why;
 	uint64_t backoff_ms;
 	size_t outstanding;
@@ -76,8 +77,14 @@ static void lost(struct redis_link *l, const char *why)
 static void set_events(struct redis_link *l, unsigned events)
 {
 	l->events = events;
+	soon_set(l->loop, &l->rewatch);
+}
+
+static void on_rewatch(void *arg)
+{
+	struct redis_link *l = OBJ(redis_link, arg);
 	if (l->watch != NULL)
-		watch_set(l->watch, events);
+		watch_set(l->watch, l->events);
 }
 
 static void add_read(void *data)
@@ -242,6 +249,12 @@ bool redis_link_call(
 	return true;
 }
 
+void redis_link_push(struct redis_link *l)
+{
+	if (l->state == LINK_UP && l->ac != NULL && (l->events & WATCH_WRITE) != 0)
+		redisAsyncHandleWrite(l->ac);
+}
+
 /* ---- coming up ---- */
 
 static void on_setup_reply(struct redisAsyncContext *ac, void *reply, void *arg)
@@ -390,6 +403,7 @@ struct redis_link *redis_link_new(
 	*r = (struct redis_link){ .magic = redis_link_MAGIC, .loop = l, .dns = dns, .conf = conf };
 	timer_init(&r->clock, l, on_clock, r);
 	soon_init(&r->drop, on_drop, r);
+	soon_init(&r->rewatch, on_rewatch, r);
 	timer_set(&r->clock, 0);
 	return r;
 }
@@ -411,6 +425,7 @@ void redis_link_free(struct redis_link **l)
 	end_connection(gone);
 	timer_clear(&gone->clock);
 	soon_clear(&gone->drop);
+	soon_clear(&gone->rewatch);
 	gone->magic = 0;
 	mem_free(gone);
 }

@@ -45,4 +45,7 @@ typedef void redis_fn(void *arg, const struct redis_reply *reply);
 bool redis_link_call(
     struct redis_link *l, const struct span *words, size_t n, redis_fn *fn, void *arg);
 
+/* What was called is written now, not when the loop says so. Calls may be answered as lost inside. */
+void redis_link_push(struct redis_link *l);
+
 #endif

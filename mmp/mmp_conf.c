@@ -8,6 +8,7 @@
 #include "base/span.h"
 #include "daemon/daemon.h"
 #include "directory/directory.h"
+#include "directory/oauth_check.h"
 #include "directory/sasl_server.h"
 #include "metermaid/metermaid.h"
 
@@ -84,13 +85,19 @@ static unsigned mechanism_bits(const struct mmp_conf *m, const char **bad_out)
 	return bits;
 }
 
-static void check_mechanisms(
-    const struct mmp_conf *m, const struct store_policy *stores, struct conf_diag *d)
+static void check_mechanisms(const struct mmp_setup *s, struct conf_diag *d)
 {
+	const struct mmp_conf *m = s->mmp;
+	const struct store_policy *stores = s->stores;
 	const char *bad = "nothing";
 	unsigned bits = mechanism_bits(m, &bad), passwords = 1u << SASL_PLAIN | 1u << SASL_LOGIN;
 	if (bits == 0)
 		conf_error(d, m->head.pos, "auth_mechanisms: %s cannot be offered", bad);
+	if ((bits & (1u << SASL_OAUTHBEARER | 1u << SASL_XOAUTH2)) != 0 &&
+	    m->oauth_keys.bytes.n == 0)
+		conf_error(d, m->head.pos, "auth_mechanisms: tokens need oauth_keys");
+	if ((bits & 1u << SASL_EXTERNAL) != 0 && m->client_ca.bytes.n == 0)
+		conf_error(d, m->head.pos, "auth_mechanisms: EXTERNAL needs client_ca");
 	if ((bits & ~passwords) == 0 || stores == NULL)
 		return;
 	for (; stores->login == LOGIN_PASSWORD; stores++)
@@ -116,17 +123,41 @@ static void drop_contexts(struct mmp_setup *s)
 	for (size_t i = 0; i < MMP_PROTOCOLS; i++)
 		tls_ctx_unref(&s->server[i]);
 	store_policies_free(&s->stores);
+	oauth_check_free(&s->oauth);
+}
+
+static bool make_oauth(struct mmp_setup *s, struct buf *why)
+{
+	const struct mmp_conf *m = s->mmp;
+	struct oauth_settings o = {
+		.keys_pem = m->oauth_keys.bytes,
+		.issuer = m->oauth_issuer,
+		.audience = m->oauth_audience,
+		.user = m->oauth_user,
+		.scope = m->oauth_scope,
+	};
+	if (o.keys_pem.n == 0)
+		return true;
+	if (o.issuer == NULL) {
+		buf_add_str(why, "oauth_keys needs oauth_issuer");
+		return false;
+	}
+	s->oauth = oauth_check_new(&o, why);
+	return s->oauth != NULL;
 }
 
 static bool make_contexts(struct mmp_setup *s, const struct conf *c, struct buf *why)
 {
 	for (size_t i = 0; i < MMP_PROTOCOLS && wants_tls(s->mmp); i++) {
-		s->server[i] = daemon_tls_server(c, front_of((enum mmp_protocol)i)->alpn, why);
+		s->server[i] = daemon_tls_server_asking(
+		    c, front_of((enum mmp_protocol)i)->alpn, s->mmp->client_ca.bytes, why);
 		if (s->server[i] == NULL)
 			return false;
+		if (s->mmp->tls_park)
+			tls_ctx_set_park(s->server[i]);
 	}
 	s->stores = store_policies_new(c, s->mmp, why);
-	return s->stores != NULL;
+	return s->stores != NULL && make_oauth(s, why);
 }
 
 void mmp_conf_check(const struct conf *c, struct conf_diag *d)
@@ -145,7 +176,7 @@ void mmp_conf_check(const struct conf *c, struct conf_diag *d)
 	struct mmp_setup trial = { .mmp = m };
 	if (!make_contexts(&trial, c, &why))
 		conf_error(d, m->head.pos, "section mmp: %s", buf_cstr(&why));
-	check_mechanisms(m, trial.stores, d);
+	check_mechanisms(&trial, d);
 	drop_contexts(&trial);
 	buf_end(&why);
 }

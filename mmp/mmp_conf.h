@@ -25,6 +25,7 @@
 
 enum mmp_protocol { MMP_IMAP, MMP_POP3, MMP_PROTOCOLS }; /* words of mmp_listener.protocol */
 struct store_policy;
+struct oauth_check;
 enum mmp_tls { MMP_TLS_NONE, MMP_TLS_STARTTLS, MMP_TLS_IMPLICIT };
 
 struct mmp_setup {
@@ -34,6 +35,7 @@ struct mmp_setup {
 	const char *hostname;                  /* of conf */
 	struct tls_ctx *server[MMP_PROTOCOLS]; /* owned; NULL: no certificate */
 	unsigned mechanisms;                   /* on offer: bits of 1 << enum sasl_mech */
+	struct oauth_check *oauth;             /* owned; NULL without oauth_keys */
 	struct store_policy *stores;           /* owned: store_policy.h */
 };
 

@@ -12,11 +12,29 @@
 
 /* ---- what is on offer ------------------------------------------------------------------------- */
 
+static bool put_certified(const struct session *s, struct buf *out)
+{
+	static const enum stream_name kinds[] = { STREAM_NAME_EMAIL, STREAM_NAME_COMMON };
+	return stream_peer_name(s->client, kinds[s->setup->mmp->client_name], out);
+}
+
+static bool is_certified(const struct session *s)
+{
+	struct buf name = BUF_INIT(SASL_NAME_MAX);
+	bool certified = put_certified(s, &name);
+	buf_end(&name);
+	return certified;
+}
+
 bool sasl_turn_offers(const struct session *s, enum sasl_mech mech)
 {
 	bool configured = (s->setup->mechanisms >> mech & 1) != 0;
 	if (!configured || !front_takes_secrets(s))
 		return false;
+	if (mech == SASL_EXTERNAL)
+		return is_certified(s);
+	if (mech == SASL_OAUTHBEARER || mech == SASL_XOAUTH2)
+		return s->setup->oauth != NULL;
 	return mech != SASL_SCRAM_SHA_256_PLUS || stream_is_tls(s->client);
 }
 
@@ -43,16 +61,22 @@ static void begin_server(struct session *s, enum sasl_mech mech)
 {
 	struct sasl_turn *t = &s->sasl;
 	uint8_t exporter[STREAM_BIND_LEN], end_point[STREAM_BIND_MAX];
+	struct buf certified = BUF_INIT(SASL_NAME_MAX);
+	if (!put_certified(s, &certified))
+		buf_clear(&certified);
 	bool has = stream_bind_exporter(s->client, exporter);
 	size_t n = stream_bind_end_point(s->client, end_point);
 	struct sasl_facts facts = {
 		.hostname = s->setup->hostname,
 		.plus_offered = sasl_turn_offers(s, SASL_SCRAM_SHA_256_PLUS),
+		.oauth = s->setup->oauth,
+		.certified = buf_span(&certified),
 		.exporter = span_of(exporter, has ? sizeof exporter : 0),
 		.end_point = span_of(end_point, n),
 	};
 	t->prompt = BUF_INIT(SASL_TEXT_MAX);
 	t->server = sasl_server_new(mech, &facts);
+	buf_end(&certified);
 	if (sasl_server_start(t->server) == SASL_RX_CHALLENGE)
 		set_prompt(t);
 }

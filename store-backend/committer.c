@@ -112,6 +112,16 @@ void committer_reload(struct worker *w, const struct conf *fresh)
 	partition_set(c->partition, &s);
 }
 
+bool committer_control(struct worker *w, const struct control_ask *ask, struct buf *out)
+{
+	struct committer *c = OBJ(committer, (struct committer *)worker_data(w));
+	if (strcmp(ask->words[0], "snapshot") != 0)
+		return false;
+	partition_snapshot(c->partition);
+	buf_add_str(out, "true");
+	return true;
+}
+
 void committer_stop(struct worker *w)
 {
 	struct committer *c = OBJ(committer, (struct committer *)worker_data(w));

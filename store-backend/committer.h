@@ -10,6 +10,8 @@
 unsigned committer_count(const struct conf *c);
 void committer_start(struct worker *w);
 void committer_reload(struct worker *w, const struct conf *fresh);
+bool committer_control(
+    struct worker *w, const struct control_ask *ask, struct buf *out); /* snapshot */
 void committer_stop(struct worker *w);
 
 #endif

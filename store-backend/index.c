@@ -70,6 +70,12 @@ void index_view_end(struct index_view **vp)
 	MEM_FREE(vp);
 }
 
+void index_view_db(struct index_view *v, const struct db **db_out, MDB_txn **txn_out)
+{
+	*db_out = &v->index->db;
+	*txn_out = v->txn;
+}
+
 bool index_user(struct index_view *v, struct span user, struct index_user *out)
 {
 	struct user_row row;
@@ -209,6 +215,7 @@ void index_entries(struct index_view *v, uint64_t mailbox, struct uid_range uids
 /* Changes of one time are mostly neighbours: a cursor finds the next one on the page where it is. */
 struct each_change {
 	MDB_cursor *entries;
+	bool placed; /* the cursor is at an entry */
 	uint64_t mailbox;
 	bool (*fn)(void *arg, const struct index_entry *e);
 	void *arg;
@@ -220,9 +227,13 @@ static bool on_change(void *arg, const MDB_val *key, const MDB_val *value)
 	struct index_entry entry;
 	uint32_t uid = key_get_u32(key, 16);
 	struct db_key k = key_entry(e->mailbox, uid);
-	MDB_val at = key_val(&k), row;
-	return mdb_cursor_get(e->entries, &at, &row, MDB_SET_KEY) != 0 ||
-	       !entry_parse(uid, &row, &entry) || e->fn(e->arg, &entry);
+	MDB_val at, row;
+	if (!e->placed || mdb_cursor_get(e->entries, &at, &row, MDB_NEXT) != 0 ||
+	    !span_eq(val_span(&at), span_of(k.b, k.n))) {
+		at = key_val(&k);
+		e->placed = mdb_cursor_get(e->entries, &at, &row, MDB_SET_KEY) == 0;
+	}
+	return !e->placed || !entry_parse(uid, &row, &entry) || e->fn(e->arg, &entry);
 }
 
 void index_changes(struct index_view *v, uint64_t mailbox, uint64_t since,

@@ -124,6 +124,9 @@ uint64_t db_mailbox_id(const struct db *db, MDB_txn *txn, struct span user, stru
 bool mailbox_parse(
     uint64_t id, const MDB_val *v, struct index_mailbox *out, struct mailbox_row *row);
 
+/* Of a view, for those who look at all tables. */
+void index_view_db(struct index_view *v, const struct db **db_out, MDB_txn **txn_out);
+
 /* Goes over the keys that begin with `prefix`, from `from` on. fn false stops. */
 struct db_range {
 	const struct db *db;

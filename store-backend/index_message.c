@@ -23,33 +23,77 @@ static bool box_full(const struct box *b, uint64_t more)
 	       b->row.uidnext > UINT32_MAX - more - 1;
 }
 
-enum operation_result apply_append_allowed(struct apply *a)
+/* The mailbox that APPEND takes messages out of, when it replaces some. */
+static struct box *replaced_box(struct apply *a)
+{
+	return a->op->target == a->op->mailbox ? &a->box : &a->target;
+}
+
+/* What is replaced makes room. Of the mailboxes the one appended to is loaded. */
+static enum operation_result append_allowed(struct apply *a, const struct pick *replaced)
 {
 	bool full = false;
-	if (!apply_load_box(a, a->op->mailbox, &a->box))
-		return OPR_NO_MAILBOX;
-	if (!user_has_room(&a->user, a->op->message.size, 1))
+	struct user_row u = a->user;
+	u.bytes -= replaced->bytes;
+	u.messages -= replaced->n;
+	if (!user_has_room(&u, a->op->message.size, 1))
 		return OPR_OVER_QUOTA;
 	(void)box_keyword_bits(&a->box, &a->op->set, true, &full);
 	return full || box_full(&a->box, 1) ? OPR_TOO_MANY : OPR_OK;
+}
+
+/* out->v: the caller frees it. */
+static enum operation_result prepare_append(struct apply *a, struct pick *out)
+{
+	*out = (struct pick){ .a = a };
+	if (a->op->uids.n > 0 && !apply_load_box(a, a->op->target, &a->target))
+		return OPR_NO_MAILBOX;
+	if (!apply_load_box(a, a->op->mailbox, &a->box))
+		return OPR_NO_MAILBOX;
+	if (a->op->uids.n > 0)
+		apply_pick(a, a->op->target, &a->op->uids, out);
+	return append_allowed(a, out);
+}
+
+enum operation_result apply_append_allowed(struct apply *a)
+{
+	struct pick replaced;
+	enum operation_result r = prepare_append(a, &replaced);
+	mem_free(replaced.v);
+	return r;
+}
+
+static void remove_replaced(struct apply *a, const struct pick *replaced)
+{
+	struct box *from = replaced_box(a);
+	apply_remove_picked(a, from, replaced);
+	for (size_t i = 0; i < replaced->n; i++)
+		uid_list_add(&a->t->uids, replaced->v[i].uid);
+	if (from != &a->box && replaced->n > 0)
+		box_store(a->t, from);
+	a->t->answer.uids = uid_list_set(&a->t->uids);
 }
 
 enum operation_result apply_append(struct apply *a)
 {
 	struct entry_row e = new_entry(a);
 	bool full = false;
-	enum operation_result r = apply_append_allowed(a);
+	struct pick replaced;
+	enum operation_result r = prepare_append(a, &replaced);
 	blob_add(a->t, a->facts->blob, a->op->message.size, a->op->message.cache);
 	if (r != OPR_OK) {
 		/* Appended in vain: one reference that comes and goes makes it dead. */
 		blob_ref(a->t, a->facts->blob);
 		blob_unref(a->t, a->facts->blob);
+		mem_free(replaced.v);
 		return r;
 	}
 	e.flags = a->op->set.flags;
 	e.keywords = box_keyword_bits(&a->box, &a->op->set, true, &full);
 	a->box.row.modseq++;
 	a->t->answer.uid = box_entry_add(a->t, &a->box, &a->user, &e);
+	remove_replaced(a, &replaced);
+	mem_free(replaced.v);
 	apply_store_box(a, &a->box);
 	return OPR_OK;
 }

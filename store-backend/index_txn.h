@@ -10,6 +10,7 @@
 
 struct index_writer {
 	struct db db;
+	uint64_t size_max;
 	struct index_txn *open; /* at most one */
 };
 

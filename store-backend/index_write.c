@@ -11,7 +11,7 @@
 #include "base/rand.h"
 #include "store-backend/index_txn.h"
 
-enum { TOUCHED_MAX = 1 << 20, ANSWERS_PRUNED_AT_ONCE = 64 };
+enum { TOUCHED_MAX = 1 << 20, ANSWERS_PRUNED_AT_ONCE = 64, MAP_TIMES = 3 };
 
 static struct db_key meta_key(void)
 {
@@ -193,7 +193,8 @@ struct index_writer *index_writer_open(const char *dir, uint64_t size_max, err_t
 {
 	struct index_writer *w = MEM_NEW(struct index_writer);
 	(void)mkdir(dir, 0700);
-	*err_out = db_open(&w->db, dir, DB_WRITE, size_max);
+	w->size_max = size_max;
+	*err_out = db_open(&w->db, dir, DB_WRITE, size_max * MAP_TIMES);
 	if (!*err_out) {
 		index_writer_drop_dead_readers(w);
 		*err_out = update_meta(w, keep_meta, NULL);
@@ -512,9 +513,12 @@ uint64_t index_writer_room(struct index_writer *w)
 	if (mdb_env_info(w->db.env, &info) != 0 || mdb_env_stat(w->db.env, &st) != 0)
 		return 0;
 	uint64_t used = ((uint64_t)info.me_last_pgno + 1) * st.ms_psize;
-	uint64_t room = used < info.me_mapsize ? info.me_mapsize - used : 0;
+	uint64_t room = used < w->size_max ? w->size_max - used : 0;
 	/* Only who is near the end looks closer: the table may be long. */
-	return room > info.me_mapsize / 4 ? room : room + free_pages(w) * st.ms_psize;
+	if (room > w->size_max / 2)
+		return room;
+	used -= free_pages(w) * st.ms_psize;
+	return used < w->size_max ? w->size_max - used : 0;
 }
 
 void index_writer_drop_dead_readers(struct index_writer *w)

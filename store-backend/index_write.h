@@ -15,7 +15,8 @@ struct index_txn;
 
 enum { INDEX_BOOT_ID_MAX = 39 };
 
-/* Opens the index in dir (made when missing, with a new epoch). */
+/* Opens the index in dir (made when missing, with a new epoch). LMDB may use several times size_max of
+ * addresses: new pages come before old ones are free, and what is in the log must always fit. */
 struct index_writer *index_writer_open(const char *dir, uint64_t size_max, err_t *err_out);
 /* clean: synced to the disk, so that it may be trusted after another boot. */
 void index_writer_close(struct index_writer **w, bool clean);
@@ -50,6 +51,9 @@ const struct operation_answer *index_apply(
 bool index_would_take(
     struct index_txn *t, const struct operation *op, const struct operation_answer **answer_out);
 
+/* Bytes that op, of so many encoded, may add for good; about, and rather too many. */
+uint64_t index_cost(struct index_txn *t, const struct operation *op, size_t encoded);
+
 /* The encoded answer to an operation that was applied before; empty: not known. Forgets what the client
  * says it has heard (sequences below answered_below). */
 struct span index_txn_answered(
@@ -77,7 +81,7 @@ void index_take_dead(struct index_txn *t, uint64_t before_s, size_t most,
 /* Is the blob in the index (referenced, or dead and not yet taken)? In committed state. */
 bool index_writer_has_blob(struct index_writer *w, log_pos blob);
 
-/* Bytes that can still be written, about: of partition.index_size, what was never used or is free again. */
+/* Bytes that can still be added, about: of size_max, what was never used or is free again. */
 uint64_t index_writer_room(struct index_writer *w);
 
 /* Space that readers pin who died while they read. */

@@ -5,6 +5,7 @@
 #include "store-backend/accept.h"
 #include "store-backend/committer.h"
 #include "store-backend/store.h"
+#include "store-backend/tool.h"
 
 static const struct conf_block *const sections[] = { &store_block, &directory_block, NULL };
 static const char *const foreign[] = { "*", NULL };
@@ -22,6 +23,7 @@ static const struct daemon_role roles[] = {
 	    .count = committer_count,
 	    .start = committer_start,
 	    .reload = committer_reload,
+	    .control = committer_control,
 	    .stop = committer_stop,
 	},
 	{
@@ -72,6 +74,7 @@ static const struct daemon_spec spec = {
 	.role_count = COUNT_OF(roles),
 	.listeners = listeners,
 	.prepare = prepare,
+	.tool = store_tool,
 };
 
 int main(int argc, char **argv)

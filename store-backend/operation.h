@@ -87,7 +87,7 @@ struct message_source {
 enum operation_kind {
 	OP_ENSURE_USER = 1, /* the user and INBOX exist afterwards; limits are set */
 	OP_DELIVER,         /* one message to many users: a single copy */
-	OP_APPEND,          /* one message to one mailbox */
+	OP_APPEND,          /* one message to one mailbox, perhaps in place of others */
 	OP_FLAGS,
 	OP_COPY,
 	OP_MOVE,
@@ -113,13 +113,16 @@ struct operation {
 	enum operation_kind kind;
 	struct span user;     /* whose: all but DELIVER */
 	uint64_t mailbox;     /* id: APPEND FLAGS COPY MOVE EXPUNGE TAKE_RECENT */
-	uint64_t target;      /* id of the mailbox of the same user copied into: COPY MOVE */
+	uint64_t target;      /* id of the mailbox of the same user copied into: COPY MOVE; of that
+	                                 which uids are taken out of: APPEND with uids */
 	struct span name;     /* CREATE DELETE RENAME (from) SUBSCRIBE UNSUBSCRIBE */
 	struct span new_name; /* RENAME (to) */
 	uint32_t uses;        /* CREATE: enum store_use */
-	struct uid_set uids;  /* FLAGS COPY MOVE EXPUNGE; uids that do not exist are passed over */
-	bool only_deleted;    /* EXPUNGE: of these only such with \Deleted */
-	enum flag_how how;    /* FLAGS */
+	struct uid_set
+	    uids; /* FLAGS COPY MOVE EXPUNGE, and APPEND, which removes them from `target` with
+	                                 the same change; uids that do not exist are passed over */
+	bool only_deleted; /* EXPUNGE: of these only such with \Deleted */
+	enum flag_how how; /* FLAGS */
 	uint64_t
 	    unchanged_since; /* FLAGS: messages of a higher modseq are left alone and reported in
 	                                  answer.uids; UINT64_MAX (operation_init) = no condition */
@@ -167,7 +170,8 @@ struct operation_answer {
 	uint32_t uid;         /* APPEND */
 	uint64_t modseq;      /* highest modseq of the changed mailbox afterwards; 0: unchanged */
 	uint32_t recent_from; /* TAKE_RECENT: uids from here on are \Recent for the asker */
-	struct uid_set uids;  /* FLAGS: not touched because of unchanged_since; EXPUNGE: removed;
+	struct uid_set
+	    uids; /* FLAGS: not touched because of unchanged_since; EXPUNGE, APPEND: removed;
 	                                  COPY MOVE: the sources, in the order of target_uids */
 	struct uid_set
 	    target_uids; /* COPY MOVE: the n-th number of it belongs to the n-th of uids */

@@ -119,6 +119,7 @@ struct partition_facts partition_facts(struct partition *p)
 	return (struct partition_facts){
 		.how = p->how,
 		.replayed = p->replayed,
+		.skipped = p->skipped,
 		.digest = index_writer_digest(p->writer),
 		.peers = p->peer_n,
 	};

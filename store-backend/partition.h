@@ -31,6 +31,8 @@ struct partition_opts {
 	const char *boot; /* id of this boot of the kernel; NULL: asked of the kernel */
 	uint64_t segment_bytes, index_bytes;
 	struct partition_settings settings;
+	bool distrust_index; /* make it anew from snapshot and log */
+	bool skip_damaged;   /* changes whose record is damaged are left out, and counted */
 	void (*on_failed)(void *arg, const char *what, err_t err);
 	void *arg;
 };
@@ -51,7 +53,8 @@ void partition_snapshot(struct partition *p);
 struct partition_facts {
 	const char *how; /* "kept", "snapshot", "rebuilt" */
 	uint64_t replayed;
-	uint64_t digest; /* index_writer_digest() */
+	uint64_t skipped; /* damaged changes that were left out */
+	uint64_t digest;  /* index_writer_digest() */
 	size_t peers;
 };
 /* For tests: what there is now. */

@@ -19,8 +19,7 @@ enum {
 	BATCH_OPERATIONS = 1000,
 	BATCH_BYTES = 64 * 1024 * 1024, /* of messages and changes: so long may a round take */
 	BATCH_ANSWER_BYTES = 32 * 1024 * 1024,
-	INDEX_RESERVE_MIN = 4 * 1024 * 1024,
-	INDEX_ROW_BYTES = 16 * 1024 /* pages that one change may touch, not counting its size */
+	INDEX_RESERVE_MIN = 4 * 1024 * 1024
 };
 
 /* ---- answers ------------------------------------------------------------------------------------------------ */
@@ -83,19 +82,21 @@ static err_t append(struct partition *p, struct asked *a, struct index_facts *fa
 
 enum taken { TAKEN, NOT_NOW };
 
+/* What makes more of the store; the rest changes and removes, and MOVE is how people remove. */
+static bool grows(const struct operation *op)
+{
+	return has_message(op) || op->kind == OP_COPY || op->kind == OP_CREATE ||
+	       op->kind == OP_SUBSCRIBE;
+}
+
 /* New messages leave room for what removes them: on the disk, and in the index. */
-static bool is_full(struct partition *p, const struct asked *a)
+static bool is_full(struct partition *p, const struct asked *a, uint64_t cost)
 {
 	uint64_t reserve = p->index_bytes / 16;
 	if (reserve < INDEX_RESERVE_MIN)
 		reserve = INDEX_RESERVE_MIN;
-	return has_message(&a->op) && (p->low_space || p->index_room < reserve);
-}
-
-static void use_room(struct partition *p, const struct asked *a)
-{
-	uint64_t n = buf_len(&a->head) + INDEX_ROW_BYTES * (1 + a->op.recipient_n / 16);
-	p->index_room -= n < p->index_room ? n : p->index_room;
+	return (has_message(&a->op) && p->low_space) ||
+	       (grows(&a->op) && p->index_room < reserve + cost);
 }
 
 /* The operation gets its answer, or stays where it is because the log is busy or has failed. */
@@ -115,7 +116,8 @@ static enum taken take(struct partition *p, struct asked *a)
 		put_answer(a, ans);
 		return TAKEN;
 	}
-	err_t err = a->no_space || is_full(p, a) ? ERR_NO_SPACE : append(p, a, &facts);
+	uint64_t cost = index_cost(p->txn, &a->op, buf_len(&a->head));
+	err_t err = a->no_space || is_full(p, a, cost) ? ERR_NO_SPACE : append(p, a, &facts);
 	if (err == ERR_NO_SPACE) {
 		refuse(a, OPR_NO_SPACE);
 		return TAKEN;
@@ -126,7 +128,7 @@ static enum taken take(struct partition *p, struct asked *a)
 		return NOT_NOW;
 	}
 	put_answer(a, index_apply(p->txn, &a->op, &facts));
-	use_room(p, a);
+	p->index_room -= cost < p->index_room ? cost : p->index_room;
 	p->batch_logged++;
 	return TAKEN;
 }

@@ -51,7 +51,7 @@ struct partition {
 	struct index_writer *writer; /* owned */
 	uint64_t epoch;
 	const char *how;
-	uint64_t replayed;
+	uint64_t replayed, skipped;
 
 	bool failed;
 	const char *failed_what;

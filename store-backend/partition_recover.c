@@ -32,6 +32,7 @@ struct recovery {
 
 struct replay {
 	struct partition *p;
+	bool skip_damaged;
 	struct index_txn *t; /* open while changes are not committed */
 	unsigned in_txn;
 	err_t err;
@@ -72,14 +73,17 @@ static err_t replay_prune(struct replay *r, struct span payload)
 }
 
 /* A message is not needed here: the index says where it is. A change that cannot be read would shift all
- * that come after it, so it stops the start. */
+ * that come after it, so it stops the start; unless somebody has decided that the rest is better than nothing. */
 static err_t replay_record(struct replay *r, const struct log_record *rec)
 {
 	err_t err = ERR_OK;
-	if (rec->type == LOG_BLOB) {
-		if (rec->damaged)
-			log_write(&store_events[STORE_EV_COMMITTER_DAMAGED], NULL,
-			    LOG_FIELDS(LOG_STR("partition", r->p->name), LOG_U64("pos", rec->pos)));
+	if (rec->damaged)
+		log_write(&store_events[STORE_EV_COMMITTER_DAMAGED], NULL,
+		    LOG_FIELDS(LOG_STR("partition", r->p->name), LOG_U64("pos", rec->pos)));
+	if (rec->type == LOG_BLOB)
+		return ERR_OK;
+	if (rec->damaged && r->skip_damaged) {
+		r->p->skipped++;
 		return ERR_OK;
 	}
 	if (rec->dead || rec->damaged)
@@ -105,7 +109,7 @@ static bool on_record(void *arg, const struct log_record *rec)
 
 static err_t replay(struct recovery *v)
 {
-	struct replay r = { .p = v->p };
+	struct replay r = { .p = v->p, .skip_damaged = v->opts->skip_damaged };
 	v->what = "replay";
 	err_t err = commitlog_replay(v->p->log, v->from, on_record, &r);
 	if (!err)
@@ -274,7 +278,7 @@ static err_t recover(struct recovery *v)
 		return err;
 	v->what = "path";
 	v->p->trimmed = partition_is_trimmed(v->p);
-	v->unfinished = access(starting, F_OK) == 0;
+	v->unfinished = access(starting, F_OK) == 0 || v->opts->distrust_index;
 	int fd = open(starting, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_from_errno(errno);

@@ -16,7 +16,7 @@
  *	FILE       struct conf_file         a path whose bytes are read when the configuration is loaded
  *	SECRET     struct conf_file         a FILE given as file:PATH, or env:NAME, or the text itself
  *	ADDRESSES  struct conf_addresses    literal address:port or unix:/path, list (for listening)
- *	HOSTPORT   struct conf_hostport     name-or-address:port or /unix/path; the port may be left out
+ *	HOSTPORT   struct conf_hostport     name-or-address:port, /unix/path or unix:/path; the port may be left out
  *	HOSTPORTS  struct conf_hostports    list of it
  *	PREFIXES   struct ip_prefixes       192.0.2.0/24, 2001:db8::/32, list
  *	RATE       struct conf_rate         60/1m

@@ -320,8 +320,9 @@ static bool parse_hostport(struct value_ctx *c, const struct conf_value *v, void
 	struct span host, port;
 	uint64_t n = 0;
 	*out = (struct conf_hostport){ NULL, 0 };
-	if (v->text.n > 0 && v->text.p[0] == '/') {
-		out->host = v->text.p;
+	size_t scheme = span_starts(v->text, SPAN("unix:/")) ? 5 : 0;
+	if (v->text.n > scheme && v->text.p[scheme] == '/') {
+		out->host = v->text.p + scheme;
 		return true;
 	}
 	if (!split_hostport(v->text, &host, &port) || !is_host(host) ||
@@ -416,9 +417,9 @@ static const struct type_row {
 	[CONF_ADDRESSES] = { parse_address, sizeof(struct conf_address), true, true,
 	    "a literal address:port, [address]:port or unix:/path" },
 	[CONF_HOSTPORT] = { parse_hostport, sizeof(struct conf_hostport), false, true,
-	    "a host name or address with an optional :port, or a socket path" },
+	    "a host name or address with an optional :port, or unix:/path" },
 	[CONF_HOSTPORTS] = { parse_hostport, sizeof(struct conf_hostport), true, true,
-	    "a host name or address with an optional :port, or a socket path" },
+	    "a host name or address with an optional :port, or unix:/path" },
 	[CONF_PREFIXES] = { parse_prefix, sizeof(struct ip_prefix), true, true,
 	    "a network such as 192.0.2.0/24 or 2001:db8::/32 (no host bits)" },
 	[CONF_RATE] = { parse_rate, sizeof(struct conf_rate), false, true, "a rate such as 60/1m" },

@@ -150,6 +150,18 @@ static int serve(struct master *m)
 	return status;
 }
 
+static int run_tool(struct master *m, const char *const *words, size_t n)
+{
+	log_setup(m->spec->name, LOG_WARN, false);
+	m->conf = load_or_report(m);
+	if (m->conf == NULL)
+		return EXIT_CONFIG_78;
+	int status = m->spec->tool(m->conf, words, n);
+	conf_unref(&m->conf);
+	buf_wipe_end(&m->packed);
+	return status;
+}
+
 int daemon_main(const struct daemon_spec *spec, int argc, char **argv)
 {
 	const char *overrides[OVERRIDES_MAX];
@@ -187,13 +199,21 @@ int daemon_main(const struct daemon_spec *spec, int argc, char **argv)
 			MEM_FREE(&the_master);
 			return EXIT_USAGE_64;
 		}
-	if (optind != argc) {
+	int words = argc - optind;
+	if (words > 0 && spec->tool == NULL) {
 		usage(spec->name);
 		MEM_FREE(&the_master);
 		return EXIT_USAGE_64;
 	}
 	daemon_schema_init(&m->schema, spec->schema);
-	status = print != NULL ? print_only(m, print) : check ? check_only(m) : serve(m);
+	if (print != NULL)
+		status = print_only(m, print);
+	else if (check)
+		status = check_only(m);
+	else if (words > 0)
+		status = run_tool(m, (const char *const *)argv + optind, (size_t)words);
+	else
+		status = serve(m);
 	MEM_FREE(&the_master);
 	return status;
 }

@@ -5,6 +5,7 @@
  * one loop, unprivileged.
  *
  * Command line of every daemon: -c FILE, -t (check and exit), -o section.option=value, -V, and
+ * words for spec.tool, and
  * -p sections|dump|sample|reference[=SECTION] (print and exit; an empty SECTION is the top level).
  * Exit status 0 ok, 64 usage, 78 configuration, 70 bug. Signals to the master: HUP reload, TERM and INT
  * drain with a deadline then stop, QUIT stop now, USR1 drain without stopping.
@@ -70,6 +71,8 @@ struct daemon_spec {
 	size_t role_count;
 	void (*listeners)(const struct conf *c, struct daemon_listeners *out);
 	void (*prepare)(void); /* once, before workers: metric_register() */
+	/* Words behind the options: does that, in this process, and returns the exit status. NULL: none. */
+	int (*tool)(const struct conf *c, const char *const *words, size_t n);
 };
 
 int daemon_main(const struct daemon_spec *spec, int argc, char **argv);
@@ -102,6 +105,9 @@ const char *daemon_run_dir(const struct conf *c);
 /* Server context with every certificate of the tls section (SNI); NULL and a reason when there is none
  * or it is broken. client context: verifies against tls.ca. Caller unrefs. */
 struct tls_ctx *daemon_tls_server(const struct conf *c, const char *alpn, struct buf *why);
+/* The same that also asks clients for a certificate of these authorities; it may be missing. */
+struct tls_ctx *daemon_tls_server_asking(
+    const struct conf *c, const char *alpn, struct span client_ca_pem, struct buf *why);
 struct tls_ctx *daemon_tls_client(const struct conf *c, enum tls_verify verify, struct buf *why);
 /* The same with a certificate of our own to show; empty spans: none. */
 struct tls_ctx *daemon_tls_client_as(

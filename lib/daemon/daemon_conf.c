@@ -90,9 +90,17 @@ void daemon_make_ticket_key(void)
 
 struct tls_ctx *daemon_tls_server(const struct conf *c, const char *alpn, struct buf *why)
 {
+	return daemon_tls_server_asking(c, alpn, SPAN_NONE, why);
+}
+
+struct tls_ctx *daemon_tls_server_asking(
+    const struct conf *c, const char *alpn, struct span client_ca_pem, struct buf *why)
+{
 	const struct tls_conf *t = conf_section(c, &tls_block);
 	struct tls_pair pairs[64];
-	struct tls_server_opts opts = { .pairs = pairs, .alpn = alpn };
+	struct tls_server_opts opts = {
+		.pairs = pairs, .alpn = alpn, .client_ca_pem = client_ca_pem
+	};
 	for (size_t i = 0; i < t->cert_n && i < COUNT_OF(pairs); i++)
 		pairs[opts.pair_count++] =
 		    (struct tls_pair){ t->cert[i]->chain.bytes, t->cert[i]->key.bytes };

@@ -21,9 +21,10 @@ struct sasl_server {
 	int step; /* the mechanism's own enum */
 	char *hostname;
 	bool plus_offered;
-	struct buf exporter, end_point;
+	struct buf exporter, end_point, certified;
 	struct buf user, authzid, out;
-	bool doomed; /* goes on as if, and fails at its end */
+	const struct oauth_check *oauth; /* borrowed */
+	bool doomed;                     /* goes on as if, and fails at its end */
 	/* SCRAM */
 	struct scram_keys keys;
 	struct buf bound;  /* what the client must repeat: its header and the channel's binding */
@@ -34,7 +35,8 @@ struct sasl_server {
 /* The password itself, where it may be read. NULL span: the user has none of that kind. */
 struct span sasl_plain_secret(const struct record *user, bool plain_allowed);
 
-extern const struct sasl_mechanism sasl_scram, sasl_scram_plus, sasl_cram;
+extern const struct sasl_mechanism sasl_scram, sasl_scram_plus, sasl_cram, sasl_external,
+    sasl_oauthbearer, sasl_xoauth2;
 /* SCRAM of another nonce than a random one: for tests. */
 extern const char *sasl_scram_nonce;
 

@@ -12,7 +12,7 @@
 static uint8_t salt_key[DIGEST_SHA256_LEN]; /* of the host's master and all its workers */
 
 static const struct sasl_mechanism *const mechanisms[] = { &sasl_scram, &sasl_scram_plus,
-	&sasl_cram };
+	&sasl_cram, &sasl_oauthbearer, &sasl_xoauth2, &sasl_external };
 
 static const struct sasl_mechanism *mechanism_of(enum sasl_mech mech)
 {
@@ -65,8 +65,11 @@ struct sasl_server *sasl_server_new(enum sasl_mech mech, const struct sasl_facts
 	CHECK(x->mechanism != NULL);
 	x->hostname = mem_str(facts->hostname);
 	x->plus_offered = facts->plus_offered;
+	x->oauth = facts->oauth;
 	x->exporter = BUF_INIT(facts->exporter.n + 1);
 	x->end_point = BUF_INIT(facts->end_point.n + 1);
+	x->certified = BUF_INIT(SASL_NAME_MAX);
+	buf_add_span(&x->certified, facts->certified);
 	buf_add_span(&x->exporter, facts->exporter);
 	buf_add_span(&x->end_point, facts->end_point);
 	x->user = BUF_INIT(SASL_NAME_MAX);
@@ -81,8 +84,8 @@ void sasl_server_free(struct sasl_server **x)
 	struct sasl_server *gone = *x;
 	if (gone == NULL)
 		return;
-	struct buf *all[] = { &gone->exporter, &gone->end_point, &gone->user, &gone->authzid,
-		&gone->out, &gone->bound, &gone->nonce, &gone->so_far };
+	struct buf *all[] = { &gone->exporter, &gone->end_point, &gone->certified, &gone->user,
+		&gone->authzid, &gone->out, &gone->bound, &gone->nonce, &gone->so_far };
 	for (size_t i = 0; i < COUNT_OF(all); i++)
 		buf_wipe_end(all[i]);
 	mem_free(gone->hostname);
@@ -106,7 +109,8 @@ enum sasl_rx sasl_server_account(
 {
 	const struct record *user = account != NULL ? record_of_account(account) : NULL;
 	struct span authzid = buf_span(&x->authzid);
-	x->doomed = user == NULL || (authzid.n > 0 && !span_ieq(authzid, buf_span(&x->user)));
+	x->doomed =
+	    x->doomed || user == NULL || (authzid.n > 0 && !span_ieq(authzid, buf_span(&x->user)));
 	return x->mechanism->account(x, user, directory_takes_plain(d));
 }
 

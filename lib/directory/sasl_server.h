@@ -14,11 +14,14 @@
 enum { SASL_MESSAGE_MAX = 9216 };
 
 struct sasl_server;
+struct oauth_check;
 
 /* What a mechanism may need of the connection. Copied. */
 struct sasl_facts {
 	const char *hostname;            /* of this server */
 	bool plus_offered;               /* a mechanism with channel binding was on offer */
+	const struct oauth_check *oauth; /* borrowed, longer than the exchange; NULL: no tokens */
+	struct span certified; /* name in the client's certificate, verified; empty: none */
 	struct span exporter, end_point; /* of the TLS session (net/stream_bind.h); empty: none */
 };
 

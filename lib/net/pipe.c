@@ -54,6 +54,7 @@ struct side {
 	bool eof;                                /* nothing more comes from this side */
 	bool burst;                              /* its last read filled the buffer */
 	bool read_wants_write, write_wants_read; /* TLS */
+	bool may_park; /* TLS: its OpenSSL object may become dispensable */
 };
 
 struct pipe {
@@ -229,7 +230,7 @@ static struct {
 static bool can_splice(const struct side *from, const struct side *to)
 {
 	int fds[2];
-	if (!from->burst || from->wire.ssl != NULL || to->wire.ssl != NULL)
+	if (!from->burst || !wire_is_plain(&from->wire) || !wire_is_plain(&to->wire))
 		return false;
 	if (!shared.tried && pipe2(fds, O_NONBLOCK | O_CLOEXEC) == 0) {
 		shared.out = fds[0];
@@ -285,9 +286,9 @@ static void pump(struct side *from)
 	for (int i = 0; i < READS_A_TURN && may_move(from); i++) {
 		bool more = can_splice(from, other(from)) ? splice_some(from) : copy_some(from);
 		if (!more)
-			return;
+			break;
 	}
-	/* Decrypted bytes that no event will announce. */
+	/* Decrypted bytes, or an end behind them, that no event will announce. */
 	if (may_move(from) && wire_has_pending(&from->wire))
 		soon_set(from->pipe->loop, &from->pipe->soon);
 }
@@ -380,6 +381,14 @@ static void bury(struct side *s)
 	s->pipe->over = true;
 }
 
+/* From here on this side only moves bytes: OpenSSL's object goes at the first moment it can. */
+static void park(struct side *s)
+{
+	if (s->may_park && !s->eof && s->held == NULL && s->sending == SEND_OPEN &&
+	    !s->read_wants_write && !s->write_wants_read)
+		s->may_park = wire_park(&s->wire);
+}
+
 /* What every turn ends with; may free the pipe. */
 static void settle(struct pipe *p)
 {
@@ -395,6 +404,8 @@ static void settle(struct pipe *p)
 		finish(p);
 		return;
 	}
+	park(a);
+	park(b);
 	watch_set(&a->watch, wanted_events(a));
 	watch_set(&b->watch, wanted_events(b));
 }
@@ -459,6 +470,7 @@ static void side_take(struct pipe *p, enum side_id id, struct stream **take)
 	struct side *side = &p->sides[id];
 	bool failed = (*take)->state == ST_FAILED, eof = (*take)->eof;
 	side->wire = stream_take_wire(take);
+	side->may_park = side->wire.ssl != NULL;
 	watch_init(&side->watch, p->loop, side->wire.fd, on_ready, side);
 	if (failed)
 		side_failed(side);

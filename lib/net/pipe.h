@@ -1,7 +1,8 @@
 /* pipe.h - two streams become one pipe: bytes both ways until an end closes or falls idle.
  *
  * The pipe takes both streams and frees them. What either has unread is forwarded first, in order.
- * Half-close is carried through. While idle a pipe holds no buffer: reads go through one buffer per
+ * Half-close is carried through. A side under TLS 1.3 gives up its OpenSSL object if its context says
+ * that it may. While idle a pipe holds no buffer: reads go through one buffer per
  * process, bursts between two plaintext sides through splice(); a side that does not read stops the
  * other through the kernel's own back-pressure. */
 #ifndef NET_PIPE_H

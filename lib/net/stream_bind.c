@@ -5,7 +5,7 @@
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include "net/digest.h"
 #include "net/stream_internal.h"
@@ -59,4 +59,50 @@ size_t stream_bind_end_point(const struct stream *s, uint8_t out[STREAM_BIND_MAX
 		n = 0;
 	ERR_clear_error();
 	return n;
+}
+
+/* An ASN.1 string is a name only if it is one to the end: no NUL, nothing that is not ASCII. */
+static bool put_ascii(const ASN1_STRING *text, struct buf *out)
+{
+	struct span s = span_of(ASN1_STRING_get0_data(text), (size_t)ASN1_STRING_length(text));
+	for (size_t i = 0; i < s.n; i++)
+		if ((unsigned char)s.p[i] <= 0x20 || (unsigned char)s.p[i] >= 0x7f)
+			return false;
+	return s.n > 0 && buf_add_span(out, s);
+}
+
+static bool put_email(const X509 *x, struct buf *out)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
+	bool ok = false;
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+		const GENERAL_NAME *n = sk_GENERAL_NAME_value(names, i);
+		if (n->type == GEN_EMAIL) {
+			ok = put_ascii(n->d.rfc822Name, out);
+			break;
+		}
+	}
+	GENERAL_NAMES_free(names);
+	return ok;
+}
+
+static bool put_common(const X509 *x, struct buf *out)
+{
+	const X509_NAME *subject = X509_get_subject_name(x);
+	int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+	if (at < 0)
+		return false;
+	return put_ascii(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)), out);
+}
+
+bool stream_peer_name(const struct stream *s, enum stream_name kind, struct buf *out)
+{
+	const SSL *ssl = stream_is_tls(s) ? s->wire.ssl : NULL;
+	const X509 *x = ssl != NULL ? SSL_get0_peer_certificate(ssl) : NULL;
+	if (x == NULL || !(SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) ||
+	    SSL_get_verify_result(ssl) != X509_V_OK)
+		return false;
+	bool ok = kind == STREAM_NAME_EMAIL ? put_email(x, out) : put_common(x, out);
+	ERR_clear_error();
+	return ok;
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "net/stream.h"
 
 enum { STREAM_BIND_LEN = 32, STREAM_BIND_MAX = 64 };
@@ -20,5 +21,10 @@ bool stream_bind_exporter(const struct stream *s, uint8_t out[STREAM_BIND_LEN]);
 /* Channel binding "tls-server-end-point" (RFC 5929): the digest of our own certificate, of a server's
  * stream. Returns its length, 0 when there is none. */
 size_t stream_bind_end_point(const struct stream *s, uint8_t out[STREAM_BIND_MAX]);
+
+/* The name in the verified certificate of the peer: its first rfc822Name, or its common name. Printable
+ * ASCII only. False: there is none, or the peer has shown no certificate that verifies. */
+enum stream_name { STREAM_NAME_EMAIL, STREAM_NAME_COMMON };
+bool stream_peer_name(const struct stream *s, enum stream_name kind, struct buf *out);
 
 #endif

@@ -283,7 +283,7 @@ static enum wire_result put_some(struct stream *s, size_t *put_out)
 		size_t n = p->left < OUT_ROUND_MAX ? p->left : OUT_ROUND_MAX;
 		return wire_write_file(&s->wire, p->file->fd, p->at, n, put_out);
 	}
-	if (s->wire.ssl == NULL)
+	if (wire_is_plain(&s->wire))
 		return put_pieces(s, put_out);
 	return wire_write(&s->wire, buf_span(&p->bytes), put_out);
 }

@@ -17,6 +17,7 @@
 #include "base/rand.h"
 
 #include "net/tls_internal.h"
+#include "net/tls_notes.h"
 
 enum { KEY_NAME_LEN = 16, KEY_MAC_LEN = 32, KEY_AES_LEN = 32, IV_LEN = 16 };
 _Static_assert(KEY_NAME_LEN + KEY_MAC_LEN + KEY_AES_LEN == TLS_TICKET_KEY_LEN, "ticket key");
@@ -56,6 +57,13 @@ static struct tls_ctx *ctx_new(bool server, size_t pairs)
 	c->server = server;
 	c->pairs = mem_array(pairs, sizeof(SSL_CTX *));
 	return c;
+}
+
+void tls_ctx_set_park(struct tls_ctx *c)
+{
+	OBJ(tls_ctx, c)->park = true;
+	for (size_t i = 0; i < c->pair_count; i++)
+		tls_notes_prepare(c->pairs[i]);
 }
 
 /* What both ends have in common. The context is owned by c from here on. */
@@ -324,6 +332,8 @@ SSL *tls_session_new(const struct tls_ctx *c, const char *name, const char *alpn
 	SSL *ssl = SSL_new(c->pairs[0]);
 	CHECK(ssl != NULL);
 	hold(ssl, c);
+	if (c->park)
+		tls_notes_begin(ssl);
 	if (c->server) {
 		SSL_set_accept_state(ssl);
 		return ssl;

@@ -38,6 +38,9 @@ struct tls_client_opts {
 /* NULL on failure with a sentence in why (may be NULL). The reference is the caller's. */
 struct tls_ctx *tls_server_new(const struct tls_server_opts *opts, struct buf *why);
 struct tls_ctx *tls_client_new(const struct tls_client_opts *opts, struct buf *why);
+/* Before its first connection: sessions of TLS 1.3 may do without their OpenSSL object once they are
+ * in a pipe, which then holds them in a few hundred bytes. */
+void tls_ctx_set_park(struct tls_ctx *c);
 struct tls_ctx *tls_ctx_ref(const struct tls_ctx *c);
 void tls_ctx_unref(struct tls_ctx **c);
 

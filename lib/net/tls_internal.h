@@ -16,6 +16,7 @@ struct tls_ctx {
 	uint32_t magic;
 	unsigned refs;
 	bool server;
+	bool park;              /* its sessions are watched, so that they may be parked */
 	enum tls_verify verify; /* client */
 	SSL_CTX **pairs;        /* owned; a client has one */
 	size_t pair_count;

@@ -15,6 +15,10 @@
 
 #include "base/check.h"
 
+#include "net/net_facts.h"
+#include "net/tls_notes.h"
+#include "net/tls_park.h"
+
 static struct wire_fault fault;
 
 char *wire_scratch(void)
@@ -128,12 +132,17 @@ static enum wire_result read_tls(struct wire *w, char *p, size_t n, size_t *got_
 enum wire_result wire_read(struct wire *w, char *p, size_t n, size_t *got_out)
 {
 	*got_out = 0;
+	if (w->park != NULL)
+		return tls_park_read(w->park, w->fd, p, n, got_out);
 	return w->ssl != NULL ? read_tls(w, p, n, got_out) : read_plain(w, p, n, got_out);
 }
 
 bool wire_has_pending(const struct wire *w)
 {
-	return w->ssl != NULL && SSL_pending(w->ssl) > 0;
+	if (w->park != NULL)
+		return tls_park_has_end(w->park);
+	return w->ssl != NULL &&
+	       (SSL_pending(w->ssl) > 0 || (SSL_get_shutdown(w->ssl) & SSL_RECEIVED_SHUTDOWN));
 }
 
 enum wire_result wire_swallow(struct wire *w)
@@ -147,6 +156,8 @@ enum wire_result wire_swallow(struct wire *w)
 enum wire_result wire_write(struct wire *w, struct span bytes, size_t *put_out)
 {
 	*put_out = 0;
+	if (w->park != NULL)
+		return tls_park_write(w->park, w->fd, bytes, put_out);
 	if (w->ssl == NULL)
 		return judge_plain(
 		    send(w->fd, bytes.p, bytes.n, MSG_NOSIGNAL), WIRE_WANT_WRITE, put_out);
@@ -158,7 +169,7 @@ enum wire_result wire_write(struct wire *w, struct span bytes, size_t *put_out)
 enum wire_result wire_send(struct wire *w, const struct msghdr *m, bool more, size_t *put_out)
 {
 	*put_out = 0;
-	CHECK(w->ssl == NULL);
+	CHECK(wire_is_plain(w));
 	ssize_t put = sendmsg(w->fd, m, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
 	return judge_plain(put, WIRE_WANT_WRITE, put_out);
 }
@@ -168,7 +179,7 @@ enum wire_result wire_write_file(struct wire *w, int fd, off_t at, size_t n, siz
 	static char piece[WIRE_RECORD];
 	ssize_t got;
 	*put_out = 0;
-	if (w->ssl == NULL) {
+	if (wire_is_plain(w)) {
 		got = sendfile(w->fd, fd, &at, n);
 	} else {
 		got = pread(fd, piece, n < sizeof piece ? n : sizeof piece, at);
@@ -197,8 +208,32 @@ enum wire_result wire_handshake(struct wire *w)
 	return r;
 }
 
+static void drop_ssl(struct wire *w)
+{
+	/* Freed without a shutdown, OpenSSL drops the session from resumption. */
+	if (SSL_is_init_finished(w->ssl))
+		SSL_set_shutdown(w->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	SSL_free(w->ssl);
+	w->ssl = NULL;
+	ERR_clear_error();
+}
+
+bool wire_park(struct wire *w)
+{
+	if (w->ssl == NULL)
+		return false;
+	enum tls_parking now = tls_notes_park(w->ssl, &w->park);
+	if (now == TLS_PARK_DONE) {
+		drop_ssl(w);
+		metric_add(&net_metrics[NET_TLS_PARKED], 1);
+	}
+	return now == TLS_PARK_LATER;
+}
+
 enum wire_result wire_finish(struct wire *w)
 {
+	if (w->park != NULL && tls_park_finish(w->park, w->fd) == WIRE_WANT_WRITE)
+		return WIRE_WANT_WRITE;
 	if (w->ssl != NULL && SSL_is_init_finished(w->ssl) &&
 	    !(SSL_get_shutdown(w->ssl) & SSL_SENT_SHUTDOWN)) {
 		before_ssl();
@@ -214,14 +249,9 @@ enum wire_result wire_finish(struct wire *w)
 
 void wire_close(struct wire *w)
 {
-	if (w->ssl != NULL) {
-		/* Freed without a shutdown, OpenSSL drops the session from resumption. */
-		if (SSL_is_init_finished(w->ssl))
-			SSL_set_shutdown(w->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-		SSL_free(w->ssl);
-		w->ssl = NULL;
-		ERR_clear_error();
-	}
+	if (w->ssl != NULL)
+		drop_ssl(w);
+	tls_park_free(&w->park);
 	if (w->fd >= 0)
 		close(w->fd);
 	w->fd = -1;

@@ -13,11 +13,14 @@
 #include "base/span.h"
 
 struct ssl_st;
+struct tls_park;
 struct msghdr;
 
+/* Neither ssl nor park: plaintext. */
 struct wire {
-	struct ssl_st *ssl; /* owned; NULL: plaintext */
-	int fd;             /* owned; -1: none */
+	struct ssl_st *ssl;    /* owned */
+	struct tls_park *park; /* owned; instead of ssl, once wire_park() has been done */
+	int fd;                /* owned; -1: none */
 };
 
 enum wire_result {
@@ -33,17 +36,27 @@ enum { WIRE_SCRATCH = 65536, WIRE_RECORD = 16384 };
 /* One buffer per process to read into: borrowed until control returns to the loop. */
 char *wire_scratch(void);
 
-/* Plain: one system call. TLS: until n bytes, or nothing more is there; several records. */
+static inline bool wire_is_plain(const struct wire *w)
+{
+	return w->ssl == NULL && w->park == NULL;
+}
+
+/* Plain: one system call. TLS: until n bytes, or nothing more is there; several records. Parked:
+ * n is at least WIRE_SCRATCH. */
 enum wire_result wire_read(struct wire *w, char *p, size_t n, size_t *got_out);
-/* TLS: at most one record of it; repeat after WANT_* with the same bytes first. */
+/* TLS: some records of it; repeat after WANT_* with the same bytes first. */
 enum wire_result wire_write(struct wire *w, struct span bytes, size_t *put_out);
 /* Plain only: several pieces at once; more: a file follows, do not send a short packet yet. */
 enum wire_result wire_send(struct wire *w, const struct msghdr *m, bool more, size_t *put_out);
 /* sendfile() when plain, else through pread(). A file that is too short is a failure. */
 enum wire_result wire_write_file(struct wire *w, int fd, off_t at, size_t n, size_t *put_out);
-/* Decrypted bytes wait inside OpenSSL: the descriptor will not tell. */
+/* Decrypted bytes or the end wait inside TLS: the descriptor will not tell. */
 bool wire_has_pending(const struct wire *w);
 enum wire_result wire_handshake(struct wire *w);
+/* Does without the OpenSSL object, if the context allows it and the session is an ordinary one: for
+ * one that only moves bytes from here on. Nothing given to wire_write() may be unsent. True: it may
+ * become possible later. */
+bool wire_park(struct wire *w);
 /* close_notify when TLS, then shutdown(SHUT_WR). */
 enum wire_result wire_finish(struct wire *w);
 /* Reads and drops raw bytes: OK, WANT_READ, EOF or FAILED. */

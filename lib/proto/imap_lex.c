@@ -366,14 +366,15 @@ void imap_read_flags(struct imap_cursor *c, bool bare_ok, struct imap_flags *out
 
 bool imap_put_system_flags(struct buf *out, uint32_t system)
 {
-	bool ok = true, first = true;
+	bool first = true;
 	for (size_t i = 0; i < COUNT_OF(system_flags); i++) {
 		if ((system & system_flags[i].bit) == 0)
 			continue;
-		ok = buf_printf(out, "%s\\%s", first ? "" : " ", system_flags[i].name);
+		buf_add_str(out, first ? "\\" : " \\");
+		buf_add_str(out, system_flags[i].name);
 		first = false;
 	}
-	return ok && buf_ok(out);
+	return buf_ok(out);
 }
 
 /* ---- output -------------------------------------------------------------------------------------- */
@@ -388,12 +389,10 @@ static bool can_quote(struct span s)
 	return s.n <= QUOTED_MAX;
 }
 
-bool imap_put_quoted(struct buf *out, struct span s)
+static bool put_quoted(struct buf *out, struct span s)
 {
 	char quoted[2 * QUOTED_MAX + 2];
 	size_t n = 0;
-	if (!can_quote(s))
-		return false;
 	quoted[n++] = '"';
 	for (size_t i = 0; i < s.n; i++) {
 		if (s.p[i] == '"' || s.p[i] == '\\')
@@ -402,6 +401,11 @@ bool imap_put_quoted(struct buf *out, struct span s)
 	}
 	quoted[n++] = '"';
 	return buf_add(out, quoted, n);
+}
+
+bool imap_put_quoted(struct buf *out, struct span s)
+{
+	return can_quote(s) && put_quoted(out, s);
 }
 
 bool imap_put_literal(struct buf *out, struct span s, bool plus)
@@ -414,10 +418,22 @@ bool imap_put_string(struct buf *out, struct span s)
 	return can_quote(s) ? imap_put_quoted(out, s) : imap_put_literal(out, s, false);
 }
 
-bool imap_put_astring(struct buf *out, struct span s)
+static bool can_be_atom(struct span s)
 {
 	bool atom = s.n > 0 && s.n <= QUOTED_MAX && !span_ieq_str(s, "NIL");
 	for (size_t i = 0; atom && i < s.n; i++)
 		atom = is_astring_char((unsigned char)s.p[i]);
-	return atom ? buf_add_span(out, s) : imap_put_string(out, s);
+	return atom;
+}
+
+bool imap_put_astring(struct buf *out, struct span s)
+{
+	return can_be_atom(s) ? buf_add_span(out, s) : imap_put_string(out, s);
+}
+
+bool imap_put_utf8_astring(struct buf *out, struct span s)
+{
+	if (can_be_atom(s))
+		return buf_add_span(out, s);
+	return s.n <= QUOTED_MAX ? put_quoted(out, s) : imap_put_literal(out, s, false);
 }

@@ -186,6 +186,8 @@ void imap_set_write_end(struct imap_set_writer *w); /* what was held back */
 /* "..." with \ and " escaped. False, and nothing added: s holds CR, LF, NUL or 8-bit bytes, or is longer
  * than 1000 bytes (then it goes as a literal), or out is full. */
 bool imap_put_quoted(struct buf *out, struct span s);
+/* The same with UTF-8 in it (RFC 6855, RFC 9051); an atom where possible. s is UTF-8 without control bytes. */
+bool imap_put_utf8_astring(struct buf *out, struct span s);
 /* "{n}" or "{n+}", CRLF, the bytes. */
 bool imap_put_literal(struct buf *out, struct span s, bool plus);
 /* Quoted where possible, else a literal as a server sends it. */

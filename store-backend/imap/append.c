@@ -14,9 +14,11 @@ struct imap_append {
 	uint64_t mailbox;
 	struct imap_flags flags; /* words point into the command */
 	int64_t date_s;
-	uint64_t size;       /* as announced */
-	bool binary;         /* "~{n}" (RFC 3516): as it is or not at all */
-	struct incoming *in; /* owned */
+	uint64_t size;             /* as announced */
+	bool binary;               /* "~{n}" (RFC 3516): as it is or not at all */
+	bool utf8;                 /* UTF8 (~{n} ...) (RFC 6855) */
+	struct incoming *in;       /* owned */
+	struct uid_range replaced; /* REPLACE: of the selected mailbox; first 0: none */
 };
 
 void imap_append_free(struct imap_append **a)
@@ -34,7 +36,7 @@ static void read_head(struct imap_session *s, struct imap_append *a)
 {
 	struct imap_cursor *c = &s->cmd.args;
 	imap_read_sp(c);
-	imap_read_mailbox(c, &s->cmd.name);
+	imap_read_mailbox(s, &s->cmd.name);
 	imap_read_sp(c);
 	if (imap_peek(c) == '(') {
 		imap_read_flags(c, false, &a->flags);
@@ -51,12 +53,21 @@ static void read_head(struct imap_session *s, struct imap_append *a)
 static struct span read_message(struct imap_session *s, struct imap_append *a)
 {
 	struct imap_cursor *c = &s->cmd.args;
+	a->utf8 = imap_try_word(c, "UTF8");
+	if (a->utf8 && (s->enabled & ENABLED_UTF8) == 0)
+		imap_fail(c, "ENABLE UTF8=ACCEPT first");
+	if (a->utf8) {
+		imap_read_sp(c);
+		imap_read_char(c, '(');
+	}
 	a->binary = imap_try(c, '~');
 	if (s->cmd.pending) {
 		a->size = imap_read_literal_size(c);
 		return SPAN_NONE;
 	}
 	struct span message = imap_read_literal(c);
+	if (a->utf8)
+		imap_read_char(c, ')');
 	imap_read_end(c);
 	a->size = message.n;
 	return message;
@@ -82,7 +93,14 @@ static enum operation_result judge_in(
 	a->mailbox = m.id;
 	if (a->size > s->opts->message_size_max)
 		return OPR_TOO_BIG;
-	return index_user(v, user, &u) && !has_room(&u, a->size) ? OPR_OVER_QUOTA : OPR_OK;
+	if (!index_user(v, user, &u))
+		return OPR_OK;
+	struct index_entry e;
+	if (a->replaced.first != 0 && index_entry(v, s->box->id, a->replaced.first, &e)) {
+		u.bytes -= e.size;
+		u.messages--;
+	}
+	return has_room(&u, a->size) ? OPR_OK : OPR_OVER_QUOTA;
 }
 
 static enum operation_result judge(const struct imap_session *s, struct imap_append *a)
@@ -109,9 +127,8 @@ static enum verdict refuse(struct imap_session *s, enum verdict v)
 	return v;
 }
 
-enum verdict cmd_append(struct imap_session *s)
+static enum verdict start(struct imap_session *s, struct imap_append *a)
 {
-	struct imap_append *a = s->append = MEM_NEW(struct imap_append);
 	read_head(s, a);
 	struct span message = read_message(s, a);
 	if (!imap_ok(&s->cmd.args))
@@ -128,6 +145,39 @@ enum verdict cmd_append(struct imap_session *s)
 	return imap_append_commit(s);
 }
 
+enum verdict cmd_append(struct imap_session *s)
+{
+	s->append = MEM_NEW(struct imap_append);
+	return start(s, s->append);
+}
+
+/* The place of the message to be replaced; false: there is none. */
+static bool find_replaced(const struct imap_session *s, uint32_t name, size_t *index_out)
+{
+	const struct selected *box = s->box;
+	*index_out = s->cmd.uid ? selected_find(box, name) : (size_t)name - 1;
+	return *index_out < box->told_n && (box->v[*index_out].bits & MARK_GONE) == 0;
+}
+
+/* RFC 8508: an APPEND that takes a message of the selected mailbox away with the same change. */
+enum verdict cmd_replace(struct imap_session *s)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	struct imap_append *a = s->append = MEM_NEW(struct imap_append);
+	size_t i;
+	imap_read_sp(c);
+	uint32_t name = imap_read_nz_number(c);
+	if (!imap_ok(c))
+		return refuse(s, imap_finish_bad(s, c->why));
+	if (s->box->read_only)
+		return refuse(
+		    s, imap_finish(s, "NO", "[NOPERM] The mailbox is open for reading only"));
+	if (!find_replaced(s, name, &i))
+		return refuse(s, imap_finish(s, "NO", "[NONEXISTENT] No such message"));
+	a->replaced.first = a->replaced.last = s->box->v[i].uid;
+	return start(s, a);
+}
+
 /* ---- the message ------------------------------------------------------------------------------------- */
 
 /* An error stays in `in`: the rest is taken for nothing, so that the conversation stays in step. */
@@ -136,13 +186,23 @@ void imap_append_data(struct imap_session *s, struct span bytes)
 	(void)incoming_add_text(s->append->in, bytes);
 }
 
+/* The code comes before the EXPUNGE line, as with MOVE. */
+static enum verdict finish_replaced(struct imap_session *s, const struct operation_answer *a)
+{
+	imap_say(s, "* OK [APPENDUID %u %u] The replacement is there\r\n", a->uidvalidity, a->uid);
+	return imap_finish_done(s);
+}
+
 static void on_appended(void *arg, const struct operation_answer *a)
 {
 	struct imap_session *s = OBJ(imap_session, arg);
 	imap_answered(s);
-	if (a->result == OPR_OK && s->box != NULL && s->box->id == s->append->mailbox)
+	bool replaced = s->append->replaced.first != 0;
+	if (a->result == OPR_OK && s->box != NULL && (replaced || s->box->id == s->append->mailbox))
 		s->box->stale = true;
-	if (a->result == OPR_OK)
+	if (a->result == OPR_OK && replaced)
+		imap_step(s, finish_replaced(s, a));
+	else if (a->result == OPR_OK)
 		imap_step(s, imap_finishf(s, "OK", "[APPENDUID %u %u] APPEND completed",
 				 a->uidvalidity, a->uid));
 	else
@@ -174,5 +234,14 @@ enum verdict imap_append_commit(struct imap_session *s)
 		.keywords = a->flags.keywords,
 		.keyword_n = a->flags.keyword_count };
 	op.date_s = a->date_s;
+	if (a->replaced.first != 0) {
+		op.target = s->box->id;
+		op.uids = (struct uid_set){ &a->replaced, 1 };
+	}
 	return imap_operate(s, &op, on_appended);
+}
+
+const char *imap_append_tail(const struct imap_session *s)
+{
+	return s->append->utf8 ? ")" : "";
 }

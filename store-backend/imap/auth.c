@@ -45,13 +45,14 @@ static void put_user_capability(const struct imap_session *s, struct buf *out)
 	    " IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN MOVE SPECIAL-USE CREATE-SPECIAL-USE ENABLE"
 	    " CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE"
 	    " SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES WITHIN SAVEDATE OBJECTID"
-	    " PREVIEW COMPRESS=DEFLATE BINARY QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE");
+	    " PREVIEW COMPRESS=DEFLATE BINARY UTF8=ACCEPT REPLACE QUOTA QUOTA=RES-STORAGE "
+	    "QUOTA=RES-MESSAGE");
 	buf_printf(out, " APPENDLIMIT=%llu", (unsigned long long)s->opts->message_size_max);
 }
 
 void imap_put_capability(struct imap_session *s, struct buf *out)
 {
-	buf_add_str(out, "IMAP4rev1 LITERAL+ ID");
+	buf_add_str(out, "IMAP4rev1 IMAP4rev2 LITERAL+ ID");
 	if (s->user != NULL)
 		put_user_capability(s, out);
 	else if (imap_may_login(s))

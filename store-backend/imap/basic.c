@@ -20,6 +20,8 @@ static const struct {
 } enables[] = {
 	{ "CONDSTORE", ENABLED_CONDSTORE },
 	{ "QRESYNC", ENABLED_QRESYNC },
+	{ "UTF8=ACCEPT", ENABLED_UTF8 },
+	{ "IMAP4rev2", ENABLED_REV2 },
 };
 
 /* RFC 5161: what is not known is passed over. */

@@ -302,7 +302,7 @@ static enum verdict copy(struct imap_session *s, enum operation_kind kind, opera
 	struct imap_change *ch = read_set(s);
 	struct operation op;
 	imap_read_sp(c);
-	imap_read_mailbox(c, &s->cmd.name);
+	imap_read_mailbox(s, &s->cmd.name);
 	imap_read_end(c);
 	if (!imap_ok(c))
 		return imap_finish_bad(s, c->why);

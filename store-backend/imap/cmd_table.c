@@ -45,6 +45,7 @@ static const struct imap_row rows[] = {
 	{ "THREAD", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_thread, false },
 	{ "FETCH", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_fetch, false },
 	{ "STORE", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_NO_EXPUNGE, cmd_store, false },
+	{ "REPLACE", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_ALL, cmd_replace, true },
 	{ "COPY", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_ALL, cmd_copy, false },
 	{ "MOVE", LEVEL_MAILBOX, true, SHAPE_OWN, NEWS_ALL, cmd_move, false },
 };
@@ -71,27 +72,41 @@ void imap_fold_inbox(struct buf *name)
 	*name = folded;
 }
 
-void imap_name_of(struct span sent, struct buf *name_out)
+static bool names_are_utf8(const struct imap_session *s)
 {
-	if (!imap_utf7_decode(sent, name_out))
+	return (s->enabled & (ENABLED_UTF8 | ENABLED_REV2)) != 0;
+}
+
+bool imap_decode_name(const struct imap_session *s, struct span sent, struct buf *out)
+{
+	if (!names_are_utf8(s))
+		return imap_utf7_decode(sent, out);
+	return span_is_utf8(sent) && buf_add_span(out, sent);
+}
+
+void imap_name_of(const struct imap_session *s, struct span sent, struct buf *name_out)
+{
+	if (!imap_decode_name(s, sent, name_out))
 		buf_clear(name_out);
 	imap_fold_inbox(name_out);
 	if (!operation_name_ok(buf_span(name_out)))
 		buf_clear(name_out);
 }
 
-void imap_read_mailbox(struct imap_cursor *c, struct buf *name_out)
+void imap_read_mailbox(struct imap_session *s, struct buf *name_out)
 {
-	struct span sent = imap_read_astring(c);
-	if (imap_ok(c))
-		imap_name_of(sent, name_out);
+	struct span sent = imap_read_astring(&s->cmd.args);
+	if (imap_ok(&s->cmd.args))
+		imap_name_of(s, sent, name_out);
 }
 
-void imap_put_name(struct buf *out, struct span name)
+void imap_put_name(struct imap_session *s, struct span name)
 {
 	struct buf wire = BUF_INIT(WIRE_NAME_MAX);
-	if (imap_utf7_encode(name, &wire))
-		imap_put_astring(out, buf_span(&wire));
+	if (names_are_utf8(s))
+		imap_put_utf8_astring(&s->text, name);
+	else if (imap_utf7_encode(name, &wire))
+		imap_put_astring(&s->text, buf_span(&wire));
 	buf_end(&wire);
 }
 

@@ -44,26 +44,27 @@ struct imap_row {
 
 const struct imap_row *imap_row_find(struct span name);
 
-/* Reads an astring as a mailbox name into name_out, in UTF-8 with INBOX in capitals. A name that cannot
- * exist becomes empty; syntax fails the cursor. */
-struct imap_cursor;
+/* Reads an astring of the command as a mailbox name into name_out, in UTF-8 with INBOX in capitals. A name that
+ * cannot exist becomes empty; syntax fails the cursor. */
 struct buf;
-void imap_read_mailbox(struct imap_cursor *c, struct buf *name_out);
-/* The name as the client writes it. */
-void imap_put_name(struct buf *out, struct span name);
+void imap_read_mailbox(struct imap_session *s, struct buf *name_out);
+/* Into the session's text: the name as the client writes it, in modified UTF-7 or (when enabled) UTF-8. */
+void imap_put_name(struct imap_session *s, struct span name);
+/* As sent, to UTF-8: a name or a LIST pattern. False: it is none. */
+bool imap_decode_name(const struct imap_session *s, struct span sent, struct buf *out);
 /* "(F1)", the object id of a mailbox (RFC 8474). */
 bool imap_put_mailboxid(struct buf *out, uint64_t mailbox);
 /* A name, or a LIST pattern, whose first level is INBOX in whatever case: as the store writes it. */
 void imap_fold_inbox(struct buf *name);
-void imap_name_of(
-    struct span sent, struct buf *name_out); /* the same for an astring that was read */
+/* The same as imap_read_mailbox() for an astring that was read. */
+void imap_name_of(const struct imap_session *s, struct span sent, struct buf *name_out);
 
 imap_cmd_fn cmd_enable, cmd_compress, cmd_capability, cmd_noop, cmd_logout, cmd_id, cmd_starttls,
     cmd_login, cmd_authenticate;
 imap_cmd_fn cmd_select, cmd_examine, cmd_create, cmd_delete, cmd_rename, cmd_subscribe,
     cmd_unsubscribe;
 imap_cmd_fn cmd_getquota, cmd_getquotaroot, cmd_list, cmd_lsub, cmd_namespace, cmd_status,
-    cmd_append, cmd_idle;
+    cmd_append, cmd_replace, cmd_idle;
 imap_cmd_fn cmd_check, cmd_close, cmd_unselect, cmd_expunge, cmd_search, cmd_sort, cmd_thread,
     cmd_fetch, cmd_store, cmd_copy, cmd_move;
 

@@ -20,17 +20,18 @@ static const char *wrong_level(const struct imap_session *s)
 	return s->cmd.row->levels == LEVEL_LOGIN ? "Logged in already" : "Select a mailbox first";
 }
 
-static void read_arguments(struct imap_command *c)
+static void read_arguments(struct imap_session *s)
 {
+	struct imap_command *c = &s->cmd;
 	if (c->row->shape == SHAPE_OWN)
 		return;
 	if (c->row->shape != SHAPE_NONE) {
 		imap_read_sp(&c->args);
-		imap_read_mailbox(&c->args, &c->name);
+		imap_read_mailbox(s, &c->name);
 	}
 	if (c->row->shape == SHAPE_TWO_MAILBOXES) {
 		imap_read_sp(&c->args);
-		imap_read_mailbox(&c->args, &c->name2);
+		imap_read_mailbox(s, &c->name2);
 	}
 	imap_read_end(&c->args);
 }
@@ -64,7 +65,7 @@ static enum verdict run_command(struct imap_session *s)
 	s->news = (enum imap_news)c->row->news;
 	if (c->uid && s->news == NEWS_NO_EXPUNGE)
 		s->news = NEWS_ALL; /* numbers are not at stake */
-	read_arguments(c);
+	read_arguments(s);
 	return imap_ok(&c->args) ? c->row->run(s) : imap_finish_bad(s, c->args.why);
 }
 
@@ -174,14 +175,14 @@ enum verdict imap_go_literal_end(struct imap_session *s)
 	enum verdict v = imap_take_line(s, &line);
 	if (v == V_MORE)
 		stream_ack_now(s->io);
-	bool empty = buf_len(&line) == 0;
+	bool fits = span_eq_str(buf_span(&line), s->append == NULL ? "" : imap_append_tail(s));
 	bool more = span_iends(buf_span(&line), SPAN("+}"));
 	buf_end(&line);
 	if (v != V_NEXT)
 		return v;
 	if (more)
 		return imap_bye(s, "literal-behind-literal", "A literal behind a literal");
-	if (s->append != NULL && empty)
+	if (s->append != NULL && fits)
 		return imap_append_commit(s);
 	if (s->append != NULL)
 		return imap_finish_bad(s, "Too many arguments");

@@ -7,7 +7,6 @@
 
 #include "base/check.h"
 #include "base/mem.h"
-#include "proto/imap_utf7.h"
 
 #include "store-backend/imap/list.h"
 #include "store-backend/imap/pattern.h"
@@ -16,7 +15,7 @@
 
 enum {
 	NAMES_MAX = 2 * STORE_MAILBOXES_MAX, /* mailboxes and subscriptions */
-	NAMES_A_STEP = 100
+	NAMES_A_STEP = 100                   /* for one pattern */
 };
 
 enum { IS_MAILBOX = 1, IS_SUBSCRIBED = 2 };
@@ -247,7 +246,7 @@ static void put_line(struct imap_session *s, const struct list_job *j, struct sp
 	buf_printf(out, "* %s (", j->lsub ? "LSUB" : "LIST");
 	put_attributes(out, j, name);
 	buf_add_str(out, ") \"/\" ");
-	imap_put_name(out, name);
+	imap_put_name(s, name);
 	put_child_info(out, j, name);
 	buf_add_str(out, "\r\n");
 	if (j->status != 0)
@@ -293,8 +292,8 @@ static void put_listed(struct imap_session *s, struct list_job *j, size_t i)
 
 static enum verdict list_some(struct imap_session *s, struct list_job *j)
 {
-	for (size_t n = 0; j->at < j->n; j->at++, n++) {
-		if (n == NAMES_A_STEP)
+	for (size_t n = 0; j->at < j->n; j->at++, n += j->pattern_n) {
+		if (n >= NAMES_A_STEP)
 			return imap_flush(s) ? imap_yield(s) : V_WAIT;
 		put_listed(s, j, j->at);
 	}
@@ -321,13 +320,14 @@ static enum verdict run_list(struct imap_session *s, struct imap_job *job)
 /* ---- the commands -------------------------------------------------------------------------------------- */
 
 /* reference and pattern are one name with wildcards in it. */
-static void add_pattern(struct list_job *j, struct span reference, struct span pattern)
+static void add_pattern(
+    const struct imap_session *s, struct list_job *j, struct span reference, struct span pattern)
 {
 	struct buf sent = BUF_INIT(IMAP_PATTERN_MAX);
 	struct buf *out = &j->patterns[j->pattern_n++];
 	*out = BUF_INIT(IMAP_PATTERN_MAX);
 	bool ok = buf_add_span(&sent, reference) && buf_add_span(&sent, pattern) &&
-		  imap_utf7_decode(buf_span(&sent), out);
+		  imap_decode_name(s, buf_span(&sent), out);
 	buf_end(&sent);
 	if (ok)
 		imap_fold_inbox(out);
@@ -349,7 +349,7 @@ static enum verdict start_list(struct imap_session *s, const struct list_request
 	j->status = req->status;
 	j->before = SIZE_MAX;
 	for (size_t i = 0; i < req->pattern_n; i++)
-		add_pattern(j, req->reference, req->patterns[i]);
+		add_pattern(s, j, req->reference, req->patterns[i]);
 	if (!lsub)
 		index_mailboxes(v, span_str(s->user), on_mailbox, j);
 	if (lsub || j->return_subscribed)

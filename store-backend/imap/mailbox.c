@@ -104,13 +104,14 @@ static bool read_uses(struct imap_cursor *c, uint32_t *uses_out)
 }
 
 /* The separator at the end says only that inferiors will follow (RFC 3501 section 6.3.3). */
-static void read_new_mailbox(struct imap_cursor *c, struct buf *name)
+static void read_new_mailbox(struct imap_session *s, struct buf *name)
 {
+	struct imap_cursor *c = &s->cmd.args;
 	struct span sent = imap_read_astring(c);
 	if (sent.n > 1 && sent.p[sent.n - 1] == '/')
 		sent.n--;
 	if (imap_ok(c))
-		imap_name_of(sent, name);
+		imap_name_of(s, sent, name);
 }
 
 static void on_created(void *arg, const struct operation_answer *a)
@@ -132,7 +133,7 @@ enum verdict cmd_create(struct imap_session *s)
 	bool known = true;
 	operation_init(&op, OP_CREATE);
 	imap_read_sp(c);
-	read_new_mailbox(c, &s->cmd.name);
+	read_new_mailbox(s, &s->cmd.name);
 	if (imap_ok(c) && !imap_at_end(c))
 		known = read_uses(c, &op.uses);
 	imap_read_end(c);

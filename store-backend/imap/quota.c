@@ -55,7 +55,7 @@ enum verdict cmd_getquotaroot(struct imap_session *s)
 	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
 	if (there) {
 		imap_say(s, "* QUOTAROOT ");
-		imap_put_name(&s->text, m.name);
+		imap_put_name(s, m.name);
 		imap_say(s, " \"\"\r\n");
 	}
 	enum verdict next = there ? tell_quota(s, v) : imap_finish_result(s, OPR_NO_MAILBOX);

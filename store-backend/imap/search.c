@@ -374,8 +374,12 @@ enum verdict cmd_search(struct imap_session *s)
 	struct imap_cursor *c = &s->cmd.args;
 	imap_read_sp(c);
 	j->results = search_parse_return(c);
+	if (j->results == 0 && (s->enabled & ENABLED_REV2) != 0)
+		j->results = RESULT_ALL;
 	j->found.all.out = &s->text;
 	search_parse(c, &j->req);
+	if (j->req.charset_said && (s->enabled & ENABLED_UTF8) != 0)
+		imap_fail(c, "No CHARSET after ENABLE UTF8=ACCEPT");
 	if (!j->req.bad_charset)
 		imap_read_end(c);
 	if (!imap_ok(c) || j->req.bad_charset)

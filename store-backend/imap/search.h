@@ -61,6 +61,7 @@ struct search_request {
 	struct search_node *v; /* owned; [0] is the root */
 	size_t n, cap;
 	int64_t now_s; /* for KEY_OLDER and KEY_YOUNGER: the caller's */
+	bool charset_said;
 	bool bad_charset;
 	bool
 	    modseq; /* KEY_MODSEQ is among them: the answer ends with the highest of what it found */

@@ -358,7 +358,8 @@ void search_parse_in(struct imap_cursor *c, struct span charset, struct search_r
 void search_parse(struct imap_cursor *c, struct search_request *out)
 {
 	struct span charset = SPAN("UTF-8");
-	if (imap_try_word(c, "CHARSET")) {
+	out->charset_said = imap_try_word(c, "CHARSET");
+	if (out->charset_said) {
 		imap_read_sp(c);
 		charset = imap_read_astring(c);
 		imap_read_sp(c);

@@ -168,6 +168,20 @@ static void say_first_unseen(struct imap_session *s)
 	}
 }
 
+static void say_recent(struct imap_session *s)
+{
+	imap_say(s, "* %zu RECENT\r\n", selected_recent(s->box));
+	say_first_unseen(s);
+}
+
+/* RFC 9051 section 6.3.2: the name as it is written here. */
+static void say_listed(struct imap_session *s, struct span name)
+{
+	imap_say(s, "* LIST () \"/\" ");
+	imap_put_name(s, name);
+	imap_say(s, "\r\n");
+}
+
 static void say_selected(struct imap_session *s, const struct index_mailbox *m)
 {
 	struct selected *box = s->box;
@@ -175,9 +189,11 @@ static void say_selected(struct imap_session *s, const struct index_mailbox *m)
 	selected_put_mailbox_flags(box, &s->text);
 	imap_say(s, "\r\n* OK [");
 	selected_put_permanent_flags(box, &s->text);
-	imap_say(s, "] Flags that can be changed\r\n* %zu EXISTS\r\n* %zu RECENT\r\n", box->n,
-	    selected_recent(box));
-	say_first_unseen(s);
+	imap_say(s, "] Flags that can be changed\r\n* %zu EXISTS\r\n", box->n);
+	if (box->rev2)
+		say_listed(s, m->name);
+	else
+		say_recent(s);
 	imap_say(s, "* OK [UIDVALIDITY %u] UIDs are valid\r\n* OK [UIDNEXT %u] Next UID\r\n",
 	    m->uidvalidity, m->uidnext);
 	imap_say(s, "* OK [HIGHESTMODSEQ %llu] Highest\r\n* OK [MAILBOXID ",
@@ -256,7 +272,7 @@ static enum verdict start(struct imap_session *s, enum verdict (*go)(struct imap
 {
 	struct imap_cursor *c = &s->cmd.args;
 	imap_read_sp(c);
-	imap_read_mailbox(c, &s->cmd.name);
+	imap_read_mailbox(s, &s->cmd.name);
 	unsigned enable = read_parameters(s);
 	imap_read_end(c);
 	if (!imap_ok(c))

@@ -28,7 +28,7 @@ struct selected *selected_new(struct operation_link *link, const struct index_ma
 	box->name = mem_span_str(m->name);
 	box->uidvalidity = m->uidvalidity;
 	box->read_only = read_only;
-	box->recent_from = m->recent_from;
+	box->recent_from = box->recent_floor = m->recent_from;
 	box->on_news = on_news;
 	box->arg = arg;
 	box->watch = mailbox_watch_start(link, m->id, on_watch, box);
@@ -79,7 +79,7 @@ uint32_t selected_last_uid(const struct selected *box)
 size_t selected_recent(const struct selected *box)
 {
 	size_t recent = 0;
-	for (size_t i = 0; i < box->n; i++)
+	for (size_t i = selected_lower(box, box->recent_floor); i < box->n; i++)
 		recent += (box->v[i].bits & IMAP_RECENT) != 0;
 	return recent;
 }
@@ -177,9 +177,13 @@ static bool on_change(void *arg, const struct index_entry *e)
 		append(box, e);
 		return true;
 	}
-	size_t i = selected_find(box, e->uid); /* the known part is sorted, and uid lies in it */
+	/* The known part is sorted, and uid lies in it; mostly it is the next one. */
+	size_t i = g->at;
+	if (i >= g->known || box->v[i].uid != e->uid)
+		i = selected_find(box, e->uid);
 	if (i < g->known)
 		update(box, i, e);
+	g->at = i + 1;
 	return true;
 }
 
@@ -244,13 +248,17 @@ static void drop_gone(struct selected *box)
 /* Marks and \Recent of an earlier session are nothing to this one. */
 static void settle(struct selected *box)
 {
-	drop_gone(box);
-	for (size_t i = 0; i < box->n; i++) {
+	uint32_t recent =
+	    box->recent_floor < box->recent_from ? box->recent_floor : box->recent_from;
+	if (box->gone > 0)
+		drop_gone(box);
+	for (size_t i = box->dirty > 0 ? 0 : selected_lower(box, recent); i < box->n; i++) {
 		struct selected_message *m = &box->v[i];
 		m->bits = (m->bits & STORE_FLAGS_ALL) |
 			  (m->uid >= box->recent_from ? (uint32_t)IMAP_RECENT : 0);
 	}
 	box->dirty = 0;
+	box->recent_floor = box->recent_from;
 	box->untold = false;
 }
 
@@ -303,6 +311,8 @@ void selected_put_flags(
     const struct selected *box, const struct selected_message *m, struct buf *out)
 {
 	uint32_t system = m->bits & SELECTED_FLAG_BITS;
+	if (box->rev2)
+		system &= ~(uint32_t)IMAP_RECENT;
 	buf_add_char(out, '(');
 	imap_put_system_flags(out, system);
 	put_keywords(box, m->keywords, system == 0, out);
@@ -427,7 +437,9 @@ static void report_exists(struct selected *box, struct buf *out)
 {
 	if (box->told_n == box->n)
 		return;
-	buf_printf(out, "* %zu EXISTS\r\n* %zu RECENT\r\n", box->n, selected_recent(box));
+	buf_printf(out, "* %zu EXISTS\r\n", box->n);
+	if (!box->rev2)
+		buf_printf(out, "* %zu RECENT\r\n", selected_recent(box));
 	box->told_n = box->n;
 }
 

@@ -38,10 +38,12 @@ struct selected {
 	bool read_only;
 	bool modseqs;               /* news tell MODSEQ (CONDSTORE) */
 	bool vanished;              /* the expunged are told by uid (QRESYNC) */
+	bool rev2;                  /* nothing is told of \Recent (RFC 9051) */
 	struct selected_message *v; /* owned, by uid */
 	size_t n, cap;
 	uint64_t modseq;                    /* changes up to it are in the array */
 	uint32_t recent_from;               /* uids from here on are \Recent for this session */
+	uint32_t recent_floor;              /* below it none is \Recent */
 	char *keywords[STORE_KEYWORDS_MAX]; /* owned: bit i is keywords[i] */
 	size_t keyword_n;
 	bool untold;                 /* the array is of an earlier session (selected_shelf.h) */

@@ -14,6 +14,8 @@ struct shelved {
 	uint64_t id, modseq;
 	struct selected_message *v; /* owned */
 	size_t n, cap;
+	uint32_t recent_floor;
+	size_t gone, dirty; /* marked so */
 };
 
 struct selected_shelf {
@@ -74,6 +76,9 @@ void selected_shelf_put(struct selected_shelf *f, struct selected *box)
 	b->v = box->v;
 	b->n = box->n;
 	b->cap = box->cap;
+	b->recent_floor = box->recent_floor;
+	b->gone = box->gone;
+	b->dirty = box->dirty;
 	list_add_tail(&f->boxes, &b->place);
 	f->box_n++;
 	f->messages += b->cap;
@@ -90,6 +95,9 @@ void selected_shelf_take(struct selected_shelf *f, struct selected *box)
 	box->n = b->n;
 	box->cap = b->cap;
 	box->modseq = b->modseq;
+	box->recent_floor = b->recent_floor;
+	box->gone = b->gone;
+	box->dirty = b->dirty;
 	box->untold = true;
 	b->v = NULL;
 	drop(f, b);

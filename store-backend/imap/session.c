@@ -288,6 +288,7 @@ void imap_enable(struct imap_session *s, unsigned what)
 		    s, "* OK [HIGHESTMODSEQ %llu] Highest\r\n", (unsigned long long)s->box->modseq);
 	s->box->modseqs = (s->enabled & ENABLED_CONDSTORE) != 0;
 	s->box->vanished = (s->enabled & ENABLED_QRESYNC) != 0;
+	s->box->rev2 = (s->enabled & ENABLED_REV2) != 0;
 }
 
 enum verdict imap_operate(struct imap_session *s, const struct operation *op, operation_fn *fn)

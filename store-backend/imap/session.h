@@ -27,7 +27,12 @@ enum imap_state {
 };
 
 /* What the client has asked for by ENABLE or by using it. */
-enum imap_enabled { ENABLED_CONDSTORE = 1, ENABLED_QRESYNC = 2 };
+enum imap_enabled {
+	ENABLED_CONDSTORE = 1,
+	ENABLED_QRESYNC = 2,
+	ENABLED_UTF8 = 4,
+	ENABLED_REV2 = 8
+};
 
 /* What a command is allowed to tell about other sessions' changes before its reply. */
 enum imap_news { NEWS_NONE, NEWS_NO_EXPUNGE, NEWS_ALL };

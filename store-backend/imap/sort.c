@@ -8,7 +8,7 @@
 #include "store-backend/imap/search_sink.h"
 #include "store-backend/imap/sort_key.h"
 
-enum { KEYS_MAX = 128 * 1024 * 1024, ROWS_FIRST = 64, STEP_ROWS = 20000, TELL_BYTES = 16 * 1024 };
+enum { KEYS_MAX = 64 * 1024 * 1024, ROWS_FIRST = 64, STEP_ROWS = 20000, TELL_BYTES = 16 * 1024 };
 
 struct sort_row {
 	uint32_t name;

@@ -135,7 +135,7 @@ void status_say(
 {
 	const char *space = "";
 	imap_say(s, "* STATUS ");
-	imap_put_name(&s->text, m->name);
+	imap_put_name(s, m->name);
 	imap_say(s, " (");
 	for (unsigned i = 0; i < ITEM_COUNT; i++) {
 		if ((items & 1u << i) == 0)
@@ -152,7 +152,7 @@ enum verdict cmd_status(struct imap_session *s)
 	struct imap_cursor *c = &s->cmd.args;
 	struct index_mailbox m;
 	imap_read_sp(c);
-	imap_read_mailbox(c, &s->cmd.name);
+	imap_read_mailbox(s, &s->cmd.name);
 	imap_read_sp(c);
 	unsigned items = status_read_items(c);
 	imap_read_end(c);

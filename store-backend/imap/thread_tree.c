@@ -11,7 +11,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 
-enum { NONE = 0, NODES_FIRST = 256, DEPTH_MAX = 1000, SUBJECTS_MAX_BYTES = 128 * 1024 * 1024 };
+enum { NONE = 0, NODES_FIRST = 256, DEPTH_MAX = 1000, SUBJECTS_MAX_BYTES = 64 * 1024 * 1024 };
 
 /* Node 0 is none. */
 struct node {

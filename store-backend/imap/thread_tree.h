@@ -10,7 +10,7 @@
 #include "base/buf.h"
 #include "base/span.h"
 
-enum { THREAD_NODES_MAX = 4000000, THREAD_REFERENCES_MAX = 64, THREAD_ID_MAX = 512 };
+enum { THREAD_NODES_MAX = 1000000, THREAD_REFERENCES_MAX = 64, THREAD_ID_MAX = 512 };
 enum thread_how { THREAD_ORDEREDSUBJECT, THREAD_REFERENCES };
 
 struct thread_tree;

@@ -2,6 +2,7 @@
 multiplexor's own secret; stores under TLS with a pinned key."""
 import base64
 import hashlib
+import os
 import re
 import socket
 import subprocess
@@ -68,12 +69,12 @@ def one_of_each(tier, user):
 
 # ---- our own store --------------------------------------------------------------------------------
 
-def postern_tier(new_tier, name, facts, listener_extra="", store=""):
+def postern_tier(new_tier, name, facts, listener_extra="", store="", mmp=""):
     t = new_tier(name, stores=1, needs=("mmp", "store"))
     t.use_redis = False
     t.meter_rules = ""
     t.users = [u for u in t.users if u["store"] == 1]
-    t.mmp_extra += f"\tstore store1 {{ facts {facts}; }}\n"
+    t.mmp_extra += f"\tstore store1 {{ facts {facts}; }}\n{mmp}"
     t.store_extra = store
     plain = t.store_config_text
     t.store_config_text = lambda k: re.sub(r"(protocol (?:imap|pop3);)", rf"\1 {listener_extra}", plain(k))
@@ -221,3 +222,53 @@ def test_dovecot_with_a_pinned_key(new_tier, right):
     assert b"UNAVAILABLE" in refused
     hang_up(s, f)
     assert "not a pinned one" in t.log("mmp") and "user=<alice" not in dovecot_log(t)
+
+
+# ---- logins that send no password -----------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def sasl_tier(new_tier):
+    """alice's password stands in the directory, carol's SCRAM keys only."""
+    keys = subprocess.run(["gsasl", "--mkpasswd", "--mechanism", "SCRAM-SHA-256", "--password", "carol-demo",
+                           "--iteration-count", "8192"], check=True, capture_output=True, text=True).stdout.strip()
+    made = []
+
+    def make():
+        if not made:
+            t = postern_tier(new_tier, "sasl", "command; login proxy; user edge; secret edge-demo",
+                             store="\tproxy_user edge;\n\tproxy_secret edge-demo;\n",
+                             mmp="\tauth_mechanisms SCRAM-SHA-256-PLUS, SCRAM-SHA-256, CRAM-MD5, PLAIN;\n")
+            with open(t.path("directory.ldif"), encoding="utf-8") as f:
+                text = f.read()
+            with open(t.path("directory.ldif.new"), "w", encoding="utf-8") as f:
+                f.write(text.replace("userPassword: carol-demo", f"userPassword: {keys}"))
+            os.rename(t.path("directory.ldif.new"), t.path("directory.ldif"))
+            wait_for(lambda: gsasl(t, "SCRAM-SHA-256", "carol@example.net", "carol-demo"), 20, "carol's keys")
+            made.append(t)
+        return made[0]
+    return make
+
+
+def gsasl(tier, mechanism, address, password):
+    """GNU SASL's own client over STARTTLS; True when it is in. With channel binding it speaks -PLUS only."""
+    argv = ["gsasl", "--client", "--imap", f"--mechanism={mechanism}", f"--authentication-id={address}",
+            f"--authorization-id={address}", f"--password={password}", f"--x509-ca-file={tier.ca_file}", "--starttls"]
+    if not mechanism.endswith("-PLUS"):
+        argv.append("--no-cb")
+    done = subprocess.run([*argv, "localhost", str(tier.port("imap"))], input=b"\n", capture_output=True, timeout=60)
+    print((done.stdout + done.stderr).decode(errors="replace"))
+    return re.search(rb"\. OK .*Logged in", done.stdout) is not None
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "CRAM-MD5", "PLAIN"])
+def test_gsasl_logs_in(sasl_tier, mechanism):
+    t = sasl_tier()
+    assert gsasl(t, mechanism, "alice@example.org", "alice-demo")
+    assert not gsasl(t, mechanism, "alice@example.org", "alice-wrong")
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "PLAIN"])
+def test_keys_without_a_password(sasl_tier, mechanism):
+    t = sasl_tier()
+    assert gsasl(t, mechanism, "carol@example.net", "carol-demo")
+    assert not gsasl(t, mechanism, "carol@example.net", "carol-wrong")

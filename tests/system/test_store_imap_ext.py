@@ -1,7 +1,13 @@
 """IMAP at the store itself, as Python's imaplib speaks it: extensions, and how long an answer takes."""
 import imaplib
+import os
+import pty
+import re
+import select
+import signal
 import statistics
 import time
+import zlib
 
 import pytest
 
@@ -48,3 +54,113 @@ def test_append_waits_for_no_delayed_acknowledgement(store, size):
         took.append(time.monotonic() - start)
     m.logout()
     assert statistics.median(took) < 0.035, took
+
+
+def flat(response):
+    """imaplib's data as one string of bytes."""
+    return b" ".join(b" ".join(part) if isinstance(part, tuple) else part for part in response if part)
+
+
+def command(m, *words):
+    """Any command: what came untagged, by its name."""
+    m.untagged_responses.clear()
+    name = words[0] if words[0] != "UID" else words[1]
+    imaplib.Commands.setdefault(name, ("AUTH", "SELECTED"))
+    imaplib.Commands.setdefault(words[0], ("AUTH", "SELECTED"))
+    kind, data = m._simple_command(*words)
+    assert kind == "OK", (words, data)
+    return {key: flat(value) for key, value in m.untagged_responses.items()}
+
+
+def test_resync_after_a_restart(store):
+    """What a client knows by modseq is still right when the store has been started again."""
+    m = log_in(store, "bob")
+    for n in range(6):
+        assert m.append("INBOX", None, None, b"Subject: %d\r\n\r\ntext\r\n" % n)[0] == "OK"
+    command(m, "ENABLE", "QRESYNC")
+    m.select("INBOX")
+    before = {key: int(flat(m.response(key)[1])) for key in ("UIDVALIDITY", "HIGHESTMODSEQ")}
+    command(m, "STORE", "2", "+FLAGS.SILENT", "(\\Flagged)")
+    command(m, "STORE", "4", "+FLAGS.SILENT", "(\\Deleted)")
+    assert b"4" in command(m, "EXPUNGE")["VANISHED"]
+    m.logout()
+    os.kill(store.processes["store1"].pid, signal.SIGTERM)
+    store.processes["store1"].wait(timeout=60)
+    store.start_store(1)
+    m = log_in(store, "bob")
+    command(m, "ENABLE", "QRESYNC")
+    got = command(m, "SELECT", "INBOX", "(QRESYNC (%d %d))" % (before["UIDVALIDITY"], before["HIGHESTMODSEQ"]))
+    assert got["VANISHED"] == b"(EARLIER) 4"
+    assert re.fullmatch(rb"2 \(UID 2 FLAGS \(\\Flagged\) MODSEQ \(\d+\)\)", got["FETCH"]), got
+    m.logout()
+
+
+def test_compressed_over_tls(store):
+    """A message larger than every buffer, packed under TLS both ways."""
+    m = imaplib.IMAP4("localhost", store.store_port(1, "imap"), timeout=60)
+    m.starttls(store.tls_context())
+    m.login(store.user("alice")["address"], store.user("alice")["password"])
+    text = mail.message(mail.new_token(), SENDER, [store.user("alice")["address"]], 3_000_000)
+    pack, unpack = zlib.compressobj(9, zlib.DEFLATED, -15), zlib.decompressobj(-15)
+    m.sock.sendall(b"z COMPRESS DEFLATE\r\n")
+    assert m.file.readline().startswith(b"z OK ")
+
+    def ask(line, end):
+        m.sock.sendall(pack.compress(line) + pack.flush(zlib.Z_SYNC_FLUSH))
+        heard = b""
+        while not re.search(end, heard[-300:]):
+            heard += unpack.decompress(m.sock.recv(65536))
+        return heard
+    ask(b"a EXAMINE INBOX\r\n", rb"a OK .*\r\n")
+    ask(b"a APPEND INBOX {%d}\r\n" % len(text), rb"\+ go on\r\n")
+    ask(text + b"\r\n", rb"a OK \[APPENDUID .*\r\n")
+    heard = ask(b"b FETCH * BODY.PEEK[]\r\n", rb"b OK .*\r\n")
+    assert b"{%d}\r\n" % len(text) + text + b")\r\nb OK" in heard
+    m.sock.close()
+
+
+def test_sort_thread_and_quota_in_imaplib(store):
+    m = log_in(store)
+    m.select("INBOX")
+    assert m.sort("(REVERSE SIZE)", "UTF-8", "ALL")[0] == "OK"
+    assert m.thread("REFERENCES", "UTF-8", "ALL")[0] == "OK"
+    assert m.getquotaroot("INBOX")[0] == "OK"
+    m.logout()
+
+
+def run_on_a_terminal(argv):
+    """Until it ends; what it drew."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execvpe(argv[0], argv, {**os.environ, "TERM": "xterm", "LINES": "24", "COLUMNS": "80"})
+    drawn = b""
+    try:
+        while select.select([fd], [], [], 60)[0]:
+            drawn += os.read(fd, 65536)
+    except OSError:  # the other side is closed
+        pass
+    os.close(fd)
+    os.waitpid(pid, 0)
+    return drawn
+
+
+def test_mutt_deletes_a_message(store, tmp_path):
+    """mutt enables CONDSTORE, QRESYNC and COMPRESS when they are offered; twice, so that it resynchronises."""
+    user = store.user("bob")
+    rc = tmp_path / "muttrc"
+    rc.write_text(f"""set folder=imap://localhost:{store.store_port(1, "imap")}/ spoolfile=+INBOX
+set imap_user="{user["address"]}" imap_pass="{user["password"]}" ssl_starttls=no ssl_force_tls=no
+set imap_qresync=yes imap_condstore=yes imap_deflate=yes header_cache={tmp_path}/cache sort=date
+set move=no delete=yes mail_check=0 wait_key=no
+push "<delete-message><sync-mailbox><exit>"
+""")
+    for _ in range(2):
+        m = log_in(store, "bob")
+        m.select("INBOX")
+        count = int(m.untagged_responses["EXISTS"][-1])
+        m.logout()
+        drawn = run_on_a_terminal(["mutt", "-n", "-F", str(rc)])
+        m = log_in(store, "bob")
+        m.select("INBOX")
+        assert int(m.untagged_responses["EXISTS"][-1]) == count - 1, drawn[-2000:]
+        m.logout()

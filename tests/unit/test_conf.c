@@ -129,7 +129,7 @@ static void test_values(void **state)
 		 "  y.example; domains z.example;\n"
 		 " spool spool/in; chain chain.pem; password file:pw;\n"
 		 " smarthost mx1.example:2525; servers [2001:db8::1]:25, 192.0.2.1, ::1,\n"
-		 "  /run/x.sock;\n"
+		 "  /run/x.sock, unix:/run/y.sock;\n"
 		 " limit 5/10s; prefix_lengths 24; limits 1/1s+20/1m, 0/1h;\n"
 		 " listener imap { address 0.0.0.0:143, [::]:143, unix:/run/i.sock;\n"
 		 "   proxy_from 10.0.0.0/8, 2001:db8::/32, 192.0.2.9; };\n"
@@ -155,12 +155,13 @@ static void test_values(void **state)
 	assert_true(span_eq_str(demo->password.bytes, "s3cret"));
 	assert_string_equal(demo->smarthost.host, "mx1.example");
 	assert_int_equal(demo->smarthost.port, 2525);
-	assert_int_equal(demo->servers.n, 4);
+	assert_int_equal(demo->servers.n, 5);
 	assert_string_equal(demo->servers.v[0].host, "2001:db8::1");
 	assert_int_equal(demo->servers.v[0].port, 25);
 	assert_string_equal(demo->servers.v[2].host, "::1");
 	assert_int_equal(demo->servers.v[2].port, 0);
 	assert_string_equal(demo->servers.v[3].host, "/run/x.sock");
+	assert_string_equal(demo->servers.v[4].host, "/run/y.sock");
 	assert_int_equal(demo->limit.count, 5);
 	assert_int_equal(demo->prefix_lengths.n, 1);
 	assert_int_equal(demo->limits.n, 2);

@@ -72,12 +72,30 @@ static void test_sixteen_processes(void **state)
 	check(16, LOAD_SINGLE);
 }
 
+/* The worst there is for tokens: taken while little is asked, used when the bucket is full again. */
+static void test_tokens_left_over(void **state)
+{
+	struct oracle_plan plan = {
+		.procs = 4, .load = LOAD_SINGLE, .keys = 1, .ms = 2000, .waves = true
+	};
+	plan.rule = "rule r { on connect; key client/32,64; rate 10000/1s; burst 800; }";
+	plan.limit = bucket_limit_make(10000, 1000, 800);
+	plan.bound = 800 / 16;
+	freeReplyObject(redisCommand(client(), "FLUSHALL"));
+	struct oracle_result r = oracle_run(&plan);
+	print_message("waves: asked %lu, passed %lu, due %lu, beyond the bound %.2f\n", r.asked,
+	    r.passed, r.due, r.over_bound);
+	assert_true(r.passed > 3000);
+	assert_true(r.over_bound == 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_process),
 		cmocka_unit_test(test_four_processes),
 		cmocka_unit_test(test_sixteen_processes),
+		cmocka_unit_test(test_tokens_left_over),
 	};
 	return cmocka_run_group_tests_name("meter_oracle", tests, begin, end);
 }

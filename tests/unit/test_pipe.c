@@ -2,6 +2,7 @@
 #include "net/certs.h"
 #include "net/end.h"
 
+#include "net/net_facts.h"
 #include "net/pipe.h"
 
 enum { MANY = 4 << 20, SMALL = 20000 };
@@ -414,6 +415,13 @@ static void test_freed(void **state)
 
 static struct tls_ctx *server, *client;
 static struct end far; /* the client itself */
+static bool may_park;
+static uint64_t parked_before;
+
+static uint64_t parked_n(void)
+{
+	return metric_get(&net_metrics[NET_TLS_PARKED]) - parked_before;
+}
 
 static void tls_begin(void)
 {
@@ -427,6 +435,9 @@ static void tls_begin(void)
 	end_begin(&far, v[1], 1 << 20, MANY);
 	server = test_server();
 	client = test_client(TLS_VERIFY_NAME);
+	parked_before = metric_get(&net_metrics[NET_TLS_PARKED]);
+	if (may_park)
+		tls_ctx_set_park(server);
 	stream_start_tls_server(side[0].s, server);
 	stream_start_tls_client(far.s, client, "mail.example", NULL);
 	WAIT_FOR(side[0].n[STREAM_SECURED] == 1 && far.n[STREAM_SECURED] == 1);
@@ -434,6 +445,7 @@ static void tls_begin(void)
 
 static void tls_end(void)
 {
+	assert_int_equal(parked_n(), may_park ? 1 : 0);
 	end_end(&far);
 	sides_end();
 	tls_ctx_unref(&server);
@@ -501,6 +513,44 @@ static void test_tls_store_closes(void **state)
 	tls_end();
 }
 
+/* A client under TLS that does not read: what waits for it goes on from where it was. */
+static void test_tls_back_pressure(void **state)
+{
+	size_t sent = 0, before = 0;
+	tls_begin();
+	begin_pipe(0);
+	for (int quiet = 0; quiet<50; quiet = sent> before ? 0 : quiet + 1) {
+		before = sent;
+		ssize_t n = send(ends[1], pattern[1] + sent,
+		    MANY - sent < 30000 ? MANY - sent : 30000, MSG_NOSIGNAL);
+		sent += n > 0 ? (size_t)n : 0;
+		stream_pause(far.s, true);
+		loop_step(loop, 0);
+	}
+	assert_true(sent < 2 << 20);
+	stream_write(far.s, "still goes the other way", 24);
+	struct buf got = BUF_INIT(100);
+	WAIT_FOR(raw_take(ends[1], &got) == RAW_OPEN && buf_len(&got) == 24);
+	stream_pause(far.s, false);
+	WAIT_FOR(buf_len(&far.got) == sent);
+	assert_memory_equal(buf_span(&far.got).p, pattern[1], sent);
+	buf_end(&got);
+	tls_end();
+}
+
+static int parking_setup(void **state)
+{
+	may_park = true;
+	return loop_setup(state);
+}
+
+static int parking_teardown(void **state)
+{
+	may_park = false;
+	return loop_teardown(state);
+}
+
+#define PARKED(f) cmocka_unit_test_setup_teardown(f, parking_setup, parking_teardown)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, loop_setup, loop_teardown)
 
 int main(void)
@@ -524,6 +574,11 @@ int main(void)
 		CASE(test_tls_bytes_inside_openssl),
 		CASE(test_tls_both_ways),
 		CASE(test_tls_store_closes),
+		CASE(test_tls_back_pressure),
+		PARKED(test_tls_bytes_inside_openssl),
+		PARKED(test_tls_both_ways),
+		PARKED(test_tls_store_closes),
+		PARKED(test_tls_back_pressure),
 	};
 	return cmocka_run_group_tests_name("pipe", tests, group_setup, certs_teardown);
 }

@@ -10,7 +10,13 @@
 	"	milter soft { address $/one.sock; listeners kind; on_failure accept;\n"                  \
 	"		command_timeout 100ms; content_timeout 200ms; dead_time 0s; }\n"                        \
 	"	milter hard { address $/one.sock; listeners harsh; on_failure reject;\n"                 \
-	"		command_timeout 100ms; content_timeout 200ms; dead_time 0s; }\n"
+	"		command_timeout 100ms; content_timeout 200ms; dead_time 0s; }\n"                        \
+	"	listener opted { address 127.0.0.1:31; role mx; tls none; relay_from "                   \
+	"192.0.2.9/32; }\n"                                                                        \
+	"	milter some { address $/one.sock; listeners opted; dead_time 0s;\n"                      \
+	"		recipient_domains Example.ORG; on_failure accept; }\n"                                  \
+	"	milter none { address $/two.sock; listeners opted; dead_time 0s;\n"                      \
+	"		recipient_domains other.example; }\n"
 #include "tests/unit/edge/session_bench.h"
 
 #include "tests/unit/edge/fake_milter.h"
@@ -218,6 +224,44 @@ static void test_accept(void **state)
 	wait_seen(&one, "\nA\n", 2);
 	assert_false(saw(&two, "\nM<"));
 	assert_int_equal(given.calls, 2);
+}
+
+/* Who has not opted in notices nothing of the filter: neither its refusals nor its failures. */
+static void test_domains_opt_in(void **state)
+{
+	static const char both[] =
+	    MAIL "RCPT TO:<alice@example.org>\r\nRCPT TO:<x@other.example>\r\n"
+		 "DATA\r\n" MESSAGE ".\r\n" QUIT;
+	struct talk t;
+	fake_says(&two, 'E', 'r', SPAN_NONE);
+	check_once("opted", SEND QUIT, TAKEN);
+	wait_seen(&one, "\nE\n", 1);
+	assert_int_equal(count(&one, "\nR<"), 1);
+	assert_int_equal(two.connections, 0);
+	for (int how = 0; how < 3; how++) {
+		fake_does(&two, how == 0 ? 'M' : 'R', how < 2 ? FAKE_CLOSE : FAKE_ANSWER);
+		if (how == 2)
+			fake_says(&two, 'M', 'r', SPAN_NONE);
+		t = talk_open("opted", "192.0.2.9");
+		talk_until(&t, "220");
+		talk_send(&t, span_str(both), 7);
+		talk_until(&t, NULL);
+		assert_string_equal(codes(&t), how < 2 ? "220 250 250 250 451 354 250 221"
+						       : "220 250 250 250 550 354 250 221");
+		fake_does(&two, 'M', FAKE_ANSWER);
+		talk_close(&t);
+	}
+	assert_int_equal(given.recipients, 1);
+	buf_clear(&two.replies['M']);
+	buf_clear(&two.seen);
+	t = talk_open("opted", "192.0.2.9");
+	talk_until(&t, "220");
+	talk_send(&t, span_str(both), SIZE_MAX);
+	talk_until(&t, NULL);
+	assert_string_equal(codes(&t), "220 250 250 250 250 354 550 221");
+	assert_true(saw(&two, "M<s@far.example>|\nDR{rcpt_addr}|x@other.example|"));
+	assert_int_equal(count(&two, "\nR<"), 1);
+	talk_close(&t);
 }
 
 static void test_skip(void **state)
@@ -534,6 +578,7 @@ int main(void)
 		TEST(test_refusals),
 		TEST(test_refusals_of_the_message),
 		TEST(test_accept),
+		TEST(test_domains_opt_in),
 		TEST(test_skip),
 		TEST(test_header_changes),
 		TEST(test_hostile_values),

@@ -1,4 +1,4 @@
-/* test_exchange.c - logins that send no password: SCRAM-SHA-256 and -PLUS, CRAM-MD5; what is on offer. */
+/* test_exchange.c - logins that send no password: SCRAM-SHA-256 and -PLUS, CRAM-MD5, EXTERNAL; what is on offer. */
 #include "world.h"
 
 #include "base/base64.h"
@@ -386,6 +386,106 @@ static void test_cram_md5(void **state)
 	world_end();
 }
 
+/* ---- certificates ----------------------------------------------------------------------------------- */
+
+/* NAME.pem and NAME.key, of an authority of its own in clients.pem, or one that signs itself. */
+static void make_certificate(
+    const char *name, const char *subject, const char *alternative, bool trusted)
+{
+	static const char *const script =
+	    "set -e; [ -e clients.pem ] || openssl req -x509 -newkey ec -pkeyopt "
+	    "ec_paramgen_curve:P-256 -nodes -days 2 "
+	    "-subj '/CN=clients' -addext basicConstraints=critical,CA:TRUE -keyout clients.key "
+	    "-out clients.pem; "
+	    "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj \"$1\" -keyout "
+	    "$0.key -out $0.csr; "
+	    "printf 'subjectAltName=%s\n' \"$2\" >$0.ext; if [ \"$3\" = yes ]; then openssl x509 "
+	    "-req -in $0.csr "
+	    "-CA clients.pem -CAkey clients.key -CAcreateserial -days 2 -extfile $0.ext -out "
+	    "$0.pem; else "
+	    "openssl x509 -req -in $0.csr -signkey $0.key -days 2 -extfile $0.ext -out $0.pem; fi";
+	char *const sh[] = { "sh", "-c", (char *)script, (char *)name, (char *)subject,
+		(char *)alternative, trusted ? "yes" : "no", NULL };
+	run(sh);
+}
+
+static struct span slurp(const char *name, struct buf *out)
+{
+	char path[128], piece[4096];
+	snprintf(path, sizeof path, "%s/%s", world_dir, name);
+	FILE *f = fopen(path, "r");
+	assert_non_null(f);
+	*out = BUF_INIT(65536);
+	for (size_t n; (n = fread(piece, 1, sizeof piece, f)) > 0;)
+		buf_add(out, piece, n);
+	fclose(f);
+	return buf_span(out);
+}
+
+static void open_as(struct client *c, const char *name)
+{
+	struct buf chain, key;
+	char file[64];
+	snprintf(file, sizeof file, "%s.pem", name);
+	struct tls_client_opts opts = { .verify = TLS_VERIFY_NONE };
+	opts.pair.chain_pem = slurp(file, &chain);
+	snprintf(file, sizeof file, "%s.key", name);
+	opts.pair.key_pem = slurp(file, &key);
+	struct tls_ctx *ctx = tls_client_new(&opts, NULL);
+	assert_non_null(ctx);
+	client_open(c, IMAPS);
+	stream_start_tls_client(c->io, ctx, "localhost", NULL);
+	WAIT(c->secured);
+	wait_more(c);
+	tls_ctx_unref(&ctx);
+	buf_end(&chain);
+	buf_end(&key);
+}
+
+static void test_external(void **state)
+{
+	static const struct {
+		const char *name, *subject, *alternative;
+		bool trusted, common;
+		const char *authzid, *want; /* NULL: not even offered */
+	} rows[] = {
+		{ "good", "/CN=somebody",
+		    "DNS:x.example,email:alice@example.org,email:bob@example.org", true, false, "",
+		    "a " IMAP_IN },
+		{ "acts", "/CN=x", "email:alice@example.org", true, false, "alice@EXAMPLE.org",
+		    "a " IMAP_IN },
+		{ "other", "/CN=x", "email:alice@example.org", true, false, "bob@example.org",
+		    REFUSED },
+		{ "gone", "/CN=x", "email:nobody@example.org", true, false, "", REFUSED },
+		{ "common", "/CN=alice", "DNS:x.example", true, true, "", "a " IMAP_IN },
+		{ "nameless", "/CN=alice", "DNS:x.example", true, false, "", NULL },
+		{ "spaced", "/CN=alice liddell", "DNS:x.example", true, true, "", NULL },
+		{ "stranger", "/CN=alice", "email:alice@example.org", false, false, "", NULL },
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct client c;
+		char conf[512];
+		make_certificate(
+		    rows[i].name, rows[i].subject, rows[i].alternative, rows[i].trusted);
+		snprintf(conf, sizeof conf,
+		    PROXY "auth_mechanisms EXTERNAL, PLAIN; client_ca clients.pem; client_name %s;",
+		    rows[i].common ? "common" : "email");
+		world_start(conf, NULL);
+		world.store[0].script = anybody_in;
+		open_as(&c, rows[i].name);
+		assert_int_equal(strstr(heard(&c), "AUTH=EXTERNAL") != NULL, rows[i].want != NULL);
+		send_line(&c, "a AUTHENTICATE EXTERNAL ",
+		    rows[i].authzid[0] != '\0' ? base64(span_str(rows[i].authzid)) : "=");
+		wait_more(&c);
+		const char *want =
+		    rows[i].want != NULL ? rows[i].want : "a NO Mechanism not offered\r\n";
+		if (strstr(heard(&c), want) == NULL)
+			fail_msg("%s: %s", rows[i].name, heard(&c));
+		client_leave(&c);
+		world_end();
+	}
+}
+
 /* A store without a login of ours cannot take a user who has shown no password. */
 static void test_a_store_that_wants_a_password(void **state)
 {
@@ -470,6 +570,7 @@ int main(void)
 		cmocka_unit_test(test_silent_in_the_middle),
 		cmocka_unit_test(test_channel_binding),
 		cmocka_unit_test(test_cram_md5),
+		cmocka_unit_test(test_external),
 		cmocka_unit_test(test_a_store_that_wants_a_password),
 		cmocka_unit_test(test_what_is_on_offer),
 		cmocka_unit_test(test_settings_that_cannot_be_meant),

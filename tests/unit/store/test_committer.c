@@ -386,6 +386,48 @@ static void test_index_full(void **state)
 	world_end(&w);
 }
 
+/* Copies of many messages at once: refused before the log has them, or the index could never be made again. */
+static void test_index_full_of_copies(void **state)
+{
+	static struct uid_range all = { 1, UINT32_MAX };
+	struct world w;
+	struct answer r;
+	char data[256];
+	world_folder(&w);
+	world_loop(&w);
+	w.opts.index_bytes = 16u * 1024 * 1024;
+	assert_int_equal(world_open(&w), ERR_OK);
+	world_link(&w);
+	uint64_t inbox = ensure(&w, "a@x");
+	assert_int_equal(append(&w, "a@x", inbox, message, &r), OPR_OK);
+	struct operation op = op_of(OP_COPY, "a@x");
+	op.mailbox = op.target = inbox;
+	op.uids = one_range(&all);
+	unsigned n = 0;
+	while (n < 24 && ask(&w, &op, &r) == OPR_OK)
+		n++;
+	assert_int_equal(r.a.result, OPR_NO_SPACE);
+	assert_in_range(n, 11, 17);
+	op = op_of(OP_FLAGS, "a@x");
+	op.mailbox = inbox;
+	op.uids = one_range(&all);
+	for (uint32_t i = 0; i < 4; i++) {
+		op.set.flags = i % 2;
+		assert_int_equal(ask(&w, &op, &r), OPR_OK);
+	}
+	op.kind = OP_EXPUNGE;
+	assert_int_equal(ask(&w, &op, &r), OPR_OK);
+	assert_null(w.failed);
+	struct partition_facts was = partition_facts(w.partition);
+	world_close(&w);
+	snprintf(data, sizeof data, "%s/index/data.mdb", w.path);
+	assert_int_equal(remove(data), 0);
+	assert_int_equal(world_open(&w), ERR_OK);
+	assert_string_equal(partition_facts(w.partition).how, "rebuilt");
+	assert_true(partition_facts(w.partition).digest == was.digest);
+	world_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -397,6 +439,7 @@ int main(void)
 		cmocka_unit_test(test_no_space),
 		cmocka_unit_test(test_space_reserve),
 		cmocka_unit_test(test_index_full),
+		cmocka_unit_test(test_index_full_of_copies),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,10 +7,12 @@
 #define STEPS(...) ((const struct step[]){ __VA_ARGS__ })
 #define ALL_FLAGS "\\Seen \\Answered \\Flagged \\Deleted \\Draft"
 #define LOGGED_IN                                                                                  \
-	"l OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN MOVE "    \
+	"l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID IDLE NAMESPACE UIDPLUS UNSELECT "        \
+	"CHILDREN MOVE "                                                                           \
 	"SPECIAL-USE CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED " \
 	"LIST-STATUS STATUS=SIZE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES "       \
-	"WITHIN SAVEDATE OBJECTID PREVIEW COMPRESS=DEFLATE BINARY QUOTA QUOTA=RES-STORAGE "        \
+	"WITHIN SAVEDATE OBJECTID PREVIEW COMPRESS=DEFLATE BINARY UTF8=ACCEPT REPLACE QUOTA "      \
+	"QUOTA=RES-STORAGE "                                                                       \
 	"QUOTA=RES-MESSAGE "                                                                       \
 	"APPENDLIMIT=1048576] "                                                                    \
 	"Logged in\r\n"
@@ -51,7 +53,7 @@ static void test_before_login(void **state)
 {
 	RUN(NULL,
 	    { "a1 CAPABILITY\r\n",
-		"* CAPABILITY IMAP4rev1 LITERAL+ ID SASL-IR AUTH=PLAIN AUTH=LOGIN\r\n"
+		"* CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID SASL-IR AUTH=PLAIN AUTH=LOGIN\r\n"
 		"a1 OK CAPABILITY completed\r\n" },
 	    { "a2 noop\r\n", "a2 OK NOOP completed\r\n" },
 	    { "a3 ID NIL\r\n", "* ID (\"name\" \"Postern\" \"version\" \"0.1\")\r\n"

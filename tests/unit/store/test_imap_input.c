@@ -289,17 +289,18 @@ static void test_privacy(void **state)
 {
 	struct fixture *f = fixture_open();
 	struct talk t = talk_open_from(f, "tls", "192.0.2.1");
-	talk_hear(&t,
-	    "* OK [CAPABILITY IMAP4rev1 LITERAL+ ID LOGINDISABLED STARTTLS] store.test ready\r\n");
+	talk_hear(&t, "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID LOGINDISABLED STARTTLS] "
+		      "store.test ready\r\n");
 	talk_expect(&t, "a LOGIN alice alice-secret\r\n",
 	    "a NO [PRIVACYREQUIRED] No passwords here without TLS\r\n");
 	talk_expect(&t, "a AUTHENTICATE PLAIN\r\n",
 	    "a NO [PRIVACYREQUIRED] No passwords here without TLS\r\n");
 	talk_close(&t);
 	t = talk_open_from(f, "tls", "127.0.0.1");
-	talk_hear(&t, "* OK [CAPABILITY IMAP4rev1 LITERAL+ ID SASL-IR AUTH=PLAIN AUTH=LOGIN "
-		      "STARTTLS] store.test "
-		      "ready\r\n");
+	talk_hear(&t,
+	    "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID SASL-IR AUTH=PLAIN AUTH=LOGIN "
+	    "STARTTLS] store.test "
+	    "ready\r\n");
 	/* what is sent in the clear behind STARTTLS is an injection */
 	talk_send(&t, "a STARTTLS\r\nb NOOP\r\n");
 	talk_until(&t, NULL);
@@ -350,7 +351,7 @@ static void converse_securely(const char *listener, bool starttls)
 	if (!starttls)
 		FIXTURE_WAIT(f, strstr(buf_cstr(&c.heard), "store.test ready\r\n") != NULL);
 	secure_say(f, &c, "b CAPABILITY\r\n",
-	    "* CAPABILITY IMAP4rev1 LITERAL+ ID SASL-IR AUTH=PLAIN AUTH=LOGIN\r\nb OK ");
+	    "* CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID SASL-IR AUTH=PLAIN AUTH=LOGIN\r\nb OK ");
 	secure_say(f, &c, "c LOGIN alice alice-secret\r\nd SELECT INBOX\r\n", "d OK [READ-WRITE]");
 	secure_say(f, &c, "e LOGOUT\r\n", "e OK LOGOUT completed\r\n");
 	FIXTURE_WAIT(f, f->worker.session_n == 0);

@@ -1,0 +1,67 @@
+/* filter_conf.c - settings of filters and scanners: their tables, and checks over several options; opt-in by domain. */
+#include "edge/filter_conf.h"
+
+#include "base/span.h"
+
+#define CONF_BLOCK edge_milter
+#define CONF_DEF "edge/edge_milter.params.def"
+#define CONF_PROSE                                                                                 \
+	"A filter that speaks the milter protocol (version 6). Filters are asked in the order of " \
+	"the file; each sees what those before it have changed."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK edge_scanner
+#define CONF_DEF "edge/edge_scanner.params.def"
+#define CONF_PROSE                                                                                 \
+	"A scanner for spam or viruses. Scanners are asked behind the last filter, in the order "  \
+	"of the file, about the message as the filters have left it."
+#include "conf/params_table.h"
+
+static bool has_listener(const struct edge_conf *e, const char *name)
+{
+	for (size_t i = 0; i < e->listener_n; i++)
+		if (span_eq_str(span_str(name), e->listener[i]->head.title))
+			return true;
+	return false;
+}
+
+static void check_one(const struct edge_conf *e, const struct conf_head *head,
+    const struct conf_strings *listeners, const struct conf_hostports *at, struct conf_diag *d)
+{
+	if (head->title[0] == '\0')
+		conf_error(d, head->pos, "a filter needs a name: milter NAME { ... }");
+	for (size_t i = 0; i < listeners->n; i++)
+		if (!has_listener(e, listeners->v[i]))
+			conf_error(d, head->pos, "there is no listener \"%s\"", listeners->v[i]);
+	for (size_t i = 0; i < at->n; i++)
+		if (at->v[i].host[0] != '/' && at->v[i].port == 0)
+			conf_error(d, head->pos, "the address %s needs a port", at->v[i].host);
+}
+
+void filter_conf_check(const struct edge_conf *e, struct conf_diag *d)
+{
+	for (size_t i = 0; i < e->milter_n; i++)
+		check_one(
+		    e, &e->milter[i]->head, &e->milter[i]->listeners, &e->milter[i]->address, d);
+	for (size_t i = 0; i < e->scanner_n; i++)
+		check_one(
+		    e, &e->scanner[i]->head, &e->scanner[i]->listeners, &e->scanner[i]->address, d);
+}
+
+bool filter_conf_in(const struct conf_strings *domains, struct span address)
+{
+	size_t at = span_rfind(address, '@');
+	struct span domain = at == SIZE_MAX ? SPAN_NONE : span_from(address, at + 1);
+	for (size_t i = 0; i < domains->n; i++)
+		if (span_ieq_str(domain, domains->v[i]))
+			return true;
+	return domains->n == 0;
+}
+
+bool filter_conf_any_in(const struct conf_strings *domains, const struct transaction *t)
+{
+	for (size_t i = 0; i < t->recipient_count; i++)
+		if (filter_conf_in(domains, span_str(t->recipients[i].address)))
+			return true;
+	return domains->n == 0;
+}

@@ -1,0 +1,362 @@
+/* scanner.c - one message to spamd or clamd (part of step 4; called by filter.c).
+ *
+ * Owns a struct scan for each message that is scanned: its connection and one deadline. */
+#include "edge/scanner.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "net/dial.h"
+#include "net/stream.h"
+#include "proto/scan_wire.h"
+
+#include "edge/edge_tables.h"
+#include "edge/filter_conf.h"
+#include "edge/scan_text.h"
+
+#define scan_MAGIC 0x5ca70001u
+
+enum {
+	IN_MAX = 256 * 1024,
+	OUT_MAX = 256 * 1024,
+	PIECE = 64 * 1024,
+	REQUEST_MAX = 512,
+	WORDS_MAX = 300,
+};
+static const struct stream_limits limits = { .in_max = IN_MAX, .out_max = OUT_MAX };
+
+enum scan_state {
+	SC_DIAL,
+	SC_SEND,  /* the message leaves; an answer may come early */
+	SC_HEAD,  /* the verdict is awaited */
+	SC_AFTER, /* what spamd sends behind it */
+};
+
+struct scan {
+	struct ticket ticket;
+	uint32_t magic;
+	enum scan_state state;
+	struct scan_opts opts;
+	struct stream *io;
+	struct ticket *dialing;
+	struct timer deadline;
+	struct soon soon;
+	size_t host, next;
+	uint64_t sent; /* bytes of the message */
+	struct spamd_head head;
+	struct scan_text text; /* behind the head */
+	scan_fn *fn;
+	void *arg;
+};
+
+static void dial_next(struct scan *c);
+
+static bool is_clamd(const struct scan *c)
+{
+	return c->opts.conf->type == EDGE_SCANNER_CLAMD;
+}
+
+/* ---- the end -------------------------------------------------------------------------------------- */
+
+static void drop_stream(struct scan *c)
+{
+	ticket_cancel(&c->dialing);
+	timer_clear(&c->deadline);
+	if (c->io != NULL)
+		stream_free(&c->io);
+	scan_text_end(&c->text);
+	edit_drop(c->opts.edit);
+}
+
+static void scan_free(struct scan *c)
+{
+	drop_stream(c);
+	soon_clear(&c->soon);
+	c->magic = 0;
+	mem_free(c);
+}
+
+static void cancel(struct ticket *t)
+{
+	scan_free(OBJ(scan, (char *)t - offsetof(struct scan, ticket)));
+}
+
+static void finish(struct scan *c, enum scan_verdict v)
+{
+	scan_fn *fn = c->fn;
+	void *arg = c->arg;
+	scan_free(c);
+	fn(arg, v);
+}
+
+static const struct conf_hostport *host_of(const struct scan *c)
+{
+	return &c->opts.conf->address.v[c->host];
+}
+
+static void fail(struct scan *c, const char *why)
+{
+	static const char *const steps[] = { "connecting", "sending", "verdict", "rest" };
+	metric_add(&edge_metrics[EDGE_M_FILTER_FAILURES], 1);
+	log_write(&edge_events[EDGE_EV_FILTER_FAILED], c->opts.t->id.s,
+	    LOG_FIELDS(LOG_STR("filter", c->opts.conf->head.title),
+		LOG_STR("host", host_of(c)->host), LOG_U64("port", host_of(c)->port),
+		LOG_STR("step", steps[c->state]), LOG_STR("why", why)));
+	milter_health_bad(
+	    c->opts.health, host_of(c), loop_now_ms(c->opts.loop) + c->opts.conf->dead_time);
+	drop_stream(c);
+	dial_next(c);
+}
+
+/* ---- the verdict ---------------------------------------------------------------------------------- */
+
+static void log_scan(const struct scan *c, bool hit, const char *words)
+{
+	log_write(&edge_events[EDGE_EV_MESSAGE_SCANNED], c->opts.t->id.s,
+	    LOG_FIELDS(LOG_STR("filter", c->opts.conf->head.title),
+		LOG_STR("verdict", hit ? "hit" : "clean"), LOG_STR("text", words)));
+}
+
+/* One field of that name, whoever sent others. */
+static bool mark(struct scan *c, const char *name, struct span value)
+{
+	edit_remove_fields(c->opts.edit, name);
+	return value.n == 0 || edit_add_field(c->opts.edit, name, value) == ERR_OK;
+}
+
+static enum scan_verdict act(const struct scan *c, bool hit, bool marked)
+{
+	if (!hit || c->opts.conf->on_hit == EDGE_VERDICT_TAG)
+		return marked ? SCAN_PASS : SCAN_FAILED;
+	return c->opts.conf->on_hit == EDGE_VERDICT_DISCARD ? SCAN_DISCARD : SCAN_REFUSE;
+}
+
+static void settle_clamd(struct scan *c, const char *name)
+{
+	bool hit = name[0] != '\0';
+	struct buf words = BUF_INIT(WORDS_MAX);
+	buf_printf(&words, hit ? "Infected (%s)" : "Clean", name);
+	bool marked = mark(c, "X-Virus-Status", buf_span(&words));
+	log_scan(c, hit, hit ? name : NULL);
+	buf_end(&words);
+	finish(c, act(c, hit, marked));
+}
+
+static bool mark_spam(struct scan *c)
+{
+	const struct spamd_head *h = &c->head;
+	struct buf words = BUF_INIT(SCAN_SYMBOLS_MAX + WORDS_MAX);
+	if (c->opts.conf->command >= EDGE_SPAMD_HEADERS)
+		return scan_text_apply(&c->text, c->opts.edit) == ERR_OK;
+	buf_printf(
+	    &words, "%s, score=%s required=%s", h->spam ? "Yes" : "No", h->score, h->required);
+	if (c->opts.conf->command == EDGE_SPAMD_SYMBOLS)
+		scan_text_put_symbols(&c->text, &words);
+	bool ok = mark(c, "X-Spam-Flag", h->spam ? SPAN("YES") : SPAN_NONE) &&
+		  mark(c, "X-Spam-Status", buf_span(&words));
+	buf_end(&words);
+	return ok;
+}
+
+static void settle_spamd(struct scan *c)
+{
+	const struct edge_scanner_conf *conf = c->opts.conf;
+	bool marked = mark_spam(c);
+	bool far = conf->refuse_score > 0 && c->head.score_milli >= conf->refuse_score * 1000;
+	log_scan(c, c->head.spam, c->head.score);
+	finish(c, far ? SCAN_REFUSE : act(c, c->head.spam, marked));
+}
+
+/* ---- reading -------------------------------------------------------------------------------------- */
+
+static void read_clamd(struct scan *c)
+{
+	char name[SCAN_NAME_MAX + 1];
+	switch (clamd_take(stream_input(c->io), name)) {
+	case SCAN_READY:
+		settle_clamd(c, name);
+		break;
+	case SCAN_BAD:
+		fail(c, "not a verdict");
+		break;
+	case SCAN_MORE:
+		if (stream_at_eof(c->io))
+			fail(c, "connection closed");
+		break;
+	}
+}
+
+static void read_after(struct scan *c)
+{
+	struct span in = stream_input(c->io);
+	bool end = c->head.has_length && in.n >= c->head.length;
+	if (end)
+		in = span_first(in, (size_t)c->head.length);
+	c->head.length -= c->head.has_length ? in.n : 0;
+	err_t err = scan_text_add(&c->text, in, c->opts.edit);
+	stream_eat(c->io, in.n);
+	if (err)
+		fail(c, "what it sent back cannot be used");
+	else if (end || (!c->head.has_length && stream_at_eof(c->io)))
+		settle_spamd(c);
+	else if (stream_at_eof(c->io))
+		fail(c, "connection closed");
+}
+
+static void read_spamd(struct scan *c)
+{
+	size_t eat;
+	if (c->state == SC_AFTER) {
+		read_after(c);
+		return;
+	}
+	enum scan_rx rx = spamd_take_head(stream_input(c->io), &c->head, &eat);
+	if (rx == SCAN_BAD) {
+		fail(c, "not a verdict");
+	} else if (rx == SCAN_MORE) {
+		if (stream_at_eof(c->io))
+			fail(c, "connection closed");
+	} else {
+		stream_eat(c->io, eat);
+		c->state = SC_AFTER;
+		if (c->opts.conf->command == EDGE_SPAMD_CHECK)
+			settle_spamd(c);
+		else
+			read_after(c);
+	}
+}
+
+/* ---- sending -------------------------------------------------------------------------------------- */
+
+static void put_request(struct scan *c)
+{
+	static const char *const commands[] = { "CHECK", "SYMBOLS", "HEADERS", "PROCESS" };
+	unsigned long long size = (unsigned long long)body_size(c->opts.t->body);
+	if (is_clamd(c))
+		stream_write_span(c->io, SPAN("zINSTREAM\0"));
+	else
+		stream_printf(c->io, "%s SPAMC/1.5\r\nContent-length: %llu\r\n\r\n",
+		    commands[c->opts.conf->command], size);
+}
+
+/* clamd: each piece behind its length; one of no bytes ends it. */
+static void put_piece(struct scan *c, struct span piece)
+{
+	uint32_t n = (uint32_t)piece.n;
+	char head[4] = { (char)(n >> 24), (char)(n >> 16), (char)(n >> 8), (char)n };
+	if (is_clamd(c))
+		stream_write(c->io, head, sizeof head);
+	stream_write_span(c->io, piece);
+}
+
+static void pump(struct scan *c)
+{
+	err_t err = ERR_OK;
+	while (c->state == SC_SEND && stream_space(c->io) > PIECE + REQUEST_MAX) {
+		struct span piece = body_read(c->opts.t->body, c->sent, PIECE, &err);
+		if (err) {
+			fail(c, "the message cannot be read");
+			return;
+		}
+		put_piece(c, piece);
+		c->sent += piece.n;
+		if (piece.n == 0)
+			c->state = SC_HEAD;
+	}
+}
+
+/* ---- events --------------------------------------------------------------------------------------- */
+
+static void on_stream(void *arg, enum stream_event ev)
+{
+	struct scan *c = OBJ(scan, arg);
+	switch (ev) {
+	case STREAM_FAILED:
+		fail(c, err_text(stream_err(c->io)));
+		break;
+	case STREAM_SENT:
+		pump(c);
+		break;
+	case STREAM_INPUT:
+	case STREAM_EOF:
+		if (is_clamd(c))
+			read_clamd(c);
+		else
+			read_spamd(c);
+		break;
+	case STREAM_SECURED:
+		break;
+	}
+}
+
+static void on_deadline(void *arg)
+{
+	fail(OBJ(scan, arg), "no answer in time");
+}
+
+static void on_dialled(void *arg, const struct dial_result *r)
+{
+	struct scan *c = OBJ(scan, arg);
+	c->dialing = NULL;
+	if (r->err) {
+		fail(c, r->text != NULL ? r->text : err_text(r->err));
+		return;
+	}
+	c->io = r->stream;
+	stream_set_owner(c->io, limits, on_stream, c);
+	milter_health_good(c->opts.health, host_of(c));
+	timer_set(&c->deadline, c->opts.conf->timeout);
+	c->state = SC_SEND;
+	c->sent = 0;
+	scan_text_init(&c->text, c->opts.conf->command);
+	put_request(c);
+	pump(c);
+}
+
+static void on_soon(void *arg)
+{
+	finish(OBJ(scan, arg), SCAN_FAILED);
+}
+
+static void dial_next(struct scan *c)
+{
+	const struct edge_scanner_conf *conf = c->opts.conf;
+	uint64_t now = loop_now_ms(c->opts.loop);
+	while (c->next < conf->address.n &&
+	       !milter_health_ok(c->opts.health, &conf->address.v[c->next], now))
+		c->next++;
+	if (c->next >= conf->address.n) {
+		soon_set(c->opts.loop, &c->soon);
+		return;
+	}
+	c->host = c->next++;
+	c->state = SC_DIAL;
+	struct dial_target target = {
+		.host = span_str(host_of(c)->host),
+		.port = host_of(c)->port,
+		.deadline_ms = conf->connect_timeout,
+		.limits = limits,
+	};
+	c->dialing = dial_start(c->opts.loop, c->opts.dns, &target, on_dialled, c);
+}
+
+/* ---- public --------------------------------------------------------------------------------------- */
+
+bool scan_wanted(const struct edge_scanner_conf *c, const struct transaction *t)
+{
+	return filter_conf_any_in(&c->recipient_domains, t) && body_size(t->body) <= c->size_max;
+}
+
+struct ticket *scan_start(const struct scan_opts *opts, scan_fn *fn, void *arg)
+{
+	struct scan *c = MEM_NEW(struct scan);
+	c->ticket.cancel = cancel;
+	c->magic = scan_MAGIC;
+	c->opts = *opts;
+	c->fn = fn;
+	c->arg = arg;
+	timer_init(&c->deadline, opts->loop, on_deadline, c);
+	soon_init(&c->soon, on_soon, c);
+	scan_text_init(&c->text, opts->conf->command);
+	dial_next(c);
+	return &c->ticket;
+}

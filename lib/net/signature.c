@@ -1,0 +1,141 @@
+/* signature.c - OpenSSL's EVP verification behind a small face. Owns: struct key_set. */
+#include "net/signature.h"
+
+#include <openssl/bn.h>
+#include <openssl/ecdsa.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+
+enum { ES256_LEN = 64, RSA_BITS_MIN = 2048 };
+
+struct key_set {
+	EVP_PKEY *v[KEY_SET_MAX]; /* owned */
+	size_t n;
+};
+
+static bool say(struct buf *why, const char *text)
+{
+	if (why != NULL)
+		buf_add_str(why, text);
+	return false;
+}
+
+/* The next block. *key_out NULL: it is none of a public key. False: there is no further block. */
+static bool read_block(BIO *b, EVP_PKEY **key_out)
+{
+	char *name = NULL, *header = NULL;
+	unsigned char *der = NULL;
+	long n = 0;
+	*key_out = NULL;
+	if (PEM_read_bio(b, &name, &header, &der, &n) != 1)
+		return false;
+	const unsigned char *p = der;
+	if (span_eq_str(span_str(name), PEM_STRING_PUBLIC))
+		*key_out = d2i_PUBKEY(NULL, &p, n);
+	OPENSSL_free(name);
+	OPENSSL_free(header);
+	OPENSSL_free(der);
+	return true;
+}
+
+static bool add_key(struct key_set *k, EVP_PKEY *key, struct buf *why)
+{
+	if (key == NULL)
+		return say(why, "a public key cannot be read");
+	if (k->n == KEY_SET_MAX) {
+		EVP_PKEY_free(key);
+		return say(why, "too many public keys");
+	}
+	k->v[k->n++] = key;
+	if (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA && EVP_PKEY_get_bits(key) < RSA_BITS_MIN)
+		return say(why, "an RSA key is shorter than 2048 bits");
+	return true;
+}
+
+static bool read_keys(struct key_set *k, BIO *b, struct buf *why)
+{
+	EVP_PKEY *key;
+	while (read_block(b, &key))
+		if (!add_key(k, key, why))
+			return false;
+	if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
+		return say(why, "a public key cannot be read");
+	return k->n > 0 || say(why, "no public key in the file");
+}
+
+struct key_set *key_set_new(struct span pem, struct buf *why)
+{
+	struct key_set *k = MEM_NEW(struct key_set);
+	ERR_clear_error();
+	BIO *b = BIO_new_mem_buf(pem.p != NULL ? pem.p : "", (int)pem.n);
+	CHECK(b != NULL);
+	bool good = read_keys(k, b, why);
+	BIO_free(b);
+	ERR_clear_error();
+	if (!good)
+		key_set_free(&k);
+	return k;
+}
+
+void key_set_free(struct key_set **k)
+{
+	if (*k == NULL)
+		return;
+	for (size_t i = 0; i < (*k)->n; i++)
+		EVP_PKEY_free((*k)->v[i]);
+	MEM_FREE(k);
+}
+
+/* RFC 7518 writes r and s behind each other; OpenSSL wants them in DER. Length, 0: not such a signature. */
+static size_t ecdsa_der(struct span raw, unsigned char **out)
+{
+	if (raw.n != ES256_LEN)
+		return 0;
+	ECDSA_SIG *sig = ECDSA_SIG_new();
+	CHECK(sig != NULL);
+	BIGNUM *r = BN_bin2bn((const unsigned char *)raw.p, ES256_LEN / 2, NULL);
+	BIGNUM *s = BN_bin2bn((const unsigned char *)raw.p + ES256_LEN / 2, ES256_LEN / 2, NULL);
+	CHECK(r != NULL && s != NULL && ECDSA_SIG_set0(sig, r, s) == 1);
+	int n = i2d_ECDSA_SIG(sig, out);
+	ECDSA_SIG_free(sig);
+	return n > 0 ? (size_t)n : 0;
+}
+
+static bool verify(EVP_PKEY *key, const EVP_MD *md, struct span text, struct span signature)
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	CHECK(ctx != NULL);
+	bool good = EVP_DigestVerifyInit(ctx, NULL, md, NULL, key) == 1 &&
+		    EVP_DigestVerify(ctx, (const unsigned char *)signature.p, signature.n,
+			(const unsigned char *)text.p, text.n) == 1;
+	EVP_MD_CTX_free(ctx);
+	return good;
+}
+
+bool key_set_verifies(
+    const struct key_set *k, struct span alg, struct span text, struct span signature)
+{
+	int type = span_eq_str(alg, "RS256")   ? EVP_PKEY_RSA
+		   : span_eq_str(alg, "ES256") ? EVP_PKEY_EC
+		   : span_eq_str(alg, "EdDSA") ? EVP_PKEY_ED25519
+					       : EVP_PKEY_NONE;
+	unsigned char *der = NULL;
+	bool good = type != EVP_PKEY_NONE;
+	if (type == EVP_PKEY_EC) {
+		size_t n = ecdsa_der(signature, &der);
+		signature = span_of(der, n);
+		good = n > 0;
+	}
+	bool found = false;
+	for (size_t i = 0; good && i < k->n && !found; i++)
+		found = EVP_PKEY_get_base_id(k->v[i]) == type &&
+			verify(k->v[i], type == EVP_PKEY_ED25519 ? NULL : EVP_sha256(), text,
+			    signature);
+	OPENSSL_free(der);
+	ERR_clear_error();
+	return found;
+}

@@ -1,0 +1,27 @@
+/* index_cost.c - what a change may add to the index, said before it is logged: what is in the log must be
+ * possible to apply, now and at every start. Before: partition_batch.c; nothing is owned. */
+#include "store-backend/index_txn.h"
+
+enum {
+	COST_BYTES = 16 * 1024, /* pages that one change may touch, not counting its size */
+	COST_RECIPIENTS = 16,   /* of whom as many share one */
+	COST_COPY_BYTES = 512   /* entry, modseq and its part of half-filled pages */
+};
+
+static uint64_t named(struct index_txn *t, uint64_t mailbox, const struct uid_set *set)
+{
+	struct index_mailbox m;
+	uint64_t n = 0;
+	if (!db_mailbox(&t->writer->db, t->txn, mailbox, &m))
+		return 0;
+	for (size_t i = 0; i < set->n && n < m.messages; i++)
+		n += (uint64_t)set->v[i].last - set->v[i].first + 1;
+	return n < m.messages ? n : m.messages;
+}
+
+uint64_t index_cost(struct index_txn *t, const struct operation *op, size_t encoded)
+{
+	uint64_t fixed = encoded + COST_BYTES * (1 + op->recipient_n / COST_RECIPIENTS);
+	return op->kind == OP_COPY ? fixed + COST_COPY_BYTES * named(t, op->mailbox, &op->uids)
+				   : fixed;
+}

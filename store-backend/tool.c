@@ -1,0 +1,176 @@
+/* tool.c - postern-store as a tool: check and reconstruct; tool_export.c is the third. Owns nothing that lasts.
+ *
+ * check and export read beside a committer that works. reconstruct takes the partition for itself: the lock of the
+ * log says when a committer has it. */
+#include "store-backend/tool.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "store-backend/index_check.h"
+#include "store-backend/partition.h"
+#include "store-backend/store.h"
+#include "store-backend/tool_internal.h"
+
+enum { FAULTS_SHOWN = 100 };
+
+/* ---- check --------------------------------------------------------------------------------------------------- */
+
+struct checking {
+	const char *name;
+	struct commitlog_reader *reader;
+	uint64_t faults;
+};
+
+static void on_fault(void *arg, const char *what)
+{
+	struct checking *k = arg;
+	if (k->faults++ < FAULTS_SHOWN)
+		printf("%s: %s\n", k->name, what);
+}
+
+static void on_blob(void *arg, log_pos blob)
+{
+	struct checking *k = arg;
+	char what[128];
+	err_t err = commitlog_reader_verify(k->reader, blob);
+	if (err == ERR_OK)
+		return;
+	(void)snprintf(
+	    what, sizeof what, "message at %" PRIu64 ": %s in the log", blob, err_name(err));
+	on_fault(k, what);
+}
+
+static int check_one(const struct store_partition_conf *pc)
+{
+	struct tool_partition p;
+	if (!tool_open(pc, &p))
+		return TOOL_FAILED;
+	struct checking k = { .name = pc->head.title, .reader = p.reader };
+	struct index_check c = { .on_fault = on_fault, .on_blob = on_blob, .arg = &k };
+	bool ok = index_check_run(p.index, &c);
+	tool_close(&p);
+	if (!ok)
+		on_fault(&k, "the index cannot be read");
+	printf("%s: %" PRIu64 " users, %" PRIu64 " mailboxes, %" PRIu64 " messages in %" PRIu64
+	       " records, %" PRIu64 " faults\n",
+	    k.name, c.users, c.mailboxes, c.messages, c.blobs, k.faults);
+	return k.faults > 0 ? TOOL_FAILED : 0;
+}
+
+static int tool_check(const struct conf *c, const char *const *words)
+{
+	const struct store_conf *s = store_options(c);
+	int status = 0;
+	for (size_t i = 0; i < s->partition_n; i++) {
+		int one = check_one(s->partition[i]);
+		status = status != 0 ? status : one;
+	}
+	return status;
+}
+
+/* ---- reconstruct ----------------------------------------------------------------------------------------------- */
+
+static void on_failed(void *arg, const char *what, err_t err)
+{
+	fprintf(stderr, "postern-store: %s: %s\n", what, err_name(err));
+}
+
+/* The index made anew: by the newest good snapshot and the log, or by the log alone while it is whole. */
+static int reconstruct(const struct store_partition_conf *pc, bool skip_damaged)
+{
+	struct loop *l = loop_new();
+	const char *what;
+	err_t err;
+	struct partition_opts opts = {
+		.name = pc->head.title,
+		.path = pc->path,
+		.segment_bytes = pc->segment_size,
+		.index_bytes = pc->index_size,
+		.settings = { .snapshot_every_ms = pc->snapshot_every,
+		    .snapshot_ops = (uint64_t)pc->snapshot_ops },
+		.distrust_index = true,
+		.skip_damaged = skip_damaged,
+		.on_failed = on_failed,
+	};
+	struct partition *p = partition_open(l, &opts, &err, &what);
+	if (p == NULL) {
+		fprintf(stderr, "postern-store: %s: %s: %s%s\n", pc->head.title, what,
+		    err_name(err), err == ERR_BUSY ? " (its committer runs: stop it first)" : "");
+	} else {
+		struct partition_facts f = partition_facts(p);
+		printf("%s: made anew (%s), %" PRIu64 " changes replayed, %" PRIu64 " left out\n",
+		    pc->head.title, f.how, f.replayed, f.skipped);
+	}
+	partition_close(&p);
+	loop_free(&l);
+	return err ? TOOL_FAILED : 0;
+}
+
+static int tool_reconstruct(const struct conf *c, const char *const *words)
+{
+	const struct store_conf *s = store_options(c);
+	bool skip = words[1] != NULL;
+	if (skip && strcmp(words[1], "skip-damaged") != 0)
+		return TOOL_USAGE;
+	for (size_t i = 0; i < s->partition_n; i++)
+		if (strcmp(s->partition[i]->head.title, words[0]) == 0)
+			return reconstruct(s->partition[i], skip);
+	fprintf(stderr, "postern-store: no partition \"%.100s\"\n", words[0]);
+	return TOOL_USAGE;
+}
+
+/* ---- public -------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *word;
+	size_t least, most;
+	int (*fn)(const struct conf *c, const char *const *words); /* ended by NULL */
+} tools[] = {
+	{ "check", 0, 0, tool_check },
+	{ "reconstruct", 1, 2, tool_reconstruct },
+	{ "export", 3, 3, tool_export },
+};
+
+bool tool_open(const struct store_partition_conf *pc, struct tool_partition *out)
+{
+	char path[1024];
+	err_t err;
+	(void)snprintf(path, sizeof path, "%s/index", pc->path);
+	out->index = index_open(path, &err);
+	(void)snprintf(path, sizeof path, "%s/log", pc->path);
+	out->reader = commitlog_reader_open(path);
+	if (out->index == NULL)
+		fprintf(stderr, "postern-store: %s: the index cannot be opened: %s\n",
+		    pc->head.title, err_name(err));
+	if (out->index == NULL)
+		tool_close(out);
+	return out->index != NULL;
+}
+
+void tool_close(struct tool_partition *p)
+{
+	index_close(&p->index);
+	commitlog_reader_close(&p->reader);
+}
+
+int store_tool(const struct conf *c, const char *const *words, size_t n)
+{
+	int status = TOOL_USAGE;
+	for (size_t i = 0; i < COUNT_OF(tools); i++) {
+		const char *more[TOOL_WORDS_MAX + 1] = { NULL };
+		if (strcmp(words[0], tools[i].word) != 0 || n - 1 < tools[i].least ||
+		    n - 1 > tools[i].most)
+			continue;
+		memcpy(more, words + 1, (n - 1) * sizeof more[0]);
+		status = tools[i].fn(c, more);
+	}
+	if (status == TOOL_USAGE)
+		fprintf(stderr,
+		    "usage: postern-store -c FILE check | reconstruct PARTITION [skip-damaged] |\n"
+		    "       export maildir|mbox USER FOLDER\n");
+	return status;
+}

@@ -1,0 +1,266 @@
+/* tool_export.c - postern-store export: the mailboxes of a user as a Maildir++ or as mbox files, beside a committer
+ * that works. Owns the list of the messages of one mailbox at a time.
+ *
+ * Maildir: files with LF, flags in the name, the time of the file is INTERNALDATE; a level's "." is written "_".
+ * mbox: a file for each mailbox, "From " quoted as mboxrd does, flags in Status and X-Status. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "store-backend/store.h"
+#include "store-backend/tool_internal.h"
+
+enum { PATH_SIZE = 4096, PIECE = 65536 };
+
+struct mailbox {
+	uint64_t id;
+	uint32_t uidvalidity;
+	char *name; /* owned */
+};
+
+struct export
+{
+	struct tool_partition p;
+	const char *folder;
+	bool mbox;
+	struct mailbox *boxes; /* owned */
+	size_t box_n;
+	struct index_entry *v; /* owned: messages of one mailbox */
+	size_t n, cap;
+	char dir[PATH_SIZE]; /* of the mailbox; mbox: its file */
+	FILE *to;
+	uint64_t written;
+};
+
+static bool fail(const char *path)
+{
+	fprintf(stderr, "postern-store: %s: %s\n", path, strerror(errno));
+	return false;
+}
+
+/* ---- the bytes of a message ------------------------------------------------------------------------------- */
+
+/* mboxrd: a line that begins with any number of ">" and "From " gets one more. */
+static bool is_from_line(const char *line, size_t n)
+{
+	while (n > 0 && *line == '>') {
+		line++;
+		n--;
+	}
+	return n >= 5 && memcmp(line, "From ", 5) == 0;
+}
+
+static bool put_lf(struct export *x, const char *p, size_t n, bool *at_start)
+{
+	for (size_t i = 0; i < n;) {
+		const char *end = memchr(p + i, '\n', n - i);
+		size_t line = end != NULL ? (size_t)(end - p) - i : n - i;
+		if (x->mbox && *at_start && is_from_line(p + i, line))
+			(void)putc('>', x->to);
+		bool cr = line > 0 && p[i + line - 1] == '\r';
+		(void)fwrite(p + i, 1, line - cr, x->to);
+		if (end != NULL)
+			(void)putc('\n', x->to);
+		*at_start = end != NULL;
+		i += line + (end != NULL);
+	}
+	return ferror(x->to) == 0;
+}
+
+static bool put_message(struct export *x, const struct index_entry *e)
+{
+	char *whole = mem_alloc((size_t)e->size + 1);
+	bool at_start = true;
+	err_t err = commitlog_reader_verify(x->p.reader, e->blob);
+	if (!err)
+		err = commitlog_reader_read(x->p.reader, e->blob, 0, whole, (size_t)e->size);
+	bool ok = !err && put_lf(x, whole, (size_t)e->size, &at_start);
+	mem_free(whole);
+	if (err)
+		fprintf(stderr, "postern-store: message %u: %s\n", e->uid, err_name(err));
+	return ok;
+}
+
+/* ---- Maildir --------------------------------------------------------------------------------------------------- */
+
+static bool make_folder(const char *path)
+{
+	return mkdir(path, 0700) == 0 || errno == EEXIST || fail(path);
+}
+
+static void put_flags(const struct index_entry *e, char out[8])
+{
+	/* In the order of ASCII, as maildir(5) wants them. */
+	static const struct {
+		uint32_t flag;
+		char letter;
+	} letters[] = { { STORE_DRAFT, 'D' }, { STORE_FLAGGED, 'F' }, { STORE_ANSWERED, 'R' },
+		{ STORE_SEEN, 'S' }, { STORE_DELETED, 'T' } };
+	size_t n = 0;
+	for (size_t i = 0; i < sizeof letters / sizeof letters[0]; i++)
+		if ((e->flags & letters[i].flag) != 0)
+			out[n++] = letters[i].letter;
+	out[n] = '\0';
+}
+
+static bool write_file(struct export *x, const struct mailbox *m, const struct index_entry *e)
+{
+	char name[128], flags[8], tmp[PATH_SIZE + 160], to[PATH_SIZE + 160];
+	struct timespec when[2] = { { .tv_sec = e->date_s }, { .tv_sec = e->date_s } };
+	(void)snprintf(
+	    name, sizeof name, "%" PRId64 ".V%uU%u.postern", e->date_s, m->uidvalidity, e->uid);
+	(void)snprintf(tmp, sizeof tmp, "%s/tmp/%s", x->dir, name);
+	put_flags(e, flags);
+	(void)snprintf(to, sizeof to, "%s/cur/%s:2,%s", x->dir, name, flags);
+	x->to = fopen(tmp, "we");
+	if (x->to == NULL)
+		return fail(tmp);
+	bool ok = put_message(x, e);
+	ok = fflush(x->to) == 0 && ok;
+	(void)futimens(fileno(x->to), when);
+	ok = fclose(x->to) == 0 && ok;
+	return ok && (rename(tmp, to) == 0 || fail(to));
+}
+
+static bool make_maildir(struct export *x, const struct mailbox *m)
+{
+	static const char *const parts[] = { "", "/cur", "/new", "/tmp" };
+	char path[PATH_SIZE + 8];
+	int n = snprintf(x->dir, sizeof x->dir, "%s", x->folder);
+	if (strcmp(m->name, "INBOX") != 0) {
+		int at = n;
+		n = snprintf(x->dir, sizeof x->dir, "%s/.%s", x->folder, m->name);
+		for (at += 2; at < n && at < PATH_SIZE; at++) {
+			if (x->dir[at] == '.')
+				x->dir[at] = '_';
+			if (x->dir[at] == '/')
+				x->dir[at] = '.';
+		}
+	}
+	bool ok = n > 0 && n < PATH_SIZE;
+	for (size_t i = 0; ok && i < sizeof parts / sizeof parts[0]; i++) {
+		(void)snprintf(path, sizeof path, "%s%s", x->dir, parts[i]);
+		ok = make_folder(path);
+	}
+	for (size_t i = 0; ok && i < x->n; i++, x->written += ok)
+		ok = write_file(x, m, &x->v[i]);
+	return ok;
+}
+
+/* ---- mbox -------------------------------------------------------------------------------------------------------- */
+
+static bool write_mbox_message(struct export *x, const struct index_entry *e)
+{
+	char date[32];
+	struct tm tm;
+	time_t when = (time_t)e->date_s;
+	if (gmtime_r(&when, &tm) == NULL ||
+	    strftime(date, sizeof date, "%a %b %e %H:%M:%S %Y", &tm) == 0)
+		return false;
+	fprintf(x->to, "From MAILER-DAEMON %s\n", date);
+	fprintf(x->to, "Status: %sO\nX-Status: %s%s%s%s\n", (e->flags & STORE_SEEN) != 0 ? "R" : "",
+	    (e->flags & STORE_ANSWERED) != 0 ? "A" : "", (e->flags & STORE_FLAGGED) != 0 ? "F" : "",
+	    (e->flags & STORE_DRAFT) != 0 ? "T" : "", (e->flags & STORE_DELETED) != 0 ? "D" : "");
+	return put_message(x, e) && putc('\n', x->to) != EOF;
+}
+
+static bool make_mbox(struct export *x, const struct mailbox *m)
+{
+	int n = snprintf(x->dir, sizeof x->dir, "%s/%s.mbox", x->folder, m->name);
+	for (int at = (int)strlen(x->folder) + 1; at < n && at < PATH_SIZE; at++)
+		if (x->dir[at] == '/')
+			x->dir[at] = '.';
+	if (n <= 0 || n >= PATH_SIZE)
+		return false;
+	x->to = fopen(x->dir, "we");
+	if (x->to == NULL)
+		return fail(x->dir);
+	bool ok = true;
+	for (size_t i = 0; ok && i < x->n; i++, x->written += ok)
+		ok = write_mbox_message(x, &x->v[i]);
+	return (fclose(x->to) == 0 || fail(x->dir)) && ok;
+}
+
+/* ---- what is there ---------------------------------------------------------------------------------------------- */
+
+static bool on_mailbox(void *arg, const struct index_mailbox *m)
+{
+	struct export *x = arg;
+	x->boxes = mem_grow(x->boxes, x->box_n + 1, sizeof x->boxes[0]);
+	x->boxes[x->box_n++] = (struct mailbox){ m->id, m->uidvalidity, mem_span_str(m->name) };
+	return true;
+}
+
+static bool on_entry(void *arg, const struct index_entry *e)
+{
+	struct export *x = arg;
+	if (x->n == x->cap) {
+		x->cap = x->cap == 0 ? 1024 : x->cap + x->cap / 2;
+		x->v = mem_grow(x->v, x->cap, sizeof x->v[0]);
+	}
+	x->v[x->n++] = *e;
+	return true;
+}
+
+static bool export_mailbox(struct export *x, const struct mailbox *m)
+{
+	struct index_view *v = index_view_begin(x->p.index);
+	if (v == NULL)
+		return false;
+	x->n = 0;
+	index_entries(v, m->id, (struct uid_range){ 1, UINT32_MAX }, on_entry, x);
+	index_view_end(&v);
+	return x->mbox ? make_mbox(x, m) : make_maildir(x, m);
+}
+
+/* False: another partition has the user. */
+static bool find_mailboxes(struct export *x, struct span user)
+{
+	struct index_user u;
+	struct index_view *v = index_view_begin(x->p.index);
+	if (v == NULL)
+		return false;
+	bool there = index_user(v, user, &u);
+	if (there)
+		index_mailboxes(v, user, on_mailbox, x);
+	index_view_end(&v);
+	return there;
+}
+
+static int export_user(struct export *x)
+{
+	bool ok = make_folder(x->folder);
+	for (size_t i = 0; i < x->box_n; i++) {
+		ok = ok && export_mailbox(x, &x->boxes[i]);
+		mem_free(x->boxes[i].name);
+	}
+	mem_free(x->boxes);
+	mem_free(x->v);
+	printf(
+	    "%zu mailboxes, %" PRIu64 " messages%s\n", x->box_n, x->written, ok ? "" : ", not all");
+	return ok ? 0 : TOOL_FAILED;
+}
+
+int tool_export(const struct conf *c, const char *const *words)
+{
+	const struct store_conf *s = store_options(c);
+	struct export x = { .folder = words[2], .mbox = strcmp(words[0], "mbox") == 0 };
+	if (!x.mbox && strcmp(words[0], "maildir") != 0)
+		return TOOL_USAGE;
+	for (size_t i = 0; i < s->partition_n; i++) {
+		if (!tool_open(s->partition[i], &x.p))
+			return TOOL_FAILED;
+		int status = find_mailboxes(&x, span_str(words[1])) ? export_user(&x) : TOOL_USAGE;
+		tool_close(&x.p);
+		if (status != TOOL_USAGE)
+			return status;
+	}
+	fprintf(stderr, "postern-store: no user \"%.100s\" here\n", words[1]);
+	return TOOL_FAILED;
+}

@@ -1,0 +1,238 @@
+/* test_scanner.c - SMTP sessions whose mail is scanned by something that answers as spamd or clamd do, or does not. */
+#define BENCH_EDGE                                                                                 \
+	"	listener check { address 127.0.0.1:28; role mx; tls none; }\n"                           \
+	"	listener tag { address 127.0.0.1:29; role mx; tls none; }\n"                             \
+	"	listener whole { address 127.0.0.1:30; role mx; tls none; }\n"                           \
+	"	listener virus { address 127.0.0.1:31; role mx; tls none; }\n"                           \
+	"	listener soft { address 127.0.0.1:32; role mx; tls none; }\n"                            \
+	"	listener some { address 127.0.0.1:33; role mx; tls none; }\n"                            \
+	"	scanner a { type spamd; address $/none.sock, $/scan.sock; listeners check;\n"            \
+	"		dead_time 0s; timeout 200ms; }\n"                                                       \
+	"	scanner b { type spamd; address $/scan.sock; listeners tag; command symbols;\n"          \
+	"		on_hit tag; refuse_score 10; dead_time 0s; timeout 200ms; }\n"                          \
+	"	scanner c { type spamd; address $/scan.sock; listeners whole; command process;\n"        \
+	"		on_hit tag; on_failure accept; dead_time 0s; timeout 200ms; }\n"                        \
+	"	scanner d { type clamd; address $/scan.sock; listeners virus; dead_time 0s;\n"           \
+	"		timeout 200ms; on_failure reject; }\n"                                                  \
+	"	scanner e { type clamd; address $/scan.sock; listeners soft; on_hit discard;\n"          \
+	"		on_failure accept; dead_time 0s; timeout 200ms; }\n"                                    \
+	"	scanner f { type clamd; address $/scan.sock; listeners some; dead_time 0s;\n"            \
+	"		recipient_domains other.example; }\n"
+#include "tests/unit/edge/session_bench.h"
+
+/* ---- the scanner ------------------------------------------------------------------------------------ */
+
+static struct {
+	struct listener *listener;
+	int fd;
+	char path[128];
+	struct stream *io;
+	struct buf seen;
+	const char *reply; /* NULL: it hangs; "": it closes */
+	size_t reply_n;
+	unsigned connections;
+} scan;
+
+/* Of clamd the empty piece, of spamd as many bytes as were announced. */
+static bool is_whole(struct span in)
+{
+	if (span_starts(in, SPAN("zINSTREAM")))
+		return in.n > 14 && memcmp(in.p + in.n - 4, "\0\0\0\0", 4) == 0;
+	size_t head = span_find_span(in, SPAN("\r\n\r\n")), at = span_find(in, ':');
+	uint64_t length = 0;
+	if (head == SIZE_MAX || at == SIZE_MAX)
+		return false;
+	struct span value = span_trim(span_from(span_first(in, head), at + 1));
+	assert_true(span_u64(value, 1 << 20, &length));
+	return in.n == head + 4 + length;
+}
+
+static void on_scan(void *arg, enum stream_event ev)
+{
+	struct span in = stream_input(scan.io);
+	buf_add_span(&scan.seen, in);
+	stream_eat(scan.io, in.n);
+	if (ev == STREAM_EOF || ev == STREAM_FAILED) {
+		stream_free(&scan.io);
+		return;
+	}
+	if (!is_whole(buf_span(&scan.seen)) || scan.reply == NULL)
+		return;
+	stream_write(scan.io, scan.reply, scan.reply_n);
+	stream_close(&scan.io, 1000);
+}
+
+static void on_scan_accept(void *arg, const struct accepted *a)
+{
+	scan.connections++;
+	buf_clear(&scan.seen);
+	if (scan.io != NULL)
+		stream_free(&scan.io);
+	scan.io =
+	    stream_new(loop, a->fd, (struct stream_limits){ 1 << 20, 1 << 20 }, on_scan, NULL);
+}
+
+static int begin(void **state)
+{
+	memset(&given, 0, sizeof given);
+	memset(&scan, 0, sizeof scan);
+	given.code = 250;
+	scan.seen = BUF_INIT(1 << 20);
+	snprintf(scan.path, sizeof scan.path, "%s/scan.sock", dir);
+	scan.fd = listen_open_unix(scan.path, 0600);
+	assert_true(scan.fd >= 0);
+	scan.listener = listener_new(
+	    loop, scan.fd, &(struct listener_opts){ .proxy_ms = 1000 }, on_scan_accept, NULL);
+	return 0;
+}
+
+static int end(void **state)
+{
+	if (scan.io != NULL)
+		stream_free(&scan.io);
+	listener_free(&scan.listener);
+	close(scan.fd);
+	unlink(scan.path);
+	buf_end(&scan.seen);
+	return 0;
+}
+
+static void answers(struct span reply)
+{
+	scan.reply = reply.p;
+	scan.reply_n = reply.n;
+}
+
+/* ---- tests ------------------------------------------------------------------------------------------ */
+
+#define MESSAGE "Subject: x\r\nX-Spam-Status: No, forged\r\nX-Virus-Status: Clean\r\n\r\nhello\r\n"
+#define SEND ALICE "DATA\r\n" MESSAGE ".\r\n"
+#define WANT(code) "220 250 250 250 354 " code " 221"
+#define SPAMD "SPAMD/1.1 0 EX_OK\r\n"
+#define HAM SPAMD "Spam: False ; -1.5 / 5.0\r\n\r\n"
+#define SPAM SPAMD "Spam: True ; 7.5 / 5.0\r\n\r\n"
+#define FAR SPAMD "Spam: True ; 10 / 5.0\r\n\r\n"
+
+static void test_check(void **state)
+{
+	answers(SPAN(HAM));
+	check("check", SEND QUIT, WANT("250"));
+	assert_true(span_starts(buf_span(&scan.seen), SPAN("CHECK SPAMC/1.5\r\nContent-length: ")));
+	assert_int_not_equal(
+	    span_find_span(buf_span(&scan.seen), SPAN("\r\n\r\nReceived: from c.example")),
+	    SIZE_MAX);
+	assert_true(span_iends(buf_span(&scan.seen), SPAN("\r\n\r\nhello\r\n")));
+	assert_non_null(strstr(given.head,
+	    "\r\nSubject: x\r\nX-Virus-Status: Clean\r\nX-Spam-Status: No, score=-1.5 "
+	    "required=5.0\r\n\r\nhello\r\n"));
+	answers(SPAN(SPAM));
+	given.calls = 0;
+	check("check", SEND QUIT, WANT("550"));
+	assert_int_equal(given.calls, 0);
+}
+
+static void test_symbols(void **state)
+{
+	answers(
+	    SPAN(SPAMD "Content-length: 17\r\nSpam: True ; 7.5 / 5.0\r\n\r\nBAYES_99,EVIL\r\n: x"));
+	check("tag", SEND QUIT, WANT("250"));
+	assert_true(span_starts(buf_span(&scan.seen), SPAN("SYMBOLS ")));
+	assert_non_null(
+	    strstr(given.head, "\r\nX-Spam-Flag: YES\r\nX-Spam-Status: Yes, score=7.5 required=5.0 "
+			       "tests=BAYES_99,\r\n\tEVIL"));
+	answers(SPAN(FAR));
+	check("tag", SEND QUIT, WANT("550"));
+}
+
+static void test_process(void **state)
+{
+	answers(SPAN(SPAMD "Content-length: 45\r\nSpam: True ; 7 / 5\r\n\r\n"
+			   "Subject: SPAM x\nX-Spam: 1\n  2\n\nwrapped\nhello\n"
+			   "garbage"));
+	check("whole", SEND QUIT, WANT("250"));
+	assert_string_equal(
+	    given.head, "Subject: SPAM x\r\nX-Spam: 1\r\n  2\r\n\r\nwrapped\r\nhello\r\n");
+	/* half an answer changes nothing */
+	answers(SPAN(SPAMD "Content-length: 4500\r\nSpam: True ; 7 / 5\r\n\r\nSubject: y\n\nhalf"));
+	check("whole", SEND QUIT, WANT("250"));
+	assert_non_null(strstr(given.head, "\r\n" MESSAGE));
+	answers(SPAN(SPAMD "Content-length: 17\r\nSpam: True ; 7 / 5\r\n\r\nno header section"));
+	check("whole", SEND QUIT, WANT("250"));
+	assert_non_null(strstr(given.head, "\r\n" MESSAGE));
+	answers(SPAN(SPAMD "Content-length: 2\r\nSpam: True ; 7 / 5\r\n\r\n\r\n"));
+	check("whole", SEND QUIT, WANT("250"));
+	assert_non_null(strstr(given.head, "\r\n" MESSAGE));
+}
+
+static void test_clamd(void **state)
+{
+	answers(SPAN("stream: OK\0"));
+	check("virus", SEND QUIT, WANT("250"));
+	assert_non_null(strstr(
+	    given.head, "\r\nX-Spam-Status: No, forged\r\nX-Virus-Status: Clean\r\n\r\nhello"));
+	answers(SPAN("stream: Eicar-Test FOUND\0"));
+	given.calls = 0;
+	check("virus", SEND QUIT, WANT("550"));
+	check("soft", SEND QUIT, WANT("250"));
+	assert_int_equal(given.calls, 0);
+	scan.connections = 0;
+	check("some", SEND QUIT, WANT("250"));
+	assert_int_equal(scan.connections, 0);
+	assert_int_equal(given.calls, 2);
+}
+
+static void test_failures(void **state)
+{
+	static const struct span bad[] = {
+		{ NULL, 0 },
+		{ "", 0 },
+		{ "stream: ", 8 },
+		{ "SPAMD/1.1 76 Bad\r\n\r\n", 20 },
+		{ "INSTREAM size limit exceeded. ERROR", 36 },
+		{ "HTTP/1.1 400 Bad Request\r\n\r\n", 28 },
+	};
+	for (size_t i = 0; i < COUNT_OF(bad); i++) {
+		answers(bad[i]);
+		given.calls = 0;
+		check("check", SEND QUIT, WANT("451"));
+		check("virus", SEND QUIT, WANT("554"));
+		assert_int_equal(given.calls, 0);
+		check("soft", SEND QUIT, WANT("250"));
+		assert_int_equal(given.calls, 2);
+		assert_non_null(strstr(given.head, "\r\n" MESSAGE));
+	}
+}
+
+static void test_client_goes_meanwhile(void **state)
+{
+	answers(SPAN_NONE);
+	struct talk t = talk_open("soft", "192.0.2.1");
+	talk_until(&t, "220");
+	talk_send(&t, SPAN(SEND), SIZE_MAX);
+	uint64_t until = clock_mono_ms() + TALK_MS;
+	while (!is_whole(buf_span(&scan.seen))) {
+		loop_step(loop, 5);
+		assert_true(clock_mono_ms() < until);
+	}
+	edge_free(&edge);
+	struct buf why = BUF_INIT(512);
+	edge = edge_new(loop, conf, &why);
+	assert_non_null(edge);
+	buf_end(&why);
+	talk_close(&t);
+	assert_int_equal(given.calls, 0);
+}
+
+int main(void)
+{
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, begin, end)
+	const struct CMUnitTest tests[] = {
+		TEST(test_check),
+		TEST(test_symbols),
+		TEST(test_process),
+		TEST(test_clamd),
+		TEST(test_failures),
+		TEST(test_client_goes_meanwhile),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
