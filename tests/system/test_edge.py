@@ -141,6 +141,20 @@ def test_unknown_postmaster_harms_nobody(edge):
     assert edge.children() == before
 
 
+def test_a_refusal_is_explained_by_its_id(edge):
+    with mail.smtp(edge) as s:
+        s.ehlo()
+        s.mail(SENDER)
+        code, reply = s.rcpt("nobody@example.org")
+        assert code == 550
+    ident = reply.decode().rsplit("[", 1)[1].rstrip("]")
+    told = edge.postern("explain", ident).stdout
+    assert f"from <{SENDER}>" in told and "<nobody@example.org> 550 no such mailbox" in told
+    session = told.split(" in session ")[1].split()[0]
+    assert "on listener mx" in edge.postern("explain", session).stdout
+    assert "No worker knows" in edge.postern("explain", "abcdefghjkmnpqrstu").stdout
+
+
 def test_swaks(edge):
     token = mail.new_token()
     done = subprocess.run(
