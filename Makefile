@@ -215,8 +215,9 @@ $(B)/bench/%.so: bench/%.c
 bench-store: all deps-run deps-bench $(BENCH_TOOLS) ## the store beside Dovecot: deliveries, a large mailbox (QUICK=1)
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/store $(BENCH)
 
-bench-edge-in: all deps-run deps-bench ## reception with 0, 1 and 3 filters beside Postfix (QUICK=1)
+bench-edge-in: all deps-run deps-bench ## the front door and its filters beside Postfix (QUICK=1; as root)
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/edge-in
+	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/edge-front
 
 prefix := /usr/local
 DESTDIR :=

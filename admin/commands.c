@@ -21,6 +21,7 @@ static const char *const words_hold[] = { "hold", NULL };
 static const char *const words_release[] = { "release", NULL };
 static const char *const words_holds[] = { "holds", NULL };
 static const char *const words_queue[] = { "queue", NULL };
+static const char *const words_explain[] = { "explain", NULL };
 static const char *const words_meter_top[] = { "meter", "top", NULL };
 static const char *const words_meter_rules[] = { "meter", "rules", NULL };
 static const char *const words_meter_show[] = { "meter", "show", NULL };
@@ -64,6 +65,12 @@ static const struct column queue_columns[] = {
 	{ "attempts", "tries", COLUMN_NUMBER },
 	{ "next_s", "next", COLUMN_SECONDS },
 	{ "reason", "reason", COLUMN_TEXT },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+static const struct column explain_columns[] = {
+	{ "ms", "ms", COLUMN_NUMBER },
+	{ "check", "check", COLUMN_TEXT },
+	{ "answer", "answer", COLUMN_TEXT },
 	{ NULL, NULL, COLUMN_TEXT },
 };
 static const struct column order_columns[] = {
@@ -164,6 +171,13 @@ static int cmd_queue_order(const struct admin_args *a)
 	return show_rows(a, &q);
 }
 
+static int cmd_explain(const struct admin_args *a)
+{
+	static const struct question q = { only_edge, words_explain, 1, explain_columns,
+		{ NULL, NULL }, NULL, "No worker knows this id (any more): look in the log." };
+	return show_rows(a, &q);
+}
+
 static int cmd_meter_top(const struct admin_args *a)
 {
 	static const struct question q = { mmp_and_edge, words_meter_top, 2, meter_columns,
@@ -254,6 +268,9 @@ static const struct command {
 	{ "release", "user|store VALUE", 2, 2, cmd_release,
 	    "Ends a hold; what is remembered of the user's place is asked anew." },
 	{ "holds", "", 0, 0, cmd_holds, "What is held." },
+	{ "explain", "ID", 1, 1, cmd_explain,
+	    "What each check answered about a connection or a message: the id is in every "
+	    "refusal." },
 	{ "queue list", "[WHICH...]", 0, 16, cmd_queue_rows,
 	    "Messages that this host still has to deliver, and why. WHICH: ID, all, sender=, "
 	    "recipient=, destination=, reason=, state=, older=2h, younger=2h; * stands for any "

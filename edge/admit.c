@@ -7,10 +7,18 @@
 
 #include "base/check.h"
 
+#include "edge/screen.h"
+
 enum { BANNER_DELAY_MAX_MS = 30000, BANNER_MAX = 512 };
 
 enum verdict admit_greet(struct session *s)
 {
+	if (screen_pending(s)) {
+		session_enter(s, ST_SCREEN);
+		return V_WAIT;
+	}
+	if (screen_bars_greeting(s))
+		return screen_bar(s);
 	struct buf text = BUF_INIT(BANNER_MAX);
 	buf_printf(&text, "%s %s", s->setup->hostname, s->setup->edge->banner);
 	session_enter(s, ST_FIRST);
@@ -72,7 +80,13 @@ static uint64_t banner_delay(const struct session *s)
 
 static enum verdict on_answer(struct session *s, const struct meter_answer *a)
 {
+	static const char *const words[] = { [METER_ALLOW] = "allow",
+		[METER_DELAY] = "delay",
+		[METER_DEFER] = "defer",
+		[METER_REFUSE] = "refuse" };
 	uint64_t delay = banner_delay(s);
+	session_notef(s, "meter_connect", "%s%s%s", words[a->action],
+	    a->rule != NULL ? " by rule " : "", a->rule != NULL ? a->rule : "");
 	switch (a->action) {
 	case METER_ALLOW:
 		return admitted(s, delay);
@@ -99,6 +113,7 @@ enum verdict admit_start(struct session *s)
 	/* A TLS handshake must not begin in the plain stream; elsewhere early bytes are to be seen. */
 	stream_pause(s->io, s->listener->tls == EDGE_TLS_IMPLICIT);
 	session_enter(s, ST_ADMIT);
+	screen_start(s);
 	if (s->probe)
 		return admitted(s, 0);
 	struct meter_facts facts = {

@@ -142,6 +142,7 @@ static enum verdict deny(struct session *s, const struct denial *d, const char *
 		LOG_STR("mechanism", sasl_mech_name(a->mech)), LOG_STR("why", d->word),
 		LOG_STR("rule", rule), LOG_U64("delay_ms", wait)));
 	metric_add(&edge_metrics[EDGE_M_AUTH_REFUSED], 1);
+	session_notef(s, "auth", "refused: %s", d->word);
 	buf_wipe_end(&a->secret);
 	if (d->guess)
 		charge(s);
@@ -189,6 +190,7 @@ static enum verdict succeed(struct session *s)
 		LOG_STR("mechanism", sasl_mech_name(a->mech)),
 		LOG_STR("tls", stream_is_tls(s->io) ? "yes" : "no")));
 	metric_add(&edge_metrics[EDGE_M_AUTH_OK], 1);
+	session_notef(s, "auth", "ok: %s", s->user);
 	attempt_free(&s->attempt);
 	session_enter(s, ST_COMMAND);
 	return session_say(s, 235, "2.7.0", "authentication succeeded");

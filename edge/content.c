@@ -10,6 +10,8 @@
 #include "edge/envelope.h"
 #include "edge/filter.h"
 #include "edge/mail.h"
+#include "edge/screen.h"
+#include "edge/sender.h"
 #include "edge/trace.h"
 
 enum {
@@ -48,6 +50,8 @@ static enum verdict refuse_by(
 		LOG_STR("user", s->user), LOG_STR("sender", t->sender),
 		LOG_U64("recipients", t->recipient_count), LOG_U64("bytes", s->mail->decoder.taken),
 		LOG_U64("code", code), LOG_STR("why", text), LOG_STR("rule", rule)));
+	session_notef(s, "answer", "%u %s%s%s", code, text, rule != NULL ? " by " : "",
+	    rule != NULL ? rule : "");
 	session_enter(s, ST_COMMAND);
 	enum verdict v = session_refuse_quietly(s, code, enhanced, text);
 	mail_end(s);
@@ -76,6 +80,7 @@ static enum verdict committed(struct session *s)
 				 : later ? EDGE_M_MESSAGES_LATER
 					 : EDGE_M_MESSAGES_REFUSED],
 	    1);
+	session_notef(s, "answer", "%u %s", o.code, o.text);
 	session_say(s, o.code, o.enhanced, o.text);
 	mail_end(s);
 	session_enter(s, ST_COMMAND);
@@ -112,6 +117,7 @@ static enum verdict discard(struct session *s, const char *filter)
 		LOG_STR("user", s->user), LOG_STR("sender", t->sender),
 		LOG_U64("recipients", t->recipient_count), LOG_U64("bytes", body_size(t->body)),
 		LOG_STR("filter", filter)));
+	session_notef(s, "answer", "250 and thrown away by %s", filter);
 	buf_printf(&text, "ok [%s]", t->id.s);
 	session_say(s, 250, "2.0.0", buf_cstr(&text));
 	buf_end(&text);
@@ -120,7 +126,7 @@ static enum verdict discard(struct session *s, const char *filter)
 	return V_READ;
 }
 
-static enum verdict filtered(struct session *s, const struct filter_answer *a)
+enum verdict content_filtered(struct session *s, const struct filter_answer *a)
 {
 	if (a->verdict == MILTER_GO)
 		return commit(s);
@@ -135,11 +141,13 @@ static void on_filtered(void *arg, const struct filter_answer *a)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
-	session_step(s, filtered(s, a));
+	session_step(s, content_filtered(s, a));
 }
 
 enum verdict content_filter(struct session *s)
 {
+	if (s->mail->t->recipient_count == 0) /* access rules discarded them all */
+		return discard(s, "access");
 	if (s->filters == NULL)
 		return commit(s);
 	session_enter(s, ST_FILTER);
@@ -187,12 +195,19 @@ static enum verdict ask_meter(struct session *s)
 
 /* ---- the whole message ------------------------------------------------------------------------ */
 
+static bool put_tags(const struct session *s, struct buf *lines)
+{
+	struct span tags = buf_span(&s->mail->tags);
+	return tags.n == 0 || buf_printf(lines, "X-Postern-Tag: %.*s\r\n", SPAN_ARG(tags));
+}
+
 /* Our lines in front of it, the topmost last. */
 static err_t add_trace(struct session *s, struct span start)
 {
 	struct body *b = s->mail->t->body;
 	struct buf lines = BUF_INIT(TRACE_MAX);
-	bool ok = trace_put_received(s, &lines);
+	bool ok = trace_put_received(s, &lines) && screen_put_header(s, &lines) &&
+		  sender_put_header(s, &lines) && put_tags(s, &lines);
 	if (edge_is_submission(s->listener))
 		ok = trace_put_missing(s, start, &lines) && ok;
 	if (!trace_has_header(start)) /* else our lines would run into its text */
@@ -216,7 +231,7 @@ static enum verdict whole(struct session *s)
 	return ask_meter(s);
 }
 
-static enum verdict ended(struct session *s)
+enum verdict content_ended(struct session *s)
 {
 	const struct mail *m = s->mail;
 	metric_add(&edge_metrics[EDGE_M_BYTES_IN], m->decoder.taken);
@@ -270,7 +285,7 @@ enum verdict content_input(struct session *s)
 	enum smtp_body_rx rx = take_pieces(m, &in);
 	stream_eat(s->io, before - in.n);
 	if (rx == SMTP_BODY_END)
-		return ended(s);
+		return content_ended(s);
 	if (m->decoder.taken > 2 * s->setup->edge->message_size_max)
 		return session_bye(s, WHY_TOO_BIG, NULL);
 	if (m->decoder.taken - m->block_at >= BLOCK) {
@@ -294,16 +309,18 @@ static void on_data_filtered(void *arg, const struct filter_answer *a)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
-	session_step(s, a->verdict == MILTER_GO ? start_data(s) : filtered(s, a));
+	session_step(s, a->verdict == MILTER_GO ? start_data(s) : content_filtered(s, a));
 }
 
 enum verdict content_data(struct session *s, const struct smtp_cmd *cmd)
 {
 	if (s->mail == NULL)
 		return session_refuse(s, 503, "5.5.1", "say MAIL first");
-	if (s->mail->t->recipient_count == 0)
+	if (s->mail->chunked)
+		return session_refuse(s, 503, "5.5.1", "the message comes by BDAT");
+	if (s->mail->t->recipient_count == 0 && s->mail->discarded == 0)
 		return session_refuse(s, 554, "5.5.1", "no recipient was taken");
-	if (s->filters == NULL)
+	if (s->filters == NULL || s->mail->t->recipient_count == 0)
 		return start_data(s);
 	session_enter(s, ST_FILTER_DATA);
 	s->ask = filters_ask(s->filters, MILTER_ASK_DATA, SPAN_NONE, SPAN_NONE, on_data_filtered);

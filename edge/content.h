@@ -12,4 +12,10 @@ enum verdict content_slow(struct session *s);
 /* On to step 5: the message is whole and no limit stands against it. */
 enum verdict content_filter(struct session *s);
 
+/* What filters decided of the mail, when it is not GO. */
+struct filter_answer;
+enum verdict content_filtered(struct session *s, const struct filter_answer *a);
+/* All bytes of the mail are here, by DATA or BDAT. */
+enum verdict content_ended(struct session *s);
+
 #endif

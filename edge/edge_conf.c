@@ -11,12 +11,24 @@
 #include "metermaid/metermaid.h"
 #include "proto/smtp_path.h"
 
+#include "edge/access.h"
+#include "edge/dnsbl.h"
 #include "edge/filter_conf.h"
 #include "edge/out_conf.h"
 
 #define CONF_BLOCK edge_listener
 #define CONF_DEF "edge/edge_listener.params.def"
 #define CONF_PROSE "Addresses that take mail in one role."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK edge_access
+#define CONF_DEF "edge/edge_access.params.def"
+#define CONF_PROSE "A rule of who may write to whom."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK edge_dnsbl
+#define CONF_DEF "edge/edge_dnsbl.params.def"
+#define CONF_PROSE "A DNS list that clients are looked up in."
 #include "conf/params_table.h"
 
 #define CONF_BLOCK edge
@@ -92,12 +104,15 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 		conf_error(d, e->head.pos, "queue_retry_max is less than queue_retry_first");
 	if (e->body_memory_all < e->body_memory)
 		conf_error(d, e->head.pos, "body_memory_all is less than body_memory");
+	access_check(e, d);
+	dnsbl_check(e, d);
 	directory_check(c, d);
 	metermaid_check(c, d);
 }
 
 static void setup_free(struct edge_setup *s)
 {
+	access_free(&s->access);
 	tls_ctx_unref(&s->tls);
 	conf_unref(&s->conf);
 	mem_free(s);
@@ -109,6 +124,7 @@ struct edge_setup *edge_setup_new(const struct conf *conf, struct buf *why)
 	s->refs = 1;
 	s->conf = conf_ref(conf);
 	s->edge = conf_section(conf, &edge_block);
+	s->access = access_new(s->edge);
 	s->hostname = daemon_hostname(conf);
 	if (!wants_tls(s->edge))
 		return s;

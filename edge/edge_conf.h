@@ -14,6 +14,14 @@
 #define CONF_DEF "edge/edge_listener.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK edge_access
+#define CONF_DEF "edge/edge_access.params.def"
+#include "conf/params_struct.h"
+
+#define CONF_BLOCK edge_dnsbl
+#define CONF_DEF "edge/edge_dnsbl.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK edge_milter
 #define CONF_DEF "edge/edge_milter.params.def"
 #include "conf/params_struct.h"
@@ -32,6 +40,17 @@ enum edge_tls { EDGE_TLS_NONE, EDGE_TLS_STARTTLS, EDGE_TLS_IMPLICIT };
 /* Words of edge.dsn. */
 enum edge_dsn { EDGE_DSN_NONE, EDGE_DSN_TRUSTED, EDGE_DSN_ALL };
 enum edge_auth { EDGE_AUTH_AUTO, EDGE_AUTH_YES, EDGE_AUTH_NO };
+
+/* Words of edge.dnsbl_action and .dnsbl_at. */
+enum dnsbl_action { DNSBL_REFUSE, DNSBL_DEFER, DNSBL_TAG };
+enum dnsbl_at { DNSBL_AT_CONNECT, DNSBL_AT_RECIPIENT };
+
+/* Words of edge.sender_owner, .sender_domain and .spf. */
+enum sender_owner { SENDER_OWNER_OFF, SENDER_OWNER_REFUSE };
+enum sender_domain { SENDER_DOMAIN_OFF, SENDER_DOMAIN_REFUSE };
+enum spf_policy { SPF_OFF, SPF_MARK, SPF_ENFORCE };
+
+struct access;
 
 /* Words of edge_scanner.type and .command. */
 enum edge_scanner_type { EDGE_SCANNER_SPAMD, EDGE_SCANNER_CLAMD };
@@ -56,6 +75,7 @@ struct edge_setup {
 	struct conf *conf;            /* referenced */
 	const struct edge_conf *edge; /* of conf */
 	const char *hostname;         /* of conf */
+	struct access *access;        /* owned */
 	struct tls_ctx *tls;          /* owned; NULL: no listener wants TLS */
 };
 

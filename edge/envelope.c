@@ -11,10 +11,13 @@
 #include "base/mem.h"
 #include "proto/smtp_ext.h"
 
+#include "edge/access.h"
 #include "edge/filter.h"
 #include "edge/mail.h"
+#include "edge/screen.h"
+#include "edge/sender.h"
 
-enum { EXT_TEXT_MAX = 256, DELAY_MAX_MS = 30000 };
+enum { TAGS_MAX = 512, EXT_TEXT_MAX = 256, DELAY_MAX_MS = 30000 };
 
 /* ---- MAIL ------------------------------------------------------------------------------------- */
 
@@ -49,7 +52,7 @@ static unsigned offered(const struct session *s)
 {
 	if (!s->esmtp)
 		return 0;
-	return SMTP_PARAM_SIZE | SMTP_PARAM_BODY |
+	return SMTP_PARAM_SIZE | SMTP_PARAM_BODY | SMTP_PARAM_SMTPUTF8 |
 	       (edge_has_auth(s->listener) ? SMTP_PARAM_AUTH : 0) |
 	       (envelope_offers_dsn(s) ? SMTP_PARAM_RET | SMTP_PARAM_ENVID : 0);
 }
@@ -145,15 +148,16 @@ static void on_sender_filtered(void *arg, const struct filter_answer *a)
 	session_step(s, a->verdict == MILTER_CLOSE ? session_close(s, WHY_FILTERED, a->filter) : v);
 }
 
-static enum verdict filter_sender(
-    struct session *s, const struct smtp_path *sender, struct span params)
+enum verdict envelope_sender_ok(struct session *s)
 {
+	struct mail *m = s->mail;
 	filters_open(s);
 	if (s->filters == NULL)
 		return sender_taken(s);
 	session_enter(s, ST_FILTER_MAIL);
-	s->ask = filters_ask(
-	    s->filters, MILTER_ASK_MAIL, smtp_path_text(sender), params, on_sender_filtered);
+	s->ask = filters_ask(s->filters, MILTER_ASK_MAIL, span_str(m->t->sender),
+	    span_str(m->params), on_sender_filtered);
+	MEM_FREE(&m->params);
 	if (s->ask != NULL)
 		return V_WAIT;
 	session_enter(s, ST_COMMAND);
@@ -169,17 +173,22 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 		return login_wanted(s);
 	if (s->mail != NULL)
 		return session_refuse(s, 503, "5.5.1", "there is a sender already");
-	if (smtp_path_parse(cmd->path, SMTP_PATH_NULL_OK, &sender, &why))
-		return session_refuse(s, 501, "5.1.7", why);
 	if (smtp_ext_mail(cmd->params, offered(s), &ext))
 		return bad_extension(s, &ext.error);
+	bool utf8 = (ext.seen & SMTP_PARAM_SMTPUTF8) != 0;
+	if (smtp_path_parse(
+		cmd->path, SMTP_PATH_NULL_OK | (utf8 ? SMTP_PATH_UTF8_OK : 0u), &sender, &why))
+		return session_refuse(s, 501, "5.1.7", why);
 	if (ext.body == SMTP_BODY_BINARYMIME)
 		return session_refuse(s, 555, "5.5.4", "BINARYMIME is not offered");
 	if (ext.size > s->setup->edge->message_size_max)
 		return session_refuse(s, 552, "5.3.4", "message is too big");
 	s->mail = mail_new(s, &sender, ext.body == SMTP_BODY_8BITMIME);
+	s->mail->utf8 = utf8;
 	take_wishes(s, &ext);
-	return filter_sender(s, &sender, cmd->params);
+	session_notef(s, "mail", "from <%s> in session %s", sender.address, s->id.s);
+	s->mail->params = mem_span_str(cmd->params);
+	return sender_start(s, &sender);
 }
 
 /* ---- the answer to RCPT ----------------------------------------------------------------------- */
@@ -194,6 +203,7 @@ static enum verdict refuse_recipient(
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
 		LOG_STR("sender", m->t->sender), LOG_SPAN("recipient", smtp_path_text(&m->to)),
 		LOG_U64("code", code), LOG_STR("why", text)));
+	session_notef(s, "recipient", "<%s> %u %s", m->to.address, code, text);
 	session_enter(s, ST_COMMAND);
 	return session_refuse_quietly(s, code, enhanced, text);
 }
@@ -207,6 +217,7 @@ static bool same_recipient(const struct recipient *r, struct span address, struc
 
 static enum verdict recipient_taken(struct session *s)
 {
+	session_notef(s, "recipient", "<%s> 250", s->mail->to.address);
 	metric_add(&edge_metrics[EDGE_M_RECIPIENTS], 1);
 	session_enter(s, ST_COMMAND);
 	return session_say(s, 250, "2.1.5", "recipient ok");
@@ -369,7 +380,7 @@ static enum verdict look_for(struct session *s, struct span address)
 
 static enum verdict elsewhere(struct session *s)
 {
-	if (!may_relay(s))
+	if (!may_relay(s) && !s->mail->redirected)
 		return refuse_recipient(s, 550, "5.7.1", "relay denied");
 	if (smtp_path_domain(&s->mail->to).p[0] == '[')
 		return refuse_recipient(s, 550, "5.1.2", "mail is not relayed to address literals");
@@ -403,14 +414,85 @@ static bool has_route(struct span local)
 	       span_find(local, '@') != SIZE_MAX;
 }
 
+/* RFC 5321 section 4.5.1: who thinks to be listed wrongly can tell the postmaster. */
+static bool is_listed(struct session *s, enum verdict *v_out)
+{
+	struct buf text = BUF_INIT(EXT_TEXT_MAX);
+	unsigned code = 0;
+	if (!span_ieq(smtp_path_local(&s->mail->to), SPAN("postmaster")))
+		code = screen_recipient_code(s, &text);
+	if (code != 0)
+		*v_out = refuse_recipient(s, code, code < 500 ? "4.7.1" : "5.7.1", buf_cstr(&text));
+	buf_end(&text);
+	return code != 0;
+}
+
+static enum verdict discard(struct session *s, const struct edge_access_conf *rule)
+{
+	s->mail->discarded++;
+	session_notef(
+	    s, "recipient", "<%s> 250 discarded by rule %s", s->mail->to.address, rule->head.title);
+	return session_say(s, 250, "2.1.5", "recipient ok");
+}
+
+static enum verdict refuse_by_rule(struct session *s, const struct edge_access_conf *rule)
+{
+	bool later = rule->action == ACCESS_DEFER;
+	return refuse_recipient(s, later ? 450 : 550, later ? "4.7.1" : "5.7.1",
+	    rule->text != NULL ? rule->text : "not taken here by local policy");
+}
+
+static void tag(struct session *s, const struct edge_access_conf *rule)
+{
+	struct buf *tags = &s->mail->tags;
+	tags->max = TAGS_MAX;
+	if (span_find_span(buf_span(tags), span_str(rule->head.title)) != SIZE_MAX)
+		return;
+	if (buf_len(tags) > 0)
+		buf_add_str(tags, ", ");
+	buf_add_str(tags, rule->head.title);
+}
+
+/* The first access rule that holds decides; tags are only noted. */
+static bool is_ruled(struct session *s, enum verdict *v_out)
+{
+	struct mail *m = s->mail;
+	const struct access_facts f = {
+		.client = s->from.addr,
+		.listener = s->listener->head.title,
+		.authenticated = s->user != NULL,
+		.helo = span_str(s->helo),
+		.sender = span_str(m->t->sender),
+		.recipient = smtp_path_text(&m->to),
+	};
+	const struct edge_access_conf *rule;
+	size_t at = 0;
+	while (
+	    (rule = access_next(s->setup->access, &f, &at)) != NULL && rule->action == ACCESS_TAG)
+		tag(s, rule);
+	if (rule == NULL || rule->action == ACCESS_ACCEPT)
+		return false;
+	session_notef(s, "access", "rule %s holds for <%s>", rule->head.title, m->to.address);
+	if (rule->action == ACCESS_REDIRECT) {
+		m->redirected = !smtp_address_parse(span_str(rule->to), 0, &m->to, NULL);
+		return false;
+	}
+	*v_out = rule->action == ACCESS_DISCARD ? discard(s, rule) : refuse_by_rule(s, rule);
+	return true;
+}
+
 enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 {
 	struct smtp_rcpt_ext ext;
 	const char *why = NULL;
 	struct mail *m = s->mail;
+	enum verdict v;
 	if (m == NULL)
 		return session_refuse(s, 503, "5.5.1", "say MAIL first");
-	if (smtp_path_parse(cmd->path, SMTP_PATH_POSTMASTER_OK, &m->to, &why))
+	if (m->chunked)
+		return session_refuse(s, 503, "5.5.1", "the message has begun");
+	unsigned flags = SMTP_PATH_POSTMASTER_OK | (m->utf8 ? SMTP_PATH_UTF8_OK : 0u);
+	if (smtp_path_parse(cmd->path, flags, &m->to, &why))
 		return session_refuse(s, 501, "5.1.3", why);
 	unsigned dsn =
 	    s->esmtp && envelope_offers_dsn(s) ? SMTP_PARAM_NOTIFY | SMTP_PARAM_ORCPT : 0;
@@ -421,6 +503,9 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 	snprintf(m->orcpt, sizeof m->orcpt, "%.*s", SPAN_ARG(ext.orcpt));
 	if (m->t->recipient_count >= (size_t)s->setup->edge->recipients_max)
 		return refuse_recipient(s, 452, "4.5.3", "too many recipients");
+	m->redirected = false;
+	if (is_listed(s, &v) || is_ruled(s, &v))
+		return v;
 	if (m->to.kind == SMTP_PATH_POSTMASTER)
 		return look_for(s, SPAN("postmaster"));
 	if (has_route(smtp_path_local(&m->to)))

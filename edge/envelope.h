@@ -5,6 +5,8 @@
 #include "edge/session.h"
 
 enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd);
+/* Our own checks let the sender pass: filters are asked, MAIL is answered. */
+enum verdict envelope_sender_ok(struct session *s);
 enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd);
 /* What a refusal says: it names the rule, so that whoever is refused can ask about it. */
 enum { LIMIT_TEXT_MAX = 128 };

@@ -7,10 +7,12 @@
 
 #include "edge/admit.h"
 #include "edge/auth.h"
+#include "edge/chunk.h"
 #include "edge/content.h"
 #include "edge/envelope.h"
 #include "edge/filter.h"
 #include "edge/mail.h"
+#include "edge/xclient.h"
 
 enum { EHLO_MAX = 1024, HELO_NAME_MAX = 255 };
 
@@ -53,6 +55,7 @@ static bool take_helo(struct session *s, const struct smtp_cmd *cmd, bool esmtp)
 	mem_free(s->helo);
 	s->helo = mem_span_str(cmd->argument);
 	s->esmtp = esmtp;
+	session_note(s, "helo", cmd->argument);
 	return true;
 }
 
@@ -76,7 +79,10 @@ static enum verdict cmd_ehlo(struct session *s, const struct smtp_cmd *cmd)
 		buf_add_str(&text, "AUTH PLAIN LOGIN\n");
 	if (envelope_offers_dsn(s))
 		buf_add_str(&text, "DSN\n");
-	buf_add_str(&text, "ENHANCEDSTATUSCODES\n8BITMIME");
+	buf_add_str(&text, "ENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8\nCHUNKING\n");
+	if (xclient_offered(s))
+		buf_add_str(&text, "XCLIENT NAME ADDR PORT PROTO HELO\n");
+	buf_printf(&text, "LIMITS RCPTMAX=%lld", (long long)s->setup->edge->recipients_max);
 	session_say(s, 250, NULL, buf_cstr(&text));
 	buf_end(&text);
 	return V_READ;
@@ -149,7 +155,7 @@ static const struct {
 	[SMTP_VERB_MAIL] = { envelope_mail, WANTS_HELO },
 	[SMTP_VERB_RCPT] = { envelope_rcpt, WANTS_HELO },
 	[SMTP_VERB_DATA] = { content_data, WANTS_HELO },
-	[SMTP_VERB_BDAT] = { cmd_absent, ANY_TIME },
+	[SMTP_VERB_BDAT] = { chunk_bdat, ANY_TIME },
 	[SMTP_VERB_RSET] = { cmd_rset, ANY_TIME },
 	[SMTP_VERB_NOOP] = { cmd_noop, ANY_TIME },
 	[SMTP_VERB_QUIT] = { cmd_quit, ANY_TIME },
@@ -159,7 +165,7 @@ static const struct {
 	[SMTP_VERB_STARTTLS] = { cmd_starttls, WANTS_HELO | NOT_IN_MAIL },
 	[SMTP_VERB_AUTH] = { auth_start, WANTS_HELO | NOT_IN_MAIL },
 	[SMTP_VERB_ETRN] = { cmd_absent, ANY_TIME },
-	[SMTP_VERB_XCLIENT] = { cmd_absent, ANY_TIME },
+	[SMTP_VERB_XCLIENT] = { xclient_command, NOT_IN_MAIL },
 	[SMTP_VERB_XFORWARD] = { cmd_absent, ANY_TIME },
 	[SMTP_VERB_HTTP] = { cmd_http, ANY_TIME },
 };

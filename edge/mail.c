@@ -7,6 +7,7 @@
 #include "base/mem.h"
 
 #include "edge/filter.h"
+#include "edge/sender.h"
 
 /* Past body_memory_all a message gets so much memory, and its file sooner. */
 enum { MEMORY_MIN = 16 * 1024 };
@@ -38,9 +39,15 @@ void mail_end(struct session *s)
 {
 	if (s->mail == NULL)
 		return;
+	struct mail *m = s->mail;
 	filters_done(s->filters);
-	s->edge->body_memory -= s->mail->memory;
-	transaction_free(&s->mail->t);
+	s->edge->body_memory -= m->memory;
+	sender_free(&m->sender);
+	record_keep(s->edge->records, m->t->id, &m->record);
+	record_end(&m->record);
+	buf_end(&m->tags);
+	mem_free(m->params);
+	transaction_free(&m->t);
 	MEM_FREE(&s->mail);
 }
 

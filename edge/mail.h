@@ -6,24 +6,36 @@
 #include <stdint.h>
 
 #include "proto/smtp_body.h"
+#include "proto/smtp_chunk.h"
 #include "proto/smtp_ext.h"
 #include "proto/smtp_path.h"
 
 #include "edge/session.h"
 #include "edge/transaction.h"
 
+struct sender;
+
 struct mail {
-	struct transaction *t;          /* owned */
-	struct smtp_path to;            /* the recipient that is being looked up */
-	bool to_new;                    /* it was added, and no filter has refused it yet */
-	bool to_postmaster;             /* it stands for the postmaster already */
-	unsigned notify;                /* what its sender wants to hear of it */
+	struct transaction *t; /* owned */
+	struct sender *sender; /* owned; what the DNS says of the sender, or NULL */
+	struct record record;  /* of the transaction */
+	bool redirected;       /* by a rule of ours: it may go anywhere */
+	unsigned discarded;    /* recipients that are taken for nobody */
+	struct buf tags;       /* names of rules, for X-Postern-Tag */
+	struct smtp_path to;   /* the recipient that is being looked up */
+	char *params;          /* owned; of MAIL, until filters have heard them */
+	bool to_new;        /* it was added to the transaction, and no filter has refused it yet */
+	bool to_postmaster; /* it stands for the postmaster already */
+	unsigned notify;    /* what its sender wants to hear of it */
 	char orcpt[SMTP_ORCPT_MAX + 1]; /* "": not given */
 	uint64_t memory;                /* promised to the body, of edge->body_memory */
 	struct smtp_body_decoder decoder;
-	err_t err;         /* what the body could not take */
-	uint64_t begun_ms; /* of the data */
-	uint64_t block_at; /* bytes received when the clock was last restarted */
+	struct smtp_chunk_scan chunks; /* of BDAT */
+	bool chunked;                  /* it comes by BDAT */
+	bool utf8;                     /* SMTPUTF8 was said */
+	err_t err;                     /* what the body could not take */
+	uint64_t begun_ms;             /* of the data */
+	uint64_t block_at;             /* bytes received when the clock was last restarted */
 };
 
 /* A mail of the session with its sender. */

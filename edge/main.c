@@ -105,6 +105,10 @@ static bool worker_control(struct worker *w, const struct control_ask *ask, stru
 		edge_who(p->edge, out);
 		return true;
 	}
+	if (ask->n == 2 && is_word(ask, 0, "explain")) {
+		edge_explain(p->edge, span_str(ask->words[1]), out);
+		return true;
+	}
 	return is_word(ask, 0, "meter") &&
 	       metermaid_control(p->edge->meter, ask->words, ask->n,
 		   &(struct meter_late){ meter_later, meter_answer, w }, out);

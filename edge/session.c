@@ -13,11 +13,13 @@
 
 #include "edge/admit.h"
 #include "edge/auth.h"
+#include "edge/chunk.h"
 #include "edge/content.h"
 #include "edge/envelope.h"
 #include "edge/filter.h"
 #include "edge/greet.h"
 #include "edge/mail.h"
+#include "edge/screen.h"
 
 enum {
 	IN_MAX = 64 * 1024,
@@ -52,6 +54,7 @@ static const struct {
 } states[ST_COUNT] = {
 	[ST_ADMIT] = { "admit", HELPER, on_early, NULL, on_stuck, true },
 	[ST_BANNER] = { "banner", HELPER, on_early, NULL, admit_greet, true },
+	[ST_SCREEN] = { "screen", HELPER, on_early, NULL, on_stuck, true },
 	[ST_SECURE] = { "secure", TIME(command_timeout), NULL, NULL, on_slow_handshake, true },
 	[ST_FIRST] = { "first", TIME(command_timeout), on_first, NULL, on_slow_client, true },
 	[ST_COMMAND] = { "command", TIME(command_timeout), on_lines, greet_line, on_slow_client,
@@ -61,6 +64,7 @@ static const struct {
 	[ST_AUTH_METER] = { "auth_meter", HELPER, NULL, NULL, on_stuck, false },
 	[ST_AUTH_VERIFY] = { "auth_verify", HELPER, NULL, NULL, on_stuck, false },
 	[ST_PENALTY] = { "penalty", HELPER, NULL, NULL, auth_answer, false },
+	[ST_SENDER] = { "sender", HELPER, NULL, NULL, on_stuck, false },
 	[ST_DOMAIN] = { "domain", HELPER, NULL, NULL, on_stuck, false },
 	[ST_RECIPIENT] = { "recipient", HELPER, NULL, NULL, on_stuck, false },
 	[ST_METER_MAIL] = { "meter_mail", HELPER, NULL, NULL, envelope_sender_taken, false },
@@ -69,6 +73,7 @@ static const struct {
 	[ST_FILTER_RCPT] = { "filter_rcpt", HELPER, NULL, NULL, on_stuck, false },
 	[ST_FILTER_DATA] = { "filter_data", HELPER, NULL, NULL, on_stuck, false },
 	[ST_DATA] = { "data", TIME(data_timeout), content_input, NULL, content_slow, true },
+	[ST_CHUNK] = { "chunk", TIME(data_timeout), chunk_input, NULL, chunk_slow, true },
 	[ST_METER] = { "meter", HELPER, NULL, NULL, on_stuck, false },
 	[ST_TARPIT] = { "tarpit", HELPER, NULL, NULL, content_filter, false },
 	[ST_FILTER] = { "filter", HELPER, NULL, NULL, on_stuck, false },
@@ -157,16 +162,38 @@ enum verdict session_refuse(
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
 		LOG_STR("verb", smtp_verb_name(s->verb)), LOG_U64("code", code),
 		LOG_STR("why", text)));
+	session_notef(s, "refused", "%s: %u %s", smtp_verb_name(s->verb), code, text);
 	return session_refuse_quietly(s, code, enhanced, text);
+}
+
+void session_note(struct session *s, const char *check, struct span answer)
+{
+	struct record *r = s->mail != NULL ? &s->mail->record : &s->record;
+	record_note(r, session_now_ms(s) - s->begun_ms, check, answer);
+}
+
+void session_notef(struct session *s, const char *check, const char *fmt, ...)
+{
+	struct buf text = BUF_INIT(REPLY_MAX);
+	va_list ap;
+	va_start(ap, fmt);
+	buf_vprintf(&text, fmt, ap);
+	va_end(ap);
+	session_note(s, check, buf_span(&text));
+	buf_end(&text);
 }
 
 /* ---- the end ---------------------------------------------------------------------------------- */
 
+static bool is_quiet(const struct session *s)
+{
+	return s->probe || (stream_bytes_in(s->io) == 0 && s->why == WHY_CLIENT_CLOSED);
+}
+
 static void log_end(const struct session *s)
 {
-	bool quiet = s->probe || (stream_bytes_in(s->io) == 0 && s->why == WHY_CLIENT_CLOSED);
 	const struct reason_row *row = &reasons[s->why];
-	log_write(&edge_events[quiet ? EDGE_EV_SESSION_PROBE : EDGE_EV_SESSION_END], s->id.s,
+	log_write(&edge_events[is_quiet(s) ? EDGE_EV_SESSION_PROBE : EDGE_EV_SESSION_END], s->id.s,
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("listener", s->listener->head.title),
 		LOG_STR("helo", s->helo), LOG_STR("user", s->user),
 		LOG_STR("tls", stream_is_tls(s->io) ? "yes" : "no"),
@@ -183,11 +210,17 @@ static void session_end(struct session *s, uint64_t linger_ms) /* the only destr
 	struct edge *e = s->edge;
 	log_end(s);
 	ticket_cancel(&s->ask);
-	timer_clear(&s->deadline);
-	attempt_free(&s->attempt);
 	mail_end(s);
 	filters_free(&s->filters);
 	meter_release(&s->held);
+	session_notef(s, "end", "%s%s%s", reasons[s->why].word, s->detail != NULL ? ": " : "",
+	    s->detail != NULL ? s->detail : "");
+	if (!is_quiet(s))
+		record_keep(e->records, s->id, &s->record);
+	timer_clear(&s->deadline);
+	screen_free(&s->screen);
+	attempt_free(&s->attempt);
+	record_end(&s->record);
 	if (linger_ms > 0)
 		stream_close(&s->io, linger_ms);
 	stream_free(&s->io);
@@ -404,6 +437,7 @@ void session_start(
     struct edge *e, const struct edge_listener_conf *listener, const struct accepted *a)
 {
 	struct session *s = MEM_NEW(struct session);
+	char addr[IP_TEXT_SIZE];
 	s->magic = session_MAGIC;
 	s->edge = e;
 	s->setup = edge_setup_ref(e->setup);
@@ -412,6 +446,8 @@ void session_start(
 	s->from = a->client;
 	s->peer = a->peer;
 	s->probe = a->probe;
+	s->may_xclient = ip_in_set(a->client.addr, &listener->xclient_from) &&
+			 ip_in_set(a->peer.addr, &listener->xclient_from);
 	s->begun_ms = session_now_ms(s);
 	s->begun_us = clock_wall_us();
 	struct stream_limits limits = { .in_max = IN_MAX, .out_max = OUT_MAX };
@@ -423,7 +459,18 @@ void session_start(
 	log_write(&edge_events[EDGE_EV_SESSION_OPEN], s->id.s,
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_ADDR("peer", s->peer),
 		LOG_STR("listener", listener->head.title)));
+	session_notef(
+	    s, "client", "%s on listener %s", ip_port_text(s->from, addr), listener->head.title);
 	session_step(s, admit_start(s));
+}
+
+struct span session_record(const struct session *s, struct span id)
+{
+	if (span_eq_str(id, s->id.s))
+		return buf_span(&s->record.checks);
+	if (s->mail != NULL && span_eq_str(id, mail_id(s->mail)))
+		return buf_span(&s->mail->record.checks);
+	return SPAN_NONE;
 }
 
 void session_put_json(const struct session *s, struct buf *out)

@@ -21,6 +21,7 @@
 
 #include "edge/edge_conf.h"
 #include "edge/edge_tables.h"
+#include "edge/record.h"
 #include "edge/worker.h"
 
 #define session_MAGIC 0xed6e0001u
@@ -35,6 +36,7 @@ enum verdict {
 enum session_state {
 	ST_ADMIT,       /* MeterMaid is asked about the connection */
 	ST_BANNER,      /* the greeting is held back */
+	ST_SCREEN,      /* the greeting waits for the DNS lists */
 	ST_SECURE,      /* TLS handshake */
 	ST_FIRST,       /* the first bytes: is it SMTP at all? */
 	ST_COMMAND,     /* commands */
@@ -43,6 +45,7 @@ enum session_state {
 	ST_AUTH_METER,  /* MeterMaid is asked about the login */
 	ST_AUTH_VERIFY, /* directory: is it their password? */
 	ST_PENALTY,     /* a failure's answer is held back */
+	ST_SENDER,      /* DNS: what of the client and the sender? */
 	ST_DOMAIN,      /* directory: is the recipient's domain ours? */
 	ST_RECIPIENT,   /* directory: who is the recipient? */
 	ST_METER_MAIL,  /* MeterMaid is asked about the sender, or a limit holds it back */
@@ -51,6 +54,7 @@ enum session_state {
 	ST_FILTER_RCPT, /* ... about a recipient */
 	ST_FILTER_DATA, /* ... whether they want the message at all */
 	ST_DATA,        /* bytes of the message */
+	ST_CHUNK,       /* bytes of a chunk (BDAT) */
 	ST_METER,       /* MeterMaid is asked about the message */
 	ST_TARPIT,      /* the message is held back */
 	ST_FILTER,      /* filters look at the message */
@@ -59,6 +63,7 @@ enum session_state {
 };
 
 struct attempt;
+struct screen;
 struct filters;
 struct mail;
 
@@ -72,17 +77,23 @@ struct session {
 	struct stream *io;                         /* owned */
 	struct timer deadline;                     /* of the state */
 	struct ticket *ask;                        /* owned; what the state waits for, or NULL */
-	struct attempt *attempt;                   /* owned; from AUTH to its answer */
-	struct mail *mail;                         /* owned; from MAIL to its end */
-	struct filters *filters;                   /* owned; from the first MAIL on, or NULL */
+	struct screen *screen;    /* owned; what the DNS says of the client, or NULL */
+	struct record record;     /* of the connection */
+	struct attempt *attempt;  /* owned; from AUTH to its answer */
+	struct mail *mail;        /* owned; from MAIL to its end */
+	struct filters *filters;  /* owned; from the first MAIL on, or NULL */
 	struct meter_lease *held; /* owned; what limits of concurrency count, or NULL */
 	struct line_scan scan;
-	char *helo;            /* owned; what EHLO or HELO said, NULL: neither yet */
-	char *user;            /* owned; after AUTH, else NULL */
-	const char *mechanism; /* by which user was authenticated */
-	bool esmtp;            /* it was EHLO */
-	bool probe;            /* a balancer's health check */
-	enum smtp_verb verb;   /* of the command being handled, for logs */
+	char *helo;                  /* owned; what EHLO or HELO said, NULL: neither yet */
+	char *user;                  /* owned; after AUTH, else NULL */
+	const char *mechanism;       /* by which user was authenticated */
+	bool esmtp;                  /* it was EHLO */
+	bool may_xclient;            /* it is a host of our own in front of the client */
+	bool probe;                  /* a balancer's health check */
+	bool chunk_last;             /* the chunk under way is the last of its mail */
+	size_t chunk_left, chunk_at; /* bytes to come; the same when the clock was restarted */
+	const char *chunk_refused;   /* why its bytes go nowhere, or NULL */
+	enum smtp_verb verb;         /* of the command being handled, for logs */
 	struct ident id;
 	struct ip_port from, peer; /* the client; the socket's peer */
 	uint64_t begun_ms, begun_us;
@@ -115,6 +126,11 @@ enum verdict session_refuse(
 enum verdict session_refuse_quietly(
     struct session *s, unsigned code, const char *enhanced, const char *text);
 
+/* For the decision record of the mail under way, or of the connection. */
+void session_note(struct session *s, const char *check, struct span answer);
+void session_notef(struct session *s, const char *check, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Notes why the session ends: for  return session_close(...);  detail: NULL or words for the log. */
 enum verdict session_close(struct session *s, enum reason why, const char *detail);
 /* The same after the reason's last words. */
@@ -124,6 +140,9 @@ enum verdict session_bye(struct session *s, enum reason why, const char *detail)
 void session_end_now(struct session *s, enum reason why);
 void session_drop(struct session *s, enum reason why);
 bool session_is_idle(const struct session *s); /* a 421 does no harm now */
+
+/* Its record, or that of its mail, if it has this id; else empty. */
+struct span session_record(const struct session *s, struct span id);
 
 uint64_t session_now_ms(const struct session *s);
 void session_put_json(const struct session *s, struct buf *out);

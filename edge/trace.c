@@ -5,6 +5,7 @@
 #include "proto/header.h"
 
 #include "edge/mail.h"
+#include "edge/screen.h"
 
 static void put_client(struct ip_addr a, struct buf *out)
 {
@@ -15,7 +16,11 @@ static void put_client(struct ip_addr a, struct buf *out)
 /* RFC 3848 */
 static const char *protocol(const struct session *s)
 {
+	static const char *const utf8[2][2] = { { "UTF8SMTP", "UTF8SMTPA" },
+		{ "UTF8SMTPS", "UTF8SMTPSA" } };
 	static const char *const names[2][2] = { { "ESMTP", "ESMTPA" }, { "ESMTPS", "ESMTPSA" } };
+	if (s->mail->utf8) /* RFC 6531 section 4.3 */
+		return utf8[stream_is_tls(s->io)][s->user != NULL];
 	return s->esmtp ? names[stream_is_tls(s->io)][s->user != NULL] : "SMTP";
 }
 
@@ -24,7 +29,9 @@ bool trace_put_received(const struct session *s, struct buf *out)
 	const struct transaction *t = s->mail->t;
 	struct stream_tls tls;
 	char date[CLOCK_RFC5322_SIZE];
-	buf_printf(out, "Received: from %s (", s->helo);
+	const char *name = screen_name(s);
+	buf_printf(out, "Received: from %s (%s%s", s->helo, name != NULL ? name : "",
+	    name != NULL ? " " : "");
 	put_client(s->from.addr, out);
 	buf_add_str(out, ")\r\n");
 	if (stream_tls(s->io, &tls))

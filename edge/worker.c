@@ -12,7 +12,7 @@
 #include "edge/milter.h"
 #include "edge/session.h"
 
-enum { CLIENTS_MAX = 1000000, WHY_MAX = 512 };
+enum { CLIENTS_MAX = 1000000, WHY_MAX = 512, RECORDS_BYTES = 4 * 1024 * 1024 };
 
 struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 {
@@ -25,6 +25,8 @@ struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 	e->dns = daemon_dns(l, conf);
 	e->directory = directory_new(l, e->dns, conf);
 	e->meter = metermaid_new(l, e->dns, conf);
+	e->dnsbl = dnsbl_new(l, e->dns, setup->edge);
+	e->records = record_shelf_new(RECORDS_BYTES);
 	e->committer = committer_new(l, e->dns, e->directory, conf);
 	e->milter_health = milter_health_new();
 	e->clients = map_new(CLIENTS_MAX);
@@ -44,6 +46,7 @@ void edge_reload(struct edge *e, const struct conf *fresh)
 		directory_reload(e->directory, fresh);
 		metermaid_reload(e->meter, fresh);
 		committer_reload(e->committer, fresh);
+		dnsbl_reload(e->dnsbl, setup->edge);
 		edge_setup_unref(&e->setup);
 		e->setup = setup;
 		accept_reload(e);
@@ -115,6 +118,15 @@ void edge_who(const struct edge *e, struct buf *out)
 	buf_add_char(out, ']');
 }
 
+void edge_explain(const struct edge *e, struct span id, struct buf *out)
+{
+	struct span checks = record_find(e->records, id);
+	for (const struct list_node *n = e->sessions.next; checks.n == 0 && n != &e->sessions;
+	     n = n->next)
+		checks = session_record(LIST_OF(const struct session, link, n), id);
+	buf_printf(out, "[%.*s]", SPAN_ARG(checks));
+}
+
 void edge_free(struct edge **e)
 {
 	struct edge *gone = *e;
@@ -128,6 +140,8 @@ void edge_free(struct edge **e)
 	committer_free(&gone->committer);
 	directory_free(&gone->directory);
 	metermaid_free(&gone->meter);
+	dnsbl_free(&gone->dnsbl);
+	record_shelf_free(&gone->records);
 	dns_free(&gone->dns);
 	milter_health_free(&gone->milter_health);
 	map_free(&gone->clients);

@@ -16,13 +16,17 @@
 #include "net/loop.h"
 
 #include "edge/commit.h"
+#include "edge/dnsbl.h"
 #include "edge/edge_conf.h"
+#include "edge/record.h"
 
 struct edge {
 	struct loop *loop; /* borrowed */
 	struct dns *dns;   /* owned, as all that follows */
 	struct directory *directory;
 	struct metermaid *meter;
+	struct dnsbl *dnsbl;
+	struct record_shelf *records;
 	struct committer *committer;
 	struct milter_health *milter_health;
 	struct edge_setup *setup; /* the newest; sessions keep references of their own */
@@ -45,6 +49,8 @@ void edge_reload(struct edge *e, const struct conf *fresh);
 void edge_drain(struct edge *e, void (*drained)(void *arg), void *arg);
 /* Appends the sessions as a JSON array. */
 void edge_who(const struct edge *e, struct buf *out);
+/* Appends the decision record of a session or a mail, living or lately gone, as a JSON array. */
+void edge_explain(const struct edge *e, struct span id, struct buf *out);
 void edge_free(struct edge **e); /* ends every session */
 
 /* Counts a session of a client address in and out. False: connections_per_client_max is reached. */

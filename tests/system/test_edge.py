@@ -96,10 +96,10 @@ def edge(run_dir):
 
 
 def deliver(edge, names, size=2000, **how):
-    token = mail.new_token()
+    token, sender = mail.new_token(), how.pop("sender", SENDER)
     to = [edge.user(n) for n in names]
-    text = mail.message(token, how.pop("sender", SENDER), [u["address"] for u in to], size)
-    code, reply = mail.send(edge, SENDER, [u["address"] for u in to], text, **how)
+    text = mail.message(token, sender, [u["address"] for u in to], size)
+    code, reply = mail.send(edge, sender, [u["address"] for u in to], text, **how)
     assert code == 250, reply
     return token, to, text
 
@@ -139,6 +139,20 @@ def test_unknown_postmaster_harms_nobody(edge):
         assert s.rcpt("postmaster@example.org")[0] == 550
         assert s.noop()[0] == 250
     assert edge.children() == before
+
+
+def test_a_refusal_is_explained_by_its_id(edge):
+    with mail.smtp(edge) as s:
+        s.ehlo()
+        s.mail(SENDER)
+        code, reply = s.rcpt("nobody@example.org")
+        assert code == 550
+    ident = reply.decode().rsplit("[", 1)[1].rstrip("]")
+    told = edge.postern("explain", ident).stdout
+    assert f"from <{SENDER}>" in told and "<nobody@example.org> 550 no such mailbox" in told
+    session = told.split(" in session ")[1].split()[0]
+    assert "on listener mx" in edge.postern("explain", session).stdout
+    assert "No worker knows" in edge.postern("explain", "abcdefghjkmnpqrstu").stdout
 
 
 def test_swaks(edge):

@@ -1,0 +1,45 @@
+/* access.h - the rules of who may write to whom: blocks `access NAME { ... }`, looked at for each recipient in
+ * the order of the file.
+ *
+ * Made once per load of the settings; lists and files become tables, so that a long list costs no more than a
+ * short one. Pure: facts in, a rule out. */
+#ifndef EDGE_ACCESS_H
+#define EDGE_ACCESS_H
+
+#include "base/ip.h"
+#include "base/span.h"
+#include "conf/conf.h"
+
+struct edge_conf;
+struct edge_access_conf;
+struct access;
+
+/* Words of edge_access.action and .authenticated. */
+enum access_action {
+	ACCESS_ACCEPT,
+	ACCESS_REFUSE,
+	ACCESS_DEFER,
+	ACCESS_DISCARD,
+	ACCESS_REDIRECT,
+	ACCESS_TAG
+};
+enum access_auth { ACCESS_AUTH_ANY, ACCESS_AUTH_YES, ACCESS_AUTH_NO };
+
+struct access_facts {
+	struct ip_addr client;
+	const char *listener;
+	bool authenticated;
+	struct span helo, sender, recipient; /* addresses in canonical form; sender empty: <> */
+};
+
+struct access *access_new(const struct edge_conf *c); /* c outlives it */
+void access_free(struct access **a);
+
+/* The first rule from *at on whose conditions hold, *at behind it; NULL: none. */
+const struct edge_access_conf *access_next(
+    const struct access *a, const struct access_facts *f, size_t *at);
+
+/* For edge_conf_check(). */
+void access_check(const struct edge_conf *c, struct conf_diag *d);
+
+#endif

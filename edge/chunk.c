@@ -1,0 +1,135 @@
+/* chunk.c - BDAT: a message in chunks of announced length (part of step 4; before: envelope.c; after:
+ * content.c, which has the whole message).
+ *
+ * A client may send the next chunks before it reads a refusal, so the bytes of a chunk are always taken off
+ * the line, wanted or not: else they would be read as commands. */
+#include "edge/chunk.h"
+
+#include "base/check.h"
+
+#include "edge/content.h"
+#include "edge/filter.h"
+#include "edge/mail.h"
+
+enum {
+	BLOCK = 4096,
+	BAD = SMTP_BODY_BARE_CR | SMTP_BODY_BARE_LF | SMTP_BODY_NUL | SMTP_BODY_LONG_LINE
+};
+
+/* For chunk_refused: the refusal was said already. */
+static const char answered[] = "answered";
+
+/* NULL, or why these bytes are not wanted. */
+static const char *not_wanted(const struct session *s)
+{
+	const struct mail *m = s->mail;
+	if (m == NULL)
+		return "say MAIL first";
+	return m->t->recipient_count == 0 && m->discarded == 0 ? "no recipient was taken" : NULL;
+}
+
+static void restart_clock(struct session *s)
+{
+	session_enter(s, ST_CHUNK);
+}
+
+enum verdict chunk_slow(struct session *s)
+{
+	return session_bye(s, WHY_COMMAND_TIMEOUT, NULL);
+}
+
+static enum verdict open_body(struct session *s)
+{
+	struct mail *m = s->mail;
+	mail_open_body(s);
+	m->chunked = true;
+	m->chunks = (struct smtp_chunk_scan){ .line_max = (size_t)s->setup->edge->line_max };
+	m->begun_ms = session_now_ms(s);
+	restart_clock(s);
+	return V_READ;
+}
+
+static void on_filtered(void *arg, const struct filter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	if (a->verdict == MILTER_GO) {
+		session_step(s, open_body(s));
+		return;
+	}
+	enum verdict v = content_filtered(s, a);
+	s->chunk_refused = answered;
+	if (v != V_CLOSE)
+		restart_clock(s);
+	session_step(s, v);
+}
+
+/* The first chunk: filters are asked as before DATA. */
+static enum verdict begin(struct session *s)
+{
+	if (s->filters == NULL || s->mail->t->recipient_count == 0)
+		return open_body(s);
+	session_enter(s, ST_FILTER_DATA);
+	s->ask = filters_ask(s->filters, MILTER_ASK_DATA, SPAN_NONE, SPAN_NONE, on_filtered);
+	return s->ask != NULL ? V_WAIT : open_body(s);
+}
+
+static void take(struct mail *m, struct span bytes)
+{
+	smtp_chunk_scan(&m->chunks, bytes);
+	m->decoder.taken += bytes.n;
+	m->decoder.faults = m->chunks.faults;
+	if (m->err == ERR_OK)
+		m->err = body_add(m->t->body, bytes);
+}
+
+/* The chunk is here. What is wrong with it is said now: the client need not send the rest. */
+static enum verdict chunk_ended(struct session *s)
+{
+	struct mail *m = s->mail;
+	if (s->chunk_refused != NULL) {
+		session_enter(s, ST_COMMAND);
+		if (s->chunk_refused == answered)
+			return V_READ;
+		return session_refuse(s, 503, "5.5.1", s->chunk_refused);
+	}
+	if (s->chunk_last && !smtp_chunk_scan_end(&m->chunks))
+		take(m, SPAN("\r\n"));
+	m->decoder.faults = m->chunks.faults;
+	bool late = session_now_ms(s) - m->begun_ms >= s->setup->edge->message_timeout;
+	if (late)
+		return session_bye(s, WHY_MESSAGE_TIMEOUT, NULL);
+	if (s->chunk_last || m->err != ERR_OK || (m->decoder.faults & BAD) != 0)
+		return content_ended(s);
+	session_enter(s, ST_COMMAND);
+	return session_say(s, 250, "2.0.0", "chunk taken");
+}
+
+enum verdict chunk_input(struct session *s)
+{
+	struct span in = span_first(stream_input(s->io), s->chunk_left);
+	if (in.n > 0 && s->chunk_refused == NULL)
+		take(s->mail, in);
+	stream_eat(s->io, in.n);
+	s->chunk_left -= in.n;
+	if (s->chunk_left == 0)
+		return chunk_ended(s);
+	if (s->chunk_at - s->chunk_left >= BLOCK) {
+		s->chunk_at = s->chunk_left;
+		restart_clock(s);
+	}
+	return V_MORE;
+}
+
+enum verdict chunk_bdat(struct session *s, const struct smtp_cmd *cmd)
+{
+	if (cmd->chunk_bytes > 2 * s->setup->edge->message_size_max)
+		return session_bye(s, WHY_TOO_BIG, NULL);
+	s->chunk_left = s->chunk_at = (size_t)cmd->chunk_bytes;
+	s->chunk_last = cmd->chunk_last;
+	s->chunk_refused = not_wanted(s);
+	if (s->chunk_refused == NULL && s->mail->t->body == NULL)
+		return begin(s);
+	restart_clock(s);
+	return V_READ;
+}

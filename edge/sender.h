@@ -1,0 +1,20 @@
+/* sender.h - step 3, what is asked about a sender: MAIL is answered from here. */
+#ifndef EDGE_SENDER_H
+#define EDGE_SENDER_H
+
+#include "proto/smtp_path.h"
+
+#include "edge/session.h"
+
+struct sender;
+
+/* s->mail is there, with this sender: the DNS is asked what the settings want to know. */
+enum verdict sender_start(struct session *s, const struct smtp_path *from);
+/* One of the answers has come: MAIL is answered when all have. */
+enum verdict sender_go_on(struct session *s);
+void sender_free(struct sender **f);
+
+/* Received-SPF and Authentication-Results, when SPF was looked at. */
+bool sender_put_header(const struct session *s, struct buf *out);
+
+#endif

@@ -1,0 +1,117 @@
+/* xclient.c - XCLIENT ADDR= PORT= NAME= HELO= PROTO= (part of step 2; before: greet.c; after: admit.c).
+ *
+ * NAME, HELO and PROTO are looked at for their form only: the name is asked of the DNS, and the client's next EHLO
+ * tells the rest. */
+#include "edge/xclient.h"
+
+#include "base/mem.h"
+#include "proto/smtp_ext.h"
+
+#include "edge/admit.h"
+#include "edge/filter.h"
+#include "edge/mail.h"
+#include "edge/screen.h"
+
+enum { VALUE_MAX = 256 };
+
+static bool is_unknown(struct span v)
+{
+	return span_ieq(v, SPAN("[UNAVAILABLE]")) || span_ieq(v, SPAN("[TEMPUNAVAIL]"));
+}
+
+static bool set_addr(struct ip_port *to, struct span v)
+{
+	bool v6 = span_istarts(v, SPAN("IPV6:"));
+	struct ip_addr a;
+	if (!ip_parse(v6 ? span_from(v, 5) : v, &a) || ip_is_none(a) || ip_is_v4(a) == v6)
+		return false;
+	to->addr = a;
+	return true;
+}
+
+static bool set_port(struct ip_port *to, struct span v)
+{
+	uint64_t port = 0;
+	if (!is_unknown(v) && !span_u64(v, UINT16_MAX, &port))
+		return false;
+	to->port = (uint16_t)port;
+	return true;
+}
+
+static bool set_nothing(struct ip_port *to, struct span v)
+{
+	return true;
+}
+
+static bool take_attribute(struct ip_port *to, struct span name, struct span value)
+{
+	static const struct {
+		const char *name;
+		bool (*set)(struct ip_port *to, struct span v);
+	} rows[] = { { "ADDR", set_addr }, { "PORT", set_port }, { "NAME", set_nothing },
+		{ "HELO", set_nothing }, { "PROTO", set_nothing } };
+	struct buf plain = BUF_INIT(VALUE_MAX);
+	bool ok = smtp_xtext_get(value, &plain), known = false;
+	for (size_t i = 0; ok && i < sizeof rows / sizeof rows[0]; i++) {
+		if (!span_ieq_str(name, rows[i].name))
+			continue;
+		known = true;
+		ok = rows[i].set(to, buf_span(&plain));
+	}
+	buf_end(&plain);
+	return ok && known;
+}
+
+static bool take_attributes(struct ip_port *to, struct span rest)
+{
+	size_t n = 0;
+	while (rest.n > 0) {
+		struct span value = span_cut(&rest, ' ');
+		if (value.n == 0)
+			continue;
+		struct span name = span_cut(&value, '=');
+		if (value.p == NULL || !take_attribute(to, name, value))
+			return false;
+		n++;
+	}
+	return n > 0;
+}
+
+/* All that the former client was is forgotten. */
+static void forget(struct session *s)
+{
+	mail_end(s);
+	filters_free(&s->filters); /* they know the former one */
+	screen_free(&s->screen);
+	MEM_FREE(&s->helo);
+	MEM_FREE(&s->user);
+	s->esmtp = false;
+	s->probe = false;
+	s->failures = 0;
+}
+
+bool xclient_offered(const struct session *s)
+{
+	const struct ip_prefixes *from = &s->listener->xclient_from;
+	return s->listener->tls != EDGE_TLS_IMPLICIT && s->may_xclient && from->n > 0;
+}
+
+enum verdict xclient_command(struct session *s, const struct smtp_cmd *cmd)
+{
+	struct ip_port client = s->from;
+	char text[IP_TEXT_SIZE];
+	if (!xclient_offered(s))
+		return session_refuse(s, 550, "5.7.0", "XCLIENT is not for you");
+	if (!take_attributes(&client, cmd->argument))
+		return session_refuse(
+		    s, 501, "5.5.4", "XCLIENT needs ADDR, PORT, NAME, HELO or PROTO");
+	forget(s);
+	edge_client_leave(s->edge, s->from.addr);
+	bool room = edge_client_enter(s->edge, client.addr);
+	if (!room) /* counted where it was: the end of the session takes that away */
+		edge_client_enter(s->edge, s->from.addr);
+	else
+		s->from = client;
+	session_notef(s, "xclient", "the client is %s", ip_port_text(client, text));
+	return room ? admit_start(s) : session_bye(s, WHY_CLIENT_BUSY, NULL);
+}

@@ -1,0 +1,13 @@
+/* xclient.h - XCLIENT: a trusted host in front of us says who the client really is. */
+#ifndef EDGE_XCLIENT_H
+#define EDGE_XCLIENT_H
+
+#include "edge/session.h"
+
+/* May this session say it? Both the socket's peer and the client it came for must be in xclient_from: a balancer
+ * there would otherwise lend its trust to everybody behind it. */
+bool xclient_offered(const struct session *s);
+/* The session begins anew as the one of the client that was named: admission, greeting and all. */
+enum verdict xclient_command(struct session *s, const struct smtp_cmd *cmd);
+
+#endif

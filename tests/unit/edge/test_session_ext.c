@@ -1,0 +1,130 @@
+/* test_session_ext.c - SMTP extensions in conversations: CHUNKING, SMTPUTF8, XCLIENT. */
+#include "tests/unit/edge/session_bench.h"
+
+static void test_chunks(void **state)
+{
+	static const struct {
+		const char *script, *want;
+	} cases[] = {
+		{ "BDAT 12\r\nSubject: x\r\nBDAT 9 LAST\r\n\r\nhello\r\n", "250 250" },
+		{ "BDAT 21 LAST\r\nSubject: x\r\n\r\nhello\r\n", "250" },
+		{ "BDAT 12\r\nSubject: x\r\nBDAT 0 LAST\r\n", "250 250" },
+		{ "BDAT 0 LAST\r\n", "250" },
+		{ "BDAT 3\r\na\r\nDATA\r\nRSET\r\n", "250 503 250" },
+		{ "BDAT 3\r\na\r\nRCPT TO:<bob@example.org>\r\nRSET\r\n", "250 503 250" },
+		{ "BDAT 5 LAST\r\nQUIT\nBDAT 5 LAST\r\nQUIT\nNOOP\r\n", "550 503 250" },
+		{ "BDAT 6\r\na\nb\r\nxBDAT 3 LAST\r\na\r\n", "550 503" },
+		{ "BDAT 3\r\na\rbBDAT 3 LAST\r\na\r\n", "550 503" },
+		{ "BDAT 1\r\n\rBDAT 1 LAST\r\n\n", "250 250" },
+		{ "BDAT 1\r\n\rBDAT 1 LAST\r\nx", "250 550" },
+		{ "BDAT x\r\nBDAT\r\nBDAT 1 LOST\r\nNOOP\r\n", "501 501 501 250" },
+		{ "RSET\r\nBDAT 6 LAST\r\nNOOP\r\nNOOP\r\n", "250 503 250" },
+	};
+	char script[1024], want[128];
+	given.code = 250;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		snprintf(script, sizeof script, ALICE "%s" QUIT, cases[i].script);
+		snprintf(want, sizeof want, "220 250 250 250 %s 221", cases[i].want);
+		check("mx", script, want);
+	}
+	memset(&given, 0, sizeof given);
+	given.code = 250;
+	check("mx",
+	    ALICE "BDAT 15 LAST\r\nSubject: x\r\n\r\n.BDAT 11 LAST\r\n\r\n.\r\nNOOP\r\n" QUIT,
+	    "220 250 250 250 250 503 221");
+	assert_non_null(strstr(given.head, "\r\nSubject: x\r\n\r\n.\r\n")); /* dots are dots */
+	check("mx", ALICE "BDAT 200000 LAST\r\n", "220 250 250 250 552");
+}
+
+static void test_utf8(void **state)
+{
+	static const struct {
+		const char *mail, *to, *want;
+	} cases[] = {
+		{ "<j\xc3\xb6rg@far.example> SMTPUTF8", "<alice@example.org>", "250 250" },
+		{ "<j\xc3\xb6rg@far.example>", "<alice@example.org>", "501 503" },
+		{ "<s@b\xc3\xbc.example> SMTPUTF8 BODY=8BITMIME", "<alice@example.org>",
+		    "250 250" },
+		{ "<j\xc3@far.example> SMTPUTF8", "<alice@example.org>", "501 503" },
+		{ "<s@far.example> SMTPUTF8=1", "<alice@example.org>", "501 503" },
+		{ "<s@far.example>", "<\xc3\xa4@example.org>", "250 501" },
+		{ "<s@far.example> SMTPUTF8", "<\xc3\xa4@example.org>", "250 550" },
+		{ "<s@far.example> SMTPUTF8", "<alice@ex\xd0\xb0mple.org>",
+		    "250 550" }, /* a Cyrillic a */
+		{ "<s@far.example> SMTPUTF8", "<alice@\xef\xbd\x85xample.org>", "250 550" },
+		{ "<s@far.example> SMTPUTF8", "<alice@example\xe3\x80\x82org>", "250 550" },
+	};
+	char script[1024], want[128];
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		snprintf(script, sizeof script, HELLO "MAIL FROM:%s\r\nRCPT TO:%s\r\n" QUIT,
+		    cases[i].mail, cases[i].to);
+		snprintf(want, sizeof want, "220 250 %s 221", cases[i].want);
+		check("mx", script, want);
+	}
+	memset(&given, 0, sizeof given);
+	given.code = 250;
+	check("mx",
+	    HELLO "MAIL FROM:<j\xc3\xb6@far.example> SMTPUTF8\r\nRCPT "
+		  "TO:<alice@example.org>\r\nDATA\r\n" TEXT ".\r\n" QUIT,
+	    "220 250 250 250 354 250 221");
+	assert_string_equal(given.sender, "j\xc3\xb6@far.example");
+	assert_non_null(strstr(given.head, " with UTF8SMTP id "));
+}
+
+static void test_xclient(void **state)
+{
+	static const struct {
+		const char *client, *script, *want;
+	} cases[] = {
+		/* from our own host: what it says decides, and what was said before is gone */
+		{ "192.0.2.20", HELLO "XCLIENT ADDR=192.0.2.9\r\n", "220 250 220" },
+		{ "192.0.2.20",
+		    HELLO
+		    "XCLIENT ADDR=192.0.2.9 PORT=77 HELO=x+20y PROTO=ESMTP NAME=[UNAVAILABLE]\r\n",
+		    "220 250 220" },
+		{ "192.0.2.20", HELLO "XCLIENT ADDR=IPV6:2001:db8::1\r\n", "220 250 220" },
+		{ "192.0.2.20", HELLO "XCLIENT ADDR=2001:db8::1\r\n" QUIT, "220 250 501 221" },
+		{ "192.0.2.20", HELLO "XCLIENT\r\n" QUIT, "220 250 501 221" },
+		{ "192.0.2.20", HELLO "XCLIENT LOGIN=alice@example.org\r\n" QUIT,
+		    "220 250 501 221" },
+		{ "192.0.2.20",
+		    HELLO "XCLIENT ADDR=300.1.1.1\r\nXCLIENT ADDR\r\nXCLIENT PORT=65536\r\n" QUIT,
+		    "220 250 501 501 501 221" },
+		{ "192.0.2.20", MAIL "XCLIENT ADDR=192.0.2.9\r\n" QUIT, "220 250 250 503 221" },
+		{ "192.0.2.1", HELLO "XCLIENT ADDR=192.0.2.9\r\n" QUIT, "220 250 550 221" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct talk t = talk_open("internal", cases[i].client);
+		talk_until(&t, "220");
+		talk_send(&t, span_str(cases[i].script), SIZE_MAX);
+		for (int k = 0; k < 20; k++) {
+			loop_step(loop, 1);
+			talk_listen(&t);
+		}
+		assert_string_equal(codes(&t), cases[i].want);
+		talk_close(&t);
+	}
+	struct talk t = talk_open("internal", "192.0.2.20");
+	talk_until(&t, "220");
+	talk_send(&t,
+	    SPAN(HELLO "MAIL FROM:<s@far.example>\r\nRCPT TO:<x@elsewhere.example>\r\nRSET\r\n"
+		       "XCLIENT ADDR=192.0.2.9\r\n"),
+	    SIZE_MAX);
+	talk_until(&t, "\r\n220");
+	talk_send(&t,
+	    SPAN("MAIL FROM:<s@far.example>\r\n" MAIL "RCPT TO:<x@elsewhere.example>\r\n" QUIT),
+	    SIZE_MAX);
+	talk_until(&t, NULL);
+	assert_string_equal(codes(&t), "220 250 250 550 250 220 503 250 250 250 221");
+	talk_close(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_chunks),
+		cmocka_unit_test(test_utf8),
+		cmocka_unit_test(test_xclient),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
