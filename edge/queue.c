@@ -455,6 +455,7 @@ struct queue *queue_new(const struct queue_opts *opts)
 	list_init(&q->entries);
 	list_init(&q->recent);
 	list_init(&q->stalled);
+	list_init(&q->strange);
 	list_init(&q->deliveries);
 	timer_init(&q->due_timer, q->loop, on_due, q);
 	timer_init(&q->prune_timer, q->loop, on_prune, q);

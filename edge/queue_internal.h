@@ -97,11 +97,14 @@ struct q_dest {
 	char *name; /* store, domain, relay host, or a route as an operator gave it */
 	struct list_node ready, held;
 	size_t ready_count, held_count, running;
-	size_t refs;              /* items whose dest it is */
-	struct list_node stalled; /* in queue.stalled: could run but for the limit over all */
-	uint64_t backoff_ms;      /* 0: it takes mail */
-	uint64_t down_until_ms;   /* until then everything for it is held */
-	struct timer probe;       /* then some of the held are tried */
+	size_t refs; /* items whose dest it is */
+	struct list_node
+	    stalled;         /* in queue.stalled or .strange: could run but for a limit over all */
+	bool proven;         /* its last delivery went well; only dest_prove() writes this */
+	size_t window;       /* deliveries that may run: grows with what goes well */
+	uint64_t backoff_ms; /* 0: it takes mail */
+	uint64_t down_until_ms; /* until then everything for it is held */
+	struct timer probe;     /* then some of the held are tried */
 };
 
 /* A recent id, done. */
@@ -125,10 +128,12 @@ struct queue {
 	struct timer reopen;
 	struct out_pool *pool;
 	struct map *by_id, *recent_by_id, *dests;
-	struct list_node entries, recent, stalled, deliveries;
+	struct list_node entries, recent, deliveries;
+	struct list_node stalled, strange; /* destinations: proven ones, and the others */
 	struct heap due;
 	struct timer due_timer, prune_timer;
 	size_t items_open, lookups, running, recent_count;
+	size_t strange_running; /* of running, those to destinations that are not proven */
 	void (*on_close)(void *arg);
 	void *on_close_arg;
 	bool draining;
@@ -165,7 +170,9 @@ struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, const char *name
 void dest_run(struct q_dest *d);
 void dest_is_down(struct q_dest *d, const char *why);
 void dest_is_up(struct q_dest *d);
-void dest_release(struct q_dest *d); /* a delivery ended; may free d */
+void dest_begin(struct q_dest *d);   /* a delivery begins */
+void dest_end(struct q_dest *d);     /* it is over; d stays */
+void dest_release(struct q_dest *d); /* the same, and what else is ready may go; may free d */
 void dest_unlink(struct q_item *it); /* takes it out of its destination's lists */
 void dest_hold(struct q_item *it);   /* Q_WAIT: sent at once when its destination is up again */
 void item_set_dest(struct q_item *it, struct q_dest *d);

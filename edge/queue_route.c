@@ -9,7 +9,7 @@
 #include "edge/outcome.h"
 #include "edge/queue_internal.h"
 
-enum { KEY_MAX = 1100, DOWN_FIRST_MS = 1000, PROBES = 20 };
+enum { KEY_MAX = 1100, DOWN_FIRST_MS = 1000, PROBES = 20, WINDOW_FIRST = 2 };
 
 /* ---- destinations ------------------------------------------------------------------------------- */
 
@@ -53,6 +53,7 @@ struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, const char *name
 		d->queue = q;
 		d->kind = kind;
 		d->name = mem_str(name);
+		d->window = WINDOW_FIRST;
 		list_init(&d->ready);
 		list_init(&d->held);
 		timer_init(&d->probe, q->loop, on_probe, d);
@@ -102,9 +103,27 @@ static uint64_t next_backoff(const struct q_dest *d)
 	return next < most ? next : most;
 }
 
+/* What it has running counts on the other side from now on. */
+static void dest_prove(struct q_dest *d, bool proven)
+{
+	if (d->proven == proven)
+		return;
+	d->proven = proven;
+	if (proven)
+		d->queue->strange_running -= d->running;
+	else
+		d->queue->strange_running += d->running;
+	if (d->stalled.next != NULL) {
+		list_remove(&d->stalled);
+		list_add_tail(proven ? &d->queue->stalled : &d->queue->strange, &d->stalled);
+	}
+}
+
 void dest_is_down(struct q_dest *d, const char *why)
 {
 	bool was_up = d->backoff_ms == 0;
+	dest_prove(d, false);
+	d->window = WINDOW_FIRST;
 	d->backoff_ms = next_backoff(d);
 	d->down_until_ms = loop_now_ms(d->queue->loop) + d->backoff_ms;
 	timer_set(&d->probe, d->backoff_ms);
@@ -121,6 +140,9 @@ void dest_is_down(struct q_dest *d, const char *why)
 
 void dest_is_up(struct q_dest *d)
 {
+	dest_prove(d, true);
+	if (d->window < (size_t)d->queue->edge->queue_concurrency)
+		d->window++;
 	if (d->backoff_ms == 0)
 		return;
 	log_write(&queue_events[QUEUE_EV_DESTINATION_UP], NULL,
@@ -147,14 +169,31 @@ static void run_one(struct q_dest *d)
 	deliver_start(d, batch, n);
 }
 
+/* Destinations that hang could take every delivery there is, one each. Those that have not shown that
+ * they take mail share half of the deliveries, so the others always find one. */
+static bool is_full(const struct queue *q, bool proven)
+{
+	size_t most = (size_t)q->edge->queue_deliveries;
+	if (q->running >= most)
+		return true;
+	return !proven && q->strange_running >= (most + 1) / 2;
+}
+
+static size_t window_of(const struct q_dest *d)
+{
+	size_t most = (size_t)d->queue->edge->queue_concurrency;
+	if (d->backoff_ms > 0)
+		return 1;
+	return d->window < most ? d->window : most;
+}
+
 void dest_run(struct q_dest *d)
 {
 	struct queue *q = d->queue;
-	size_t most = d->backoff_ms > 0 ? 1 : (size_t)q->edge->queue_concurrency;
-	while (d->ready_count > 0 && d->running < most && !q->draining) {
-		if (q->running >= (size_t)q->edge->queue_deliveries) {
+	while (d->ready_count > 0 && d->running < window_of(d) && !q->draining) {
+		if (is_full(q, d->proven)) {
 			if (d->stalled.next == NULL)
-				list_add_tail(&q->stalled, &d->stalled);
+				list_add_tail(d->proven ? &q->stalled : &q->strange, &d->stalled);
 			return;
 		}
 		run_one(d);
@@ -163,16 +202,29 @@ void dest_run(struct q_dest *d)
 
 void queue_run_stalled(struct queue *q)
 {
-	while (q->running < (size_t)q->edge->queue_deliveries && !list_empty(&q->stalled)) {
-		struct q_dest *d = LIST_OF(struct q_dest, stalled, list_pop(&q->stalled));
-		dest_run(d);
-	}
+	while (!is_full(q, true) && !list_empty(&q->stalled))
+		dest_run(LIST_OF(struct q_dest, stalled, list_pop(&q->stalled)));
+	while (!is_full(q, false) && !list_empty(&q->strange))
+		dest_run(LIST_OF(struct q_dest, stalled, list_pop(&q->strange)));
+}
+
+void dest_begin(struct q_dest *d)
+{
+	d->running++;
+	d->queue->running++;
+	d->queue->strange_running += !d->proven;
+}
+
+void dest_end(struct q_dest *d)
+{
+	d->running--;
+	d->queue->running--;
+	d->queue->strange_running -= !d->proven;
 }
 
 void dest_release(struct q_dest *d)
 {
-	d->running--;
-	d->queue->running--;
+	dest_end(d);
 	if (d->refs == 0 && d->running == 0)
 		dest_free(d);
 	else
