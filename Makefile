@@ -202,7 +202,7 @@ $(BENCH_C): %: %.o $(LIBPOSTERN)
 bench-mmp: all deps-run deps-bench $(BENCH_C) ## the multiplexor against nginx, Dovecot, HAProxy and bare floors (QUICK=1)
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_BIN=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/mmp $(BENCH)
 
-.PHONY: bench-edge-in bench-meter bench-mmp bench-store
+.PHONY: bench-edge-in bench-edge-out bench-meter bench-mmp bench-store
 bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/run $(BENCH)
 

@@ -11,12 +11,18 @@
 #include "metermaid/metermaid.h"
 #include "proto/smtp_path.h"
 
+#include "edge/channel.h"
 #include "edge/filter_conf.h"
 #include "edge/out_conf.h"
 
 #define CONF_BLOCK edge_listener
 #define CONF_DEF "edge/edge_listener.params.def"
 #define CONF_PROSE "Addresses that take mail in one role."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK edge_channel
+#define CONF_DEF "edge/edge_channel.params.def"
+#define CONF_PROSE "How mail goes out to one kind of destination."
 #include "conf/params_table.h"
 
 #define CONF_BLOCK edge
@@ -90,6 +96,8 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 		conf_error(d, e->head.pos, "double_bounce: %s", bad);
 	if (e->queue_retry_max < e->queue_retry_first)
 		conf_error(d, e->head.pos, "queue_retry_max is less than queue_retry_first");
+	else
+		channel_check(e, d);
 	if (e->body_memory_all < e->body_memory)
 		conf_error(d, e->head.pos, "body_memory_all is less than body_memory");
 	directory_check(c, d);

@@ -5,6 +5,7 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "edge/channel.h"
 #include "edge/edge_conf.h"
 #include "edge/out_pool.h"
 #include "edge/queue.h"
@@ -88,8 +89,6 @@ struct q_entry {
 	struct timer again;  /* unsaved, or the sender could not be looked up */
 };
 
-enum q_dest_kind { DEST_STORE, DEST_DOMAIN, DEST_RELAY, DEST_ROUTE };
-
 struct q_dest {
 	uint32_t magic;
 	struct queue *queue;
@@ -99,10 +98,10 @@ struct q_dest {
 	size_t ready_count, held_count, running;
 	size_t refs; /* items whose dest it is */
 	struct list_node
-	    stalled;         /* in queue.stalled or .strange: could run but for a limit over all */
-	bool proven;         /* its last delivery went well; only dest_prove() writes this */
-	size_t window;       /* deliveries that may run: grows with what goes well */
-	uint64_t backoff_ms; /* 0: it takes mail */
+	    stalled;   /* in q_channel.stalled or .strange: could run but for a limit over all */
+	bool proven;   /* its last delivery went well; only dest_prove() writes this */
+	size_t window; /* deliveries that may run: grows with what goes well */
+	uint64_t backoff_ms;    /* 0: it takes mail */
 	uint64_t down_until_ms; /* until then everything for it is held */
 	struct timer probe;     /* then some of the held are tried */
 };
@@ -113,6 +112,13 @@ struct q_recent {
 	struct ident id;
 	uint64_t at_us;
 	log_pos pos;
+};
+
+/* A kind of destination. */
+struct q_channel {
+	struct channel limits;
+	size_t running;
+	struct list_node stalled, strange; /* destinations: proven ones, and the others */
 };
 
 struct queue {
@@ -129,7 +135,7 @@ struct queue {
 	struct out_pool *pool;
 	struct map *by_id, *recent_by_id, *dests;
 	struct list_node entries, recent, deliveries;
-	struct list_node stalled, strange; /* destinations: proven ones, and the others */
+	struct q_channel channels[DEST_KINDS];
 	struct heap due;
 	struct timer due_timer, prune_timer;
 	size_t items_open, lookups, running, recent_count;
@@ -154,6 +160,8 @@ void entry_save(struct q_entry *e, struct q_item *const *items, size_t n);
 void entry_settle(struct q_entry *e);
 void entry_add_known(struct queue *q, log_pos pos, const struct spool_message *m);
 uint64_t item_delay_ms(const struct q_item *it);
+const struct channel *item_channel(
+    const struct q_item *it); /* of its last way, or the likely one */
 size_t item_index(const struct q_item *it);
 bool item_wants(const struct q_item *it, unsigned notify); /* SMTP_NOTIFY_*: does its sender? */
 /* Goes on with what is due. */

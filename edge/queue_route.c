@@ -97,10 +97,17 @@ static uint64_t next_backoff(const struct q_dest *d)
 {
 	const struct edge_conf *c = d->queue->edge;
 	bool far = d->kind == DEST_DOMAIN || d->kind == DEST_ROUTE;
-	uint64_t first = far ? c->queue_retry_first : DOWN_FIRST_MS;
-	uint64_t most = far ? c->queue_retry_max : c->dead_backoff;
+	const struct channel *ch = &d->queue->channels[d->kind].limits;
+	uint64_t first = far ? ch->retry_first : DOWN_FIRST_MS;
+	uint64_t most = far ? ch->retry_max : c->dead_backoff;
 	uint64_t next = d->backoff_ms == 0 ? first : 2 * d->backoff_ms;
 	return next < most ? next : most;
+}
+
+static struct list_node *stalled_list(const struct q_dest *d)
+{
+	struct q_channel *ch = &d->queue->channels[d->kind];
+	return d->proven ? &ch->stalled : &ch->strange;
 }
 
 /* What it has running counts on the other side from now on. */
@@ -115,7 +122,7 @@ static void dest_prove(struct q_dest *d, bool proven)
 		d->queue->strange_running += d->running;
 	if (d->stalled.next != NULL) {
 		list_remove(&d->stalled);
-		list_add_tail(proven ? &d->queue->stalled : &d->queue->strange, &d->stalled);
+		list_add_tail(stalled_list(d), &d->stalled);
 	}
 }
 
@@ -141,7 +148,7 @@ void dest_is_down(struct q_dest *d, const char *why)
 void dest_is_up(struct q_dest *d)
 {
 	dest_prove(d, true);
-	if (d->window < (size_t)d->queue->edge->queue_concurrency)
+	if (d->window < d->queue->channels[d->kind].limits.concurrency)
 		d->window++;
 	if (d->backoff_ms == 0)
 		return;
@@ -171,17 +178,18 @@ static void run_one(struct q_dest *d)
 
 /* Destinations that hang could take every delivery there is, one each. Those that have not shown that
  * they take mail share half of the deliveries, so the others always find one. */
-static bool is_full(const struct queue *q, bool proven)
+static bool is_full(const struct queue *q, enum q_dest_kind kind, bool proven)
 {
+	const struct q_channel *ch = &q->channels[kind];
 	size_t most = (size_t)q->edge->queue_deliveries;
-	if (q->running >= most)
+	if (q->running >= most || ch->running >= ch->limits.deliveries)
 		return true;
 	return !proven && q->strange_running >= (most + 1) / 2;
 }
 
 static size_t window_of(const struct q_dest *d)
 {
-	size_t most = (size_t)d->queue->edge->queue_concurrency;
+	size_t most = d->queue->channels[d->kind].limits.concurrency;
 	if (d->backoff_ms > 0)
 		return 1;
 	return d->window < most ? d->window : most;
@@ -191,27 +199,36 @@ void dest_run(struct q_dest *d)
 {
 	struct queue *q = d->queue;
 	while (d->ready_count > 0 && d->running < window_of(d) && !q->draining) {
-		if (is_full(q, d->proven)) {
+		if (is_full(q, d->kind, d->proven)) {
 			if (d->stalled.next == NULL)
-				list_add_tail(d->proven ? &q->stalled : &q->strange, &d->stalled);
+				list_add_tail(stalled_list(d), &d->stalled);
 			return;
 		}
 		run_one(d);
 	}
 }
 
+static void run_list(struct queue *q, enum q_dest_kind kind, bool proven)
+{
+	struct list_node *list = proven ? &q->channels[kind].stalled : &q->channels[kind].strange;
+	while (!is_full(q, kind, proven) && !list_empty(list))
+		dest_run(LIST_OF(struct q_dest, stalled, list_pop(list)));
+}
+
+/* Proven ones first, and our own stores before everybody else. */
 void queue_run_stalled(struct queue *q)
 {
-	while (!is_full(q, true) && !list_empty(&q->stalled))
-		dest_run(LIST_OF(struct q_dest, stalled, list_pop(&q->stalled)));
-	while (!is_full(q, false) && !list_empty(&q->strange))
-		dest_run(LIST_OF(struct q_dest, stalled, list_pop(&q->strange)));
+	for (size_t k = 0; k < DEST_KINDS; k++)
+		run_list(q, (enum q_dest_kind)k, true);
+	for (size_t k = 0; k < DEST_KINDS; k++)
+		run_list(q, (enum q_dest_kind)k, false);
 }
 
 void dest_begin(struct q_dest *d)
 {
 	d->running++;
 	d->queue->running++;
+	d->queue->channels[d->kind].running++;
 	d->queue->strange_running += !d->proven;
 }
 
@@ -219,6 +236,7 @@ void dest_end(struct q_dest *d)
 {
 	d->running--;
 	d->queue->running--;
+	d->queue->channels[d->kind].running--;
 	d->queue->strange_running -= !d->proven;
 }
 
@@ -299,10 +317,23 @@ static void conclude(
 	entry_settle(e);
 }
 
+const struct channel *item_channel(const struct q_item *it)
+{
+	const struct queue *q = it->entry->queue;
+	enum q_dest_kind kind = DEST_DOMAIN;
+	if (it->dest != NULL)
+		kind = it->dest->kind;
+	else if (it->user != NULL)
+		kind = DEST_STORE;
+	else if (q->edge->relay_host.host != NULL)
+		kind = DEST_RELAY;
+	return &q->channels[kind].limits;
+}
+
 static bool is_expired(const struct q_item *it)
 {
 	uint64_t now = clock_wall_us(), arrived = it->entry->arrived_us;
-	return now > arrived && (now - arrived) / 1000 >= it->entry->queue->edge->queue_lifetime &&
+	return now > arrived && (now - arrived) / 1000 >= item_channel(it)->lifetime &&
 	       it->attempts > 0;
 }
 
