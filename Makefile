@@ -202,18 +202,20 @@ $(BENCH_C): %: %.o $(LIBPOSTERN)
 bench-mmp: all deps-run deps-bench $(BENCH_C) ## the multiplexor against nginx, Dovecot, HAProxy and bare floors (QUICK=1)
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_BIN=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/mmp $(BENCH)
 
-.PHONY: bench-edge-in bench-meter bench-mmp bench-store
+.PHONY: bench-edge-in bench-edge-out bench-meter bench-mmp bench-store
 bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/run $(BENCH)
 
-BENCH_TOOLS := $(addprefix $(B)/bench/,lmtp_load count_syncs.so)
-$(B)/bench/lmtp_load: $(B)/bench/lmtp_load.o $(LIBPOSTERN)
+BENCH_TOOLS := $(addprefix $(B)/bench/,lmtp_load mail_load mail_sink count_syncs.so)
+$(addprefix $(B)/bench/,lmtp_load mail_load mail_sink): $(B)/bench/%: $(B)/bench/%.o $(LIBPOSTERN)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/%.so: bench/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -std=c17 -O2 $(WARN) -shared -fPIC -o $@ $<
 bench-store: all deps-run deps-bench $(BENCH_TOOLS) ## the store beside Dovecot: deliveries, a large mailbox (QUICK=1)
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/store $(BENCH)
+bench-edge-out: all deps-run deps-bench $(BENCH_TOOLS) ## the edge beside Postfix: relay, spool, disk writes (QUICK=1)
+	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/edge-out
 
 bench-edge-in: all deps-run deps-bench ## the front door and its filters beside Postfix (QUICK=1; as root)
 	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/edge-in

@@ -30,6 +30,7 @@ class Ground:
             for on, key in (("connect", "client/32"), ("auth", "client/32, user"), ("message", "sender")))
         self.next_port = port_base + 3000
         self.stops = []
+        self.postfix_extra = ""  # lines of main.cf
 
     def port(self):
         self.next_port += 1
@@ -253,6 +254,7 @@ smtpd_relay_restrictions = reject_unauth_destination
 smtpd_client_connection_count_limit = 0
 maillog_file = {base}/log
 maillog_file_prefixes = {base}
+{self.postfix_extra}
 """)
         services = [("smtp", "inet", "n", "smtpd"), ("cleanup", "unix", "n", "cleanup"), ("qmgr", "unix", "n", "qmgr"),
                     ("rewrite", "unix", "-", "trivial-rewrite"), ("bounce", "unix", "-", "bounce"),

@@ -1,6 +1,7 @@
 """CPU time of process trees, and trials of several contenders in turn."""
 import os
 import statistics
+import struct
 import time
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -140,3 +141,36 @@ def report(title, figures, ours="postern"):
         middle = statistics.median(cpu)
         print(f"  {name:<16}{middle:>20.3f}{min(cpu):>9.3f}{max(cpu):>9.3f}{statistics.median(r for _, r in rows):>12.0f}"
               f"{middle / base if base else float('nan'):>16.2f}")
+
+
+def disk_bytes(root):
+    """Bytes that the living processes of the tree have caused to be written to disk."""
+    total = 0
+    for pid in tree(root):
+        try:
+            with open(f"/proc/{pid}/io", encoding="ascii") as f:
+                total += next(int(line.split()[1]) for line in f if line.startswith("write_bytes"))
+        except OSError:
+            continue
+    return total
+
+
+class SyncCounter:
+    """How often a program that is started inside it asks the disk to make something durable (count_syncs.c)."""
+
+    def __init__(self, path, tools):
+        self.path, self.tools = path, tools
+        with open(path, "wb") as f:
+            f.write(bytes(8))
+        os.chmod(path, 0o666)
+
+    def __enter__(self):
+        os.environ["LD_PRELOAD"], os.environ["POSTERN_SYNC_COUNT"] = os.path.join(self.tools, "count_syncs.so"), self.path
+        return self
+
+    def __exit__(self, *args):
+        del os.environ["LD_PRELOAD"], os.environ["POSTERN_SYNC_COUNT"]
+
+    def read(self):
+        with open(self.path, "rb") as f:
+            return struct.unpack("=Q", f.read(8))[0]

@@ -277,8 +277,7 @@ void deliver_start(struct q_dest *d, struct q_item *const *items, size_t n)
 		.recipient_count = n,
 	};
 	list_add_tail(&d->queue->deliveries, &dl->link);
-	d->running++;
-	d->queue->running++;
+	dest_begin(d);
 	ask_way(dl);
 }
 
@@ -286,8 +285,7 @@ void deliveries_free(struct queue *q)
 {
 	while (!list_empty(&q->deliveries)) {
 		struct q_delivery *dl = LIST_OF(struct q_delivery, link, q->deliveries.next);
-		dl->dest->running--;
-		q->running--;
+		dest_end(dl->dest);
 		delivery_free(dl);
 	}
 }

@@ -12,6 +12,7 @@
 #include "proto/smtp_path.h"
 
 #include "edge/access.h"
+#include "edge/channel.h"
 #include "edge/dnsbl.h"
 #include "edge/filter_conf.h"
 #include "edge/out_conf.h"
@@ -29,6 +30,11 @@
 #define CONF_BLOCK edge_dnsbl
 #define CONF_DEF "edge/edge_dnsbl.params.def"
 #define CONF_PROSE "A DNS list that clients are looked up in."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK edge_channel
+#define CONF_DEF "edge/edge_channel.params.def"
+#define CONF_PROSE "How mail goes out to one kind of destination."
 #include "conf/params_table.h"
 
 #define CONF_BLOCK edge
@@ -102,6 +108,8 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 		conf_error(d, e->head.pos, "double_bounce: %s", bad);
 	if (e->queue_retry_max < e->queue_retry_first)
 		conf_error(d, e->head.pos, "queue_retry_max is less than queue_retry_first");
+	else
+		channel_check(e, d);
 	if (e->body_memory_all < e->body_memory)
 		conf_error(d, e->head.pos, "body_memory_all is less than body_memory");
 	access_check(e, d);

@@ -4,6 +4,7 @@
 #include "edge/out_conf.h"
 
 #include "daemon/daemon.h"
+#include "edge/channel.h"
 #include "edge/edge_conf.h"
 
 enum { WHY_MAX = 512 };
@@ -34,13 +35,24 @@ static void contexts_end(struct contexts *x)
 	tls_ctx_unref(&x->must);
 }
 
+/* Destinations keep within their channel's own limit: this one is for all. */
+static size_t most_concurrent(const struct edge_conf *c)
+{
+	size_t most = 0;
+	for (size_t k = 0; k < DEST_KINDS; k++) {
+		size_t one = channel_of(c, (enum q_dest_kind)k).concurrency;
+		most = one > most ? one : most;
+	}
+	return most;
+}
+
 static struct out_pool_opts opts_of(const struct conf *conf, enum out_user who)
 {
 	const struct edge_conf *c = conf_section(conf, &edge_block);
 	bool queue = who == OUT_FOR_QUEUE;
 	return (struct out_pool_opts){
 		.helo = daemon_hostname(conf),
-		.per_host_max = (size_t)(queue ? c->queue_concurrency : c->out_connections),
+		.per_host_max = queue ? most_concurrent(c) : (size_t)c->out_connections,
 		.connect_ms = c->connect_timeout,
 		.reply_ms = c->reply_timeout,
 		.final_ms = c->final_timeout,

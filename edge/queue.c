@@ -67,12 +67,12 @@ void item_wait(struct q_item *it, uint64_t delay_ms)
  * together. */
 uint64_t item_delay_ms(const struct q_item *it)
 {
-	const struct edge_conf *c = it->entry->queue->edge;
-	uint64_t delay = c->queue_retry_first;
-	for (uint32_t i = 1; i < it->attempts && delay < c->queue_retry_max; i++)
+	const struct channel *c = item_channel(it);
+	uint64_t delay = c->retry_first;
+	for (uint32_t i = 1; i < it->attempts && delay < c->retry_max; i++)
 		delay *= 2;
-	if (delay > c->queue_retry_max)
-		delay = c->queue_retry_max;
+	if (delay > c->retry_max)
+		delay = c->retry_max;
 	return delay - delay / 10 + rand_below(delay / 5 + 1);
 }
 
@@ -438,6 +438,8 @@ static void set_conf(struct queue *q, const struct conf *conf)
 	q->conf = conf_ref(conf);
 	q->edge = conf_section(conf, &edge_block);
 	q->hostname = daemon_hostname(conf);
+	for (size_t k = 0; k < DEST_KINDS; k++)
+		q->channels[k].limits = channel_of(q->edge, (enum q_dest_kind)k);
 	conf_unref(&old);
 }
 
@@ -456,7 +458,10 @@ struct queue *queue_new(const struct queue_opts *opts)
 	q->dests = map_new((size_t)INT32_MAX);
 	list_init(&q->entries);
 	list_init(&q->recent);
-	list_init(&q->stalled);
+	for (size_t k = 0; k < DEST_KINDS; k++) {
+		list_init(&q->channels[k].stalled);
+		list_init(&q->channels[k].strange);
+	}
 	list_init(&q->deliveries);
 	timer_init(&q->due_timer, q->loop, on_due, q);
 	timer_init(&q->prune_timer, q->loop, on_prune, q);

@@ -5,6 +5,7 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "edge/channel.h"
 #include "edge/edge_conf.h"
 #include "edge/out_pool.h"
 #include "edge/queue.h"
@@ -88,8 +89,6 @@ struct q_entry {
 	struct timer again;  /* unsaved, or the sender could not be looked up */
 };
 
-enum q_dest_kind { DEST_STORE, DEST_DOMAIN, DEST_RELAY, DEST_ROUTE };
-
 struct q_dest {
 	uint32_t magic;
 	struct queue *queue;
@@ -97,11 +96,14 @@ struct q_dest {
 	char *name; /* store, domain, relay host, or a route as an operator gave it */
 	struct list_node ready, held;
 	size_t ready_count, held_count, running;
-	size_t refs;              /* items whose dest it is */
-	struct list_node stalled; /* in queue.stalled: could run but for the limit over all */
-	uint64_t backoff_ms;      /* 0: it takes mail */
-	uint64_t down_until_ms;   /* until then everything for it is held */
-	struct timer probe;       /* then some of the held are tried */
+	size_t refs; /* items whose dest it is */
+	struct list_node
+	    stalled;   /* in q_channel.stalled or .strange: could run but for a limit over all */
+	bool proven;   /* its last delivery went well; only dest_prove() writes this */
+	size_t window; /* deliveries that may run: grows with what goes well */
+	uint64_t backoff_ms;    /* 0: it takes mail */
+	uint64_t down_until_ms; /* until then everything for it is held */
+	struct timer probe;     /* then some of the held are tried */
 };
 
 /* A recent id, done. */
@@ -110,6 +112,13 @@ struct q_recent {
 	struct ident id;
 	uint64_t at_us;
 	log_pos pos;
+};
+
+/* A kind of destination. */
+struct q_channel {
+	struct channel limits;
+	size_t running;
+	struct list_node stalled, strange; /* destinations: proven ones, and the others */
 };
 
 struct queue {
@@ -125,10 +134,12 @@ struct queue {
 	struct timer reopen;
 	struct out_pool *pool;
 	struct map *by_id, *recent_by_id, *dests;
-	struct list_node entries, recent, stalled, deliveries;
+	struct list_node entries, recent, deliveries;
+	struct q_channel channels[DEST_KINDS];
 	struct heap due;
 	struct timer due_timer, prune_timer;
 	size_t items_open, lookups, running, recent_count;
+	size_t strange_running; /* of running, those to destinations that are not proven */
 	void (*on_close)(void *arg);
 	void *on_close_arg;
 	bool draining;
@@ -149,6 +160,8 @@ void entry_save(struct q_entry *e, struct q_item *const *items, size_t n);
 void entry_settle(struct q_entry *e);
 void entry_add_known(struct queue *q, log_pos pos, const struct spool_message *m);
 uint64_t item_delay_ms(const struct q_item *it);
+const struct channel *item_channel(
+    const struct q_item *it); /* of its last way, or the likely one */
 size_t item_index(const struct q_item *it);
 bool item_wants(const struct q_item *it, unsigned notify); /* SMTP_NOTIFY_*: does its sender? */
 /* Goes on with what is due. */
@@ -165,7 +178,9 @@ struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, const char *name
 void dest_run(struct q_dest *d);
 void dest_is_down(struct q_dest *d, const char *why);
 void dest_is_up(struct q_dest *d);
-void dest_release(struct q_dest *d); /* a delivery ended; may free d */
+void dest_begin(struct q_dest *d);   /* a delivery begins */
+void dest_end(struct q_dest *d);     /* it is over; d stays */
+void dest_release(struct q_dest *d); /* the same, and what else is ready may go; may free d */
 void dest_unlink(struct q_item *it); /* takes it out of its destination's lists */
 void dest_hold(struct q_item *it);   /* Q_WAIT: sent at once when its destination is up again */
 void item_set_dest(struct q_item *it, struct q_dest *d);

@@ -9,7 +9,7 @@
 #include "edge/outcome.h"
 #include "edge/queue_internal.h"
 
-enum { KEY_MAX = 1100, DOWN_FIRST_MS = 1000, PROBES = 20 };
+enum { KEY_MAX = 1100, DOWN_FIRST_MS = 1000, PROBES = 20, WINDOW_FIRST = 2 };
 
 /* ---- destinations ------------------------------------------------------------------------------- */
 
@@ -53,6 +53,7 @@ struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, const char *name
 		d->queue = q;
 		d->kind = kind;
 		d->name = mem_str(name);
+		d->window = WINDOW_FIRST;
 		list_init(&d->ready);
 		list_init(&d->held);
 		timer_init(&d->probe, q->loop, on_probe, d);
@@ -96,15 +97,40 @@ static uint64_t next_backoff(const struct q_dest *d)
 {
 	const struct edge_conf *c = d->queue->edge;
 	bool far = d->kind == DEST_DOMAIN || d->kind == DEST_ROUTE;
-	uint64_t first = far ? c->queue_retry_first : DOWN_FIRST_MS;
-	uint64_t most = far ? c->queue_retry_max : c->dead_backoff;
+	const struct channel *ch = &d->queue->channels[d->kind].limits;
+	uint64_t first = far ? ch->retry_first : DOWN_FIRST_MS;
+	uint64_t most = far ? ch->retry_max : c->dead_backoff;
 	uint64_t next = d->backoff_ms == 0 ? first : 2 * d->backoff_ms;
 	return next < most ? next : most;
+}
+
+static struct list_node *stalled_list(const struct q_dest *d)
+{
+	struct q_channel *ch = &d->queue->channels[d->kind];
+	return d->proven ? &ch->stalled : &ch->strange;
+}
+
+/* What it has running counts on the other side from now on. */
+static void dest_prove(struct q_dest *d, bool proven)
+{
+	if (d->proven == proven)
+		return;
+	d->proven = proven;
+	if (proven)
+		d->queue->strange_running -= d->running;
+	else
+		d->queue->strange_running += d->running;
+	if (d->stalled.next != NULL) {
+		list_remove(&d->stalled);
+		list_add_tail(stalled_list(d), &d->stalled);
+	}
 }
 
 void dest_is_down(struct q_dest *d, const char *why)
 {
 	bool was_up = d->backoff_ms == 0;
+	dest_prove(d, false);
+	d->window = WINDOW_FIRST;
 	d->backoff_ms = next_backoff(d);
 	d->down_until_ms = loop_now_ms(d->queue->loop) + d->backoff_ms;
 	timer_set(&d->probe, d->backoff_ms);
@@ -121,6 +147,9 @@ void dest_is_down(struct q_dest *d, const char *why)
 
 void dest_is_up(struct q_dest *d)
 {
+	dest_prove(d, true);
+	if (d->window < d->queue->channels[d->kind].limits.concurrency)
+		d->window++;
 	if (d->backoff_ms == 0)
 		return;
 	log_write(&queue_events[QUEUE_EV_DESTINATION_UP], NULL,
@@ -147,32 +176,73 @@ static void run_one(struct q_dest *d)
 	deliver_start(d, batch, n);
 }
 
+/* Destinations that hang could take every delivery there is, one each. Those that have not shown that
+ * they take mail share half of the deliveries, so the others always find one. */
+static bool is_full(const struct queue *q, enum q_dest_kind kind, bool proven)
+{
+	const struct q_channel *ch = &q->channels[kind];
+	size_t most = (size_t)q->edge->queue_deliveries;
+	if (q->running >= most || ch->running >= ch->limits.deliveries)
+		return true;
+	return !proven && q->strange_running >= (most + 1) / 2;
+}
+
+static size_t window_of(const struct q_dest *d)
+{
+	size_t most = d->queue->channels[d->kind].limits.concurrency;
+	if (d->backoff_ms > 0)
+		return 1;
+	return d->window < most ? d->window : most;
+}
+
 void dest_run(struct q_dest *d)
 {
 	struct queue *q = d->queue;
-	size_t most = d->backoff_ms > 0 ? 1 : (size_t)q->edge->queue_concurrency;
-	while (d->ready_count > 0 && d->running < most && !q->draining) {
-		if (q->running >= (size_t)q->edge->queue_deliveries) {
+	while (d->ready_count > 0 && d->running < window_of(d) && !q->draining) {
+		if (is_full(q, d->kind, d->proven)) {
 			if (d->stalled.next == NULL)
-				list_add_tail(&q->stalled, &d->stalled);
+				list_add_tail(stalled_list(d), &d->stalled);
 			return;
 		}
 		run_one(d);
 	}
 }
 
+static void run_list(struct queue *q, enum q_dest_kind kind, bool proven)
+{
+	struct list_node *list = proven ? &q->channels[kind].stalled : &q->channels[kind].strange;
+	while (!is_full(q, kind, proven) && !list_empty(list))
+		dest_run(LIST_OF(struct q_dest, stalled, list_pop(list)));
+}
+
+/* Proven ones first, and our own stores before everybody else. */
 void queue_run_stalled(struct queue *q)
 {
-	while (q->running < (size_t)q->edge->queue_deliveries && !list_empty(&q->stalled)) {
-		struct q_dest *d = LIST_OF(struct q_dest, stalled, list_pop(&q->stalled));
-		dest_run(d);
-	}
+	for (size_t k = 0; k < DEST_KINDS; k++)
+		run_list(q, (enum q_dest_kind)k, true);
+	for (size_t k = 0; k < DEST_KINDS; k++)
+		run_list(q, (enum q_dest_kind)k, false);
+}
+
+void dest_begin(struct q_dest *d)
+{
+	d->running++;
+	d->queue->running++;
+	d->queue->channels[d->kind].running++;
+	d->queue->strange_running += !d->proven;
+}
+
+void dest_end(struct q_dest *d)
+{
+	d->running--;
+	d->queue->running--;
+	d->queue->channels[d->kind].running--;
+	d->queue->strange_running -= !d->proven;
 }
 
 void dest_release(struct q_dest *d)
 {
-	d->running--;
-	d->queue->running--;
+	dest_end(d);
 	if (d->refs == 0 && d->running == 0)
 		dest_free(d);
 	else
@@ -247,10 +317,23 @@ static void conclude(
 	entry_settle(e);
 }
 
+const struct channel *item_channel(const struct q_item *it)
+{
+	const struct queue *q = it->entry->queue;
+	enum q_dest_kind kind = DEST_DOMAIN;
+	if (it->dest != NULL)
+		kind = it->dest->kind;
+	else if (it->user != NULL)
+		kind = DEST_STORE;
+	else if (q->edge->relay_host.host != NULL)
+		kind = DEST_RELAY;
+	return &q->channels[kind].limits;
+}
+
 static bool is_expired(const struct q_item *it)
 {
 	uint64_t now = clock_wall_us(), arrived = it->entry->arrived_us;
-	return now > arrived && (now - arrived) / 1000 >= it->entry->queue->edge->queue_lifetime &&
+	return now > arrived && (now - arrived) / 1000 >= item_channel(it)->lifetime &&
 	       it->attempts > 0;
 }
 

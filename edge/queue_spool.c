@@ -131,7 +131,7 @@ static void on_done(void *arg, log_pos pos, const struct spool_done *d)
 static void resume_item(struct q_item *it, uint64_t now_us)
 {
 	uint64_t delay = it->due_us > now_us ? (it->due_us - now_us) / 1000 : 0;
-	uint64_t most = it->entry->queue->edge->queue_retry_max;
+	uint64_t most = item_channel(it)->retry_max;
 	if (it->state == Q_NEW)
 		item_wait(it, delay < most ? delay : most);
 }

@@ -1,5 +1,8 @@
 /* test_queue.c - from a worker's question to the store, in one process: what is durable survives closing;
  * nothing is delivered twice; who is told of what failed. */
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include "tests/unit/edge/queue_bench.h"
 
 static void store_again(struct bench *b, const char *const *script)
@@ -278,6 +281,39 @@ static void test_user_gone(void **state)
 	bench_close(&b);
 }
 
+/* Hosts that accept and say nothing hold deliveries for a minute; a store that takes mail does not wait for
+ * them. A literal each makes a destination each; one listener is behind all. */
+static void test_fair(void **state)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	socklen_t n = sizeof a;
+	struct bench b;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+	assert_int_equal(listen(fd, 100), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
+	bench_open(
+	    &b, SCRIPT(LHLO, MAIL("", "bob"), GO, "S 452 4.2.2 full", MAIL("", "alice"), GO, DONE));
+	b.edge->queue_retry_first = b.edge->queue_retry_max = LATE_MS;
+	b.edge->queue_deliveries = 2;
+	b.edge->relay_port = ntohs(a.sin_port);
+	queue_again(&b);
+	set_body(&b, 100);
+	put_and_wait(&b, "", TO(to("bob@x.example")));
+	WAIT_FOR(&b, listed(&b, "\"attempts\":1,"));
+	for (int i = 1; i <= 5; i++) {
+		char address[40];
+		snprintf(address, sizeof address, "u@[127.0.0.%d]", i);
+		put_and_wait(&b, "", TO(to(address)));
+	}
+	WAIT_FOR(&b, listed(&b, "\"state\":\"running\""));
+	put_and_wait(&b, "", TO(to("alice@x.example")));
+	WAIT_FOR(&b, seen(&b, "}") == 2);
+	assert_true(listed(&b, "\"state\":\"running\"") && listed(&b, "\"state\":\"ready\""));
+	bench_close(&b);
+	close(fd);
+}
+
 static void test_full(void **state)
 {
 	struct bench b;
@@ -331,6 +367,7 @@ int main(void)
 		cmocka_unit_test(test_not_bounced),
 		cmocka_unit_test(test_given_up),
 		cmocka_unit_test(test_user_gone),
+		cmocka_unit_test(test_fair),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_drain),
 	};

@@ -1,0 +1,26 @@
+/* channel.h - kinds of destinations, and what the configuration says of each: block `channel` over the
+ * general options of section edge. */
+#ifndef EDGE_CHANNEL_H
+#define EDGE_CHANNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "edge/edge_conf.h"
+
+enum q_dest_kind { DEST_STORE, DEST_DOMAIN, DEST_RELAY, DEST_ROUTE };
+enum { DEST_KINDS = DEST_ROUTE + 1 };
+
+struct channel {
+	size_t concurrency;                        /* deliveries to one destination */
+	size_t deliveries;                         /* of the channel */
+	uint64_t retry_first, retry_max, lifetime; /* ms */
+};
+
+/* Block "store" is for our stores, "smtp" for mail exchangers and where an operator reroutes mail, "relay" for
+ * relay_host. */
+struct channel channel_of(const struct edge_conf *c, enum q_dest_kind kind);
+/* Titles that mean nothing or stand twice, and times that contradict each other. */
+void channel_check(const struct edge_conf *c, struct conf_diag *d);
+
+#endif
