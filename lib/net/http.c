@@ -123,7 +123,8 @@ static void on_sweep(void *arg)
 static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 {
 	struct http_admin *h = OBJ(http_admin, arg);
-	struct bufferevent *io = bufferevent_socket_new(base, -1, 0);
+	/* It closes the descriptor, which must not be used again while events of its are left: we hold a reference. */
+	struct bufferevent *io = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 	CHECK(io != NULL);
 	h->failing = false;
 	if (h->conn_n >= CONNECTIONS_MAX)

@@ -198,6 +198,9 @@ def test_the_tool_and_the_metrics_show_it(tier):
     assert tier.postern("queue", "list").returncode == 0
     assert tier.postern("meter", "top").returncode == 0
     assert "postern_" in tier.metrics()
+    # The control socket's next connection gets the descriptor that the metrics' one had.
+    who = tier.postern("who")
+    assert who.returncode == 0, who.stderr
 
 
 def test_no_password_in_any_log(tier):
