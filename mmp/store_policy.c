@@ -82,7 +82,10 @@ static bool make_ctx(struct store_policy *p, const struct conf *conf, struct tls
 		TLS_VERIFY_NONE };
 	if (p->tls == MMP_TLS_NONE)
 		return true;
+	const struct mmp_conf *m = conf_section(conf, &mmp_block);
 	p->ctx = daemon_tls_client_as(conf, words[verify], &pair, why);
+	if (p->ctx != NULL && m->tls_park)
+		tls_ctx_set_park(p->ctx);
 	return p->ctx != NULL;
 }
 
