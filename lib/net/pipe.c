@@ -160,6 +160,12 @@ static void put(struct side *to, struct span bytes)
 		sending_failed(to);
 }
 
+/* Both sides have ended and this one has all: closing the descriptor says the same as a shutdown. */
+static bool ends_by_closing(struct side *to)
+{
+	return to->eof && other(to)->eof && other(to)->held == NULL && wire_is_plain(&to->wire);
+}
+
 /* What waits for this side: held bytes, then the other side's EOF. */
 static void catch_up(struct side *to)
 {
@@ -175,7 +181,8 @@ static void catch_up(struct side *to)
 			return;
 		MEM_FREE(&to->held);
 	}
-	if (to->sending == SEND_ENDING && wire_finish(&to->wire) != WIRE_WANT_WRITE)
+	if (to->sending == SEND_ENDING &&
+	    (ends_by_closing(to) || wire_finish(&to->wire) != WIRE_WANT_WRITE))
 		to->sending = SEND_ENDED;
 }
 
@@ -430,8 +437,10 @@ static void on_soon(void *arg)
 	 * nobody announces decrypted bytes a second time. */
 	for (int i = CLIENT; i <= STORE && !p->over; i++)
 		catch_up(&p->sides[i]);
+	/* Of what the kernel has the descriptor tells. */
 	for (int i = CLIENT; i <= STORE && !p->over; i++)
-		pump(&p->sides[i]);
+		if (wire_has_pending(&p->sides[i].wire))
+			pump(&p->sides[i]);
 	settle(p);
 }
 
@@ -469,9 +478,11 @@ static void side_take(struct pipe *p, enum side_id id, struct stream **take)
 {
 	struct side *side = &p->sides[id];
 	bool failed = (*take)->state == ST_FAILED, eof = (*take)->eof;
+	/* Before the stream lets go of the descriptor: so the kernel need not be told of either. */
+	watch_init(&side->watch, p->loop, (*take)->wire.fd, on_ready, side);
+	watch_set(&side->watch, (*take)->watch.events);
 	side->wire = stream_take_wire(take);
 	side->may_park = side->wire.ssl != NULL;
-	watch_init(&side->watch, p->loop, side->wire.fd, on_ready, side);
 	if (failed)
 		side_failed(side);
 	else if (eof)
