@@ -62,8 +62,6 @@ static struct tls_ctx *ctx_new(bool server, size_t pairs)
 void tls_ctx_set_park(struct tls_ctx *c)
 {
 	OBJ(tls_ctx, c)->park = true;
-	for (size_t i = 0; i < c->pair_count; i++)
-		tls_notes_prepare(c->pairs[i]);
 }
 
 /* What both ends have in common. The context is owned by c from here on. */
@@ -229,6 +227,8 @@ static bool add_pair(struct tls_ctx *c, const struct tls_server_opts *o,
 	}
 	CHECK(SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1));
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
+	/* Each connection brings a new one, and ours may be used again: one is enough. */
+	SSL_CTX_set_num_tickets(ctx, 1);
 	SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
 	SSL_CTX_set_tlsext_servername_arg(ctx, c);
 	if (c->alpn != NULL)

@@ -66,7 +66,9 @@ static size_t take_hex(struct span hex, uint8_t *out, size_t max)
 	return hex.n / 2;
 }
 
-/* A line of the key log: LABEL RANDOM SECRET. */
+/* A line of the key log: LABEL RANDOM SECRET. OpenSSL prints each with hundreds of sprintf(), so the
+ * log is on only from a Finished to the secret that is derived from it. A context serves many
+ * connections: where one of them turns it off in front of another, that one is not parked. */
 static void on_keylog(const SSL *ssl, const char *line)
 {
 	struct notes *t = SSL_get_ex_data(ssl, notes_index());
@@ -78,6 +80,7 @@ static void on_keylog(const SSL *ssl, const char *line)
 								    : -1;
 	if (whose < 0)
 		return;
+	SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), NULL);
 	span_cut(&rest, ' ');
 	t->secret_n[whose] = (uint8_t)take_hex(rest, t->secret[whose], TLS_SECRET_MAX);
 }
@@ -85,8 +88,9 @@ static void on_keylog(const SSL *ssl, const char *line)
 /* ---- record numbers ---- */
 
 /* Keys change behind a Finished: numbers begin again. */
-static void on_finished(struct notes *t, bool written)
+static void on_finished(SSL *ssl, struct notes *t, bool written)
 {
+	SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), on_keylog);
 	if (written) {
 		t->odd |= t->finished_out;
 		t->finished_out = true;
@@ -98,10 +102,10 @@ static void on_finished(struct notes *t, bool written)
 	t->headers_in = t->records_in = t->ticket_records = t->tickets = 0;
 }
 
-static void on_handshake(struct notes *t, bool written, int kind)
+static void on_handshake(SSL *ssl, struct notes *t, bool written, int kind)
 {
 	if (kind == SSL3_MT_FINISHED)
-		on_finished(t, written);
+		on_finished(ssl, t, written);
 	else if (t->finished_in && t->finished_out && kind != SSL3_MT_NEWSESSION_TICKET)
 		t->odd = true;
 	else if (t->finished_in && !written && kind == SSL3_MT_NEWSESSION_TICKET)
@@ -131,7 +135,7 @@ static void on_message(
 			on_inner_type(t, first);
 		break;
 	case SSL3_RT_HANDSHAKE:
-		on_handshake(t, written, first);
+		on_handshake(ssl, t, written, first);
 		break;
 	case SSL3_RT_ALERT:
 		t->odd |= t->finished_in && t->finished_out;
@@ -139,11 +143,6 @@ static void on_message(
 	default:
 		break;
 	}
-}
-
-void tls_notes_prepare(SSL_CTX *ctx)
-{
-	SSL_CTX_set_keylog_callback(ctx, on_keylog);
 }
 
 void tls_notes_begin(SSL *ssl)

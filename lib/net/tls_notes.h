@@ -9,9 +9,8 @@
 
 struct tls_park;
 
-/* For a context whose sessions may be parked, and for each of its connections before its handshake.
- * The notes hang on the object and are wiped with it. */
-void tls_notes_prepare(SSL_CTX *ctx);
+/* For a connection before its handshake. The notes hang on the object and are wiped with it. Uses the
+ * key log of its context. */
 void tls_notes_begin(SSL *ssl);
 
 enum tls_parking {

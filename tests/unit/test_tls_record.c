@@ -51,6 +51,14 @@ static enum wire_result take(size_t *got)
 	return tls_park_read(the.park, the.v[0], the.got, sizeof the.got, got);
 }
 
+/* The next read that says something. */
+static enum wire_result wait_take(size_t *got)
+{
+	enum wire_result r;
+	WAIT_FOR((r = take(got)) != WIRE_WANT_READ);
+	return r;
+}
+
 static void send_raw(const void *p, size_t n)
 {
 	raw_send(the.v[1], span_of(p, n));
@@ -124,12 +132,10 @@ static void test_tampering(void **state)
 			record[at] = (char)(record[at] ^ 1 << at % 8);
 			send_raw(record, n);
 			shutdown(the.v[1], SHUT_WR);
-			enum wire_result r = WIRE_WANT_READ;
-			while (r == WIRE_WANT_READ)
-				r = take(&got);
+			enum wire_result r = wait_take(&got);
 			assert_int_equal(r, WIRE_FAILED);
 			assert_int_equal(got, 0);
-			assert_int_equal(take(&got), WIRE_FAILED); /* for good */
+			assert_int_equal(wait_take(&got), WIRE_FAILED); /* for good */
 			end();
 		}
 	}
@@ -146,10 +152,10 @@ static void test_replay_and_order(void **state)
 		if (!swap)
 			send_raw(a, n);
 		send_raw(swap ? b : a, swap ? m : n);
-		enum wire_result r = take(&got);
+		enum wire_result r = wait_take(&got);
 		if (!swap && r == WIRE_OK) {
 			assert_int_equal(got, 5);
-			r = take(&got);
+			r = wait_take(&got);
 		}
 		assert_int_equal(r, WIRE_FAILED);
 		expect_alert(2, TLS_BAD_RECORD_MAC);
@@ -206,9 +212,7 @@ static void test_types(void **state)
 		begin_as(&f);
 		send_record(cases[i].type, cases[i].plain);
 		send_record(TLS_TYPE_DATA, SPAN("bytes"));
-		enum wire_result r = WIRE_WANT_READ;
-		while (r == WIRE_WANT_READ)
-			r = take(&got);
+		enum wire_result r = wait_take(&got);
 		int alert = cases[i].alert;
 		enum wire_result want = alert == -1   ? WIRE_OK
 					: alert == -2 ? WIRE_EOF
@@ -243,7 +247,7 @@ static void test_heads(void **state)
 		size_t got;
 		begin();
 		send_raw(heads[i].head.p, heads[i].head.n);
-		assert_int_equal(take(&got), WIRE_FAILED);
+		assert_int_equal(wait_take(&got), WIRE_FAILED);
 		expect_alert(2, heads[i].alert);
 		assert_int_equal(tls_park_finish(the.park, the.v[0]), WIRE_OK);
 		end();
@@ -258,12 +262,11 @@ static void test_padding(void **state)
 	size_t got;
 	begin();
 	send_record(0, span_of(all, sizeof all)); /* its type is the last byte that is not 0 */
-	while (take(&got) == WIRE_WANT_READ)
-		;
+	assert_int_equal(wait_take(&got), WIRE_OK);
 	assert_int_equal(got, 5);
 	assert_memory_equal(the.got, "hello", 5);
 	send_record(0, span_of(zeros, APART));
-	assert_int_equal(take(&got), WIRE_FAILED);
+	assert_int_equal(wait_take(&got), WIRE_FAILED);
 	expect_alert(2, TLS_UNEXPECTED_MESSAGE);
 	end();
 }
@@ -277,7 +280,7 @@ static void test_empty_records_without_end(void **state)
 		assert_int_equal(take(&got), WIRE_WANT_READ);
 	}
 	send_record(TLS_TYPE_DATA, SPAN("x"));
-	assert_int_equal(take(&got), WIRE_OK);
+	assert_int_equal(wait_take(&got), WIRE_OK);
 	for (int i = 0; i < 33; i++) {
 		send_record(TLS_TYPE_DATA, SPAN_NONE);
 		assert_int_equal(take(&got), i < 32 ? WIRE_WANT_READ : WIRE_FAILED);
@@ -294,11 +297,11 @@ static void test_fault_behind_bytes(void **state)
 	size_t n = tls_seal(&the.out, TLS_TYPE_DATA, SPAN("bytes"), two);
 	n += tls_seal(&the.out, (enum tls_type)99, SPAN("?"), two + n);
 	send_raw(two, n);
-	assert_int_equal(take(&got), WIRE_OK);
+	assert_int_equal(wait_take(&got), WIRE_OK);
 	assert_int_equal(got, 5);
 	assert_true(tls_park_has_end(the.park));
 	assert_int_equal(tls_park_write(the.park, the.v[0], SPAN("late"), &put), WIRE_FAILED);
-	assert_int_equal(take(&got), WIRE_FAILED);
+	assert_int_equal(wait_take(&got), WIRE_FAILED);
 	end();
 }
 
@@ -308,9 +311,7 @@ static void test_reset(void **state)
 	begin();
 	close_with_reset(the.v[1]);
 	the.v[1] = -1;
-	enum wire_result r = WIRE_WANT_READ;
-	while (r == WIRE_WANT_READ)
-		r = take(&got);
+	enum wire_result r = wait_take(&got);
 	assert_int_equal(r, WIRE_FAILED);
 	assert_int_equal(wire_fault()->err, ERR_CONN_RESET);
 	end();
