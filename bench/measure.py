@@ -115,17 +115,19 @@ def kernel_bytes():
     return total
 
 
-def trials(contenders, rounds, count, load):
+def trials(contenders, rounds, count, load, exact=False):
     """load(contender) does `count` things. Returns {name: [(CPU ms each, things/s), ...]}; the first round, in
-    which caches fill, is not counted. Contenders take turns, so that what else the machine does meets all."""
+    which caches fill, is not counted. Contenders take turns, so that what else the machine does meets all.
+    exact: for programs whose processes stay."""
     figures = {c.name: [] for c in contenders}
     for turn in range(rounds + 1):
         for c in contenders:
-            before, begun = cpu_s(c.pid), time.monotonic()
+            before, begun = cpu_exact(c.pid) if exact else cpu_s(c.pid), time.monotonic()
             load(c)
             took = time.monotonic() - begun
+            used = cpu_exact_between_s(before, cpu_exact(c.pid)) if exact else cpu_s(c.pid) - before
             if turn > 0:
-                figures[c.name].append(((cpu_s(c.pid) - before) * 1000 / count, count / took))
+                figures[c.name].append((used * 1000 / count, count / took))
     return figures
 
 

@@ -285,7 +285,7 @@ static bool splice_some(struct side *from)
 		}
 		left -= (size_t)sent;
 	}
-	return from->burst;
+	return false; /* one is a turn's worth, and asking for more than there is would end the burst */
 }
 
 static void pump(struct side *from)
