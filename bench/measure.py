@@ -89,33 +89,6 @@ def kernel_bytes():
     return total
 
 
-def user_bytes(root):
-    """Memory of their own of a tree of processes, what is shared counted once."""
-    total = 0
-    for pid in tree(root):
-        try:
-            with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
-                total += sum(int(line.split()[1]) * 1024 for line in f if line.startswith("Pss_Anon:"))
-        except OSError:
-            continue
-    return total
-
-
-SOCKET_CACHES = {"TCP", "sock_inode_cache", "filp", "dentry", "eventpoll_epi", "eventpoll_pwq", "tcp_bind_bucket",
-                 "request_sock_TCP"}
-
-
-def kernel_bytes():
-    """What the kernel holds for sockets, descriptors and their polling, of everybody (needs root)."""
-    total = 0
-    with open("/proc/slabinfo", encoding="ascii") as f:
-        for line in f:
-            words = line.split()
-            if words[0] in SOCKET_CACHES:
-                total += int(words[1]) * int(words[3])
-    return total
-
-
 def trials(contenders, rounds, count, load, exact=False):
     """load(contender) does `count` things. Returns {name: [(CPU ms each, things/s), ...]}; the first round, in
     which caches fill, is not counted. Contenders take turns, so that what else the machine does meets all.
