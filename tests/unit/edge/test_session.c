@@ -390,7 +390,7 @@ static void test_message_limit(void **state)
 /* MAIL and RCPT: a refusal names the rule and the session goes on; a delay holds the answer back. */
 static void test_envelope_limits(void **state)
 {
-	struct talk t = talk_open("mx", "203.0.113.5");
+	struct talk t = talk_open("mx", "198.18.0.5");
 	talk_until(&t, "220");
 	talk_send(&t,
 	    SPAN(MAIL "RCPT TO:<alice@example.org>\r\nRCPT TO:<alice@example.org>\r\n"
@@ -408,9 +408,9 @@ static void test_envelope_limits(void **state)
 /* So many at the same time: the place is free again when one has ended. */
 static void test_concurrent_sessions(void **state)
 {
-	struct talk one = talk_open("mx", "203.0.113.77");
+	struct talk one = talk_open("mx", "198.18.0.77");
 	talk_until(&one, "220");
-	struct talk two = talk_open("mx", "203.0.113.77");
+	struct talk two = talk_open("mx", "198.18.0.77");
 	talk_until(&two, NULL);
 	assert_string_equal(codes(&two), "421");
 	close(two.fd);
