@@ -186,7 +186,8 @@ static bool say(struct milter *m)
 	struct buf packet = BUF_INIT(OUT_LOW), macros = BUF_INIT(OUT_LOW);
 	bool said = wanted(m) && states[m->state].say(m, &packet);
 	if (said && states[m->state].macros >= 0)
-		milter_put_macros(m, states[m->state].cmd, states[m->state].macros, &macros);
+		milter_put_macros(m, states[m->state].cmd,
+		    (enum milter_macro_stage)states[m->state].macros, &macros);
 	if (said) {
 		stream_write_span(m->io, buf_span(&macros));
 		stream_write_span(m->io, buf_span(&packet));

@@ -5,9 +5,10 @@
 
 enum { MACRO_VALUE_MAX = 512, MACROS_MAX = 16 * 1024 };
 
+static const char at_connect[] = "j {daemon_name} {daemon_addr} {daemon_port} v _ {client_addr} "
+				 "{client_name} {client_port} {client_ptr}";
 static const char *const usual[MILTER_M_COUNT] = {
-	[MILTER_M_CONNECT] = "j {daemon_name} {daemon_addr} {daemon_port} v _ {client_addr} "
-			     "{client_name} {client_port} {client_ptr}",
+	[MILTER_M_CONNECT] = at_connect,
 	[MILTER_M_HELO] = "{tls_version} {cipher} {cipher_bits} {cert_subject}",
 	[MILTER_M_MAIL] = "i {auth_type} {auth_authen} {mail_addr} {mail_host} {mail_mailer}",
 	[MILTER_M_RCPT] = "{rcpt_addr} {rcpt_host} {rcpt_mailer}",

@@ -189,8 +189,7 @@ static void test_broken_file_changes_nothing(void **state)
 	static const char *const broken[] = {
 		"dn: uid=x\nnot a pair\n",
 		ALICE "dn: uid=x\nobjectClass: inetMailUser\nuid: x\nmail: no-address\n\n",
-		"dn: cn=store1\nobjectClass: posternStore\ncn: store1\nposternStoreImapPort: "
-		"70000\n\n",
+		"dn: cn=s\nobjectClass: posternStore\ncn: s\nposternStoreImapPort: 70000\n\n",
 		"dn: uid=cut,dc=o",
 		"",
 	};
