@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 
+#include "net/digest.h"
 #include "net/tls_internal.h"
 #include "net/tls_notes.h"
 
@@ -213,10 +214,18 @@ static int on_client_cert(int ok, X509_STORE_CTX *x)
 	return 1;
 }
 
+/* A resumed session is not asked for its certificate again: tickets hold among contexts that trust the same
+ * client authorities, and not beyond. */
+static void set_session_context(SSL_CTX *ctx, struct span client_ca_pem)
+{
+	uint8_t context[DIGEST_LEN_MAX];
+	size_t n = digest_make(DIGEST_SHA256, client_ca_pem, context);
+	CHECK(SSL_CTX_set_session_id_context(ctx, context, (unsigned)n));
+}
+
 static bool add_pair(struct tls_ctx *c, const struct tls_server_opts *o,
     const struct tls_pair *pair, struct buf *why)
 {
-	static const unsigned char session_context[] = "postern";
 	SSL_CTX *ctx = ssl_ctx_add(c);
 	if (!tls_use_pair(ctx, pair, why))
 		return false;
@@ -225,7 +234,7 @@ static bool add_pair(struct tls_ctx *c, const struct tls_server_opts *o,
 			return false;
 		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_client_cert);
 	}
-	CHECK(SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1));
+	set_session_context(ctx, o->client_ca_pem);
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
 	/* Each connection brings a new one, and ours may be used again: one is enough. */
 	SSL_CTX_set_num_tickets(ctx, 1);

@@ -448,7 +448,7 @@ static bool resumes(int version)
 	return facts.resumed;
 }
 
-static void server_with_key(char c)
+static void server_with_key(char c, const struct cert *client_ca)
 {
 	char key[80];
 	memset(key, c, sizeof key);
@@ -456,6 +456,8 @@ static void server_with_key(char c)
 	struct tls_server_opts o = {
 		.pairs = &pair, .pair_count = 1, .ticket_key = span_of(key, sizeof key)
 	};
+	if (client_ca != NULL)
+		o.client_ca_pem = buf_span(&client_ca->chain);
 	tls_ctx_unref(&server);
 	server = tls_server_new(&o, NULL);
 	assert_non_null(server);
@@ -466,17 +468,37 @@ static void test_resumption(void **state)
 {
 	static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
 	for (size_t i = 0; i < COUNT_OF(versions); i++) {
-		server_with_key('a');
+		server_with_key('a', NULL);
 		assert_false(resumes(versions[i]));
 		assert_non_null(kept);
-		server_with_key('a');
+		server_with_key('a', NULL);
 		assert_true(resumes(versions[i]));
-		server_with_key('b');
+		server_with_key('b', NULL);
 		assert_false(resumes(versions[i]));
 		assert_false(resumes(versions[i])); /* a key of its own */
 		SSL_SESSION_free(kept);
 		kept = NULL;
 	}
+	close(wire[1]);
+}
+
+/* Who was verified by one authority is not taken for verified by another: the key is the same. */
+static void test_resumption_keeps_to_its_authorities(void **state)
+{
+	static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
+	struct cert other = { 0 };
+	cert_make(&other, NULL, "other authority", NULL);
+	for (size_t i = 0; i < COUNT_OF(versions); i++) {
+		server_with_key('a', &test_ca);
+		assert_false(resumes(versions[i]));
+		server_with_key('a', &test_ca);
+		assert_true(resumes(versions[i]));
+		server_with_key('a', &other);
+		assert_false(resumes(versions[i]));
+		SSL_SESSION_free(kept);
+		kept = NULL;
+	}
+	cert_end(&other);
 	close(wire[1]);
 }
 
@@ -502,6 +524,7 @@ int main(void)
 		CASE(test_old_versions_are_refused),
 		CASE(test_no_renegotiation),
 		CASE(test_resumption),
+		CASE(test_resumption_keeps_to_its_authorities),
 	};
 	return cmocka_run_group_tests_name("stream_tls", tests, group_setup, certs_teardown);
 }
