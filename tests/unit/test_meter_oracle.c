@@ -37,7 +37,7 @@ static void check(unsigned procs, enum oracle_load load)
 {
 	static const char *const names[] = { "uniform", "zipf", "single" };
 	struct oracle_plan plan = plan_of(procs, load);
-	freeReplyObject(redisCommand(client(), "FLUSHALL"));
+	flush_redis();
 	struct oracle_result r = oracle_run(&plan);
 	print_message("%u processes, %s: asked %lu, passed %lu, due %lu, beyond the bound %.2f\n",
 	    procs, names[load], r.asked, r.passed, r.due, r.over_bound);
@@ -81,7 +81,7 @@ static void test_tokens_left_over(void **state)
 	plan.rule = "rule r { on connect; key client/32,64; rate 10000/1s; burst 800; }";
 	plan.limit = bucket_limit_make(10000, 1000, 800);
 	plan.bound = 800 / 16;
-	freeReplyObject(redisCommand(client(), "FLUSHALL"));
+	flush_redis();
 	struct oracle_result r = oracle_run(&plan);
 	print_message("waves: asked %lu, passed %lu, due %lu, beyond the bound %.2f\n", r.asked,
 	    r.passed, r.due, r.over_bound);
