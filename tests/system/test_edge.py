@@ -405,7 +405,7 @@ class Sender(threading.Thread):
                 if mail.send(self.edge, SENDER, [u["address"] for u in to], text)[0] == 250:
                     self.promised.append((token, to, text))
             except (OSError, mail.smtplib.SMTPException):
-                time.sleep(0.01)
+                wait_for(lambda: port_answers(self.edge.port("mx")), 30, "the edge after a lost connection")
 
 
 def test_nothing_promised_is_lost(edge):

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from tier import wait_for
+from tier import port_answers, wait_for
 
 SECS, CLIENTS, KILL = (int(os.environ.get(n) or d) for n, d in (("STRESS_SECS", 15), ("STRESS_CLIENTS", 6), ("STRESS_KILL", 4)))
 SEED = int(os.environ.get("STRESS_SEED") or time.time())
@@ -202,7 +202,7 @@ class Client:
                 self.done += 1
             except Lost:
                 self.socket = None
-                time.sleep(0.05)
+                wait_for(lambda: port_answers(self.tier.store_port(1, "imap")), 60, "the store after a lost connection")
         if self.socket is not None:
             self.socket.close()
 
@@ -219,10 +219,10 @@ def committer_pid(store):
     return int(re.findall(r"worker\.started role=committer index=0 pid=(\d+)", store.log("store1"))[-1])
 
 
-def kill_now_and_then(store, until):
+def kill_now_and_then(store, until, over):
+    """Kills a committer each KILL seconds; over: no client is at work any more."""
     kills = 0
-    while KILL > 0 and time.monotonic() + KILL < until:
-        time.sleep(KILL)  # the rhythm of the test, not a wait for something
+    while KILL > 0 and time.monotonic() + KILL < until and not over.wait(KILL):
         pid = committer_pid(store)
         os.kill(pid, signal.SIGKILL)
         kills += 1
@@ -239,16 +239,20 @@ def test_stress(store):
     m.logout()
     clients = [Client(store, model, k, SEED + k) for k in range(CLIENTS)]
     until = time.monotonic() + SECS
+    ended, over = [], threading.Event()
 
     def work(client):
         try:
             client.run(until)
         except BaseException as error:  # told by the main thread
             errors.append((client.k, repr(error)))
+        ended.append(client.k)
+        if len(ended) == CLIENTS:
+            over.set()
     threads = [threading.Thread(target=work, args=(c,)) for c in clients]
     for t in threads:
         t.start()
-    kills = kill_now_and_then(store, until)
+    kills = kill_now_and_then(store, until, over)
     for t in threads:
         t.join(SECS + 120)
     assert not errors, f"seed {SEED}: {errors}"

@@ -264,91 +264,89 @@ static void check_answer(const char *message, const char *args, const char *want
 
 /* A section that a message does not have is NIL here and "" in Dovecot; the line end between two closing
  * delimiters is the outer one's (RFC 2046 section 5.1.1), while Dovecot counts it to part 2 of NESTED. */
+static const struct {
+	const char *message, *args, *want;
+} section_cases[] = {
+	{ NESTED, "BODY[1]", "BODY[1] {3}\r\none" },
+	{ NESTED, "BODY[1.MIME]", "BODY[1.MIME] {10}\r\nX-A: 1\r\n\r\n" },
+	{ NESTED, "BODY[2]", "BODY[2] {116}\r\n" INNER },
+	{ NESTED, "BODY[2.HEADER]",
+	    "BODY[2.HEADER] {64}\r\nSubject: in\r\n"
+	    "Content-Type: multipart/alternative; boundary=c\r\n\r\n" },
+	{ NESTED, "BODY[2.TEXT]",
+	    "BODY[2.TEXT] {52}\r\n--c\r\n\r\ni1\r\n--c\r\nContent-Type: text/html\r\n\r\n"
+	    "i2\r\n--c--" },
+	{ NESTED, "BODY[2.MIME]", "BODY[2.MIME] {32}\r\nContent-Type: message/rfc822\r\n\r\n" },
+	{ NESTED, "(BODY[2.1] BODY[2.2])", "BODY[2.1] {2}\r\ni1 BODY[2.2] {2}\r\ni2" },
+	{ NESTED, "BODY[2.2.MIME]", "BODY[2.2.MIME] {27}\r\nContent-Type: text/html\r\n\r\n" },
+	{ NESTED, "(BODY[1.HEADER] BODY[1.TEXT] BODY[3] BODY[2.3] BODY[1.1.1])",
+	    "BODY[1.HEADER] NIL BODY[1.TEXT] NIL BODY[3] NIL BODY[2.3] NIL "
+	    "BODY[1.1.1] NIL" },
+	{ NESTED, "BODY[2.HEADER.FIELDS (SUBJECT)]",
+	    "BODY[2.HEADER.FIELDS (SUBJECT)] {15}\r\nSubject: in\r\n\r\n" },
+	{ NESTED, "BODY[2.HEADER.FIELDS.NOT (subject)]",
+	    "BODY[2.HEADER.FIELDS.NOT (subject)] {51}\r\n"
+	    "Content-Type: multipart/alternative; boundary=c\r\n\r\n" },
+	{ PLAIN, "BODY[]", "BODY[] {20}\r\n" PLAIN },
+	{ PLAIN, "RFC822", "RFC822 {20}\r\n" PLAIN },
+	{ PLAIN, "RFC822.HEADER", "RFC822.HEADER {14}\r\nSubject: p\r\n\r\n" },
+	{ PLAIN, "RFC822.TEXT", "RFC822.TEXT {6}\r\nbody\r\n" },
+	{ PLAIN, "BODY[HEADER]", "BODY[HEADER] {14}\r\nSubject: p\r\n\r\n" },
+	{ PLAIN, "BODY.PEEK[1]", "BODY[1] {6}\r\nbody\r\n" },
+	{ PLAIN, "BODY[1.MIME]", "BODY[1.MIME] {14}\r\nSubject: p\r\n\r\n" },
+	{ PLAIN, "(BODY[2] BODY[1.1.1] BODY[1.HEADER])",
+	    "BODY[2] NIL BODY[1.1.1] NIL BODY[1.HEADER] NIL" },
+	{ PLAIN, "BODY[TEXT]<3.100>", "BODY[TEXT]<3> {3}\r\ny\r\n" },
+	{ PLAIN, "BODY[TEXT]<1.2>", "BODY[TEXT]<1> {2}\r\nod" },
+	{ PLAIN, "BODY[TEXT]<6.1>", "BODY[TEXT]<6> {0}\r\n" },
+	{ PLAIN, "BODY[TEXT]<4294967295.4294967295>", "BODY[TEXT]<4294967295> {0}\r\n" },
+	{ PLAIN, "BODY[]<18.4294967295>", "BODY[]<18> {2}\r\n\r\n" },
+	{ PLAIN, "BODY[HEADER.FIELDS (\"subject\" From)]<2.3>",
+	    "BODY[HEADER.FIELDS (subject From)]<2> {3}\r\nbje" },
+	{ PLAIN, "BODY[HEADER.FIELDS (X)]<99.3>", "BODY[HEADER.FIELDS (X)]<99> {0}\r\n" },
+	{ "Subject: nb\r\n", "(BODY[] BODY[HEADER] BODY[TEXT] BODY[1])",
+	    "BODY[] {13}\r\nSubject: nb\r\n BODY[HEADER] {13}\r\nSubject: nb\r\n "
+	    "BODY[TEXT] {0}\r\n BODY[1] {0}\r\n" },
+	{ "Subject: nb", "BODY[HEADER.FIELDS (Subject)]",
+	    "BODY[HEADER.FIELDS (Subject)] {15}\r\nSubject: nb\r\n\r\n" },
+	{ FORWARD, "BODY[1]", "BODY[1] {23}\r\nSubject: in\r\n\r\ninbody\r\n" },
+	{ FORWARD, "BODY[1.HEADER]", "BODY[1.HEADER] {15}\r\nSubject: in\r\n\r\n" },
+	{ FORWARD, "BODY[1.TEXT]", "BODY[1.TEXT] {8}\r\ninbody\r\n" },
+	{ FORWARD, "BODY[1.1]", "BODY[1.1] {8}\r\ninbody\r\n" },
+	{ FORWARD, "BODY[1.MIME]", "BODY[1.MIME] {32}\r\nContent-Type: message/rfc822\r\n\r\n" },
+	{ FORWARD, "BODY[1.1.MIME]", "BODY[1.1.MIME] {15}\r\nSubject: in\r\n\r\n" },
+	{ FORWARD, "BODY[1.2]", "BODY[1.2] NIL" },
+	{ FORWARD, "BODY[HEADER]", "BODY[HEADER] {32}\r\nContent-Type: message/rfc822\r\n\r\n" },
+	/* shown as text/plain, so it has a part 1; to Dovecot it is an empty multipart */
+	{ EMPTY_MULTI, "(BODY[1] BODY[TEXT])",
+	    "BODY[1] {14}\r\nnothing here\r\n BODY[TEXT] {14}\r\nnothing here\r\n" },
+	{ "\r\njust body\r\n", "(BODY[HEADER] BODY[TEXT] BODY[1.MIME])",
+	    "BODY[HEADER] {2}\r\n\r\n BODY[TEXT] {11}\r\njust body\r\n "
+	    "BODY[1.MIME] {2}\r\n\r\n" },
+	{ "\r\njust body\r\n", "(BODY[HEADER.FIELDS (X)] BODY[HEADER.FIELDS.NOT (X)])",
+	    "BODY[HEADER.FIELDS (X)] {2}\r\n\r\n BODY[HEADER.FIELDS.NOT (X)] {2}\r\n\r\n" },
+	{ DIGEST, "(BODY[1] BODY[1.MIME] BODY[1.HEADER] BODY[1.1])",
+	    "BODY[1] {15}\r\nSubject: d\r\n\r\nx BODY[1.MIME] {2}\r\n\r\n "
+	    "BODY[1.HEADER] {14}\r\nSubject: d\r\n\r\n BODY[1.1] {1}\r\nx" },
+	/* a field that no cache keeps, and one with white space before the colon; a line that is no
+	 * field belongs to no answer by fields (Dovecot has it in the second) */
+	{ FIELDS, "BODY[HEADER.FIELDS (received subject x)]",
+	    "BODY[HEADER.FIELDS (received subject x)] {52}\r\nReceived: a\r\n"
+	    "Received: b\r\n\tc\r\nSubject : sp\r\nX: y\r\n\r\n" },
+	{ FIELDS, "BODY[HEADER.FIELDS.NOT (received)]",
+	    "BODY[HEADER.FIELDS.NOT (received)] {22}\r\nSubject : sp\r\nX: y\r\n\r\n" },
+	{ FIELDS, "BODY[HEADER.FIELDS (Subject)]",
+	    "BODY[HEADER.FIELDS (Subject)] {16}\r\nSubject : sp\r\n\r\n" },
+	{ "", "(BODY[] BODY[HEADER] BODY[TEXT] BODY[1] BODY[HEADER.FIELDS (a)])",
+	    "BODY[] {0}\r\n BODY[HEADER] {0}\r\n BODY[TEXT] {0}\r\n BODY[1] {0}\r\n "
+	    "BODY[HEADER.FIELDS (a)] {2}\r\n\r\n" },
+};
+
 static void test_sections(void **state)
 {
-	static const struct {
-		const char *message, *args, *want;
-	} cases[] = {
-		{ NESTED, "BODY[1]", "BODY[1] {3}\r\none" },
-		{ NESTED, "BODY[1.MIME]", "BODY[1.MIME] {10}\r\nX-A: 1\r\n\r\n" },
-		{ NESTED, "BODY[2]", "BODY[2] {116}\r\n" INNER },
-		{ NESTED, "BODY[2.HEADER]",
-		    "BODY[2.HEADER] {64}\r\nSubject: in\r\n"
-		    "Content-Type: multipart/alternative; boundary=c\r\n\r\n" },
-		{ NESTED, "BODY[2.TEXT]",
-		    "BODY[2.TEXT] {52}\r\n--c\r\n\r\ni1\r\n--c\r\nContent-Type: text/html\r\n\r\n"
-		    "i2\r\n--c--" },
-		{ NESTED, "BODY[2.MIME]",
-		    "BODY[2.MIME] {32}\r\nContent-Type: message/rfc822\r\n\r\n" },
-		{ NESTED, "(BODY[2.1] BODY[2.2])", "BODY[2.1] {2}\r\ni1 BODY[2.2] {2}\r\ni2" },
-		{ NESTED, "BODY[2.2.MIME]",
-		    "BODY[2.2.MIME] {27}\r\nContent-Type: text/html\r\n\r\n" },
-		{ NESTED, "(BODY[1.HEADER] BODY[1.TEXT] BODY[3] BODY[2.3] BODY[1.1.1])",
-		    "BODY[1.HEADER] NIL BODY[1.TEXT] NIL BODY[3] NIL BODY[2.3] NIL "
-		    "BODY[1.1.1] NIL" },
-		{ NESTED, "BODY[2.HEADER.FIELDS (SUBJECT)]",
-		    "BODY[2.HEADER.FIELDS (SUBJECT)] {15}\r\nSubject: in\r\n\r\n" },
-		{ NESTED, "BODY[2.HEADER.FIELDS.NOT (subject)]",
-		    "BODY[2.HEADER.FIELDS.NOT (subject)] {51}\r\n"
-		    "Content-Type: multipart/alternative; boundary=c\r\n\r\n" },
-		{ PLAIN, "BODY[]", "BODY[] {20}\r\n" PLAIN },
-		{ PLAIN, "RFC822", "RFC822 {20}\r\n" PLAIN },
-		{ PLAIN, "RFC822.HEADER", "RFC822.HEADER {14}\r\nSubject: p\r\n\r\n" },
-		{ PLAIN, "RFC822.TEXT", "RFC822.TEXT {6}\r\nbody\r\n" },
-		{ PLAIN, "BODY[HEADER]", "BODY[HEADER] {14}\r\nSubject: p\r\n\r\n" },
-		{ PLAIN, "BODY.PEEK[1]", "BODY[1] {6}\r\nbody\r\n" },
-		{ PLAIN, "BODY[1.MIME]", "BODY[1.MIME] {14}\r\nSubject: p\r\n\r\n" },
-		{ PLAIN, "(BODY[2] BODY[1.1.1] BODY[1.HEADER])",
-		    "BODY[2] NIL BODY[1.1.1] NIL BODY[1.HEADER] NIL" },
-		{ PLAIN, "BODY[TEXT]<3.100>", "BODY[TEXT]<3> {3}\r\ny\r\n" },
-		{ PLAIN, "BODY[TEXT]<1.2>", "BODY[TEXT]<1> {2}\r\nod" },
-		{ PLAIN, "BODY[TEXT]<6.1>", "BODY[TEXT]<6> {0}\r\n" },
-		{ PLAIN, "BODY[TEXT]<4294967295.4294967295>", "BODY[TEXT]<4294967295> {0}\r\n" },
-		{ PLAIN, "BODY[]<18.4294967295>", "BODY[]<18> {2}\r\n\r\n" },
-		{ PLAIN, "BODY[HEADER.FIELDS (\"subject\" From)]<2.3>",
-		    "BODY[HEADER.FIELDS (subject From)]<2> {3}\r\nbje" },
-		{ PLAIN, "BODY[HEADER.FIELDS (X)]<99.3>", "BODY[HEADER.FIELDS (X)]<99> {0}\r\n" },
-		{ "Subject: nb\r\n", "(BODY[] BODY[HEADER] BODY[TEXT] BODY[1])",
-		    "BODY[] {13}\r\nSubject: nb\r\n BODY[HEADER] {13}\r\nSubject: nb\r\n "
-		    "BODY[TEXT] {0}\r\n BODY[1] {0}\r\n" },
-		{ "Subject: nb", "BODY[HEADER.FIELDS (Subject)]",
-		    "BODY[HEADER.FIELDS (Subject)] {15}\r\nSubject: nb\r\n\r\n" },
-		{ FORWARD, "BODY[1]", "BODY[1] {23}\r\nSubject: in\r\n\r\ninbody\r\n" },
-		{ FORWARD, "BODY[1.HEADER]", "BODY[1.HEADER] {15}\r\nSubject: in\r\n\r\n" },
-		{ FORWARD, "BODY[1.TEXT]", "BODY[1.TEXT] {8}\r\ninbody\r\n" },
-		{ FORWARD, "BODY[1.1]", "BODY[1.1] {8}\r\ninbody\r\n" },
-		{ FORWARD, "BODY[1.MIME]",
-		    "BODY[1.MIME] {32}\r\nContent-Type: message/rfc822\r\n\r\n" },
-		{ FORWARD, "BODY[1.1.MIME]", "BODY[1.1.MIME] {15}\r\nSubject: in\r\n\r\n" },
-		{ FORWARD, "BODY[1.2]", "BODY[1.2] NIL" },
-		{ FORWARD, "BODY[HEADER]",
-		    "BODY[HEADER] {32}\r\nContent-Type: message/rfc822\r\n\r\n" },
-		/* shown as text/plain, so it has a part 1; to Dovecot it is an empty multipart */
-		{ EMPTY_MULTI, "(BODY[1] BODY[TEXT])",
-		    "BODY[1] {14}\r\nnothing here\r\n BODY[TEXT] {14}\r\nnothing here\r\n" },
-		{ "\r\njust body\r\n", "(BODY[HEADER] BODY[TEXT] BODY[1.MIME])",
-		    "BODY[HEADER] {2}\r\n\r\n BODY[TEXT] {11}\r\njust body\r\n "
-		    "BODY[1.MIME] {2}\r\n\r\n" },
-		{ "\r\njust body\r\n", "(BODY[HEADER.FIELDS (X)] BODY[HEADER.FIELDS.NOT (X)])",
-		    "BODY[HEADER.FIELDS (X)] {2}\r\n\r\n BODY[HEADER.FIELDS.NOT (X)] {2}\r\n\r\n" },
-		{ DIGEST, "(BODY[1] BODY[1.MIME] BODY[1.HEADER] BODY[1.1])",
-		    "BODY[1] {15}\r\nSubject: d\r\n\r\nx BODY[1.MIME] {2}\r\n\r\n "
-		    "BODY[1.HEADER] {14}\r\nSubject: d\r\n\r\n BODY[1.1] {1}\r\nx" },
-		/* a field that no cache keeps, and one with white space before the colon; a line that is no
-		 * field belongs to no answer by fields (Dovecot has it in the second) */
-		{ FIELDS, "BODY[HEADER.FIELDS (received subject x)]",
-		    "BODY[HEADER.FIELDS (received subject x)] {52}\r\nReceived: a\r\n"
-		    "Received: b\r\n\tc\r\nSubject : sp\r\nX: y\r\n\r\n" },
-		{ FIELDS, "BODY[HEADER.FIELDS.NOT (received)]",
-		    "BODY[HEADER.FIELDS.NOT (received)] {22}\r\nSubject : sp\r\nX: y\r\n\r\n" },
-		{ FIELDS, "BODY[HEADER.FIELDS (Subject)]",
-		    "BODY[HEADER.FIELDS (Subject)] {16}\r\nSubject : sp\r\n\r\n" },
-		{ "", "(BODY[] BODY[HEADER] BODY[TEXT] BODY[1] BODY[HEADER.FIELDS (a)])",
-		    "BODY[] {0}\r\n BODY[HEADER] {0}\r\n BODY[TEXT] {0}\r\n BODY[1] {0}\r\n "
-		    "BODY[HEADER.FIELDS (a)] {2}\r\n\r\n" },
-	};
-	for (size_t i = 0; i < COUNT_OF(cases); i++)
-		check_answer(cases[i].message, cases[i].args, cases[i].want);
+	for (size_t i = 0; i < COUNT_OF(section_cases); i++)
+		check_answer(
+		    section_cases[i].message, section_cases[i].args, section_cases[i].want);
 }
 
 static void test_texts(void **state)
