@@ -39,7 +39,7 @@ static void on_worker_health(void *arg)
 static void on_worker_listener(void *arg, const struct daemon_listener *at, int fd)
 {
 	struct worker_post *p = arg;
-	accept_add(p->edge, at->name, fd);
+	doors_add(p->edge->doors, at->name, fd);
 }
 
 static void on_worker_drained(void *arg)

@@ -30,7 +30,7 @@ struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 	e->committer = committer_new(l, e->dns, e->directory, conf);
 	e->milter_health = milter_health_new();
 	e->clients = map_new(CLIENTS_MAX);
-	list_init(&e->ports);
+	e->doors = accept_doors_new(e);
 	list_init(&e->sessions);
 	return e;
 }
@@ -49,7 +49,7 @@ void edge_reload(struct edge *e, const struct conf *fresh)
 		dnsbl_reload(e->dnsbl, setup->edge);
 		edge_setup_unref(&e->setup);
 		e->setup = setup;
-		accept_reload(e);
+		doors_reload(e->doors);
 	}
 	buf_end(&why);
 }
@@ -97,7 +97,7 @@ void edge_drain(struct edge *e, void (*drained)(void *arg), void *arg)
 	e->draining = true;
 	e->drained = drained;
 	e->drained_arg = arg;
-	accept_stop(e);
+	doors_close(e->doors);
 	for (struct list_node *n = e->sessions.next, *next; n != &e->sessions; n = next) {
 		next = n->next;
 		struct session *s = LIST_OF(struct session, link, n);
@@ -134,7 +134,7 @@ void edge_free(struct edge **e)
 	if (gone == NULL)
 		return;
 	gone->drained = NULL;
-	accept_stop(gone);
+	doors_free(&gone->doors);
 	while (!list_empty(&gone->sessions))
 		session_drop(LIST_OF(struct session, link, gone->sessions.next), WHY_STOPPED);
 	committer_free(&gone->committer);

@@ -30,7 +30,7 @@ struct edge {
 	struct committer *committer;
 	struct milter_health *milter_health;
 	struct edge_setup *setup; /* the newest; sessions keep references of their own */
-	struct list_node ports;   /* struct port: accept.c */
+	struct doors *doors;      /* owned: accept.c */
 	struct list_node sessions;
 	size_t session_n;
 	struct map *clients;        /* address -> how many sessions, as a number in the pointer */

@@ -4,15 +4,13 @@
 
 #include "conf/conf.h"
 #include "daemon/daemon.h"
+#include "daemon/doors.h"
 
 #include "mmp/worker.h"
 
 /* Master: the sockets to open. */
 void accept_listeners(const struct conf *c, struct daemon_listeners *out);
-/* Worker: accepts on fd (borrowed) with the settings of listener `name`. */
-void accept_add(struct mmp *m, const char *name, int fd);
-/* The setup has changed: listeners follow it. */
-void accept_reload(struct mmp *m);
-void accept_stop(struct mmp *m); /* all of them, for good */
+/* Worker: where clients come in, with the settings of m->setup. The caller frees it. */
+struct doors *accept_doors_new(struct mmp *m);
 
 #endif

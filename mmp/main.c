@@ -29,7 +29,7 @@ static void on_health(void *arg)
 static void on_listener(void *arg, const struct daemon_listener *at, int fd)
 {
 	struct post *p = arg;
-	accept_add(p->mmp, at->name, fd);
+	doors_add(p->mmp->doors, at->name, fd);
 }
 
 static void on_drained(void *arg)

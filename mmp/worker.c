@@ -33,7 +33,7 @@ struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
 	m->failures = failures_new();
 	m->orders = orders_new(m);
 	m->load = store_load_new(l);
-	list_init(&m->ports);
+	m->doors = accept_doors_new(m);
 	list_init(&m->prelogin);
 	list_init(&m->piped);
 	return m;
@@ -52,7 +52,7 @@ void mmp_reload(struct mmp *m, const struct conf *fresh)
 		capability_reset(m->capability, &setup->mmp->imap_capability);
 		mmp_setup_unref(&m->setup);
 		m->setup = setup;
-		accept_reload(m);
+		doors_reload(m->doors);
 	}
 	buf_end(&why);
 }
@@ -71,7 +71,7 @@ void mmp_drain(struct mmp *m, void (*drained)(void *arg), void *arg)
 	m->draining = true;
 	m->drained = drained;
 	m->drained_arg = arg;
-	accept_stop(m);
+	doors_close(m->doors);
 	for (struct list_node *n = m->prelogin.next, *next; n != &m->prelogin; n = next) {
 		next = n->next;
 		struct session *s = LIST_OF(struct session, link, n);
@@ -93,7 +93,7 @@ void mmp_free(struct mmp **m)
 	if (gone == NULL)
 		return;
 	gone->drained = NULL;
-	accept_stop(gone);
+	doors_free(&gone->doors);
 	orders_free(&gone->orders);
 	while (!list_empty(&gone->prelogin))
 		session_drop(LIST_OF(struct session, link, gone->prelogin.next), WHY_DRAINED);

@@ -32,7 +32,7 @@ struct mmp {
 	struct failures *failures;
 	struct orders *orders;
 	struct mmp_setup *setup;   /* the newest; sessions keep references of their own */
-	struct list_node ports;    /* struct port: accept.c */
+	struct doors *doors;       /* owned: accept.c */
 	struct list_node prelogin; /* struct session, the one idle longest first */
 	size_t prelogin_n;
 	struct list_node piped; /* struct piped: pipe.c */

@@ -53,12 +53,8 @@ static void listeners(const struct conf *c, struct daemon_listeners *out)
 				     .unix_path = paths[i],
 				     .unix_mode = 0600 });
 	for (size_t i = 0; i < s->listener_n; i++)
-		for (size_t k = 0; k < s->listener[i]->address.n; k++)
-			add(out, (struct daemon_listener){ .role = "worker",
-				     .name = s->listener[i]->head.title,
-				     .at = s->listener[i]->address.v[k].at,
-				     .unix_path = s->listener[i]->address.v[k].unix_path,
-				     .unix_mode = 0660 });
+		daemon_listeners_add(
+		    out, "worker", s->listener[i]->head.title, &s->listener[i]->address, 0660);
 }
 
 static void prepare(void)

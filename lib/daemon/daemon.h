@@ -45,6 +45,9 @@ struct daemon_listeners {
 	struct daemon_listener v[64];
 	size_t n;
 };
+/* One for each address of a listener's block; name is borrowed. What does not fit is left out. */
+void daemon_listeners_add(struct daemon_listeners *out, const char *role, const char *name,
+    const struct conf_addresses *at, unsigned unix_mode);
 
 /* A question that came over the control socket, e.g. words = { "who", "--user", "a@b" }. */
 struct control_ask {

@@ -60,6 +60,19 @@ struct conf *master_load(struct master *m, struct buf *errors_out)
 
 /* ---- listeners ---- */
 
+void daemon_listeners_add(struct daemon_listeners *out, const char *role, const char *name,
+    const struct conf_addresses *at, unsigned unix_mode)
+{
+	for (size_t i = 0; i < at->n && out->n < COUNT_OF(out->v); i++)
+		out->v[out->n++] = (struct daemon_listener){
+			.role = role,
+			.name = name,
+			.at = at->v[i].at,
+			.unix_path = at->v[i].unix_path,
+			.unix_mode = unix_mode,
+		};
+}
+
 static void listener_text(const struct daemon_listener *at, char out[128])
 {
 	char addr[IP_TEXT_SIZE];

@@ -357,7 +357,7 @@ static void world_start(const char *mmp, const char *root)
 	world.mmp = mmp_new(world.loop, world.conf, &why);
 	assert_non_null(world.mmp);
 	for (int i = 0; i < PORTS; i++)
-		accept_add(world.mmp, port_rows[i].name, world.fd[i]);
+		doors_add(world.mmp->doors, port_rows[i].name, world.fd[i]);
 	world.trusting = daemon_tls_client(world.conf, TLS_VERIFY_NONE, &why);
 	world.server = daemon_tls_server(world.conf, "imap", &why);
 	assert_true(world.trusting != NULL && world.server != NULL);

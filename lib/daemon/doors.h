@@ -1,0 +1,38 @@
+/* doors.h - the listening sockets of one worker, each under the name of its configuration block.
+ *
+ * A door accepts with the settings its program finds for the name, and follows a reload: while they are
+ * the same the listener goes on, with the connections whose PROXY header is under way; else it is
+ * made anew. A name that is not configured (any more) accepts nothing; its socket stays the daemon's. */
+#ifndef DAEMON_DOORS_H
+#define DAEMON_DOORS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/ip.h"
+#include "net/listen.h"
+#include "net/loop.h"
+
+struct doors;
+
+struct door_settings {
+	struct ip_prefixes proxy_from; /* networks that begin with a PROXY header: copied */
+	uint64_t proxy_ms;             /* for the whole header */
+};
+
+struct doors_opts {
+	struct loop *loop;
+	/* The settings of the listener of this name as they are now. False: there is none. */
+	bool (*settings)(void *arg, const char *name, struct door_settings *out);
+	/* As accept_fn. It must not close doors. */
+	void (*accepted)(void *arg, const char *name, const struct accepted *a);
+	void *arg;
+};
+
+struct doors *doors_new(const struct doors_opts *opts);
+void doors_add(struct doors *d, const char *name, int fd); /* fd is borrowed, name is copied */
+void doors_reload(struct doors *d);                        /* settings() may answer otherwise now */
+void doors_close(struct doors *d); /* all that are there, for good; more may be added */
+void doors_free(struct doors **d); /* fine on NULL */
+
+#endif
