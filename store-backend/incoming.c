@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/fd.h"
 #include "base/mem.h"
 #include "store-backend/incoming.h"
 #include "store-backend/parse.h"
@@ -68,19 +69,6 @@ static err_t fail(struct incoming *in, err_t err)
 	return err;
 }
 
-static err_t write_all(int fd, struct span bytes)
-{
-	while (bytes.n > 0) {
-		ssize_t n = write(fd, bytes.p, bytes.n);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_from_errno(errno);
-		bytes = span_from(bytes, (size_t)n);
-	}
-	return ERR_OK;
-}
-
 /* The message has outgrown the memory: what is there goes first. */
 static err_t move_to_file(struct incoming *in)
 {
@@ -88,7 +76,7 @@ static err_t move_to_file(struct incoming *in)
 	if (fd < 0)
 		return err_from_errno(errno);
 	in->file = file_ref_new(fd);
-	err_t err = write_all(fd, buf_span(&in->memory));
+	err_t err = fd_write_all(fd, buf_span(&in->memory));
 	buf_end(&in->memory);
 	return err;
 }
@@ -109,7 +97,7 @@ err_t incoming_add(struct incoming *in, struct span bytes)
 		CHECK(buf_add_span(&in->memory, bytes));
 		return ERR_OK;
 	}
-	err_t err = write_all(file_ref_fd(in->file), bytes);
+	err_t err = fd_write_all(file_ref_fd(in->file), bytes);
 	return err ? fail(in, err) : ERR_OK;
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/fd.h"
 #include "base/mem.h"
 #include "store-backend/partition_internal.h"
 
@@ -33,13 +34,12 @@ err_t partition_mark_trimmed(struct partition *p)
 	if (!partition_file(p, "trimmed", path))
 		return ERR_TOO_LONG;
 	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	int dir = open(p->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || dir < 0 || fsync(fd) != 0 || fsync(dir) != 0)
+	if (fd < 0 || fsync(fd) != 0)
 		err = err_from_errno(errno);
 	if (fd >= 0)
 		close(fd);
-	if (dir >= 0)
-		close(dir);
+	if (!err)
+		err = fd_sync_dir(p->path);
 	return err;
 }
 

@@ -6,11 +6,11 @@
  * what is here stays within bounds, and only between two frames, so that every frame that was begun can end.
  *
  * Owns the connections, what they watch, and every operation until it is handed to the batch. */
-#include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/fd.h"
 #include "base/mem.h"
 #include "store-backend/partition_internal.h"
 
@@ -268,13 +268,8 @@ static void put_piece(struct asked *a, struct span piece)
 {
 	if (a->bytes != NULL)
 		memcpy(a->bytes + a->got, piece.p, piece.n);
-	while (a->file >= 0 && !a->no_space && piece.n > 0) {
-		ssize_t n = write(a->file, piece.p, piece.n);
-		if (n < 0 && errno == EINTR)
-			continue;
-		a->no_space = n < 0;
-		piece = span_from(piece, n < 0 ? 0 : (size_t)n);
-	}
+	if (a->file >= 0 && !a->no_space)
+		a->no_space = fd_write_all(a->file, piece) != ERR_OK;
 }
 
 static enum peer_verdict on_message(struct peer *k)

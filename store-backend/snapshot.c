@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/hash.h"
 #include "base/mem.h"
 
@@ -58,19 +59,6 @@ static bool parse_name(const char *name, struct snapshot *out)
 
 /* ---- copying --------------------------------------------------------------------------------------------- */
 
-static err_t write_all(int fd, struct span bytes)
-{
-	while (bytes.n > 0) {
-		ssize_t n = write(fd, bytes.p, bytes.n);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_from_errno(errno);
-		bytes = span_from(bytes, (size_t)n);
-	}
-	return ERR_OK;
-}
-
 /* Reads all of `from` and writes it to `to`, unless that is -1. */
 static err_t pass_on(int from, int to, uint32_t *crc_out, uint64_t *bytes_out)
 {
@@ -89,19 +77,9 @@ static err_t pass_on(int from, int to, uint32_t *crc_out, uint64_t *bytes_out)
 		*crc_out = hash_crc32c(*crc_out, chunk, (size_t)n);
 		*bytes_out += (uint64_t)n;
 		if (to >= 0)
-			err = write_all(to, span_of(chunk, (size_t)n));
+			err = fd_write_all(to, span_of(chunk, (size_t)n));
 	}
 	mem_free(chunk);
-	return err;
-}
-
-static err_t sync_dir(const char *dir)
-{
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return err_from_errno(errno);
-	err_t err = fsync(fd) == 0 ? ERR_OK : ERR_IO;
-	close(fd);
 	return err;
 }
 
@@ -140,7 +118,7 @@ void snapshot_make(void *arg)
 		else if (rename(tmp, path) != 0)
 			j->err = err_from_errno(errno);
 		else
-			j->err = sync_dir(j->dir);
+			j->err = fd_sync_dir(j->dir);
 	}
 	if (j->err)
 		(void)unlink(tmp);

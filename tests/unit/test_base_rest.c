@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -10,6 +11,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/fmt.h"
 #include "base/hash.h"
 #include "base/ip.h"
@@ -249,6 +251,39 @@ static void test_gauge(void **state)
 	assert_int_equal(*metric_cell(&m), 42);
 }
 
+/* A pipe takes a long text in pieces; a full device and a missing folder are told. */
+static void test_whole_writes(void **state)
+{
+	enum { LONG = 1 << 20 };
+	int v[2], status = 0;
+	char *text = mem_alloc(LONG), *read_back = mem_alloc(LONG);
+	for (size_t i = 0; i < LONG; i++)
+		text[i] = (char)(i * 7 >> 3);
+	assert_int_equal(pipe(v), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(v[0]);
+		_exit(fd_write_all(v[1], span_of(text, LONG)) == ERR_OK ? 0 : 1);
+	}
+	close(v[1]);
+	size_t have = 0;
+	for (ssize_t n; (n = read(v[0], read_back + have, LONG - have)) > 0;)
+		have += (size_t)n;
+	close(v[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(have, LONG);
+	assert_memory_equal(read_back, text, LONG);
+	int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	assert_int_equal(fd_write_all(full, SPAN("x")), ERR_NO_SPACE);
+	assert_int_equal(fd_write_all(full, SPAN_NONE), ERR_OK);
+	close(full);
+	assert_int_equal(fd_sync_dir("/tmp"), ERR_OK);
+	assert_int_equal(fd_sync_dir("/nonexistent"), ERR_NOT_FOUND);
+	mem_free(text);
+	mem_free(read_back);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +296,7 @@ int main(void)
 		cmocka_unit_test(test_clock),
 		cmocka_unit_test(test_log_counter),
 		cmocka_unit_test(test_gauge),
+		cmocka_unit_test(test_whole_writes),
 	};
 	return cmocka_run_group_tests_name("base_rest", tests, NULL, NULL);
 }

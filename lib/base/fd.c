@@ -1,0 +1,29 @@
+/* fd.c - see fd.h. */
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+err_t fd_write_all(int fd, struct span bytes)
+{
+	while (bytes.n > 0) {
+		ssize_t n = write(fd, bytes.p, bytes.n);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? err_from_errno(errno) : ERR_NO_SPACE;
+		bytes = span_from(bytes, (size_t)n);
+	}
+	return ERR_OK;
+}
+
+err_t fd_sync_dir(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_from_errno(errno);
+	err_t err = fsync(fd) == 0 ? ERR_OK : ERR_IO;
+	close(fd);
+	return err;
+}
