@@ -13,7 +13,7 @@
 #include "edge/spool_wire.h"
 #include "edge/worker.h"
 
-enum { WHY_MAX = 512, HEALTH_MS = 2000 };
+enum { WHY_MAX = 512 };
 
 static bool is_word(const struct control_ask *ask, size_t at, const char *word)
 {
@@ -22,68 +22,53 @@ static bool is_word(const struct control_ask *ask, size_t at, const char *word)
 
 /* ---- role worker ------------------------------------------------------------------------------- */
 
-struct worker_post {
-	struct worker *worker;
-	struct edge *edge;
-	struct timer health;
-};
-
-static void on_worker_health(void *arg)
+static void on_listener(void *arg, const struct daemon_listener *at, int fd)
 {
-	struct worker_post *p = arg;
-	worker_set_healthy(
-	    p->worker, directory_healthy(p->edge->directory) && metermaid_healthy(p->edge->meter));
-	timer_set(&p->health, HEALTH_MS);
+	struct edge *e = arg;
+	doors_add(e->doors, at->name, fd);
 }
 
-static void on_worker_listener(void *arg, const struct daemon_listener *at, int fd)
+static void on_drained(void *arg)
 {
-	struct worker_post *p = arg;
-	doors_add(p->edge->doors, at->name, fd);
+	worker_drained(arg);
 }
 
-static void on_worker_drained(void *arg)
-{
-	struct worker_post *p = arg;
-	worker_drained(p->worker);
-}
-
+/* worker_data() is the edge, or NULL: edge_conf_check() has tried the same bytes, only memory or a bug is left. */
 static void worker_start(struct worker *w)
 {
 	struct buf why = BUF_INIT(WHY_MAX);
 	struct edge *e = edge_new(worker_loop(w), worker_conf(w), &why);
-	if (e ==
-	    NULL) /* edge_conf_check() has tried the same bytes: only memory or a bug is left */
+	if (e == NULL)
 		log_write(&edge_events[EDGE_EV_SETUP_FAILED], NULL,
 		    LOG_FIELDS(LOG_SPAN("detail", buf_span(&why))));
+	else
+		worker_each_listener(w, on_listener, e);
+	worker_set_data(w, e);
 	buf_end(&why);
-	if (e == NULL)
-		return;
-	struct worker_post *p = MEM_NEW(struct worker_post);
-	p->worker = w;
-	p->edge = e;
-	worker_set_data(w, p);
-	timer_init(&p->health, worker_loop(w), on_worker_health, p);
-	timer_set(&p->health, HEALTH_MS);
-	worker_each_listener(w, on_worker_listener, p);
 }
 
 static void worker_reload(struct worker *w, const struct conf *fresh)
 {
-	struct worker_post *p = worker_data(w);
-	if (p == NULL)
+	struct edge *e = worker_data(w);
+	if (e == NULL)
 		return;
-	edge_reload(p->edge, fresh);
-	worker_each_listener(w, on_worker_listener, p);
+	edge_reload(e, fresh);
+	worker_each_listener(w, on_listener, e);
 }
 
 static void worker_drain(struct worker *w)
 {
-	struct worker_post *p = worker_data(w);
-	if (p != NULL)
-		edge_drain(p->edge, on_worker_drained, p);
+	struct edge *e = worker_data(w);
+	if (e != NULL)
+		edge_drain(e, on_drained, w);
 	else
 		worker_drained(w);
+}
+
+static bool worker_healthy(struct worker *w)
+{
+	const struct edge *e = worker_data(w);
+	return e == NULL || (directory_healthy(e->directory) && metermaid_healthy(e->meter));
 }
 
 static uint32_t meter_later(void *arg)
@@ -98,61 +83,48 @@ static void meter_answer(void *arg, uint32_t id, struct span json)
 
 static bool worker_control(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
-	struct worker_post *p = worker_data(w);
-	if (p == NULL)
+	struct edge *e = worker_data(w);
+	if (e == NULL)
 		return false;
 	if (ask->n == 1 && is_word(ask, 0, "who")) {
-		edge_who(p->edge, out);
+		edge_who(e, out);
 		return true;
 	}
 	if (ask->n == 2 && is_word(ask, 0, "explain")) {
-		edge_explain(p->edge, span_str(ask->words[1]), out);
+		edge_explain(e, span_str(ask->words[1]), out);
 		return true;
 	}
 	return is_word(ask, 0, "meter") &&
-	       metermaid_control(p->edge->meter, ask->words, ask->n,
+	       metermaid_control(e->meter, ask->words, ask->n,
 		   &(struct meter_late){ meter_later, meter_answer, w }, out);
 }
 
 static void worker_stop(struct worker *w)
 {
-	struct worker_post *p = worker_data(w);
-	if (p == NULL)
-		return;
+	struct edge *e = worker_data(w);
 	worker_set_data(w, NULL);
-	timer_clear(&p->health);
-	edge_free(&p->edge);
-	mem_free(p);
+	edge_free(&e);
 }
 
 /* ---- role queue -------------------------------------------------------------------------------- */
 
 struct queue_post {
-	struct worker *worker;
 	struct dns *dns;
 	struct directory *directory;
 	struct queue *queue;
 	struct spool_serve *serve;
-	struct timer health;
 };
 
-static void on_queue_health(void *arg)
+static bool queue_healthy(struct worker *w)
 {
-	struct queue_post *p = arg;
-	worker_set_healthy(p->worker, queue_spool(p->queue) != NULL && queue_has_room(p->queue, 1));
-	timer_set(&p->health, HEALTH_MS);
+	const struct queue_post *p = worker_data(w);
+	return queue_spool(p->queue) != NULL && queue_has_room(p->queue, 1);
 }
 
 static void on_queue_listener(void *arg, const struct daemon_listener *at, int fd)
 {
 	struct queue_post *p = arg;
 	spool_serve_listen(p->serve, fd);
-}
-
-static void on_queue_drained(void *arg)
-{
-	struct queue_post *p = arg;
-	worker_drained(p->worker);
 }
 
 static unsigned queue_processes(const struct conf *c)
@@ -163,7 +135,6 @@ static unsigned queue_processes(const struct conf *c)
 static void queue_start(struct worker *w)
 {
 	struct queue_post *p = MEM_NEW(struct queue_post);
-	p->worker = w;
 	p->dns = daemon_dns(worker_loop(w), worker_conf(w));
 	p->directory = directory_new(worker_loop(w), p->dns, worker_conf(w));
 	p->queue = queue_new(&(struct queue_opts){ .loop = worker_loop(w),
@@ -172,8 +143,7 @@ static void queue_start(struct worker *w)
 	    .conf = worker_conf(w) });
 	p->serve = spool_serve_new(worker_loop(w), p->queue);
 	worker_set_data(w, p);
-	timer_init(&p->health, worker_loop(w), on_queue_health, p);
-	on_queue_health(p);
+	worker_set_healthy(w, queue_healthy(w));
 	worker_each_listener(w, on_queue_listener, p);
 }
 
@@ -187,7 +157,7 @@ static void queue_process_reload(struct worker *w, const struct conf *fresh)
 static void queue_process_drain(struct worker *w)
 {
 	struct queue_post *p = worker_data(w);
-	queue_drain(p->queue, on_queue_drained, p);
+	queue_drain(p->queue, on_drained, w);
 }
 
 static bool queue_process_control(struct worker *w, const struct control_ask *ask, struct buf *out)
@@ -200,7 +170,6 @@ static void queue_stop(struct worker *w)
 {
 	struct queue_post *p = worker_data(w);
 	worker_set_data(w, NULL);
-	timer_clear(&p->health);
 	spool_serve_free(&p->serve);
 	queue_free(&p->queue);
 	directory_free(&p->directory);
@@ -248,6 +217,7 @@ static const struct daemon_role roles[] = {
 	    .reload = queue_process_reload,
 	    .drain = queue_process_drain,
 	    .control = queue_process_control,
+	    .healthy = queue_healthy,
 	    .stop = queue_stop,
 	},
 	{
@@ -256,6 +226,7 @@ static const struct daemon_role roles[] = {
 	    .reload = worker_reload,
 	    .drain = worker_drain,
 	    .control = worker_control,
+	    .healthy = worker_healthy,
 	    .stop = worker_stop,
 	},
 };

@@ -9,72 +9,55 @@
 #include "mmp/orders.h"
 #include "mmp/worker.h"
 
-enum { WHY_MAX = 512, HEALTH_MS = 2000 };
-
-/* What a worker process holds. */
-struct post {
-	struct worker *worker;
-	struct mmp *mmp;
-	struct timer health;
-};
-
-static void on_health(void *arg)
-{
-	struct post *p = arg;
-	worker_set_healthy(
-	    p->worker, directory_healthy(p->mmp->directory) && metermaid_healthy(p->mmp->meter));
-	timer_set(&p->health, HEALTH_MS);
-}
+enum { WHY_MAX = 512 };
 
 static void on_listener(void *arg, const struct daemon_listener *at, int fd)
 {
-	struct post *p = arg;
-	doors_add(p->mmp->doors, at->name, fd);
+	struct mmp *m = arg;
+	doors_add(m->doors, at->name, fd);
 }
 
 static void on_drained(void *arg)
 {
-	struct post *p = arg;
-	worker_drained(p->worker);
+	worker_drained(arg);
 }
 
+/* worker_data() is the mmp, or NULL: mmp_conf_check() has tried the same bytes, only memory or a bug is left. */
 static void worker_start(struct worker *w)
 {
 	struct buf why = BUF_INIT(WHY_MAX);
 	struct mmp *m = mmp_new(worker_loop(w), worker_conf(w), &why);
-	if (m ==
-	    NULL) { /* mmp_conf_check() has tried the same bytes: only memory or a bug is left */
+	if (m == NULL)
 		log_write(&mmp_events[MMP_EV_SETUP_FAILED], NULL,
 		    LOG_FIELDS(LOG_SPAN("detail", buf_span(&why))));
-		buf_end(&why);
-		return;
-	}
+	else
+		worker_each_listener(w, on_listener, m);
+	worker_set_data(w, m);
 	buf_end(&why);
-	struct post *p = MEM_NEW(struct post);
-	p->worker = w;
-	p->mmp = m;
-	worker_set_data(w, p);
-	timer_init(&p->health, worker_loop(w), on_health, p);
-	timer_set(&p->health, HEALTH_MS);
-	worker_each_listener(w, on_listener, p);
 }
 
 static void worker_reload(struct worker *w, const struct conf *fresh)
 {
-	struct post *p = worker_data(w);
-	if (p == NULL)
+	struct mmp *m = worker_data(w);
+	if (m == NULL)
 		return;
-	mmp_reload(p->mmp, fresh);
-	worker_each_listener(w, on_listener, p);
+	mmp_reload(m, fresh);
+	worker_each_listener(w, on_listener, m);
 }
 
 static void worker_drain(struct worker *w)
 {
-	struct post *p = worker_data(w);
-	if (p != NULL)
-		mmp_drain(p->mmp, on_drained, p);
+	struct mmp *m = worker_data(w);
+	if (m != NULL)
+		mmp_drain(m, on_drained, w);
 	else
 		worker_drained(w);
+}
+
+static bool worker_healthy(struct worker *w)
+{
+	const struct mmp *m = worker_data(w);
+	return m == NULL || (directory_healthy(m->directory) && metermaid_healthy(m->meter));
 }
 
 static uint32_t meter_later(void *arg)
@@ -89,30 +72,26 @@ static void meter_answer(void *arg, uint32_t id, struct span json)
 
 static bool worker_control(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
-	struct post *p = worker_data(w);
-	if (p == NULL || ask->n == 0)
+	struct mmp *m = worker_data(w);
+	if (m == NULL || ask->n == 0)
 		return false;
 	if (ask->n == 1 && span_eq_str(span_str(ask->words[0]), "who")) {
-		mmp_who(p->mmp, out);
+		mmp_who(m, out);
 		return true;
 	}
-	if (orders_control(p->mmp->orders, ask, out))
+	if (orders_control(m->orders, ask, out))
 		return true;
 	if (span_eq_str(span_str(ask->words[0]), "meter"))
-		return metermaid_control(p->mmp->meter, ask->words, ask->n,
+		return metermaid_control(m->meter, ask->words, ask->n,
 		    &(struct meter_late){ meter_later, meter_answer, w }, out);
 	return false;
 }
 
 static void worker_stop(struct worker *w)
 {
-	struct post *p = worker_data(w);
-	if (p == NULL)
-		return;
+	struct mmp *m = worker_data(w);
 	worker_set_data(w, NULL);
-	timer_clear(&p->health);
-	mmp_free(&p->mmp);
-	mem_free(p);
+	mmp_free(&m);
 }
 
 static void prepare(void)
@@ -139,6 +118,7 @@ static const struct daemon_role roles[] = {
 	    .reload = worker_reload,
 	    .drain = worker_drain,
 	    .control = worker_control,
+	    .healthy = worker_healthy,
 	    .stop = worker_stop,
 	},
 };

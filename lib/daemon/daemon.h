@@ -64,6 +64,9 @@ struct daemon_role {
 	void (*drain)(struct worker *w); /* no new work; call worker_drained() when done */
 	/* Appends one JSON value to out; false: not a command of this role. NULL: none. */
 	bool (*control)(struct worker *w, const struct control_ask *ask, struct buf *out);
+	/* Could this worker serve? Asked every two seconds, for /healthz/ready. NULL: as worker_set_healthy()
+	 * says, or always. */
+	bool (*healthy)(struct worker *w);
 	void (*stop)(struct worker *w); /* free everything: leak checkers watch */
 };
 

@@ -19,7 +19,12 @@
 #include "daemon/tables.h"
 #include "daemon/worker.h"
 
-enum { LISTENERS_MAX = 128, CONTROL_WORDS_MAX = 64, ANSWER_MAX = 16 * 1024 * 1024 };
+enum {
+	LISTENERS_MAX = 128,
+	CONTROL_WORDS_MAX = 64,
+	ANSWER_MAX = 16 * 1024 * 1024,
+	HEALTH_MS = 2000
+};
 
 #define worker_MAGIC 0x3077ac71u
 
@@ -36,6 +41,7 @@ struct worker {
 	uint32_t asked;    /* of the control question being answered */
 	bool answer_later; /* ... by worker_answer() */
 	bool draining, drained;
+	struct timer health; /* armed when the role has healthy() */
 };
 
 void daemon_log_setup(const struct conf *c, const char *program, const char *role, unsigned index)
@@ -275,8 +281,16 @@ static bool confine(const struct worker_birth *b)
 	return getppid() == b->master;
 }
 
+static void on_health(void *arg)
+{
+	struct worker *w = OBJ(worker, arg);
+	worker_set_healthy(w, w->birth->role->healthy(w));
+	timer_set(&w->health, HEALTH_MS);
+}
+
 static void worker_end(struct worker *w)
 {
+	timer_clear(&w->health);
 	if (w->birth->role->stop != NULL)
 		w->birth->role->stop(w);
 	for (size_t i = w->birth->listener_count; i < w->listener_count; i++) {
@@ -309,6 +323,9 @@ int worker_run(const struct worker_birth *birth)
 	w->link_watch = watch_new(w->loop, birth->link, on_link, w);
 	watch_set(w->link_watch, WATCH_READ);
 	birth->role->start(w);
+	timer_init(&w->health, w->loop, on_health, w);
+	if (birth->role->healthy != NULL)
+		timer_set(&w->health, HEALTH_MS);
 	link_send(birth->link, LINK_READY, 0, SPAN_NONE, -1);
 	loop_run(w->loop);
 	worker_end(w);

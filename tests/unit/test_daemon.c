@@ -57,6 +57,11 @@ static void front_start(struct worker *w)
 	worker_each_listener(w, open_door, w);
 }
 
+static bool front_healthy(struct worker *w)
+{
+	return strcmp(daemon_hostname(worker_conf(w)), "sick.example") != 0;
+}
+
 static void front_stop(struct worker *w)
 {
 	listener_free(&door);
@@ -89,6 +94,7 @@ static const struct daemon_role roles[] = {
 	    .count = two,
 	    .start = front_start,
 	    .stop = front_stop,
+	    .healthy = front_healthy,
 	    .control = front_control },
 };
 
@@ -290,6 +296,32 @@ static void test_address_in_use(void **state)
 	assert_int_equal(stop(SIGTERM), 0);
 }
 
+static size_t unhealthy(void)
+{
+	size_t n = 0;
+	for (const char *at = control("{\"words\":[\"status\"]}\n");
+	     (at = strstr(at, "\"healthy\":false")) != NULL; at++)
+		n++;
+	return n;
+}
+
+/* A role is asked again and again whether it could serve. */
+static void test_health(void **state)
+{
+	write_conf("first.example", "");
+	start();
+	assert_int_equal(unhealthy(), 0);
+	write_conf("sick.example", "");
+	assert_non_null(strstr(control("{\"words\":[\"reload\"]}\n"), "\"ok\":true"));
+	for (uint64_t until = clock_mono_ms() + WAIT_MS; unhealthy() != 2;)
+		assert_true(clock_mono_ms() < until);
+	write_conf("first.example", "");
+	assert_non_null(strstr(control("{\"words\":[\"reload\"]}\n"), "\"ok\":true"));
+	for (uint64_t until = clock_mono_ms() + WAIT_MS; unhealthy() != 0;)
+		assert_true(clock_mono_ms() < until);
+	assert_int_equal(stop(SIGTERM), 0);
+}
+
 static void test_command_line(void **state)
 {
 	char *bad[] = { "postern-probe", "-x", NULL };
@@ -334,6 +366,7 @@ int main(void)
 		cmocka_unit_test(test_life),
 		cmocka_unit_test(test_reload),
 		cmocka_unit_test(test_address_in_use),
+		cmocka_unit_test(test_health),
 		cmocka_unit_test(test_command_line),
 	};
 	return cmocka_run_group_tests_name("daemon", tests, set_up, tear_down);
