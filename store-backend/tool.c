@@ -4,6 +4,7 @@
  * log says when a committer has it. */
 #include "store-backend/tool.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -135,6 +136,20 @@ static const struct {
 	{ "export", 3, 3, tool_export },
 	{ "import", 3, 3, tool_import },
 };
+
+const struct tool_letter tool_maildir_letters[TOOL_LETTER_COUNT] = {
+	{ 'D', STORE_DRAFT },
+	{ 'F', STORE_FLAGGED },
+	{ 'R', STORE_ANSWERED },
+	{ 'S', STORE_SEEN },
+	{ 'T', STORE_DELETED },
+};
+
+bool tool_fail(const char *path)
+{
+	fprintf(stderr, "postern-store: %s: %s\n", path, strerror(errno));
+	return false;
+}
 
 bool tool_open(const struct store_partition_conf *pc, struct tool_partition *out)
 {

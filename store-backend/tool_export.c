@@ -12,11 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/mem.h"
 #include "store-backend/store.h"
 #include "store-backend/tool_internal.h"
 
-enum { PATH_SIZE = 4096, PIECE = 65536 };
+enum { PATH_SIZE = 4096 };
 
 struct mailbox {
 	uint64_t id;
@@ -37,12 +38,6 @@ struct export
 	FILE *to;
 	uint64_t written;
 };
-
-static bool fail(const char *path)
-{
-	fprintf(stderr, "postern-store: %s: %s\n", path, strerror(errno));
-	return false;
-}
 
 /* ---- the bytes of a message ------------------------------------------------------------------------------- */
 
@@ -91,21 +86,15 @@ static bool put_message(struct export *x, const struct index_entry *e)
 
 static bool make_folder(const char *path)
 {
-	return mkdir(path, 0700) == 0 || errno == EEXIST || fail(path);
+	return mkdir(path, 0700) == 0 || errno == EEXIST || tool_fail(path);
 }
 
 static void put_flags(const struct index_entry *e, char out[8])
 {
-	/* In the order of ASCII, as maildir(5) wants them. */
-	static const struct {
-		uint32_t flag;
-		char letter;
-	} letters[] = { { STORE_DRAFT, 'D' }, { STORE_FLAGGED, 'F' }, { STORE_ANSWERED, 'R' },
-		{ STORE_SEEN, 'S' }, { STORE_DELETED, 'T' } };
 	size_t n = 0;
-	for (size_t i = 0; i < sizeof letters / sizeof letters[0]; i++)
-		if ((e->flags & letters[i].flag) != 0)
-			out[n++] = letters[i].letter;
+	for (size_t i = 0; i < TOOL_LETTER_COUNT; i++)
+		if ((e->flags & tool_maildir_letters[i].flag) != 0)
+			out[n++] = tool_maildir_letters[i].letter;
 	out[n] = '\0';
 }
 
@@ -120,12 +109,12 @@ static bool write_file(struct export *x, const struct mailbox *m, const struct i
 	(void)snprintf(to, sizeof to, "%s/cur/%s:2,%s", x->dir, name, flags);
 	x->to = fopen(tmp, "we");
 	if (x->to == NULL)
-		return fail(tmp);
+		return tool_fail(tmp);
 	bool ok = put_message(x, e);
 	ok = fflush(x->to) == 0 && ok;
 	(void)futimens(fileno(x->to), when);
 	ok = fclose(x->to) == 0 && ok;
-	return ok && (rename(tmp, to) == 0 || fail(to));
+	return ok && (rename(tmp, to) == 0 || tool_fail(to));
 }
 
 static bool make_maildir(struct export *x, const struct mailbox *m)
@@ -144,7 +133,7 @@ static bool make_maildir(struct export *x, const struct mailbox *m)
 		}
 	}
 	bool ok = n > 0 && n < PATH_SIZE;
-	for (size_t i = 0; ok && i < sizeof parts / sizeof parts[0]; i++) {
+	for (size_t i = 0; ok && i < COUNT_OF(parts); i++) {
 		(void)snprintf(path, sizeof path, "%s%s", x->dir, parts[i]);
 		ok = make_folder(path);
 	}
@@ -180,11 +169,11 @@ static bool make_mbox(struct export *x, const struct mailbox *m)
 		return false;
 	x->to = fopen(x->dir, "we");
 	if (x->to == NULL)
-		return fail(x->dir);
+		return tool_fail(x->dir);
 	bool ok = true;
 	for (size_t i = 0; ok && i < x->n; i++, x->written += ok)
 		ok = write_mbox_message(x, &x->v[i]);
-	return (fclose(x->to) == 0 || fail(x->dir)) && ok;
+	return (fclose(x->to) == 0 || tool_fail(x->dir)) && ok;
 }
 
 /* ---- what is there ---------------------------------------------------------------------------------------------- */

@@ -12,12 +12,13 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/check.h"
 #include "base/mem.h"
 #include "store-backend/incoming.h"
 #include "store-backend/store.h"
 #include "store-backend/tool_internal.h"
 
-enum { PATH_SIZE = 4096, LINE_PIECE = 65536, WINDOW = 64, STEP_MS = 100, FILES_MAX = 10000000 };
+enum { PATH_SIZE = 4096, LINE_PIECE = 65536, WINDOW = 64, STEP_MS = 100 };
 
 struct import {
 	const struct store_conf *conf;
@@ -30,12 +31,6 @@ struct import {
 	struct operation_answer last; /* numbers only */
 	uint64_t done, refused;
 };
-
-static bool fail(const char *path)
-{
-	fprintf(stderr, "postern-store: %s: %s\n", path, strerror(errno));
-	return false;
-}
 
 /* ---- changes ------------------------------------------------------------------------------------------------- */
 
@@ -150,16 +145,11 @@ static void append(struct import *x, struct incoming *take_in, uint32_t flags, i
 
 static uint32_t flags_of_name(const char *name)
 {
-	static const struct {
-		char letter;
-		uint32_t flag;
-	} letters[] = { { 'D', STORE_DRAFT }, { 'F', STORE_FLAGGED }, { 'R', STORE_ANSWERED },
-		{ 'S', STORE_SEEN }, { 'T', STORE_DELETED } };
 	const char *info = strstr(name, ":2,");
 	uint32_t flags = 0;
-	for (size_t i = 0; info != NULL && i < sizeof letters / sizeof letters[0]; i++)
-		if (strchr(info + 3, letters[i].letter) != NULL)
-			flags |= letters[i].flag;
+	for (size_t i = 0; info != NULL && i < TOOL_LETTER_COUNT; i++)
+		if (strchr(info + 3, tool_maildir_letters[i].letter) != NULL)
+			flags |= tool_maildir_letters[i].flag;
 	return flags;
 }
 
@@ -172,7 +162,7 @@ static bool import_file(struct import *x, const char *path, const char *name)
 	if (f == NULL || fstat(fileno(f), &st) != 0) {
 		if (f != NULL)
 			(void)fclose(f);
-		return fail(path);
+		return tool_fail(path);
 	}
 	struct incoming *in = new_message(x);
 	while ((n = fread(piece, 1, sizeof piece, f)) > 0)
@@ -184,7 +174,7 @@ static bool import_file(struct import *x, const char *path, const char *name)
 		return true;
 	}
 	incoming_free(&in);
-	return fail(path);
+	return tool_fail(path);
 }
 
 /* Calls fn for each name in the folder, in their order; hidden ones too. */
@@ -193,7 +183,7 @@ static bool each_name(struct import *x, const char *path,
 {
 	struct dirent **v;
 	int n = scandir(path, &v, NULL, alphasort);
-	bool ok = n >= 0 || errno == ENOENT || fail(path);
+	bool ok = n >= 0 || errno == ENOENT || tool_fail(path);
 	for (int i = 0; i < n; i++) {
 		if (strcmp(v[i]->d_name, ".") != 0 && strcmp(v[i]->d_name, "..") != 0)
 			ok = ok && fn(x, path, v[i]->d_name);
@@ -279,16 +269,13 @@ static void begin_message(struct mbox *b, const char *from_line)
 /* The two lines that hold flags are the format's, not the message's. */
 static bool take_status(struct mbox *b, const char *line)
 {
-	static const struct {
-		char letter;
-		uint32_t flag;
-	} letters[] = { { 'R', STORE_SEEN }, { 'A', STORE_ANSWERED }, { 'F', STORE_FLAGGED },
-		{ 'T', STORE_DRAFT }, { 'D', STORE_DELETED } };
+	static const struct tool_letter letters[] = { { 'R', STORE_SEEN }, { 'A', STORE_ANSWERED },
+		{ 'F', STORE_FLAGGED }, { 'T', STORE_DRAFT }, { 'D', STORE_DELETED } };
 	bool x_status = strncmp(line, "X-Status:", 9) == 0;
 	if (!b->in_header || (!x_status && strncmp(line, "Status:", 7) != 0))
 		return false;
 	const char *words = strchr(line, ':');
-	for (size_t i = 0; i < sizeof letters / sizeof letters[0]; i++)
+	for (size_t i = 0; i < COUNT_OF(letters); i++)
 		if ((i > 0) == x_status && strchr(words, letters[i].letter) != NULL)
 			b->flags |= letters[i].flag;
 	return true;
@@ -332,7 +319,7 @@ static bool on_mbox_name(struct import *x, const char *path, const char *name)
 	int m = snprintf(file, sizeof file, "%s/%s", path, name);
 	FILE *f = m > 0 && m < PATH_SIZE ? fopen(file, "re") : NULL;
 	if (f == NULL)
-		return fail(file);
+		return tool_fail(file);
 	bool ok = go_to(x, mailbox);
 	while (ok && fgets(line, sizeof line, f) != NULL)
 		take_line(&b, line, strlen(line));

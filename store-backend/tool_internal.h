@@ -17,6 +17,16 @@ struct tool_partition {
 bool tool_open(const struct store_partition_conf *pc, struct tool_partition *out);
 void tool_close(struct tool_partition *p);
 
+/* Says why errno has stopped the work on that file. Always false. */
+bool tool_fail(const char *path);
+
+/* Flags as letters in the name of a Maildir file, in the order of ASCII, as maildir(5) wants them. */
+enum { TOOL_LETTER_COUNT = 5 };
+extern const struct tool_letter {
+	char letter;
+	uint32_t flag;
+} tool_maildir_letters[TOOL_LETTER_COUNT];
+
 /* The partition that has the user, or is to get it; NULL: there is none, or none can be read. */
 const struct store_partition_conf *tool_partition_of(const struct store_conf *s, struct span user);
 
