@@ -148,15 +148,6 @@ void index_subscriptions(
 	    on_subscription, &e);
 }
 
-bool index_subscribed(struct index_view *v, struct span user, struct span name)
-{
-	MDB_val value;
-	if (user.n > STORE_USER_MAX || name.n > STORE_MAILBOX_NAME_MAX)
-		return false;
-	struct db_key k = key_name(user, name);
-	return db_get(&v->index->db, v->txn, DB_SUBS, &k, &value);
-}
-
 /* ---- entries ---------------------------------------------------------------------------------------------- */
 
 static bool entry_parse(uint32_t uid, const MDB_val *v, struct index_entry *out)

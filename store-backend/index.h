@@ -59,7 +59,6 @@ void index_mailboxes(struct index_view *v, struct span user,
 /* Names subscribed, in byte order; there may be no mailbox of that name. */
 void index_subscriptions(
     struct index_view *v, struct span user, bool (*fn)(void *arg, struct span name), void *arg);
-bool index_subscribed(struct index_view *v, struct span user, struct span name);
 
 struct index_entry {
 	uint32_t uid;

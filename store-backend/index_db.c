@@ -114,13 +114,6 @@ static void put_u64(uint8_t *to, uint64_t v)
 	memcpy(to, &v, sizeof v);
 }
 
-void key_u32(struct db_key *k, uint32_t v)
-{
-	CHECK(k->n + sizeof v <= sizeof k->b);
-	put_u32(k->b + k->n, v);
-	k->n += sizeof v;
-}
-
 void key_u64(struct db_key *k, uint64_t v)
 {
 	CHECK(k->n + sizeof v <= sizeof k->b);

@@ -94,7 +94,6 @@ struct db_key {
 	uint8_t b[DB_KEY_MAX];
 	size_t n;
 };
-void key_u32(struct db_key *k, uint32_t v);
 void key_u64(struct db_key *k, uint64_t v);
 void key_span(struct db_key *k, struct span s);
 struct db_key key_mailbox(uint64_t id);

@@ -212,13 +212,6 @@ uint64_t box_keyword_bits(struct box *b, const struct flag_set *set, bool add, b
 
 /* ---- entries ------------------------------------------------------------------------------------------------------ */
 
-bool box_entry_load(struct index_txn *t, uint64_t id, uint32_t uid, struct entry_row *out)
-{
-	struct db_key k = key_entry(id, uid);
-	MDB_val v;
-	return txn_get(t, DB_ENTRIES, &k, &v) && row_get(&v, out, sizeof *out);
-}
-
 /* Counters that depend on flags: what the mailbox would lose with this entry. */
 static void count_flags(struct box *b, uint32_t flags, int by)
 {

@@ -46,7 +46,6 @@ struct index_txn {
 	 * what goes has a place of its own, as modseqs go in one place and come in another. */
 	MDB_cursor *at[DB_COUNT], *going[DB_COUNT];
 	struct meta_row meta;
-	bool meta_changed;
 	uint64_t wall_s;         /* of the operation that is being applied */
 	struct touched *touched; /* owned */
 	size_t touched_n, touched_cap;
@@ -93,7 +92,6 @@ void box_rename(struct index_txn *t, struct box *b, struct span name);
 unsigned box_keyword(struct box *b, struct span word, bool add);
 uint64_t box_keyword_bits(struct box *b, const struct flag_set *set, bool add, bool *full_out);
 
-bool box_entry_load(struct index_txn *t, uint64_t id, uint32_t uid, struct entry_row *out);
 /* Appends: uid and modseq are set from the mailbox, whose modseq the caller has raised; the blob gets a
  * reference. Returns the uid. */
 uint32_t box_entry_add(struct index_txn *t, struct box *b, struct user_row *u, struct entry_row *e);

@@ -69,12 +69,6 @@ bool selected_refresh(struct selected *box, struct index_view *v);
 /* Only the keyword table: for flags that are applied before a refresh. */
 bool selected_refresh_keywords(struct selected *box, struct index_view *v);
 
-static inline bool selected_has_news(const struct selected *box)
-{
-	return box->gone > 0 || box->dirty > 0 || box->told_n != box->n ||
-	       box->told_keyword != box->keyword_n;
-}
-
 /* Appends to out what the client does not know, about 8 KiB at a time; expunged messages only if they
  * may be told; with box->modseqs changed flags only if there is a view. False: call again when out has
  * been emptied. */
