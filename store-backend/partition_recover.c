@@ -122,20 +122,15 @@ static err_t replay(struct recovery *v)
 
 /* ---- which index ---------------------------------------------------------------------------------------------- */
 
-static bool in_index_dir(const struct recovery *v, const char *name, char out[PARTITION_PATH_SIZE])
-{
-	int n = snprintf(out, PARTITION_PATH_SIZE, "%s/%s", v->index_dir, name);
-	return n > 0 && n < PARTITION_PATH_SIZE;
-}
-
 /* Readers that have the files open keep them until they hear of the new epoch. */
 static void wipe_index(struct recovery *v)
 {
-	static const char *const names[] = { "data.mdb", "lock.mdb", "data.mdb.tmp" };
+	static const char *const names[] = { "index/data.mdb", "index/lock.mdb",
+		"index/data.mdb.tmp" };
 	char path[PARTITION_PATH_SIZE];
 	index_writer_close(&v->p->writer, false);
 	for (size_t i = 0; i < COUNT_OF(names); i++)
-		if (in_index_dir(v, names[i], path))
+		if (partition_file(v->p, names[i], path))
 			(void)unlink(path);
 }
 
@@ -161,7 +156,7 @@ static bool restore_one(struct recovery *v, const struct snapshot *snap)
 	struct index_state s;
 	wipe_index(v);
 	err_t err = ERR_TOO_LONG;
-	if (in_index_dir(v, "data.mdb", to))
+	if (partition_file(v->p, "index/data.mdb", to))
 		err = snapshot_restore(v->p->snapshot_dir, snap, to);
 	if (!err)
 		v->p->writer = index_writer_open(v->index_dir, v->opts->index_bytes, &err);
