@@ -228,7 +228,6 @@ enum verdict imap_append_commit(struct imap_session *s)
 	if (err != ERR_OK)
 		return imap_finish_result(
 		    s, err_class(err) == ERR_CLASS_LIMIT ? OPR_TOO_BIG : OPR_LATER);
-	op.user = span_str(s->user);
 	op.mailbox = a->mailbox;
 	op.set = (struct flag_set){ .flags = a->flags.system,
 		.keywords = a->flags.keywords,

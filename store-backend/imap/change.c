@@ -52,7 +52,6 @@ static struct imap_change *read_set(struct imap_session *s)
 static void start_operation(struct imap_session *s, enum operation_kind kind, struct operation *op)
 {
 	operation_init(op, kind);
-	op->user = span_str(s->user);
 	op->mailbox = s->box->id;
 	if (s->change != NULL)
 		op->uids = (struct uid_set){ s->change->v, s->change->n };

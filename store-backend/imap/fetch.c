@@ -330,7 +330,6 @@ static enum verdict set_seen(struct imap_session *s, struct fetch_job *f)
 	size_t n;
 	s->job = &f->job;
 	operation_init(&op, OP_FLAGS);
-	op.user = span_str(s->user);
 	op.mailbox = s->box->id;
 	op.how = FLAGS_ADD;
 	op.set.flags = STORE_SEEN;

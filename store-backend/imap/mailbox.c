@@ -44,7 +44,6 @@ enum verdict cmd_close(struct imap_session *s)
 	if (s->box->read_only || !holds_deleted(s))
 		return cmd_unselect(s);
 	operation_init(&op, OP_EXPUNGE);
-	op.user = span_str(s->user);
 	op.mailbox = s->box->id;
 	op.uids = (struct uid_set){ &every, 1 };
 	op.only_deleted = true;
@@ -53,11 +52,19 @@ enum verdict cmd_close(struct imap_session *s)
 
 /* ---- mailboxes made and removed ------------------------------------------------------------------------ */
 
-static enum verdict change_mailbox(struct imap_session *s, struct operation *op)
+/* Of the mailbox that is the command's first, or only, one. */
+static enum verdict change_mailbox(struct imap_session *s, struct operation *op, operation_fn *fn)
 {
-	op->user = span_str(s->user);
 	op->name = buf_span(&s->cmd.name);
-	return imap_operate_simple(s, op);
+	return imap_operate(s, op, fn);
+}
+
+/* Nothing is to be told but that it is done. */
+static void on_changed(void *arg, const struct operation_answer *a)
+{
+	struct imap_session *s = OBJ(imap_session, arg);
+	imap_answered(s);
+	imap_step(s, a->result == OPR_OK ? imap_finish_done(s) : imap_finish_result(s, a->result));
 }
 
 static const struct {
@@ -143,9 +150,7 @@ enum verdict cmd_create(struct imap_session *s)
 		return imap_finish(s, "NO", "[USEATTR] This use is not for mailboxes here");
 	if (buf_len(&s->cmd.name) == 0)
 		return imap_finish_result(s, OPR_BAD_NAME);
-	op.user = span_str(s->user);
-	op.name = buf_span(&s->cmd.name);
-	return imap_operate(s, &op, on_created);
+	return change_mailbox(s, &op, on_created);
 }
 
 static bool is_there(const struct imap_session *s, uint64_t mailbox)
@@ -162,10 +167,9 @@ static bool is_there(const struct imap_session *s, uint64_t mailbox)
 static void on_deleted(void *arg, const struct operation_answer *a)
 {
 	struct imap_session *s = OBJ(imap_session, arg);
-	imap_answered(s);
 	if (a->result == OPR_OK && s->box != NULL && !is_there(s, s->box->id))
 		imap_deselect(s); /* it was the selected one */
-	imap_step(s, a->result == OPR_OK ? imap_finish_done(s) : imap_finish_result(s, a->result));
+	on_changed(s, a);
 }
 
 enum verdict cmd_delete(struct imap_session *s)
@@ -174,9 +178,7 @@ enum verdict cmd_delete(struct imap_session *s)
 	if (buf_len(&s->cmd.name) == 0)
 		return no_such(s);
 	operation_init(&op, OP_DELETE);
-	op.user = span_str(s->user);
-	op.name = buf_span(&s->cmd.name);
-	return imap_operate(s, &op, on_deleted);
+	return change_mailbox(s, &op, on_deleted);
 }
 
 enum verdict cmd_rename(struct imap_session *s)
@@ -188,7 +190,7 @@ enum verdict cmd_rename(struct imap_session *s)
 		return imap_finish_result(s, OPR_BAD_NAME);
 	operation_init(&op, OP_RENAME);
 	op.new_name = buf_span(&s->cmd.name2);
-	return change_mailbox(s, &op);
+	return change_mailbox(s, &op, on_changed);
 }
 
 static bool count_name(void *arg, struct span name)
@@ -212,7 +214,7 @@ enum verdict cmd_subscribe(struct imap_session *s)
 	if (n >= STORE_MAILBOXES_MAX)
 		return imap_finish(s, "NO", "[LIMIT] Too many subscriptions");
 	operation_init(&op, OP_SUBSCRIBE);
-	return change_mailbox(s, &op);
+	return change_mailbox(s, &op, on_changed);
 }
 
 enum verdict cmd_unsubscribe(struct imap_session *s)
@@ -221,5 +223,5 @@ enum verdict cmd_unsubscribe(struct imap_session *s)
 	if (buf_len(&s->cmd.name) == 0)
 		return no_such(s);
 	operation_init(&op, OP_UNSUBSCRIBE);
-	return change_mailbox(s, &op);
+	return change_mailbox(s, &op, on_changed);
 }

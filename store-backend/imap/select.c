@@ -146,7 +146,6 @@ static enum verdict take_recent(struct imap_session *s)
 	if (m.recent_from == m.uidnext || !operation_link_up(s->partition->link))
 		return find_and_open(s, 0);
 	operation_init(&op, OP_TAKE_RECENT);
-	op.user = span_str(s->user);
 	op.mailbox = m.id;
 	return imap_operate(s, &op, on_recent_taken);
 }

@@ -291,23 +291,12 @@ void imap_enable(struct imap_session *s, unsigned what)
 	s->box->rev2 = (s->enabled & ENABLED_REV2) != 0;
 }
 
-enum verdict imap_operate(struct imap_session *s, const struct operation *op, operation_fn *fn)
+enum verdict imap_operate(struct imap_session *s, struct operation *op, operation_fn *fn)
 {
+	op->user = span_str(s->user);
 	imap_wait(s);
 	s->ask = operation_ask(s->partition->link, op, fn, s);
 	return V_WAIT;
-}
-
-static void on_simple_done(void *arg, const struct operation_answer *a)
-{
-	struct imap_session *s = OBJ(imap_session, arg);
-	imap_answered(s);
-	imap_step(s, a->result == OPR_OK ? imap_finish_done(s) : imap_finish_result(s, a->result));
-}
-
-enum verdict imap_operate_simple(struct imap_session *s, const struct operation *op)
-{
-	return imap_operate(s, op, on_simple_done);
 }
 
 /* ---- begin, drain, end --------------------------------------------------------------------------- */

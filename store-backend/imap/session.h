@@ -172,9 +172,7 @@ bool imap_is_secure(const struct imap_session *s); /* TLS, or loopback */
 bool imap_may_login(const struct imap_session *s); /* a password may be said now */
 void imap_put_capability(struct imap_session *s, struct buf *out);
 
-/* One committer's operation on behalf of the user: `fn` in ST_WAIT. */
-enum verdict imap_operate(struct imap_session *s, const struct operation *op, operation_fn *fn);
-/* Operations that answer with nothing but their result: "OK <row> completed". */
-enum verdict imap_operate_simple(struct imap_session *s, const struct operation *op);
+/* One committer's operation on behalf of the user, whom it gets here: `fn` in ST_WAIT. */
+enum verdict imap_operate(struct imap_session *s, struct operation *op, operation_fn *fn);
 
 #endif
