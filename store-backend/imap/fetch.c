@@ -297,18 +297,6 @@ static bool any_unseen(const struct selected *box, const struct fetch_job *f)
 	return false;
 }
 
-/* New flags may use keywords that the client does not know yet. */
-static void tell_keywords(struct imap_session *s)
-{
-	struct selected *box = s->box;
-	if (box->told_keyword == box->keyword_n)
-		return;
-	imap_say(s, "* ");
-	selected_put_mailbox_flags(box, &s->text);
-	imap_say(s, "\r\n");
-	box->told_keyword = box->keyword_n;
-}
-
 static void on_seen(void *arg, const struct operation_answer *a)
 {
 	struct imap_session *s = OBJ(imap_session, arg);
@@ -317,7 +305,7 @@ static void on_seen(void *arg, const struct operation_answer *a)
 	imap_answered(s);
 	f->unmarked = a->result != OPR_OK; /* mail can be read though nothing can be changed */
 	if (v != NULL && selected_refresh(s->box, v))
-		tell_keywords(s);
+		selected_report_keywords(s->box, &s->text);
 	index_view_end(&v);
 	imap_step(s, imap_start_job(s, &f->job));
 }
@@ -349,7 +337,7 @@ static void read_changes(
 {
 	if (!selected_refresh(s->box, v))
 		return; /* it is gone, which will be told */
-	tell_keywords(s);
+	selected_report_keywords(s->box, &s->text);
 	if (f->req.changed)
 		changes_read(&f->changes, v, s->box, f->req.since);
 	if (f->req.vanished)
@@ -379,20 +367,26 @@ static bool prepare_modseqs(
 	return true;
 }
 
+static struct fetch_job *new_fetch(const struct imap_session *s)
+{
+	struct fetch_job *f = MEM_NEW(struct fetch_job);
+	f->job = (struct imap_job){ run_fetch, end_fetch };
+	f->subject.box = s->box;
+	f->subject.message = &f->message;
+	return f;
+}
+
 enum verdict imap_start_changes(struct imap_session *s, struct index_view *v,
     const struct imap_changes_ask *ask, struct imap_set *take_known)
 {
 	static const enum fetch_kind kinds[] = { FETCH_UID, FETCH_FLAGS, FETCH_MODSEQ };
-	struct fetch_job *f = MEM_NEW(struct fetch_job);
-	f->job = (struct imap_job){ run_fetch, end_fetch };
+	struct fetch_job *f = new_fetch(s);
 	for (size_t i = 0; i < COUNT_OF(kinds); i++)
 		f->req.v[f->req.n++] = (struct fetch_item){ .kind = kinds[i] };
 	f->req.changed = f->req.vanished = true;
 	f->req.since = ask->since;
 	f->done = ask->done;
 	f->needs_entry = true;
-	f->subject.box = s->box;
-	f->subject.message = &f->message;
 	f->set = *take_known;
 	*take_known = (struct imap_set){ 0 };
 	selected_walk_init(&f->walk, s->box, &f->set, true);
@@ -429,9 +423,8 @@ static void read_fetch(struct imap_session *s, struct fetch_job *f, struct imap_
 
 enum verdict cmd_fetch(struct imap_session *s)
 {
-	struct fetch_job *f = MEM_NEW(struct fetch_job);
+	struct fetch_job *f = new_fetch(s);
 	struct imap_set known = { 0 };
-	f->job = (struct imap_job){ run_fetch, end_fetch };
 	read_fetch(s, f, &known);
 	bool ready = imap_ok(&s->cmd.args) && prepare_modseqs(s, f, &known);
 	imap_set_end(&known);
@@ -441,8 +434,6 @@ enum verdict cmd_fetch(struct imap_session *s)
 					     : imap_finish_bad(s, s->cmd.args.why);
 	}
 	f->needs_entry = fetch_needs_entry(&f->req);
-	f->subject.box = s->box;
-	f->subject.message = &f->message;
 	selected_walk_init(&f->walk, s->box, &f->set, s->cmd.uid);
 	if (fetch_sets_seen(&f->req) && !s->box->read_only && any_unseen(s->box, f))
 		return set_seen(s, f);

@@ -443,7 +443,7 @@ static void report_exists(struct selected *box, struct buf *out)
 	box->told_n = box->n;
 }
 
-static void report_keywords(struct selected *box, struct buf *out)
+void selected_report_keywords(struct selected *box, struct buf *out)
 {
 	if (box->told_keyword == box->keyword_n)
 		return;
@@ -456,7 +456,7 @@ static void report_keywords(struct selected *box, struct buf *out)
 bool selected_report(struct selected *box, struct index_view *v, bool expunges, struct buf *out)
 {
 	if (box->report == REPORT_START) {
-		report_keywords(box, out);
+		selected_report_keywords(box, out);
 		box->report_at = box->vanished ? 0 : box->n;
 		box->report = expunges && box->gone > 0 ? REPORT_EXPUNGES : REPORT_EXISTS;
 	}

@@ -74,6 +74,9 @@ bool selected_refresh_keywords(struct selected *box, struct index_view *v);
  * been emptied. */
 bool selected_report(struct selected *box, struct index_view *v, bool expunges, struct buf *out);
 
+/* Of that the FLAGS line alone, when there are keywords that the client does not know. */
+void selected_report_keywords(struct selected *box, struct buf *out);
+
 /* The MODSEQ that the client may be told with the flags in the array: those of an entry that was changed
  * after the last refresh are not its latest. */
 static inline uint64_t selected_modseq(const struct selected *box, const struct index_entry *e)
