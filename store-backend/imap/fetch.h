@@ -103,6 +103,11 @@ enum fetch_binary_step fetch_binary_step(
 /* fetch_preview.c: "PREVIEW ..." (RFC 8970): the first words of its text. False: unreadable. */
 bool fetch_put_preview(struct buf *out, struct message *m);
 
+/* fetch_put.c: "1.2", the number of the part. */
+void fetch_put_path(const struct fetch_item *it, struct buf *out);
+/* Of the bytes those that the item asks for, if it asks for less than all. */
+void fetch_cut_range(const struct fetch_item *it, struct message_range *r);
+
 enum fetch_put {
 	PUT_DONE,
 	PUT_RANGE, /* the literal was announced: the range's bytes come next, and do not pass here */

@@ -52,8 +52,7 @@ enum fetch_binary_start fetch_binary_start(
 void fetch_binary_label(const struct fetch_item *it, struct buf *out)
 {
 	buf_add_str(out, it->kind == FETCH_BINARY ? "BINARY[" : "BINARY.SIZE[");
-	for (size_t i = 0; i < it->path_n; i++)
-		buf_printf(out, i == 0 ? "%u" : ".%u", it->path[i]);
+	fetch_put_path(it, out);
 	buf_add_char(out, ']');
 	if (it->partial)
 		buf_printf(out, "<%u>", it->from);
@@ -83,18 +82,16 @@ static void begin_round(struct fetch_binary *b)
 
 static enum fetch_binary_step end_count(struct fetch_binary *b, const char *before, struct buf *out)
 {
+	struct message_range r = { 0, b->size };
 	buf_add_str(out, before);
 	fetch_binary_label(b->item, out);
 	if (b->item->kind == FETCH_BINARY_SIZE) {
 		buf_printf(out, " %llu", (unsigned long long)b->size);
 		return BINARY_DONE;
 	}
-	b->from = b->item->partial && b->item->from < b->size ? b->item->from
-		  : b->item->partial                          ? b->size
-							      : 0;
-	b->count = b->size - b->from;
-	if (b->item->partial && b->count > b->item->count)
-		b->count = b->item->count;
+	fetch_cut_range(b->item, &r);
+	b->from = r.at;
+	b->count = r.n;
 	buf_printf(out, b->zeros ? " ~{%llu}\r\n" : " {%llu}\r\n", (unsigned long long)b->count);
 	b->telling = true;
 	begin_round(b);

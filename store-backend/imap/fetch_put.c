@@ -13,6 +13,12 @@ static bool is_fields(const struct fetch_item *it)
 	return it->text == TEXT_FIELDS || it->text == TEXT_FIELDS_NOT;
 }
 
+void fetch_put_path(const struct fetch_item *it, struct buf *out)
+{
+	for (size_t i = 0; i < it->path_n; i++)
+		buf_printf(out, i == 0 ? "%u" : ".%u", it->path[i]);
+}
+
 /* The part whose header or body is meant; NULL: the message has no such section. */
 static const struct mime_part *section_part(const struct mime *m, const struct fetch_item *it)
 {
@@ -32,7 +38,7 @@ static struct message_range section_range(const struct mime_part *p, const struc
 	return (struct message_range){ p->header_at, p->body_at - p->header_at };
 }
 
-static void cut_range(const struct fetch_item *it, struct message_range *r)
+void fetch_cut_range(const struct fetch_item *it, struct message_range *r)
 {
 	if (!it->partial)
 		return;
@@ -94,8 +100,7 @@ static void put_label(struct buf *out, const struct fetch_request *req, const st
 		return;
 	}
 	buf_add_str(out, "BODY[");
-	for (size_t i = 0; i < it->path_n; i++)
-		buf_printf(out, i == 0 ? "%u" : ".%u", it->path[i]);
+	fetch_put_path(it, out);
 	if (it->path_n > 0 && it->text != TEXT_WHOLE)
 		buf_add_char(out, '.');
 	buf_add_str(out, texts[it->text]);
@@ -116,7 +121,7 @@ static enum fetch_put put_field_section(struct buf *out, const struct fetch_requ
 	if (ok) {
 		put_fields(&text, req, it, buf_span(&header));
 		struct message_range r = { 0, buf_len(&text) };
-		cut_range(it, &r);
+		fetch_cut_range(it, &r);
 		put_label(out, req, it);
 		buf_add_char(out, ' ');
 		imap_put_literal(out, span_of(buf_span(&text).p + r.at, (size_t)r.n), false);
@@ -161,7 +166,7 @@ static enum fetch_put put_section(struct buf *out, const struct fetch_request *r
 	}
 	if (is_fields(it))
 		return put_field_section(out, req, it, m, part);
-	cut_range(it, range_out);
+	fetch_cut_range(it, range_out);
 	return put_range(out, req, it, m, range_out);
 }
 
