@@ -18,13 +18,11 @@ static enum fetch_binary_start read_encoding(
     struct message *m, const struct mime_part *p, enum text_transfer *how_out)
 {
 	struct buf header = BUF_INIT(MIME_HEADER_MAX);
-	struct message_range r = { p->header_at, p->body_at - p->header_at };
 	struct span value, encoding;
 	*how_out = TRANSFER_NONE;
 	if (p->kind == MIME_MULTIPART || p->kind == MIME_MESSAGE)
 		return BINARY_STARTED;
-	r.n = r.n < MIME_HEADER_MAX ? r.n : MIME_HEADER_MAX;
-	bool ok = message_read(m, r, &header);
+	bool ok = message_part_header(m, p, &header);
 	mime_find_field(buf_span(&header), "Content-Transfer-Encoding", &value);
 	encoding = mime_token(value);
 	bool known = is_known(encoding);
@@ -45,7 +43,7 @@ enum fetch_binary_start fetch_binary_start(
 	const struct mime_part *p = mime_find(parts, it->path, it->path_n);
 	if (p == NULL)
 		return BINARY_NIL;
-	b->range = (struct message_range){ p->body_at, p->end - p->body_at };
+	b->range = message_part_body(p);
 	return read_encoding(m, p, &b->how);
 }
 

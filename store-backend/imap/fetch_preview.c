@@ -38,7 +38,7 @@ static void describe(struct span header, const struct mime_part *p, struct text_
 	struct span charset = span_first(mime_param(&type, "charset"), sizeof out->charset - 1);
 	*out = (struct text_part){ .kind = kind_of(typed, &type),
 		.transfer = text_transfer_of(mime_token(encoding)),
-		.body = { p->body_at, p->end - p->body_at } };
+		.body = message_part_body(p) };
 	if (charset.n > 0)
 		memcpy(out->charset, charset.p, charset.n);
 	buf_end(&scratch);
@@ -47,10 +47,7 @@ static void describe(struct span header, const struct mime_part *p, struct text_
 static bool read_part(struct message *m, const struct mime_part *p, struct text_part *out)
 {
 	struct buf header = BUF_INIT(MIME_HEADER_MAX);
-	struct message_range r = { p->header_at, p->body_at - p->header_at };
-	if (r.n > MIME_HEADER_MAX)
-		r.n = MIME_HEADER_MAX;
-	bool ok = message_read(m, r, &header);
+	bool ok = message_part_header(m, p, &header);
 	if (ok)
 		describe(buf_span(&header), p, out);
 	buf_end(&header);

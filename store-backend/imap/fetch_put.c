@@ -32,7 +32,7 @@ static const struct mime_part *section_part(const struct mime *m, const struct f
 static struct message_range section_range(const struct mime_part *p, const struct fetch_item *it)
 {
 	if (it->text == TEXT_TEXT || (it->text == TEXT_WHOLE && it->path_n > 0))
-		return (struct message_range){ p->body_at, p->end - p->body_at };
+		return message_part_body(p);
 	if (it->text == TEXT_WHOLE)
 		return (struct message_range){ 0, p->end };
 	return (struct message_range){ p->header_at, p->body_at - p->header_at };
@@ -79,11 +79,8 @@ static bool read_header(struct message *m, const struct fetch_request *req,
 {
 	struct span header;
 	bool ok;
-	if (part != NULL) {
-		struct message_range r = section_range(part, it);
-		r.n = r.n < MIME_HEADER_MAX ? r.n : MIME_HEADER_MAX;
-		return message_read(m, r, own);
-	}
+	if (part != NULL)
+		return message_part_header(m, part, own);
 	if (it->text == TEXT_FIELDS)
 		ok = message_fields(m, req->names + it->name_at, it->name_n, &header);
 	else

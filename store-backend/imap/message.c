@@ -102,6 +102,13 @@ bool message_header(struct message *m, struct span *out)
 	    &m->header, out);
 }
 
+bool message_part_header(struct message *m, const struct mime_part *p, struct buf *out)
+{
+	uint64_t n = p->body_at - p->header_at;
+	return message_read(m,
+	    (struct message_range){ p->header_at, n < MIME_HEADER_MAX ? n : MIME_HEADER_MAX }, out);
+}
+
 bool message_fields(struct message *m, const struct span *names, size_t name_n, struct span *out)
 {
 	bool kept = m->cache.has_fields;

@@ -23,6 +23,11 @@ struct message_range {
 	uint64_t at, n;
 };
 
+static inline struct message_range message_part_body(const struct mime_part *p)
+{
+	return (struct message_range){ p->body_at, p->end - p->body_at };
+}
+
 struct message {
 	struct message_bytes bytes;
 	struct parse_cache cache; /* borrowed from a view, see message_set_cache() */
@@ -47,6 +52,8 @@ bool message_header(
 bool message_whole(struct message *m, struct span *out);
 /* Appends a range of the bytes; out must have room. */
 bool message_read(struct message *m, struct message_range r, struct buf *out);
+/* Appends the header of a part, of a very long one the beginning. */
+bool message_part_header(struct message *m, const struct mime_part *p, struct buf *out);
 /* The header fields that a cache keeps, if that is enough for all of `names`; else the whole header. */
 bool message_fields(struct message *m, const struct span *names, size_t name_n, struct span *out);
 

@@ -51,14 +51,6 @@ static bool find_in_header(struct search_scan *s, struct span header)
 	return yes;
 }
 
-static bool read_header(struct message *m, const struct mime_part *p, struct buf *out)
-{
-	struct message_range r = { p->header_at, p->body_at - p->header_at };
-	if (r.n > MIME_HEADER_MAX)
-		r.n = MIME_HEADER_MAX;
-	return message_read(m, r, out);
-}
-
 static bool is_text(struct span type)
 {
 	return span_ieq_str(type, "text") || span_ieq_str(type, "message");
@@ -76,7 +68,7 @@ static void begin_body(struct search_scan *s, const struct mime_part *p, struct 
 	s->left = (struct message_range){ 0, 0 };
 	mime_find_field(header, "Content-Transfer-Encoding", &encoding);
 	if (p->kind == MIME_OPAQUE || (p->kind == MIME_LEAF && (!typed || is_text(type.type)))) {
-		s->left = (struct message_range){ p->body_at, p->end - p->body_at };
+		s->left = message_part_body(p);
 		text_body_begin(
 		    &s->body, text_transfer_of(mime_token(encoding)), mime_param(&type, "charset"));
 	}
@@ -87,7 +79,7 @@ static enum search_answer scan_header(
     struct search_scan *s, struct message *m, const struct mime_part *p)
 {
 	struct buf header = BUF_INIT(MIME_HEADER_MAX);
-	bool ok = read_header(m, p, &header), yes = false;
+	bool ok = message_part_header(m, p, &header), yes = false;
 	if (ok) {
 		yes = (s->part > 0 || s->header) && find_in_header(s, buf_span(&header));
 		begin_body(s, p, buf_span(&header));
@@ -109,9 +101,9 @@ static enum search_answer scan_body(struct search_scan *s, struct message *m)
 {
 	struct buf piece = BUF_INIT(TEXT_PIECE_MAX);
 	struct message_range r = s->left;
-	bool yes = false, ok = true;
+	bool yes = false;
 	r.n = r.n < TEXT_PIECE_MAX ? r.n : TEXT_PIECE_MAX;
-	ok = message_read(m, r, &piece);
+	bool ok = message_read(m, r, &piece);
 	if (ok) {
 		text_body_put(&s->body, buf_span(&piece), &s->window);
 		s->left.at += r.n;
