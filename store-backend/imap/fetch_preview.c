@@ -110,9 +110,9 @@ static void strip_tags(struct span html, struct buf *out)
 		bool closing = tag.n > 0 && tag.p[0] == '/';
 		struct span name = span_first(closing ? span_from(tag, 1) : tag, TAG_MAX);
 		for (size_t i = 0; i < COUNT_OF(silent); i++) {
-			size_t n = strlen(silent[i]);
-			if (name.n < n || !span_ieq_str(span_first(name, n), silent[i]) ||
-			    (name.n > n && ascii_is_alpha((unsigned char)name.p[n])))
+			struct span what = span_str(silent[i]);
+			if (!span_istarts(name, what) ||
+			    (name.n > what.n && ascii_is_alpha((unsigned char)name.p[what.n])))
 				continue;
 			if (!closing && until == NULL)
 				until = silent[i];

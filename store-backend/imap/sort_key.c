@@ -49,12 +49,6 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t';
 }
 
-static bool starts(struct span s, const char *word)
-{
-	size_t n = strlen(word);
-	return s.n >= n && span_ieq_str(span_first(s, n), word);
-}
-
 static struct span skip_spaces(struct span s)
 {
 	while (s.n > 0 && is_space(s.p[0]))
@@ -82,7 +76,8 @@ static bool skip_refwd(struct span *s)
 	struct span at = *s;
 	while (skip_blob(&at)) {
 	}
-	size_t n = starts(at, "fwd") ? 3 : starts(at, "re") || starts(at, "fw") ? 2 : 0;
+	bool two = span_istarts(at, SPAN("re")) || span_istarts(at, SPAN("fw"));
+	size_t n = span_istarts(at, SPAN("fwd")) ? 3 : two ? 2 : 0;
 	if (n == 0)
 		return false;
 	at = skip_spaces(span_from(at, n));
@@ -99,7 +94,7 @@ static bool cut_trailer(struct span *s)
 	for (;;) {
 		if (s->n > 0 && is_space(s->p[s->n - 1])) {
 			s->n--;
-		} else if (s->n >= 5 && span_ieq_str(span_from(*s, s->n - 5), "(fwd)")) {
+		} else if (span_iends(*s, SPAN("(fwd)"))) {
 			s->n -= 5;
 			fwd = true;
 		} else {
@@ -125,7 +120,7 @@ static bool cut_leader(struct span *s)
 
 static bool cut_around(struct span *s)
 {
-	if (!starts(*s, "[fwd:") || s->p[s->n - 1] != ']')
+	if (!span_istarts(*s, SPAN("[fwd:")) || s->p[s->n - 1] != ']')
 		return false;
 	*s = span_of(s->p + 5, s->n - 6);
 	return true;
@@ -146,7 +141,7 @@ bool sort_base_subject(struct span value, struct buf *out)
 {
 	struct buf line = BUF_INIT(VALUE_MAX), decoded = BUF_INIT(4 * VALUE_MAX);
 	bool fwd = false, around;
-	(void)mime_unfold(span_first(value, value.n < VALUE_MAX ? value.n : VALUE_MAX), &line);
+	(void)mime_unfold(span_first(value, VALUE_MAX), &line);
 	text_decode_words(buf_span(&line), &decoded);
 	struct span s = buf_span(&decoded);
 	do {
@@ -176,8 +171,7 @@ bool sort_subject(struct search_subject *of, struct buf *out)
 {
 	struct buf base = BUF_INIT(4 * VALUE_MAX);
 	bool fwd = sort_base_subject(sort_field(of, "Subject"), &base);
-	struct span s = buf_span(&base);
-	text_fold(span_first(s, s.n < SORT_TEXT_MAX ? s.n : SORT_TEXT_MAX), out);
+	text_fold(span_first(buf_span(&base), SORT_TEXT_MAX), out);
 	buf_end(&base);
 	return fwd;
 }
@@ -202,8 +196,7 @@ static void put_address(const struct mime_address *a, bool display, struct buf *
 		if (display && a->host.p != NULL)
 			buf_printf(&decoded, "@%.*s", SPAN_ARG(a->host));
 	}
-	struct span s = buf_span(&decoded);
-	text_fold(span_first(s, s.n < SORT_TEXT_MAX ? s.n : SORT_TEXT_MAX), out);
+	text_fold(span_first(buf_span(&decoded), SORT_TEXT_MAX), out);
 	buf_end(&decoded);
 }
 
@@ -211,10 +204,8 @@ static void put_address(const struct mime_address *a, bool display, struct buf *
 static void put_first(struct search_subject *of, const char *field, bool display, struct buf *out)
 {
 	struct buf scratch = BUF_INIT(VALUE_MAX);
-	struct span rest = sort_field(of, field);
+	struct span rest = span_first(sort_field(of, field), VALUE_MAX);
 	struct mime_address a;
-	if (rest.n > VALUE_MAX)
-		rest.n = VALUE_MAX;
 	if (mime_next_address(&rest, &scratch, &a))
 		put_address(&a, display, out);
 	buf_end(&scratch);

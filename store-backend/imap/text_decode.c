@@ -176,17 +176,7 @@ static void put_western(struct span in, struct buf *out)
 {
 	for (size_t i = 0; i < in.n; i++) {
 		unsigned char b = (unsigned char)in.p[i];
-		uint32_t cp = b >= 0x80 && b < 0xa0 ? western[b - 0x80] : b;
-		if (b < 0x80) {
-			buf_add_char(out, in.p[i]);
-		} else if (cp < 0x800) {
-			buf_add_char(out, (char)(0xc0 | cp >> 6));
-			buf_add_char(out, (char)(0x80 | (cp & 0x3f)));
-		} else {
-			buf_add_char(out, (char)(0xe0 | cp >> 12));
-			buf_add_char(out, (char)(0x80 | (cp >> 6 & 0x3f)));
-			buf_add_char(out, (char)(0x80 | (cp & 0x3f)));
-		}
+		text_put_character(b >= 0x80 && b < 0xa0 ? western[b - 0x80] : b, out);
 	}
 }
 

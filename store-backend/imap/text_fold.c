@@ -59,7 +59,7 @@ static uint32_t fold(uint32_t cp)
 	return (uint32_t)((int32_t)cp + capitals[lo].by);
 }
 
-static void put_utf8(struct buf *out, uint32_t cp)
+void text_put_character(uint32_t cp, struct buf *out)
 {
 	char b[4];
 	size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
@@ -90,8 +90,8 @@ static void put_held(struct folder *f, struct buf *out)
 {
 	struct span held = span_of(f->held, f->held_n);
 	if (f->held_n > 0)
-		put_utf8(
-		    out, span_is_utf8(held) ? fold(code_point(f->held, f->held_n)) : REPLACEMENT);
+		text_put_character(
+		    span_is_utf8(held) ? fold(code_point(f->held, f->held_n)) : REPLACEMENT, out);
 	f->held_n = 0;
 }
 
