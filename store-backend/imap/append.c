@@ -170,8 +170,7 @@ enum verdict cmd_replace(struct imap_session *s)
 	if (!imap_ok(c))
 		return refuse(s, imap_finish_bad(s, c->why));
 	if (s->box->read_only)
-		return refuse(
-		    s, imap_finish(s, "NO", "[NOPERM] The mailbox is open for reading only"));
+		return refuse(s, imap_finish_read_only(s));
 	if (!find_replaced(s, name, &i))
 		return refuse(s, imap_finish(s, "NO", "[NONEXISTENT] No such message"));
 	a->replaced.first = a->replaced.last = s->box->v[i].uid;

@@ -57,11 +57,6 @@ static void start_operation(struct imap_session *s, enum operation_kind kind, st
 		op->uids = (struct uid_set){ s->change->v, s->change->n };
 }
 
-static enum verdict refuse_read_only(struct imap_session *s)
-{
-	return imap_finish(s, "NO", "[NOPERM] The mailbox is open for reading only");
-}
-
 /* The selected mailbox was changed: the news before the tagged line say how. */
 static void on_changed(void *arg, const struct operation_answer *a)
 {
@@ -214,7 +209,7 @@ enum verdict cmd_store(struct imap_session *s)
 	if (!imap_ok(c))
 		return imap_finish_bad(s, c->why);
 	if (s->box->read_only)
-		return refuse_read_only(s);
+		return imap_finish_read_only(s);
 	if (ch->n == 0)
 		return imap_finish_done(s);
 	start_operation(s, OP_FLAGS, &op);
@@ -233,11 +228,10 @@ enum verdict cmd_store(struct imap_session *s)
 
 static void put_uids(struct buf *out, const struct uid_set *set)
 {
-	for (size_t i = 0; i < set->n; i++) {
-		buf_printf(out, "%s%u", i > 0 ? "," : "", set->v[i].first);
-		if (set->v[i].last != set->v[i].first)
-			buf_printf(out, ":%u", set->v[i].last);
-	}
+	struct imap_set_writer w = { .out = out };
+	for (size_t i = 0; i < set->n; i++)
+		imap_set_write(&w, set->v[i].first, set->v[i].last);
+	imap_set_write_end(&w);
 }
 
 /* "[COPYUID ...] ", or nothing when nothing was copied or the list is beyond all bounds. */
@@ -322,7 +316,7 @@ enum verdict cmd_copy(struct imap_session *s)
 
 enum verdict cmd_move(struct imap_session *s)
 {
-	return s->box->read_only ? refuse_read_only(s) : copy(s, OP_MOVE, on_moved);
+	return s->box->read_only ? imap_finish_read_only(s) : copy(s, OP_MOVE, on_moved);
 }
 
 /* ---- EXPUNGE ------------------------------------------------------------------------------------------- */
@@ -338,7 +332,7 @@ enum verdict cmd_expunge(struct imap_session *s)
 	if (!imap_ok(c))
 		return imap_finish_bad(s, c->why);
 	if (s->box->read_only)
-		return refuse_read_only(s);
+		return imap_finish_read_only(s);
 	start_operation(s, OP_EXPUNGE, &op);
 	if (!s->cmd.uid)
 		op.uids = (struct uid_set){ &every, 1 };

@@ -204,8 +204,7 @@ static enum verdict finish_fetch(struct imap_session *s, const struct fetch_job 
 	if (f->unreadable)
 		return imap_finish(s, "NO", "[UNAVAILABLE] Some messages cannot be read now");
 	if (f->expunged && !f->walk.uid)
-		return imap_finish(
-		    s, "OK", "[EXPUNGEISSUED] Some messages have been expunged meanwhile");
+		return imap_finish_expunged(s);
 	if (f->unmarked)
 		return imap_finish(s, "OK", "FETCH completed, but \\Seen could not be set");
 	return f->done != NULL ? imap_finish(s, "OK", f->done) : imap_finish_done(s);

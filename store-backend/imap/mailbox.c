@@ -5,11 +5,6 @@
 
 #include "store-backend/imap/session.h"
 
-static enum verdict no_such(struct imap_session *s)
-{
-	return imap_finish_result(s, OPR_NO_MAILBOX);
-}
-
 /* ---- CLOSE, UNSELECT --------------------------------------------------------------------------------- */
 
 enum verdict cmd_unselect(struct imap_session *s)
@@ -176,7 +171,7 @@ enum verdict cmd_delete(struct imap_session *s)
 {
 	struct operation op;
 	if (buf_len(&s->cmd.name) == 0)
-		return no_such(s);
+		return imap_finish_result(s, OPR_NO_MAILBOX);
 	operation_init(&op, OP_DELETE);
 	return change_mailbox(s, &op, on_deleted);
 }
@@ -185,7 +180,7 @@ enum verdict cmd_rename(struct imap_session *s)
 {
 	struct operation op;
 	if (buf_len(&s->cmd.name) == 0)
-		return no_such(s);
+		return imap_finish_result(s, OPR_NO_MAILBOX);
 	if (buf_len(&s->cmd.name2) == 0)
 		return imap_finish_result(s, OPR_BAD_NAME);
 	operation_init(&op, OP_RENAME);
@@ -221,7 +216,7 @@ enum verdict cmd_unsubscribe(struct imap_session *s)
 {
 	struct operation op;
 	if (buf_len(&s->cmd.name) == 0)
-		return no_such(s);
+		return imap_finish_result(s, OPR_NO_MAILBOX);
 	operation_init(&op, OP_UNSUBSCRIBE);
 	return change_mailbox(s, &op, on_changed);
 }

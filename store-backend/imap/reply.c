@@ -79,6 +79,16 @@ enum verdict imap_finish_later(struct imap_session *s)
 	    s, "NO", "[UNAVAILABLE] The store is away, try again later (%s)", s->base.id.s);
 }
 
+enum verdict imap_finish_read_only(struct imap_session *s)
+{
+	return imap_finish(s, "NO", "[NOPERM] The mailbox is open for reading only");
+}
+
+enum verdict imap_finish_expunged(struct imap_session *s)
+{
+	return imap_finish(s, "OK", "[EXPUNGEISSUED] Some messages have been expunged meanwhile");
+}
+
 enum verdict imap_finish_result(struct imap_session *s, enum operation_result r)
 {
 	static const char *const words[OPR_COUNT] = {

@@ -249,8 +249,7 @@ static enum verdict finish_search(struct imap_session *s, struct search_job *j)
 	if (j->unreadable)
 		return imap_finish(s, "OK", "Completed, but some messages cannot be read now");
 	if (j->expunged && !s->cmd.uid)
-		return imap_finish(
-		    s, "OK", "[EXPUNGEISSUED] Some messages have been expunged meanwhile");
+		return imap_finish_expunged(s);
 	return imap_finish_done(s);
 }
 

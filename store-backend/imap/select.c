@@ -104,11 +104,6 @@ static enum verdict open_mailbox(
 
 /* ---- the commands -------------------------------------------------------------------------------------- */
 
-static enum verdict no_such(struct imap_session *s)
-{
-	return imap_finish_result(s, OPR_NO_MAILBOX);
-}
-
 /* The mailbox named by the command, with its recent messages from `taken` on if that is not 0. */
 static enum verdict find_and_open(struct imap_session *s, uint32_t taken)
 {
@@ -119,7 +114,7 @@ static enum verdict find_and_open(struct imap_session *s, uint32_t taken)
 	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
 	if (there && taken != 0)
 		m.recent_from = taken;
-	enum verdict ended = there ? open_mailbox(s, v, &m) : no_such(s);
+	enum verdict ended = there ? open_mailbox(s, v, &m) : imap_finish_result(s, OPR_NO_MAILBOX);
 	index_view_end(&v);
 	return ended;
 }
@@ -142,7 +137,7 @@ static enum verdict take_recent(struct imap_session *s)
 	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
 	index_view_end(&v);
 	if (!there)
-		return no_such(s);
+		return imap_finish_result(s, OPR_NO_MAILBOX);
 	if (m.recent_from == m.uidnext || !operation_link_up(s->partition->link))
 		return find_and_open(s, 0);
 	operation_init(&op, OP_TAKE_RECENT);

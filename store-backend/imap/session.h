@@ -119,6 +119,10 @@ enum verdict imap_finish_done(struct imap_session *s);
 enum verdict imap_finish_bad(struct imap_session *s, const char *why);
 /* NO with the code that fits a committer's answer other than OPR_OK. */
 enum verdict imap_finish_result(struct imap_session *s, enum operation_result r);
+/* NO to a change of a mailbox that EXAMINE opened. */
+enum verdict imap_finish_read_only(struct imap_session *s);
+/* OK, but not of all messages that were named: some are gone, and that cannot be told now. */
+enum verdict imap_finish_expunged(struct imap_session *s);
 /* The index or the bytes cannot be read now. */
 enum verdict imap_finish_later(struct imap_session *s);
 /* "* BYE what", and the end. */
