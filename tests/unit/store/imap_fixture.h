@@ -8,97 +8,17 @@
 
 #include "tests/unit/store/fake_committer.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
-#include <sys/socket.h>
-
-#include "daemon/daemon.h"
-#include "daemon/daemon_conf.h"
 #include "store-backend/imap/imap_session.h"
 #include "store-backend/imap/selected_shelf.h"
-#include "store-backend/store.h"
-
-enum { TALK_WAIT_MS = 10000, TALK_MAX = 64 * 1024 * 1024 };
-
-struct store_worker {
-	struct loop *loop;
-	struct dns *dns;
-	struct directory *directory;
-	struct conf *conf;
-	struct tls_ctx *tls;
-	struct store_partition partition;
-	struct list_node sessions;
-	size_t session_n;
-};
+#include "tests/unit/store/session_worker.h"
 
 struct fixture {
-	char dir[64];
-	struct loop *loop;
-	struct fake_committer *committer;
 	struct store_worker worker;
+	struct loop *loop; /* the worker's */
+	struct fake_committer *committer;
 };
 
-/* ---- the worker ---------------------------------------------------------------------------------------- */
-
-struct loop *store_worker_loop(struct store_worker *w)
-{
-	return w->loop;
-}
-
-const char *store_worker_hostname(const struct store_worker *w)
-{
-	return "store.test";
-}
-
-struct directory *store_worker_directory(struct store_worker *w)
-{
-	return w->directory;
-}
-
-const struct conf *store_worker_conf(const struct store_worker *w)
-{
-	return w->conf;
-}
-
-const struct tls_ctx *store_worker_tls(struct store_worker *w, enum store_protocol protocol)
-{
-	return w->tls;
-}
-
-struct store_partition *store_partition_of(struct store_worker *w, struct span user)
-{
-	return &w->partition;
-}
-
-size_t store_partition_count(const struct store_worker *w)
-{
-	return 1;
-}
-
-struct store_partition *store_partition_at(struct store_worker *w, size_t i)
-{
-	return &w->partition;
-}
-
-void store_session_begin(struct store_session *s, const struct store_session_class *class,
-    struct store_worker *w, const struct store_listener_conf *lc)
-{
-	s->class = class;
-	s->worker = w;
-	s->listener = lc;
-	s->conf = conf_ref(w->conf);
-	s->id = ident_new();
-	list_add_tail(&w->sessions, &s->link);
-	w->session_n++;
-}
-
-void store_session_end(struct store_session *s)
-{
-	list_remove(&s->link);
-	s->worker->session_n--;
-	conf_unref(&s->conf);
-}
+#define FIXTURE_WAIT(f, condition) WORKER_WAIT(&(f)->worker, condition)
 
 __attribute__((unused)) static void fixture_drain(struct fixture *f)
 {
@@ -124,6 +44,7 @@ static const char fixture_users[] =
     "mailHost: store1\nuserPassword: held-secret\nmailUserStatus: hold\n";
 
 static const char fixture_conf[] =
+    "hostname store.test;\n"
     "tls { cert default { chain chain.pem; key file:key.pem; } }\n"
     "directory { backend file; file users.ldif; default_domain example.org; }\n"
     "store {\n"
@@ -141,58 +62,16 @@ static const char *fixture_path(const struct fixture *f, const char *name)
 	static char path[4][128];
 	static unsigned next;
 	char *out = path[next++ % 4];
-	snprintf(out, sizeof path[0], "%s/%s", f->dir, name);
+	snprintf(out, sizeof path[0], "%s/%s", f->worker.dir, name);
 	return out;
 }
 
 static void fixture_write(const struct fixture *f, const char *name, const char *text)
 {
-	FILE *file = fopen(fixture_path(f, name), "w");
-	assert_non_null(file);
+	FILE *file = worker_create(&f->worker, name);
 	assert_true(fputs(text, file) >= 0);
 	assert_int_equal(fclose(file), 0);
 }
-
-static void fixture_run(const struct fixture *f, char *const argv[])
-{
-	int status = -1;
-	pid_t pid = fork();
-	if (pid == 0) {
-		int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-		if (chdir(f->dir) == 0 && dup2(null, 2) == 2)
-			execvp(argv[0], argv);
-		_exit(127);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-}
-
-static struct conf *fixture_load(const struct fixture *f)
-{
-	static const struct conf_block *const sections[] = { &tls_block, &directory_block,
-		&store_block, NULL };
-	static const struct conf_schema schema = {
-		.root = &root_block, .sections = sections, .check = store_conf_check
-	};
-	struct conf_source *src = conf_source_disk(fixture_path(f, "postern.conf"));
-	struct conf_diag *d = conf_diag_new();
-	struct conf *c = conf_load(&schema, src, NULL, d);
-	for (size_t i = 0; i < conf_error_count(d); i++)
-		print_error("%s\n", conf_error_text(d, i));
-	assert_non_null(c);
-	conf_diag_free(&d);
-	conf_source_free(&src);
-	return c;
-}
-
-#define FIXTURE_WAIT(f, condition)                                                                 \
-	do {                                                                                       \
-		uint64_t wait_until = clock_mono_ms() + TALK_WAIT_MS;                              \
-		while (!(condition)) {                                                             \
-			assert_true(clock_mono_ms() < wait_until);                                 \
-			loop_step((f)->loop, 20);                                                  \
-		}                                                                                  \
-	} while (0)
 
 static void fixture_on_ready(void *arg, uint64_t epoch)
 {
@@ -203,47 +82,33 @@ static void fixture_on_ready(void *arg, uint64_t epoch)
 	assert_non_null(f->worker.partition.index);
 }
 
-static void fixture_open_worker(struct fixture *f)
+static void fixture_open_partition(struct fixture *f)
 {
-	struct store_worker *w = &f->worker;
-	struct dns_opts dns = { .deadline_ms = 1000 };
-	struct buf why = BUF_INIT(512);
-	w->loop = f->loop;
-	w->conf = fixture_load(f);
-	w->dns = dns_new(f->loop, &dns);
-	w->directory = directory_new(f->loop, w->dns, w->conf);
-	w->tls = daemon_tls_server(w->conf, "imap", &why);
-	list_init(&w->sessions);
-	buf_end(&why);
+	struct store_partition *p = &f->worker.partition;
 	struct operation_link_opts opts = { .path = fixture_path(f, "p.sock"),
-		.deadline_ms = store_options(w->conf)->commit_timeout,
+		.deadline_ms = store_options(f->worker.conf)->commit_timeout,
 		.waiting_max = 1000,
 		.waiting_bytes_max = 64 * 1024 * 1024,
 		.on_ready = fixture_on_ready,
 		.arg = f };
-	w->partition.name = "p";
-	w->partition.reader = commitlog_reader_open(fixture_path(f, "p/log"));
-	w->partition.link = operation_link_new(f->loop, &opts);
-	w->partition.shelf = selected_shelf_new();
+	p->name = "p";
+	p->reader = commitlog_reader_open(fixture_path(f, "p/log"));
+	p->link = operation_link_new(f->loop, &opts);
+	p->shelf = selected_shelf_new();
 }
 
 __attribute__((unused)) static struct fixture *fixture_open(void)
 {
 	struct fixture *f = MEM_NEW(struct fixture);
-	char *const openssl[] = { "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-		"ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-		"-keyout", "key.pem", "-out", "chain.pem", NULL };
-	log_setup("test", LOG_ERROR, false);
-	snprintf(f->dir, sizeof f->dir, "/tmp/postern-imap-XXXXXX");
-	assert_non_null(mkdtemp(f->dir));
+	worker_make_folder(&f->worker);
 	assert_int_equal(mkdir(fixture_path(f, "p"), 0700), 0);
-	fixture_run(f, openssl);
 	fixture_write(f, "users.ldif", fixture_users);
 	fixture_write(f, "postern.conf", fixture_conf);
-	f->loop = loop_new();
+	worker_begin(&f->worker, "imap");
+	f->loop = f->worker.loop;
 	f->committer =
 	    fake_committer_open(f->loop, fixture_path(f, "p"), fixture_path(f, "p.sock"));
-	fixture_open_worker(f);
+	fixture_open_partition(f);
 	FIXTURE_WAIT(f, operation_link_up(f->worker.partition.link));
 	return f;
 }
@@ -252,24 +117,15 @@ __attribute__((unused)) static void fixture_close(struct fixture **fp)
 {
 	struct fixture *f = *fp;
 	struct store_worker *w = &f->worker;
-	char *const rm[] = { "rm", "-rf", f->dir, NULL };
-	while (!list_empty(&w->sessions)) {
-		struct store_session *s = LIST_OF(struct store_session, link, w->sessions.next);
-		s->class->end(s);
-	}
+	worker_end_sessions(w);
 	for (int i = 0; i < 5; i++)
 		loop_step(f->loop, 1); /* closed streams linger */
 	operation_link_free(&w->partition.link);
 	selected_shelf_free(&w->partition.shelf);
 	index_close(&w->partition.index);
 	commitlog_reader_close(&w->partition.reader);
-	tls_ctx_unref(&w->tls);
-	directory_free(&w->directory);
-	dns_free(&w->dns);
-	conf_unref(&w->conf);
 	fake_committer_close(&f->committer);
-	loop_free(&f->loop);
-	fixture_run(f, rm);
+	worker_end(w);
 	MEM_FREE(fp);
 }
 
@@ -330,73 +186,11 @@ __attribute__((unused)) static void fixture_expunge(
 
 /* ---- conversations ------------------------------------------------------------------------------------------- */
 
-struct talk {
-	struct fixture *f;
-	int fd;
-	struct buf heard; /* since the last command */
-	bool ended;
-};
-
+/* Also see session_worker.h. */
 __attribute__((unused)) static struct talk talk_open_from(
     struct fixture *f, const char *listener, const char *client)
 {
-	int pair[2];
-	struct talk t = { .f = f, .heard = BUF_INIT(TALK_MAX) };
-	struct accepted a = { 0 };
-	const struct store_conf *sc = store_options(f->worker.conf);
-	const struct store_listener_conf *lc = NULL;
-	assert_int_equal(
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-	t.fd = pair[0];
-	a.fd = pair[1];
-	assert_true(ip_parse(span_str(client), &a.client.addr));
-	a.client.port = 4000;
-	a.peer = a.client;
-	for (size_t i = 0; i < sc->listener_n; i++)
-		if (strcmp(sc->listener[i]->head.title, listener) == 0)
-			lc = sc->listener[i];
-	assert_non_null(lc);
-	imap_session_start(&f->worker, &a, lc);
-	return t;
-}
-
-static void talk_listen(struct talk *t)
-{
-	char bytes[16384];
-	ssize_t n;
-	while ((n = read(t->fd, bytes, sizeof bytes)) > 0)
-		assert_true(buf_add(&t->heard, bytes, (size_t)n));
-	t->ended = t->ended || n == 0;
-}
-
-/* Until `words` were heard, or (NULL) the session has ended. */
-static void talk_until(struct talk *t, const char *words)
-{
-	uint64_t until = clock_mono_ms() + TALK_WAIT_MS;
-	talk_listen(t);
-	while (words == NULL ? !t->ended : strstr(buf_cstr(&t->heard), words) == NULL) {
-		if (clock_mono_ms() >= until || (t->ended && words != NULL)) {
-			print_error("waiting for: %s\nheard: %s\n",
-			    words == NULL ? "the end" : words, buf_cstr(&t->heard));
-			fail();
-		}
-		loop_step(t->f->loop, 20);
-		talk_listen(t);
-	}
-}
-
-/* Sends the bytes, `cut` at a time, the loop running between. */
-static void talk_send_cut(struct talk *t, struct span bytes, size_t cut)
-{
-	while (bytes.n > 0 && !t->ended) {
-		ssize_t n = write(t->fd, bytes.p, bytes.n < cut ? bytes.n : cut);
-		if (n > 0)
-			bytes = span_from(bytes, (size_t)n);
-		else if (errno != EAGAIN)
-			break;
-		loop_step(t->f->loop, 0);
-		talk_listen(t);
-	}
+	return talk_begin(&f->worker, imap_session_start, listener, client);
 }
 
 static void talk_send(struct talk *t, const char *bytes)
@@ -425,19 +219,9 @@ static const char *talk(struct talk *t, const char *commands)
 			print_error("no answer to: %s\nheard: %s\n", commands, heard);
 			fail();
 		}
-		loop_step(t->f->loop, 20);
+		loop_step(t->w->loop, 20);
 		talk_listen(t);
 	}
-}
-
-static void talk_close(struct talk *t)
-{
-	size_t before = t->f->worker.session_n;
-	bool lives = !t->ended;
-	close(t->fd);
-	buf_end(&t->heard);
-	if (lives)
-		FIXTURE_WAIT(t->f, t->f->worker.session_n < before);
 }
 
 /* Connected by the listener "imap", greeting heard. */
@@ -482,7 +266,7 @@ __attribute__((unused)) static void talk_hear(struct talk *t, const char *want)
 			print_error("want:\n%s\nheard:\n%s\n", want, buf_cstr(&t->heard));
 			fail();
 		}
-		loop_step(t->f->loop, 20);
+		loop_step(t->w->loop, 20);
 		talk_listen(t);
 	}
 }

@@ -2,7 +2,7 @@
 #ifndef TEST_STORE_POP3_FIXTURE_H
 #define TEST_STORE_POP3_FIXTURE_H
 
-#include "store_talk.h"
+#include "store_fixture.h"
 
 #include "store-backend/pop3/pop3_internal.h"
 #include "store-backend/pop3/pop3_session.h"
@@ -52,12 +52,12 @@ static const char *words(struct talk *t)
 __attribute__((unused)) static struct talk say(
     const char *listener, const char *client, struct span script, size_t first)
 {
-	struct talk t = talk_open(pop3_session_start, listener, client);
+	struct talk t = talk_begin(&store, pop3_session_start, listener, client);
 	talk_until(&t, "ready");
-	talk_send(&t, span_first(script, first), SIZE_MAX);
+	talk_send_cut(&t, span_first(script, first), SIZE_MAX);
 	for (int i = 0; i < 3; i++)
 		loop_step(store.loop, 0);
-	talk_send(&t, span_from(script, first), SIZE_MAX);
+	talk_send_cut(&t, span_from(script, first), SIZE_MAX);
 	shutdown(t.fd, SHUT_WR);
 	talk_until(&t, NULL);
 	return t;
@@ -68,9 +68,9 @@ static void check_from(
     const char *listener, const char *client, const char *script, const char *want)
 {
 	for (size_t cut = 1; cut != 0; cut = cut == 1 ? SIZE_MAX : 0) {
-		struct talk t = talk_open(pop3_session_start, listener, client);
+		struct talk t = talk_begin(&store, pop3_session_start, listener, client);
 		talk_until(&t, "ready");
-		talk_send(&t, span_str(script), cut);
+		talk_send_cut(&t, span_str(script), cut);
 		shutdown(t.fd, SHUT_WR);
 		talk_until(&t, NULL);
 		assert_string_equal(words(&t), want);

@@ -9,28 +9,9 @@
 #ifndef TEST_STORE_FIXTURE_H
 #define TEST_STORE_FIXTURE_H
 
-#include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include <cmocka.h>
-
-#include "base/check.h"
-#include "base/clock.h"
-#include "base/mem.h"
-#include "daemon/daemon.h"
-#include "daemon/daemon_conf.h"
 #include "store-backend/index_write.h"
 #include "store-backend/operation_wire.h"
-#include "store-backend/store.h"
-
-enum { FIXTURE_WAIT_MS = 20000 };
+#include "tests/unit/store/session_worker.h"
 
 /* ---- the worker and its committer ------------------------------------------------------------- */
 
@@ -43,83 +24,12 @@ struct operation_link {
 	enum operation_kind refused_kind;   /* an operation of this kind is not carried out ... */
 	enum operation_result refused_with; /* ... and gets this answer */
 	struct buf told;                    /* "flags 1:2 4\n" for each operation, in order */
-};
-
-struct store_worker {
-	char dir[64];
-	struct loop *loop;
-	struct conf *conf;
-	struct dns *dns;
-	struct directory *directory;
-	struct tls_ctx *tls;
-	struct operation_link link;
 	struct commitlog *log;
 	struct index_writer *writer;
-	struct store_partition partition;
-	struct list_node sessions;
-	size_t session_n;
 };
 
 static struct store_worker store;
-
-struct loop *store_worker_loop(struct store_worker *w)
-{
-	return w->loop;
-}
-
-const char *store_worker_hostname(const struct store_worker *w)
-{
-	return daemon_hostname(w->conf);
-}
-
-struct directory *store_worker_directory(struct store_worker *w)
-{
-	return w->directory;
-}
-
-const struct conf *store_worker_conf(const struct store_worker *w)
-{
-	return w->conf;
-}
-
-const struct tls_ctx *store_worker_tls(struct store_worker *w, enum store_protocol protocol)
-{
-	return w->tls;
-}
-
-struct store_partition *store_partition_of(struct store_worker *w, struct span user)
-{
-	return &w->partition;
-}
-
-size_t store_partition_count(const struct store_worker *w)
-{
-	return 1;
-}
-
-struct store_partition *store_partition_at(struct store_worker *w, size_t i)
-{
-	return &w->partition;
-}
-
-void store_session_begin(struct store_session *s, const struct store_session_class *class,
-    struct store_worker *w, const struct store_listener_conf *lc)
-{
-	s->class = class;
-	s->worker = w;
-	s->listener = lc;
-	s->conf = conf_ref(w->conf);
-	s->id = ident_new();
-	list_add_tail(&w->sessions, &s->link);
-	w->session_n++;
-}
-
-void store_session_end(struct store_session *s)
-{
-	list_remove(&s->link);
-	s->worker->session_n--;
-	conf_unref(&s->conf);
-}
+static struct operation_link committer;
 
 /* ---- watches ----------------------------------------------------------------------------------- */
 
@@ -229,14 +139,12 @@ static void fixture_apply(struct operation_link *k, struct fixture_request *r)
 	if (op.kind == k->refused_kind) {
 		answer.result = k->refused_with;
 	} else {
-		struct index_txn *t = index_txn_begin(store.writer, &err);
+		struct index_txn *t = index_txn_begin(committer.writer, &err);
 		assert_non_null(t);
 		assert_true(answer_encode(index_apply(t, &op, &facts), &bytes));
-		struct buf touched = BUF_INIT(1024);
 		assert_int_equal(index_txn_err(t), ERR_OK);
 		index_txn_touched(t, fixture_tell, k);
-		assert_int_equal(index_txn_commit(&t, commitlog_end(store.log)), ERR_OK);
-		buf_end(&touched);
+		assert_int_equal(index_txn_commit(&t, commitlog_end(committer.log)), ERR_OK);
 		assert_true(answer_decode(buf_span(&bytes), &answer, &b));
 	}
 	operation_fn *fn = r->fn;
@@ -258,8 +166,8 @@ static void fixture_work(void *arg)
 
 __attribute__((unused)) static void fixture_release(void)
 {
-	store.link.hold = false;
-	soon_set(store.loop, &store.link.soon);
+	committer.hold = false;
+	soon_set(store.loop, &committer.soon);
 }
 
 static log_pos fixture_log_message(const struct message_source *m)
@@ -273,7 +181,7 @@ static log_pos fixture_log_message(const struct message_source *m)
 		    pread(file_ref_fd(m->file), copy, m->size, (off_t)m->file_at), m->size);
 		bytes = span_of(copy, m->size);
 	}
-	assert_int_equal(commitlog_append(store.log, LOG_BLOB, &bytes, 1, &pos), ERR_OK);
+	assert_int_equal(commitlog_append(committer.log, LOG_BLOB, &bytes, 1, &pos), ERR_OK);
 	mem_free(copy);
 	return pos;
 }
@@ -299,15 +207,6 @@ struct ticket *operation_ask(
 
 /* ---- set-up ------------------------------------------------------------------------------------ */
 
-static FILE *fixture_create(const char *name)
-{
-	char path[128];
-	snprintf(path, sizeof path, "%s/%s", store.dir, name);
-	FILE *f = fopen(path, "w");
-	assert_non_null(f);
-	return f;
-}
-
 static void fixture_write_users(void)
 {
 	static const char *const users[][2] = {
@@ -317,7 +216,7 @@ static void fixture_write_users(void)
 		{ "held", "mailUserStatus: hold\n" },
 		{ "imaponly", "mailAllowedServiceAccess: +imap:*\n" },
 	};
-	FILE *f = fixture_create("users.ldif");
+	FILE *f = worker_create(&store, "users.ldif");
 	fputs("dn: dc=postern\nobjectClass: domain\ndc: postern\n\n"
 	      "dn: dc=example,dc=postern\nobjectClass: domain\ndc: example\n"
 	      "associatedDomain: example.org\n",
@@ -332,23 +231,9 @@ static void fixture_write_users(void)
 	fclose(f);
 }
 
-static void fixture_run(char *const argv[])
-{
-	int status = -1;
-	pid_t pid = fork();
-	if (pid == 0) {
-		int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-		if (chdir(store.dir) == 0 && dup2(null, 2) == 2)
-			execvp(argv[0], argv);
-		_exit(127);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-}
-
 static void fixture_write_conf(const char *options)
 {
-	FILE *f = fixture_create("postern.conf");
+	FILE *f = worker_create(&store, "postern.conf");
 	fprintf(f,
 	    "hostname store1.example.org;\n"
 	    "tls { cert default { chain chain.pem; key file:key.pem; } }\n"
@@ -357,25 +242,6 @@ static void fixture_write_conf(const char *options)
 	    "partition primary { path %s; index_size 64M; }\n}\n",
 	    options, store.dir, store.dir);
 	fclose(f);
-}
-
-static void fixture_load(void)
-{
-	static const struct conf_block *const sections[] = { &tls_block, &directory_block,
-		&store_block, NULL };
-	static const struct conf_schema schema = {
-		.root = &root_block, .sections = sections, .check = store_conf_check
-	};
-	char path[128];
-	snprintf(path, sizeof path, "%s/postern.conf", store.dir);
-	struct conf_source *src = conf_source_disk(path);
-	struct conf_diag *d = conf_diag_new();
-	store.conf = conf_load(&schema, src, NULL, d);
-	for (size_t i = 0; i < conf_error_count(d); i++)
-		print_error("%s\n", conf_error_text(d, i));
-	assert_non_null(store.conf);
-	conf_diag_free(&d);
-	conf_source_free(&src);
 }
 
 static void fixture_open_partition(void)
@@ -389,78 +255,51 @@ static void fixture_open_partition(void)
 	struct commitlog_opts opts = {
 		.dir = log_dir, .segment_bytes = 64 << 20, .unsafe_no_sync = true
 	};
-	store.log = commitlog_open(store.loop, &opts, &err, &why);
-	assert_non_null(store.log);
-	store.writer = index_writer_open(index_dir, 1 << 28, &err);
-	assert_non_null(store.writer);
+	committer.log = commitlog_open(store.loop, &opts, &err, &why);
+	assert_non_null(committer.log);
+	committer.writer = index_writer_open(index_dir, 1 << 28, &err);
+	assert_non_null(committer.writer);
 	buf_end(&why);
 	p->name = "primary";
 	p->path = store.dir;
 	p->index = index_open(index_dir, &err);
 	assert_non_null(p->index);
 	p->reader = commitlog_reader_open(log_dir);
-	p->link = &store.link;
+	p->link = &committer;
 }
 
 /* options: the rows of section store that the test wants, its listeners among them. */
 static void fixture_start(const char *options)
 {
-	char *const openssl[] = { "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-		"ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-		"-keyout", "key.pem", "-out", "chain.pem", NULL };
-	log_setup("test", LOG_ERROR, false);
-	store = (struct store_worker){ .dir = "/tmp/postern-store-XXXXXX" };
-	assert_non_null(mkdtemp(store.dir));
-	fixture_run(openssl);
+	store = (struct store_worker){ 0 };
+	worker_make_folder(&store);
 	fixture_write_users();
 	fixture_write_conf(options);
-	fixture_load();
-	store.loop = loop_new();
-	store.dns = daemon_dns(store.loop, store.conf);
-	store.directory = directory_new(store.loop, store.dns, store.conf);
-	store.tls = daemon_tls_server(store.conf, NULL, NULL);
-	assert_non_null(store.tls);
-	list_init(&store.sessions);
-	list_init(&store.link.waiting);
-	list_init(&store.link.watches);
-	store.link.loop = store.loop;
-	store.link.told = BUF_INIT(1 << 20);
-	soon_init(&store.link.soon, fixture_work, &store.link);
+	worker_begin(&store, NULL);
+	committer = (struct operation_link){ .loop = store.loop, .told = BUF_INIT(1 << 20) };
+	list_init(&committer.waiting);
+	list_init(&committer.watches);
+	soon_init(&committer.soon, fixture_work, &committer);
 	fixture_open_partition();
 }
 
 static void fixture_stop(void)
 {
-	char *const rm[] = { "rm", "-rf", store.dir, NULL };
-	while (!list_empty(&store.sessions)) {
-		struct store_session *s = LIST_OF(struct store_session, link, store.sessions.next);
-		s->class->end(s);
-	}
-	while (!list_empty(&store.link.waiting))
+	worker_end_sessions(&store);
+	while (!list_empty(&committer.waiting))
 		fixture_free_request(
-		    LIST_OF(struct fixture_request, place, store.link.waiting.next));
-	soon_clear(&store.link.soon);
-	buf_end(&store.link.told);
+		    LIST_OF(struct fixture_request, place, committer.waiting.next));
+	soon_clear(&committer.soon);
+	buf_end(&committer.told);
 	commitlog_reader_close(&store.partition.reader);
 	index_close(&store.partition.index);
-	index_writer_close(&store.writer, false);
-	commitlog_close(&store.log);
-	tls_ctx_unref(&store.tls);
-	directory_free(&store.directory);
-	dns_free(&store.dns);
-	conf_unref(&store.conf);
-	loop_free(&store.loop);
-	fixture_run(rm);
+	index_writer_close(&committer.writer, false);
+	commitlog_close(&committer.log);
+	worker_end(&store);
 }
 
 /* Steps the loop until the condition holds. */
-#define FIXTURE_WAIT(condition)                                                                    \
-	do {                                                                                       \
-		for (unsigned rounds_ = 0; !(condition); rounds_++) {                              \
-			assert_true(rounds_ < FIXTURE_WAIT_MS / 5);                                \
-			loop_step(store.loop, 5);                                                  \
-		}                                                                                  \
-	} while (0)
+#define FIXTURE_WAIT(condition) WORKER_WAIT(&store, condition)
 
 /* ---- messages ---------------------------------------------------------------------------------- */
 
@@ -475,7 +314,7 @@ static void fixture_answered(void *arg, const struct operation_answer *a)
 static struct operation_answer fixture_operate(const struct operation *op)
 {
 	struct operation_answer got = { 0 };
-	(void)operation_ask(&store.link, op, fixture_answered, &got);
+	(void)operation_ask(&committer, op, fixture_answered, &got);
 	FIXTURE_WAIT(got.mailbox != 0);
 	assert_int_equal(got.result, OPR_OK);
 	return got;
@@ -522,8 +361,8 @@ __attribute__((unused)) static uint32_t fixture_flags(const char *user, uint32_t
 __attribute__((unused)) static const char *fixture_told(void)
 {
 	static char text[4096];
-	snprintf(text, sizeof text, "%s", buf_cstr(&store.link.told));
-	buf_clear(&store.link.told);
+	snprintf(text, sizeof text, "%s", buf_cstr(&committer.told));
+	buf_clear(&committer.told);
 	return text;
 }
 

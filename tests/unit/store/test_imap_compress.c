@@ -66,7 +66,7 @@ static const char *ask(struct packer *p, const char *command, const char *last, 
 	unpack_heard(p);
 	while (strstr(buf_cstr(&p->heard), last) == NULL) {
 		assert_true(clock_mono_ms() < until && !p->t.ended);
-		loop_step(p->t.f->loop, 20);
+		loop_step(p->t.w->loop, 20);
 		unpack_heard(p);
 	}
 	return buf_cstr(&p->heard);

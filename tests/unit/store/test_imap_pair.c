@@ -42,7 +42,7 @@ static void noop_until(struct talk *t, const char *want)
 		buf_add_str(&all, talk(t, "n NOOP\r\n"));
 		size_t n = buf_len(&all) - strlen("n OK NOOP completed\r\n");
 		all.tail = all.head + n;
-		loop_step(t->f->loop, 1);
+		loop_step(t->w->loop, 1);
 	} while (!talk_fits(want, buf_cstr(&all)) && clock_mono_ms() < until);
 	assert_string_equal(buf_cstr(&all), want);
 	buf_end(&all);

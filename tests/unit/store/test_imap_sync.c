@@ -186,7 +186,7 @@ static void select_with(struct talk *t, const char *arguments, const char *more)
 	struct buf want = BUF_INIT(4096);
 	uint32_t uidvalidity = 0;
 	struct index_mailbox m;
-	struct index_view *v = index_view_begin(t->f->worker.partition.index);
+	struct index_view *v = index_view_begin(t->w->partition.index);
 	if (index_mailbox_find(v, SPAN("alice@example.org"), SPAN("INBOX"), &m))
 		uidvalidity = m.uidvalidity;
 	index_view_end(&v);

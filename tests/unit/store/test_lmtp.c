@@ -1,5 +1,5 @@
 /* test_lmtp.c - how an LMTP session begins: plain, by TLS from the first byte, and without a certificate. */
-#include "store_talk.h"
+#include "store_fixture.h"
 
 #include "store-backend/lmtp/lmtp_session.h"
 
@@ -21,16 +21,16 @@ static int teardown(void **state)
 
 static void test_plain(void **state)
 {
-	struct talk t = talk_open(lmtp_session_start, "lmtp", "127.0.0.1");
+	struct talk t = talk_begin(&store, lmtp_session_start, "lmtp", "127.0.0.1");
 	talk_until(&t, "220 store1.example.org LMTP Postern ready");
-	talk_send(&t, SPAN("QUIT\r\n"), SIZE_MAX);
+	talk_send_cut(&t, SPAN("QUIT\r\n"), SIZE_MAX);
 	talk_until(&t, NULL);
 	talk_close(&t);
 }
 
 static void test_implicit_tls_says_nothing_plain(void **state)
 {
-	struct talk t = talk_open(lmtp_session_start, "lmtps", "127.0.0.1");
+	struct talk t = talk_begin(&store, lmtp_session_start, "lmtps", "127.0.0.1");
 	for (int i = 0; i < 5; i++)
 		loop_step(store.loop, 1);
 	talk_listen(&t);
@@ -46,7 +46,7 @@ static void test_no_certificate(void **state)
 {
 	struct tls_ctx *kept = store.tls;
 	store.tls = NULL;
-	struct talk t = talk_open(lmtp_session_start, "lmtps", "127.0.0.1");
+	struct talk t = talk_begin(&store, lmtp_session_start, "lmtps", "127.0.0.1");
 	talk_until(&t, NULL);
 	assert_int_equal(buf_len(&t.heard), 0);
 	assert_int_equal(store.session_n, 0);

@@ -122,22 +122,22 @@ static void test_too_much(void **state)
 
 static void test_xclient(void **state)
 {
-	struct talk t = talk_open(pop3_session_start, "pop3", "127.0.0.1");
+	struct talk t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
 	char text[IP_TEXT_SIZE];
 	struct ident id = ident_new();
 	struct buf b = BUF_INIT(256);
 	buf_printf(&b, "XCLIENT ADDR=192.0.2.9  PORT=4711 TTL=3 SESSION=%s\r\nNOOP x\r\n", id.s);
-	talk_send(&t, buf_span(&b), 1);
+	talk_send_cut(&t, buf_span(&b), 1);
 	talk_until(&t, "-ERR");
 	assert_true(talk_has_heard(&t, "+OK Noted\r\n"));
 	assert_string_equal(ip_port_text(only_session()->client, text), "192.0.2.9:4711");
 	assert_string_equal(only_session()->base.id.s, id.s);
 	/* one wrong word, and nothing of the command counts */
 	buf_clear(&t.heard);
-	talk_send(&t, SPAN("XCLIENT ADDR=192.0.2.10 PORT=70000\r\n"), 1);
+	talk_send_cut(&t, SPAN("XCLIENT ADDR=192.0.2.10 PORT=70000\r\n"), 1);
 	talk_until(&t, "-ERR Expected NAME=VALUE\r\n");
 	assert_string_equal(ip_port_text(only_session()->client, text), "192.0.2.9:4711");
-	talk_send(&t, SPAN("XCLIENT ADDR=IPV6:2001:db8::1 SESSION=dovecot/1\r\n"), 1);
+	talk_send_cut(&t, SPAN("XCLIENT ADDR=IPV6:2001:db8::1 SESSION=dovecot/1\r\n"), 1);
 	talk_until(&t, "+OK Noted\r\n");
 	assert_string_equal(ip_port_text(only_session()->client, text), "[2001:db8::1]:4711");
 	assert_string_equal(only_session()->base.id.s, id.s);
@@ -234,7 +234,7 @@ static void test_seen(void **state)
 	assert_string_equal(fixture_told(), "");
 	struct talk t = say("pop3", "127.0.0.1", SPAN(LOGIN "RETR 2\r\nRETR 4\r\n"), 0);
 	talk_close(&t);
-	FIXTURE_WAIT(list_empty(&store.link.waiting));
+	FIXTURE_WAIT(list_empty(&committer.waiting));
 	assert_string_equal(fixture_told(), "flags 5\n");
 	assert_int_equal(fixture_flags(ALICE, 5), STORE_SEEN);
 	assert_int_equal(fixture_flags(ALICE, 3), STORE_DELETED);
@@ -252,14 +252,14 @@ static void test_no_quit_deletes_nothing(void **state)
 			"-ERR No such message\r\n-ERR No such message\r\n"
 			"+OK 3 messages (65 octets)\r\n2 23\r\n3 19\r\n4 23\r\n.\r\n"
 			"+OK Nothing is marked\r\n+OK 4 113\r\n" BYE);
-	FIXTURE_WAIT(list_empty(&store.link.waiting));
+	FIXTURE_WAIT(list_empty(&committer.waiting));
 	assert_string_equal(fixture_told(), "");
 }
 
 static void test_quit_that_fails(void **state)
 {
-	store.link.refused_kind = OP_EXPUNGE;
-	store.link.refused_with = OPR_LATER;
+	committer.refused_kind = OP_EXPUNGE;
+	committer.refused_with = OPR_LATER;
 	struct talk t = say("pop3", "127.0.0.1", SPAN(LOGIN "DELE 1\r\nDELE 4\r\nQUIT\r\n"), 0);
 	assert_true(
 	    talk_has_heard(&t, "-ERR [SYS/TEMP] Not all messages that were marked are deleted ("));
@@ -268,12 +268,12 @@ static void test_quit_that_fails(void **state)
 	assert_string_equal(fixture_told(), "expunge 1 5\n");
 	assert_int_equal(fixture_flags(ALICE, 1), 0);
 	/* a committer that is not there at all: the mark of what was read is not waited for twice */
-	store.link.refused_kind = OP_FLAGS;
+	committer.refused_kind = OP_FLAGS;
 	t = say("pop3", "127.0.0.1", SPAN(LOGIN "RETR 1\r\nDELE 4\r\nQUIT\r\n"), 0);
 	assert_true(talk_has_heard(&t, "-ERR [SYS/TEMP] Not all"));
 	talk_close(&t);
 	assert_string_equal(fixture_told(), "flags 1\n");
-	store.link.refused_kind = OP_KIND_COUNT;
+	committer.refused_kind = OP_KIND_COUNT;
 }
 
 static void test_quit(void **state)
@@ -315,13 +315,13 @@ static void expunge(uint32_t uid)
 /* An IMAP client removes what the snapshot shows, and mail comes in: neither changes the numbers. */
 static void test_snapshot(void **state)
 {
-	struct talk t = talk_open(pop3_session_start, "pop3", "127.0.0.1");
-	talk_send(&t, SPAN(LOGIN), SIZE_MAX);
+	struct talk t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
+	talk_send_cut(&t, SPAN(LOGIN), SIZE_MAX);
 	talk_until(&t, "+OK 3 messages");
 	expunge(2);
 	assert_int_equal(fixture_append(ALICE, SPAN(MAIL_TWO), 0), 7);
-	talk_send(&t, SPAN("RETR 1\r\nSTAT\r\nRETR 4\r\nDELE 1\r\nDELE 2\r\nDELE 3\r\nQUIT\r\n"),
-	    SIZE_MAX);
+	talk_send_cut(&t,
+	    SPAN("RETR 1\r\nSTAT\r\nRETR 4\r\nDELE 1\r\nDELE 2\r\nDELE 3\r\nQUIT\r\n"), SIZE_MAX);
 	talk_until(&t, NULL);
 	assert_true(talk_has_heard(&t,
 	    "-ERR The message is gone\r\n+OK 3 65\r\n-ERR No such message\r\n" MARKED MARKED MARKED
@@ -333,8 +333,8 @@ static void test_snapshot(void **state)
 
 static void test_exclusive(void **state)
 {
-	struct talk first = talk_open(pop3_session_start, "pop3", "127.0.0.1");
-	talk_send(&first, SPAN(LOGIN), SIZE_MAX);
+	struct talk first = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
+	talk_send_cut(&first, SPAN(LOGIN), SIZE_MAX);
 	talk_until(&first, "+OK 1 messages");
 	struct talk second = say("pop3", "127.0.0.1", SPAN(LOGIN "QUIT\r\n"), 0);
 	assert_true(
@@ -345,7 +345,7 @@ static void test_exclusive(void **state)
 	second = say("pop3", "127.0.0.1", SPAN("USER bob\r\nPASS bob-secret\r\nQUIT\r\n"), 0);
 	assert_true(talk_has_heard(&second, BYE));
 	talk_close(&second);
-	talk_send(&first, SPAN("QUIT\r\n"), SIZE_MAX);
+	talk_send_cut(&first, SPAN("QUIT\r\n"), SIZE_MAX);
 	talk_until(&first, BYE);
 	second = say("pop3", "127.0.0.1", SPAN(LOGIN "QUIT\r\n"), 0);
 	assert_true(talk_has_heard(&second, BYE));

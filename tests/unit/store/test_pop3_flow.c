@@ -137,8 +137,8 @@ static void test_top_cut(void **state)
  * late gets everything. */
 static void test_back_pressure(void **state)
 {
-	struct talk t = talk_open(pop3_session_start, "pop3", "127.0.0.1");
-	talk_send(&t, SPAN(LOGIN), SIZE_MAX);
+	struct talk t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
+	talk_send_cut(&t, SPAN(LOGIN), SIZE_MAX);
 	talk_until(&t, "+OK 2 messages");
 	buf_clear(&t.heard);
 	static const char script[] = "RETR 2\r\nRETR 2\r\nNOOP\r\n";
@@ -177,7 +177,7 @@ static void test_pipelining_without_reading(void **state)
 		buf_add_str(&script, "NOOP\r\n");
 		buf_add_str(&want, "+OK Done\r\n");
 	}
-	struct talk t = talk_open(pop3_session_start, "pop3", "127.0.0.1");
+	struct talk t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
 	for (int i = 0; i < 300; i++) {
 		struct span rest = buf_span(&script);
 		ssize_t n = write(t.fd, rest.p, rest.n);
@@ -187,7 +187,7 @@ static void test_pipelining_without_reading(void **state)
 	}
 	assert_true(buf_len(&script) > 0);
 	assert_true(stream_pending(only_session()->io) <= POP3_OUT_MAX);
-	talk_send(&t, buf_span(&script), SIZE_MAX);
+	talk_send_cut(&t, buf_span(&script), SIZE_MAX);
 	shutdown(t.fd, SHUT_WR);
 	talk_until(&t, NULL);
 	struct span heard = buf_span(&t.heard);
@@ -201,8 +201,8 @@ static void test_pipelining_without_reading(void **state)
 static void test_goodbye_is_waited_for(void **state)
 {
 	int small = 4096;
-	struct talk t = talk_open(pop3_session_start, "pop3", "127.0.0.1");
-	talk_send(&t, SPAN(LOGIN), SIZE_MAX);
+	struct talk t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
+	talk_send_cut(&t, SPAN(LOGIN), SIZE_MAX);
 	talk_until(&t, "+OK 2 messages");
 	int fd = stream_fd(only_session()->io);
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
@@ -233,8 +233,8 @@ static uint64_t deliver_many(size_t n)
 	op.recipients = to;
 	op.recipient_n = COUNT_OF(to);
 	for (size_t i = 0; i < n / COUNT_OF(to); i++)
-		(void)operation_ask(&store.link, &op, NULL, NULL);
-	FIXTURE_WAIT(list_empty(&store.link.waiting));
+		(void)operation_ask(&committer, &op, NULL, NULL);
+	FIXTURE_WAIT(list_empty(&committer.waiting));
 	(void)fixture_told();
 	return inbox;
 }
@@ -290,7 +290,7 @@ static void test_scattered(void **state)
 	struct talk t = say("pop3", "127.0.0.1", buf_span(&script), 0);
 	assert_true(talk_has_heard(&t, BYE));
 	talk_close(&t);
-	struct span told = buf_span(&store.link.told);
+	struct span told = buf_span(&committer.told);
 	size_t lines = 0;
 	while (told.n > 0)
 		lines += span_starts(span_cut(&told, '\n'), SPAN("expunge"));
@@ -328,10 +328,10 @@ static void test_ranges(void **state)
 static void test_timeouts(void **state)
 {
 	clock_fake(clock_mono_ms(), clock_wall_us());
-	struct talk t = talk_open(pop3_session_start, "pop3", "127.0.0.1");
+	struct talk t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
 	talk_until(&t, "ready");
 	for (int i = 0; i < 4; i++) { /* talking does not make the time to log in longer */
-		talk_send(&t, SPAN("CAPA\r\n"), SIZE_MAX);
+		talk_send_cut(&t, SPAN("CAPA\r\n"), SIZE_MAX);
 		clock_fake_advance(1200);
 		loop_step(store.loop, 1);
 	}
@@ -339,23 +339,23 @@ static void test_timeouts(void **state)
 	talk_until(&t, NULL);
 	assert_true(talk_has_heard(&t, "-ERR [SYS/TEMP] Too slow to log in ("));
 	talk_close(&t);
-	t = talk_open(pop3_session_start, "pop3", "127.0.0.1");
-	talk_send(&t, SPAN(LOGIN), SIZE_MAX);
+	t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
+	talk_send_cut(&t, SPAN(LOGIN), SIZE_MAX);
 	talk_until(&t, "+OK 2 messages");
-	talk_send(&t, SPAN("DELE 1\r\n"), SIZE_MAX);
+	talk_send_cut(&t, SPAN("DELE 1\r\n"), SIZE_MAX);
 	for (int i = 0; i < 5; i++) {
 		clock_fake_advance(9000);
-		talk_send(&t, SPAN("NOOP\r\n"), SIZE_MAX);
+		talk_send_cut(&t, SPAN("NOOP\r\n"), SIZE_MAX);
 		loop_step(store.loop, 1);
 	}
 	assert_int_equal(store.session_n, 1);
-	talk_send(&t, SPAN("NOO"), SIZE_MAX); /* half a line is silence */
+	talk_send_cut(&t, SPAN("NOO"), SIZE_MAX); /* half a line is silence */
 	clock_fake_advance(10001);
 	talk_until(&t, NULL);
 	assert_true(talk_has_heard(&t, "-ERR [SYS/TEMP] Idle for too long ("));
 	talk_close(&t);
 	clock_fake_off();
-	FIXTURE_WAIT(list_empty(&store.link.waiting));
+	FIXTURE_WAIT(list_empty(&committer.waiting));
 	assert_string_equal(fixture_told(), "");
 }
 
@@ -367,15 +367,15 @@ static void drain(void)
 
 static void test_drain(void **state)
 {
-	struct talk t = talk_open(pop3_session_start, "pop3", "127.0.0.1");
+	struct talk t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
 	talk_until(&t, "ready");
 	drain();
 	talk_until(&t, NULL);
 	assert_true(talk_has_heard(&t, "-ERR [SYS/TEMP] Server is shutting down, come back ("));
 	talk_close(&t);
 	/* in the middle of a message: it is finished first */
-	t = talk_open(pop3_session_start, "pop3", "127.0.0.1");
-	talk_send(&t, SPAN(LOGIN), SIZE_MAX);
+	t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
+	talk_send_cut(&t, SPAN(LOGIN), SIZE_MAX);
 	talk_until(&t, "+OK 2 messages");
 	assert_int_equal(write(t.fd, "RETR 2\r\n", 8), 8);
 	FIXTURE_WAIT(only_session()->state == POP3_ST_SEND);
@@ -385,14 +385,14 @@ static void test_drain(void **state)
 	talk_close(&t);
 	/* what is marked deleted waits for its QUIT */
 	uint32_t uid = fixture_append(ALICE, SPAN(MAIL_TWO), 0);
-	t = talk_open(pop3_session_start, "pop3", "127.0.0.1");
-	talk_send(&t, SPAN(LOGIN "DELE 3\r\n"), SIZE_MAX);
+	t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
+	talk_send_cut(&t, SPAN(LOGIN "DELE 3\r\n"), SIZE_MAX);
 	talk_until(&t, "+OK Marked");
 	drain();
 	for (int i = 0; i < 5; i++)
 		loop_step(store.loop, 1);
 	assert_int_equal(store.session_n, 1);
-	talk_send(&t, SPAN("QUIT\r\n"), SIZE_MAX);
+	talk_send_cut(&t, SPAN("QUIT\r\n"), SIZE_MAX);
 	talk_until(&t, BYE);
 	talk_close(&t);
 	assert_int_equal(fixture_flags(ALICE, uid), UINT32_MAX);
@@ -410,7 +410,7 @@ static void test_ends_in_every_state(void **state)
 	static const char *const scripts[] = { "", "USER alice\r\n", "AUTH PLAIN\r\n", LOGIN,
 		LOGIN "RETR 2\r\n", LOGIN "RETR 2\r\nDELE 1\r\n", "STLS\r\n" };
 	for (size_t i = 0; i < COUNT_OF(scripts) * 2; i++) {
-		struct talk t = talk_open(pop3_session_start, "pop3", "127.0.0.1");
+		struct talk t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
 		const char *script = scripts[i / 2];
 		assert_int_equal(write(t.fd, script, strlen(script)), strlen(script));
 		for (int k = 0; k < 10; k++)
@@ -422,11 +422,11 @@ static void test_ends_in_every_state(void **state)
 	}
 	for (int i = 0; i < 2; i++) {
 		uint32_t uid = fixture_append(ALICE, SPAN(MAIL_TWO), 0);
-		struct talk t = talk_open(pop3_session_start, "pop3", "127.0.0.1");
-		talk_send(&t, SPAN(LOGIN "DELE 3\r\n"), SIZE_MAX);
+		struct talk t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
+		talk_send_cut(&t, SPAN(LOGIN "DELE 3\r\n"), SIZE_MAX);
 		talk_until(&t, "+OK Marked");
-		store.link.hold = true;
-		talk_send(&t, SPAN("QUIT\r\n"), SIZE_MAX);
+		committer.hold = true;
+		talk_send_cut(&t, SPAN("QUIT\r\n"), SIZE_MAX);
 		wait_for_update();
 		if (i == 0)
 			only_session()->base.class->end(&only_session()->base);
@@ -467,7 +467,7 @@ static void tls_until(struct tls_client *c, const char *text)
 
 static void tls_open(struct tls_client *c, const char *listener)
 {
-	struct talk t = talk_open(pop3_session_start, listener, "192.0.2.7");
+	struct talk t = talk_begin(&store, pop3_session_start, listener, "192.0.2.7");
 	struct stream_limits limits = { 1 << 20, 1 << 20 };
 	*c = (struct tls_client){ .heard = BUF_INIT(16 << 20) };
 	c->io = stream_new(store.loop, t.fd, limits, on_tls, c);
@@ -517,9 +517,9 @@ static void test_stls(void **state)
 /* What came in the clear behind STLS is never read as if it had come through TLS. */
 static void test_stls_injection(void **state)
 {
-	struct talk t = talk_open(pop3_session_start, "pop3", "192.0.2.7");
+	struct talk t = talk_begin(&store, pop3_session_start, "pop3", "192.0.2.7");
 	talk_until(&t, "ready");
-	talk_send(&t, SPAN("STLS\r\nUSER alice\r\n"), SIZE_MAX);
+	talk_send_cut(&t, SPAN("STLS\r\nUSER alice\r\n"), SIZE_MAX);
 	for (int i = 0; i < 20; i++)
 		loop_step(store.loop, 1);
 	assert_int_equal(store.session_n, 0); /* at once: no handshake is waited for */
@@ -527,10 +527,10 @@ static void test_stls_injection(void **state)
 	assert_string_equal(words(&t), PLAIN_GREETING "+OK Begin TLS\r\n");
 	talk_close(&t);
 	assert_int_equal(store.session_n, 0);
-	t = talk_open(pop3_session_start, "pop3", "192.0.2.7");
-	talk_send(&t, SPAN("STLS\r\n"), SIZE_MAX);
+	t = talk_begin(&store, pop3_session_start, "pop3", "192.0.2.7");
+	talk_send_cut(&t, SPAN("STLS\r\n"), SIZE_MAX);
 	talk_until(&t, "Begin TLS");
-	talk_send(&t, SPAN("USER alice\r\nPASS alice-secret\r\n"), SIZE_MAX);
+	talk_send_cut(&t, SPAN("USER alice\r\nPASS alice-secret\r\n"), SIZE_MAX);
 	talk_until(&t, NULL);
 	assert_false(talk_has_heard(&t, "password"));
 	talk_close(&t);
@@ -551,8 +551,8 @@ static void test_unreadable(void **state)
 	commitlog_reader_close(&store.partition.reader);
 	store.partition.reader = kept;
 	/* it breaks after +OK: the answer has no last line, and the connection ends */
-	t = talk_open(pop3_session_start, "pop3", "127.0.0.1");
-	talk_send(&t, SPAN(LOGIN), SIZE_MAX);
+	t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
+	talk_send_cut(&t, SPAN(LOGIN), SIZE_MAX);
 	talk_until(&t, "+OK 2 messages");
 	assert_int_equal(write(t.fd, "RETR 2\r\nNOOP\r\n", 14), 14);
 	FIXTURE_WAIT(only_session()->state == POP3_ST_SEND);
