@@ -100,17 +100,6 @@ const struct tls_ctx *store_worker_tls(struct store_worker *w, enum store_protoc
 	return w->tls[protocol];
 }
 
-size_t store_partition_count(const struct store_worker *w)
-{
-	return w->partition_n;
-}
-
-struct store_partition *store_partition_at(struct store_worker *w, size_t i)
-{
-	CHECK(i < w->partition_n);
-	return &w->partitions[i].shared;
-}
-
 static bool holds_user(struct store_partition *p, struct span user)
 {
 	struct index_user found;

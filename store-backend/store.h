@@ -52,8 +52,6 @@ const struct tls_ctx *store_worker_tls(struct store_worker *w, enum store_protoc
 
 /* The partition that holds the user, or in which a new one is to be made. Never NULL. */
 struct store_partition *store_partition_of(struct store_worker *w, struct span user);
-size_t store_partition_count(const struct store_worker *w);
-struct store_partition *store_partition_at(struct store_worker *w, size_t i);
 
 /* ---- sessions ------------------------------------------------------------------------------------ */
 

@@ -70,16 +70,6 @@ struct store_partition *store_partition_of(struct store_worker *w, struct span u
 	return &w->partition;
 }
 
-size_t store_partition_count(const struct store_worker *w)
-{
-	return 1;
-}
-
-struct store_partition *store_partition_at(struct store_worker *w, size_t i)
-{
-	return &w->partition;
-}
-
 void store_session_begin(struct store_session *s, const struct store_session_class *class,
     struct store_worker *w, const struct store_listener_conf *lc)
 {
