@@ -240,6 +240,21 @@ __attribute__((unused)) static struct talk talk_login(struct fixture *f)
 	return t;
 }
 
+/* The same with INBOX selected. */
+__attribute__((unused)) static struct talk talk_select(struct fixture *f)
+{
+	struct talk t = talk_login(f);
+	talk(&t, "s SELECT INBOX\r\n");
+	return t;
+}
+
+__attribute__((unused)) static struct talk talk_examine(struct fixture *f)
+{
+	struct talk t = talk_login(f);
+	talk(&t, "s EXAMINE INBOX\r\n");
+	return t;
+}
+
 /* The whole of `heard` is `want`, in which "@" stands for a number and "~" for a session's id. */
 static bool talk_fits(const char *want, const char *heard)
 {
@@ -302,5 +317,38 @@ __attribute__((unused)) static void talk_script(
 	buf_end(&send);
 	buf_end(&want);
 }
+
+/* Conversations that begin anew: what is there before (NULL: nothing), who talks, and the steps. */
+typedef void prepare_fn(struct fixture *f);
+typedef struct talk begin_fn(struct fixture *f);
+struct play {
+	prepare_fn *prepare;
+	begin_fn *begin;
+	const struct step *v;
+	size_t n;
+};
+
+__attribute__((unused)) static void play_cut(struct play p, size_t cut)
+{
+	struct fixture *f = fixture_open();
+	if (p.prepare != NULL)
+		p.prepare(f);
+	struct talk t = p.begin(f);
+	talk_script(&t, p.v, p.n, cut);
+	talk_close(&t);
+	fixture_close(&f);
+}
+
+/* Step after step, byte by byte, in pieces, and all at once. */
+__attribute__((unused)) static void play(struct play p)
+{
+	static const size_t cuts[] = { SIZE_MAX, 1, 7, 0 };
+	for (size_t i = 0; i < COUNT_OF(cuts); i++)
+		play_cut(p, cuts[i]);
+}
+
+#define STEPS(...) ((const struct step[]){ __VA_ARGS__ })
+#define PLAY(prepare, begin, ...)                                                                  \
+	play((struct play){ prepare, begin, STEPS(__VA_ARGS__), COUNT_OF(STEPS(__VA_ARGS__)) })
 
 #endif

@@ -4,7 +4,6 @@
  * with all commands sent at once. The answers must be the same. */
 #include "tests/unit/store/imap_fixture.h"
 
-#define STEPS(...) ((const struct step[]){ __VA_ARGS__ })
 #define ALL_FLAGS "\\Seen \\Answered \\Flagged \\Deleted \\Draft"
 #define LOGGED_IN                                                                                  \
 	"l OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID IDLE NAMESPACE UIDPLUS UNSELECT "        \
@@ -24,26 +23,7 @@
 	"* OK [HIGHESTMODSEQ @] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n"
 #define MESSAGE "Subject: x\r\n\r\ntext\r\n"
 
-typedef void prepare_fn(struct fixture *f);
-
-static void run_once(prepare_fn *prepare, const struct step *v, size_t n, size_t cut)
-{
-	struct fixture *f = fixture_open();
-	if (prepare != NULL)
-		prepare(f);
-	struct talk t = talk_open(f);
-	talk_script(&t, v, n, cut);
-	talk_close(&t);
-	fixture_close(&f);
-}
-
-static void run(prepare_fn *prepare, const struct step *v, size_t n)
-{
-	static const size_t cuts[] = { SIZE_MAX, 1, 7, 0 };
-	for (size_t i = 0; i < COUNT_OF(cuts); i++)
-		run_once(prepare, v, n, cuts[i]);
-}
-#define RUN(prepare, ...) run(prepare, STEPS(__VA_ARGS__), COUNT_OF(STEPS(__VA_ARGS__)))
+#define RUN(prepare, ...) PLAY(prepare, talk_open, __VA_ARGS__)
 
 static const struct step log_in = { "l LOGIN alice alice-secret\r\n", LOGGED_IN };
 
@@ -103,9 +83,10 @@ static void test_literal_too_large(void **state)
 	    { "b NOOP\r\n", "b OK NOOP completed\r\n" });
 	const struct step v[] = { { buf_cstr(&b), "a BAD Literal too long\r\n" },
 		{ "b NOOP\r\n", "b OK NOOP completed\r\n" } };
-	run_once(NULL, v, COUNT_OF(v), SIZE_MAX);
-	run_once(NULL, v, COUNT_OF(v), 1777);
-	run_once(NULL, v, COUNT_OF(v), 0);
+	struct play p = { NULL, talk_open, v, COUNT_OF(v) };
+	play_cut(p, SIZE_MAX);
+	play_cut(p, 1777);
+	play_cut(p, 0);
 	buf_end(&b);
 }
 

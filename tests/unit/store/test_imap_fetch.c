@@ -4,7 +4,6 @@
 
 #include "store-backend/imap/session.h"
 
-#define STEPS(...) ((const struct step[]){ __VA_ARGS__ })
 #define PLAIN "Subject: p\r\nFrom: Joe <joe@x.org>\r\n\r\nbody\r\n"
 #define MULTI                                                                                      \
 	"Subject: m\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n"        \
@@ -32,26 +31,13 @@ static void put_three(struct fixture *f)
 	fixture_put(f, "INBOX", "\\Flagged", PLAIN);
 }
 
-static void run(const char *select, const struct step *v, size_t n)
-{
-	static const size_t cuts[] = { SIZE_MAX, 1, 7, 0 };
-	for (size_t i = 0; i < COUNT_OF(cuts); i++) {
-		struct fixture *f = fixture_open();
-		put_three(f);
-		struct talk t = talk_login(f);
-		(void)talk(&t, select);
-		talk_script(&t, v, n, cuts[i]);
-		talk_close(&t);
-		fixture_close(&f);
-	}
-}
-#define RUN(select, ...) run(select, STEPS(__VA_ARGS__), COUNT_OF(STEPS(__VA_ARGS__)))
+#define RUN(begin, ...) PLAY(put_three, begin, __VA_ARGS__)
 
 /* ---- FETCH --------------------------------------------------------------------------------------- */
 
 static void test_fetch(void **state)
 {
-	RUN("s SELECT INBOX\r\n",
+	RUN(talk_select,
 	    { "a FETCH 1:* (UID FLAGS)\r\n",
 		"* 1 FETCH (UID 1 FLAGS (\\Seen \\Answered \\Recent))\r\n"
 		"* 2 FETCH (UID 2 FLAGS (\\Recent))\r\n"
@@ -81,7 +67,7 @@ static void test_fetch(void **state)
 /* The first look at a body sets \Seen, which the same answer tells. */
 static void test_seen(void **state)
 {
-	RUN("s SELECT INBOX\r\n",
+	RUN(talk_select,
 	    { "a FETCH 1:3 BODY[1]<0.2>\r\n",
 		"* 1 FETCH (BODY[1]<0> {2}\r\nbo)\r\n"
 		"* 2 FETCH (BODY[1]<0> {2}\r\non FLAGS (\\Seen \\Recent))\r\n"
@@ -95,16 +81,16 @@ static void test_seen(void **state)
 		"b OK FETCH completed\r\n" },
 	    { "c NOOP\r\n", "c OK NOOP completed\r\n" },
 	    { "d SEARCH UNSEEN\r\n", "* SEARCH\r\nd OK SEARCH completed\r\n" });
-	RUN("s SELECT INBOX\r\n",
+	RUN(talk_select,
 	    { "a FETCH 2 (FLAGS BODY[1])\r\n", "* 2 FETCH (FLAGS (\\Seen \\Recent) BODY[1] {3}\r\n"
 					       "one)\r\na OK FETCH completed\r\n" });
 	/* nothing is set by PEEK, by RFC822.HEADER, or where nothing may be changed */
-	RUN("s SELECT INBOX\r\n",
+	RUN(talk_select,
 	    { "a FETCH 2 (BODY.PEEK[1] RFC822.HEADER FLAGS)\r\n",
 		"* 2 FETCH (BODY[1] {3}\r\none RFC822.HEADER {57}\r\nSubject: m\r\n"
 		"Content-Type: multipart/mixed; boundary=b\r\n\r\n FLAGS (\\Recent))\r\n"
 		"a OK FETCH completed\r\n" });
-	RUN("s EXAMINE INBOX\r\n",
+	RUN(talk_examine,
 	    { "a FETCH 2 (BODY[1] FLAGS)\r\n", "* 2 FETCH (BODY[1] {3}\r\none FLAGS (\\Recent))\r\n"
 					       "a OK FETCH completed\r\n" });
 }
@@ -251,8 +237,7 @@ static void test_fair(void **state)
 
 static void test_search(void **state)
 {
-	RUN("s SELECT INBOX\r\n",
-	    { "a SEARCH ALL\r\n", "* SEARCH 1 2 3\r\na OK SEARCH completed\r\n" },
+	RUN(talk_select, { "a SEARCH ALL\r\n", "* SEARCH 1 2 3\r\na OK SEARCH completed\r\n" },
 	    { "b UID SEARCH 2:* NOT FLAGGED\r\n", "* SEARCH 2\r\nb OK SEARCH completed\r\n" },
 	    { "c SEARCH FROM joe BODY BODY\r\n", "* SEARCH 1 3\r\nc OK SEARCH completed\r\n" },
 	    { "d SEARCH CHARSET UTF-8 TEXT {3+}\r\nTWO\r\n",

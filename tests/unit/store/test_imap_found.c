@@ -2,34 +2,17 @@
  * exact to the byte, also in pieces of one byte and with all commands at once. */
 #include "tests/unit/store/imap_fixture.h"
 
-#define STEPS(...) ((const struct step[]){ __VA_ARGS__ })
-#define RUN(...) run(STEPS(__VA_ARGS__), COUNT_OF(STEPS(__VA_ARGS__)))
+#define RUN(...) PLAY(put_five, talk_select, __VA_ARGS__)
 #define TEXT "Subject: x\r\n\r\ntext\r\n"
 
 /* INBOX with uids 2 3 4 6 7: seen are 3 6 7; modseq of n is n + 1, of what was expunged 9. */
-static struct fixture *open_five(void)
+static void put_five(struct fixture *f)
 {
 	static const char *const flags[] = { "", "", "\\Seen", "", "", "\\Seen", "\\Seen" };
-	struct fixture *f = fixture_open();
 	for (size_t i = 0; i < COUNT_OF(flags); i++)
 		fixture_put(f, "INBOX", flags[i], TEXT);
 	fixture_expunge(f, "INBOX", 1, 1);
 	fixture_expunge(f, "INBOX", 5, 5);
-	return f;
-}
-
-static void run(const struct step *v, size_t n)
-{
-	static const size_t cuts[] = { SIZE_MAX, 1, 0 };
-	for (size_t i = 0; i < COUNT_OF(cuts); i++) {
-		struct fixture *f = open_five();
-		struct talk t = talk_login(f);
-		talk(&t, "s SELECT INBOX\r\n");
-		buf_clear(&t.heard);
-		talk_script(&t, v, n, cuts[i]);
-		talk_close(&t);
-		fixture_close(&f);
-	}
 }
 
 #define FOUND(args, answer)                                                                        \

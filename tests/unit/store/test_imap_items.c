@@ -3,30 +3,12 @@
  * commands at once. */
 #include "tests/unit/store/imap_fixture.h"
 
-#define STEPS(...) ((const struct step[]){ __VA_ARGS__ })
-#define RUN(prepare, ...) run(prepare, STEPS(__VA_ARGS__), COUNT_OF(STEPS(__VA_ARGS__)))
+#define RUN(prepare, ...) PLAY(prepare, talk_select, __VA_ARGS__)
 #define MAIL "Subject: x\r\n\r\ntext\r\n"
 #define FOUND(keys, numbers)                                                                       \
 	{                                                                                          \
 		"a SEARCH " keys "\r\n", "* SEARCH" numbers "\r\na OK SEARCH completed\r\n"        \
 	}
-
-typedef void prepare_fn(struct fixture *f);
-
-static void run(prepare_fn *prepare, const struct step *v, size_t n)
-{
-	static const size_t cuts[] = { SIZE_MAX, 1, 0 };
-	for (size_t i = 0; i < COUNT_OF(cuts); i++) {
-		struct fixture *f = fixture_open();
-		prepare(f);
-		struct talk t = talk_login(f);
-		talk(&t, "s SELECT INBOX\r\n");
-		buf_clear(&t.heard);
-		talk_script(&t, v, n, cuts[i]);
-		talk_close(&t);
-		fixture_close(&f);
-	}
-}
 
 /* Received in 2023, and one that comes now. */
 static void old_and_new(struct fixture *f)

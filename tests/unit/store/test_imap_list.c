@@ -2,8 +2,7 @@
  * STATUS; exact to the byte, also in pieces of one byte and with all commands at once. */
 #include "tests/unit/store/imap_fixture.h"
 
-#define STEPS(...) ((const struct step[]){ __VA_ARGS__ })
-#define RUN(...) run(STEPS(__VA_ARGS__), COUNT_OF(STEPS(__VA_ARGS__)))
+#define RUN(...) PLAY(prepare, talk_login, __VA_ARGS__)
 #define MAIL "Subject: x\r\n\r\ntext\r\n"
 
 /* INBOX (subscribed, 2 messages), a/b/c (subscribed; a/b was deleted), Sent with its use, w/x; gone/y is subscribed
@@ -21,20 +20,6 @@ static void prepare(struct fixture *f)
 	talk_send(&t, commands);
 	talk_until(&t, "d OK");
 	talk_close(&t);
-}
-
-static void run(const struct step *v, size_t n)
-{
-	static const size_t cuts[] = { SIZE_MAX, 1, 0 };
-	for (size_t i = 0; i < COUNT_OF(cuts); i++) {
-		struct fixture *f = fixture_open();
-		prepare(f);
-		struct talk t = talk_login(f);
-		buf_clear(&t.heard);
-		talk_script(&t, v, n, cuts[i]);
-		talk_close(&t);
-		fixture_close(&f);
-	}
 }
 
 #define DONE "a OK LIST completed\r\n"

@@ -2,8 +2,7 @@
  * byte, also in pieces of one byte and with all commands at once. */
 #include "tests/unit/store/imap_fixture.h"
 
-#define STEPS(...) ((const struct step[]){ __VA_ARGS__ })
-#define RUN(...) run(STEPS(__VA_ARGS__), COUNT_OF(STEPS(__VA_ARGS__)))
+#define RUN(...) PLAY(NULL, open_three, __VA_ARGS__)
 #define NEW "{6+}\r\nb: c\r\n\r\n"
 #define READY(uid) "* OK [APPENDUID @ " uid "] The replacement is there\r\n"
 
@@ -18,18 +17,6 @@ static struct talk open_three(struct fixture *f)
 	talk(&t, "n NOOP\r\n");
 	buf_clear(&t.heard);
 	return t;
-}
-
-static void run(const struct step *v, size_t n)
-{
-	static const size_t cuts[] = { SIZE_MAX, 1, 0 };
-	for (size_t i = 0; i < COUNT_OF(cuts); i++) {
-		struct fixture *f = fixture_open();
-		struct talk t = open_three(f);
-		talk_script(&t, v, n, cuts[i]);
-		talk_close(&t);
-		fixture_close(&f);
-	}
 }
 
 static void test_in_place(void **state)

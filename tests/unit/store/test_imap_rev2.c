@@ -2,8 +2,7 @@
  * to the byte, also in pieces of one byte and with all commands at once. */
 #include "tests/unit/store/imap_fixture.h"
 
-#define STEPS(...) ((const struct step[]){ __VA_ARGS__ })
-#define RUN(...) run(STEPS(__VA_ARGS__), COUNT_OF(STEPS(__VA_ARGS__)))
+#define RUN(...) PLAY(put_one, talk_login, __VA_ARGS__)
 #define GRUESSE                                                                                    \
 	"Gr\xc3\xbc\xc3\x9f"                                                                       \
 	"e"
@@ -17,18 +16,9 @@
 		"e ENABLE IMAP4rev2\r\n", "* ENABLED IMAP4rev2\r\ne OK ENABLE completed\r\n"       \
 	}
 
-static void run(const struct step *v, size_t n)
+static void put_one(struct fixture *f)
 {
-	static const size_t cuts[] = { SIZE_MAX, 1, 0 };
-	for (size_t i = 0; i < COUNT_OF(cuts); i++) {
-		struct fixture *f = fixture_open();
-		fixture_put(f, "INBOX", "", "Subject: x\r\n\r\ntext\r\n");
-		struct talk t = talk_login(f);
-		buf_clear(&t.heard);
-		talk_script(&t, v, n, cuts[i]);
-		talk_close(&t);
-		fixture_close(&f);
-	}
+	fixture_put(f, "INBOX", "", "Subject: x\r\n\r\ntext\r\n");
 }
 
 static void test_names(void **state)

@@ -2,8 +2,7 @@
  * byte and with all commands at once. */
 #include "tests/unit/store/imap_fixture.h"
 
-#define STEPS(...) ((const struct step[]){ __VA_ARGS__ })
-#define RUN(...) run(STEPS(__VA_ARGS__), COUNT_OF(STEPS(__VA_ARGS__)))
+#define RUN(...) PLAY(put_four, talk_select, __VA_ARGS__)
 
 static const char *const mails[] = {
 	"Date: Mon, 1 Jan 2024 10:00:00 +0000\r\nFrom: \"Zoe\" <b@x>\r\nTo: ann@x\r\nSubject: "
@@ -16,22 +15,12 @@ static const char *const mails[] = {
 	"From: (none)\r\n\r\nno date\r\n",
 };
 
-static void run(const struct step *v, size_t n)
+static void put_four(struct fixture *f)
 {
-	static const size_t cuts[] = { SIZE_MAX, 1, 0 };
-	for (size_t i = 0; i < COUNT_OF(cuts); i++) {
-		struct fixture *f = fixture_open();
-		fixture_put(f, "INBOX", "", "gone: x\r\n\r\n");
-		for (size_t k = 0; k < COUNT_OF(mails); k++)
-			fixture_put(f, "INBOX", k == 0 ? "\\Seen" : "", mails[k]);
-		fixture_expunge(f, "INBOX", 1, 1);
-		struct talk t = talk_login(f);
-		talk(&t, "s SELECT INBOX\r\n");
-		buf_clear(&t.heard);
-		talk_script(&t, v, n, cuts[i]);
-		talk_close(&t);
-		fixture_close(&f);
-	}
+	fixture_put(f, "INBOX", "", "gone: x\r\n\r\n");
+	for (size_t k = 0; k < COUNT_OF(mails); k++)
+		fixture_put(f, "INBOX", k == 0 ? "\\Seen" : "", mails[k]);
+	fixture_expunge(f, "INBOX", 1, 1);
 }
 
 #define SORT(args, numbers)                                                                        \

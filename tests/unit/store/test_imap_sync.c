@@ -3,8 +3,7 @@
  * and with all its commands at once. */
 #include "tests/unit/store/imap_fixture.h"
 
-#define STEPS(...) ((const struct step[]){ __VA_ARGS__ })
-#define RUN(...) run(STEPS(__VA_ARGS__), COUNT_OF(STEPS(__VA_ARGS__)))
+#define RUN(...) PLAY(put_five, talk_login, __VA_ARGS__)
 #define TEXT "Subject: x\r\n\r\ntext\r\n"
 #define FLAGS_LINE "* FLAGS (\\Seen \\Answered \\Flagged \\Deleted \\Draft)\r\n"
 #define CLOSED "* OK [CLOSED] The mailbox before is closed\r\n"
@@ -25,32 +24,19 @@
 	}
 
 /* INBOX of five messages, \Recent for nobody: modseq 6. */
+static void put_five(struct fixture *f)
+{
+	for (int i = 0; i < 5; i++)
+		fixture_put(f, "INBOX", "", TEXT);
+	struct talk t = talk_select(f);
+	talk_close(&t);
+}
+
 static struct fixture *open_five(void)
 {
 	struct fixture *f = fixture_open();
-	for (int i = 0; i < 5; i++)
-		fixture_put(f, "INBOX", "", TEXT);
-	struct talk t = talk_login(f);
-	talk(&t, "s SELECT INBOX\r\n");
-	talk_close(&t);
+	put_five(f);
 	return f;
-}
-
-static void run_once(const struct step *v, size_t n, size_t cut)
-{
-	struct fixture *f = open_five();
-	struct talk t = talk_login(f);
-	buf_clear(&t.heard);
-	talk_script(&t, v, n, cut);
-	talk_close(&t);
-	fixture_close(&f);
-}
-
-static void run(const struct step *v, size_t n)
-{
-	static const size_t cuts[] = { SIZE_MAX, 1, 0 };
-	for (size_t i = 0; i < COUNT_OF(cuts); i++)
-		run_once(v, n, cuts[i]);
 }
 
 /* What another session changed. */
