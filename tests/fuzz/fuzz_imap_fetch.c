@@ -6,16 +6,9 @@
 #include "base/mem.h"
 #include "store-backend/imap/fetch.h"
 #include "store-backend/operation.h"
+#include "tests/unit/store/memory_message.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static err_t read_memory(void *arg, uint64_t at, void *out, size_t n)
-{
-	const struct span *m = arg;
-	CHECK(at <= m->n && n <= m->n - at);
-	memcpy(out, m->p + at, n);
-	return ERR_OK;
-}
 
 /* "... {n}" CRLF at the end announces the range, otherwise a literal's bytes end the text. */
 static void check_announced(struct span text, uint64_t n)
@@ -34,8 +27,7 @@ static void put(struct span bytes, struct span cache, const struct fetch_request
 	struct message m;
 	struct message_range r;
 	struct fetch_subject of = { .box = &box, .message = &m, .entry = { .size = bytes.n } };
-	message_init(&m, &(struct message_bytes){ read_memory, &bytes, bytes.n });
-	message_set_cache(&m, cache);
+	memory_message_init(&m, &bytes, cache);
 	switch (fetch_put_item(out, req, &req->v[i], &of, &r)) {
 	case PUT_DONE:
 		break;
@@ -57,7 +49,7 @@ static void put_binary(struct span bytes, const struct fetch_item *it)
 	struct fetch_binary b;
 	struct buf out = BUF_INIT(2 * FETCH_TEXT_MAX);
 	enum fetch_binary_step next = BINARY_GOES_ON;
-	message_init(&m, &(struct message_bytes){ read_memory, &bytes, bytes.n });
+	memory_message_init(&m, &bytes, SPAN_NONE);
 	if (fetch_binary_start(&b, &m, it) == BINARY_STARTED) {
 		while (next == BINARY_GOES_ON)
 			next = fetch_binary_step(&b, &m, "", &out);
@@ -65,6 +57,7 @@ static void put_binary(struct span bytes, const struct fetch_item *it)
 		size_t line = span_find(buf_span(&out), '\n');
 		CHECK(it->kind == FETCH_BINARY_SIZE || buf_len(&out) - line - 1 == b.count);
 	}
+	CHECK(m.err == ERR_OK);
 	buf_end(&out);
 	message_end(&m);
 }

@@ -3,18 +3,11 @@
 #include "base/check.h"
 #include "store-backend/imap/search.h"
 #include "store-backend/operation.h"
+#include "tests/unit/store/memory_message.h"
 
 enum { STEPS_MAX = 100000 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static err_t read_memory(void *arg, uint64_t at, void *out, size_t n)
-{
-	const struct span *m = arg;
-	CHECK(at <= m->n && n <= m->n - at);
-	memcpy(out, m->p + at, n);
-	return ERR_OK;
-}
 
 static void scan(struct search_node *key, struct message *m)
 {
@@ -43,8 +36,7 @@ static enum search_answer ask(struct search_request *r, struct span bytes, struc
 		}
 		of.has_entry = true;
 		of.entry = (struct index_entry){ .size = bytes.n };
-		message_init(&of.message, &(struct message_bytes){ read_memory, &bytes, bytes.n });
-		message_set_cache(&of.message, cache);
+		memory_message_init(&of.message, &bytes, cache);
 	}
 	CHECK(of.message.err == ERR_OK);
 	message_end(&of.message);

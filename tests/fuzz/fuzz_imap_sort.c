@@ -3,25 +3,17 @@
 #include "base/check.h"
 #include "store-backend/imap/sort_key.h"
 #include "store-backend/operation.h"
+#include "tests/unit/store/memory_message.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static err_t read_memory(void *arg, uint64_t at, void *out, size_t n)
-{
-	const struct span *m = arg;
-	CHECK(at <= m->n && n <= m->n - at);
-	memcpy(out, m->p + at, n);
-	return ERR_OK;
-}
 
 static void put_key(
     const struct sort_request *r, struct span bytes, struct span cache, struct buf *out)
 {
 	struct search_subject of = { .has_entry = true,
 		.entry = { .size = bytes.n, .date_s = 1700000000 } };
-	message_init(&of.message, &(struct message_bytes){ read_memory, &bytes, bytes.n });
-	message_set_cache(&of.message, cache);
-	CHECK(sort_put_key(r, &of, out));
+	memory_message_init(&of.message, &bytes, cache);
+	CHECK(sort_put_key(r, &of, out) && of.message.err == ERR_OK);
 	message_end(&of.message);
 }
 

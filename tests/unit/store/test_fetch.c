@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "store-backend/imap/fetch.h"
+#include "tests/unit/store/memory_message.h"
 
 /* ---- arguments ----------------------------------------------------------------------------------- */
 
@@ -181,15 +182,6 @@ static void test_what_it_needs(void **state)
 
 /* ---- answers ------------------------------------------------------------------------------------- */
 
-static err_t read_memory(void *arg, uint64_t at, void *out, size_t n)
-{
-	const struct span *m = arg;
-	if (at > m->n || n > m->n - at)
-		return ERR_NOT_FOUND;
-	memcpy(out, m->p + at, n);
-	return ERR_OK;
-}
-
 struct answer {
 	struct span bytes;
 	struct buf cache, out;
@@ -206,13 +198,11 @@ static void answer(struct answer *a, const char *args)
 	struct fetch_subject of = { .box = &box,
 		.message = &m,
 		.entry = { .size = a->bytes.n, .date_s = 31536000, .date_zone = -90 } };
-	struct message_bytes bytes = { read_memory, &a->bytes, a->bytes.n };
 	struct imap_cursor c;
 	imap_cursor_init(&c, span_str(args), NULL);
 	fetch_parse(&c, false, req);
 	assert_true(imap_ok(&c));
-	message_init(&m, &bytes);
-	message_set_cache(&m, buf_span(&a->cache));
+	memory_message_init(&m, &a->bytes, buf_span(&a->cache));
 	for (size_t i = 0; i < req->n; i++) {
 		struct message_range r;
 		size_t before = buf_len(&a->out);
@@ -438,7 +428,7 @@ static void test_unreadable(void **state)
 		 "BODY[1.HEADER.FIELDS.NOT (a)] RFC822.TEXT)"),
 	    NULL);
 	fetch_parse(&c, false, req);
-	message_init(&m, &(struct message_bytes){ read_memory, &a.bytes, 100 });
+	message_init(&m, &(struct message_bytes){ memory_read, &a.bytes, 100 });
 	for (size_t i = 0; i < req->n; i++) {
 		assert_int_equal(fetch_put_item(&a.out, req, &req->v[i], &of, &r), PUT_UNREADABLE);
 		assert_int_equal(buf_len(&a.out), 0);

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "store-backend/imap/search.h"
+#include "tests/unit/store/memory_message.h"
 
 static void assert_text(struct span got, struct span want, const char *what)
 {
@@ -167,15 +168,6 @@ static void test_bounds(void **state)
 
 /* ---- matching ------------------------------------------------------------------------------------ */
 
-static err_t read_memory(void *arg, uint64_t at, void *out, size_t n)
-{
-	const struct span *m = arg;
-	if (at > m->n || n > m->n - at)
-		return ERR_NOT_FOUND;
-	memcpy(out, m->p + at, n);
-	return ERR_OK;
-}
-
 /* The whole way of search.c's job for the second of three messages. */
 static bool matches(struct span bytes, const char *args, bool cached, size_t *scans_out)
 {
@@ -207,9 +199,7 @@ static bool matches(struct span bytes, const char *args, bool cached, size_t *sc
 			of.entry = (struct index_entry){
 				.size = bytes.n, .date_s = 86400 + 1800, .date_zone = -120
 			};
-			message_init(
-			    &of.message, &(struct message_bytes){ read_memory, &bytes, bytes.n });
-			message_set_cache(&of.message, buf_span(&cache));
+			memory_message_init(&of.message, &bytes, buf_span(&cache));
 			continue;
 		}
 		struct search_scan scan;
