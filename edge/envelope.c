@@ -136,14 +136,13 @@ static enum verdict sender_taken(struct session *s)
 static void on_sender_filtered(void *arg, const struct filter_answer *a)
 {
 	struct session *s = OBJ(session, arg);
-	enum verdict v;
 	s->ask = NULL;
-	session_enter(s, ST_COMMAND);
 	if (a->verdict == MILTER_GO) {
 		session_step(s, sender_taken(s));
 		return;
 	}
-	v = session_refuse(s, a->text->code, a->text->enhanced, a->text->text);
+	session_enter(s, ST_COMMAND);
+	enum verdict v = session_refuse(s, a->text->code, a->text->enhanced, a->text->text);
 	mail_end(s);
 	session_step(s, a->verdict == MILTER_CLOSE ? session_close(s, WHY_FILTERED, a->filter) : v);
 }
@@ -158,10 +157,7 @@ enum verdict envelope_sender_ok(struct session *s)
 	s->ask = filters_ask(s->filters, MILTER_ASK_MAIL, span_str(m->t->sender),
 	    span_str(m->params), on_sender_filtered);
 	MEM_FREE(&m->params);
-	if (s->ask != NULL)
-		return V_WAIT;
-	session_enter(s, ST_COMMAND);
-	return sender_taken(s);
+	return s->ask != NULL ? V_WAIT : sender_taken(s);
 }
 
 enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)

@@ -160,10 +160,10 @@ enum verdict sender_go_on(struct session *s)
 {
 	if (is_pending(s))
 		return V_WAIT;
-	session_enter(s, ST_COMMAND);
 	const struct sender_fault *fault = fault_of(s);
 	if (fault == NULL)
 		return envelope_sender_ok(s);
+	session_enter(s, ST_COMMAND);
 	enum verdict v = session_refuse(s, fault->code, fault->enhanced, fault->text);
 	mail_end(s);
 	return v;
