@@ -98,14 +98,6 @@ static bool matches_address(const struct map *table, struct span address)
 
 /* ---- rules ------------------------------------------------------------------------------------ */
 
-static bool is_named(const struct conf_strings *list, const char *name)
-{
-	for (size_t i = 0; i < list->n; i++)
-		if (strcmp(list->v[i], name) == 0)
-			return true;
-	return list->n == 0;
-}
-
 static bool holds(const struct rule *r, const struct access_facts *f)
 {
 	const struct edge_access_conf *c = r->conf;
@@ -114,7 +106,7 @@ static bool holds(const struct rule *r, const struct access_facts *f)
 	if (c->authenticated != ACCESS_AUTH_ANY &&
 	    (c->authenticated == ACCESS_AUTH_YES) != f->authenticated)
 		return false;
-	return is_named(&c->listener, f->listener) && matches_name(r->helo, f->helo) &&
+	return edge_names_listener(&c->listener, f->listener) && matches_name(r->helo, f->helo) &&
 	       matches_address(r->sender, f->sender) && matches_address(r->recipient, f->recipient);
 }
 

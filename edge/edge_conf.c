@@ -161,10 +161,23 @@ void edge_setup_unref(struct edge_setup **s)
 		setup_free(gone);
 }
 
+const struct edge_listener_conf *edge_listener(const struct edge_conf *c, const char *name)
+{
+	for (size_t i = 0; i < c->listener_n; i++)
+		if (span_eq_str(span_str(name), c->listener[i]->head.title))
+			return c->listener[i];
+	return NULL;
+}
+
 const struct edge_listener_conf *edge_setup_listener(const struct edge_setup *s, const char *name)
 {
-	for (size_t i = 0; i < s->edge->listener_n; i++)
-		if (span_eq_str(span_str(name), s->edge->listener[i]->head.title))
-			return s->edge->listener[i];
-	return NULL;
+	return edge_listener(s->edge, name);
+}
+
+bool edge_names_listener(const struct conf_strings *names, const char *name)
+{
+	for (size_t i = 0; i < names->n; i++)
+		if (span_eq_str(span_str(names->v[i]), name))
+			return true;
+	return names->n == 0;
 }

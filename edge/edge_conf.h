@@ -92,7 +92,10 @@ struct edge_setup *edge_setup_ref(struct edge_setup *s);
 void edge_setup_unref(struct edge_setup **s);
 
 /* The listener block with this title; NULL: not (any more) configured. */
+const struct edge_listener_conf *edge_listener(const struct edge_conf *c, const char *name);
 const struct edge_listener_conf *edge_setup_listener(const struct edge_setup *s, const char *name);
+/* Does an option that names listeners mean this one? Yes when it names none. */
+bool edge_names_listener(const struct conf_strings *names, const char *name);
 
 static inline bool edge_is_submission(const struct edge_listener_conf *l)
 {

@@ -178,10 +178,7 @@ static void look_up_added(struct filters *f)
 
 static bool on_listener(const struct conf_strings *listeners, const struct session *s)
 {
-	for (size_t i = 0; i < listeners->n; i++)
-		if (span_eq_str(span_str(listeners->v[i]), s->listener->head.title))
-			return true;
-	return listeners->n == 0;
+	return edge_names_listener(listeners, s->listener->head.title);
 }
 
 static void scan_next(struct filters *f);
@@ -460,7 +457,8 @@ void filters_done(struct filters *f)
 
 /* ---- public --------------------------------------------------------------------------------------- */
 
-bool filters_wanted(const struct session *s)
+/* Has the session's listener any? */
+static bool is_filtered(const struct session *s)
 {
 	const struct edge_conf *c = s->setup->edge;
 	bool any = false;
@@ -484,7 +482,7 @@ static void put_client_name(struct filters *f)
 void filters_open(struct session *s)
 {
 	const struct edge_conf *c = s->setup->edge;
-	if (s->filters != NULL || !filters_wanted(s))
+	if (s->filters != NULL || !is_filtered(s))
 		return;
 	struct filters *f = MEM_NEW(struct filters);
 	f->ticket.cancel = cancel;

@@ -23,9 +23,7 @@ struct filter_answer {
 };
 typedef void filter_fn(void *arg, const struct filter_answer *a);
 
-/* Has the session's listener filters? */
-bool filters_wanted(const struct session *s);
-/* Makes them if need be. */
+/* Makes them if the listener has any and they are not there. */
 void filters_open(struct session *s);
 void filters_free(struct filters **f);
 

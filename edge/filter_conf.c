@@ -17,21 +17,13 @@
 	"of the file, about the message as the filters have left it."
 #include "conf/params_table.h"
 
-static bool has_listener(const struct edge_conf *e, const char *name)
-{
-	for (size_t i = 0; i < e->listener_n; i++)
-		if (span_eq_str(span_str(name), e->listener[i]->head.title))
-			return true;
-	return false;
-}
-
 static void check_one(const struct edge_conf *e, const struct conf_head *head,
     const struct conf_strings *listeners, const struct conf_hostports *at, struct conf_diag *d)
 {
 	if (head->title[0] == '\0')
 		conf_error(d, head->pos, "a filter needs a name: milter NAME { ... }");
 	for (size_t i = 0; i < listeners->n; i++)
-		if (!has_listener(e, listeners->v[i]))
+		if (edge_listener(e, listeners->v[i]) == NULL)
 			conf_error(d, head->pos, "there is no listener \"%s\"", listeners->v[i]);
 	for (size_t i = 0; i < at->n; i++)
 		if (at->v[i].host[0] != '/' && at->v[i].port == 0)
