@@ -12,6 +12,7 @@
 #include "edge/filter_conf.h"
 #include "edge/mail.h"
 #include "edge/scanner.h"
+#include "edge/trace.h"
 
 #define filters_MAGIC 0xf1170001u
 
@@ -471,10 +472,10 @@ static bool is_filtered(const struct session *s)
 
 static void put_client_name(struct filters *f)
 {
-	char text[IP_TEXT_SIZE];
-	struct ip_addr a = f->session->from.addr;
 	struct buf name = BUF_INIT(sizeof f->client_name - 1);
-	buf_printf(&name, "[%s%s]", ip_is_v4(a) ? "" : "IPv6:", ip_text(a, text));
+	buf_add_char(&name, '[');
+	trace_put_addr(f->session->from.addr, &name);
+	buf_add_char(&name, ']');
 	memcpy(f->client_name, buf_cstr(&name), buf_len(&name) + 1);
 	buf_end(&name);
 }

@@ -4,14 +4,9 @@
 #include "base/check.h"
 
 #include "edge/mail.h"
+#include "edge/trace.h"
 
 typedef void value_fn(const struct session *s, struct buf *out);
-
-static void put_addr(struct ip_addr a, struct buf *out)
-{
-	char text[IP_TEXT_SIZE];
-	buf_printf(out, "%s%s", ip_is_v4(a) ? "" : "IPv6:", ip_text(a, text));
-}
 
 static void value_j(const struct session *s, struct buf *out)
 {
@@ -32,13 +27,13 @@ static void value_i(const struct session *s, struct buf *out)
 static void value_peer(const struct session *s, struct buf *out)
 {
 	buf_add_str(out, "unknown [");
-	put_addr(s->from.addr, out);
+	trace_put_addr(s->from.addr, out);
 	buf_add_char(out, ']');
 }
 
 static void value_client_addr(const struct session *s, struct buf *out)
 {
-	put_addr(s->from.addr, out);
+	trace_put_addr(s->from.addr, out);
 }
 
 static void value_client_name(const struct session *s, struct buf *out)
@@ -58,7 +53,7 @@ static void value_daemon_name(const struct session *s, struct buf *out)
 
 static void value_daemon_addr(const struct session *s, struct buf *out)
 {
-	put_addr(stream_local(s->io).addr, out);
+	trace_put_addr(stream_local(s->io).addr, out);
 }
 
 static void value_daemon_port(const struct session *s, struct buf *out)

@@ -7,10 +7,10 @@
 #include "edge/mail.h"
 #include "edge/screen.h"
 
-static void put_client(struct ip_addr a, struct buf *out)
+void trace_put_addr(struct ip_addr a, struct buf *out)
 {
 	char text[IP_TEXT_SIZE];
-	buf_printf(out, "[%s%s]", ip_is_v4(a) ? "" : "IPv6:", ip_text(a, text));
+	buf_printf(out, "%s%s", ip_is_v4(a) ? "" : "IPv6:", ip_text(a, text));
 }
 
 /* RFC 3848 */
@@ -30,10 +30,10 @@ bool trace_put_received(const struct session *s, struct buf *out)
 	struct stream_tls tls;
 	char date[CLOCK_RFC5322_SIZE];
 	const char *name = screen_name(s);
-	buf_printf(out, "Received: from %s (%s%s", s->helo, name != NULL ? name : "",
+	buf_printf(out, "Received: from %s (%s%s[", s->helo, name != NULL ? name : "",
 	    name != NULL ? " " : "");
-	put_client(s->from.addr, out);
-	buf_add_str(out, ")\r\n");
+	trace_put_addr(s->from.addr, out);
+	buf_add_str(out, "])\r\n");
 	if (stream_tls(s->io, &tls))
 		buf_printf(out, "\t(using %s with cipher %s (%d bits))\r\n", tls.version,
 		    tls.cipher, tls.bits);

@@ -11,6 +11,8 @@
 bool trace_put_received(const struct session *s, struct buf *out);
 /* What a submitted message must have and lacks: Date, Message-ID (RFC 6409 section 8). */
 bool trace_put_missing(const struct session *s, struct span message, struct buf *out);
+/* "192.0.2.1", "IPv6:2001:db8::1": as between the brackets of an address literal. */
+void trace_put_addr(struct ip_addr a, struct buf *out);
 /* How many servers it went through. */
 size_t trace_hops(struct span message);
 /* Does the message begin with header fields, or with its body's empty line? */
