@@ -73,6 +73,13 @@ static void remove_field(struct edit *e, size_t at)
 	memmove(&e->fields[at], &e->fields[at + 1], (e->field_n - at) * sizeof *e->fields);
 }
 
+static void remove_all(struct edit *e)
+{
+	for (size_t i = 0; i < e->field_n; i++)
+		field_end(&e->fields[i]);
+	e->field_n = 0;
+}
+
 /* The section's fields behind those that are listed; the topmost `ours` are not shown. */
 static enum header_rx list_fields(struct edit *e, size_t ours)
 {
@@ -123,8 +130,7 @@ void edit_free(struct edit **pe)
 	if (e == NULL)
 		return;
 	edit_drop(e);
-	for (size_t i = 0; i < e->field_n; i++)
-		field_end(&e->fields[i]);
+	remove_all(e);
 	for (size_t i = 0; i < e->added_n; i++)
 		mem_free(e->added[i]);
 	mem_free(e->fields);
@@ -176,21 +182,32 @@ static bool is_blank(struct span s)
 	return span_trim(s).n == 0;
 }
 
+static struct span take_line(struct span *rest)
+{
+	struct span line = span_cut(rest, '\n');
+	while (line.n > 0 && line.p[line.n - 1] == '\r')
+		line.n--;
+	return line;
+}
+
+static void put_line(struct buf *out, struct span line)
+{
+	for (size_t i = 0; i < line.n; i++)
+		buf_add_char(out, line.p[i] == '\r' || line.p[i] == '\0' ? '?' : line.p[i]);
+}
+
 /* A whole field. A line of the value that would end the header section, or begin a field, does not. */
 static void put_field(struct buf *out, struct span name, struct span value, bool leading_space)
 {
 	buf_add_span(out, name);
 	buf_add_str(out, leading_space ? ":" : ": ");
 	for (bool first = true; first || value.n > 0; first = false) {
-		struct span line = span_cut(&value, '\n');
-		while (line.n > 0 && line.p[line.n - 1] == '\r')
-			line.n--;
+		struct span line = take_line(&value);
 		if (!first && is_blank(line))
 			continue;
 		if (!first)
 			buf_add_str(out, line.p[0] == ' ' || line.p[0] == '\t' ? "\r\n" : "\r\n\t");
-		for (size_t i = 0; i < line.n; i++)
-			buf_add_char(out, line.p[i] == '\r' || line.p[i] == '\0' ? '?' : line.p[i]);
+		put_line(out, line);
 	}
 	buf_add_str(out, "\r\n");
 }
@@ -437,24 +454,11 @@ void edit_remove_fields(struct edit *e, const char *name)
 	}
 }
 
-static void remove_all(struct edit *e)
-{
-	for (size_t i = 0; i < e->field_n; i++)
-		field_end(&e->fields[i]);
-	e->field_n = 0;
-	e->fields_changed = true;
-}
-
 err_t edit_replace_fields(struct edit *e, struct span section)
 {
 	struct buf clean = BUF_INIT(HEADER_BYTES_MAX);
 	while (section.n > 0) {
-		struct span line = span_cut(&section, '\n');
-		while (line.n > 0 && line.p[line.n - 1] == '\r')
-			line.n--;
-		for (size_t i = 0; i < line.n; i++)
-			buf_add_char(
-			    &clean, line.p[i] == '\r' || line.p[i] == '\0' ? '?' : line.p[i]);
+		put_line(&clean, take_line(&section));
 		buf_add(&clean, "\r\n", 2);
 	}
 	bool whole = buf_ok(&clean) && buf_len(&clean) > 2 &&
@@ -464,6 +468,7 @@ err_t edit_replace_fields(struct edit *e, struct span section)
 		return ERR_SYNTAX;
 	}
 	remove_all(e);
+	e->fields_changed = true;
 	buf_end(&e->section);
 	e->section = clean;
 	CHECK(list_fields(e, 0) == HEADER_END);
