@@ -34,7 +34,7 @@ static void added_free(struct added *a)
 
 static void cancel(struct ticket *t)
 {
-	added_free(OBJ(added, (char *)t - offsetof(struct added, ticket)));
+	added_free(OBJ(added, t));
 }
 
 static void finish(struct added *a, bool known)

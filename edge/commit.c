@@ -34,9 +34,7 @@ static void commit_free(struct commit *c)
 
 static void cancel(struct ticket *t)
 {
-	struct commit *c = (struct commit *)t;
-	CHECK(c->magic == commit_MAGIC);
-	commit_free(c);
+	commit_free(OBJ(commit, t));
 }
 
 static void account_for(const struct transaction *t, const struct recipient *r)

@@ -26,7 +26,7 @@ struct slot {
 };
 
 struct filters {
-	struct ticket ticket; /* of the question */
+	struct ticket ticket; /* first; of the question */
 	uint32_t magic;
 	struct session *session; /* its owner */
 	struct slot *slots;      /* owned, in the order of the file */
@@ -379,7 +379,7 @@ static void on_milter(void *arg, const struct milter_answer *a)
 
 static void cancel(struct ticket *t)
 {
-	forget(OBJ(filters, (char *)t - offsetof(struct filters, ticket)));
+	forget(OBJ(filters, t));
 }
 
 static void begin(struct filters *f)

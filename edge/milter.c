@@ -433,7 +433,7 @@ static void dial_next(struct milter *m)
 /* In the middle of a question the filter cannot be told to stop: it goes. */
 static void cancel(struct ticket *t)
 {
-	struct milter *m = OBJ(milter, (char *)t - offsetof(struct milter, ticket));
+	struct milter *m = OBJ(milter, t);
 	drop_stream(m);
 	if (m->edit != NULL)
 		edit_drop(m->edit);

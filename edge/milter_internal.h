@@ -27,7 +27,7 @@ enum milter_state {
 };
 
 struct milter {
-	struct ticket ticket; /* of the question */
+	struct ticket ticket; /* first; of the question */
 	uint32_t magic;
 	enum milter_state state; /* only set_state() of milter.c writes this */
 	struct milter_opts opts;

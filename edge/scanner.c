@@ -32,7 +32,7 @@ enum scan_state {
 };
 
 struct scan {
-	struct ticket ticket;
+	struct ticket ticket; /* first */
 	uint32_t magic;
 	enum scan_state state;
 	struct scan_opts opts;
@@ -77,7 +77,7 @@ static void scan_free(struct scan *c)
 
 static void cancel(struct ticket *t)
 {
-	scan_free(OBJ(scan, (char *)t - offsetof(struct scan, ticket)));
+	scan_free(OBJ(scan, t));
 }
 
 static void finish(struct scan *c, enum scan_verdict v)
