@@ -4,6 +4,7 @@
  * tells the rest. */
 #include "edge/xclient.h"
 
+#include "base/check.h"
 #include "base/mem.h"
 #include "proto/smtp_ext.h"
 
@@ -52,7 +53,7 @@ static bool take_attribute(struct ip_port *to, struct span name, struct span val
 		{ "HELO", set_nothing }, { "PROTO", set_nothing } };
 	struct buf plain = BUF_INIT(VALUE_MAX);
 	bool ok = smtp_xtext_get(value, &plain), known = false;
-	for (size_t i = 0; ok && i < sizeof rows / sizeof rows[0]; i++) {
+	for (size_t i = 0; ok && i < COUNT_OF(rows); i++) {
 		if (!span_ieq_str(name, rows[i].name))
 			continue;
 		known = true;
@@ -92,8 +93,7 @@ static void forget(struct session *s)
 
 bool xclient_offered(const struct session *s)
 {
-	const struct ip_prefixes *from = &s->listener->xclient_from;
-	return s->listener->tls != EDGE_TLS_IMPLICIT && s->may_xclient && from->n > 0;
+	return s->listener->tls != EDGE_TLS_IMPLICIT && s->may_xclient;
 }
 
 enum verdict xclient_command(struct session *s, const struct smtp_cmd *cmd)
