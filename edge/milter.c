@@ -409,11 +409,9 @@ static void on_dialled(void *arg, const struct dial_result *r)
 static void dial_next(struct milter *m)
 {
 	const struct edge_milter_conf *c = m->opts.conf;
-	uint64_t now = loop_now_ms(m->opts.loop);
-	while (m->next < c->address.n &&
-	       !milter_health_ok(m->opts.health, &c->address.v[m->next], now))
-		m->next++;
-	if (m->next >= c->address.n) {
+	m->next =
+	    milter_health_next(m->opts.health, &c->address, m->next, loop_now_ms(m->opts.loop));
+	if (m->next == c->address.n) {
 		give_up(m);
 		return;
 	}

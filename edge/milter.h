@@ -21,9 +21,9 @@ struct milter;
 struct milter_health;
 struct milter_health *milter_health_new(void);
 void milter_health_free(struct milter_health **h);
-/* May it be asked? */
-bool milter_health_ok(
-    const struct milter_health *h, const struct conf_hostport *at, uint64_t now_ms);
+/* The first address from `from` on that may be asked now; at->n: none. */
+size_t milter_health_next(
+    const struct milter_health *h, const struct conf_hostports *at, size_t from, uint64_t now_ms);
 void milter_health_bad(struct milter_health *h, const struct conf_hostport *at, uint64_t until_ms);
 void milter_health_good(struct milter_health *h, const struct conf_hostport *at);
 

@@ -1,7 +1,7 @@
 /* milter_health.c - which filter addresses did not answer lately, for all sessions of a worker.
  *
  * Owns a small table. An address is in it only while it is left alone, or until it has answered. */
-#include "edge/milter_internal.h"
+#include "edge/milter.h"
 
 #include "base/map.h"
 #include "base/mem.h"
@@ -33,13 +33,20 @@ static struct span key_of(const struct conf_hostport *at, struct buf *key)
 	return buf_span(key);
 }
 
-bool milter_health_ok(
-    const struct milter_health *h, const struct conf_hostport *at, uint64_t now_ms)
+static bool is_ok(const struct milter_health *h, const struct conf_hostport *at, uint64_t now_ms)
 {
 	struct buf key = BUF_INIT(KEY_MAX);
 	bool ok = (uintptr_t)map_get(h->dead, key_of(at, &key)) <= now_ms;
 	buf_end(&key);
 	return ok;
+}
+
+size_t milter_health_next(
+    const struct milter_health *h, const struct conf_hostports *at, size_t from, uint64_t now_ms)
+{
+	while (from < at->n && !is_ok(h, &at->v[from], now_ms))
+		from++;
+	return from;
 }
 
 void milter_health_bad(struct milter_health *h, const struct conf_hostport *at, uint64_t until_ms)

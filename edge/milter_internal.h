@@ -1,4 +1,4 @@
-/* milter_internal.h - the object behind milter.h; for milter.c, milter_say.c and milter_health.c only. */
+/* milter_internal.h - the object behind milter.h; for milter.c and milter_say.c only. */
 #ifndef EDGE_MILTER_INTERNAL_H
 #define EDGE_MILTER_INTERNAL_H
 

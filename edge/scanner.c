@@ -322,11 +322,9 @@ static void on_soon(void *arg)
 static void dial_next(struct scan *c)
 {
 	const struct edge_scanner_conf *conf = c->opts.conf;
-	uint64_t now = loop_now_ms(c->opts.loop);
-	while (c->next < conf->address.n &&
-	       !milter_health_ok(c->opts.health, &conf->address.v[c->next], now))
-		c->next++;
-	if (c->next >= conf->address.n) {
+	c->next =
+	    milter_health_next(c->opts.health, &conf->address, c->next, loop_now_ms(c->opts.loop));
+	if (c->next == conf->address.n) {
 		soon_set(c->opts.loop, &c->soon);
 		return;
 	}
