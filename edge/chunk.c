@@ -78,7 +78,6 @@ static void take(struct mail *m, struct span bytes)
 {
 	smtp_chunk_scan(&m->chunks, bytes);
 	m->decoder.taken += bytes.n;
-	m->decoder.faults = m->chunks.faults;
 	if (m->err == ERR_OK)
 		m->err = body_add(m->t->body, bytes);
 }
