@@ -23,21 +23,6 @@ enum {
 
 /* ---- the end of a mail ------------------------------------------------------------------------ */
 
-static struct meter_facts facts_of(const struct session *s)
-{
-	const struct transaction *t = s->mail->t;
-	return (struct meter_facts){
-		.client = s->from.addr,
-		.user = span_str(s->user),
-		.sender = span_str(t->sender),
-		.helo = span_str(s->helo),
-		.authenticated = s->user != NULL,
-		.listener = span_str(s->listener->head.title),
-		.recipients = t->recipient_count,
-		.bytes = s->mail->decoder.taken,
-	};
-}
-
 /* Whose rule or filter it was, or NULL. */
 static enum verdict refuse_by(
     struct session *s, unsigned code, const char *enhanced, const char *text, const char *rule)
@@ -187,7 +172,9 @@ static void on_meter(void *arg, const struct meter_answer *a)
 
 static enum verdict ask_meter(struct session *s)
 {
-	struct meter_facts facts = facts_of(s);
+	struct meter_facts facts = envelope_facts(s);
+	facts.recipients = s->mail->t->recipient_count;
+	facts.bytes = s->mail->decoder.taken;
 	session_enter(s, ST_METER);
 	s->ask = meter_ask(s->edge->meter, METER_MESSAGE, &facts, on_meter, s);
 	return s->ask != NULL ? V_WAIT : content_filter(s);

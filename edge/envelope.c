@@ -67,7 +67,7 @@ static void take_wishes(struct session *s, const struct smtp_mail_ext *ext)
 
 /* ---- limits ----------------------------------------------------------------------------------- */
 
-static struct meter_facts facts_of(const struct session *s)
+struct meter_facts envelope_facts(const struct session *s)
 {
 	return (struct meter_facts){
 		.client = s->from.addr,
@@ -126,7 +126,7 @@ static void on_sender_metered(void *arg, const struct meter_answer *a)
 
 static enum verdict sender_taken(struct session *s)
 {
-	struct meter_facts facts = facts_of(s);
+	struct meter_facts facts = envelope_facts(s);
 	session_enter(s, ST_METER_MAIL);
 	s->ask =
 	    s->probe ? NULL : meter_ask(s->edge->meter, METER_MAIL, &facts, on_sender_metered, s);
@@ -271,7 +271,7 @@ static void on_recipient_metered(void *arg, const struct meter_answer *a)
 
 static enum verdict meter_recipient(struct session *s)
 {
-	struct meter_facts facts = facts_of(s);
+	struct meter_facts facts = envelope_facts(s);
 	facts.recipient = smtp_path_text(&s->mail->to);
 	session_enter(s, ST_METER_RCPT);
 	s->ask = s->probe ? NULL
@@ -279,8 +279,8 @@ static enum verdict meter_recipient(struct session *s)
 	return s->ask != NULL ? V_WAIT : envelope_filter_recipient(s);
 }
 
-/* Two addresses of one account are one delivery, with the wishes of the first. user, detail, store are empty for mail that is to be
- * relayed. */
+/* Two addresses of one account are one delivery, with the wishes of the first. user, detail, store are
+ * empty for mail that is to be relayed. */
 static enum verdict take_recipient(
     struct session *s, struct span user, struct span detail, struct span store)
 {

@@ -8,6 +8,8 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd);
 /* Our own checks let the sender pass: filters are asked, MAIL is answered. */
 enum verdict envelope_sender_ok(struct session *s);
 enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd);
+/* What MeterMaid is told of the mail under way, as of one recipient. */
+struct meter_facts envelope_facts(const struct session *s);
 /* What a refusal says: it names the rule, so that whoever is refused can ask about it. */
 enum { LIMIT_TEXT_MAX = 128 };
 void envelope_limit_text(const struct meter_answer *a, char text[LIMIT_TEXT_MAX]);
