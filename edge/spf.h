@@ -1,8 +1,8 @@
 /* spf.h - SPF (RFC 7208): may this client send for this domain? check_host() as a ticket.
  *
  * Bounded as section 4.6.4 wants: ten terms that ask the DNS, two of them answered with nothing, ten hosts of
- * an mx term; beyond that the record is void (permerror). The mechanism ptr and the macro p know the
- * client's confirmed name only. */
+ * an mx term; beyond that the record is void (permerror). The mechanism ptr knows the
+ * client's confirmed name only, the macro p is "unknown". */
 #ifndef EDGE_SPF_H
 #define EDGE_SPF_H
 

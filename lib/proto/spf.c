@@ -324,7 +324,7 @@ static void put_value(char letter, const struct spf_facts *f, struct buf *out)
 		put_client(f->client, out);
 		break;
 	case 'p':
-		buf_add_span(out, f->name.n > 0 ? f->name : SPAN("unknown"));
+		buf_add_str(out, "unknown");
 		break;
 	case 'v':
 		buf_add_str(out, ip_is_v4(f->client) ? "in-addr" : "ip6");

@@ -50,13 +50,12 @@ bool spf_next(struct spf_walk *w, struct spf_term *out, bool *bad_out);
 /* Is the whole record well formed? Then *redirect_out is its redirect (empty: none). */
 bool spf_record_ok(struct span record, struct span *redirect_out);
 
-/* What macros stand for. */
+/* What macros stand for; of p, the client's confirmed name, nothing is known: "unknown". */
 struct spf_facts {
 	struct span local,
 	    sender_domain;  /* of the sender; "postmaster" when it has no local part */
 	struct span domain; /* whose record it is */
 	struct span helo;
-	struct span name; /* confirmed name of the client; empty: unknown */
 	struct ip_addr client;
 };
 
