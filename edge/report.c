@@ -30,10 +30,10 @@ static const char *action_of(const struct q_item *it)
 	return it->user != NULL ? "delivered" : "relayed";
 }
 
-static bool has_failed(const struct q_entry *e)
+static bool has(const struct q_entry *e, enum spool_fate fate)
 {
 	for (size_t i = 0; i < e->item_count; i++)
-		if (e->items[i].state == Q_FINAL && e->items[i].fate == SPOOL_REFUSED)
+		if (e->items[i].state == Q_FINAL && e->items[i].fate == fate)
 			return true;
 	return false;
 }
@@ -56,7 +56,8 @@ static const char *subject_of(const struct q_entry *e)
 		return "Your mail waits for delivery";
 	if (e->reporting == REPORT_DOUBLE)
 		return "Undeliverable report";
-	return has_failed(e) ? "Undelivered mail returned to sender" : "Your mail was delivered";
+	return has(e, SPOOL_REFUSED) ? "Undelivered mail returned to sender"
+				     : "Your mail was delivered";
 }
 
 static void put_heading(struct buf *out, const struct q_entry *e, struct ident id, const char *to)
@@ -97,14 +98,6 @@ static void put_listed(struct buf *out, const struct q_entry *e, bool failed)
 		buf_printf(out, "and %zu more\r\n", more);
 }
 
-static bool has_sent(const struct q_entry *e)
-{
-	for (size_t i = 0; i < e->item_count; i++)
-		if (e->items[i].fate == SPOOL_SENT)
-			return true;
-	return false;
-}
-
 static void put_words(struct buf *out, const struct q_entry *e, struct ident id)
 {
 	buf_printf(out,
@@ -115,12 +108,12 @@ static void put_words(struct buf *out, const struct q_entry *e, struct ident id)
 		buf_add_str(out, "Your message could not be delivered yet to:\r\n\r\n");
 		put_listed(out, e, false);
 		buf_add_str(out, "\r\nIt is tried again; you need not send it again.");
-	} else if (has_failed(e)) {
+	} else if (has(e, SPOOL_REFUSED)) {
 		buf_add_str(out, "Your message could not be delivered to:\r\n\r\n");
 		put_listed(out, e, true);
 		buf_add_str(out, "\r\nIt will not be tried again.");
 	}
-	if (e->reporting == REPORT_END && has_sent(e)) {
+	if (e->reporting == REPORT_END && has(e, SPOOL_SENT)) {
 		buf_add_str(out, "\r\nYour message was delivered, or given to the next mail system,"
 				 " for:\r\n\r\n");
 		put_listed(out, e, false);
@@ -175,8 +168,8 @@ static void put_status(struct buf *out, const struct q_entry *e, struct ident id
 /* RET says what comes back of a message that failed; of others it is the header. */
 static bool is_full(const struct q_entry *e)
 {
-	return (e->ret == SMTP_RET_FULL || e->reporting == REPORT_DOUBLE) && has_failed(e) &&
-	       e->body.bytes <= e->queue->edge->report_size_max;
+	return (e->ret == SMTP_RET_FULL || e->reporting == REPORT_DOUBLE) &&
+	       has(e, SPOOL_REFUSED) && e->body.bytes <= e->queue->edge->report_size_max;
 }
 
 static void put_full(struct buf *out, struct mail_source *src)
