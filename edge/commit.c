@@ -193,8 +193,7 @@ static bool any_wants_failure(const struct transaction *t)
 {
 	for (size_t i = 0; i < t->recipient_count; i++)
 		if (t->recipients[i].outcome.fate == FATE_REFUSED &&
-		    (t->recipients[i].notify == 0 ||
-			(t->recipients[i].notify & SMTP_NOTIFY_FAILURE) != 0))
+		    recipient_wants(t->recipients[i].notify, SMTP_NOTIFY_FAILURE))
 			return true;
 	return false;
 }
@@ -257,7 +256,7 @@ static void set_queued(struct transaction *t)
 {
 	for (size_t i = 0; i < t->recipient_count; i++) {
 		const struct recipient *r = &t->recipients[i];
-		bool report = (r->notify & SMTP_NOTIFY_SUCCESS) != 0 && t->trusted;
+		bool report = recipient_wants(r->notify, SMTP_NOTIFY_SUCCESS) && t->trusted;
 		if (t->hold || r->user == NULL || (report && t->sender[0] != '\0'))
 			outcome_set(&t->recipients[i].outcome, FATE_LATER, 250, "2.0.0",
 			    t->hold           ? SPAN("held for a filter")

@@ -84,18 +84,14 @@ static void set_reason(struct q_item *it, unsigned code, const char *enhanced, s
 	it->reason = mem_span_str(span_first(text, REASON_MAX));
 }
 
-bool item_wants(const struct q_item *it, unsigned notify)
-{
-	unsigned wish = it->notify != 0 ? it->notify : SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY;
-	return (wish & notify) != 0;
-}
-
 static enum spool_fate final_fate(const struct q_item *it, enum fate fate)
 {
 	const struct q_entry *e = it->entry;
 	if (fate == FATE_REFUSED)
-		return item_wants(it, SMTP_NOTIFY_FAILURE) ? SPOOL_REFUSED : SPOOL_TOLD;
-	bool told = item_wants(it, SMTP_NOTIFY_SUCCESS) && e->trusted && e->sender[0] != '\0';
+		return recipient_wants(it->notify, SMTP_NOTIFY_FAILURE) ? SPOOL_REFUSED
+									: SPOOL_TOLD;
+	bool told =
+	    recipient_wants(it->notify, SMTP_NOTIFY_SUCCESS) && e->trusted && e->sender[0] != '\0';
 	return told ? SPOOL_SENT : SPOOL_DELIVERED;
 }
 

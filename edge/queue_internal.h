@@ -163,7 +163,6 @@ uint64_t item_delay_ms(const struct q_item *it);
 const struct channel *item_channel(
     const struct q_item *it); /* of its last way, or the likely one */
 size_t item_index(const struct q_item *it);
-bool item_wants(const struct q_item *it, unsigned notify); /* SMTP_NOTIFY_*: does its sender? */
 /* Goes on with what is due. */
 void queue_pump(struct queue *q);
 void entry_free(struct q_entry *e);

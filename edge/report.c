@@ -17,7 +17,7 @@ enum {
 bool report_has(const struct q_item *it, enum spool_report kind)
 {
 	if (kind == REPORT_DELAY)
-		return it->state != Q_FINAL && item_wants(it, SMTP_NOTIFY_DELAY);
+		return it->state != Q_FINAL && recipient_wants(it->notify, SMTP_NOTIFY_DELAY);
 	return it->state == Q_FINAL && (it->fate == SPOOL_REFUSED || it->fate == SPOOL_SENT);
 }
 

@@ -60,6 +60,12 @@ struct recipient *transaction_add(struct transaction *t, size_t max, struct span
 	return r;
 }
 
+bool recipient_wants(unsigned notify, unsigned ends)
+{
+	unsigned wish = notify != 0 ? notify : SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY;
+	return (wish & ends) != 0;
+}
+
 static size_t find_recipient(
     const struct transaction *t, struct span address, bool (*same)(struct span a, struct span b))
 {

@@ -63,6 +63,9 @@ void transaction_free(struct transaction **t);
 /* NULL when the list is full (max). The strings are copied; user, detail, store may be empty. */
 struct recipient *transaction_add(struct transaction *t, size_t max, struct span address,
     struct span user, struct span detail, struct span store);
+/* Is the sender to hear of one of these ends (SMTP_NOTIFY_*)? What who has said nothing (0) wants: RFC 3461
+ * section 4.1. */
+bool recipient_wants(unsigned notify, unsigned ends);
 /* Takes the recipient with this address (as in RCPT TO; else in another case) out. False: there is none. */
 bool transaction_remove(struct transaction *t, struct span address);
 
