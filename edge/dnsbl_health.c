@@ -5,8 +5,6 @@
  * what is usual follows slowly, so a share that stays high for good reason is believed again. */
 #include "edge/dnsbl_health.h"
 
-#include "base/mem.h"
-
 enum {
 	HIGH = 900,        /* per mille: a share below it is never a jump */
 	JUMP = 400,        /* above what is usual */

@@ -8,7 +8,6 @@
 
 #include "edge/admit.h"
 #include "edge/dnsbl.h"
-#include "edge/mail.h"
 #include "edge/sender.h"
 
 #define screen_MAGIC 0xed6e0014u
