@@ -59,8 +59,6 @@ void queue_on_close(struct queue *q, void (*fn)(void *arg), void *arg);
  *	orders		{"order","recipients","more"}: more: say it again, one order ends so many
  *	else		{"error"} */
 bool queue_control(struct queue *q, const char *const *words, size_t n, struct buf *out);
-/* Everything that waits is due now; returns how many recipients. */
-size_t queue_retry(struct queue *q);
 size_t queue_recipients(const struct queue *q);
 
 #endif

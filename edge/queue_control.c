@@ -142,14 +142,6 @@ static size_t order_all(
 	return n;
 }
 
-size_t queue_retry(struct queue *q)
-{
-	static const struct queue_filter all = { .all = true };
-	static const struct order retry = { "retry", false, false, apply_retry };
-	bool more;
-	return order_all(q, &retry, &all, &more);
-}
-
 /* ---- words -------------------------------------------------------------------------------------- */
 
 static void put_error(struct buf *out, struct span why)

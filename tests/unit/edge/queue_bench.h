@@ -188,6 +188,20 @@ static struct ident put_and_wait(
 	return id;
 }
 
+/* Everything that waits is due now; how many recipients that were. */
+__attribute__((unused)) static size_t retry(struct bench *b)
+{
+	static const char *const order[] = { "retry" };
+	static const char member[] = "\"recipients\":";
+	struct buf out = BUF_INIT(1000);
+	assert_true(queue_control(b->queue, order, 1, &out));
+	const char *at = strstr(buf_cstr(&out), member);
+	assert_non_null(at);
+	size_t n = strtoul(at + sizeof member - 1, NULL, 10);
+	buf_end(&out);
+	return n;
+}
+
 #define TO(...)                                                                                    \
 	(struct spool_recipient[])                                                                 \
 	{                                                                                          \

@@ -76,7 +76,7 @@ static void test_sizes(void **state)
 		queue_gone(&b);
 		store_again(&b, SCRIPT(LHLO, MAIL("", "alice"), GO, DONE));
 		queue_up(&b);
-		WAIT_FOR(&b, (queue_retry(b.queue), EMPTY(&b)));
+		WAIT_FOR(&b, (retry(&b), EMPTY(&b)));
 		char *want = mem_alloc(sizes[i] + 3);
 		snprintf(want, sizes[i] + 3, "{%s}", buf_cstr(&b.body));
 		assert_int_equal(seen(&b, want), 1);
@@ -117,7 +117,7 @@ static void test_retry(void **state)
 	for (int i = 0; i < 10; i++)
 		loop_step(b.loop, 10);
 	assert_int_equal(seen(&b, "MAIL FROM"), 1);
-	assert_int_equal(queue_retry(b.queue), 1);
+	assert_int_equal(retry(&b), 1);
 	WAIT_FOR(&b, EMPTY(&b));
 	bench_close(&b);
 }
@@ -156,7 +156,7 @@ static void test_progress_is_kept(void **state)
 	WAIT_FOR(&b, queue_recipients(b.queue) == 1);
 	queue_again(&b);
 	assert_int_equal(queue_recipients(b.queue), 1);
-	WAIT_FOR(&b, (queue_retry(b.queue), EMPTY(&b)));
+	WAIT_FOR(&b, (retry(&b), EMPTY(&b)));
 	assert_int_equal(seen(&b, "RCPT TO:<alice"), 1);
 	bench_close(&b);
 }
@@ -176,7 +176,7 @@ static void test_bounced(void **state)
 	queue_again(&b);
 	assert_int_equal(queue_recipients(b.queue), 1);
 	store_again(&b, SCRIPT(LHLO, MAIL("", "alice"), GO, DONE));
-	WAIT_FOR(&b, (queue_retry(b.queue), EMPTY(&b)));
+	WAIT_FOR(&b, (retry(&b), EMPTY(&b)));
 	assert_int_equal(seen(&b, "To: <alice@x.example>"), 1);
 	assert_int_equal(seen(&b, "Final-Recipient: rfc822; bob@x.example"), 1);
 	assert_int_equal(seen(&b, "Status: 5.2.2"), 1);
@@ -204,7 +204,7 @@ static void test_bounced_once(void **state)
 	WAIT_FOR(&b, seen(&b, "Final-Recipient") == 1 && queue_recipients(b.queue) == 1);
 	queue_again(&b);
 	assert_int_equal(queue_recipients(b.queue), 1);
-	WAIT_FOR(&b, (queue_retry(b.queue), EMPTY(&b)));
+	WAIT_FOR(&b, (retry(&b), EMPTY(&b)));
 	assert_int_equal(seen(&b, "Final-Recipient"), 1);
 	bench_close(&b);
 }

@@ -144,7 +144,7 @@ static void test_delay(void **state)
 		loop_step(b.loop, 20);
 	}
 	assert_int_equal(queue_recipients(b.queue), 1);
-	WAIT_FOR(&b, (queue_retry(b.queue), EMPTY(&b)));
+	WAIT_FOR(&b, (retry(&b), EMPTY(&b)));
 	assert_int_equal(seen(&b, "MAIL FROM:<>"), 1);
 	bench_close(&b);
 }
@@ -166,9 +166,9 @@ static void test_delay_again(void **state)
 	uint64_t begun_ms = clock_mono_ms();
 	WAIT_FOR(&b, seen(&b, "}") == 2 && queue_recipients(b.queue) == 1);
 	WAIT_FOR(&b, clock_mono_ms() > begun_ms + 101); /* the second notice is due */
-	queue_retry(b.queue);
+	retry(&b);
 	WAIT_FOR(&b, seen(&b, "}") == 4 && queue_recipients(b.queue) == 1);
-	queue_retry(b.queue);
+	retry(&b);
 	WAIT_FOR(&b, EMPTY(&b));
 	assert_int_equal(seen(&b, "Action: delayed"), 2);
 	bench_close(&b);
