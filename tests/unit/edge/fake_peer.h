@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -144,6 +145,15 @@ __attribute__((unused)) static void fake_start(
 	char path[100];
 	snprintf(path, sizeof(path), "/tmp/postern-fake-%d.sock", (int)getpid());
 	fake_start_at(f, l, script, path);
+}
+
+/* How often a word stands in what came. */
+__attribute__((unused)) static size_t fake_saw(struct fake_peer *f, const char *word)
+{
+	size_t n = 0;
+	for (const char *at = buf_cstr(&f->seen); (at = strstr(at, word)) != NULL; at++)
+		n++;
+	return n;
 }
 
 static void fake_end(struct fake_peer *f)

@@ -93,6 +93,23 @@ static void bench_open(struct bench *b, const char *const *script)
 	store_up(b, script);
 }
 
+static void set_body(struct bench *b, size_t size)
+{
+	buf_clear(&b->body);
+	buf_add_str(&b->body, "Subject: x\r\nX-Long: y\r\n\r\n");
+	for (size_t i = 0; buf_len(&b->body) < size; i++)
+		buf_printf(&b->body, "line %zu\r\n", i);
+}
+
+/* What fails once is not tried again by itself. */
+__attribute__((unused)) static void open_late(struct bench *b, const char *const *script)
+{
+	bench_open(b, script);
+	b->edge->queue_retry_first = b->edge->queue_retry_max = LATE_MS;
+	queue_again(b);
+	set_body(b, 100);
+}
+
 static void bench_close(struct bench *b)
 {
 	assert_null(b->store.wrong);
@@ -133,14 +150,6 @@ static void on_put(void *arg, err_t err)
 	p->ticket = NULL;
 	p->answered = true;
 	p->err = err;
-}
-
-static void set_body(struct bench *b, size_t size)
-{
-	buf_clear(&b->body);
-	buf_add_str(&b->body, "Subject: x\r\nX-Long: y\r\n\r\n");
-	for (size_t i = 0; buf_len(&b->body) < size; i++)
-		buf_printf(&b->body, "line %zu\r\n", i);
 }
 
 static struct spool_recipient to(const char *address)
@@ -186,6 +195,12 @@ static struct ident put_and_wait(
 	WAIT_FOR(b, p->answered);
 	assert_int_equal(p->err, ERR_OK);
 	return id;
+}
+
+/* How often the store has heard a word. */
+__attribute__((unused)) static size_t seen(struct bench *b, const char *word)
+{
+	return fake_saw(&b->store, word);
 }
 
 /* Everything that waits is due now; how many recipients that were. */

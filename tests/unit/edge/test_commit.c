@@ -150,14 +150,6 @@ static const char *spooled(struct bench *b)
 	return buf_len(&b->spool.who) > 0 ? buf_cstr(&b->spool.who) : "";
 }
 
-static size_t occurs(struct fake_peer *f, const char *word)
-{
-	size_t n = 0;
-	for (const char *at = buf_cstr(&f->seen); (at = strstr(at, word)) != NULL; at++)
-		n++;
-	return n;
-}
-
 /* ---- scripts ------------------------------------------------------------------------------------ */
 
 enum { AT_GREETING, AT_LHLO, AT_MAIL, AT_RCPT, AT_DATA, AT_DOT, STEPS };
@@ -229,7 +221,7 @@ static void test_matrix(void **state)
 		assert_int_equal(reply_code(&b), 250);
 		assert_null(b.store[STORE2].wrong);
 		assert_int_equal(
-		    occurs(&b.store[STORE1], b.t->id.s), ids && (kind == GOOD || at >= AT_MAIL));
+		    fake_saw(&b.store[STORE1], b.t->id.s), ids && (kind == GOOD || at >= AT_MAIL));
 		if (kind == HANG)
 			assert_true(took >= (doubt ? 5 : 3) * SHORT_MS);
 		if (kind != HANG)
@@ -519,7 +511,7 @@ static void test_worker_goes(void **state)
 	add(&b, "alice", "store1");
 	add(&b, "carol", "store2");
 	ask(&b);
-	while (occurs(&b.store[STORE2], "}") == 0)
+	while (fake_saw(&b.store[STORE2], "}") == 0)
 		loop_step(b.loop, 20);
 	committer_free(&b.committer);
 	b.ticket = NULL;

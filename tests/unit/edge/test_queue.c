@@ -11,19 +11,6 @@ static void store_again(struct bench *b, const char *const *script)
 	store_up(b, script);
 }
 
-static size_t occurs(struct buf *in, const char *word)
-{
-	size_t n = 0;
-	for (const char *at = buf_cstr(in); (at = strstr(at, word)) != NULL; at++)
-		n++;
-	return n;
-}
-
-static size_t seen(struct bench *b, const char *word)
-{
-	return occurs(&b->store.seen, word);
-}
-
 static bool listed(struct bench *b, const char *word)
 {
 	struct buf out = BUF_INIT(1 << 20);
@@ -64,9 +51,7 @@ static void test_sizes(void **state)
 		SPOOL_CHUNK + 1, 3 * SPOOL_CHUNK + 17 };
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
 		struct bench b;
-		bench_open(&b, SCRIPT("S 421 no", "X"));
-		b.edge->queue_retry_first = b.edge->queue_retry_max = LATE_MS;
-		queue_again(&b);
+		open_late(&b, SCRIPT("S 421 no", "X"));
 		set_body(&b, sizes[i] - 20);
 		while (buf_len(&b.body) < sizes[i] - 2)
 			buf_add_char(&b.body, 'z');
@@ -107,11 +92,8 @@ static void test_deferred(void **state)
 static void test_retry(void **state)
 {
 	struct bench b;
-	bench_open(&b,
+	open_late(&b,
 	    SCRIPT(LHLO, MAIL("", "alice"), GO, "S 452 4.2.2 full", MAIL("", "alice"), GO, DONE));
-	b.edge->queue_retry_first = b.edge->queue_retry_max = LATE_MS;
-	queue_again(&b);
-	set_body(&b, 100);
 	put_and_wait(&b, "", TO(to("alice@x.example")));
 	WAIT_FOR(&b, listed(&b, "\"attempts\":1,"));
 	for (int i = 0; i < 10; i++)
@@ -146,12 +128,9 @@ static void test_store_away(void **state)
 static void test_progress_is_kept(void **state)
 {
 	struct bench b;
-	bench_open(&b, SCRIPT(LHLO, "C MAIL", "C RCPT TO:<alice@", "C RCPT TO:<bob@", "C DATA",
-			   "S 250 ok", "S 250 ok", "S 250 ok", "S 354 go", "B", DONE,
-			   "S 452 4.2.2 full", "X", LHLO, MAIL("", "bob"), GO, DONE));
-	b.edge->queue_retry_first = b.edge->queue_retry_max = LATE_MS;
-	queue_again(&b);
-	set_body(&b, 100);
+	open_late(&b, SCRIPT(LHLO, "C MAIL", "C RCPT TO:<alice@", "C RCPT TO:<bob@", "C DATA",
+			  "S 250 ok", "S 250 ok", "S 250 ok", "S 354 go", "B", DONE,
+			  "S 452 4.2.2 full", "X", LHLO, MAIL("", "bob"), GO, DONE));
 	put_and_wait(&b, "", TO(to("alice@x.example"), to("bob@x.example")));
 	WAIT_FOR(&b, queue_recipients(b.queue) == 1);
 	queue_again(&b);
@@ -193,13 +172,10 @@ static void test_bounced(void **state)
 static void test_bounced_once(void **state)
 {
 	struct bench b;
-	bench_open(&b, SCRIPT(LHLO, "C MAIL", "C RCPT TO:<bob@", "C RCPT TO:<carol@", "C DATA",
-			   "S 250 ok", "S 552 5.2.2 full", "S 250 ok", "S 354 go", "B",
-			   "S 452 4.2.2 later", MAIL("", "alice"), GO, DONE, "X", LHLO,
-			   MAIL("alice@x.example", "carol"), GO, DONE));
-	b.edge->queue_retry_first = b.edge->queue_retry_max = LATE_MS;
-	queue_again(&b);
-	set_body(&b, 100);
+	open_late(&b, SCRIPT(LHLO, "C MAIL", "C RCPT TO:<bob@", "C RCPT TO:<carol@", "C DATA",
+			  "S 250 ok", "S 552 5.2.2 full", "S 250 ok", "S 354 go", "B",
+			  "S 452 4.2.2 later", MAIL("", "alice"), GO, DONE, "X", LHLO,
+			  MAIL("alice@x.example", "carol"), GO, DONE));
 	put_and_wait(&b, "alice@x.example", TO(to("bob@x.example"), to("carol@x.example")));
 	WAIT_FOR(&b, seen(&b, "Final-Recipient") == 1 && queue_recipients(b.queue) == 1);
 	queue_again(&b);

@@ -3,14 +3,6 @@
 #include "edge/queue_filter.h"
 #include "tests/unit/edge/queue_bench.h"
 
-static size_t seen(struct bench *b, const char *word)
-{
-	size_t n = 0;
-	for (const char *at = buf_cstr(&b->store.seen); (at = strstr(at, word)) != NULL; at++)
-		n++;
-	return n;
-}
-
 /* The answer to words separated by single spaces. */
 static const char *said(struct bench *b, const char *line)
 {
@@ -94,16 +86,8 @@ static void test_filter(void **state)
 
 /* ---- orders ------------------------------------------------------------------------------------- */
 
-/* A store that says "later" to everything in one connection that stays. */
+/* The store says "later", and the connection stays. */
 #define LATER(from, rcpt) MAIL(from, rcpt), GO, "S 452 4.2.2 full"
-
-static void open_late(struct bench *b, const char *const *script)
-{
-	bench_open(b, script);
-	b->edge->queue_retry_first = b->edge->queue_retry_max = LATE_MS;
-	queue_again(b);
-	set_body(b, 100);
-}
 
 static void test_hold(void **state)
 {

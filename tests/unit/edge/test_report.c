@@ -2,14 +2,6 @@
  * is refused itself. */
 #include "tests/unit/edge/queue_bench.h"
 
-static size_t seen(struct bench *b, const char *word)
-{
-	size_t n = 0;
-	for (const char *at = buf_cstr(&b->store.seen); (at = strstr(at, word)) != NULL; at++)
-		n++;
-	return n;
-}
-
 static struct spool_recipient wishing(const char *address, unsigned notify)
 {
 	struct spool_recipient r = to(address);

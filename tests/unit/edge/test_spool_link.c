@@ -6,18 +6,24 @@
 
 #include "tests/unit/edge/queue_bench.h"
 
+/* Every question there is is asked; the store is away, so that all of them stay. */
+static void open_with_puts(struct bench *b, const char *const *away)
+{
+	bench_open(b, away);
+	b->edge->queue_retry_first = b->edge->queue_retry_max = LATE_MS;
+	b->edge->dead_backoff = LATE_MS;
+	queue_again(b);
+	set_body(b, 700 * 1000);
+	for (int i = 0; i < PUTS; i++)
+		put(b, ident_new(), "s@far.example", TO(to("alice@x.example")));
+}
+
 /* Many questions, small and large; the queue goes and comes while they are asked. All are answered, each
  * message is there once. */
 static void test_link_breaks(void **state)
 {
 	struct bench b;
-	bench_open(&b, SCRIPT("S 421 no", "X"));
-	b.edge->queue_retry_first = b.edge->queue_retry_max = LATE_MS;
-	b.edge->dead_backoff = LATE_MS;
-	queue_again(&b);
-	set_body(&b, 700 * 1000);
-	for (int i = 0; i < PUTS; i++)
-		put(&b, ident_new(), "s@far.example", TO(to("alice@x.example")));
+	open_with_puts(&b, SCRIPT("S 421 no", "X"));
 	for (int round = 0; round < 12; round++) {
 		for (int i = 0; i < 3 + 2 * round; i++)
 			loop_step(b.loop, 5);
@@ -37,13 +43,7 @@ static void test_link_breaks(void **state)
 static void test_put_cancelled(void **state)
 {
 	struct bench b;
-	bench_open(&b, SCRIPT("S 421 no", "X"));
-	b.edge->queue_retry_first = b.edge->queue_retry_max = LATE_MS;
-	b.edge->dead_backoff = LATE_MS;
-	queue_again(&b);
-	set_body(&b, 700 * 1000);
-	for (int i = 0; i < PUTS; i++)
-		put(&b, ident_new(), "s@far.example", TO(to("alice@x.example")));
+	open_with_puts(&b, SCRIPT("S 421 no", "X"));
 	for (int i = 0; i < PUTS; i += 3) {
 		loop_step(b.loop, 5);
 		ticket_cancel(&b.puts[i].ticket);
