@@ -12,13 +12,11 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/unit/edge/load.h"
+
 #include "base/check.h"
 #include "base/log.h"
 #include "daemon/daemon.h"
-#include "daemon/daemon_conf.h"
-#include "directory/directory.h"
-#include "edge/edge_conf.h"
-#include "metermaid/metermaid.h"
 
 static char dir[] = "/tmp/postern-edge-XXXXXX";
 
@@ -82,22 +80,7 @@ static int teardown(void **state)
 
 static struct conf *load(void)
 {
-	static const struct conf_block *const sections[] = { &tls_block, &directory_block,
-		&metermaid_block, &edge_block, NULL };
-	static const struct conf_schema schema = {
-		.root = &root_block, .sections = sections, .check = edge_conf_check
-	};
-	char path[128];
-	snprintf(path, sizeof path, "%s/postern.conf", dir);
-	struct conf_source *src = conf_source_disk(path);
-	struct conf_diag *d = conf_diag_new();
-	struct conf *c = conf_load(&schema, src, NULL, d);
-	for (size_t i = 0; i < conf_error_count(d); i++)
-		print_error("%s\n", conf_error_text(d, i));
-	assert_non_null(c);
-	conf_diag_free(&d);
-	conf_source_free(&src);
-	return c;
+	return load_good(dir);
 }
 
 #endif

@@ -15,10 +15,11 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/unit/edge/load.h"
+
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "daemon/daemon_conf.h"
 #include "edge/session.h"
 #include "edge/worker.h"
 
@@ -225,23 +226,19 @@ static void run(char *const argv[])
 	assert_int_equal(status, 0);
 }
 
-static void load(void)
+static void edge_up(void)
 {
-	static const struct conf_block *const sections[] = { &tls_block, &directory_block,
-		&metermaid_block, &edge_block, NULL };
-	static const struct conf_schema schema = {
-		.root = &root_block, .sections = sections, .check = edge_conf_check
-	};
-	char path[128];
-	snprintf(path, sizeof path, "%s/postern.conf", dir);
-	struct conf_source *src = conf_source_disk(path);
-	struct conf_diag *d = conf_diag_new();
-	conf = conf_load(&schema, src, NULL, d);
-	for (size_t i = 0; i < conf_error_count(d); i++)
-		print_error("%s\n", conf_error_text(d, i));
-	assert_non_null(conf);
-	conf_diag_free(&d);
-	conf_source_free(&src);
+	struct buf why = BUF_INIT(512);
+	edge = edge_new(loop, conf, &why);
+	assert_non_null(edge);
+	buf_end(&why);
+}
+
+/* The worker goes, whatever it was doing, and another one comes. */
+__attribute__((unused)) static void edge_again(void)
+{
+	edge_free(&edge);
+	edge_up();
 }
 
 static int setup(void **state)
@@ -264,12 +261,9 @@ static int setup(void **state)
 		else
 			fputc(*c, f);
 	fclose(f);
-	load();
+	conf = load_good(dir);
 	metermaid_prepare();
-	struct buf why = BUF_INIT(512);
-	edge = edge_new(loop, conf, &why);
-	assert_non_null(edge);
-	buf_end(&why);
+	edge_up();
 	return 0;
 }
 

@@ -39,21 +39,11 @@ static void test_limits(void **state)
 
 static void expect_errors(const char *more, size_t count)
 {
-	static const struct conf_block *const sections[] = { &tls_block, &directory_block,
-		&metermaid_block, &edge_block, NULL };
-	static const struct conf_schema schema = {
-		.root = &root_block, .sections = sections, .check = edge_conf_check
-	};
-	char path[128];
 	write_conf(more);
-	snprintf(path, sizeof path, "%s/postern.conf", dir);
-	struct conf_source *src = conf_source_disk(path);
 	struct conf_diag *d = conf_diag_new();
-	struct conf *c = conf_load(&schema, src, NULL, d);
-	assert_null(c);
+	assert_null(load_from(dir, d));
 	assert_int_equal(conf_error_count(d), count);
 	conf_diag_free(&d);
-	conf_source_free(&src);
 }
 
 static void test_mistakes(void **state)

@@ -562,11 +562,7 @@ static void test_client_goes_meanwhile(void **state)
 		talk_send(&t, SPAN(SEND), SIZE_MAX);
 		wait_seen(&one, mark, 1);
 		fake_does(&one, *c, FAKE_ANSWER);
-		edge_free(&edge);
-		struct buf why = BUF_INIT(512);
-		edge = edge_new(loop, conf, &why);
-		assert_non_null(edge);
-		buf_end(&why);
+		edge_again();
 		talk_close(&t);
 	}
 	assert_int_equal(given.calls, 0);
