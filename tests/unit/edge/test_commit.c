@@ -241,6 +241,8 @@ static void test_matrix(void **state)
 #define TWO(...)                                                                                   \
 	SCRIPT(LHLO, "C MAIL", "C RCPT TO:<alice@", "C RCPT TO:<bob@", "C DATA", "S 250 ok",       \
 	    __VA_ARGS__)
+#define BOTH(...) TWO("S 250 a", "S 250 b", "S 354 go", "B", __VA_ARGS__)
+#define ALICE_FULL(...) TWO("S 552 5.2.2 full", "S 250 b", "S 354 go", "B", __VA_ARGS__)
 #define ONE(...)                                                                                   \
 	SCRIPT(LHLO, "C MAIL", "C RCPT TO:<carol@", "C DATA", "S 250 ok", "S 250 ok", "S 354 go",  \
 	    "B", __VA_ARGS__)
@@ -258,9 +260,8 @@ static const struct {
 	const char *fates, *spooled;
 	unsigned code;
 } cases[] = {
-	{ "all delivered, no spool", "s@far.example", "abc",
-	    TWO("S 250 a", "S 250 b", "S 354 go", "B", DONE, DONE), ONE(DONE), SPOOL_IS_DOWN, "DDD",
-	    "", 250 },
+	{ "all delivered, no spool", "s@far.example", "abc", BOTH(DONE, DONE), ONE(DONE),
+	    SPOOL_IS_DOWN, "DDD", "", 250 },
 	{ "only relayed", "alice@x.example", "f", SCRIPT("H"), SCRIPT("H"), SPOOL_TAKES, "S",
 	    "far:W", 250 },
 	{ "only relayed, no spool", "alice@x.example", "f", SCRIPT("H"), SCRIPT("H"), SPOOL_IS_DOWN,
@@ -275,35 +276,27 @@ static const struct {
 	    SPOOL_IS_SILENT, "L", "gone:W", 451 },
 	{ "spool breaks and comes back", "s@far.example", "g", SCRIPT("H"), SCRIPT("H"),
 	    SPOOL_BREAKS, "S", "gone:W", 250 },
-	{ "one of two later", "s@far.example", "ab",
-	    TWO("S 250 a", "S 250 b", "S 354 go", "B", DONE, TEMP), SCRIPT("H"), SPOOL_TAKES, "DS",
-	    "bob:W", 250 },
-	{ "one of two later, breaks off", "s@far.example", "ab",
-	    TWO("S 250 a", "S 250 b", "S 354 go", "B", DONE, "X"), SCRIPT("H"), SPOOL_TAKES, "DS",
-	    "bob:W", 250 },
+	{ "one of two later", "s@far.example", "ab", BOTH(DONE, TEMP), SCRIPT("H"), SPOOL_TAKES,
+	    "DS", "bob:W", 250 },
+	{ "one of two later, breaks off", "s@far.example", "ab", BOTH(DONE, "X"), SCRIPT("H"),
+	    SPOOL_TAKES, "DS", "bob:W", 250 },
 	{ "refused by all: the first's words", "alice@x.example", "abc",
 	    TWO("S 552 5.2.2 full", "S 554 5.7.0 no", "S 503 5.5.1 nobody"), ONE(PERM), SPOOL_TAKES,
 	    "RRR", "", 552 },
 	{ "refused by all, none is told", "", "c", SCRIPT("H"), ONE(PERM), SPOOL_IS_DOWN, "R", "",
 	    552 },
-	{ "one refused, the sender is ours", "carol@x.example", "ab",
-	    TWO("S 552 5.2.2 full", "S 250 b", "S 354 go", "B", DONE), SCRIPT("H"), SPOOL_TAKES,
-	    "RD", "alice:R", 250 },
-	{ "one refused, the sender is ours, no spool", "carol@x.example", "ab",
-	    TWO("S 552 5.2.2 full", "S 250 b", "S 354 go", "B", DONE), SCRIPT("H"), SPOOL_IS_DOWN,
-	    "LD", "", 451 },
-	{ "one refused, the sender may not be told", "s@far.example", "ab",
-	    TWO("S 552 5.2.2 full", "S 250 b", "S 354 go", "B", DONE), SCRIPT("H"), SPOOL_IS_DOWN,
+	{ "one refused, the sender is ours", "carol@x.example", "ab", ALICE_FULL(DONE), SCRIPT("H"),
+	    SPOOL_TAKES, "RD", "alice:R", 250 },
+	{ "one refused, the sender is ours, no spool", "carol@x.example", "ab", ALICE_FULL(DONE),
+	    SCRIPT("H"), SPOOL_IS_DOWN, "LD", "", 451 },
+	{ "one refused, the sender may not be told", "s@far.example", "ab", ALICE_FULL(DONE),
+	    SCRIPT("H"), SPOOL_IS_DOWN, "RD", "", 250 },
+	{ "one refused, nobody to tell", "", "ab", ALICE_FULL(DONE), SCRIPT("H"), SPOOL_IS_DOWN,
 	    "RD", "", 250 },
-	{ "one refused, nobody to tell", "", "ab",
-	    TWO("S 552 5.2.2 full", "S 250 b", "S 354 go", "B", DONE), SCRIPT("H"), SPOOL_IS_DOWN,
-	    "RD", "", 250 },
-	{ "one refused, one later, the sender is ours", "carol@x.example", "ab",
-	    TWO("S 552 5.2.2 full", "S 250 b", "S 354 go", "B", TEMP), SCRIPT("H"), SPOOL_TAKES,
-	    "RS", "alice:R bob:W", 250 },
+	{ "one refused, one later, the sender is ours", "carol@x.example", "ab", ALICE_FULL(TEMP),
+	    SCRIPT("H"), SPOOL_TAKES, "RS", "alice:R bob:W", 250 },
 	{ "one refused, one later, the sender is a stranger", "s@far.example", "ab",
-	    TWO("S 552 5.2.2 full", "S 250 b", "S 354 go", "B", TEMP), SCRIPT("H"), SPOOL_TAKES,
-	    "RS", "bob:W", 250 },
+	    ALICE_FULL(TEMP), SCRIPT("H"), SPOOL_TAKES, "RS", "bob:W", 250 },
 	{ "one refused, one relayed, spool refuses", "carol@x.example", "cf", SCRIPT("H"),
 	    ONE(PERM), SPOOL_REFUSES, "LL", "carol:R far:W", 451 },
 };
@@ -355,8 +348,7 @@ static void test_authenticated(void **state)
 {
 	struct bench b;
 	bench_open(&b);
-	bench_start(&b, TWO("S 552 5.2.2 full", "S 250 b", "S 354 go", "B", DONE), SCRIPT("H"),
-	    SPOOL_TAKES);
+	bench_start(&b, ALICE_FULL(DONE), SCRIPT("H"), SPOOL_TAKES);
 	new_mail(&b, "s@far.example", 100);
 	b.t->auth_user = mem_str("alice@x.example");
 	b.t->trusted = true;
@@ -374,8 +366,7 @@ static void test_wishes(void **state)
 {
 	struct bench b;
 	bench_open(&b);
-	bench_start(&b, TWO("S 552 5.2.2 full", "S 250 b", "S 354 go", "B", DONE), SCRIPT("H"),
-	    SPOOL_TAKES);
+	bench_start(&b, ALICE_FULL(DONE), SCRIPT("H"), SPOOL_TAKES);
 	new_mail(&b, "s@far.example", 100);
 	b.t->trusted = true;
 	add(&b, "alice", "store1");
@@ -461,8 +452,7 @@ static bool cancel_after(unsigned rounds, const char *const *two)
 	const char *good[SCRIPT_MAX];
 	struct bench b;
 	bench_open(&b);
-	bench_start(
-	    &b, TWO("S 552 5.2.2 full", "S 250 b", "S 354 go", "B", TEMP), two, SPOOL_TAKES);
+	bench_start(&b, ALICE_FULL(TEMP), two, SPOOL_TAKES);
 	new_mail(&b, "carol@x.example", 300 * 1000);
 	add(&b, "alice", "store1");
 	add(&b, "bob", "store1");
