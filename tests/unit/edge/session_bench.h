@@ -332,6 +332,17 @@ static void talk_send(struct talk *t, struct span bytes, size_t cut)
 	}
 }
 
+/* All that a client says, up to the server's last word. */
+__attribute__((unused)) static struct talk talk_whole(
+    const char *listener, const char *client, struct span script, size_t cut)
+{
+	struct talk t = talk_open(listener, client);
+	talk_until(&t, "220");
+	talk_send(&t, script, cut);
+	talk_until(&t, NULL);
+	return t;
+}
+
 static void talk_close(struct talk *t)
 {
 	close(t->fd);

@@ -63,13 +63,9 @@ static void test_rules(void **state)
 
 static struct talk say(const char *listener, const char *client, const char *script)
 {
-	struct talk t = talk_open(listener, client);
 	memset(&given, 0, sizeof given);
 	given.code = 250;
-	talk_until(&t, "220");
-	talk_send(&t, span_str(script), SIZE_MAX);
-	talk_until(&t, NULL);
-	return t;
+	return talk_whole(listener, client, span_str(script), SIZE_MAX);
 }
 
 static void test_what_becomes_of_mail(void **state)

@@ -243,10 +243,7 @@ static void test_domains_opt_in(void **state)
 		fake_does(&two, how == 0 ? 'M' : 'R', how < 2 ? FAKE_CLOSE : FAKE_ANSWER);
 		if (how == 2)
 			fake_says(&two, 'M', 'r', SPAN_NONE);
-		t = talk_open("opted", "192.0.2.9");
-		talk_until(&t, "220");
-		talk_send(&t, span_str(both), 7);
-		talk_until(&t, NULL);
+		t = talk_whole("opted", "192.0.2.9", span_str(both), 7);
 		assert_string_equal(codes(&t), how < 2 ? "220 250 250 250 451 354 250 221"
 						       : "220 250 250 250 550 354 250 221");
 		fake_does(&two, 'M', FAKE_ANSWER);
@@ -255,10 +252,7 @@ static void test_domains_opt_in(void **state)
 	assert_int_equal(given.recipients, 1);
 	buf_clear(&two.replies['M']);
 	buf_clear(&two.seen);
-	t = talk_open("opted", "192.0.2.9");
-	talk_until(&t, "220");
-	talk_send(&t, span_str(both), SIZE_MAX);
-	talk_until(&t, NULL);
+	t = talk_whole("opted", "192.0.2.9", span_str(both), SIZE_MAX);
 	assert_string_equal(codes(&t), "220 250 250 250 250 354 550 221");
 	assert_true(saw(&two, "M<s@far.example>|\nDR{rcpt_addr}|x@other.example|"));
 	assert_int_equal(count(&two, "\nR<"), 1);

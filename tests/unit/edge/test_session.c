@@ -104,13 +104,10 @@ static void test_recipients(void **state)
 static void test_relay(void **state)
 {
 	check("internal", MAIL "RCPT TO:<x@elsewhere.example>\r\n" QUIT, "220 250 250 550 221");
-	struct talk t = talk_open("internal", "192.0.2.9");
-	talk_until(&t, "220");
-	talk_send(&t,
+	struct talk t = talk_whole("internal", "192.0.2.9",
 	    SPAN(MAIL "RCPT TO:<x@elsewhere.example>\r\nRCPT TO:<x@[127.0.0.1]>\r\n"
 		      "RCPT TO:<x%y@elsewhere.example>\r\n" QUIT),
 	    SIZE_MAX);
-	talk_until(&t, NULL);
 	assert_string_equal(codes(&t), "220 250 250 250 550 550 221");
 	talk_close(&t);
 }
@@ -127,10 +124,7 @@ static void test_dsn(void **state)
 	check("mx", HELLO "MAIL FROM:<a@b.example> RET=HDRS\r\n" QUIT, "220 250 555 221");
 	check(
 	    "mx", MAIL "RCPT TO:<alice@example.org> NOTIFY=NEVER\r\n" QUIT, "220 250 250 555 221");
-	struct talk t = talk_open("internal", "192.0.2.9");
-	talk_until(&t, "220");
-	talk_send(&t, span_of(ask, sizeof ask - 1), SIZE_MAX);
-	talk_until(&t, NULL);
+	struct talk t = talk_whole("internal", "192.0.2.9", span_of(ask, sizeof ask - 1), SIZE_MAX);
 	assert_string_equal(codes(&t), "220 250 250 250 354 250 221");
 	assert_non_null(strstr(buf_cstr(&t.heard), "250-DSN\r\n"));
 	talk_close(&t);
@@ -185,14 +179,11 @@ static void test_recipients_collapse_and_are_bounded(void **state)
 	    "220 250 250 250 250 250 250 354 250 221");
 	assert_int_equal(given.recipients, 2);
 	assert_null(strstr(given.head, "\r\n\tfor <"));
-	struct talk t = talk_open("internal", "192.0.2.9");
-	talk_until(&t, "220");
-	talk_send(&t,
+	struct talk t = talk_whole("internal", "192.0.2.9",
 	    SPAN(MAIL "RCPT TO:<a@far.example>\r\nRCPT TO:<b@far.example>\r\nRCPT "
 		      "TO:<a@far.example>\r\nRCPT TO:<c@far.example>\r\nRCPT "
 		      "TO:<d@far.example>\r\n" QUIT),
 	    7);
-	talk_until(&t, NULL);
 	assert_string_equal(codes(&t), "220 250 250 250 250 250 250 452 221");
 	talk_close(&t);
 }
@@ -325,10 +316,8 @@ static void test_submission_completes_the_header(void **state)
 
 static void test_bytes_behind_starttls_end_the_session(void **state)
 {
-	struct talk t = talk_open("mx", "192.0.2.1");
-	talk_until(&t, "220");
-	talk_send(&t, SPAN(HELLO "STARTTLS\r\nMAIL FROM:<evil@b.example>\r\n"), SIZE_MAX);
-	talk_until(&t, NULL);
+	struct talk t = talk_whole(
+	    "mx", "192.0.2.1", SPAN(HELLO "STARTTLS\r\nMAIL FROM:<evil@b.example>\r\n"), SIZE_MAX);
 	assert_string_equal(codes(&t), "220 250 554");
 	talk_close(&t);
 	t = talk_open("mx", "192.0.2.1");
@@ -377,10 +366,8 @@ static void test_message_limit(void **state)
 	static const char *const want[] = { "220 250 250 250 354 250 221",
 		"220 250 250 250 354 451 221" };
 	for (size_t i = 0; i < COUNT_OF(want); i++) {
-		struct talk t = talk_open("mx", "192.0.2.200");
-		talk_until(&t, "220");
-		talk_send(&t, SPAN(ALICE "DATA\r\n" TEXT ".\r\n" QUIT), SIZE_MAX);
-		talk_until(&t, NULL);
+		struct talk t = talk_whole(
+		    "mx", "192.0.2.200", SPAN(ALICE "DATA\r\n" TEXT ".\r\n" QUIT), SIZE_MAX);
 		assert_string_equal(codes(&t), want[i]);
 		talk_close(&t);
 	}
@@ -390,15 +377,12 @@ static void test_message_limit(void **state)
 /* MAIL and RCPT: a refusal names the rule and the session goes on; a delay holds the answer back. */
 static void test_envelope_limits(void **state)
 {
-	struct talk t = talk_open("mx", "198.18.0.5");
-	talk_until(&t, "220");
-	talk_send(&t,
+	struct talk t = talk_whole("mx", "198.18.0.5",
 	    SPAN(MAIL "RCPT TO:<alice@example.org>\r\nRCPT TO:<alice@example.org>\r\n"
 		      "RCPT TO:<bob@example.org>\r\nRSET\r\n"
 		      "MAIL FROM:<two@far.example>\r\nRSET\r\nMAIL FROM:<three@far.example>\r\n"
 		      "RCPT TO:<bob@example.org>\r\n" QUIT),
 	    SIZE_MAX);
-	talk_until(&t, NULL);
 	assert_string_equal(codes(&t), "220 250 250 250 550 250 250 250 250 450 503 221");
 	assert_non_null(strstr(buf_cstr(&t.heard), "550 5.7.1 limit targets is reached"));
 	assert_non_null(strstr(buf_cstr(&t.heard), "450 4.7.1 limit senders is reached"));
@@ -427,17 +411,11 @@ static void test_concurrent_sessions(void **state)
 static void test_slow_clients(void **state)
 {
 	uint64_t begun = clock_mono_ms();
-	struct talk t = talk_open("mx", "192.0.2.1");
-	talk_until(&t, "220");
-	talk_send(&t, SPAN("EHL"), SIZE_MAX);
-	talk_until(&t, NULL);
+	struct talk t = talk_whole("mx", "192.0.2.1", SPAN("EHL"), SIZE_MAX);
 	assert_string_equal(codes(&t), "220 421");
 	assert_true(clock_mono_ms() - begun >= 900);
 	talk_close(&t);
-	t = talk_open("mx", "192.0.2.1");
-	talk_until(&t, "220");
-	talk_send(&t, SPAN(ALICE "DATA\r\nSubject: x\r\n"), SIZE_MAX);
-	talk_until(&t, NULL);
+	t = talk_whole("mx", "192.0.2.1", SPAN(ALICE "DATA\r\nSubject: x\r\n"), SIZE_MAX);
 	assert_string_equal(codes(&t), "220 250 250 250 354 421");
 	talk_close(&t);
 }
