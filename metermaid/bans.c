@@ -1,7 +1,5 @@
 /* bans.c - a table of lists' entries under a robust lock; see bans.h. */
-#include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -9,6 +7,7 @@
 #include "base/fmt.h"
 #include "metermaid/bans.h"
 #include "metermaid/digest_key.h"
+#include "metermaid/shared.h"
 
 struct ban {
 	uint64_t list, user; /* digests; user 0: a network */
@@ -19,34 +18,26 @@ struct ban {
 };
 
 struct bans {
-	pthread_mutex_t lock;
-	bool shared;
-	size_t n; /* entries in use are below; read without the lock */
+	pthread_mutex_t lock; /* an entry counts once until_ms is set, which is written last */
+	size_t n;             /* entries in use are below; read without the lock */
 	struct ban v[BANS_MAX];
 };
 
-static struct bans *new_mapped(int how, bool shared)
+static struct bans *bans_new(bool shared)
 {
-	struct bans *b = mmap(NULL, sizeof *b, PROT_READ | PROT_WRITE, how | MAP_ANONYMOUS, 0, 0);
-	pthread_mutexattr_t a;
-	CHECK(b != MAP_FAILED);
-	pthread_mutexattr_init(&a);
-	pthread_mutexattr_setpshared(&a, shared ? PTHREAD_PROCESS_SHARED : PTHREAD_PROCESS_PRIVATE);
-	pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
-	CHECK(pthread_mutex_init(&b->lock, &a) == 0);
-	pthread_mutexattr_destroy(&a);
-	b->shared = shared;
+	struct bans *b = shared_map(sizeof *b, shared);
+	shared_lock_init(&b->lock, shared);
 	return b;
 }
 
 struct bans *bans_new_shared(void)
 {
-	return new_mapped(MAP_SHARED, true);
+	return bans_new(true);
 }
 
 struct bans *bans_new_private(void)
 {
-	return new_mapped(MAP_PRIVATE, false);
+	return bans_new(false);
 }
 
 void bans_free(struct bans **b)
@@ -55,13 +46,6 @@ void bans_free(struct bans **b)
 	*b = NULL;
 	if (gone != NULL)
 		munmap(gone, sizeof *gone);
-}
-
-static void lock(struct bans *b)
-{
-	/* an entry counts once until_ms is set, which is written last */
-	int e = pthread_mutex_lock(&b->lock);
-	CHECK(e == 0 || (e == EOWNERDEAD && pthread_mutex_consistent(&b->lock) == 0));
 }
 
 static bool parse(struct span text, struct ban *out)
@@ -105,7 +89,7 @@ bool bans_put(struct bans *b, struct span text, uint64_t until_ms)
 	struct ban fresh;
 	if (!parse(text, &fresh))
 		return false;
-	lock(b);
+	shared_lock(&b->lock);
 	struct ban *at = find(b, text);
 	if (at == NULL) {
 		at = make_place(b);
@@ -119,7 +103,7 @@ bool bans_put(struct bans *b, struct span text, uint64_t until_ms)
 
 bool bans_remove(struct bans *b, struct span text)
 {
-	lock(b);
+	shared_lock(&b->lock);
 	struct ban *at = find(b, text);
 	if (at != NULL)
 		at->until_ms = 0;
@@ -129,7 +113,7 @@ bool bans_remove(struct bans *b, struct span text)
 
 void bans_clear(struct bans *b)
 {
-	lock(b);
+	shared_lock(&b->lock);
 	b->n = 0;
 	pthread_mutex_unlock(&b->lock);
 }
@@ -147,7 +131,7 @@ bool bans_match(
 		return false;
 	uint64_t which = digest_key_of(span_str(list)).h1;
 	uint64_t who = user.n > 0 ? digest_key_of(user).h1 | 1 : 0;
-	lock(b);
+	shared_lock(&b->lock);
 	for (size_t i = 0; i < b->n && !on; i++)
 		on = b->v[i].until_ms > now_ms && b->v[i].list == which &&
 		     is_on(&b->v[i], client, who);
@@ -158,7 +142,7 @@ bool bans_match(
 void bans_put_json(struct bans *b, uint64_t now_ms, struct buf *out)
 {
 	size_t put = 0;
-	lock(b);
+	shared_lock(&b->lock);
 	for (size_t i = 0; i < b->n; i++) {
 		const struct ban *e = &b->v[i];
 		if (e->until_ms <= now_ms)

@@ -3,11 +3,10 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#include "base/check.h"
 #include "base/metric.h"
 #include "metermaid/rule_metric.h"
+#include "metermaid/shared.h"
 
 enum { SLOTS = 192, NAME_MAX_BYTES = 64, TEXT_MAX = 128, SPINS = 1000 };
 enum slot_state { SLOT_FREE, SLOT_BUSY, SLOT_READY };
@@ -33,9 +32,7 @@ void rule_metric_prepare(void)
 {
 	if (slots != NULL)
 		return;
-	slots = mmap(
-	    NULL, SLOTS * sizeof *slots, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, 0, 0);
-	CHECK(slots != MAP_FAILED);
+	slots = shared_map(SLOTS * sizeof *slots, true);
 	for (size_t k = 0; k < KINDS; k++)
 		for (size_t i = 0; i < SLOTS; i++)
 			rows[k * SLOTS + i] = (struct metric){ .name = slots[i].text[k],

@@ -1,11 +1,8 @@
 /* table.c - set-associative tables of key states under one robust lock. */
-#include <errno.h>
-#include <pthread.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "base/check.h"
-#include "base/mem.h"
+#include "metermaid/shared.h"
 #include "metermaid/table.h"
 
 enum { WAYS = 8, LEASE_WAYS = 64 }; /* more workers than LEASE_WAYS are not on one host */
@@ -22,10 +19,9 @@ struct region {
 };
 
 struct table {
-	pthread_mutex_t lock;
+	pthread_mutex_t lock; /* a dead owner leaves whole words, as good as any */
 	struct region keys, leases;
 	size_t bytes;
-	bool shared;
 	struct cell cells[] __attribute__((aligned(64)));
 };
 
@@ -44,55 +40,34 @@ static size_t table_bytes(size_t keys_max)
 		   sizeof(struct cell);
 }
 
-static void table_init(struct table *t, size_t keys_max, bool shared)
+static struct table *table_new(size_t keys_max, bool shared)
 {
-	pthread_mutexattr_t a;
-	pthread_mutexattr_init(&a);
-	pthread_mutexattr_setpshared(&a, shared ? PTHREAD_PROCESS_SHARED : PTHREAD_PROCESS_PRIVATE);
-	pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
-	CHECK(pthread_mutex_init(&t->lock, &a) == 0);
-	pthread_mutexattr_destroy(&a);
+	size_t bytes = table_bytes(keys_max);
+	struct table *t = shared_map(bytes, shared);
+	shared_lock_init(&t->lock, shared);
 	t->keys = (struct region){ t->cells, sets_for(keys_max, WAYS), WAYS };
 	t->leases = (struct region){ t->cells + t->keys.sets * WAYS, sets_for(keys_max, LEASE_WAYS),
 		LEASE_WAYS };
-	t->bytes = table_bytes(keys_max);
-	t->shared = shared;
+	t->bytes = bytes;
+	return t;
 }
 
 struct table *table_new_shared(size_t keys_max)
 {
-	void *p = mmap(
-	    NULL, table_bytes(keys_max), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, 0, 0);
-	CHECK(p != MAP_FAILED);
-	table_init(p, keys_max, true);
-	return p;
+	return table_new(keys_max, true);
 }
 
 struct table *table_new_private(size_t keys_max)
 {
-	void *p = mmap(
-	    NULL, table_bytes(keys_max), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 0, 0);
-	CHECK(p != MAP_FAILED);
-	table_init(p, keys_max, false);
-	return p;
+	return table_new(keys_max, false);
 }
 
 void table_free(struct table **t)
 {
 	struct table *gone = *t;
 	*t = NULL;
-	if (gone == NULL)
-		return;
-	if (!gone->shared) /* others may still hold a shared one's */
-		pthread_mutex_destroy(&gone->lock);
-	munmap(gone, gone->bytes);
-}
-
-static void lock(struct table *t)
-{
-	/* every field is a whole word: what a dead owner left is as good as any */
-	int e = pthread_mutex_lock(&t->lock);
-	CHECK(e == 0 || (e == EOWNERDEAD && pthread_mutex_consistent(&t->lock) == 0));
+	if (gone != NULL)
+		munmap(gone, gone->bytes);
 }
 
 static bool is_lease(const struct op *op)
@@ -170,7 +145,7 @@ struct op_answer table_question(struct table *t, const struct op *ops, size_t n,
 	struct op_look looks[OPS_MAX];
 	struct op_answer out = { .index = n };
 	CHECK(n <= OPS_MAX);
-	lock(t);
+	shared_lock(&t->lock);
 	for (size_t i = 0; i < n; i++) {
 		cells[i] = make_cell(t, &ops[i], cells, i);
 		struct op_state had = cells[i] != NULL ? cells[i]->state : (struct op_state){ 0 };
@@ -190,7 +165,7 @@ struct op_answer table_question(struct table *t, const struct op *ops, size_t n,
 bool table_show(struct table *t, const struct op *op, uint64_t now_us, struct op_state *out)
 {
 	*out = (struct op_state){ .n = 0 };
-	lock(t);
+	shared_lock(&t->lock);
 	if (is_lease(op)) {
 		out->n = held_by_others(t, op, NULL, now_us);
 		out->until = out->n > 0 ? now_us + op->span_us : 0;
@@ -206,7 +181,7 @@ void table_reset(struct table *t, const struct op *op)
 {
 	size_t ways;
 	struct key_id id = cell_id(op);
-	lock(t);
+	shared_lock(&t->lock);
 	struct cell *set = set_of(t, op, &ways);
 	for (size_t i = 0; i < ways; i++)
 		if (set[i].id.h1 == id.h1 && (is_lease(op) || set[i].id.h2 == id.h2))
