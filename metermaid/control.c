@@ -23,11 +23,7 @@ static void put_limits(const struct rule *r, struct buf *out)
 	for (size_t i = 0; i < r->tier_n; i++)
 		for (size_t w = 0; w < r->tiers[i].windows; w++) {
 			buf_add_str(out, w > 0 ? "+" : i > 0 ? ", " : "");
-			buf_printf(out, "%" PRIu64, r->tiers[i].count[w]);
-			if (r->kind == RULE_CONCURRENCY)
-				continue;
-			buf_add_char(out, '/');
-			fmt_duration(out, r->tiers[i].per_ms[w]);
+			rule_put_limit(r, &r->tiers[i], w, out);
 		}
 }
 
@@ -48,8 +44,7 @@ static void put_rule(const struct rule *r, struct buf *out)
 	buf_add_str(out, ",\"on\":\"");
 	put_moments(r, out);
 	buf_printf(out, "\",\"kind\":\"%s\",\"rate\":\"", rule_kinds[r->kind]);
-	if (r->kind != RULE_LIST && r->kind != RULE_GREYLIST)
-		put_limits(r, out);
+	put_limits(r, out);
 	buf_printf(out, "\",\"action\":\"%s\",\"asked\":%" PRIu64 ",\"refused\":%" PRIu64 "}",
 	    rule_actions[r->action], r->asked, r->over);
 }

@@ -74,12 +74,10 @@ static void log_over(const struct rule *r, struct span key, const struct meter_a
 static void ban(struct metermaid *m, const struct asking *a, const struct meter_key *k)
 {
 	const struct rule *r = k->rule;
-	const struct tier *t = &r->tiers[k->tier];
 	char text[IP_TEXT_SIZE];
 	struct span who = a->f.user;
 	if (r->by_client) {
-		int bits = ip_is_v4(a->f.client) ? t->v4_bits : t->v6_bits;
-		ip_prefix_text(ip_network(a->f.client, (unsigned)bits), text);
+		ip_prefix_text(rule_key_net(k, &a->f), text);
 		who = span_str(text);
 	}
 	if (who.n > 0 && bans_sync_put(m, r->ban_list, who, r->ban_ms))

@@ -46,8 +46,7 @@ static void look_free(struct look *k)
 
 static bool has_length(const struct meter_key *k, const struct meter_facts *f, int bits)
 {
-	const struct tier *t = &k->rule->tiers[k->tier];
-	return bits < 0 || (ip_is_v4(f->client) ? t->v4_bits : t->v6_bits) == bits;
+	return bits < 0 || rule_tier_bits(&k->rule->tiers[k->tier], f) == bits;
 }
 
 static void add_keys(struct look *k, struct rule *r, struct span text)
@@ -101,31 +100,20 @@ static uint64_t used_of(
 	return s->n;
 }
 
-static void put_limit(const struct meter_key *k, struct buf *out)
-{
-	const struct tier *t = &k->rule->tiers[k->tier];
-	if (k->rule->kind == RULE_GREYLIST)
-		return;
-	buf_printf(out, "%" PRIu64, t->count[k->window]);
-	if (k->rule->kind == RULE_CONCURRENCY)
-		return;
-	buf_add_char(out, '/');
-	fmt_duration(out, t->per_ms[k->window]);
-}
-
 static void put_row(const struct looked *one, const struct op_state *s, uint64_t now_us,
     const char *said, struct buf *out)
 {
-	uint64_t wait_us, used = used_of(&one->key.op, s, now_us, &wait_us);
+	const struct meter_key *k = &one->key;
+	uint64_t wait_us, used = used_of(&k->op, s, now_us, &wait_us);
 	struct span key = buf_span(&one->text);
 	span_cut(&key, '|');
 	buf_add_str(out, buf_len(out) > 1 ? ",{\"rule\":" : "{\"rule\":");
-	fmt_json_string(out, span_str(one->key.rule->name));
+	fmt_json_string(out, span_str(k->rule->name));
 	buf_add_str(out, ",\"key\":");
 	fmt_json_string(out, key);
 	buf_printf(out, ",\"kind\":\"%s\",\"used\":%" PRIu64 ",\"limit\":\"",
-	    rule_kinds[one->key.rule->kind], used);
-	put_limit(&one->key, out);
+	    rule_kinds[k->rule->kind], used);
+	rule_put_limit(k->rule, &k->rule->tiers[k->tier], k->window, out);
 	buf_printf(out, "\",\"retry_s\":%" PRIu64 ",\"left_s\":%" PRIu64,
 	    whole_part(wait_us, 1000000),
 	    s->until > now_us ? whole_part(s->until - now_us, 1000000) : 0);

@@ -71,14 +71,8 @@ static struct seen *make_place(struct observed *o)
 
 static void put_limit(struct seen *s, const struct meter_key *k)
 {
-	const struct tier *t = &k->rule->tiers[k->tier];
 	struct buf b = BUF_INIT(sizeof s->limit - 1);
-	if (k->rule->kind != RULE_GREYLIST)
-		buf_printf(&b, "%" PRIu64, t->count[k->window]);
-	if (k->rule->kind != RULE_GREYLIST && k->rule->kind != RULE_CONCURRENCY) {
-		buf_add_char(&b, '/');
-		fmt_duration(&b, t->per_ms[k->window]);
-	}
+	rule_put_limit(k->rule, &k->rule->tiers[k->tier], k->window, &b);
 	struct span text = buf_span(&b);
 	memcpy(s->limit, text.p, text.n);
 	s->limit[text.n] = '\0';

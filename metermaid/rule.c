@@ -1,7 +1,9 @@
 /* rule.c - compiles the rows of section metermaid. The keys of a question: rule_key.c. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/check.h"
+#include "base/fmt.h"
 #include "base/mem.h"
 #include "metermaid/digest_key.h"
 #include "metermaid/rule.h"
@@ -212,6 +214,17 @@ const char *rule_compile(struct rule *r, const struct meter_rule_conf *c, struct
 		wrong = check_rising(r);
 	r->uid = uid_of(r);
 	return wrong;
+}
+
+void rule_put_limit(const struct rule *r, const struct tier *t, size_t window, struct buf *out)
+{
+	if (r->kind == RULE_GREYLIST)
+		return;
+	buf_printf(out, "%" PRIu64, t->count[window]);
+	if (r->kind == RULE_CONCURRENCY)
+		return;
+	buf_add_char(out, '/');
+	fmt_duration(out, t->per_ms[window]);
 }
 
 /* ---- all of them ---- */

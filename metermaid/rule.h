@@ -114,5 +114,11 @@ void rule_key_text(const struct meter_key *k, const struct meter_facts *f, struc
  * *bits_out: the length of the client's network, -1: an address, so every length is meant. */
 bool rule_key_facts(const struct rule *r, struct span text, struct meter_facts *out, int *bits_out);
 struct span rule_part(const struct meter_facts *f, enum rule_part part);
+/* The length of the client's network in this tier; -1: its family is not counted there. */
+int rule_tier_bits(const struct tier *t, const struct meter_facts *f);
+/* The network that a key counts; only of a rule that counts by client. */
+struct ip_prefix rule_key_net(const struct meter_key *k, const struct meter_facts *f);
+/* For people: "60/1m", of kind concurrency "20"; nothing where there is no limit. */
+void rule_put_limit(const struct rule *r, const struct tier *t, size_t window, struct buf *out);
 
 #endif

@@ -74,9 +74,15 @@ static uint64_t cost_of(const struct rule *r, const struct meter_facts *f)
 	return r->cost == COST_BYTES ? f->bytes : 1;
 }
 
-static int bits_of(const struct tier *t, const struct meter_facts *f)
+int rule_tier_bits(const struct tier *t, const struct meter_facts *f)
 {
 	return ip_is_v4(f->client) ? t->v4_bits : t->v6_bits;
+}
+
+struct ip_prefix rule_key_net(const struct meter_key *k, const struct meter_facts *f)
+{
+	int bits = rule_tier_bits(&k->rule->tiers[k->tier], f);
+	return ip_network(f->client, (unsigned)bits);
 }
 
 /* Everything that tells this key from others, in a fixed layout: nothing of it needs text.
@@ -91,8 +97,7 @@ static struct key_id digest(const struct meter_key *k, const struct meter_facts 
 	} id = { .uid = k->rule->uid, .tier = k->tier, .window = k->window };
 	id.kind = (uint8_t)k->op.kind;
 	if (k->rule->by_client) {
-		int bits = bits_of(&k->rule->tiers[k->tier], f);
-		struct ip_prefix p = ip_network(f->client, (unsigned)bits);
+		struct ip_prefix p = rule_key_net(k, f);
 		memcpy(id.net, p.addr.b, sizeof id.net);
 		id.bits = p.bits;
 	}
@@ -161,7 +166,7 @@ size_t rule_add_keys(struct rule *r, const struct meter_facts *f,
     struct meter_key keys[KEYS_PER_QUESTION_MAX], size_t n)
 {
 	for (uint8_t t = 0; t < r->tier_n; t++)
-		if (!r->by_client || bits_of(&r->tiers[t], f) >= 0)
+		if (!r->by_client || rule_tier_bits(&r->tiers[t], f) >= 0)
 			n = add_tier(r, t, f, keys, n);
 	return n;
 }
@@ -186,8 +191,7 @@ void rule_key_text(const struct meter_key *k, const struct meter_facts *f, struc
 	char text[IP_TEXT_SIZE];
 	put_part(out, span_str(r->name));
 	if (r->by_client) {
-		int bits = bits_of(&r->tiers[k->tier], f);
-		ip_prefix_text(ip_network(f->client, (unsigned)bits), text);
+		ip_prefix_text(rule_key_net(k, f), text);
 		buf_add_char(out, '|');
 		buf_add_str(out, text);
 	}
