@@ -3,7 +3,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "base/check.h"
 #include "base/fmt.h"
 #include "metermaid/bans.h"
 #include "metermaid/digest_key.h"

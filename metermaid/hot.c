@@ -106,8 +106,7 @@ uint64_t hot_want(struct hot_cell *c, const struct op *op, uint64_t workers, uin
 	if (op->kind != OP_RATE || workers == 0 || has || asks < HOT_ASKS ||
 	    c->wanted_until_us > now_us)
 		return 0;
-	uint64_t most =
-	    op->rate.tolerance_us / op->rate.interval_us / HOT_PART / (workers > 0 ? workers : 1);
+	uint64_t most = op->rate.tolerance_us / op->rate.interval_us / HOT_PART / workers;
 	uint64_t want = asks * op->cost;
 	want = want < most ? want : most;
 	want = want < HOT_TOKENS_MAX ? want : HOT_TOKENS_MAX;

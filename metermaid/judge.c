@@ -1,5 +1,4 @@
 /* judge.c - what an answer means: counters, the log, bans, and what the asker is told. */
-#include "base/clock.h"
 #include "metermaid/meter_internal.h"
 #include "metermaid/rule_metric.h"
 

@@ -30,9 +30,9 @@ struct metermaid {
 	size_t batches; /* under way */
 	struct soon flush;
 	struct timer flush_late, roll_call, bans_poll;
-	uint64_t name; /* of this worker in the roll call and as a holder of leases */
-	uint64_t live_workers;
-	uint64_t roll_calls; /* since the link is up */
+	uint64_t name;         /* of this worker in the roll call and as a holder of leases */
+	uint64_t live_workers; /* at least 1 */
+	uint64_t roll_calls;   /* since the link is up */
 };
 #define metermaid_MAGIC 0x3e7e4a1du
 

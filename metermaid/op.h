@@ -63,11 +63,11 @@ struct op_look {
 	bool extra;           /* the extra tokens fit */
 };
 
-/* net: the look at the op before (OP_GREY_NET), which OP_GREY may change; else NULL. */
 struct op_now {
 	uint64_t us;
 	enum op_mode mode;
 };
+/* net: the look at the op before (OP_GREY_NET), which OP_GREY may change; else NULL. */
 void op_look(const struct op *op, const struct op_state *had, struct op_now now,
     struct op_look *net, struct op_look *out);
 

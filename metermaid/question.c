@@ -155,20 +155,25 @@ static void ask_host(struct metermaid *m, const struct asking *a, struct meter_a
 		hold_expect(holds[i], false);
 }
 
+/* This worker's part of a count. */
+static uint64_t share_of(const struct metermaid *m, uint64_t count)
+{
+	return count / m->live_workers > 0 ? count / m->live_workers : 1;
+}
+
 /* Redis is away or late: rules that share answer from this worker's part, the others as they say. */
 static size_t ops_on_loss(
     struct metermaid *m, const struct asking *a, struct op ops[OPS_MAX], size_t from[OPS_MAX])
 {
 	size_t n = 0;
-	uint64_t workers = m->live_workers > 0 ? m->live_workers : 1;
 	for (size_t i = 0; i < a->n; i++) {
 		enum op_kind kind = a->keys[i].op.kind;
 		if (a->keys[i].rule->on_loss != LOSS_SHARE || kind > OP_COUNTER)
 			continue;
 		struct op *op = &ops[n];
 		*op = a->keys[i].op;
-		op->rate = bucket_limit_share(op->rate, workers);
-		op->count = op->count / workers > 0 ? op->count / workers : 1;
+		op->rate = bucket_limit_share(op->rate, m->live_workers);
+		op->count = share_of(m, op->count);
 		from[n++] = i;
 	}
 	return n;
@@ -177,16 +182,14 @@ static size_t ops_on_loss(
 /* What this worker holds is known here: an equal share of the limit is its own. */
 static void weigh_leases(struct metermaid *m, const struct asking *a, struct op_answer *out)
 {
-	uint64_t workers = m->live_workers > 0 ? m->live_workers : 1;
 	for (size_t i = 0; i < a->n; i++) {
 		const struct op *op = &a->keys[i].op;
 		if (op->kind != OP_LEASE || a->keys[i].rule->on_loss != LOSS_SHARE)
 			continue;
-		uint64_t share = op->count / workers > 0 ? op->count / workers : 1;
 		struct buf text = BUF_INIT(KEY_TEXT_MAX);
 		rule_key_text(&a->keys[i], &a->f, &text);
 		struct op_look look = { .wait_us = 0 };
-		if (holds_count(m->holds, buf_span(&text)) + op->cost > share)
+		if (holds_count(m->holds, buf_span(&text)) + op->cost > share_of(m, op->count))
 			look.wait_us = LEASE_RETRY_US;
 		op_weigh(op, i, &look, out);
 		buf_end(&text);

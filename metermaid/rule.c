@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/check.h"
 #include "base/fmt.h"
 #include "base/mem.h"
 #include "metermaid/digest_key.h"

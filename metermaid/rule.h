@@ -80,7 +80,6 @@ struct rules {
 	struct rule v[RULES_MAX + 1];
 	size_t n;
 	unsigned refs;
-	bool has_list; /* a rule of kind list besides ban */
 };
 
 /* A key of a question, ready to be asked anywhere. */

@@ -1,7 +1,6 @@
 /* rule_check.c - mistakes of rules that no single row can see. Before: lib/conf; owns nothing. */
 #include <string.h>
 
-#include "base/check.h"
 #include "metermaid/rule.h"
 
 /* What is known at each moment. */
