@@ -48,6 +48,13 @@ static uint64_t now_us(void)
 	return clock_mono_ms() * 1000;
 }
 
+/* Said again when a part of its lease has passed. */
+static void renew_later(struct hold *h)
+{
+	heap_put(&h->all->renewals, &h->renew,
+	    loop_now_ms(h->all->m->loop) + h->op.span_us / 1000 / RENEW_PART);
+}
+
 static void hold_end_if_idle(struct hold *h)
 {
 	if (h->n > 0 || h->expected > 0 || h->doubt.next != NULL)
@@ -66,8 +73,7 @@ static void prepare_set(struct hold *h)
 {
 	h->op.cost = h->n;
 	h->op.keep = h->expected > 0;
-	heap_put(&h->all->renewals, &h->renew,
-	    loop_now_ms(h->all->m->loop) + h->op.span_us / 1000 / RENEW_PART);
+	renew_later(h);
 }
 
 /* One batch of holds in doubt. */
@@ -90,24 +96,16 @@ static void send_some(struct holds *h)
 	batch_send(&b, on_set, h);
 }
 
-static void set_in_table(struct holds *h)
+/* Without a batch: in the host's table, or nowhere. */
+static void set_here(struct holds *h, struct table *t)
 {
 	struct list_node *n;
 	struct op_now now = { now_us(), OP_FORCE };
 	while ((n = list_pop(&h->doubts)) != NULL) {
 		struct hold *one = LIST_OF(struct hold, doubt, n);
 		prepare_set(one);
-		table_question(meter_host_table(), &one->op, 1, now);
-		hold_end_if_idle(one);
-	}
-}
-
-static void forget_doubts(struct holds *h)
-{
-	struct list_node *n;
-	while ((n = list_pop(&h->doubts)) != NULL) {
-		struct hold *one = LIST_OF(struct hold, doubt, n);
-		prepare_set(one);
+		if (t != NULL)
+			table_question(t, &one->op, 1, now);
 		hold_end_if_idle(one);
 	}
 }
@@ -116,9 +114,9 @@ static void on_flush(void *arg)
 {
 	struct holds *h = OBJ(holds, arg);
 	if (h->m->redis == NULL)
-		set_in_table(h);
+		set_here(h, meter_host_table());
 	else if (!redis_link_is_up(h->m->redis))
-		forget_doubts(h); /* all are in doubt again when it is back */
+		set_here(h, NULL); /* all are in doubt again when it is back */
 	while (!list_empty(&h->doubts))
 		send_some(h);
 }
@@ -139,7 +137,7 @@ static void on_tick(void *arg)
 		if (n->due > now)
 			break;
 		struct hold *one = LIST_OF(struct hold, renew, n);
-		heap_put(&h->renewals, n, now + one->op.span_us / 1000 / RENEW_PART);
+		renew_later(one);
 		hold_doubt(one);
 	}
 	timer_set(&h->tick, TICK_MS);
@@ -147,16 +145,13 @@ static void on_tick(void *arg)
 
 static bool doubt_one(void *arg, struct span key, void *value)
 {
-	struct hold *h = value;
-	if (h->doubt.next == NULL)
-		list_add_tail(&h->all->doubts, &h->doubt);
+	hold_doubt(value);
 	return true;
 }
 
 void holds_doubt_all(struct holds *h)
 {
 	map_each(h->by_key, doubt_one, NULL);
-	soon_set(h->m->loop, &h->flush);
 }
 
 /* ---- holding ---- */
@@ -203,8 +198,7 @@ struct meter_lease *holds_lease(struct holds *h, struct hold *const *v, size_t n
 	for (size_t i = 0; i < n; i++) {
 		struct hold *one = l->v[i] = v[i];
 		if (one->n++ == 0)
-			heap_put(&h->renewals, &one->renew,
-			    loop_now_ms(h->m->loop) + one->op.span_us / 1000 / RENEW_PART);
+			renew_later(one);
 	}
 	return l;
 }
