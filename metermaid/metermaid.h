@@ -56,6 +56,11 @@ struct meter_answer {
 	bool degraded;             /* Redis was away: on_loss decided */
 	struct meter_lease *lease; /* now the asker's, for meter_release(); NULL: nothing is held */
 };
+static inline bool meter_lets_in(const struct meter_answer *a)
+{
+	return a->action == METER_ALLOW || a->action == METER_DELAY;
+}
+
 /* Strings of the answer live until the callback returns. */
 typedef void meter_fn(void *arg, const struct meter_answer *answer);
 

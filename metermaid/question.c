@@ -134,11 +134,6 @@ static size_t find_holds(
 	return n;
 }
 
-static bool is_let_in(const struct meter_answer *a)
-{
-	return a->action == METER_ALLOW || a->action == METER_DELAY;
-}
-
 static void ask_host(struct metermaid *m, const struct asking *a, struct meter_answer *out)
 {
 	struct op ops[OPS_MAX];
@@ -149,7 +144,7 @@ static void ask_host(struct metermaid *m, const struct asking *a, struct meter_a
 	learn(m, a, &got);
 	judge(m, a, &got, out);
 	size_t n = find_holds(m, a, holds);
-	if (is_let_in(out))
+	if (meter_lets_in(out))
 		out->lease = holds_lease(m->holds, holds, n);
 	for (size_t i = 0; i < n; i++)
 		hold_expect(holds[i], false);
@@ -300,7 +295,7 @@ static void settle(struct question *q, const struct op_answer *got, bool degrade
 	timer_clear(&q->deadline);
 	q->answer.degraded = degraded;
 	judge(q->m, &q->a, got, &q->answer);
-	if (is_let_in(&q->answer) && q->fn != NULL)
+	if (meter_lets_in(&q->answer) && q->fn != NULL)
 		q->answer.lease = holds_lease(q->m->holds, q->holds, q->hold_n);
 }
 

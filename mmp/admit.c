@@ -11,6 +11,16 @@
 
 enum { TARPIT_MAX_MS = 30000 };
 
+/* NULL: no rule applies, or it is a balancer. */
+static struct ticket *ask_meter(struct session *s, enum meter_moment moment, meter_fn *fn)
+{
+	struct meter_facts facts = {
+		.client = s->from.addr,
+		.listener = span_str(s->listener->head.title),
+	};
+	return s->probe ? NULL : meter_ask(s->mmp->meter, moment, &facts, fn, s);
+}
+
 /* ---- TLS -------------------------------------------------------------------------------------- */
 
 static enum verdict start_tls(struct session *s)
@@ -25,20 +35,15 @@ static enum verdict start_tls(struct session *s)
 static void on_tls_metered(void *arg, const struct meter_answer *a)
 {
 	struct session *s = OBJ(session, arg);
-	bool refused = a->action == METER_DEFER || a->action == METER_REFUSE;
 	s->ask = NULL;
-	session_step(s, refused ? session_close(s, WHY_LIMITED, a->rule) : start_tls(s));
+	session_step(s, meter_lets_in(a) ? start_tls(s) : session_close(s, WHY_LIMITED, a->rule));
 }
 
 enum verdict admit_secure(struct session *s)
 {
-	struct meter_facts facts = {
-		.client = s->from.addr,
-		.listener = span_str(s->listener->head.title),
-	};
 	stream_pause(s->client, true); /* the handshake is not read as plain text */
 	session_enter(s, ST_ADMIT);
-	s->ask = s->probe ? NULL : meter_ask(s->mmp->meter, METER_TLS, &facts, on_tls_metered, s);
+	s->ask = ask_meter(s, METER_TLS, on_tls_metered);
 	return s->ask != NULL ? V_WAIT : start_tls(s);
 }
 
@@ -92,12 +97,6 @@ enum verdict admit_start(struct session *s)
 	/* Nothing is read before the answer: a TLS handshake must not begin in the plain stream. */
 	stream_pause(s->client, true);
 	session_enter(s, ST_ADMIT);
-	if (s->probe)
-		return admitted(s);
-	struct meter_facts facts = {
-		.client = s->from.addr,
-		.listener = span_str(s->listener->head.title),
-	};
-	s->ask = meter_ask(s->mmp->meter, METER_CONNECT, &facts, on_meter, s);
+	s->ask = ask_meter(s, METER_CONNECT, on_meter);
 	return s->ask != NULL ? V_WAIT : admitted(s);
 }

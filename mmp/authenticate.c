@@ -167,18 +167,13 @@ static bool service_allowed(const struct session *s)
 
 /* ---- the limits of those who may log in ------------------------------------------------------- */
 
-static bool is_refused(const struct meter_answer *a)
-{
-	return a->action == METER_DEFER || a->action == METER_REFUSE;
-}
-
 static void on_session_metered(void *arg, const struct meter_answer *a)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
 	s->attempt->held = a->lease;
 	session_step(
-	    s, is_refused(a) ? authenticate_refuse(s, WHY_LIMITED, a->rule) : route_start(s));
+	    s, meter_lets_in(a) ? route_start(s) : authenticate_refuse(s, WHY_LIMITED, a->rule));
 }
 
 static enum verdict meter_session(struct session *s)
@@ -194,7 +189,7 @@ static void on_login_metered(void *arg, const struct meter_answer *a)
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
 	session_step(
-	    s, is_refused(a) ? authenticate_refuse(s, WHY_LIMITED, a->rule) : meter_session(s));
+	    s, meter_lets_in(a) ? meter_session(s) : authenticate_refuse(s, WHY_LIMITED, a->rule));
 }
 
 static enum verdict meter_login(struct session *s)
@@ -252,7 +247,7 @@ static void on_meter(void *arg, const struct meter_answer *answer)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
-	if (answer->action == METER_DEFER || answer->action == METER_REFUSE) {
+	if (!meter_lets_in(answer)) {
 		session_step(s, authenticate_refuse(s, WHY_LIMITED, answer->rule));
 		return;
 	}
