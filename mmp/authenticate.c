@@ -38,12 +38,18 @@ void attempt_free(struct attempt **a)
 
 /* ---- refusals --------------------------------------------------------------------------------- */
 
+/* The account's own name, so that its spellings are one; as typed when there is no such account. */
+static struct span user_of(const struct attempt *a)
+{
+	return a->account != NULL ? span_str(a->account->user) : buf_span(&a->user);
+}
+
 static struct meter_facts facts_of(const struct session *s)
 {
 	const struct attempt *a = s->attempt;
 	return (struct meter_facts){
 		.client = s->from.addr,
-		.user = a->account != NULL ? span_str(a->account->user) : buf_span(&a->user),
+		.user = user_of(a),
 		.listener = span_str(s->listener->head.title),
 		.authenticated = a->verified,
 		.secret_hash = a->secret_hash,
@@ -69,8 +75,8 @@ static unsigned note_failure(struct session *s, bool *again_out)
 	const struct attempt *a = s->attempt;
 	struct failure what = {
 		.client = s->from.addr,
-		.user = a->account != NULL ? span_str(a->account->user) : buf_span(&a->user),
-		.secret = buf_span(&a->secret),
+		.user = user_of(a),
+		.secret_hash = a->secret_hash,
 	};
 	return failures_note(s->mmp->failures, &what, session_now_ms(s), again_out);
 }
@@ -260,9 +266,7 @@ static void on_meter(void *arg, const struct meter_answer *answer)
 static enum verdict ask_meter(struct session *s)
 {
 	struct attempt *a = s->attempt;
-	a->secret_hash =
-	    meter_secret_hash(a->account != NULL ? span_str(a->account->user) : buf_span(&a->user),
-		buf_span(&a->secret));
+	a->secret_hash = meter_secret_hash(user_of(a), buf_span(&a->secret));
 	struct meter_facts facts = facts_of(s);
 	session_enter(s, ST_METER);
 	s->ask = meter_ask(s->mmp->meter, METER_AUTH, &facts, on_meter, s);

@@ -12,7 +12,7 @@ enum { SETS = 2048, SLOTS_PER_SET = 4, FORGET_ONE_MS = 60000, COUNT_MAX = 1000, 
 struct slot {
 	uint64_t key; /* 0: empty */
 	uint64_t at_ms;
-	uint64_t secret; /* of the last failure; 0: none */
+	uint32_t secret; /* of the last failure; 0: none */
 	unsigned count;
 };
 
@@ -35,19 +35,16 @@ void failures_free(struct failures **f)
 	MEM_FREE(f);
 }
 
-/* kind, network, name and password, as far as they are part of the key; never 0. */
-static uint64_t key_of(char kind, const struct ip_prefix *net, struct span user, struct span secret)
+/* kind, network and name, as far as they are part of the key; never 0. */
+static uint64_t key_of(char kind, const struct ip_prefix *net, struct span user)
 {
 	struct buf b = BUF_INIT(KEY_MAX);
-	char zero = '\0';
 	buf_add_char(&b, kind);
 	if (net != NULL)
 		buf_add(&b, net->addr.b, sizeof net->addr.b);
 	buf_add_span(&b, user);
-	buf_add(&b, &zero, 1);
-	buf_add_span(&b, secret);
 	uint64_t h = hash_keyed(buf_span(&b));
-	buf_wipe_end(&b);
+	buf_end(&b);
 	return h != 0 ? h : 1;
 }
 
@@ -81,12 +78,11 @@ static unsigned add_to(struct failures *f, uint64_t key, unsigned one, uint64_t 
 static bool is_again(
     struct failures *f, const struct failure *what, const struct ip_prefix *net, uint64_t now_ms)
 {
-	if (what->secret.n == 0)
+	if (what->secret_hash == 0)
 		return false;
-	struct slot *pair = slot_of(f, key_of('b', net, what->user, SPAN_NONE), now_ms);
-	uint64_t secret = key_of('s', NULL, what->user, what->secret);
-	bool again = pair->secret == secret;
-	pair->secret = secret;
+	struct slot *pair = slot_of(f, key_of('b', net, what->user), now_ms);
+	bool again = pair->secret == what->secret_hash;
+	pair->secret = what->secret_hash;
 	pair->at_ms = now_ms;
 	return again;
 }
@@ -97,7 +93,7 @@ unsigned failures_note(
 	struct ip_prefix net = ip_network(what->client, ip_is_v4(what->client) ? 32 : 64);
 	*again_out = is_again(f, what, &net, now_ms);
 	unsigned one = *again_out ? 0 : 1;
-	unsigned of_net = add_to(f, key_of('n', &net, SPAN_NONE, SPAN_NONE), one, now_ms);
-	unsigned of_user = add_to(f, key_of('u', NULL, what->user, SPAN_NONE), one, now_ms);
+	unsigned of_net = add_to(f, key_of('n', &net, SPAN_NONE), one, now_ms);
+	unsigned of_user = add_to(f, key_of('u', NULL, what->user), one, now_ms);
 	return of_net > of_user ? of_net : of_user;
 }

@@ -1,7 +1,7 @@
 /* failures.h - failed logins of the last minutes, by client network and by account, in one worker.
  *
  * A failure costs more the more there were; a wrong password that is tried again, as mail programs do, is no
- * further failure. Fixed in size: what was long ago gives way. Names and passwords are kept as keyed hashes. */
+ * further failure. Fixed in size: what was long ago gives way. Names and passwords are kept as keyed hashes; those of passwords are MeterMaid's. */
 #ifndef MMP_FAILURES_H
 #define MMP_FAILURES_H
 
@@ -19,7 +19,8 @@ void failures_free(struct failures **f);
 struct failure {
 	struct ip_addr client; /* counted by its /32 or /64 */
 	struct span user;
-	struct span secret; /* empty: the attempt showed none, and counts each time */
+	uint32_t
+	    secret_hash; /* meter_secret_hash(); 0: the attempt showed none, and counts each time */
 };
 
 /* One more. How many there were lately, of the network or of the account, whichever are more; this one among them

@@ -11,7 +11,8 @@
 static unsigned note(
     struct failures *f, const char *from, const char *user, const char *secret, uint64_t now_ms)
 {
-	struct failure what = { .user = span_str(user), .secret = span_str(secret) };
+	struct failure what = { .user = span_str(user),
+		.secret_hash = meter_secret_hash(span_str(user), span_str(secret)) };
 	bool again;
 	assert_true(ip_parse(span_str(from), &what.client));
 	unsigned n = failures_note(f, &what, now_ms, &again);
