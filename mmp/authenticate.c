@@ -288,6 +288,13 @@ static void on_find(void *arg, enum directory_status status, const struct accoun
 	session_step(s, v);
 }
 
+static enum verdict find_account(struct session *s)
+{
+	session_enter(s, ST_FIND);
+	s->ask = directory_find(s->mmp->directory, buf_span(&s->attempt->user), on_find, s);
+	return V_WAIT;
+}
+
 /* ---- the start -------------------------------------------------------------------------------- */
 
 static void attempt_new(struct session *s, struct span user)
@@ -325,9 +332,7 @@ enum verdict authenticate_start(struct session *s, struct span user, struct span
 	if (!is_clean(user, SASL_NAME_MAX) || !is_clean(secret, SASL_SECRET_MAX))
 		return authenticate_refuse(s, WHY_MALFORMED_SECRET, NULL);
 	buf_add_span(&s->attempt->secret, secret);
-	session_enter(s, ST_FIND);
-	s->ask = directory_find(s->mmp->directory, buf_span(&s->attempt->user), on_find, s);
-	return V_WAIT;
+	return find_account(s);
 }
 
 enum verdict authenticate_exchange(struct session *s, struct span user)
@@ -335,9 +340,7 @@ enum verdict authenticate_exchange(struct session *s, struct span user)
 	attempt_new(s, user);
 	if (!is_clean(user, SASL_NAME_MAX))
 		return authenticate_refuse(s, WHY_MALFORMED_SECRET, NULL);
-	session_enter(s, ST_FIND);
-	s->ask = directory_find(s->mmp->directory, buf_span(&s->attempt->user), on_find, s);
-	return V_WAIT;
+	return find_account(s);
 }
 
 enum verdict authenticate_proven(struct session *s)
