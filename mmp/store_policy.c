@@ -110,8 +110,6 @@ static bool fill(struct store_policy *p, const struct conf *conf, const struct m
 		}
 	if (!make_ctx(p, conf, pair, inherited(c->verify, m->store_verify), why))
 		return false;
-	if (p->ctx != NULL && m->tls_park)
-		tls_ctx_set_park(p->ctx);
 	const char *fault = p->pin_n > 0 && p->ctx == NULL ? "pins need tls" : login_fault(p, m);
 	if (fault != NULL)
 		buf_printf(why, "store %s: %s", p->others ? "options" : p->name, fault);
