@@ -57,19 +57,24 @@ static void store_is_good(struct session *s)
 	buf_end(&key);
 }
 
-static void store_is_bad(struct session *s, err_t err, const char *detail)
+static void log_failed(const struct session *s, err_t err, const char *detail)
 {
 	const struct attempt *a = s->attempt;
-	const struct mmp_conf *c = s->setup->mmp;
-	struct buf key = store_key(a);
-	backend_health_bad(s->mmp->health, buf_span(&key),
-	    (struct backend_pause){ c->store_retry_min, c->store_retry_max }, session_now_ms(s));
-	buf_end(&key);
-	metric_add(&mmp_metrics[MMP_M_STORE_FAILURES], 1);
 	log_write(&mmp_events[MMP_EV_STORE_FAILED], s->id.s,
 	    LOG_FIELDS(LOG_STR("store", a->store), LOG_STR("host", a->host),
 		LOG_U64("port", a->port), LOG_ADDR("addr", a->addr), LOG_ERR("err", err),
 		LOG_STR("detail", detail)));
+}
+
+static void store_is_bad(struct session *s, err_t err, const char *detail)
+{
+	const struct mmp_conf *c = s->setup->mmp;
+	struct buf key = store_key(s->attempt);
+	backend_health_bad(s->mmp->health, buf_span(&key),
+	    (struct backend_pause){ c->store_retry_min, c->store_retry_max }, session_now_ms(s));
+	buf_end(&key);
+	metric_add(&mmp_metrics[MMP_M_STORE_FAILURES], 1);
+	log_failed(s, err, detail);
 }
 
 static void log_skipped(struct session *s, const char *why)
@@ -132,10 +137,7 @@ static enum verdict on_outcome(struct session *s, const struct back_done *done)
 		    LOG_FIELDS(LOG_STR("user", a->account->user), LOG_STR("store", a->store),
 			LOG_STR("detail", done->detail)));
 	} else if (outcomes[done->status].store_at_fault) {
-		log_write(&mmp_events[MMP_EV_STORE_FAILED], s->id.s,
-		    LOG_FIELDS(LOG_STR("store", a->store), LOG_STR("host", a->host),
-			LOG_U64("port", a->port), LOG_ADDR("addr", a->addr),
-			LOG_ERR("err", ERR_AGAIN), LOG_STR("detail", done->detail)));
+		log_failed(s, ERR_AGAIN, done->detail);
 	}
 	return authenticate_refuse(s, why, done->detail);
 }
