@@ -69,6 +69,11 @@ enum talk_verdict talk_broken(struct talk *t, const char *what)
 	return talk_end(t, t->exposed ? BACK_BROKEN : BACK_UNREADY, span_str(what));
 }
 
+enum talk_verdict talk_lost(struct talk *t, struct span text)
+{
+	return talk_end(t, t->exposed ? BACK_TEMPORARY : BACK_UNREADY, text);
+}
+
 enum talk_verdict talk_say(struct talk *t, int step, struct buf *take_out)
 {
 	bool whole = buf_ok(take_out) && stream_write_span(t->stream, buf_span(take_out));
@@ -87,13 +92,24 @@ const char *talk_mechanism(const struct talk *t)
 	return t->external ? "EXTERNAL" : "PLAIN";
 }
 
-bool talk_put_response(const struct talk *t, struct buf *out)
+/* False: it cannot be sent. */
+static bool put_response(const struct talk *t, struct buf *out)
 {
 	if (!buf_ok(&t->user) || !buf_ok(&t->authz) || !buf_ok(&t->secret))
 		return false;
 	if (t->external)
 		return base64_put(out, buf_span(&t->authz));
 	return sasl_plain_put(out, buf_span(&t->authz), buf_span(&t->user), buf_span(&t->secret));
+}
+
+enum talk_verdict talk_respond(struct talk *t, int step, struct buf *take_out)
+{
+	t->exposed = put_response(t, take_out);
+	buf_add_str(take_out, "\r\n");
+	if (t->exposed)
+		return talk_say(t, step, take_out);
+	buf_wipe_end(take_out);
+	return talk_end(t, BACK_TEMPORARY, SPAN("name or password cannot be sent"));
 }
 
 static enum talk_verdict start_tls(struct talk *t)
@@ -119,8 +135,7 @@ static enum talk_verdict read_line(struct talk *t)
 	if (rx != LINE_MORE)
 		return talk_broken(t, line_rx_why(rx));
 	if (stream_at_eof(t->stream))
-		return talk_end(
-		    t, t->exposed ? BACK_TEMPORARY : BACK_UNREADY, SPAN("closed the connection"));
+		return talk_lost(t, SPAN("closed the connection"));
 	return TALK_WAIT;
 }
 
@@ -157,8 +172,7 @@ static void on_stream(void *arg, enum stream_event ev)
 			answer(t);
 		break;
 	case STREAM_FAILED:
-		talk_end(t, t->exposed ? BACK_TEMPORARY : BACK_UNREADY,
-		    span_str(stream_err_text(t->stream)));
+		talk_lost(t, span_str(stream_err_text(t->stream)));
 		answer(t);
 		break;
 	case STREAM_SENT:
@@ -169,7 +183,7 @@ static void on_stream(void *arg, enum stream_event ev)
 static void on_deadline(void *arg)
 {
 	struct talk *t = OBJ(talk, arg);
-	talk_end(t, t->exposed ? BACK_TEMPORARY : BACK_UNREADY, SPAN("no answer in time"));
+	talk_lost(t, SPAN("no answer in time"));
 	answer(t);
 }
 

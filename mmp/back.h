@@ -117,10 +117,12 @@ enum talk_verdict talk_end(struct talk *t, enum back_status status, struct span 
 enum talk_verdict talk_broken(struct talk *t, const char *what);
 /* Next step; sends the command in out (which is ended, and wiped). */
 enum talk_verdict talk_say(struct talk *t, int step, struct buf *take_out);
+/* It is gone or says so: UNREADY, or TEMPORARY once the secret is out. */
+enum talk_verdict talk_lost(struct talk *t, struct span text);
 /* May the login be said with LOGIN or USER and PASS? Else only by AUTHENTICATE with ... */
 bool talk_may_be_plain(const struct talk *t);
 const char *talk_mechanism(const struct talk *t); /* "PLAIN" or "EXTERNAL" */
-/* ... and its response in base64. False: it cannot be sent. */
-bool talk_put_response(const struct talk *t, struct buf *out);
+/* ... and its response in base64, sent behind what is in out (which is ended, and wiped). */
+enum talk_verdict talk_respond(struct talk *t, int step, struct buf *take_out);
 
 #endif

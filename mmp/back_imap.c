@@ -50,12 +50,7 @@ static enum talk_verdict send_response(struct talk *t, bool initial)
 	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
 	if (initial)
 		buf_printf(&out, "%s AUTHENTICATE %s ", tags[STEP_LOGIN], talk_mechanism(t));
-	t->exposed = talk_put_response(t, &out);
-	buf_add_str(&out, "\r\n");
-	if (t->exposed)
-		return talk_say(t, STEP_LOGIN, &out);
-	buf_wipe_end(&out);
-	return talk_end(t, BACK_TEMPORARY, SPAN("name or password cannot be sent"));
+	return talk_respond(t, STEP_LOGIN, &out);
 }
 
 static enum talk_verdict send_mechanism(struct talk *t)
@@ -243,7 +238,7 @@ static enum talk_verdict on_line(struct talk *t, struct span line)
 	if (imap_resp_parse(line, &r) != ERR_OK)
 		return talk_broken(t, "does not speak IMAP");
 	if (r.cond == IMAP_COND_BYE)
-		return talk_end(t, t->exposed ? BACK_TEMPORARY : BACK_UNREADY, line);
+		return talk_lost(t, line);
 	if (is_about_facts(t, &r))
 		return TALK_READ;
 	if (r.kind == IMAP_RESP_TAGGED && (t->facts_due || !span_eq_str(r.tag, tags[t->step])))

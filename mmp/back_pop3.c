@@ -105,12 +105,7 @@ static enum talk_verdict on_auth(struct talk *t, const struct pop3_response *r)
 	if (r->status != POP3_CONTINUE)
 		return talk_broken(t, "does not take the mechanism of store_login");
 	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
-	t->exposed = talk_put_response(t, &out);
-	buf_add_str(&out, "\r\n");
-	if (t->exposed)
-		return talk_say(t, STEP_RESPONSE, &out);
-	buf_wipe_end(&out);
-	return talk_end(t, BACK_TEMPORARY, SPAN("name or password cannot be sent"));
+	return talk_respond(t, STEP_RESPONSE, &out);
 }
 
 static response_fn *const handlers[STEP_COUNT] = {
