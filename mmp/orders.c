@@ -32,9 +32,8 @@ struct hold {
 struct kick {
 	uint32_t magic;
 	struct orders *orders;
-	bool used;
 	struct pipe_match match;
-	char *value; /* owned; what match borrows */
+	char *value; /* owned; what match borrows; NULL: a free place */
 	uint64_t ends_ms;
 	struct timer timer;
 };
@@ -77,8 +76,7 @@ static bool put_error(struct buf *out, const char *why)
 static void kick_end(struct kick *k)
 {
 	timer_clear(&k->timer);
-	mem_free(k->value);
-	k->used = false;
+	MEM_FREE(&k->value);
 }
 
 static void on_step(void *arg)
@@ -97,7 +95,7 @@ static void on_step(void *arg)
 static struct kick *free_kick(struct orders *o)
 {
 	for (size_t i = 0; i < KICKS_MAX; i++)
-		if (!o->kicks[i].used)
+		if (o->kicks[i].value == NULL)
 			return &o->kicks[i];
 	return NULL;
 }
@@ -110,7 +108,6 @@ static bool spread_kick(
 		put_error(out, "too many kicks are going on");
 		return false;
 	}
-	k->used = true;
 	k->value = mem_str(match->value);
 	k->match = *match;
 	k->match.value = k->value;
@@ -186,21 +183,21 @@ static bool is_live(const struct orders *o, const struct hold *h)
 	return h->value != NULL && now_ms(o) < h->until_ms;
 }
 
-static struct hold *find_hold(struct orders *o, enum pipe_key key, const char *value)
+/* HOLDS_MAX: there is none, live or over. */
+static size_t find_hold(const struct orders *o, enum pipe_key key, const char *value)
 {
-	for (size_t i = 0; i < HOLDS_MAX; i++)
-		if (o->holds[i].value != NULL && o->holds[i].key == key &&
-		    span_ieq_str(span_str(value), o->holds[i].value))
-			return &o->holds[i];
-	return NULL;
+	size_t i = 0;
+	while (i < HOLDS_MAX && (o->holds[i].value == NULL || o->holds[i].key != key ||
+				    !span_ieq_str(span_str(value), o->holds[i].value)))
+		i++;
+	return i;
 }
 
 static struct hold *free_hold(struct orders *o)
 {
 	for (size_t i = 0; i < HOLDS_MAX; i++)
 		if (!is_live(o, &o->holds[i])) {
-			mem_free(o->holds[i].value);
-			o->holds[i].value = NULL;
+			MEM_FREE(&o->holds[i].value);
 			return &o->holds[i];
 		}
 	return NULL;
@@ -208,11 +205,8 @@ static struct hold *free_hold(struct orders *o)
 
 static bool holds(const struct orders *o, enum pipe_key key, const char *value)
 {
-	for (size_t i = 0; i < HOLDS_MAX; i++)
-		if (is_live(o, &o->holds[i]) && o->holds[i].key == key &&
-		    span_ieq_str(span_str(value), o->holds[i].value))
-			return true;
-	return false;
+	size_t i = find_hold(o, key, value);
+	return i < HOLDS_MAX && is_live(o, &o->holds[i]);
 }
 
 bool orders_hold_user(const struct orders *o, const char *user)
@@ -244,9 +238,8 @@ static bool cmd_hold(struct orders *o, const struct control_ask *ask, struct buf
 		return true;
 	if (!parse_seconds(ask, HOLD_S, &seconds))
 		return put_error(out, "not a number of seconds");
-	struct hold *h = find_hold(o, key, value);
-	if (h == NULL)
-		h = free_hold(o);
+	size_t known = find_hold(o, key, value);
+	struct hold *h = known < HOLDS_MAX ? &o->holds[known] : free_hold(o);
 	if (h == NULL)
 		return put_error(out, "too many holds");
 	if (h->value == NULL)
@@ -264,14 +257,13 @@ static bool cmd_release(struct orders *o, const struct control_ask *ask, struct 
 	enum pipe_key key;
 	if (!hold_key(ask->words[1], &key, out))
 		return true;
-	struct hold *h = find_hold(o, key, ask->words[2]);
+	size_t known = find_hold(o, key, ask->words[2]);
 	if (key == PIPE_BY_USER)
 		directory_forget(o->mmp->directory, span_str(ask->words[2]));
 	log_order("release", ask->words[1], ask->words[2], 0);
-	if (h == NULL)
+	if (known == HOLDS_MAX)
 		return buf_add_str(out, "[]");
-	mem_free(h->value);
-	h->value = NULL;
+	MEM_FREE(&o->holds[known].value);
 	put_row(out, ask->words[1], ask->words[2], "left_s", 0);
 	return true;
 }
@@ -330,7 +322,7 @@ void orders_free(struct orders **o)
 	if (*o == NULL)
 		return;
 	for (size_t i = 0; i < KICKS_MAX; i++)
-		if ((*o)->kicks[i].used)
+		if ((*o)->kicks[i].value != NULL)
 			kick_end(&(*o)->kicks[i]);
 	for (size_t i = 0; i < HOLDS_MAX; i++)
 		mem_free((*o)->holds[i].value);
