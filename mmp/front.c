@@ -39,6 +39,28 @@ enum verdict front_error(struct session *s)
 	return session_bye(s, WHY_TOO_MANY_ERRORS, NULL);
 }
 
+void front_challenge(struct session *s)
+{
+	stream_printf(s->client, "+ %s\r\n", sasl_turn_prompt(&s->sasl));
+}
+
+enum verdict front_take_sasl(struct session *s, struct span line)
+{
+	enum verdict v = V_READ;
+	switch (sasl_turn_take(s, line, &v)) {
+	case SASL_TURN_PROMPT:
+		front_challenge(s);
+		return V_READ;
+	case SASL_TURN_CANCEL:
+		return s->front->complain(s, "Cancelled");
+	case SASL_TURN_BAD:
+		return s->front->complain(s, "Not a response of this mechanism");
+	case SASL_TURN_STARTED:
+		break;
+	}
+	return v;
+}
+
 enum verdict front_lost(struct session *s, const char *detail)
 {
 	return session_bye(s, WHY_BAD_FRAMING, detail);

@@ -41,7 +41,8 @@ struct front {
 	void (*close)(void **data);
 	void (*greet)(struct session *s);
 	enum verdict (*on_input)(struct session *s); /* at most one command */
-	void (*challenge)(struct session *s);        /* sends the exchange's next prompt */
+	/* Tells the client its mistake, and counts it: front_error(). */
+	enum verdict (*complain)(struct session *s, const char *text);
 	/* The answer to the login command that authenticate_start() was given. */
 	void (*refuse)(struct session *s, enum told told);
 	void (*welcome)(struct session *s, const struct back_done *done);
@@ -60,6 +61,10 @@ bool front_takes_passwords(const struct session *s); /* in a command of the prot
 const char *front_words(enum told told);
 /* The client has been told its mistake: counts it; V_READ, or V_CLOSE after too many. */
 enum verdict front_error(struct session *s);
+/* Sends the SASL exchange's next prompt. */
+void front_challenge(struct session *s);
+/* A line of the client in its SASL exchange, or the initial response. */
+enum verdict front_take_sasl(struct session *s, struct span line);
 /* Framing is lost (the client has been told): V_CLOSE. */
 enum verdict front_lost(struct session *s, const char *detail);
 /* The command that starts TLS was eaten; ok is its answer. V_WAIT, or V_CLOSE when bytes followed it

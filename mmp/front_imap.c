@@ -128,28 +128,6 @@ static enum verdict cmd_login(struct session *s, const struct imap_cmd *cmd)
 	return authenticate_start(s, cmd->user, cmd->secret);
 }
 
-static void challenge(struct session *s)
-{
-	stream_printf(s->client, "+ %s\r\n", sasl_turn_prompt(&s->sasl));
-}
-
-static enum verdict take_sasl(struct session *s, struct span line)
-{
-	enum verdict v = V_READ;
-	switch (sasl_turn_take(s, line, &v)) {
-	case SASL_TURN_PROMPT:
-		challenge(s);
-		return V_READ;
-	case SASL_TURN_CANCEL:
-		return say_bad(s, "Cancelled");
-	case SASL_TURN_BAD:
-		return say_bad(s, "Not a response of this mechanism");
-	case SASL_TURN_STARTED:
-		break;
-	}
-	return v;
-}
-
 static enum verdict cmd_authenticate(struct session *s, const struct imap_cmd *cmd)
 {
 	if (!front_takes_secrets(s))
@@ -159,8 +137,8 @@ static enum verdict cmd_authenticate(struct session *s, const struct imap_cmd *c
 		return front_error(s);
 	}
 	if (cmd->has_initial)
-		return take_sasl(s, cmd->initial);
-	challenge(s);
+		return front_take_sasl(s, cmd->initial);
+	front_challenge(s);
 	return V_READ;
 }
 
@@ -271,7 +249,7 @@ static enum verdict on_sasl_line(struct session *s)
 		return on_lost(s, rx);
 	struct buf line = take_bytes(s, f->frame.len);
 	imap_frame_reset(&f->frame);
-	enum verdict v = take_sasl(s, span_trim(buf_span(&line)));
+	enum verdict v = front_take_sasl(s, span_trim(buf_span(&line)));
 	buf_wipe_end(&line);
 	return v;
 }
@@ -366,7 +344,7 @@ const struct front front_imap = {
 	.close = front_close,
 	.greet = greet,
 	.on_input = on_input,
-	.challenge = challenge,
+	.complain = say_bad,
 	.refuse = refuse,
 	.welcome = welcome,
 	.bye = bye,

@@ -137,28 +137,6 @@ static enum verdict cmd_pass(struct session *s, const struct pop3_cmd *cmd)
 	return v;
 }
 
-static void challenge(struct session *s)
-{
-	stream_printf(s->client, "+ %s\r\n", sasl_turn_prompt(&s->sasl));
-}
-
-static enum verdict take_sasl(struct session *s, struct span line)
-{
-	enum verdict v = V_READ;
-	switch (sasl_turn_take(s, line, &v)) {
-	case SASL_TURN_PROMPT:
-		challenge(s);
-		return V_READ;
-	case SASL_TURN_CANCEL:
-		return say_err(s, "Cancelled");
-	case SASL_TURN_BAD:
-		return say_err(s, "Not a response of this mechanism");
-	case SASL_TURN_STARTED:
-		break;
-	}
-	return v;
-}
-
 static enum verdict list_mechanisms(struct session *s)
 {
 	struct buf list = BUF_INIT(ANSWER_MAX);
@@ -179,8 +157,8 @@ static enum verdict cmd_auth(struct session *s, const struct pop3_cmd *cmd)
 	if (!sasl_turn_begin(s, cmd->argument))
 		return say_err(s, "Mechanism not offered");
 	if (cmd->has_initial)
-		return take_sasl(s, cmd->initial);
-	challenge(s);
+		return front_take_sasl(s, cmd->initial);
+	front_challenge(s);
 	return V_READ;
 }
 
@@ -198,7 +176,7 @@ static cmd_fn *const commands[POP3_VERB_COUNT] = {
 static enum verdict run_line(struct session *s, struct span line)
 {
 	if (sasl_turn_active(&s->sasl))
-		return take_sasl(s, line);
+		return front_take_sasl(s, line);
 	struct pop3_cmd cmd;
 	if (pop3_cmd_parse(line, &cmd) != ERR_OK)
 		return say_err(s, cmd.why);
@@ -281,7 +259,7 @@ const struct front front_pop3 = {
 	.close = front_close,
 	.greet = greet,
 	.on_input = on_input,
-	.challenge = challenge,
+	.complain = say_err,
 	.refuse = refuse,
 	.welcome = welcome,
 	.bye = bye,

@@ -187,7 +187,7 @@ enum verdict sasl_turn_account(struct session *s)
 		return conclude(s, rx);
 	set_prompt(t);
 	session_enter(s, ST_EXCHANGE);
-	s->front->challenge(s);
+	front_challenge(s);
 	return V_READ;
 }
 
