@@ -51,14 +51,18 @@ struct query {
 	int32_t id;
 };
 
+static bool put_filtered(struct query *q, struct ldap_filter filter)
+{
+	q->search.filter = &filter;
+	return ldap_put_search(q->out, q->id, &q->search);
+}
+
 static bool put_classed(struct query *q, const char *class, const struct parts *any)
 {
 	struct parts all = { .n = 0 };
 	add_equal(&all, "objectClass", span_str(class));
 	add_part(&all, join(LDAP_F_OR, any));
-	struct ldap_filter filter = join(LDAP_F_AND, &all);
-	q->search.filter = &filter;
-	return ldap_put_search(q->out, q->id, &q->search);
+	return put_filtered(q, join(LDAP_F_AND, &all));
 }
 
 /* A uid is a name within the domain of its entry's mail, or within the default domain when it has none. */
@@ -66,12 +70,11 @@ static bool put_user(struct query *q)
 {
 	const struct directory_conf *c = q->conf;
 	struct parts any = { .n = 0 }, own = { .n = 0 }, domain = { .n = 0 }, without = { .n = 0 };
-	struct span at = span_rfind(q->key, '@') == SIZE_MAX
-			     ? SPAN_NONE
-			     : span_from(q->key, span_rfind(q->key, '@'));
+	size_t local_n = span_rfind(q->key, '@');
 	add_equal(&any, c->attr_uid, q->key);
-	if (at.n == 0)
+	if (local_n == SIZE_MAX)
 		return put_classed(q, c->user_class, &any);
+	struct span at = span_from(q->key, local_n);
 	add_equal(&any, c->attr_mail, q->key);
 	add_equal(&any, c->attr_alternate, q->key);
 	add_equal(&any, c->attr_equivalent, q->key);
@@ -98,9 +101,7 @@ static bool put_domain(struct query *q)
 		add_equal(&any, "dc", q->key);
 	add_part(&all, join(LDAP_F_OR, &classes));
 	add_part(&all, join(LDAP_F_OR, &any));
-	struct ldap_filter filter = join(LDAP_F_AND, &all);
-	q->search.filter = &filter;
-	return ldap_put_search(q->out, q->id, &q->search);
+	return put_filtered(q, join(LDAP_F_AND, &all));
 }
 
 static bool put_domain_users(struct query *q)
@@ -127,8 +128,7 @@ static bool put_base(struct query *q)
 {
 	struct ldap_filter any = { LDAP_F_PRESENT, "objectClass", SPAN_NONE, NULL, 0 };
 	q->search.subtree = false;
-	q->search.filter = &any;
-	return ldap_put_search(q->out, q->id, &q->search);
+	return put_filtered(q, any);
 }
 
 static size_t list_attrs(
