@@ -35,14 +35,12 @@ void sasl_server_prepare(void)
 void sasl_salt_of(struct span user, uint8_t out[SCRAM_SALT_LEN])
 {
 	uint8_t made[DIGEST_LEN_MAX];
-	struct buf lower = BUF_INIT(SASL_NAME_MAX);
-	char text[SASL_NAME_MAX];
-	user = span_first(user, sizeof text);
-	span_lower_to(text, user);
-	buf_add(&lower, text, user.n);
-	digest_hmac(DIGEST_SHA256, span_of(salt_key, sizeof salt_key), buf_span(&lower), made);
+	char lower[SASL_NAME_MAX];
+	user = span_first(user, sizeof lower);
+	span_lower_to(lower, user);
+	digest_hmac(
+	    DIGEST_SHA256, span_of(salt_key, sizeof salt_key), span_of(lower, user.n), made);
 	memcpy(out, made, SCRAM_SALT_LEN);
-	buf_end(&lower);
 }
 
 struct span sasl_plain_secret(const struct record *user, bool plain_allowed)
