@@ -15,20 +15,6 @@ static const char *const only_mmp[] = { "mmp", NULL };
 static const char *const only_edge[] = { "edge", NULL };
 static const char *const mmp_and_edge[] = { "mmp", "edge", NULL };
 static const char *const only_store[] = { "store", NULL };
-static const char *const words_who[] = { "who", NULL };
-static const char *const words_kick[] = { "kick", NULL };
-static const char *const words_hold[] = { "hold", NULL };
-static const char *const words_release[] = { "release", NULL };
-static const char *const words_holds[] = { "holds", NULL };
-static const char *const words_queue[] = { "queue", NULL };
-static const char *const words_explain[] = { "explain", NULL };
-static const char *const words_meter_top[] = { "meter", "top", NULL };
-static const char *const words_meter_rules[] = { "meter", "rules", NULL };
-static const char *const words_meter_show[] = { "meter", "show", NULL };
-static const char *const words_meter_reset[] = { "meter", "reset", NULL };
-static const char *const words_meter_ban[] = { "meter", "ban", NULL };
-static const char *const words_meter_unban[] = { "meter", "unban", NULL };
-static const char *const words_meter_bans[] = { "meter", "bans", NULL };
 
 static const struct column who_columns[] = {
 	{ "id", "session", COLUMN_TEXT },
@@ -122,110 +108,34 @@ static const struct column done_columns[] = {
 	{ NULL, NULL, COLUMN_TEXT },
 };
 
-static int cmd_who(const struct admin_args *a)
-{
-	static const struct question q = { only_mmp, words_who, 1, who_columns, { NULL, NULL },
-		NULL, "Nobody is logged in." };
-	return show_rows(a, &q);
-}
-
-static int cmd_kick(const struct admin_args *a)
-{
-	static const struct question q = { only_mmp, words_kick, 1, kick_columns, { NULL, NULL },
-		NULL, "Nobody was there." };
-	return show_rows(a, &q);
-}
-
-static int cmd_hold(const struct admin_args *a)
-{
-	static const struct question q = { only_mmp, words_hold, 1, hold_columns,
-		{ "kind", "value" }, "left_s", "Nothing is held." };
-	return show_rows(a, &q);
-}
-
-static int cmd_release(const struct admin_args *a)
-{
-	static const struct question q = { only_mmp, words_release, 1, hold_columns,
-		{ "kind", "value" }, "left_s", "It was not held." };
-	return show_rows(a, &q);
-}
-
-static int cmd_holds(const struct admin_args *a)
-{
-	static const struct question q = { only_mmp, words_holds, 1, hold_columns,
-		{ "kind", "value" }, "left_s", "Nothing is held." };
-	return show_rows(a, &q);
-}
-
-static int cmd_queue_rows(const struct admin_args *a)
-{
-	static const struct question q = { only_edge, words_queue, 1, queue_columns, { NULL, NULL },
-		NULL, "The queue is empty." };
-	return show_rows(a, &q);
-}
-
-static int cmd_queue_order(const struct admin_args *a)
-{
-	static const struct question q = { only_edge, words_queue, 1, order_columns, { NULL, NULL },
-		NULL, "Nothing was done." };
-	return show_rows(a, &q);
-}
-
-static int cmd_explain(const struct admin_args *a)
-{
-	static const struct question q = { only_edge, words_explain, 1, explain_columns,
-		{ NULL, NULL }, NULL, "No worker knows this id (any more): look in the log." };
-	return show_rows(a, &q);
-}
-
-static int cmd_meter_top(const struct admin_args *a)
-{
-	static const struct question q = { mmp_and_edge, words_meter_top, 2, meter_columns,
-		{ "rule", "key" }, "count", "No key is counted now." };
-	return show_rows(a, &q);
-}
-
-static int cmd_meter_rules(const struct admin_args *a)
-{
-	static const struct question q = { mmp_and_edge, words_meter_rules, 2, rule_columns,
-		{ "rule", NULL }, "asked", "There is no rule." };
-	return show_rows(a, &q);
-}
-
-static int cmd_meter_show(const struct admin_args *a)
-{
-	static const struct question q = { mmp_and_edge, words_meter_show, 2, key_columns,
-		{ "rule", "key" }, "used", "Nothing is counted under this key." };
-	return show_rows(a, &q);
-}
-
-static int cmd_meter_reset(const struct admin_args *a)
-{
-	static const struct question q = { mmp_and_edge, words_meter_reset, 2, key_columns,
-		{ "rule", "key" }, "used", "Nothing was counted under this key." };
-	return show_rows(a, &q);
-}
-
-static int cmd_meter_ban(const struct admin_args *a)
-{
-	static const struct question q = { mmp_and_edge, words_meter_ban, 2, done_columns,
-		{ "rule", "key" }, "left_s", "Nobody was banned." };
-	return show_rows(a, &q);
-}
-
-static int cmd_meter_unban(const struct admin_args *a)
-{
-	static const struct question q = { mmp_and_edge, words_meter_unban, 2, done_columns,
-		{ "rule", "key" }, "left_s", "Nobody was on the list." };
-	return show_rows(a, &q);
-}
-
-static int cmd_meter_bans(const struct admin_args *a)
-{
-	static const struct question q = { mmp_and_edge, words_meter_bans, 2, ban_columns,
-		{ "rule", "key" }, "left_s", "Nobody is banned." };
-	return show_rows(a, &q);
-}
+static const struct question ask_who = { only_mmp, who_columns, { NULL, NULL }, NULL,
+	"Nobody is logged in." };
+static const struct question ask_kick = { only_mmp, kick_columns, { NULL, NULL }, NULL,
+	"Nobody was there." };
+static const struct question ask_release = { only_mmp, hold_columns, { "kind", "value" }, "left_s",
+	"It was not held." };
+static const struct question ask_holds = { only_mmp, hold_columns, { "kind", "value" }, "left_s",
+	"Nothing is held." };
+static const struct question ask_queue_rows = { only_edge, queue_columns, { NULL, NULL }, NULL,
+	"The queue is empty." };
+static const struct question ask_queue_order = { only_edge, order_columns, { NULL, NULL }, NULL,
+	"Nothing was done." };
+static const struct question ask_explain = { only_edge, explain_columns, { NULL, NULL }, NULL,
+	"No worker knows this id (any more): look in the log." };
+static const struct question ask_meter_top = { mmp_and_edge, meter_columns, { "rule", "key" },
+	"count", "No key is counted now." };
+static const struct question ask_meter_rules = { mmp_and_edge, rule_columns, { "rule", NULL },
+	"asked", "There is no rule." };
+static const struct question ask_meter_show = { mmp_and_edge, key_columns, { "rule", "key" },
+	"used", "Nothing is counted under this key." };
+static const struct question ask_meter_reset = { mmp_and_edge, key_columns, { "rule", "key" },
+	"used", "Nothing was counted under this key." };
+static const struct question ask_meter_ban = { mmp_and_edge, done_columns, { "rule", "key" },
+	"left_s", "Nobody was banned." };
+static const struct question ask_meter_unban = { mmp_and_edge, done_columns, { "rule", "key" },
+	"left_s", "Nobody was on the list." };
+static const struct question ask_meter_bans = { mmp_and_edge, ban_columns, { "rule", "key" },
+	"left_s", "Nobody is banned." };
 
 static int cmd_reload(const struct admin_args *a)
 {
@@ -247,75 +157,84 @@ static const struct command {
 	const char *more;   /* further words, for help */
 	size_t least, most; /* how many of them */
 	int (*fn)(const struct admin_args *a);
+	const struct question *rows; /* fn NULL: programs are asked this */
 	const char *help;
 } commands[] = {
-	{ "run", "", 0, 0, admin_run,
+	{ "run", "", 0, 0, admin_run, NULL,
 	    "Runs every program whose section is in the files, and starts again what dies. HUP "
 	    "reloads, TERM "
 	    "and INT drain and stop." },
-	{ "check", "", 0, 0, admin_check,
+	{ "check", "", 0, 0, admin_check, NULL,
 	    "Checks the files as every program reads them; tells all errors." },
-	{ "status", "", 0, 0, show_status,
+	{ "status", "", 0, 0, show_status, NULL,
 	    "Programs and workers: state, health, restarts, configuration." },
-	{ "who", "", 0, 8, cmd_who, "Sessions that are logged in through the multiplexor." },
-	{ "kick", "user|client|store|id VALUE [SECONDS]", 2, 3, cmd_kick,
+	{ "who", "", 0, 8, NULL, &ask_who, "Sessions that are logged in through the multiplexor." },
+	{ "kick", "user|client|store|id VALUE [SECONDS]", 2, 3, NULL, &ask_kick,
 	    "Ends sessions of the multiplexor, at once or spread over so many seconds. client: an "
 	    "address or a network." },
-	{ "hold", "user|store VALUE [SECONDS]", 2, 3, cmd_hold,
+	{ "hold", "user|store VALUE [SECONDS]", 2, 3, NULL, &ask_holds,
 	    "Logins of the user or at the store are told to try again later, for 600 seconds "
 	    "unless "
 	    "said otherwise." },
-	{ "release", "user|store VALUE", 2, 2, cmd_release,
+	{ "release", "user|store VALUE", 2, 2, NULL, &ask_release,
 	    "Ends a hold; what is remembered of the user's place is asked anew." },
-	{ "holds", "", 0, 0, cmd_holds, "What is held." },
-	{ "explain", "ID", 1, 1, cmd_explain,
+	{ "holds", "", 0, 0, NULL, &ask_holds, "What is held." },
+	{ "explain", "ID", 1, 1, NULL, &ask_explain,
 	    "What each check answered about a connection or a message: the id is in every "
 	    "refusal." },
-	{ "queue list", "[WHICH...]", 0, 16, cmd_queue_rows,
+	{ "queue list", "[WHICH...]", 0, 16, NULL, &ask_queue_rows,
 	    "Messages that this host still has to deliver, and why. WHICH: ID, all, sender=, "
 	    "recipient=, destination=, reason=, state=, older=2h, younger=2h; * stands for any "
 	    "text." },
-	{ "queue show", "ID", 1, 1, cmd_queue_rows, "Every recipient of a message in the queue." },
-	{ "queue cat", "ID", 1, 1, show_cat, "The message itself." },
-	{ "queue hold", "WHICH...", 1, 16, cmd_queue_order, "Keeps them until they are released." },
-	{ "queue release", "WHICH...", 1, 16, cmd_queue_order, "Lets go what was held." },
-	{ "queue retry", "[WHICH...]", 0, 16, cmd_queue_order,
+	{ "queue show", "ID", 1, 1, NULL, &ask_queue_rows,
+	    "Every recipient of a message in the queue." },
+	{ "queue cat", "ID", 1, 1, show_cat, NULL, "The message itself." },
+	{ "queue hold", "WHICH...", 1, 16, NULL, &ask_queue_order,
+	    "Keeps them until they are released." },
+	{ "queue release", "WHICH...", 1, 16, NULL, &ask_queue_order, "Lets go what was held." },
+	{ "queue retry", "[WHICH...]", 0, 16, NULL, &ask_queue_order,
 	    "Tries them now; without WHICH, all that wait." },
-	{ "queue reroute", "to=HOST[:PORT] WHICH...", 2, 16, cmd_queue_order,
+	{ "queue reroute", "to=HOST[:PORT] WHICH...", 2, 16, NULL, &ask_queue_order,
 	    "Sends them there by SMTP; to=- takes that back." },
-	{ "queue bounce", "WHICH...", 1, 16, cmd_queue_order,
+	{ "queue bounce", "WHICH...", 1, 16, NULL, &ask_queue_order,
 	    "Gives them up; their senders are told." },
-	{ "queue delete", "WHICH...", 1, 16, cmd_queue_order, "Throws them away; nobody is told." },
-	{ "meter rules", "", 0, 0, cmd_meter_rules,
+	{ "queue delete", "WHICH...", 1, 16, NULL, &ask_queue_order,
+	    "Throws them away; nobody is told." },
+	{ "meter rules", "", 0, 0, NULL, &ask_meter_rules,
 	    "The limits, and how often they were asked and gone beyond." },
-	{ "meter top", "[RULE]", 0, 1, cmd_meter_top, "The heaviest keys of the limits." },
-	{ "meter show", "KEY [RULE]", 1, 2, cmd_meter_show,
+	{ "meter top", "[RULE]", 0, 1, NULL, &ask_meter_top, "The heaviest keys of the limits." },
+	{ "meter show", "KEY [RULE]", 1, 2, NULL, &ask_meter_show,
 	    "What is counted under a key: an address, a network, a user, or as \"meter top\" "
 	    "prints it." },
-	{ "meter reset", "KEY [RULE]", 1, 2, cmd_meter_reset,
+	{ "meter reset", "KEY [RULE]", 1, 2, NULL, &ask_meter_reset,
 	    "Forgets what is counted under a key; seen by all within a second." },
-	{ "meter ban", "NET|USER [--for DURATION] [--list RULE]", 1, 5, cmd_meter_ban,
+	{ "meter ban", "NET|USER [--for DURATION] [--list RULE]", 1, 5, NULL, &ask_meter_ban,
 	    "Puts a network or a user on a list, for an hour or as long as is said." },
-	{ "meter unban", "NET|USER [--list RULE]", 1, 3, cmd_meter_unban,
+	{ "meter unban", "NET|USER [--list RULE]", 1, 3, NULL, &ask_meter_unban,
 	    "Takes it off the list." },
-	{ "meter bans", "", 0, 0, cmd_meter_bans, "Who is on a list by command or by a rule." },
-	{ "reload", "", 0, 0, cmd_reload, "New configuration and certificates for new sessions." },
-	{ "drain", "", 0, 0, cmd_drain,
+	{ "meter bans", "", 0, 0, NULL, &ask_meter_bans,
+	    "Who is on a list by command or by a rule." },
+	{ "reload", "", 0, 0, cmd_reload, NULL,
+	    "New configuration and certificates for new sessions." },
+	{ "drain", "", 0, 0, cmd_drain, NULL,
 	    "Not ready any more: no new sessions, running ones finish." },
-	{ "config dump", "", 0, 0, admin_config_dump, "Every effective option with its origin." },
-	{ "config sample", "", 0, 0, admin_config_sample, "A commented file with every option." },
-	{ "config reference", "", 0, 0, admin_config_reference, "Every option, in Markdown." },
-	{ "store check", "", 0, 0, admin_store,
+	{ "config dump", "", 0, 0, admin_config_dump, NULL,
+	    "Every effective option with its origin." },
+	{ "config sample", "", 0, 0, admin_config_sample, NULL,
+	    "A commented file with every option." },
+	{ "config reference", "", 0, 0, admin_config_reference, NULL,
+	    "Every option, in Markdown." },
+	{ "store check", "", 0, 0, admin_store, NULL,
 	    "Counts everything in the index again and reads every message." },
-	{ "store snapshot", "", 0, 0, cmd_snapshot, "Copies the index durably, now." },
-	{ "store reconstruct", "PARTITION [skip-damaged]", 1, 2, admin_store,
+	{ "store snapshot", "", 0, 0, cmd_snapshot, NULL, "Copies the index durably, now." },
+	{ "store reconstruct", "PARTITION [skip-damaged]", 1, 2, admin_store, NULL,
 	    "Makes a partition's index anew from snapshot and log; the store must not run. "
 	    "skip-damaged: leaves out changes that cannot be read." },
-	{ "store export", "maildir|mbox USER FOLDER", 3, 3, admin_store,
+	{ "store export", "maildir|mbox USER FOLDER", 3, 3, admin_store, NULL,
 	    "Writes a user's mailboxes as a Maildir++ or as mbox files." },
-	{ "store import", "maildir|mbox USER FOLDER", 3, 3, admin_store,
+	{ "store import", "maildir|mbox USER FOLDER", 3, 3, admin_store, NULL,
 	    "Appends what export writes to a user's mailboxes; the store must run." },
-	{ "ask", "PROGRAM WORD...", 2, 16, show_any,
+	{ "ask", "PROGRAM WORD...", 2, 16, show_any, NULL,
 	    "Any other question to a program's control socket." },
 };
 
@@ -464,5 +383,5 @@ int admin_main(int argc, char **argv)
 		put_help(stderr, c);
 		return ADMIN_USAGE;
 	}
-	return c->fn(&a);
+	return c->fn != NULL ? c->fn(&a) : show_rows(&a, c->rows);
 }

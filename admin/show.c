@@ -164,17 +164,10 @@ static bool put_rows_with(const json_t *rows, const struct question *q)
 
 int show_rows(const struct admin_args *a, const struct question *q)
 {
-	const char *words[2 * ADMIN_WORDS_MAX];
-	size_t n = 0, answered = 0;
+	size_t answered = 0;
 	struct round r;
 	json_t *rows = json_array();
-	while (q->words[n] != NULL) {
-		words[n] = q->words[n];
-		n++;
-	}
-	for (size_t i = q->skip; i < a->word_count; i++)
-		words[n++] = a->words[i];
-	round_ask(&r, a, q->programs, words, n);
+	round_ask(&r, a, q->programs, a->words, a->word_count);
 	for (size_t i = 0; i < r.n; i++)
 		if (is_ok(&r.asks[i])) {
 			answered++;

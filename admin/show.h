@@ -7,14 +7,13 @@
 
 struct question {
 	const char *const *programs;  /* who is asked, NULL-terminated; NULL: all */
-	const char *const *words;     /* NULL-terminated; the user's further words follow */
-	size_t skip;                  /* words of the command line that `words` stand for */
 	const struct column *columns; /* of the rows; NULL: as they come */
 	const char *unique[2]; /* rows that agree in these members are one; first NULL: all rows */
 	const char *greatest;  /* the one with the greatest of this member stays */
 	const char *none;      /* what is said when there are no rows */
 };
 
+/* The words of the command line are the question. */
 int show_rows(const struct admin_args *a, const struct question *q);
 /* queue cat ID: the bytes of a message in the queue, as they are. */
 int show_cat(const struct admin_args *a);
