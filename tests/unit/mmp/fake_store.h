@@ -222,8 +222,9 @@ static void fake_close(struct fake *f)
 /* ---- scripts of stores that most tests use -------------------------------------------------------- */
 
 #define STORE_GREETING "S * OK [CAPABILITY IMAP4rev1 SASL-IR LITERAL+ AUTH=PLAIN] store ready"
+#define IMAP_DONE "S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in"
 static UNUSED const char *const imap_good[] = { STORE_GREETING, "C P3 AUTHENTICATE PLAIN ",
-	"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", "E", NULL };
+	IMAP_DONE, "E", NULL };
 static UNUSED const char *const pop3_good[] = { "S +OK store ready", "C USER ", "S +OK", "C PASS ",
 	"S +OK in", "E", NULL };
 

@@ -1,41 +1,9 @@
 /* test_facts.c - what a store is told of the client: by ID, by XCLIENT, by a PROXY header, or nothing. */
 #include "world.h"
 
-#define LATER "NO [UNAVAILABLE] Temporarily unavailable, try again later (id)\r\n"
-#define POP3_LATER "-ERR [SYS/TEMP] Temporarily unavailable, try again later (id)\r\n"
 #define ID_GREETING "S * OK [CAPABILITY IMAP4rev1 SASL-IR ID AUTH=PLAIN] hi"
 #define ID_SENT "C P5 ID (\"x-originating-ip\" \"127.0.0.1\" \"x-originating-port\" \""
-#define IMAP_DONE "S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in"
 #define XCLIENT_SENT "C XCLIENT ADDR=127.0.0.1 PORT="
-
-/* One login of alice; the store must have met what its script says. */
-static void login(enum port_id at, const char *const *script, const char *want)
-{
-	struct client c;
-	char all[1024];
-	bool imap = at == IMAP_OPEN || at == PROXIED;
-	world.store[0].script = script;
-	world.store[0].wrong = NULL;
-	buf_clear(&world.store[0].seen);
-	assert_int_equal(ftruncate(fileno(world.log), 0), 0);
-	client_open(&c, at);
-	if (at == PROXIED)
-		client_send(&c, "PROXY TCP6 2001:db8::7 2001:db8::1 4000 143\r\n");
-	client_send(
-	    &c, imap ? "a LOGIN alice alice-secret\r\n" : "USER alice\r\nPASS alice-secret\r\n");
-	snprintf(all, sizeof all, "%s%s",
-	    imap ? IMAP_OPEN_GREETING "a " : POP3_GREETING "+OK Now the password\r\n", want);
-	expect(&c, all);
-	if (world.store[0].wrong != NULL)
-		fail_msg("the store met something else than: %s", world.store[0].wrong);
-	client_leave(&c);
-	world_pass(60000);
-}
-
-static bool store_saw(const char *words)
-{
-	return span_find_span(buf_span(&world.store[0].seen), span_str(words)) != SIZE_MAX;
-}
 
 /* The session's id in our log, "" when there is none. */
 static const char *session_id(void)
@@ -67,12 +35,12 @@ static void test_id_goes_with_the_login(void **state)
 	char words[128];
 	world_start("", NULL);
 	for (size_t i = 0; i < COUNT_OF(all); i++) {
-		login(IMAP_OPEN, all[i], IMAP_IN);
+		login_alice_anew(IMAP_OPEN, all[i], IMAP_IN);
 		snprintf(words, sizeof words, "\"x-session-id\" \"%s\")", session_id());
 		if (!store_saw(words))
 			fail_msg("no %s in %s", words, buf_cstr(&world.store[0].seen));
 	}
-	login(PROXIED,
+	login_alice_anew(PROXIED,
 	    (const char *const[]){ ID_GREETING,
 		"C P5 ID (\"x-originating-ip\" \"2001:db8::7\" "
 		"\"x-originating-port\" \"4000\" \"x-connected-ip\" \"2001:db8::1\" "
@@ -98,7 +66,7 @@ static void test_stores_that_lie_about_id(void **state)
 	world_start("", NULL);
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		script[3] = rows[i].answer;
-		login(IMAP_OPEN, script, LATER);
+		login_alice_anew(IMAP_OPEN, script, LATER);
 		if (logged(rows[i].log) != 1)
 			fail_msg("%s: %s", rows[i].answer, log_text());
 	}
@@ -116,12 +84,12 @@ static void test_xclient_where_it_is_offered(void **state)
 	static const char *const bad[] = { "S +OK [XCLIENT] hi", XCLIENT_SENT, "S * what", NULL };
 	char words[128];
 	world_start("", NULL);
-	login(POP3_OPEN, good, "+OK Logged in\r\n");
+	login_alice_anew(POP3_OPEN, good, "+OK Logged in\r\n");
 	snprintf(words, sizeof words, " SESSION=%s\n", session_id());
 	assert_true(store_saw(words));
-	login(POP3_OPEN, refused, "+OK Logged in\r\n");
-	login(POP3_OPEN, elsewhere, "+OK Logged in\r\n");
-	login(POP3_OPEN, bad, POP3_LATER);
+	login_alice_anew(POP3_OPEN, refused, "+OK Logged in\r\n");
+	login_alice_anew(POP3_OPEN, elsewhere, "+OK Logged in\r\n");
+	login_alice_anew(POP3_OPEN, bad, POP3_LATER);
 	assert_int_equal(logged("why=store_down"), 1); /* it has not seen the password */
 	assert_false(store_saw("alice"));
 	world_end();
@@ -138,8 +106,8 @@ static void test_after_tls(void **state)
 	static const char *const pop3[] = { "S +OK [XCLIENT] hi", "C STLS", "S +OK", "T",
 		XCLIENT_SENT, "S +OK", "C USER ", "S +OK", "C PASS ", "S +OK", NULL };
 	world_start("store_tls starttls;", NULL);
-	login(IMAP_OPEN, imap, IMAP_IN);
-	login(POP3_OPEN, pop3, "+OK Logged in\r\n");
+	login_alice_anew(IMAP_OPEN, imap, IMAP_IN);
+	login_alice_anew(POP3_OPEN, pop3, "+OK Logged in\r\n");
 	world_end();
 }
 
@@ -150,9 +118,9 @@ static void test_a_proxy_header(void **state)
 	static const char *const pop3[] = { "P", "S +OK [XCLIENT] hi", "C USER ", "S +OK",
 		"C PASS ", "S +OK", NULL };
 	world_start("store_facts proxy;", NULL);
-	login(PROXIED, imap, IMAP_IN);
+	login_alice_anew(PROXIED, imap, IMAP_IN);
 	assert_true(store_saw("PROXY [2001:db8::7]:4000 -> [2001:db8::1]:143\n"));
-	login(POP3_OPEN, pop3, "+OK Logged in\r\n");
+	login_alice_anew(POP3_OPEN, pop3, "+OK Logged in\r\n");
 	assert_true(store_saw("PROXY 127.0.0.1:"));
 	world_end();
 }
@@ -183,7 +151,7 @@ static void test_each_store_as_it_likes(void **state)
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		world_start(rows[i].conf, NULL);
-		login(IMAP_OPEN, rows[i].script, IMAP_IN);
+		login_alice_anew(IMAP_OPEN, rows[i].script, IMAP_IN);
 		world_end();
 	}
 }

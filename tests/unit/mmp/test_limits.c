@@ -1,7 +1,6 @@
 /* test_limits.c - time, numbers, peers: who waits, who is refused, who is told what; reload and drain. */
 #include "world.h"
 
-#define LATER "NO [UNAVAILABLE] Temporarily unavailable, try again later (id)\r\n"
 #define WRONG "NO [AUTHENTICATIONFAILED] Authentication failed (id)\r\n"
 #define SILENT "* BYE Closed, you were silent for too long (id)\r\n"
 #define CAPABILITY "* CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID AUTH=PLAIN AUTH=LOGIN\r\n"

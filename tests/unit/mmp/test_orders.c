@@ -3,7 +3,6 @@
 
 #include "mmp/orders.h"
 
-#define LATER "a NO [UNAVAILABLE] Temporarily unavailable, try again later (id)\r\n"
 #define BYE "* BYE Ended by the administrator, connect again\r\n"
 
 /* The order's answer; words between spaces. */
@@ -180,11 +179,11 @@ static void test_holds(void **state)
 	assert_string_equal(order("holds"), "[]");
 	assert_string_equal(order("hold user Alice@example.org 60"),
 	    "{\"kind\":\"user\",\"value\":\"Alice@example.org\",\"left_s\":60}");
-	try_login("alice", LATER);
+	try_login("alice", "a " LATER);
 	try_login("bob", "a " IMAP_IN);
 	assert_int_equal(logged("why=held"), 1);
 	order("hold store store2");
-	try_login("bob", LATER);
+	try_login("bob", "a " LATER);
 	assert_non_null(
 	    strstr(order("holds"), ",{\"kind\":\"store\",\"value\":\"store2\",\"left_s\":"));
 	assert_non_null(strstr(order("release user alice@EXAMPLE.org"), "\"left_s\":0}"));

@@ -2,9 +2,6 @@
  * by certificate; keys of stores that are pinned. */
 #include "world.h"
 
-#define LATER "NO [UNAVAILABLE] Temporarily unavailable, try again later (id)\r\n"
-#define POP3_LATER "-ERR [SYS/TEMP] Temporarily unavailable, try again later (id)\r\n"
-#define IMAP_DONE "S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in"
 #define EDGE "store_user edge; store_secret edge-secret; "
 #define PROXY EDGE "store_login proxy; "
 #define MASTER EDGE "store_login master; "
@@ -12,33 +9,6 @@
 #define PROXY_RESPONSE "YWxpY2VAZXhhbXBsZS5vcmcAZWRnZQBlZGdlLXNlY3JldA=="
 #define MASTER_RESPONSE "AGFsaWNlQGV4YW1wbGUub3JnKmVkZ2UAZWRnZS1zZWNyZXQ="
 #define ALICE "YWxpY2VAZXhhbXBsZS5vcmc="
-
-/* One login of alice with her own password; the store must have met what its script says, and no more. */
-static void login(enum port_id at, const char *const *script, const char *want)
-{
-	struct client c;
-	char all[1024];
-	world.store[0].script = script;
-	world.store[0].wrong = NULL;
-	buf_clear(&world.store[0].seen);
-	assert_int_equal(ftruncate(fileno(world.log), 0), 0);
-	client_open(&c, at);
-	client_send(&c, at == IMAP_OPEN ? "a LOGIN alice alice-secret\r\n"
-					: "USER alice\r\nPASS alice-secret\r\n");
-	snprintf(all, sizeof all, "%s%s",
-	    at == IMAP_OPEN ? IMAP_OPEN_GREETING "a " : POP3_GREETING "+OK Now the password\r\n",
-	    want);
-	expect(&c, all);
-	if (world.store[0].wrong != NULL)
-		fail_msg("the store met something else than: %s", world.store[0].wrong);
-	client_leave(&c);
-	world_pass(60000);
-}
-
-static bool store_saw(const char *words)
-{
-	return span_find_span(buf_span(&world.store[0].seen), span_str(words)) != SIZE_MAX;
-}
 
 static void test_for_the_user(void **state)
 {
@@ -49,9 +19,9 @@ static void test_for_the_user(void **state)
 	static const char *const pop3[] = { "S +OK hi", "C AUTH PLAIN", "S + ", "C " PROXY_RESPONSE,
 		"S +OK in", "E", NULL };
 	world_start(PROXY, NULL);
-	login(IMAP_OPEN, initial, IMAP_IN);
-	login(IMAP_OPEN, later, IMAP_IN);
-	login(POP3_OPEN, pop3, "+OK Logged in\r\n");
+	login_alice_anew(IMAP_OPEN, initial, IMAP_IN);
+	login_alice_anew(IMAP_OPEN, later, IMAP_IN);
+	login_alice_anew(POP3_OPEN, pop3, "+OK Logged in\r\n");
 	world_end();
 }
 
@@ -66,14 +36,14 @@ static void test_as_master(void **state)
 	static const char *const other[] = { "S +OK hi", "C USER alice@example.org%boss", "S +OK",
 		"C PASS b-secret", "S +OK", NULL };
 	world_start(MASTER, NULL);
-	login(IMAP_OPEN, plain, IMAP_IN);
-	login(IMAP_OPEN, by_login, IMAP_IN);
-	login(POP3_OPEN, pop3, "+OK Logged in\r\n");
+	login_alice_anew(IMAP_OPEN, plain, IMAP_IN);
+	login_alice_anew(IMAP_OPEN, by_login, IMAP_IN);
+	login_alice_anew(POP3_OPEN, pop3, "+OK Logged in\r\n");
 	world_end();
 	world_start(EDGE "store_master_separator \"%\"; store store1 { login master; user boss; "
 			 "secret b-secret; }",
 	    NULL);
-	login(POP3_OPEN, other, "+OK Logged in\r\n");
+	login_alice_anew(POP3_OPEN, other, "+OK Logged in\r\n");
 	world_end();
 }
 
@@ -88,14 +58,14 @@ static void test_by_certificate(void **state)
 	world_start("store_tls implicit; store_login certificate; store_chain chain.pem; store_key "
 		    "file:key.pem;",
 	    NULL);
-	login(IMAP_OPEN, imap, IMAP_IN);
-	login(IMAP_OPEN, no_external, LATER);
+	login_alice_anew(IMAP_OPEN, imap, IMAP_IN);
+	login_alice_anew(IMAP_OPEN, no_external, LATER);
 	assert_int_equal(logged("why=store_down"), 1);
 	world_end();
 	world_start("store_tls starttls; store_login certificate; store_chain chain.pem; store_key "
 		    "file:key.pem;",
 	    NULL);
-	login(POP3_OPEN, pop3, "+OK Logged in\r\n");
+	login_alice_anew(POP3_OPEN, pop3, "+OK Logged in\r\n");
 	world_end();
 }
 
@@ -126,7 +96,7 @@ static void test_stores_that_do_not_play(void **state)
 			script[3] = "C " PROXY_RESPONSE;
 			script[4] = rows[i].then;
 		}
-		login(rows[i].at, script, rows[i].at == IMAP_OPEN ? LATER : POP3_LATER);
+		login_alice_anew(rows[i].at, script, rows[i].at == IMAP_OPEN ? LATER : POP3_LATER);
 		if (logged(rows[i].log) != 1)
 			fail_msg("row %zu: %s", i, log_text());
 		assert_false(store_saw("LOGIN") || store_saw("USER") || store_saw("edge-secret") ||
@@ -189,9 +159,10 @@ static void test_pins(void **state)
 		    fits ? pin_of_store() : "", fits ? "\"" : "");
 		world_start(conf, NULL);
 		if (fits)
-			login(IMAP_OPEN, at_once ? implicit : starttls, IMAP_IN);
+			login_alice_anew(IMAP_OPEN, at_once ? implicit : starttls, IMAP_IN);
 		else
-			login(IMAP_OPEN, at_once ? strange_implicit : strange_starttls, LATER);
+			login_alice_anew(
+			    IMAP_OPEN, at_once ? strange_implicit : strange_starttls, LATER);
 		assert_int_equal(logged("its key is not a pinned one"), !fits);
 		assert_int_equal(store_saw("P3"), fits);
 		world_end();

@@ -230,7 +230,6 @@ static void test_the_stores_own_words(void **state)
 #define POP3_WRONG "-ERR [AUTH] Authentication failed (id)\r\n"
 #define POP3_CONTACT                                                                               \
 	"-ERR [SYS/PERM] This account may not log in here, ask your administrator (id)\r\n"
-#define POP3_LATER "-ERR [SYS/TEMP] Temporarily unavailable, try again later (id)\r\n"
 #define POP3_USER "USER alice\r\n"
 #define POP3_NOW "+OK Now the password\r\n"
 

@@ -2,61 +2,27 @@
  * which store is tried, and when it is left alone. */
 #include "world.h"
 
-#define LATER "NO [UNAVAILABLE] Temporarily unavailable, try again later (id)\r\n"
 #define LIMIT "NO [LIMIT] Too many connections or attempts, try again later (id)\r\n"
 #define IN_USE "NO [INUSE] The mailbox is in use by another session (id)\r\n"
-#define POP3_LATER "-ERR [SYS/TEMP] Temporarily unavailable, try again later (id)\r\n"
 #define LOGIN "a LOGIN alice alice-secret\r\n"
 #define POP3_LOGIN "USER alice\r\nPASS alice-secret\r\n"
-
-/* One login; the answer is behind the greeting. The store's record is good again afterwards. */
-static void check_login(const char *const *script, const char *want)
-{
-	struct client c;
-	char all[1024];
-	world.store[0].script = script;
-	world.store[0].wrong = NULL;
-	client_open(&c, IMAP_OPEN);
-	client_send(&c, LOGIN);
-	snprintf(all, sizeof all, IMAP_OPEN_GREETING "a %s", want);
-	expect(&c, all);
-	assert_null(world.store[0].wrong);
-	client_leave(&c);
-	world_pass(60000); /* no store is left alone for so long */
-}
-
-static void check_pop3(const char *const *script, const char *want)
-{
-	struct client c;
-	char all[1024];
-	world.store[0].script = script;
-	world.store[0].wrong = NULL;
-	client_open(&c, POP3_OPEN);
-	client_send(&c, POP3_LOGIN);
-	snprintf(all, sizeof all, POP3_GREETING "+OK Now the password\r\n%s", want);
-	expect(&c, all);
-	assert_null(world.store[0].wrong);
-	client_leave(&c);
-	world_pass(60000);
-}
 
 #define PLAIN_SENT "C P3 AUTHENTICATE PLAIN AGFsaWNlQGV4YW1wbGUub3JnAGFsaWNlLXNlY3JldA=="
 
 static void test_imap_ways_in(void **state)
 {
 	static const char *const capability[] = { "S * OK hi", "C P2 CAPABILITY",
-		"S * CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR", "S P2 OK", PLAIN_SENT,
-		"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", NULL };
+		"S * CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR", "S P2 OK", PLAIN_SENT, IMAP_DONE,
+		NULL };
 	static const char *const no_initial[] = { "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi",
-		"C P3 AUTHENTICATE PLAIN", "S + ", "C AGFsaWNlQGV4YW1wbGUub3JnAGFsaWNlLXNlY3JldA==",
-		"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", NULL };
+		"C P3 AUTHENTICATE PLAIN", "S + ",
+		"C AGFsaWNlQGV4YW1wbGUub3JnAGFsaWNlLXNlY3JldA==", IMAP_DONE, NULL };
 	static const char *const login[] = { "S * OK [CAPABILITY IMAP4rev1] hi",
-		"C P3 LOGIN \"alice@example.org\" \"alice-secret\"",
-		"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", NULL };
+		"C P3 LOGIN \"alice@example.org\" \"alice-secret\"", IMAP_DONE, NULL };
 	static const char *const *const good[] = { capability, no_initial, login, imap_good };
 	world_start("", NULL);
 	for (size_t i = 0; i < COUNT_OF(good); i++)
-		check_login(good[i], IMAP_IN);
+		login_alice(IMAP_OPEN, good[i], IMAP_IN);
 	assert_int_equal(logged("login.ok"), COUNT_OF(good));
 	world_end();
 }
@@ -86,7 +52,7 @@ static void test_imap_refusals(void **state)
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		assert_int_equal(ftruncate(fileno(world.log), 0), 0);
 		script[2] = rows[i].answer;
-		check_login(script, rows[i].want);
+		login_alice(IMAP_OPEN, script, rows[i].want);
 		if (logged(rows[i].log) != 1)
 			fail_msg("%s: %s", rows[i].answer, log_text());
 	}
@@ -103,7 +69,7 @@ static void test_imap_bad_greetings(void **state)
 	world_start("", NULL);
 	for (size_t i = 0; i < COUNT_OF(greetings); i++) {
 		script[0] = greetings[i];
-		check_login(script, LATER);
+		login_alice(IMAP_OPEN, script, LATER);
 		if (logged("store.failed") != i + 1)
 			fail_msg("%s: %s", greetings[i], log_text());
 	}
@@ -122,7 +88,7 @@ static void test_refused_before_the_password(void **state)
 	static const char *const *const bad[] = { no_plain, too_easy, no_capability };
 	world_start("", NULL);
 	for (size_t i = 0; i < COUNT_OF(bad); i++)
-		check_login(bad[i], LATER);
+		login_alice(IMAP_OPEN, bad[i], LATER);
 	assert_int_equal(logged("store.failed"), COUNT_OF(bad));
 	assert_int_equal(logged("why=store_down"), COUNT_OF(bad));
 	world_end();
@@ -133,13 +99,12 @@ static void test_endless_answers(void **state)
 {
 	static char line[20000], notices[8000];
 	const char *endless[] = { line, NULL };
-	const char *chatty[] = { STORE_GREETING, PLAIN_SENT, notices,
-		"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", NULL };
+	const char *chatty[] = { STORE_GREETING, PLAIN_SENT, notices, IMAP_DONE, NULL };
 	struct client c;
 	world_start("store_login_timeout 1m; command_timeout 2m;", NULL);
 	memset(line, 'x', sizeof line - 1);
 	memcpy(line, "R * OK ", 7);
-	check_login(endless, LATER);
+	login_alice(IMAP_OPEN, endless, LATER);
 	assert_int_equal(logged("detail=\"line too long\""), 1);
 	/* lines of 95 bytes: the last one that fits would not fit with its CRLF */
 	memcpy(notices, "R ", 3);
@@ -190,12 +155,12 @@ static void test_pop3_store(void **state)
 		assert_int_equal(ftruncate(fileno(world.log), 0), 0);
 		script[2] = rows[i].user;
 		script[4] = rows[i].pass;
-		check_pop3(script, rows[i].want);
+		login_alice(POP3_OPEN, script, rows[i].want);
 		if (logged(rows[i].log) != 1)
 			fail_msg("%s: %s", rows[i].pass, log_text());
 	}
-	check_pop3(bad_greeting, POP3_LATER);
-	check_pop3(imap, POP3_LATER);
+	login_alice(POP3_OPEN, bad_greeting, POP3_LATER);
+	login_alice(POP3_OPEN, imap, POP3_LATER);
 	assert_int_equal(logged("why=store_down"), 2);
 	world_end();
 }
@@ -464,18 +429,18 @@ static void test_starttls_to_the_store(void **state)
 {
 	static const char *const good[] = { "S * OK [CAPABILITY IMAP4rev1 STARTTLS] hi",
 		"C P1 STARTTLS", "S P1 OK", "T", "C P2 CAPABILITY",
-		"R * CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR\r\nP2 OK\r\n", PLAIN_SENT,
-		"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", "E", NULL };
+		"R * CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR\r\nP2 OK\r\n", PLAIN_SENT, IMAP_DONE,
+		"E", NULL };
 	static const char *const refuses[] = { "S * OK hi", "C P1 STARTTLS", "S P1 NO no", NULL };
 	/* Sent in plaintext behind the OK: it would be read as the answer to what TLS carries. */
 	static const char *const injects[] = { "S * OK hi", "C P1 STARTTLS",
 		"R P1 OK\r\n* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\nP2 OK\r\n", "H", NULL };
 	static const char *const *const bad[] = { refuses, injects };
 	world_start("store_tls starttls;", NULL);
-	check_login(good, IMAP_IN);
+	login_alice(IMAP_OPEN, good, IMAP_IN);
 	buf_clear(&world.store[0].seen);
 	for (size_t i = 0; i < COUNT_OF(bad); i++)
-		check_login(bad[i], LATER);
+		login_alice(IMAP_OPEN, bad[i], LATER);
 	assert_string_equal(buf_cstr(&world.store[0].seen), "P1 STARTTLS\nP1 STARTTLS\n");
 	assert_int_equal(logged("bytes injected before TLS"), 1);
 	world_end();
@@ -490,22 +455,21 @@ static void test_stls_to_the_store(void **state)
 		NULL };
 	static const char *const *const bad[] = { refuses, injects };
 	world_start("store_tls starttls;", NULL);
-	check_pop3(good, "+OK Logged in\r\n");
+	login_alice(POP3_OPEN, good, "+OK Logged in\r\n");
 	buf_clear(&world.store[0].seen);
 	for (size_t i = 0; i < COUNT_OF(bad); i++)
-		check_pop3(bad[i], POP3_LATER);
+		login_alice(POP3_OPEN, bad[i], POP3_LATER);
 	assert_string_equal(buf_cstr(&world.store[0].seen), "STLS\nSTLS\n");
 	world_end();
 }
 
 static void test_tls_from_the_first_byte(void **state)
 {
-	static const char *const good[] = { "T", STORE_GREETING, "C P3 ",
-		"S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in", "E", NULL };
+	static const char *const good[] = { "T", STORE_GREETING, "C P3 ", IMAP_DONE, "E", NULL };
 	static const char *const plain[] = { STORE_GREETING, "H", NULL };
 	world_start("store_tls implicit;", NULL);
-	check_login(good, IMAP_IN);
-	check_login(plain, LATER); /* no way back to plaintext */
+	login_alice(IMAP_OPEN, good, IMAP_IN);
+	login_alice(IMAP_OPEN, plain, LATER); /* no way back to plaintext */
 	assert_int_equal(logged("login.ok"), 1);
 	world_end();
 }

@@ -432,5 +432,43 @@ static int world_teardown(void **state)
 	"ready\r\n"
 #define POP3_GREETING "+OK mail.example.org ready\r\n"
 #define IMAP_IN "OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] Logged in\r\n"
+#define LATER "NO [UNAVAILABLE] Temporarily unavailable, try again later (id)\r\n"
+#define POP3_LATER "-ERR [SYS/TEMP] Temporarily unavailable, try again later (id)\r\n"
+
+/* One login of alice; the store must meet what its script says. A minute passes behind it: for so long no
+ * store is left alone. */
+static UNUSED void login_alice(enum port_id at, const char *const *script, const char *want)
+{
+	struct client c;
+	char all[1024];
+	bool imap = at == IMAP_OPEN || at == PROXIED;
+	world.store[0].script = script;
+	world.store[0].wrong = NULL;
+	client_open(&c, at);
+	if (at == PROXIED)
+		client_send(&c, "PROXY TCP6 2001:db8::7 2001:db8::1 4000 143\r\n");
+	client_send(
+	    &c, imap ? "a LOGIN alice alice-secret\r\n" : "USER alice\r\nPASS alice-secret\r\n");
+	snprintf(all, sizeof all, "%s%s",
+	    imap ? IMAP_OPEN_GREETING "a " : POP3_GREETING "+OK Now the password\r\n", want);
+	expect(&c, all);
+	if (world.store[0].wrong != NULL)
+		fail_msg("the store met something else than: %s", world.store[0].wrong);
+	client_leave(&c);
+	world_pass(60000);
+}
+
+/* The same; what the store saw and what was logged before is forgotten. */
+static UNUSED void login_alice_anew(enum port_id at, const char *const *script, const char *want)
+{
+	buf_clear(&world.store[0].seen);
+	assert_int_equal(ftruncate(fileno(world.log), 0), 0);
+	login_alice(at, script, want);
+}
+
+static UNUSED bool store_saw(const char *words)
+{
+	return span_find_span(buf_span(&world.store[0].seen), span_str(words)) != SIZE_MAX;
+}
 
 #endif
