@@ -35,23 +35,29 @@ static const struct conf_schema schema = {
 	.root = &root, .sections = sections, .check = metermaid_check
 };
 
-static inline struct conf *load(const char *text, size_t *errors_out)
+static inline struct conf *load_text(const char *text, struct conf_diag *d)
 {
 	char path[] = "/tmp/meter-test-XXXXXX";
-	struct conf_diag *d = conf_diag_new();
 	int fd = mkstemp(path);
 	assert_true(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
 	close(fd);
 	struct conf_source *src = conf_source_disk(path);
 	struct conf *c = conf_load(&schema, src, NULL, d);
+	conf_source_free(&src);
+	unlink(path);
+	return c;
+}
+
+static inline struct conf *load(const char *text, size_t *errors_out)
+{
+	struct conf_diag *d = conf_diag_new();
+	struct conf *c = load_text(text, d);
 	if (errors_out != NULL)
 		*errors_out = conf_error_count(d);
 	else
 		for (size_t i = 0; i < conf_error_count(d); i++)
 			print_message("%s\n", conf_error_text(d, i));
-	conf_source_free(&src);
 	conf_diag_free(&d);
-	unlink(path);
 	return c;
 }
 
@@ -59,19 +65,12 @@ static inline struct conf *load(const char *text, size_t *errors_out)
 static inline const char *load_error(const char *text)
 {
 	static char said[4096];
-	char path[] = "/tmp/meter-test-XXXXXX";
 	struct conf_diag *d = conf_diag_new();
-	int fd = mkstemp(path);
 	size_t n = 0;
-	assert_true(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-	struct conf_source *src = conf_source_disk(path);
-	assert_null(conf_load(&schema, src, NULL, d));
+	assert_null(load_text(text, d));
 	for (size_t i = 0; i < conf_error_count(d); i++)
 		n += (size_t)snprintf(said + n, sizeof said - n, "%s\n", conf_error_text(d, i));
-	conf_source_free(&src);
 	conf_diag_free(&d);
-	unlink(path);
 	return said;
 }
 
