@@ -45,14 +45,6 @@ static void on_accept(void *arg, const struct accepted *a)
 		stream_start_tls_server(peer.s, server);
 }
 
-static struct ip_port bound_to(int fd)
-{
-	struct sockaddr_storage sa;
-	socklen_t n = sizeof sa;
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &n), 0);
-	return ip_from_sockaddr((struct sockaddr *)&sa);
-}
-
 static int setup(void **state)
 {
 	static const struct listener_opts none;
@@ -60,9 +52,7 @@ static int setup(void **state)
 	fake_ns_begin(&ns, on_question);
 	struct dns_opts o = { .servers = &ns.at, .server_count = 1, .deadline_ms = 3000 };
 	dns = dns_new(loop, &o);
-	assert_true(ip_parse_port(SPAN("127.0.0.1:0"), &at));
-	door = listen_open_tcp(at);
-	at = bound_to(door);
+	door = door_open(&at);
 	listener = listener_new(loop, door, &none, on_accept, NULL);
 	peer = (struct end){ .s = NULL };
 	speak_tls = false;

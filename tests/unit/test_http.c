@@ -4,7 +4,6 @@
 #include <sys/resource.h>
 
 #include "net/http.h"
-#include "net/listen.h"
 
 enum { CROWD = 300 };
 
@@ -34,15 +33,10 @@ static int on_get(void *arg, struct span path, struct buf *out, const char **typ
 
 static int setup(void **state)
 {
-	struct sockaddr_storage sa;
-	socklen_t n = sizeof sa;
 	loop_setup(state);
 	if (log_file < 0)
 		log_catch();
-	assert_true(ip_parse_port(SPAN("127.0.0.1:0"), &at));
-	door = listen_open_tcp(at);
-	assert_int_equal(getsockname(door, (struct sockaddr *)&sa, &n), 0);
-	at = ip_from_sockaddr((struct sockaddr *)&sa);
+	door = door_open(&at);
 	admin = http_admin_new(loop, door, on_get, NULL);
 	assert_non_null(admin);
 	asked_n = 0;
@@ -58,23 +52,12 @@ static int teardown(void **state)
 	return loop_teardown(state);
 }
 
-static int join(void)
-{
-	struct sockaddr_storage sa;
-	socklen_t n = ip_to_sockaddr(at, &sa);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&sa, n), 0);
-	set_nonblocking(fd);
-	return fd;
-}
-
 /* The whole answer to what was sent on a new connection; valid until the next call. */
 static const char *answer_to(struct span request, size_t piece)
 {
 	static char text[65536];
 	struct buf b = BUF_INIT(20 << 20);
-	int fd = join();
+	int fd = door_join(at);
 	for (size_t i = 0; i < request.n; i += piece) {
 		raw_send(fd, span_first(span_from(request, i), piece));
 		run_rounds(2);
@@ -187,7 +170,7 @@ static void test_slow_client(void **state)
 	clock_fake(1000, 0);
 	run_rounds(1);
 	clock_fake_advance(60000);
-	int fd = join();
+	int fd = door_join(at);
 	raw_send(fd, SPAN("GET /metrics HTTP/1.1\r\nX: "));
 	run_rounds(5);
 	for (int i = 0; i < 9; i++) {
@@ -212,7 +195,7 @@ static void test_crowd(void **state)
 	int fd[CROWD];
 	size_t open_n = 0;
 	for (size_t i = 0; i < CROWD; i++)
-		fd[i] = join();
+		fd[i] = door_join(at);
 	run_rounds(20);
 	for (size_t i = 0; i < CROWD; i++)
 		open_n += raw_take(fd[i], &b) == RAW_OPEN;
@@ -232,7 +215,7 @@ static void test_out_of_descriptors(void **state)
 {
 	struct rlimit before, none;
 	struct buf b = BUF_INIT(1000);
-	int fd = join(), lowest = dup(0);
+	int fd = door_join(at), lowest = dup(0);
 	close(lowest);
 	raw_send(fd, SPAN("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"));
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
@@ -279,7 +262,7 @@ static void test_private_only(void **state)
 static void test_free_with_connections(void **state)
 {
 	struct buf b = BUF_INIT(1000);
-	int silent = join(), half = join();
+	int silent = door_join(at), half = door_join(at);
 	raw_send(half, SPAN("GET /metr"));
 	run_rounds(5);
 	http_admin_free(&admin);

@@ -53,14 +53,8 @@ static int group_setup(void **state)
 
 static int setup(void **state)
 {
-	struct sockaddr_storage sa;
-	socklen_t n = sizeof sa;
 	loop_setup(state);
-	assert_true(ip_parse_port(SPAN("127.0.0.1:0"), &at));
-	door = listen_open_tcp(at);
-	assert_true(door >= 0);
-	assert_int_equal(getsockname(door, (struct sockaddr *)&sa, &n), 0);
-	at = ip_from_sockaddr((struct sockaddr *)&sa);
+	door = door_open(&at);
 	got_n = 0;
 	free_in_callback = false;
 	log_drain("");
@@ -79,17 +73,6 @@ static int teardown(void **state)
 	close_got();
 	close(door);
 	return loop_teardown(state);
-}
-
-static int join(void)
-{
-	struct sockaddr_storage sa;
-	socklen_t n = ip_to_sockaddr(at, &sa);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&sa, n), 0);
-	set_nonblocking(fd);
-	return fd;
 }
 
 static bool is_closed(int fd)
@@ -111,7 +94,7 @@ static void test_plain(void **state)
 {
 	uint64_t before = metric(NET_ACCEPTED);
 	listen_with(NULL, 0);
-	int fd = join();
+	int fd = door_join(at);
 	raw_send(
 	    fd, SPAN("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")); /* not a balancer: not looked at */
 	WAIT_FOR(got_n == 1);
@@ -131,7 +114,7 @@ static void test_many_at_once(void **state)
 {
 	int fd[300];
 	for (size_t i = 0; i < COUNT_OF(fd); i++)
-		fd[i] = join();
+		fd[i] = door_join(at);
 	listen_with(&nobody, 0);
 	WAIT_FOR(got_n == COUNT_OF(fd));
 	for (size_t i = 0; i < COUNT_OF(fd); i++)
@@ -142,7 +125,7 @@ static void test_pause(void **state)
 {
 	listen_with(NULL, 0);
 	listener_pause(listener, true);
-	int fd = join();
+	int fd = door_join(at);
 	run_rounds(5);
 	assert_int_equal(got_n, 0);
 	assert_false(loop_step(loop, 0)); /* at rest */
@@ -153,7 +136,7 @@ static void test_pause(void **state)
 
 static void test_free_in_callback(void **state)
 {
-	int a = join(), b = join();
+	int a = door_join(at), b = door_join(at);
 	free_in_callback = true;
 	listen_with(NULL, 0);
 	WAIT_FOR(got_n == 1);
@@ -166,7 +149,7 @@ static void test_free_in_callback(void **state)
 	/* The same from a header's bytes. */
 	free_in_callback = true;
 	listen_with(&proxies, 10);
-	int c = join();
+	int c = door_join(at);
 	raw_send(c, SPAN("PROXY UNKNOWN\r\n"));
 	WAIT_FOR(got_n == 3);
 	close(a);
@@ -180,7 +163,7 @@ static void test_out_of_descriptors(void **state)
 	struct rlimit before, none;
 	uint64_t failures = metric(NET_ACCEPT_FAILURES);
 	listen_with(NULL, 0);
-	int fd = join(), lowest = dup(0);
+	int fd = door_join(at), lowest = dup(0);
 	close(lowest);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
 	none = before;
@@ -207,7 +190,7 @@ static void check_split(struct span header, size_t k, const struct accepted *wan
 {
 	struct buf b = BUF_INIT(100), rest = BUF_INIT(8192);
 	listen_with(&proxies, 10);
-	int fd = join();
+	int fd = door_join(at);
 	raw_send(fd, span_first(header, k));
 	run_rounds(4);
 	assert_int_equal(got_n, k == header.n);
@@ -302,7 +285,7 @@ static void test_bad_headers(void **state)
 	uint64_t before = metric(NET_PROXY_BAD);
 	listen_with(&proxies, 10);
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
-		int fd = join();
+		int fd = door_join(at);
 		raw_send(fd, cases[i]);
 		WAIT_FOR(is_closed(fd));
 		assert_int_equal(metric(NET_PROXY_BAD), before + i + 1);
@@ -316,10 +299,10 @@ static void test_closed_without_header(void **state)
 {
 	uint64_t before = metric(NET_PROXY_BAD);
 	listen_with(&proxies, 10);
-	int fd = join();
+	int fd = door_join(at);
 	close(fd);
 	WAIT_FOR(metric(NET_PROXY_BAD) == before + 1);
-	fd = join();
+	fd = door_join(at);
 	raw_send(fd, SPAN("PROXY TCP4"));
 	run_rounds(4);
 	close_with_reset(fd);
@@ -333,7 +316,7 @@ static void test_header_too_late(void **state)
 	uint64_t before = metric(NET_ACCEPTED);
 	clock_fake(1000, 0);
 	listen_with(&proxies, 10);
-	int silent = join(), slow = join();
+	int silent = door_join(at), slow = door_join(at);
 	WAIT_FOR(metric(NET_ACCEPTED) == before + 2);
 	for (int i = 0; i < 4; i++) {
 		clock_fake_advance(1200);
@@ -359,7 +342,7 @@ static void test_silent_crowd(void **state)
 	uint64_t before = metric(NET_ACCEPTED);
 	listen_with(&proxies, 50);
 	for (size_t i = 0; i < CROWD; i++) {
-		fd[i] = join();
+		fd[i] = door_join(at);
 		loop_step(loop, 0);
 	}
 	WAIT_FOR(metric(NET_ACCEPTED) == before + CROWD);
@@ -371,7 +354,7 @@ static void test_silent_crowd(void **state)
 	WAIT_FOR(got_n == 1);
 	raw_send(fd[1], SPAN("QUIT\r\n"));
 	WAIT_FOR(is_closed(fd[1]));
-	int late = join();
+	int late = door_join(at);
 	raw_send(late, span_str(v1));
 	WAIT_FOR(got_n == 2);
 	listener_free(&listener); /* with 48 that wait */

@@ -204,22 +204,12 @@ static void test_printf(void **state)
 	close(v[1]);
 }
 
-static struct file_ref *file_of_pattern(void)
-{
-	char path[] = "/tmp/postern-stream-XXXXXX";
-	int fd = mkstemp(path);
-	assert_true(fd >= 0);
-	unlink(path);
-	assert_int_equal(write(fd, pattern, MANY), MANY);
-	return file_ref_new(fd);
-}
-
 /* Ranges of a file between bytes, longer than the kernel takes at once. */
 static void test_files_in_the_output(void **state)
 {
 	int v[2], before = open_fds();
 	struct end e;
-	struct file_ref *f = file_of_pattern();
+	struct file_ref *f = file_of(pattern, MANY);
 	struct buf got = BUF_INIT(2 * MANY);
 	tcp_pair(v);
 	end_begin(&e, v[0], 1000, 10000);
@@ -248,7 +238,7 @@ static void test_file_too_short(void **state)
 {
 	int v[2];
 	struct end e;
-	struct file_ref *f = file_of_pattern(), *second = file_ref_get(f);
+	struct file_ref *f = file_of(pattern, MANY), *second = file_ref_get(f);
 	assert_int_equal(file_ref_fd(second), file_ref_fd(f));
 	unix_pair(v);
 	end_begin(&e, v[0], 1000, 10000);

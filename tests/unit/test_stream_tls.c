@@ -227,18 +227,9 @@ static void test_free_in_callbacks(void **state)
 
 /* ---- bytes and ends ---- */
 
-static struct file_ref *file_of_pattern(void)
-{
-	char path[] = "/tmp/postern-tls-XXXXXX";
-	int fd = mkstemp(path);
-	unlink(path);
-	assert_int_equal(write(fd, pattern, MANY), MANY);
-	return file_ref_new(fd);
-}
-
 static void test_large_both_ways(void **state)
 {
-	struct file_ref *f = file_of_pattern();
+	struct file_ref *f = file_of(pattern, MANY);
 	both_secure("mail.example", NULL);
 	stream_write(us.s, pattern, 1000);
 	stream_write_file(us.s, f, 1000, MANY - 2000);

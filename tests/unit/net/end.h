@@ -48,4 +48,15 @@ __attribute__((unused)) static void end_end(struct end *e)
 	buf_end(&e->got);
 }
 
+/* A file without a name that holds these bytes. */
+__attribute__((unused)) static struct file_ref *file_of(const char *p, size_t n)
+{
+	char path[] = "/tmp/postern-net-XXXXXX";
+	int fd = mkstemp(path);
+	assert_true(fd >= 0);
+	unlink(path);
+	assert_int_equal(write(fd, p, n), n);
+	return file_ref_new(fd);
+}
+
 #endif

@@ -194,16 +194,9 @@ static void on_ns_door(void *arg, unsigned events)
 __attribute__((unused)) static void fake_ns_begin(struct fake_ns *ns, ns_fn *fn)
 {
 	struct sockaddr_storage sa;
-	socklen_t n = sizeof sa;
 	*ns = (struct fake_ns){ .fn = fn, .conn = -1 };
-	assert_true(ip_parse_port(SPAN("127.0.0.1:0"), &ns->at));
-	n = ip_to_sockaddr(ns->at, &sa);
-	ns->door = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(ns->door, (struct sockaddr *)&sa, n), 0);
-	assert_int_equal(listen(ns->door, 10), 0);
-	n = sizeof sa;
-	assert_int_equal(getsockname(ns->door, (struct sockaddr *)&sa, &n), 0);
-	ns->at = ip_from_sockaddr((struct sockaddr *)&sa);
+	ns->door = door_open(&ns->at);
+	socklen_t n = ip_to_sockaddr(ns->at, &sa);
 	ns->udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(ns->udp, (struct sockaddr *)&sa, n), 0);
 	ns->on_door = watch_new(loop, ns->door, on_ns_door, ns);

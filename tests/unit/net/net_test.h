@@ -24,6 +24,7 @@
 #include "base/ip.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/listen.h"
 #include "net/loop.h"
 
 enum { WAIT_MS = 20000 };
@@ -86,6 +87,37 @@ __attribute__((unused)) static void tcp_pair(int v[2])
 	close(door);
 	set_nonblocking(v[0]);
 	set_nonblocking(v[1]);
+}
+
+/* Where a socket is bound. */
+__attribute__((unused)) static struct ip_port bound_to(int fd)
+{
+	struct sockaddr_storage sa;
+	socklen_t n = sizeof sa;
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &n), 0);
+	return ip_from_sockaddr((struct sockaddr *)&sa);
+}
+
+/* A listening socket at any port of loopback. */
+__attribute__((unused)) static int door_open(struct ip_port *at_out)
+{
+	assert_true(ip_parse_port(SPAN("127.0.0.1:0"), at_out));
+	int fd = listen_open_tcp(*at_out);
+	assert_true(fd >= 0);
+	*at_out = bound_to(fd);
+	return fd;
+}
+
+/* A new connection there, non-blocking. */
+__attribute__((unused)) static int door_join(struct ip_port at)
+{
+	struct sockaddr_storage sa;
+	socklen_t n = ip_to_sockaddr(at, &sa);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, n), 0);
+	set_nonblocking(fd);
+	return fd;
 }
 
 __attribute__((unused)) static void unix_pair(int v[2])
