@@ -30,8 +30,7 @@ enum {
 	READ_TIMEOUT_S = 5,
 	CONNECTION_MS = 10000,
 	CONNECTIONS_MAX = 64,
-	SWEEP_MS = 500,
-	PAUSE_MS = 200 /* after a failure of accept() */
+	SWEEP_MS = 500
 };
 
 struct http_admin {
@@ -157,14 +156,9 @@ static void on_accept_failed(struct evconnlistener *listener, void *evhttp)
 		n = n->next;
 	CHECK(n != &servers);
 	struct http_admin *h = LIST_OF(struct http_admin, link, n);
-	metric_add(&net_metrics[NET_ACCEPT_FAILURES], 1);
-	if (!h->failing)
-		log_write(&net_events[NET_EV_ACCEPT_FAILED], NULL,
-		    LOG_FIELDS(
-			LOG_ERR("err", err_from_errno(errnum)), LOG_STR("text", strerror(errnum))));
-	h->failing = true;
+	net_accept_failed(errnum, &h->failing);
 	evconnlistener_disable(listener);
-	timer_set(&h->resume, PAUSE_MS);
+	timer_set(&h->resume, NET_ACCEPT_PAUSE_MS);
 }
 
 /* ---- requests ---- */

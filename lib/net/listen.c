@@ -29,7 +29,6 @@
 
 enum {
 	ACCEPTS_A_WAKE = 64, /* then the sessions have their turn */
-	PAUSE_MS = 200,      /* after a failure that was not the peer's */
 	PEEK_MAX = PROXY_V2_MAX
 };
 
@@ -219,13 +218,8 @@ static bool is_peers_failure(int errnum)
 /* The connection stays in the queue; without a pause the loop would spin on it. */
 static void back_off(struct listener *l, int errnum)
 {
-	metric_add(&net_metrics[NET_ACCEPT_FAILURES], 1);
-	if (!l->failing)
-		log_write(&net_events[NET_EV_ACCEPT_FAILED], NULL,
-		    LOG_FIELDS(
-			LOG_ERR("err", err_from_errno(errnum)), LOG_STR("text", strerror(errnum))));
-	l->failing = true;
-	timer_set(&l->resume, PAUSE_MS);
+	net_accept_failed(errnum, &l->failing);
+	timer_set(&l->resume, NET_ACCEPT_PAUSE_MS);
 	settle_interest(l);
 }
 

@@ -24,4 +24,9 @@ extern struct metric net_metrics[NET_METRICS];
 /* Before the master forks: adds the counters to those that workers share. */
 void net_metrics_register(void);
 
+/* accept() failed for a reason that is not the peer's: counted, and logged unless *told. Whoever accepts
+ * pauses then, or the loop would spin on the connection that stays in the queue. */
+enum { NET_ACCEPT_PAUSE_MS = 200 };
+void net_accept_failed(int errnum, bool *told);
+
 #endif
