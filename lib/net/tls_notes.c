@@ -45,20 +45,13 @@ static int notes_index(void)
 
 /* ---- secrets ---- */
 
-static int hex_digit(char c)
-{
-	return ascii_is_digit((unsigned char)c) ? c - '0'
-	       : c >= 'a' && c <= 'f'           ? c - 'a' + 10
-	       : c >= 'A' && c <= 'F'           ? c - 'A' + 10
-						: -1;
-}
-
 static size_t take_hex(struct span hex, uint8_t *out, size_t max)
 {
 	if (hex.n % 2 != 0 || hex.n / 2 > max)
 		return 0;
 	for (size_t i = 0; i < hex.n; i += 2) {
-		int high = hex_digit(hex.p[i]), low = hex_digit(hex.p[i + 1]);
+		int high = OPENSSL_hexchar2int((unsigned char)hex.p[i]);
+		int low = OPENSSL_hexchar2int((unsigned char)hex.p[i + 1]);
 		if (high < 0 || low < 0)
 			return 0;
 		out[i / 2] = (uint8_t)(high << 4 | low);
