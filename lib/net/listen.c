@@ -120,7 +120,7 @@ static enum look look_at_header(int fd, struct buf *head, struct proxy_hdr *h)
 	size_t had = buf_len(head);
 	ssize_t n = recv(fd, wire_scratch(), PEEK_MAX - had, MSG_PEEK);
 	h->why = "closed before the header was complete";
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n < 0 && wire_is_later(errno))
 		return LOOK_MORE;
 	if (n <= 0)
 		return LOOK_BAD;

@@ -96,7 +96,7 @@ static enum wire_result send_some(int fd, const char *p, size_t n, size_t *put_o
 	*put_out = put > 0 ? (size_t)put : 0;
 	if (put >= 0)
 		return WIRE_OK;
-	if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
+	if (wire_is_later(errno))
 		return WIRE_WANT_WRITE;
 	return wire_fail_errno(errno);
 }
@@ -349,7 +349,7 @@ static enum wire_result receive(struct tls_park *p, int fd, size_t had, size_t n
 	*got_out = got > 0 ? (size_t)got : 0;
 	if (got > 0)
 		return WIRE_OK;
-	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+	if (got < 0 && wire_is_later(errno))
 		return WIRE_WANT_READ;
 	if (got < 0)
 		fail(p, err_from_errno(errno), "broken below TLS");

@@ -41,6 +41,11 @@ enum wire_result wire_fail(err_t err, const char *text)
 	return WIRE_FAILED;
 }
 
+bool wire_is_later(int errnum)
+{
+	return errnum == EAGAIN || errnum == EWOULDBLOCK || errnum == EINTR;
+}
+
 enum wire_result wire_fail_errno(int errnum)
 {
 	return wire_fail(err_from_errno(errnum), strerror(errnum));
@@ -70,7 +75,7 @@ static enum wire_result judge_plain(ssize_t n, enum wire_result again, size_t *m
 		*moved_out = (size_t)n;
 		return WIRE_OK;
 	}
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+	if (n < 0 && wire_is_later(errno))
 		return again;
 	return wire_fail_errno(n < 0 ? errno : EPIPE);
 }

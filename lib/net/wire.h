@@ -70,6 +70,8 @@ struct wire_fault {
 	char text[200];
 };
 const struct wire_fault *wire_fault(void);
+/* Of a system call on a descriptor: it is to be tried again when the descriptor is ready. */
+bool wire_is_later(int errnum);
 /* Sets the fault from errno / from words of ours. */
 enum wire_result wire_fail_errno(int errnum);
 enum wire_result wire_fail(err_t err, const char *text);
