@@ -188,38 +188,32 @@ DEMO :=
 run: all deps-run ## the demonstration: a small real tier on loopback
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin conf/demo/demo --run-dir "$(RUN_DIR)" --port-base "$(PORT_BASE)" $(DEMO)
 
-BENCH_METER := $(B)/bench/meter/bench_meter
-$(BENCH_METER): $(B)/bench/meter/bench_meter.o $(LIBPOSTERN)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
-bench-meter: deps-build deps-run deps-test ## what a question to MeterMaid costs (QUICK=1)
-	@+$(MAKE) --no-print-directory $(BENCH_METER) && QUICK=$(QUICK) $(BENCH_METER)
-
-# The C programs of the benchmarks; OpenSSL directly, for a floor under it
-BENCH_C := $(addprefix $(B)/bench/,floor mmp_load mmp_sink)
+# The programs of the benchmarks in C, and what is preloaded to count syncs
+BENCH_C := $(addprefix $(B)/bench/,floor lmtp_load mail_load mail_sink mmp_load mmp_sink null_milter meter/bench_meter)
+$(B)/bench/null_milter: LIBS += -lmilter
+$(B)/bench/meter/bench_meter: LIBS += -lcmocka
 $(BENCH_C): %: %.o $(LIBPOSTERN)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-
-bench-mmp: all deps-run deps-bench $(BENCH_C) ## the multiplexor against nginx, Dovecot, HAProxy and bare floors (QUICK=1)
-	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_BIN=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/mmp $(BENCH)
-
-.PHONY: bench-edge-in bench-edge-out bench-meter bench-mmp bench-store
-bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
-	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/run $(BENCH)
-
-BENCH_TOOLS := $(addprefix $(B)/bench/,lmtp_load mail_load mail_sink count_syncs.so)
-$(addprefix $(B)/bench/,lmtp_load mail_load mail_sink): $(B)/bench/%: $(B)/bench/%.o $(LIBPOSTERN)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/%.so: bench/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -std=c17 -O2 $(WARN) -shared -fPIC -o $@ $<
-bench-store: all deps-run deps-bench $(BENCH_TOOLS) ## the store beside Dovecot: deliveries, a large mailbox (QUICK=1)
-	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/store $(BENCH)
-bench-edge-out: all deps-run deps-bench $(BENCH_TOOLS) ## the edge beside Postfix: relay, spool, disk writes (QUICK=1)
-	@POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUICK=$(QUICK) bench/edge-out
+BENCH_TOOLS := $(filter-out %/bench_meter,$(BENCH_C)) $(B)/bench/count_syncs.so
+BENCH_ENV := POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUICK=$(QUICK)
 
-bench-edge-in: all deps-run deps-bench ## the front door and its filters beside Postfix (QUICK=1; as root)
-	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/edge-in
-	@POSTERN_BIN=$(CURDIR)/$(B)/bin QUICK=$(QUICK) bench/edge-front
+.PHONY: bench-edge-in bench-edge-out bench-meter bench-mmp bench-store
+bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
+	@$(BENCH_ENV) bench/run $(BENCH)
+bench-mmp: all deps-run deps-bench $(BENCH_TOOLS) ## the multiplexor against nginx, Dovecot, HAProxy and bare floors (QUICK=1)
+	@$(BENCH_ENV) bench/mmp $(BENCH)
+bench-store: all deps-run deps-bench $(BENCH_TOOLS) ## the store beside Dovecot: deliveries, a large mailbox (QUICK=1)
+	@$(BENCH_ENV) bench/store $(BENCH)
+bench-edge-in: all deps-run deps-bench $(BENCH_TOOLS) ## the front door and its filters beside Postfix (QUICK=1; as root)
+	@$(BENCH_ENV) bench/edge-in
+	@$(BENCH_ENV) bench/edge-front
+bench-edge-out: all deps-run deps-bench $(BENCH_TOOLS) ## the edge beside Postfix: relay, spool, disk writes (QUICK=1)
+	@$(BENCH_ENV) bench/edge-out
+bench-meter: deps-build deps-run deps-test $(B)/bench/meter/bench_meter ## what a question to MeterMaid costs (QUICK=1)
+	@$(BENCH_ENV) $(B)/bench/meter/bench_meter
 
 prefix := /usr/local
 DESTDIR :=
@@ -239,4 +233,4 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
--include $(ALL_OBJ:.o=.d) $(UNITS:=.d) $(BENCH_METER:=.d) $(BENCH_C:=.d) $(call fobj,$(FUZZ_LIB_SRC:.c=.d))
+-include $(ALL_OBJ:.o=.d) $(UNITS:=.d) $(BENCH_C:=.d) $(call fobj,$(FUZZ_LIB_SRC:.c=.d))

@@ -9,6 +9,7 @@ import threading
 from tier import Tier, port_answers, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+TOOLS = os.environ.get("BENCH_TOOLS", os.path.join(HERE, "..", "build", "opt", "bench"))
 
 
 class Contender:
@@ -84,11 +85,9 @@ class Ground:
 
     def null_milters(self, count):
         """Filters that do nothing; their ports."""
-        program = self.path("null_milter")
-        subprocess.run(["gcc", "-O2", "-o", program, os.path.join(HERE, "null_milter.c"), "-lmilter", "-lpthread"], check=True)
         ports = [self.port() for _ in range(count)]
         for i, port in enumerate(ports):
-            self.tier.spawn(f"null_milter{i}", [program, f"inet:{port}@127.0.0.1"])
+            self.tier.spawn(f"null_milter{i}", [os.path.join(TOOLS, "null_milter"), f"inet:{port}@127.0.0.1"])
             wait_for(lambda port=port: port_answers(port), 20, "null_milter")
         return ports
 
