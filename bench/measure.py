@@ -62,6 +62,8 @@ def cpu_exact(root):
 def cpu_exact_between_s(before, after):
     """What processes that are there at the end used; to the microsecond, where ticks are too coarse."""
     return sum(ns - before.get(pid, 0) for pid, ns in after.items()) / 1e9
+
+
 def user_bytes(root):
     """Memory of their own of a tree of processes, what is shared counted once."""
     total = 0
