@@ -1,15 +1,20 @@
 """The programs that are compared, each started privately on loopback with what it needs for the same job."""
+import contextlib
 import http.server
 import os
 import pwd
 import subprocess
 import sys
+import tempfile
 import threading
 
 from tier import Tier, port_answers, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TOOLS = os.environ.get("BENCH_TOOLS", os.path.join(HERE, "..", "build", "opt", "bench"))
+TOP = os.path.dirname(HERE)
+BIN = os.environ.get("POSTERN_BIN", os.path.join(TOP, "build", "bin"))
+TOOLS = os.environ.get("BENCH_TOOLS", os.path.join(TOP, "build", "opt", "bench"))
+QUICK = bool(os.environ.get("QUICK"))
 
 
 class Contender:
@@ -22,8 +27,9 @@ class Contender:
 class Ground:
     """The tier's directory, certificates and Redis, the sink behind everybody, and the contenders."""
 
-    def __init__(self, run_dir, port_base, bin_dir, stores=1):
-        self.tier = Tier(run_dir, port_base, bin_dir, stores)
+    def __init__(self, run_dir, stores=1, port_base=21000):
+        port_base = int(os.environ.get("PORT_BASE") or port_base)
+        self.tier = Tier(run_dir, port_base, BIN, stores)
         self.tier.users = self.tier.users[:1]
         self.tier.workers = 2
         self.tier.meter_rules = "".join(
@@ -326,3 +332,15 @@ protocol lmtp {{
 
     def dovecot_mdbox(self):
         return self.dovecot_store("mdbox")
+
+
+@contextlib.contextmanager
+def ground_of(make=Ground, where=None):
+    """What make(run_dir) gives, in a folder of its own; everything ends and the folder goes with the block."""
+    with tempfile.TemporaryDirectory(prefix="postern-bench-", dir=where) as folder:
+        os.chmod(folder, 0o755)
+        ground = make(os.path.join(folder, "t"))
+        try:
+            yield ground
+        finally:
+            ground.stop()
