@@ -1,6 +1,11 @@
 """Load for the benchmarks: a bounded number of clients that each do the same thing until a count is reached."""
 import asyncio
 
+SENDER = b"visitor@elsewhere.example"
+HEAD = b"From: <" + SENDER + b">\r\nTo: <alice@example.org>\r\nSubject: bench\r\nMessage-ID: <1@bench.example>\r\n" \
+       b"Date: Tue, 24 Nov 2026 00:00:00 +0000\r\n"
+LINE = b"abcdefghij klmnopqrst uvwxyz abcdefghij klmnopqrst uvwxyz abcde\r\n"
+
 
 class Refused(Exception):
     """A contender did not answer as it must: the figure would be worthless."""
@@ -76,3 +81,11 @@ async def repeat(count, clients, make):
 
 async def nothing():
     """The end of a client that keeps nothing."""
+
+
+def send_mail(mailer, recipient, text, count, clients):
+    """mailer() gives a client its connection, text() the next message."""
+    def one():
+        m = mailer()
+        return lambda: m.send(SENDER, [recipient], text()), m.close
+    asyncio.run(repeat(count, clients, one))
