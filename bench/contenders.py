@@ -232,7 +232,8 @@ backend sink
         wait_for(lambda: port_answers(imap), 30, "HAProxy")
         return Contender("haproxy tcp", p.pid, imap=imap, imaps=imaps)
 
-    def postfix(self, more_services=""):
+    def postfix(self, more_services="", start_in=()):
+        """start_in: a command that starts it by its last arguments."""
         base, smtp = self.folder("postfix"), self.port()
         os.makedirs(f"{base}/queue/pid", exist_ok=True)
         for name in ("queue", "data"):
@@ -274,7 +275,7 @@ maillog_file_prefixes = {base}
                           "cleanup": ("-", "0"), "postlog": ("-", "1"), "anvil": ("-", "1"), "scache": ("-", "1")}.get(name, ("-", "-"))
             lines.append(f"{place} {kind} {private} - n {wake} {most} {program}")
         self.write("postfix/master.cf", "\n".join(lines) + "\n" + more_services)
-        subprocess.run(["postfix", "-c", base, "start"], check=True, timeout=60, capture_output=True)
+        subprocess.run([*start_in, "postfix", "-c", base, "start"], check=True, timeout=60, capture_output=True)
         with open(f"{base}/queue/pid/master.pid", encoding="ascii") as f:
             pid = int(f.read())
         self.stops.append(lambda: subprocess.run(["postfix", "-c", base, "stop"], check=False, timeout=60, capture_output=True))
