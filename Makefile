@@ -45,10 +45,7 @@ LIB_SRC := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c))
 PROGRAMS := mmp edge store meter admin
 SRC_mmp := $(wildcard mmp/*.c)
 SRC_edge := $(wildcard edge/*.c)
-# What is in the tree but not whole yet: sources left out, programs not linked. This list must get empty.
-UNFINISHED_SRC :=
-UNFINISHED :=
-SRC_store := $(filter-out $(UNFINISHED_SRC),$(wildcard store-backend/*.c store-backend/*/*.c))
+SRC_store := $(wildcard store-backend/*.c store-backend/*/*.c)
 SRC_meter := $(wildcard metermaid/service/*.c)
 SRC_admin := $(wildcard admin/*.c)
 BIN_mmp := postern-mmp
@@ -60,7 +57,7 @@ EXTRA_meter := -lmilter
 
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 # Programs whose main.c exists are built; the tree may hold fewer than the whole set.
-BUILT := $(foreach p,$(filter-out $(UNFINISHED),$(PROGRAMS)),$(if $(filter %/main.c,$(SRC_$(p))),$(p)))
+BUILT := $(foreach p,$(PROGRAMS),$(if $(filter %/main.c,$(SRC_$(p))),$(p)))
 BINS := $(foreach p,$(BUILT),$(BUILD)/bin/$(BIN_$(p)))
 
 LIBPOSTERN := $(B)/libpostern.a
