@@ -10,14 +10,14 @@ MAKEFLAGS += --no-builtin-rules
 SHELL := /bin/bash
 
 # ---- packages: the only list; `make deps` installs what is missing -------------------------------
-DEPS_BUILD := gcc libc6-dev make pkg-config libevent-dev libssl-dev libc-ares-dev libhiredis-dev \
+DEPS_build := gcc libc6-dev make pkg-config libevent-dev libssl-dev libc-ares-dev libhiredis-dev \
 	libldap-dev libmilter-dev liblmdb-dev libjansson-dev zlib1g-dev
-DEPS_RUN := redis-server openssl curl python3 netbase
-DEPS_TEST := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
+DEPS_run := redis-server openssl curl python3 netbase
+DEPS_test := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd haproxy swaks libnet-ssleay-perl mutt isync \
 	fetchmail procps gsasl opendkim spamassassin spamd rspamd
-DEPS_BENCH := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy
-DEPS_LINT := clang-format-14 cppcheck universal-ctags
+DEPS_bench := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy
+DEPS_lint := clang-format-14 cppcheck universal-ctags
 
 , := ,
 # ---- variants -----------------------------------------------------------------------------------
@@ -106,20 +106,8 @@ define install_deps
 endef
 deps: deps-build deps-run deps-test deps-bench deps-lint ## install every Debian package that any target needs
 deps-build deps-run deps-test deps-bench deps-lint: deps-%: $(BUILD)/.deps-%
-$(BUILD)/.deps-build: Makefile
-	$(call install_deps,$(DEPS_BUILD))
-	@mkdir -p $(@D) && touch $@
-$(BUILD)/.deps-run: Makefile
-	$(call install_deps,$(DEPS_RUN))
-	@mkdir -p $(@D) && touch $@
-$(BUILD)/.deps-test: Makefile
-	$(call install_deps,$(DEPS_TEST))
-	@mkdir -p $(@D) && touch $@
-$(BUILD)/.deps-bench: Makefile
-	$(call install_deps,$(DEPS_BENCH))
-	@mkdir -p $(@D) && touch $@
-$(BUILD)/.deps-lint: Makefile
-	$(call install_deps,$(DEPS_LINT))
+$(BUILD)/.deps-%: Makefile
+	$(call install_deps,$(DEPS_$*))
 	@mkdir -p $(@D) && touch $@
 
 # ---- unit tests: tests/unit/test_X.c needs the library, tests/unit/PROGRAM/test_X.c its program ---
