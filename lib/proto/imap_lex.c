@@ -415,7 +415,7 @@ bool imap_put_literal(struct buf *out, struct span s, bool plus)
 
 bool imap_put_string(struct buf *out, struct span s)
 {
-	return can_quote(s) ? imap_put_quoted(out, s) : imap_put_literal(out, s, false);
+	return can_quote(s) ? put_quoted(out, s) : imap_put_literal(out, s, false);
 }
 
 static bool can_be_atom(struct span s)
