@@ -22,6 +22,9 @@
 
 #include "base/check.h"
 
+/* What bodies of messages are made of. */
+#define BENCH_LINE "abcdefghij klmnopqrst uvwxyz abcdefghij klmnopqrst uvwxyz abcde\r\n"
+
 #define MUST(x) ((x) ? (void)0 : bench_die(__FILE__, __LINE__, #x))
 
 static inline void bench_die(const char *file, int line, const char *what)
@@ -72,6 +75,17 @@ static inline void bench_no_delay(int fd)
 {
 	int one = 1;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+/* A blocking connection. */
+static inline int bench_connect(uint64_t port)
+{
+	struct sockaddr_in to = bench_loopback(0, port);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	MUST(fd >= 0);
+	MUST(connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
+	bench_no_delay(fd);
+	return fd;
 }
 
 static inline void bench_watch(int epoll, int op, int fd, uint32_t events, void *with)

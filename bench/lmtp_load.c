@@ -3,17 +3,8 @@
  *
  * Message m of a run goes to RECIPIENTS users u<k>@example.org, k from m * RECIPIENTS on, modulo USERS. Connections
  * are open and greeted before the clock runs. Any answer but the expected one ends the program with 1. */
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include "base/clock.h"
+#include "bench/bench.h"
 
 enum {
 	CLIENTS_MAX = 1024,
@@ -71,8 +62,7 @@ static void send_envelope(struct client *c)
 
 static void send_message(struct client *c, unsigned number)
 {
-	static const char line[] =
-	    "abcdefghij klmnopqrst uvwxyz abcdefghij klmnopqrst uvwxyz abcde\r\n";
+	static const char line[] = BENCH_LINE;
 	int head = snprintf(body, 1024,
 	    "From: Visitor %u <visitor%u@elsewhere.example>\r\nTo: Reader <reader@example.org>\r\n"
 	    "Subject: report number %u\r\nMessage-ID: <%u.bench@elsewhere.example>\r\n"
@@ -160,18 +150,9 @@ static void turn(int epoll)
 
 static void open_client(int epoll, struct client *c)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET,
-		.sin_port = htons((uint16_t)job.port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int on = 1;
-	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&to, sizeof to) != 0)
-		die("connect", "refused");
-	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	c->fd = bench_connect(job.port);
 	c->left = 1;
-	if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd,
-		&(struct epoll_event){ .events = EPOLLIN, .data.ptr = c }) != 0)
-		die("epoll_ctl", "failed");
+	bench_watch(epoll, EPOLL_CTL_ADD, c->fd, EPOLLIN, c);
 }
 
 int main(int argc, char **argv)
@@ -181,7 +162,7 @@ int main(int argc, char **argv)
 	if (argc != 7)
 		die("usage", "lmtp_load PORT CLIENTS COUNT SIZE_KIB RECIPIENTS USERS");
 	for (int i = 0; i < 6; i++)
-		*fields[i] = (unsigned)strtoul(argv[i + 1], NULL, 10);
+		*fields[i] = (unsigned)bench_number(argv[i + 1]);
 	if (job.clients < 1 || job.clients > CLIENTS_MAX || job.recipients < 1 ||
 	    job.recipients > RECIPIENTS_MAX || job.size_kib < 1 || job.size_kib > SIZE_MAX_KIB ||
 	    job.users < job.recipients)

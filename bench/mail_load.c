@@ -5,19 +5,8 @@
  * Message m carries X-Number: FIRST + m. FRESH 1: a connection for each message. Prints "seconds S taken N refused N
  * p50_ms P p99_ms P": seconds from the first connection to the last answer, and how long one message takes from
  * MAIL (FRESH: from the connection) to its answer. */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include "base/clock.h"
+#include "bench/bench.h"
 
 enum { CLIENTS_MAX = 1024, SIZE_BYTES_MAX = 64 * 1024 * 1024, COUNT_MAX = 4000000, IN_MAX = 8192 };
 enum step { GREETING, HELLO, MAIL, RCPT, DATA, BODY, TAKEN, IDLE };
@@ -41,41 +30,23 @@ static char *body;
 static size_t body_n;
 static int poll_fd;
 
-static void die(const char *what)
-{
-	fprintf(stderr, "mail_load: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
 static void say(struct client *c, const char *text)
 {
-	if (send(c->fd, text, strlen(text), MSG_NOSIGNAL) != (ssize_t)strlen(text))
-		die("send");
+	MUST(send(c->fd, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text));
 }
 
 static void want(struct client *c, unsigned events)
 {
-	struct epoll_event ev = { .events = events, .data.ptr = c };
-	if (epoll_ctl(poll_fd, EPOLL_CTL_MOD, c->fd, &ev) != 0)
-		die("epoll");
+	bench_watch(poll_fd, EPOLL_CTL_MOD, c->fd, events, c);
 }
 
 static void dial(struct client *c)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET,
-		.sin_port = htons((uint16_t)job.port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = c };
-	int on = 1;
 	c->begun_us = clock_wall_us();
-	c->fd = socket(AF_INET, SOCK_STREAM, 0);
+	c->fd = bench_connect(job.port);
 	c->step = GREETING;
 	c->in_n = 0;
-	if (connect(c->fd, (struct sockaddr *)&at, sizeof at) != 0)
-		die("connect");
-	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, c->fd, &ev) != 0)
-		die("epoll");
+	bench_watch(poll_fd, EPOLL_CTL_ADD, c->fd, EPOLLIN, c);
 }
 
 /* The next message, or the end of this client. */
@@ -107,8 +78,7 @@ static void begin(struct client *c)
 static size_t push(struct client *c, const char *p, size_t n)
 {
 	ssize_t sent = send(c->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
-	if (sent < 0 && errno != EAGAIN)
-		die("send");
+	MUST(sent >= 0 || errno == EAGAIN);
 	return sent < 0 ? 0 : (size_t)sent;
 }
 
@@ -175,8 +145,7 @@ static void on_readable(struct client *c)
 	ssize_t got = recv(c->fd, c->in + c->in_n, IN_MAX - 1 - c->in_n, MSG_DONTWAIT);
 	if (got < 0 && errno == EAGAIN)
 		return;
-	if (got <= 0)
-		die("connection lost");
+	MUST(got > 0);
 	c->in_n += (size_t)got;
 	c->in[c->in_n] = '\0';
 	char *end, *at = c->in;
@@ -203,11 +172,9 @@ static int by_size(const void *a, const void *b)
 
 static void make_body(void)
 {
-	static const char line[] =
-	    "abcdefghij klmnopqrst uvwxyz abcdefghij klmnopqrst uvwxyz abcde\r\n";
+	static const char line[] = BENCH_LINE;
 	body = malloc(job.size + sizeof line);
-	if (body == NULL)
-		die("memory");
+	MUST(body != NULL);
 	while (body_n < job.size) {
 		memcpy(body + body_n, line, sizeof line - 1);
 		body_n += sizeof line - 1;
@@ -216,14 +183,13 @@ static void make_body(void)
 
 static unsigned number(const char *text, unsigned most)
 {
-	unsigned long v = strtoul(text, NULL, 10);
+	uint64_t v = bench_number(text);
 	return v > most ? most : (unsigned)v;
 }
 
 int main(int argc, char **argv)
 {
-	if (argc != 8)
-		die("usage: mail_load PORT CLIENTS COUNT SIZE FIRST FRESH RECIPIENT");
+	MUST(argc == 8);
 	job.port = number(argv[1], 65535);
 	job.clients = number(argv[2], CLIENTS_MAX);
 	job.count = number(argv[3], COUNT_MAX);
@@ -234,16 +200,14 @@ int main(int argc, char **argv)
 	make_body();
 	took_us = calloc(job.count, sizeof *took_us);
 	poll_fd = epoll_create1(0);
-	if (took_us == NULL || job.count == 0)
-		die("memory");
+	MUST(took_us != NULL && job.count > 0);
 	uint64_t begun = clock_wall_us();
 	for (unsigned i = 0; i < job.clients && i < job.count; i++, running++)
 		dial(&clients[i]);
 	while (running > 0) {
 		struct epoll_event ev[64];
 		int n = epoll_wait(poll_fd, ev, 64, 60000);
-		if (n <= 0)
-			die("no answer for a minute");
+		MUST(n > 0); /* an answer within a minute */
 		for (int i = 0; i < n; i++) {
 			struct client *c = ev[i].data.ptr;
 			if (c->step == BODY && (ev[i].events & EPOLLOUT) != 0)

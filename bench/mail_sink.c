@@ -3,16 +3,7 @@
  *
  * XSTAT answers "250 unique N twice N unique N twice N strange N", for numbers below SIDE and from there on (so that
  * two senders can be told apart); XRESET forgets. One process, blocking nowhere but in epoll. */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include "bench/bench.h"
 
 enum {
 	NUMBERS_MAX = 4000000,
@@ -34,12 +25,6 @@ struct conn {
 
 static unsigned char seen[NUMBERS_MAX];
 static unsigned unique[2], twice[2], strange;
-
-static void die(const char *what)
-{
-	fprintf(stderr, "mail_sink: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
 
 static void say(struct conn *c, const char *text)
 {
@@ -185,46 +170,31 @@ static void on_readable(struct conn *c)
 	}
 }
 
-static void add(int poll_fd, struct conn *c)
+static void on_client(int poll_fd, int door)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = c };
-	if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, c->fd, &ev) != 0)
-		die("epoll");
-}
-
-static void on_client(int poll_fd, const struct conn *door)
-{
-	int on = 1, fd = accept(door->fd, NULL, NULL);
+	int fd = accept(door, NULL, NULL);
 	if (fd < 0)
 		return;
 	struct conn *c = calloc(1, sizeof *c);
-	if (c == NULL)
-		die("memory");
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	MUST(c != NULL);
+	bench_no_delay(fd);
 	c->fd = fd;
-	add(poll_fd, c);
+	bench_watch(poll_fd, EPOLL_CTL_ADD, fd, EPOLLIN, c);
 	say(c, "220 sink LMTP\r\n");
 	flush(c);
 }
 
 int main(int argc, char **argv)
 {
-	static struct conn door;
-	struct sockaddr_in at = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int on = 1, poll_fd = epoll_create1(0);
-	at.sin_port = htons((uint16_t)(argc > 1 ? strtoul(argv[1], NULL, 10) : 0));
-	door.fd = socket(AF_INET, SOCK_STREAM, 0);
-	setsockopt(door.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	if (bind(door.fd, (struct sockaddr *)&at, sizeof at) != 0 || listen(door.fd, 1024) != 0)
-		die("listen");
-	add(poll_fd, &door);
+	MUST(argc == 2);
+	int poll_fd = epoll_create1(0), door = bench_listen(bench_number(argv[1]));
+	bench_watch(poll_fd, EPOLL_CTL_ADD, door, EPOLLIN, NULL);
 	for (;;) {
 		struct epoll_event ev[64];
 		int n = epoll_wait(poll_fd, ev, 64, -1);
 		for (int i = 0; i < n; i++) {
-			if (ev[i].data.ptr == &door)
-				on_client(poll_fd, &door);
+			if (ev[i].data.ptr == NULL)
+				on_client(poll_fd, door);
 			else
 				on_readable(ev[i].data.ptr);
 		}
