@@ -78,25 +78,20 @@ static bool take_duration(struct span *s, uint64_t *out)
 	return false;
 }
 
-static bool number_duration(struct span s, uint64_t *out)
-{
-	uint64_t part;
-	*out = 0;
-	if (span_eq(s, SPAN("0")))
-		return true;
-	if (s.n == 0)
-		return false;
-	while (s.n > 0) {
-		if (!take_duration(&s, &part) || part > INT64_MAX - *out)
-			return false;
-		*out += part;
-	}
-	return true;
-}
-
 bool conf_duration(struct span text, uint64_t *ms_out)
 {
-	return number_duration(text, ms_out);
+	uint64_t part;
+	*ms_out = 0;
+	if (span_eq(text, SPAN("0")))
+		return true;
+	if (text.n == 0)
+		return false;
+	while (text.n > 0) {
+		if (!take_duration(&text, &part) || part > INT64_MAX - *ms_out)
+			return false;
+		*ms_out += part;
+	}
+	return true;
 }
 
 static bool has_bound(const char *bound)
@@ -157,7 +152,7 @@ static bool parse_size(struct value_ctx *c, const struct conf_value *v, void *it
 static bool parse_duration(struct value_ctx *c, const struct conf_value *v, void *item)
 {
 	uint64_t n;
-	if (!number_duration(v->text, &n) || !within_u64(c->param, n, number_duration)) {
+	if (!conf_duration(v->text, &n) || !within_u64(c->param, n, conf_duration)) {
 		bad_value(c, v, NULL);
 		return false;
 	}
@@ -351,7 +346,7 @@ static bool parse_prefix(struct value_ctx *c, const struct conf_value *v, void *
 static bool number_rate(struct span text, struct conf_rate *out)
 {
 	struct span per = text, count = span_cut(&per, '/');
-	return span_u64(count, INT64_MAX, &out->count) && number_duration(per, &out->per_ms) &&
+	return span_u64(count, INT64_MAX, &out->count) && conf_duration(per, &out->per_ms) &&
 	       out->per_ms > 0;
 }
 
