@@ -10,19 +10,14 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+#include "net/tls_internal.h"
+
 enum { ES256_LEN = 64, RSA_BITS_MIN = 2048 };
 
 struct key_set {
 	EVP_PKEY *v[KEY_SET_MAX]; /* owned */
 	size_t n;
 };
-
-static bool say(struct buf *why, const char *text)
-{
-	if (why != NULL)
-		buf_add_str(why, text);
-	return false;
-}
 
 /* The next block. *key_out NULL: it is none of a public key. False: there is no further block. */
 static bool read_block(BIO *b, EVP_PKEY **key_out)
@@ -45,14 +40,14 @@ static bool read_block(BIO *b, EVP_PKEY **key_out)
 static bool add_key(struct key_set *k, EVP_PKEY *key, struct buf *why)
 {
 	if (key == NULL)
-		return say(why, "a public key cannot be read");
+		return tls_say_only(why, "a public key cannot be read");
 	if (k->n == KEY_SET_MAX) {
 		EVP_PKEY_free(key);
-		return say(why, "too many public keys");
+		return tls_say_only(why, "too many public keys");
 	}
 	k->v[k->n++] = key;
 	if (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA && EVP_PKEY_get_bits(key) < RSA_BITS_MIN)
-		return say(why, "an RSA key is shorter than 2048 bits");
+		return tls_say_only(why, "an RSA key is shorter than 2048 bits");
 	return true;
 }
 
@@ -62,17 +57,16 @@ static bool read_keys(struct key_set *k, BIO *b, struct buf *why)
 	while (read_block(b, &key))
 		if (!add_key(k, key, why))
 			return false;
-	if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
-		return say(why, "a public key cannot be read");
-	return k->n > 0 || say(why, "no public key in the file");
+	if (!tls_at_end_of_pem())
+		return tls_say_only(why, "a public key cannot be read");
+	return k->n > 0 || tls_say_only(why, "no public key in the file");
 }
 
 struct key_set *key_set_new(struct span pem, struct buf *why)
 {
 	struct key_set *k = MEM_NEW(struct key_set);
 	ERR_clear_error();
-	BIO *b = BIO_new_mem_buf(pem.p != NULL ? pem.p : "", (int)pem.n);
-	CHECK(b != NULL);
+	BIO *b = tls_bio_of(pem);
 	bool good = read_keys(k, b, why);
 	BIO_free(b);
 	ERR_clear_error();

@@ -32,7 +32,11 @@ SSL *tls_session_new(const struct tls_ctx *c, const char *name, const char *alpn
 /* tls_pem.c: each answers false with a sentence in why (which may be NULL). */
 bool tls_use_pair(SSL_CTX *ctx, const struct tls_pair *pair, struct buf *why);
 bool tls_use_authorities(SSL_CTX *ctx, struct span pem, bool ask_client, struct buf *why);
-bool tls_say(struct buf *why, const char *what); /* what + OpenSSL's reason; always false */
+bool tls_say(struct buf *why, const char *what);      /* what + OpenSSL's reason; always false */
+bool tls_say_only(struct buf *why, const char *what); /* what; always false */
+BIO *tls_bio_of(struct span pem);                     /* to read from; the bytes are borrowed */
+/* The reading of a PEM block that just failed found nothing more, rather than something bad. */
+bool tls_at_end_of_pem(void);
 /* Calls fn for each DNS name of the certificate in use, lower case. */
 void tls_each_name(SSL_CTX *ctx, void (*fn)(void *arg, struct span name), void *arg);
 

@@ -23,13 +23,13 @@ bool tls_say(struct buf *why, const char *what)
 	return false;
 }
 
-static bool say(struct buf *why, const char *what)
+bool tls_say_only(struct buf *why, const char *what)
 {
 	ERR_clear_error();
 	return tls_say(why, what);
 }
 
-static BIO *bio_of(struct span pem)
+BIO *tls_bio_of(struct span pem)
 {
 	CHECK(pem.n <= INT32_MAX);
 	BIO *b = BIO_new_mem_buf(pem.n > 0 ? pem.p : "", (int)pem.n);
@@ -44,7 +44,7 @@ static int no_passphrase(char *out, int size, int writing, void *arg)
 }
 
 /* PEM_read_bio_X509*() ends the sequence with this complaint: not an error when some were read. */
-static bool at_end_of_pem(void)
+bool tls_at_end_of_pem(void)
 {
 	unsigned long e = ERR_peek_last_error();
 	bool end = ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
@@ -62,17 +62,18 @@ static bool use_intermediates(SSL_CTX *ctx, BIO *in, struct buf *why)
 			return tls_say(why, "the chain holds too many or unusable certificates");
 		}
 	}
-	return at_end_of_pem() || tls_say(why, "an intermediate certificate cannot be read");
+	return tls_at_end_of_pem() || tls_say(why, "an intermediate certificate cannot be read");
 }
 
 static bool use_chain(SSL_CTX *ctx, struct span pem, struct buf *why)
 {
-	BIO *in = bio_of(pem);
+	BIO *in = tls_bio_of(pem);
 	X509 *leaf = PEM_read_bio_X509_AUX(in, NULL, no_passphrase, NULL);
 	bool ok;
 	if (leaf == NULL)
-		ok = at_end_of_pem() ? say(why, "the chain holds no certificate in PEM form")
-				     : tls_say(why, "the certificate cannot be read");
+		ok = tls_at_end_of_pem()
+			 ? tls_say_only(why, "the chain holds no certificate in PEM form")
+			 : tls_say(why, "the certificate cannot be read");
 	else if (SSL_CTX_use_certificate(ctx, leaf) != 1)
 		ok = tls_say(why, "the certificate cannot be used");
 	else
@@ -84,18 +85,19 @@ static bool use_chain(SSL_CTX *ctx, struct span pem, struct buf *why)
 
 static bool use_key(SSL_CTX *ctx, struct span pem, struct buf *why)
 {
-	BIO *in = bio_of(pem);
+	BIO *in = tls_bio_of(pem);
 	EVP_PKEY *key = PEM_read_bio_PrivateKey(in, NULL, no_passphrase, NULL);
 	BIO_free(in);
 	if (key == NULL) /* OpenSSL 3 says "unsupported" to all of these */
 		return span_find_span(pem, SPAN("PRIVATE KEY-----")) == SIZE_MAX
-			   ? say(why, "the key file holds no private key in PEM form")
+			   ? tls_say_only(why, "the key file holds no private key in PEM form")
 			   : tls_say(why, "the private key cannot be read (encrypted keys are not "
 					  "supported)");
 	X509 *leaf = SSL_CTX_get0_certificate(ctx);
 	bool ok = X509_check_private_key(leaf, key) == 1;
 	if (!ok)
-		say(why, "the private key does not fit the first certificate of the chain");
+		tls_say_only(
+		    why, "the private key does not fit the first certificate of the chain");
 	else if (SSL_CTX_use_PrivateKey(ctx, key) != 1)
 		ok = tls_say(why, "the private key cannot be used");
 	EVP_PKEY_free(key);
@@ -120,19 +122,19 @@ static bool add_authorities(SSL_CTX *ctx, BIO *in, bool ask_client, size_t *n_ou
 		if (!ok)
 			return false;
 	}
-	return at_end_of_pem();
+	return tls_at_end_of_pem();
 }
 
 bool tls_use_authorities(SSL_CTX *ctx, struct span pem, bool ask_client, struct buf *why)
 {
 	size_t n;
 	ERR_clear_error();
-	BIO *in = bio_of(pem);
+	BIO *in = tls_bio_of(pem);
 	bool ok = add_authorities(ctx, in, ask_client, &n);
 	BIO_free(in);
 	if (!ok)
 		return tls_say(why, "a certificate of the authorities cannot be read");
-	return n > 0 || say(why, "the authorities hold no certificate in PEM form");
+	return n > 0 || tls_say_only(why, "the authorities hold no certificate in PEM form");
 }
 
 void tls_each_name(SSL_CTX *ctx, void (*fn)(void *arg, struct span name), void *arg)
