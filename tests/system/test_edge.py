@@ -80,16 +80,21 @@ class Edge(Tier):
         return [pid for pid, _ in children_of(self.processes["edge"].pid)]
 
 
-@pytest.fixture(scope="module")
-def edge(run_dir):
+def relaying_edge(run_dir, name, workers, options):
+    """Not started yet; mail to elsewhere goes to relay_port."""
     if not os.path.exists(os.path.join(BIN, "postern-edge")):
         pytest.skip("not built: postern-edge")
-    tier = Edge(os.path.join(run_dir, "edge"), free_port_base(), BIN)
+    tier = Edge(os.path.join(run_dir, name), free_port_base(), BIN)
     tier.use_redis = False
-    tier.workers = 2
+    tier.workers = workers
     tier.relay_port = free_port()
-    tier.edge_extra = ("\tqueue_retry_first 500ms;\n\tqueue_retry_max 4s;\n\tdead_backoff 2s;\n\tcommit_timeout 3s;\n"
-                       f"\trelay_host 127.0.0.1:{tier.relay_port};\n")
+    tier.edge_extra = f"\tqueue_retry_first 500ms;\n{options}\trelay_host 127.0.0.1:{tier.relay_port};\n"
+    return tier
+
+
+@pytest.fixture(scope="module")
+def edge(run_dir):
+    tier = relaying_edge(run_dir, "edge", 2, "\tqueue_retry_max 4s;\n\tdead_backoff 2s;\n\tcommit_timeout 3s;\n")
     tier.start()
     yield tier
     finish(tier)

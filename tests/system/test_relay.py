@@ -1,13 +1,12 @@
 """Tricks to have a stranger's mail relayed: whatever is said, the next hop hears nothing."""
-import os
 import socket
 import socketserver
 import threading
 
 import pytest
 
-from conftest import BIN, finish, free_port, free_port_base
-from test_edge import Edge
+from conftest import finish
+from test_edge import relaying_edge
 
 FAR = "victim@far.example"
 MAIL = b"MAIL FROM:<visitor@elsewhere.example>"
@@ -39,14 +38,7 @@ class Sink(socketserver.StreamRequestHandler):
 
 @pytest.fixture(scope="module")
 def edge(run_dir):
-    if not os.path.exists(os.path.join(BIN, "postern-edge")):
-        pytest.skip("not built: postern-edge")
-    tier = Edge(os.path.join(run_dir, "relay"), free_port_base(), BIN)
-    tier.use_redis = False
-    tier.workers = 1
-    tier.relay_port = free_port()
-    tier.edge_extra = ("\tqueue_retry_first 500ms;\n\terrors_max 100;\n\tunknown_max 100;\n"
-                       f"\trelay_host 127.0.0.1:{tier.relay_port};\n")
+    tier = relaying_edge(run_dir, "relay", 1, "\terrors_max 100;\n\tunknown_max 100;\n")
     server = socketserver.ThreadingTCPServer(("127.0.0.1", tier.relay_port), Sink)
     server.heard = []
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,5 @@
 """Mail through spamd, rspamd and a stand-in for clamd; each killed, frozen and lying too."""
+import contextlib
 import os
 import re
 import signal
@@ -89,6 +90,22 @@ class Scanned(Tier):
         p = self.processes[name]
         os.killpg(p.pid, signal.SIGKILL)
         self.stop_process(name)
+
+    @contextlib.contextmanager
+    def away(self, name, how, start):
+        """Frozen or killed with all its children, and back in the end."""
+        group = self.processes[name].pid
+        if how == "frozen":
+            os.killpg(group, signal.SIGSTOP)
+        else:
+            self.end(name)
+        try:
+            yield
+        finally:
+            if how == "frozen":
+                os.killpg(group, signal.SIGCONT)
+            else:
+                start()
 
     def send(self, listener, line, token=None):
         token = token or mail.new_token()
@@ -192,12 +209,7 @@ def test_spamd_process(tier):
 
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 def test_spamd_away(tier, how):
-    group = tier.processes["spamd"].pid
-    if how == "frozen":
-        os.killpg(group, signal.SIGSTOP)
-    else:
-        tier.end("spamd")
-    try:
+    with tier.away("spamd", how, tier.start_spamd):
         begun = time.monotonic()
         token, code, reply = tier.send("spamcheck", "hello")
         assert code == 451, reply
@@ -206,11 +218,6 @@ def test_spamd_away(tier, how):
         assert code == 250, reply
         assert b"multipart" not in tier.stored(token)
         assert time.monotonic() - begun < 60
-    finally:
-        if how == "frozen":
-            os.killpg(group, signal.SIGCONT)
-        else:
-            tier.start_spamd()
     heals(tier, "spamcheck")
 
 
@@ -260,21 +267,11 @@ def test_rspamd(tier):
 
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 def test_rspamd_away(tier, how):
-    group = tier.processes["rspamd"].pid
-    if how == "frozen":
-        os.killpg(group, signal.SIGSTOP)
-    else:
-        tier.end("rspamd")
-    try:
+    with tier.away("rspamd", how, tier.start_rspamd):
         with smtplib.SMTP("127.0.0.1", tier.at["rspamd"], timeout=60) as s:
             s.ehlo()
             assert s.mail(SENDER)[0] == 451
             assert s.noop()[0] == 250
-    finally:
-        if how == "frozen":
-            os.killpg(group, signal.SIGCONT)
-        else:
-            tier.start_rspamd()
 
     def again():
         with smtplib.SMTP("127.0.0.1", tier.at["rspamd"], timeout=60) as s:
