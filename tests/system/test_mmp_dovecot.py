@@ -6,7 +6,6 @@ import selectors
 import signal
 import smtplib
 import socket
-import ssl
 import subprocess
 import threading
 import time
@@ -17,20 +16,14 @@ import pytest
 import mail
 import peers
 from conftest import free_port
+from mmp_clients import SERVICES, connect, hang_up, start_mmp
 # The reading programs are the same whatever is behind: these run here with the fixtures below.
 from test_first_light import test_curl_reads, test_fetchmail_reads, test_mbsync_reads, test_mutt_reads  # noqa: F401
-from tier import children_of, port_answers, wait_for
+from tier import children_of, wait_for
 
 SENDER = "visitor@elsewhere.example"
-SERVICES = ("imap", "imaps", "pop3", "pop3s")
 DOVECOT = "mail_max_userip_connections = 0\n"  # every session comes from the multiplexor's address
 SIZES = (200, 5000, 300000, 3000000)
-
-
-def start_mmp(tier):
-    tier.start_daemon("mmp", "postern")
-    for service in SERVICES:
-        wait_for(lambda s=service: port_answers(tier.port(s)), 30, service)
 
 
 @pytest.fixture(scope="module")
@@ -69,20 +62,11 @@ def sent(tier):
 
 def raw_login(tier, user, service="imaps", source="127.0.0.1", more=b""):
     """A TLS connection that has logged in: (socket, file of its input)."""
-    raw = socket.create_connection(("127.0.0.1", tier.port(service)), timeout=60, source_address=(source, 0))
-    s = tier.tls_context().wrap_socket(raw, server_hostname="localhost")
-    f = s.makefile("rb")
-    f.readline()
+    s, f = connect(tier, tier.port(service), source)
     s.sendall(f"a LOGIN {user['address']} {user['password']}\r\n".encode() + more)
     line = f.readline()
     assert line.startswith(b"a OK"), line
     return s, f
-
-
-def hang_up(s, f):
-    """Both: the file keeps the socket open."""
-    f.close()
-    s.close()
 
 
 def metrics(tier):
@@ -532,24 +516,18 @@ def balanced(new_tier, tier):
 
 
 def balanced_imap(t, user, source):
-    c = mail.imaplib.IMAP4_SSL("localhost", t.front["imaps"], ssl_context=t.tls_context(), timeout=60) \
-        if source is None else None
-    if c is None:
-        raw = socket.create_connection(("127.0.0.1", t.front["imaps"]), timeout=60, source_address=(source, 0))
-        s = t.tls_context().wrap_socket(raw, server_hostname="localhost")
-        f = s.makefile("rb")
-        f.readline()
-        s.sendall(f"a LOGIN {user['address']} {user['password']}\r\nb LOGOUT\r\n".encode())
-        answer = f.readline()
-        hang_up(s, f)
-        return answer
-    c.login(user["address"], user["password"])
-    return c
+    """The answer to a login."""
+    s, f = connect(t, t.front["imaps"], source)
+    s.sendall(f"a LOGIN {user['address']} {user['password']}\r\nb LOGOUT\r\n".encode())
+    answer = f.readline()
+    hang_up(s, f)
+    return answer
 
 
 def test_haproxy_and_the_clients_address(balanced):
     user = balanced.user("alice")
-    with balanced_imap(balanced, user, None) as c:
+    with mail.imaplib.IMAP4_SSL("localhost", balanced.front["imaps"], ssl_context=balanced.tls_context(), timeout=60) as c:
+        c.login(user["address"], user["password"])
         assert c.select("INBOX")[0] == "OK"
     p = mail.poplib.POP3_SSL("localhost", balanced.front["pop3s"], context=balanced.tls_context(), timeout=60)
     p.user(user["address"])

@@ -4,46 +4,26 @@ import base64
 import hashlib
 import os
 import re
-import socket
 import subprocess
 
 import pytest
 
 import peers
+from mmp_clients import connect, hang_up, start_mmp
 from tier import port_answers, wait_for
 
-SERVICES = ("imap", "imaps", "pop3", "pop3s")
 SOURCE = "127.0.0.5"
-
-
-def start_mmp(tier):
-    tier.start_daemon("mmp", "postern")
-    for service in SERVICES:
-        wait_for(lambda s=service: port_answers(tier.port(s)), 30, service)
-
-
-def connect(tier, service, source):
-    raw = socket.create_connection(("127.0.0.1", tier.port(service)), timeout=60, source_address=(source, 0))
-    s = tier.tls_context().wrap_socket(raw, server_hostname="localhost")
-    f = s.makefile("rb")
-    f.readline()
-    return s, f
-
-
-def hang_up(s, f):
-    f.close()
-    s.close()
 
 
 def imap_login(tier, user, source=SOURCE):
     """The answer's line and the open session."""
-    s, f = connect(tier, "imaps", source)
+    s, f = connect(tier, tier.port("imaps"), source)
     s.sendall(f"a LOGIN {user['address']} {user['password']}\r\n".encode())
     return f.readline(), s, f
 
 
 def pop3_login(tier, user, source=SOURCE):
-    s, f = connect(tier, "pop3s", source)
+    s, f = connect(tier, tier.port("pop3s"), source)
     s.sendall(f"USER {user['address']}\r\nPASS {user['password']}\r\n".encode())
     assert f.readline().startswith(b"+OK")
     return f.readline(), s, f
