@@ -8,7 +8,7 @@
 void *shared_map(size_t bytes, bool shared)
 {
 	int how = shared ? MAP_SHARED : MAP_PRIVATE;
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, how | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, how | MAP_ANONYMOUS, 0, 0);
 	CHECK(p != MAP_FAILED);
 	return p;
 }
