@@ -191,7 +191,7 @@ static bool send_words(struct batch *b, bool with_text)
 	return redis_link_call(b->link, words, n, on_reply, b);
 }
 
-/* Each number is checked: a server that lies is a server that is lost. */
+/* Each number is checked. */
 static bool take_answers(
     const struct batch *b, const struct redis_reply *r, struct op_answer out[BATCH_QUESTIONS_MAX])
 {
@@ -225,7 +225,10 @@ static void on_reply(void *arg, const struct redis_reply *r)
 		if (send_words(b, true))
 			return;
 	}
-	batch_end(b, take_answers(b, r, answers) ? answers : NULL);
+	bool good = take_answers(b, r, answers);
+	if (!good && r->got == REDIS_VALUES)
+		redis_link_doubt(b->link, "it answers what was not asked");
+	batch_end(b, good ? answers : NULL);
 }
 
 bool batch_send(struct batch **b, batch_fn *fn, void *arg)

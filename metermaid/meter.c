@@ -137,7 +137,7 @@ struct metermaid *metermaid_new(struct loop *l, struct dns *dns, const struct co
 	timer_init(&m->flush_late, l, question_late, m);
 	timer_init(&m->roll_call, l, call_roll, m);
 	timer_init(&m->bans_poll, l, bans_sync_poll, m);
-	if (c->redis.host != NULL)
+	if (redis_link_wanted(c))
 		connect_redis(m, c);
 	else
 		m->bans = host.bans;

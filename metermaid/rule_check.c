@@ -120,10 +120,28 @@ static const char *check_names(const struct metermaid_conf *m, const struct mete
 						       : NULL;
 }
 
+static const char *check_servers(const struct metermaid_conf *m)
+{
+	bool sentinel = m->redis_sentinel.n > 0;
+	if (sentinel && m->redis.n > 0)
+		return "redis and redis_sentinel exclude each other: the Sentinels name the server";
+	if (sentinel && m->redis_master == NULL)
+		return "redis_sentinel needs redis_master, the name of the master there";
+	if (!sentinel && m->redis_master != NULL)
+		return "redis_master is for redis_sentinel";
+	for (size_t i = 0; i < m->redis.n; i++)
+		if (m->redis.n > 1 && m->redis.v[i].host[0] == '/')
+			return "a unix socket is the only server, or none of them";
+	return NULL;
+}
+
 void metermaid_check(const struct conf *c, struct conf_diag *d)
 {
 	const struct metermaid_conf *m = conf_section(c, &metermaid_block);
+	const char *servers = check_servers(m);
 	struct rule r;
+	if (servers != NULL)
+		conf_error(d, m->head.pos, "metermaid: %s", servers);
 	for (size_t i = 0; i < m->rule_n; i++) {
 		struct buf why = BUF_INIT(512);
 		const char *wrong = check_names(m, m->rule[i]);

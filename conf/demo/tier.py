@@ -69,6 +69,7 @@ class Tier:
         self.edge_listener_extra = ""
         self.store_extra = ""
         self.meter_rules = None
+        self.meter_extra = ""  # in place of a Redis of the tier's own
         self.directory_block = None
         self.use_redis = True
         self.store_is_postern = True
@@ -163,7 +164,7 @@ class Tier:
             "\trule connects { on connect; key client/32,64; rate 600/1m; burst 600; action defer; on_loss share; }\n"
             "\trule failed-logins { on auth; key client/32,64, user; rate 10/1m; burst 10; action defer; on_loss share; }\n"
             "\trule messages { on message; key sender; rate 600/1m; burst 600; action defer; on_loss share; }\n")
-        redis = f"\tredis 127.0.0.1:{self.port('redis')};\n" if self.use_redis else ""
+        redis = f"\tredis 127.0.0.1:{self.port('redis')};\n" if self.use_redis else self.meter_extra
         return f"metermaid {{\n{redis}{rules}}}\n"
 
     def mmp_listener(self, name, protocol, tls):

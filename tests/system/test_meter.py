@@ -1,11 +1,13 @@
 """MeterMaid in a whole tier: what an operator sees, resets and bans with `postern meter`."""
 import json
+import signal
 import socket
 
 import pytest
 
 import mail
-from tier import wait_for
+from conftest import free_port
+from tier import port_answers, wait_for
 
 RULES = """
 	rule connects { on connect; key client/32,64, client/24,48; rate 500/1h, 900/1h; }
@@ -79,3 +81,52 @@ def test_each_rule_has_its_metrics(metered):
     assert 'postern_meter_rule_asked_total{rule="connects"} ' in text
     assert 'postern_meter_rule_over_total{rule="guesses"} ' in text
     assert text.count("# TYPE postern_meter_rule_asked_total counter\n") == 2  # once a program
+
+
+# ---- several servers ----
+
+def redis_command(port, *words):
+    """One command, its answer as it came (at most one read's worth)."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+        s.sendall(f"*{len(words)}\r\n".encode() + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in map(str.encode, words)))
+        return s.recv(65536).decode()
+
+
+@pytest.fixture(scope="module")
+def watched(new_tier):
+    """A tier whose limits are at a master with a replica, both watched by three Sentinels."""
+    tier = new_tier("watched", stores=1)
+    tier.use_redis = False
+    tier.meter_rules = RULES
+    tier.redis_ports = [free_port(), free_port()]
+    tier.sentinel_ports = [free_port() for _ in range(3)]
+    tier.meter_extra = ("\tredis_sentinel " + ", ".join(f"127.0.0.1:{p}" for p in tier.sentinel_ports) +
+                        ";\n\tredis_master limits;\n")
+    tier.write_all()
+    for k, port in enumerate(tier.redis_ports):
+        more = ["--replicaof", "127.0.0.1", str(tier.redis_ports[0])] if k else []
+        tier.spawn(f"redis{k}", ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir",
+                                 tier.run_dir, "--dbfilename", f"{k}.rdb", "--repl-diskless-sync-delay", "0", *more])
+        wait_for(lambda p=port: port_answers(p), 20, "redis-server")
+    wait_for(lambda: "state=online" in redis_command(tier.redis_ports[0], "INFO", "replication"), 20, "the replica")
+    for k, port in enumerate(tier.sentinel_ports):
+        with open(tier.path(f"sentinel{k}.conf"), "w", encoding="ascii") as f:
+            f.write(f"port {port}\nbind 127.0.0.1\ndir {tier.run_dir}\n"
+                    f"sentinel monitor limits 127.0.0.1 {tier.redis_ports[0]} 2\n"
+                    "sentinel down-after-milliseconds limits 500\nsentinel failover-timeout limits 4000\n")
+        tier.spawn(f"sentinel{k}", ["redis-server", tier.path(f"sentinel{k}.conf"), "--sentinel"])
+    for port in tier.sentinel_ports:
+        wait_for(lambda p=port: "slaves=1,sentinels=3" in redis_command(p, "INFO", "sentinel"), 30, "the Sentinels")
+    tier.start()
+    return tier
+
+
+def test_a_tier_follows_its_sentinels(watched):
+    def used():
+        return max((r["used"] for r in rows(watched, "show", "127.0.0.1")), default=0)
+    before = wait_for(lambda: banner(watched) and used(), 10, "a key at the master")
+    watched.stop_process("redis0", signal.SIGKILL)
+    up = f"meter.redis_up server=127.0.0.1:{watched.redis_ports[1]}"
+    wait_for(lambda: banner(watched).startswith(b"220 ") and up in watched.log("edge"), 30, "the new master in the edge")
+    wait_for(lambda: up in watched.log("mmp"), 30, "the new master in the multiplexor")
+    wait_for(lambda: banner(watched) and used() > before, 10, "the count going on")

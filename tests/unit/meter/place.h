@@ -127,11 +127,11 @@ static inline int pick_port(void)
 	return ntohs(a.sin_port);
 }
 
-static inline redisContext *client(void)
+static inline redisContext *client_at(int port)
 {
 	uint64_t until = clock_mono_ms() + 15000;
 	for (;;) {
-		redisContext *c = redisConnect("127.0.0.1", redis_port);
+		redisContext *c = redisConnect("127.0.0.1", port);
 		if (c != NULL && c->err == 0)
 			return c;
 		if (c != NULL)
@@ -140,22 +140,37 @@ static inline redisContext *client(void)
 	}
 }
 
-static inline pid_t start_redis(void)
+static inline redisContext *client(void)
+{
+	return client_at(redis_port);
+}
+
+enum { REDIS_MORE_MAX = 20 };
+
+/* more: further words of its command line, ending with NULL; NULL: none. */
+static inline pid_t start_redis_at(int at, const char *const *more)
 {
 	char port[16];
-	snprintf(port, sizeof port, "%d", redis_port);
+	const char *argv[16 + REDIS_MORE_MAX] = { "redis-server", "--port", port, "--bind",
+		"127.0.0.1", "--save", "", "--appendonly", "no", "--dir", "/tmp" };
+	snprintf(port, sizeof port, "%d", at);
+	for (size_t n = 0; more != NULL && n < REDIS_MORE_MAX && more[n] != NULL; n++)
+		argv[11 + n] = more[n];
 	pid_t pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (freopen("/dev/null", "w", stdout) == NULL)
 			_exit(1);
-		execlp("redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1",
-		    "--save", "", "--appendonly", "no", "--dir", "/tmp", (char *)NULL);
+		execvp("redis-server", (char *const *)argv);
 		_exit(127);
 	}
-	redisContext *c = client();
-	redisFree(c);
+	redisFree(client_at(at));
 	return pid;
+}
+
+static inline pid_t start_redis(void)
+{
+	return start_redis_at(redis_port, NULL);
 }
 
 static inline void stop_redis(pid_t pid)
