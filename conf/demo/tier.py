@@ -63,6 +63,7 @@ class Tier:
         self.users = [dict(name=n, domain=d, store=s, address=f"{n}@{d}", password=f"{n}-demo") for n, d, s in USERS]
         self.processes = {}
         self.root_extra = ""
+        self.tls_extra = ""
         self.mmp_extra = ""
         self.mmp_listener_extra = ""
         self.edge_extra = ""
@@ -112,11 +113,15 @@ class Tier:
         with open(self.path("tls", "leaf.ext"), "w", encoding="ascii") as f:
             f.write(f"subjectAltName=DNS:{self.hostname},DNS:localhost,IP:127.0.0.1\n"
                     "basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\n")
-        self.openssl("req", *new_key, "-subj", f"/CN={self.hostname}", "-keyout", self.path("tls", "key.pem"),
-                     "-out", self.path("tls", "leaf.csr"))
+        self.make_pair(self.path("tls", "chain.pem"), self.path("tls", "key.pem"))
+
+    def make_pair(self, chain, key, days=30, names="leaf.ext"):
+        """A certificate of the demonstration's authority and its key; names: a file of extensions below tls."""
+        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                     "-subj", f"/CN={self.hostname}", "-keyout", key, "-out", self.path("tls", "leaf.csr"))
         self.openssl("x509", "-req", "-in", self.path("tls", "leaf.csr"), "-CA", self.ca_file,
-                     "-CAkey", self.path("tls", "ca.key"), "-CAcreateserial", "-days", "30",
-                     "-extfile", self.path("tls", "leaf.ext"), "-out", self.path("tls", "chain.pem"))
+                     "-CAkey", self.path("tls", "ca.key"), "-CAcreateserial", "-days", str(days),
+                     "-extfile", self.path("tls", names), "-out", chain)
 
     def store_entry(self, store):
         lines = [f"dn: cn=store{store},ou=stores,dc=postern", "objectClass: top", "objectClass: posternStore",
@@ -156,7 +161,7 @@ class Tier:
         directory = self.directory_block or f"directory {{\n\tbackend file;\n\tfile {self.path('directory.ldif')};\n}}\n"
         return (f"hostname {self.hostname};\nrun_dir {self.path(run_name)};\nworkers {self.workers};\n"
                 f"drain_timeout {self.drain_timeout};\n{self.root_extra}\n"
-                f"tls {{\n\tca {self.ca_file};\n\tcert default {{ chain {self.path('tls/chain.pem')}; "
+                f"tls {{\n{self.tls_extra}\tca {self.ca_file};\n\tcert default {{ chain {self.path('tls/chain.pem')}; "
                 f"key file:{self.path('tls/key.pem')}; }}\n}}\n{directory}")
 
     def meter_text(self):

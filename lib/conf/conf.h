@@ -202,7 +202,13 @@ struct conf_source *conf_source_disk(const char *path);
  * not read files: conf_source_pack() after conf_load(), conf_source_unpack() on the other side. */
 bool conf_source_pack(const struct conf_source *s, struct buf *out);
 struct conf_source *conf_source_unpack(struct span packed);
+/* Answers `bytes` for a file from now on, which it was asked for before; false: it was not. */
+bool conf_source_replace(struct conf_source *s, const char *path, struct span bytes);
+/* What it answers for a file; until the next call that changes s. False: it was not asked for it. */
+bool conf_source_bytes(const struct conf_source *s, const char *path, struct span *out);
 void conf_source_free(struct conf_source **s);
+/* A regular file of at most CONF_FILE_MAX, appended to out. False: *why_out says why not. */
+bool conf_file_read(const char *path, struct buf *out, const char **why_out);
 
 /* overrides: "section.option=value" (or "section.title.option=value"), from -o; may be NULL.
  * NULL result: errors are in d. */
@@ -215,6 +221,8 @@ void conf_unref(struct conf **c);
  * default are then empty: ask conf_has_section()). Sections stand once and take no title: conf_section(c, &mmp_block). Root options: conf_section(c, &root_block). */
 const void *conf_section(const struct conf *c, const struct conf_block *block);
 bool conf_has_section(const struct conf *c, const struct conf_block *block);
+/* Calls fn with the absolute path of every file that a FILE or SECRET option names, for some more than once. */
+void conf_each_file(const struct conf *c, void (*fn)(void *arg, const char *path), void *arg);
 bool conf_has_foreign(
     const struct conf *c, const char *name);  /* the file has that foreign section */
 uint64_t conf_revision(const struct conf *c); /* hash of the effective options */

@@ -359,6 +359,26 @@ bool conf_has_section(const struct conf *c, const struct conf_block *block)
 	return f != NULL && f->present;
 }
 
+static void each_file_of(const struct filled *f, void (*fn)(void *arg, const char *path), void *arg)
+{
+	for (size_t i = 0; i < f->block->count; i++) {
+		const struct conf_param *p = &f->block->params[i];
+		const struct conf_file *file = filled_field(f, p);
+		if ((p->type == CONF_FILE || p->type == CONF_SECRET) && file->path != NULL &&
+		    file->path[0] == '/')
+			fn(arg, file->path);
+	}
+	for (const struct filled *o = f->children; o != NULL; o = o->next)
+		each_file_of(o, fn, arg);
+}
+
+void conf_each_file(const struct conf *c, void (*fn)(void *arg, const char *path), void *arg)
+{
+	each_file_of(c->root, fn, arg);
+	for (const struct filled *f = c->sections; f != NULL; f = f->next)
+		each_file_of(f, fn, arg);
+}
+
 bool conf_has_foreign(const struct conf *c, const char *name)
 {
 	for (size_t i = 0; i < c->other_count; i++)

@@ -46,16 +46,21 @@ struct conf_source {
 	size_t count;
 };
 
+static void set_bytes(struct entry *e, struct span bytes)
+{
+	e->bytes = mem_alloc(bytes.n + 1);
+	e->n = bytes.n;
+	if (bytes.n > 0)
+		memcpy(e->bytes, bytes.p, bytes.n);
+}
+
 static struct entry *put_entry(
     struct conf_source *s, enum entry_kind kind, struct span name, struct span bytes)
 {
 	struct entry *e = MEM_NEW(struct entry);
 	e->kind = kind;
 	e->name = mem_span_str(name);
-	e->bytes = mem_alloc(bytes.n + 1);
-	e->n = bytes.n;
-	if (bytes.n > 0)
-		memcpy(e->bytes, bytes.p, bytes.n);
+	set_bytes(e, bytes);
 	*s->last = e;
 	s->last = &e->next;
 	s->count++;
@@ -176,10 +181,10 @@ const char *source_resolve(
 	return out;
 }
 
-static const struct entry *find(
+static struct entry *find(
     const struct conf_source *s, const char *name, enum entry_kind yes, enum entry_kind no)
 {
-	for (const struct entry *e = s->first; e != NULL; e = e->next)
+	for (struct entry *e = s->first; e != NULL; e = e->next)
 		if ((e->kind == yes || e->kind == no) && strcmp(e->name, name) == 0)
 			return e;
 	return NULL;
@@ -210,18 +215,43 @@ static const char *read_all(int fd, struct buf *out)
 	}
 }
 
+bool conf_file_read(const char *path, struct buf *out, const char **why_out)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	*why_out = fd < 0 ? strerror(errno) : read_all(fd, out);
+	if (fd >= 0)
+		close(fd);
+	return *why_out == NULL;
+}
+
 static const struct entry *read_disk(struct conf_source *s, const char *path)
 {
 	struct buf bytes = BUF_INIT(CONF_FILE_MAX);
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	const char *why = fd < 0 ? strerror(errno) : read_all(fd, &bytes);
-	const struct entry *e = why == NULL
+	const char *why;
+	const struct entry *e = conf_file_read(path, &bytes, &why)
 				    ? put_entry(s, ENTRY_FILE, span_str(path), buf_span(&bytes))
 				    : put_entry(s, ENTRY_FAILED, span_str(path), span_str(why));
-	if (fd >= 0)
-		close(fd);
 	buf_wipe_end(&bytes);
 	return e;
+}
+
+bool conf_source_replace(struct conf_source *s, const char *path, struct span bytes)
+{
+	struct entry *e = find(s, path, ENTRY_FILE, ENTRY_FILE);
+	if (e == NULL)
+		return false;
+	char *old = e->bytes;
+	mem_wipe(old, e->n);
+	set_bytes(e, bytes);
+	mem_free(old);
+	return true;
+}
+
+bool conf_source_bytes(const struct conf_source *s, const char *path, struct span *out)
+{
+	const struct entry *e = find(s, path, ENTRY_FILE, ENTRY_FILE);
+	*out = e != NULL ? span_of(e->bytes, e->n) : SPAN_NONE;
+	return e != NULL;
 }
 
 bool source_read(struct conf_source *s, const char *path, struct span *out, const char **why_out)

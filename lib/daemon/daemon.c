@@ -12,6 +12,7 @@
 #include "base/metric.h"
 #include "daemon/master.h"
 #include "daemon/tables.h"
+#include "daemon/tickets.h"
 #include "net/net_facts.h"
 
 enum { EXIT_OK = 0, EXIT_USAGE_64 = 64, EXIT_CONFIG_78 = 78, OVERRIDES_MAX = 64 };
@@ -139,12 +140,13 @@ static int serve(struct master *m)
 		return EXIT_CONFIG_78;
 	}
 	daemon_log_setup(m->conf, m->spec->name, NULL, 0);
-	daemon_make_ticket_key();
+	tickets_start(m->conf);
 	metric_register(daemon_metrics, DAEMON_M_COUNT);
 	net_metrics_register();
 	if (m->spec->prepare != NULL)
 		m->spec->prepare();
 	int status = master_run(m);
+	tickets_end();
 	conf_unref(&m->conf);
 	buf_wipe_end(&m->packed);
 	return status;

@@ -2,9 +2,9 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "base/rand.h"
 #include "daemon/daemon.h"
 #include "daemon/daemon_conf.h"
+#include "daemon/tickets.h"
 
 #define CONF_BLOCK root
 #define CONF_DEF "daemon/root.params.def"
@@ -26,11 +26,22 @@
 #define CONF_PROSE "HTTP for /metrics and /healthz, on loopback or a unix socket only."
 #include "conf/params_table.h"
 
-enum { TICKET_KEY_LEN = 80 };
-
-static char own_ticket_key[TICKET_KEY_LEN];
-
 static const struct conf_block *const common[] = { &tls_block, &admin_block };
+
+/* Of the one program that this process is. */
+static void (*program_check)(const struct conf *c, struct conf_diag *d);
+
+static void check_common(const struct conf *c, struct conf_diag *d)
+{
+	const struct tls_conf *t = conf_section(c, &tls_block);
+	size_t n = t->ticket_key.bytes.n;
+	if (n % TLS_TICKET_KEY_LEN != 0 || n / TLS_TICKET_KEY_LEN > TLS_TICKET_KEYS_MAX)
+		conf_error(d, t->head.pos,
+		    "ticket_key: 1 to %d keys of %d bytes each, not %zu bytes", TLS_TICKET_KEYS_MAX,
+		    TLS_TICKET_KEY_LEN, n);
+	if (program_check != NULL)
+		program_check(c, d);
+}
 
 void daemon_schema_init(struct daemon_schema *out, const struct conf_schema *program)
 {
@@ -45,7 +56,8 @@ void daemon_schema_init(struct daemon_schema *out, const struct conf_schema *pro
 	out->schema.root = &root_block;
 	out->schema.sections = out->sections;
 	out->schema.foreign = program->foreign;
-	out->schema.check = program->check;
+	out->schema.check = check_common;
+	program_check = program->check;
 }
 
 const char *daemon_hostname(const struct conf *c)
@@ -83,11 +95,6 @@ const struct conf_addresses *daemon_admin_addresses(const struct conf *c, const 
 	return NULL;
 }
 
-void daemon_make_ticket_key(void)
-{
-	rand_bytes(own_ticket_key, sizeof own_ticket_key);
-}
-
 struct tls_ctx *daemon_tls_server(const struct conf *c, const char *alpn, struct buf *why)
 {
 	return daemon_tls_server_asking(c, alpn, SPAN_NONE, why);
@@ -109,9 +116,7 @@ struct tls_ctx *daemon_tls_server_asking(
 			buf_add_str(why, "section tls has no certificate");
 		return NULL;
 	}
-	opts.ticket_key = t->ticket_key.bytes.n == TICKET_KEY_LEN
-			      ? t->ticket_key.bytes
-			      : span_of(own_ticket_key, sizeof own_ticket_key);
+	opts.tickets = daemon_tickets();
 	return tls_server_new(&opts, why);
 }
 

@@ -30,8 +30,4 @@ void daemon_schema_init(struct daemon_schema *out, const struct conf_schema *pro
 /* The address rows of section admin for a program's name; NULL when it has none. */
 const struct conf_addresses *daemon_admin_addresses(const struct conf *c, const char *program);
 
-/* Fills the ticket key that TLS contexts use when the configuration has none: once, in the master,
- * before workers are forked. */
-void daemon_make_ticket_key(void);
-
 #endif

@@ -17,6 +17,7 @@ enum link_type {
 	LINK_ANSWER,   /* worker: JSON; empty: not a command of the role */
 	LINK_LISTENER, /* master: a new listener (index in the master's table) and its descriptor */
 	LINK_RELOAD,   /* master: packed configuration source */
+	LINK_TICKETS,  /* master: its own keys of session tickets */
 	LINK_DRAIN,    /* master: no new work */
 	LINK_DRAINED,  /* worker: nothing left */
 	LINK_STOP,     /* master: free everything and end */

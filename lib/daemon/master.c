@@ -23,6 +23,7 @@
 #include "daemon/notify.h"
 #include "daemon/slots.h"
 #include "daemon/tables.h"
+#include "daemon/tickets.h"
 
 enum {
 	YOUNG_MS = 5000, /* a worker that died before this age is restarted later and later */
@@ -88,6 +89,7 @@ static void on_proc_message(struct proc *p, struct link_msg *msg)
 	case LINK_CONTROL:
 	case LINK_LISTENER:
 	case LINK_RELOAD:
+	case LINK_TICKETS:
 	case LINK_DRAIN:
 	case LINK_STOP:
 		break;
@@ -247,11 +249,11 @@ static void on_sigchld(void *arg)
 
 /* ---- phases ---- */
 
-static void send_all(struct master *m, enum link_type type)
+static void send_all(struct master *m, enum link_type type, struct span payload)
 {
 	for (size_t i = 0; i < m->proc_count; i++)
 		if (m->procs[i].pid != 0)
-			link_send(m->procs[i].link, type, 0, SPAN_NONE, -1);
+			link_send(m->procs[i].link, type, 0, payload, -1);
 }
 
 static bool role_has_process(const struct master *m, const struct daemon_role *role)
@@ -327,7 +329,7 @@ void master_begin_stop(struct master *m, bool force)
 		    LOG_FIELDS(LOG_U64("timeout_ms", root->drain_timeout)));
 		daemon_notify("STOPPING=1\n");
 		if (m->phase != MASTER_DRAINED)
-			send_all(m, LINK_DRAIN);
+			send_all(m, LINK_DRAIN, SPAN_NONE);
 		m->phase = MASTER_DRAINING;
 		timer_set(&m->deadline, root->drain_timeout);
 	}
@@ -341,7 +343,26 @@ void master_begin_drain(struct master *m)
 		return;
 	log_write(event(DAEMON_EV_DRAINING), NULL, LOG_FIELDS(LOG_U64("timeout_ms", 0)));
 	m->phase = MASTER_DRAINED;
-	send_all(m, LINK_DRAIN);
+	send_all(m, LINK_DRAIN, SPAN_NONE);
+}
+
+/* ---- keys of session tickets ---- */
+
+static void ticket_key_later(struct master *m)
+{
+	const struct tls_conf *t = conf_section(m->conf, &tls_block);
+	timer_set(&m->ticket_age, t->ticket_rotate);
+}
+
+static void on_ticket_age(void *arg)
+{
+	struct master *m = OBJ(master, arg);
+	const struct tls_conf *t = conf_section(m->conf, &tls_block);
+	if (t->ticket_key.bytes.n == 0) {
+		send_all(m, LINK_TICKETS, tickets_rotate(m->conf));
+		metric_add(&daemon_metrics[DAEMON_M_TICKET_KEYS], 1);
+	}
+	ticket_key_later(m);
 }
 
 /* ---- signals ---- */
@@ -454,6 +475,8 @@ static void master_end(struct master *m)
 	for (size_t i = 0; i < m->proc_count; i++)
 		timer_clear(&m->procs[i].restart);
 	timer_clear(&m->deadline);
+	timer_clear(&m->ticket_age);
+	files_end(m);
 	for (size_t i = 0; i < COUNT_OF(m->signals); i++)
 		loop_signal_free(&m->signals[i]);
 	close_listeners(m);
@@ -470,6 +493,7 @@ int master_run(struct master *m)
 	m->loop = loop_new();
 	m->started_ms = loop_now_ms(m->loop);
 	timer_init(&m->deadline, m->loop, on_phase_deadline, m);
+	timer_init(&m->ticket_age, m->loop, on_ticket_age, m);
 	make_procs(m);
 	slots_create(m->proc_count + 1);
 	slots_attach(0);
@@ -478,8 +502,11 @@ int master_run(struct master *m)
 		  master_open_listeners(m, m->conf, &why);
 	for (size_t i = 0; ok && i < m->proc_count; i++)
 		proc_start(&m->procs[i]);
-	if (ok)
+	if (ok) {
+		ticket_key_later(m);
+		files_watch(m);
 		loop_run(m->loop);
+	}
 	buf_end(&why);
 	master_end(m);
 	return ok ? 0 : 78;

@@ -50,7 +50,9 @@ struct master {
 	struct conf_strings overrides;
 	struct loop *loop;
 	struct conf *conf;
-	struct buf packed; /* the source of conf, for workers that reload */
+	struct buf packed;       /* the source of conf, for workers that reload */
+	struct files *files;     /* owned: files.c */
+	struct timer ticket_age; /* when our own ticket key is due for the next */
 	enum master_phase phase;
 	bool force; /* stop without draining */
 	size_t stopping_role;
@@ -81,6 +83,12 @@ bool proc_is_serving(const struct proc *p);
 struct conf *master_load(struct master *m, struct buf *errors_out);
 bool master_open_listeners(struct master *m, const struct conf *c, struct buf *why);
 bool master_reload(struct master *m, struct buf *errors_out);
+/* The configuration from here on, here and in the workers; m->packed is its source. */
+void master_adopt(struct master *m, struct conf *take_fresh);
+
+/* files.c: begins to watch the files that m->conf names, or begins anew after a reload. */
+void files_watch(struct master *m);
+void files_end(struct master *m);
 
 /* control.c */
 bool control_open(struct master *m);

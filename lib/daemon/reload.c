@@ -14,6 +14,7 @@
 #include "daemon/link.h"
 #include "daemon/master.h"
 #include "daemon/tables.h"
+#include "daemon/tickets.h"
 
 enum {
 	PACKED_MAX = 32 * 1024 * 1024,
@@ -207,6 +208,17 @@ static bool refuse(struct buf *errors_out, struct span why)
 	return false;
 }
 
+void master_adopt(struct master *m, struct conf *take_fresh)
+{
+	conf_unref(&m->conf);
+	m->conf = take_fresh;
+	daemon_log_setup(m->conf, m->spec->name, NULL, 0);
+	tickets_use(m->conf);
+	for (size_t i = 0; i < m->proc_count; i++)
+		if (m->procs[i].pid != 0)
+			link_send(m->procs[i].link, LINK_RELOAD, 0, buf_span(&m->packed), -1);
+}
+
 bool master_reload(struct master *m, struct buf *errors_out)
 {
 	struct buf why = BUF_INIT(1024);
@@ -222,14 +234,10 @@ bool master_reload(struct master *m, struct buf *errors_out)
 	}
 	buf_end(&why);
 	warn_restart_options(m->conf, fresh);
-	conf_unref(&m->conf);
-	m->conf = fresh;
-	daemon_log_setup(fresh, m->spec->name, NULL, 0);
 	for (; had < m->listener_count; had++)
 		send_listener(m, &m->listeners[had]);
-	for (size_t i = 0; i < m->proc_count; i++)
-		if (m->procs[i].pid != 0)
-			link_send(m->procs[i].link, LINK_RELOAD, 0, buf_span(&m->packed), -1);
+	master_adopt(m, fresh);
+	files_watch(m);
 	metric_add(&daemon_metrics[DAEMON_M_RELOADS], 1);
 	log_write(&daemon_events[DAEMON_EV_RELOADED], NULL,
 	    LOG_FIELDS(LOG_U64("revision", conf_revision(fresh))));

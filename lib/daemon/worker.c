@@ -17,6 +17,7 @@
 #include "daemon/link.h"
 #include "daemon/slots.h"
 #include "daemon/tables.h"
+#include "daemon/tickets.h"
 #include "daemon/worker.h"
 
 enum {
@@ -180,6 +181,7 @@ static void reload(struct worker *w, const struct link_msg *m)
 	} else {
 		conf_unref(&w->conf);
 		w->conf = fresh;
+		tickets_use(fresh);
 		daemon_log_setup(
 		    fresh, w->birth->spec->name, w->birth->role->name, w->birth->index);
 		if (w->birth->role->reload != NULL)
@@ -211,6 +213,9 @@ static void on_message(struct worker *w, const struct link_msg *m)
 		break;
 	case LINK_RELOAD:
 		reload(w, m);
+		break;
+	case LINK_TICKETS:
+		tickets_take(buf_span(&m->payload), w->conf);
 		break;
 	case LINK_DRAIN:
 		drain(w);
@@ -301,6 +306,7 @@ static void worker_end(struct worker *w)
 	watch_free(&w->link_watch);
 	conf_unref(&w->conf);
 	loop_free(&w->loop);
+	tickets_end();
 	close(w->birth->link);
 	mem_free(w);
 }

@@ -1,27 +1,20 @@
-/* tls_ctx.c - TLS contexts: options, choice of the certificate by SNI, ALPN, session tickets.
+/* tls_ctx.c - TLS contexts: options, choice of the certificate by SNI, ALPN.
  *
- * Before: the configuration (PEM bytes). Below: tls_pem.c. After: stream_tls.c makes one object per
+ * Before: the configuration (PEM bytes). Below: tls_pem.c, tls_tickets.c. After: stream_tls.c makes one object per
  * connection from a context. Owns the SSL_CTX objects, one per certificate. */
 #include "net/tls_ctx.h"
 
-#include <openssl/core_names.h>
 #include <openssl/err.h>
-#include <openssl/params.h>
-#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "base/ip.h"
 #include "base/mem.h"
-#include "base/rand.h"
 
 #include "net/digest.h"
 #include "net/tls_internal.h"
 #include "net/tls_notes.h"
-
-enum { KEY_NAME_LEN = 16, KEY_MAC_LEN = 32, KEY_AES_LEN = 32, IV_LEN = 16 };
-_Static_assert(KEY_NAME_LEN + KEY_MAC_LEN + KEY_AES_LEN == TLS_TICKET_KEY_LEN, "ticket key");
 
 /* ---- life ---- */
 
@@ -46,7 +39,8 @@ void tls_ctx_unref(struct tls_ctx **c)
 	mem_free(dying->pairs);
 	map_free(&dying->by_name);
 	mem_free(dying->alpn);
-	mem_wipe(dying, sizeof *dying);
+	tls_tickets_unref(&dying->tickets);
+	dying->magic = 0;
 	mem_free(dying);
 }
 
@@ -84,54 +78,14 @@ static SSL_CTX *ssl_ctx_add(struct tls_ctx *c)
 	return ctx;
 }
 
-/* ---- session tickets, sealed under a key that all workers share ---- */
+/* ---- session tickets ---- */
 
-static int mac_init(EVP_MAC_CTX *mac, const unsigned char *key)
-{
-	char sha256[] = "SHA256";
-	unsigned char bytes[KEY_MAC_LEN];
-	memcpy(bytes, key, sizeof bytes);
-	OSSL_PARAM p[] = {
-		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, bytes, sizeof bytes),
-		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, sha256, 0),
-		OSSL_PARAM_construct_end(),
-	};
-	int ok = EVP_MAC_CTX_set_params(mac, p);
-	mem_wipe(bytes, sizeof bytes);
-	return ok;
-}
-
-/* Answers -1 error, 0 no (a full handshake follows), 1 yes. */
 static int on_ticket(SSL *ssl, unsigned char *key_name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
     EVP_MAC_CTX *mac, int sealing)
 {
 	const struct tls_ctx *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-	const unsigned char *mac_key = c->ticket_key + KEY_NAME_LEN;
-	const unsigned char *aes_key = mac_key + KEY_MAC_LEN;
-	if (sealing) {
-		memcpy(key_name, c->ticket_key, KEY_NAME_LEN);
-		if (RAND_bytes(iv, IV_LEN) != 1)
-			return -1;
-	} else if (CRYPTO_memcmp(key_name, c->ticket_key, KEY_NAME_LEN) != 0) {
-		return 0;
-	}
-	int ok = sealing ? EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, aes_key, iv)
-			 : EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, aes_key, iv);
-	return ok == 1 && mac_init(mac, mac_key) == 1 ? 1 : -1;
-}
-
-static bool set_ticket_key(struct tls_ctx *c, struct span key, struct buf *why)
-{
-	if (key.n == 0) {
-		rand_bytes(c->ticket_key, sizeof c->ticket_key);
-		return true;
-	}
-	if (key.n != sizeof c->ticket_key) {
-		ERR_clear_error();
-		return tls_say(why, "a session ticket key has exactly 80 bytes");
-	}
-	memcpy(c->ticket_key, key.p, key.n);
-	return true;
+	const struct ticket_parts parts = { key_name, iv, cipher, mac };
+	return sealing ? tickets_seal(c->tickets, &parts) : tickets_open(c->tickets, &parts);
 }
 
 /* ---- ALPN ---- */
@@ -257,7 +211,8 @@ struct tls_ctx *tls_server_new(const struct tls_server_opts *opts, struct buf *w
 	struct tls_ctx *c = ctx_new(true, opts->pair_count);
 	c->by_name = map_new(TLS_NAMES_MAX);
 	c->alpn = alpn_wire(opts->alpn);
-	bool ok = set_ticket_key(c, opts->ticket_key, why);
+	c->tickets = opts->tickets != NULL ? tls_tickets_ref(opts->tickets) : tls_tickets_new();
+	bool ok = true;
 	for (size_t i = 0; ok && i < opts->pair_count; i++)
 		ok = add_pair(c, opts, &opts->pairs[i], why);
 	if (!ok)

@@ -11,17 +11,22 @@
 #include "base/span.h"
 
 struct tls_ctx;
+struct tls_tickets;
 
 struct tls_pair {
 	struct span chain_pem; /* leaf first, then intermediates */
 	struct span key_pem;   /* must fit the leaf */
 };
 
+/* Could a server go on with it now? False, with a sentence in why (may be NULL): it cannot be read, the key does
+ * not fit, the leaf has expired or is not valid yet. */
+bool tls_pair_check(const struct tls_pair *pair, struct buf *why);
+
 struct tls_server_opts {
 	const struct tls_pair *pairs; /* the first is the default; others chosen by SNI from their
 	                                  subjectAltName, wildcards of one label included */
 	size_t pair_count;
-	struct span ticket_key;    /* 80 random bytes shared by all workers; none: per context */
+	struct tls_tickets *tickets; /* a reference is taken; NULL: keys of its own */
 	struct span client_ca_pem; /* ask for (not demand) a client certificate; none: do not ask */
 	const char *alpn;          /* protocol name to agree on ("imap"); NULL: none. A client that
 	                                  offers ALPN without it is refused, one without ALPN passes */

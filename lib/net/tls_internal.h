@@ -7,10 +7,11 @@
 
 #include "base/map.h"
 #include "net/tls_ctx.h"
+#include "net/tls_tickets.h"
 
 #define tls_ctx_MAGIC 0x715c7001u
 
-enum { TLS_TICKET_KEY_LEN = 80, TLS_NAMES_MAX = 65536 };
+enum { TLS_NAMES_MAX = 65536 };
 
 struct tls_ctx {
 	uint32_t magic;
@@ -20,14 +21,25 @@ struct tls_ctx {
 	enum tls_verify verify; /* client */
 	SSL_CTX **pairs;        /* owned; a client has one */
 	size_t pair_count;
-	struct map *by_name; /* owned; server: lower-case name or "*.rest" -> SSL_CTX */
-	unsigned char *alpn; /* owned; wire form: length, name; NULL: none */
-	unsigned char ticket_key[TLS_TICKET_KEY_LEN];
+	struct map *by_name;         /* owned; server: lower-case name or "*.rest" -> SSL_CTX */
+	unsigned char *alpn;         /* owned; wire form: length, name; NULL: none */
+	struct tls_tickets *tickets; /* referenced; server */
 };
 
 /* A new connection's object, holding what it needs of the context; the descriptor is not set. name
  * and alpn: client only, may be NULL. NULL with a fault text in the OpenSSL queue. */
 SSL *tls_session_new(const struct tls_ctx *c, const char *name, const char *alpn);
+
+/* tls_tickets.c: the parts of one ticket, as OpenSSL hands them out. */
+struct ticket_parts {
+	unsigned char *key_name, *iv;
+	EVP_CIPHER_CTX *cipher;
+	EVP_MAC_CTX *mac;
+};
+/* As OpenSSL's callback: -1 error, 0 no such key (a full handshake follows), 1 yes, 2 yes and it is to be
+ * replaced by one under the newest key. */
+int tickets_seal(struct tls_tickets *t, const struct ticket_parts *p);
+int tickets_open(struct tls_tickets *t, const struct ticket_parts *p);
 
 /* tls_pem.c: each answers false with a sentence in why (which may be NULL). */
 bool tls_use_pair(SSL_CTX *ctx, const struct tls_pair *pair, struct buf *why);

@@ -110,6 +110,23 @@ bool tls_use_pair(SSL_CTX *ctx, const struct tls_pair *pair, struct buf *why)
 	return use_chain(ctx, pair->chain_pem, why) && use_key(ctx, pair->key_pem, why);
 }
 
+static bool is_timely(const X509 *leaf, struct buf *why)
+{
+	if (X509_cmp_current_time(X509_get0_notAfter(leaf)) <= 0)
+		return tls_say_only(why, "the certificate has expired");
+	return X509_cmp_current_time(X509_get0_notBefore(leaf)) < 0 ||
+	       tls_say_only(why, "the certificate is not valid yet");
+}
+
+bool tls_pair_check(const struct tls_pair *pair, struct buf *why)
+{
+	SSL_CTX *trial = SSL_CTX_new(TLS_server_method());
+	CHECK(trial != NULL);
+	bool ok = tls_use_pair(trial, pair, why) && is_timely(SSL_CTX_get0_certificate(trial), why);
+	SSL_CTX_free(trial);
+	return ok;
+}
+
 static bool add_authorities(SSL_CTX *ctx, BIO *in, bool ask_client, size_t *n_out)
 {
 	X509_STORE *store = SSL_CTX_get_cert_store(ctx);

@@ -12,10 +12,10 @@ def start_mmp(tier):
         wait_for(lambda s=service: port_answers(tier.port(s)), 30, service)
 
 
-def connect(tier, port, source="127.0.0.1"):
+def connect(tier, port, source="127.0.0.1", name="localhost"):
     """A TLS connection that has been greeted: (socket, file of its input)."""
     raw = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(source, 0))
-    s = tier.tls_context().wrap_socket(raw, server_hostname="localhost")
+    s = tier.tls_context().wrap_socket(raw, server_hostname=name)
     f = s.makefile("rb")
     f.readline()
     return s, f

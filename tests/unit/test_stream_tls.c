@@ -4,6 +4,7 @@
 
 #include "net/stream_bind.h"
 #include "net/stream_internal.h"
+#include "net/tls_tickets.h"
 
 enum { MANY = 2 << 20 };
 
@@ -433,25 +434,36 @@ static bool resumes(int version)
 	WAIT_FOR(us.n[STREAM_SECURED] == 1);
 	assert_true(stream_tls(us.s, &facts));
 	assert_int_equal(facts.resumed, SSL_session_reused(raw));
+	if (version == TLS1_2_VERSION) /* a ticket that replaces another one is not told of */
+		on_session(raw, SSL_get1_session(raw));
 	SSL_set_shutdown(raw, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	raw_end();
 	again();
 	return facts.resumed;
 }
 
-static void server_with_key(char c, const struct cert *client_ca)
+/* One key for each letter. */
+static void set_keys(struct tls_tickets *t, const char *letters)
 {
-	char key[80];
-	memset(key, c, sizeof key);
+	char keys[4 * TLS_TICKET_KEY_LEN];
+	size_t n = strlen(letters);
+	for (size_t i = 0; i < n; i++)
+		memset(keys + i * TLS_TICKET_KEY_LEN, letters[i], TLS_TICKET_KEY_LEN);
+	assert_true(tls_tickets_set(t, span_of(keys, n * TLS_TICKET_KEY_LEN)));
+}
+
+static void server_with_keys(const char *letters, const struct cert *client_ca)
+{
+	struct tls_tickets *tickets = tls_tickets_new();
+	set_keys(tickets, letters);
 	struct tls_pair pair = cert_pair(&test_cert);
-	struct tls_server_opts o = {
-		.pairs = &pair, .pair_count = 1, .ticket_key = span_of(key, sizeof key)
-	};
+	struct tls_server_opts o = { .pairs = &pair, .pair_count = 1, .tickets = tickets };
 	if (client_ca != NULL)
 		o.client_ca_pem = buf_span(&client_ca->chain);
 	tls_ctx_unref(&server);
 	server = tls_server_new(&o, NULL);
 	assert_non_null(server);
+	tls_tickets_unref(&tickets);
 }
 
 /* A ticket of one worker is good at another one with the same key, and nowhere else. */
@@ -459,17 +471,67 @@ static void test_resumption(void **state)
 {
 	static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
 	for (size_t i = 0; i < COUNT_OF(versions); i++) {
-		server_with_key('a', NULL);
+		server_with_keys("a", NULL);
 		assert_false(resumes(versions[i]));
 		assert_non_null(kept);
-		server_with_key('a', NULL);
+		server_with_keys("a", NULL);
 		assert_true(resumes(versions[i]));
-		server_with_key('b', NULL);
+		server_with_keys("b", NULL);
 		assert_false(resumes(versions[i]));
 		assert_false(resumes(versions[i])); /* a key of its own */
 		SSL_SESSION_free(kept);
 		kept = NULL;
 	}
+	close(wire[1]);
+}
+
+/* The newest key seals, older ones open; a ticket that an older one opened is followed by one under the newest. */
+static void test_key_rotation(void **state)
+{
+	static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
+	for (size_t i = 0; i < COUNT_OF(versions); i++) {
+		server_with_keys("a", NULL);
+		assert_false(resumes(versions[i])); /* sealed under a */
+		server_with_keys("ba", NULL);
+		assert_true(resumes(versions[i]));
+		server_with_keys(
+		    "cb", NULL); /* that one was sealed under b, or a would be asked for */
+		assert_true(resumes(versions[i]));
+		server_with_keys("dcb", NULL);
+		assert_true(resumes(versions[i]));
+		server_with_keys("c", NULL);
+		assert_false(resumes(versions[i])); /* under d by now */
+		SSL_SESSION_free(kept);
+		kept = NULL;
+	}
+	close(wire[1]);
+}
+
+/* Keys change below a context that is in use; what is not whole keys changes nothing. */
+static void test_keys_in_use(void **state)
+{
+	struct tls_tickets *tickets = tls_tickets_new();
+	struct tls_pair pair = cert_pair(&test_cert);
+	struct tls_server_opts o = { .pairs = &pair, .pair_count = 1, .tickets = tickets };
+	static const char many[(TLS_TICKET_KEYS_MAX + 1) * TLS_TICKET_KEY_LEN];
+	static const struct {
+		const char *keys;
+		bool resumes;
+	} cases[] = { { "a", false }, { "a", true }, { "b", false }, { "cb", true } };
+	struct tls_ctx *one = tls_server_new(&o, NULL);
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		set_keys(tickets, cases[i].keys);
+		assert_false(tls_tickets_set(tickets, SPAN("short")));
+		assert_false(tls_tickets_set(tickets, SPAN_NONE));
+		assert_false(tls_tickets_set(tickets, span_of(many, sizeof many)));
+		tls_ctx_unref(&server);
+		server = tls_ctx_ref(one);
+		assert_int_equal(resumes(TLS1_3_VERSION), cases[i].resumes);
+	}
+	tls_tickets_unref(&tickets);
+	tls_ctx_unref(&one); /* its own reference to the keys is the last */
+	SSL_SESSION_free(kept);
+	kept = NULL;
 	close(wire[1]);
 }
 
@@ -480,11 +542,11 @@ static void test_resumption_keeps_to_its_authorities(void **state)
 	struct cert other = { 0 };
 	cert_make(&other, NULL, "other authority", NULL);
 	for (size_t i = 0; i < COUNT_OF(versions); i++) {
-		server_with_key('a', &test_ca);
+		server_with_keys("a", &test_ca);
 		assert_false(resumes(versions[i]));
-		server_with_key('a', &test_ca);
+		server_with_keys("a", &test_ca);
 		assert_true(resumes(versions[i]));
-		server_with_key('a', &other);
+		server_with_keys("a", &other);
 		assert_false(resumes(versions[i]));
 		SSL_SESSION_free(kept);
 		kept = NULL;
@@ -515,6 +577,8 @@ int main(void)
 		CASE(test_old_versions_are_refused),
 		CASE(test_no_renegotiation),
 		CASE(test_resumption),
+		CASE(test_key_rotation),
+		CASE(test_keys_in_use),
 		CASE(test_resumption_keeps_to_its_authorities),
 	};
 	return cmocka_run_group_tests_name("stream_tls", tests, group_setup, certs_teardown);

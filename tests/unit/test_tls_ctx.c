@@ -229,15 +229,42 @@ static void test_bad_pairs(void **state)
 	buf_end(&twice);
 }
 
+/* What a running server may be given: the same complaints, and those of the calendar. */
+static void test_pair_check(void **state)
+{
+	struct buf why = BUF_INIT(1000);
+	struct cert late, early;
+	struct tls_pair mixed = { buf_span(&first.chain), buf_span(&second.key_pem) };
+	cert_make_for(&late, &test_ca, "late", "DNS:mail.example", (struct cert_days){ -2, -1 });
+	cert_make_for(&early, &test_ca, "early", "DNS:mail.example", (struct cert_days){ 1, 2 });
+	const struct {
+		struct tls_pair pair;
+		const char *words;
+	} cases[] = {
+		{ cert_pair(&first), NULL },
+		{ mixed, "does not fit" },
+		{ cert_pair(&late), "has expired" },
+		{ cert_pair(&early), "not valid yet" },
+		{ { span_first(buf_span(&first.chain), 100), buf_span(&first.key_pem) }, "read" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		buf_clear(&why);
+		assert_int_equal(tls_pair_check(&cases[i].pair, &why), cases[i].words == NULL);
+		if (cases[i].words != NULL)
+			assert_non_null(strstr(buf_cstr(&why), cases[i].words));
+		assert_int_equal(tls_pair_check(&cases[i].pair, NULL), cases[i].words == NULL);
+		assert_int_equal(ERR_peek_error(), 0);
+	}
+	cert_end(&late);
+	cert_end(&early);
+	buf_end(&why);
+}
+
 static void test_bad_options(void **state)
 {
 	struct tls_pair pair = cert_pair(&first);
 	struct buf why = BUF_INIT(1000);
 	assert_refused(&(struct tls_server_opts){ .pair_count = 0 }, "at least one");
-	assert_refused(
-	    &(struct tls_server_opts){
-		.pairs = &pair, .pair_count = 1, .ticket_key = SPAN("short") },
-	    "80 bytes");
 	assert_refused(
 	    &(struct tls_server_opts){
 		.pairs = &pair, .pair_count = 1, .client_ca_pem = SPAN("x") },
@@ -268,6 +295,7 @@ int main(void)
 		CASE(test_alpn),
 		CASE(test_client_certificates),
 		CASE(test_bad_pairs),
+		CASE(test_pair_check),
 		CASE(test_bad_options),
 	};
 	return cmocka_run_group_tests_name("tls_ctx", tests, group_setup, group_teardown);

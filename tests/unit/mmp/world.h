@@ -405,7 +405,6 @@ static int world_setup(void **state)
 	log_setup("test", LOG_DEBUG, false);
 	log_set_fd(fileno(world.log));
 	metermaid_prepare();
-	daemon_make_ticket_key();
 	clock_fake(1000000, 1700000000000000);
 	return 0;
 }

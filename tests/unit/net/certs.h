@@ -36,8 +36,14 @@ static void put_pem(BIO *b, struct buf *out)
 	BIO_free(b);
 }
 
+/* Of validity, from now. */
+struct cert_days {
+	long from, to;
+};
+
 /* names: "DNS:a.example,IP:127.0.0.1"; NULL makes an authority. by: NULL signs itself. */
-static void cert_make(struct cert *c, const struct cert *by, const char *subject, const char *names)
+static void cert_make_for(struct cert *c, const struct cert *by, const char *subject,
+    const char *names, struct cert_days days)
 {
 	static long serial = 1;
 	c->key = EVP_EC_gen("P-256");
@@ -45,8 +51,8 @@ static void cert_make(struct cert *c, const struct cert *by, const char *subject
 	assert_true(c->key != NULL && c->x != NULL);
 	X509_set_version(c->x, 2);
 	ASN1_INTEGER_set(X509_get_serialNumber(c->x), serial++);
-	X509_gmtime_adj(X509_getm_notBefore(c->x), -3600);
-	X509_gmtime_adj(X509_getm_notAfter(c->x), 86400);
+	X509_gmtime_adj(X509_getm_notBefore(c->x), days.from * 86400);
+	X509_gmtime_adj(X509_getm_notAfter(c->x), days.to * 86400);
 	X509_NAME_add_entry_by_txt(X509_get_subject_name(c->x), "CN", MBSTRING_ASC,
 	    (const unsigned char *)subject, -1, -1, 0);
 	X509_set_issuer_name(c->x, X509_get_subject_name(by != NULL ? by->x : c->x));
@@ -62,6 +68,11 @@ static void cert_make(struct cert *c, const struct cert *by, const char *subject
 	assert_int_equal(PEM_write_bio_PrivateKey(key, c->key, NULL, NULL, 0, NULL, NULL), 1);
 	put_pem(chain, &c->chain);
 	put_pem(key, &c->key_pem);
+}
+
+static void cert_make(struct cert *c, const struct cert *by, const char *subject, const char *names)
+{
+	cert_make_for(c, by, subject, names, (struct cert_days){ -1, 1 });
 }
 
 static void cert_end(struct cert *c)
