@@ -6,6 +6,7 @@
 #include "edge/chunk.h"
 
 #include "base/check.h"
+#include "proto/mime_binary.h"
 
 #include "edge/content.h"
 #include "edge/filter.h"
@@ -74,12 +75,48 @@ static enum verdict begin(struct session *s)
 	return s->ask != NULL ? V_WAIT : open_body(s);
 }
 
-static void take(struct mail *m, struct span bytes)
+static void keep(struct mail *m, struct span bytes)
 {
 	smtp_chunk_scan(&m->chunks, bytes);
-	m->decoder.taken += bytes.n;
 	if (m->err == ERR_OK)
 		m->err = body_add(m->t->body, bytes);
+}
+
+/* BINARYMIME ends here: nothing behind this door, be it a filter, a store or the next hop, has to know it. */
+static void take(struct mail *m, struct span bytes)
+{
+	m->decoder.taken += bytes.n;
+	if (m->binary == NULL) {
+		keep(m, bytes);
+		return;
+	}
+	struct buf out = BUF_INIT(MIME_BINARY_OUT_MAX);
+	while (bytes.n > 0) {
+		struct span piece = span_first(bytes, MIME_BINARY_PIECE_MAX);
+		mime_binary_take(m->binary, piece, &out);
+		keep(m, buf_span(&out));
+		buf_clear(&out);
+		bytes = span_from(bytes, piece.n);
+	}
+	buf_end(&out);
+}
+
+/* The last chunk is here. */
+static void end_message(struct mail *m)
+{
+	struct buf out = BUF_INIT(MIME_BINARY_OUT_MAX);
+	if (m->binary != NULL)
+		mime_binary_end(m->binary, &out);
+	keep(m, buf_span(&out));
+	buf_end(&out);
+	if (!smtp_chunk_scan_end(&m->chunks))
+		keep(m, SPAN("\r\n"));
+}
+
+static bool is_stuck(const struct mail *m)
+{
+	return m->err != ERR_OK || (m->decoder.faults & BAD) != 0 ||
+	       (m->binary != NULL && mime_binary_why(m->binary) != NULL);
 }
 
 /* The chunk is here. What is wrong with it is said now: the client need not send the rest. */
@@ -92,13 +129,13 @@ static enum verdict chunk_ended(struct session *s)
 			return V_READ;
 		return session_refuse(s, 503, "5.5.1", s->chunk_refused);
 	}
-	if (s->chunk_last && !smtp_chunk_scan_end(&m->chunks))
-		take(m, SPAN("\r\n"));
+	if (s->chunk_last)
+		end_message(m);
 	m->decoder.faults = m->chunks.faults;
 	bool late = session_now_ms(s) - m->begun_ms >= s->setup->edge->message_timeout;
 	if (late)
 		return session_bye(s, WHY_MESSAGE_TIMEOUT, NULL);
-	if (s->chunk_last || m->err != ERR_OK || (m->decoder.faults & BAD) != 0)
+	if (s->chunk_last || is_stuck(m))
 		return content_ended(s);
 	session_enter(s, ST_COMMAND);
 	return session_say(s, 250, "2.0.0", "chunk taken");

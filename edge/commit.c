@@ -147,6 +147,7 @@ static void ask_spool(struct commit *c)
 		.auth_user = span_str(t->auth_user),
 		.trusted = t->trusted,
 		.hold = t->hold,
+		.require_tls = t->require_tls,
 		.ret = t->ret,
 		.envid = span_str(t->envid),
 		.body_bytes = body_size(t->body) };

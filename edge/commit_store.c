@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "edge/commit_internal.h"
 #include "edge/lmtp_address.h"
+#include "edge/out_conf.h"
 #include "edge/outcome.h"
 #include "edge/queue_tables.h"
 
@@ -105,8 +106,8 @@ static void on_place(void *arg, enum directory_status status, const struct store
 	} else if (place->lmtp == 0) {
 		group_fail(g, "4.3.5", "the store does not take mail");
 	} else {
-		struct out_target to = { OUT_LMTP, place->host, place->lmtp,
-			(enum out_tls)k->edge->lmtp_tls };
+		struct out_target to = { OUT_LMTP, place->host, place->lmtp, OUT_TLS_NONE };
+		to.tls = out_conf_tls(k->edge, &to, g->mail.require_tls);
 		g->state = GR_SEND;
 		g->ask = out_pool_send(k->pool, &to, &g->mail, on_sent, g);
 	}
@@ -151,6 +152,7 @@ static void group_init(struct group *g, struct commit *c, size_t lead)
 		.id = t->id,
 		.sender = t->sender,
 		.body_8bit = t->body_8bit,
+		.require_tls = t->require_tls,
 		.ret = t->ret,
 		.envid = t->envid,
 		.body = commit_body(t),

@@ -6,6 +6,7 @@
 #include "edge/content.h"
 
 #include "base/check.h"
+#include "proto/mime_binary.h"
 
 #include "edge/envelope.h"
 #include "edge/filter.h"
@@ -222,6 +223,9 @@ enum verdict content_ended(struct session *s)
 {
 	const struct mail *m = s->mail;
 	metric_add(&edge_metrics[EDGE_M_BYTES_IN], m->decoder.taken);
+	const char *stuck = m->binary != NULL ? mime_binary_why(m->binary) : NULL;
+	if (stuck != NULL)
+		return refuse(s, 554, "5.6.1", stuck);
 	if (m->decoder.faults & (SMTP_BODY_BARE_CR | SMTP_BODY_BARE_LF | SMTP_BODY_NUL))
 		return refuse(s, 550, "5.6.0", "the message holds a NUL, a bare CR or a bare LF");
 	if (m->decoder.faults & SMTP_BODY_LONG_LINE)
@@ -305,6 +309,8 @@ enum verdict content_data(struct session *s, const struct smtp_cmd *cmd)
 		return session_refuse(s, 503, "5.5.1", "say MAIL first");
 	if (s->mail->chunked)
 		return session_refuse(s, 503, "5.5.1", "the message comes by BDAT");
+	if (s->mail->binary != NULL) /* RFC 3030 section 3 */
+		return session_refuse(s, 503, "5.5.1", "BINARYMIME comes by BDAT");
 	if (s->mail->t->recipient_count == 0 && s->mail->discarded == 0)
 		return session_refuse(s, 554, "5.5.1", "no recipient was taken");
 	if (s->filters == NULL || s->mail->t->recipient_count == 0)

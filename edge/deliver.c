@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "edge/lmtp_address.h"
 #include "edge/outcome.h"
+#include "edge/out_conf.h"
 #include "edge/queue_internal.h"
 #include "proto/smtp_path.h"
 
@@ -125,7 +126,7 @@ static void send_to(struct q_delivery *dl, enum out_kind kind, const char *host,
 {
 	const struct edge_conf *c = dl->queue->edge;
 	struct out_target to = { .kind = kind, .host = host, .port = port };
-	to.tls = (enum out_tls)(kind == OUT_LMTP ? c->lmtp_tls : c->smtp_tls);
+	to.tls = out_conf_tls(c, &to, dl->mail.require_tls);
 	dl->ask = out_pool_send(dl->queue->pool, &to, &dl->mail, on_sent, dl);
 }
 
@@ -270,6 +271,7 @@ void deliver_start(struct q_dest *d, struct q_item *const *items, size_t n)
 		.id = dl->entry->id,
 		.sender = dl->entry->sender,
 		.body_8bit = dl->entry->body_8bit,
+		.require_tls = dl->entry->require_tls,
 		.ret = dl->entry->ret,
 		.envid = dl->entry->envid,
 		.body = spool_reader_source(dl->reader),

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "proto/mime_binary.h"
 #include "proto/smtp_ext.h"
 
 #include "edge/access.h"
@@ -53,6 +54,7 @@ static unsigned offered(const struct session *s)
 	if (!s->esmtp)
 		return 0;
 	return SMTP_PARAM_SIZE | SMTP_PARAM_BODY | SMTP_PARAM_SMTPUTF8 |
+	       (stream_is_tls(s->io) ? SMTP_PARAM_REQUIRETLS : 0) |
 	       (edge_has_auth(s->listener) ? SMTP_PARAM_AUTH : 0) |
 	       (envelope_offers_dsn(s) ? SMTP_PARAM_RET | SMTP_PARAM_ENVID : 0);
 }
@@ -175,12 +177,12 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 	if (smtp_path_parse(
 		cmd->path, SMTP_PATH_NULL_OK | (utf8 ? SMTP_PATH_UTF8_OK : 0u), &sender, &why))
 		return session_refuse(s, 501, "5.1.7", why);
-	if (ext.body == SMTP_BODY_BINARYMIME)
-		return session_refuse(s, 555, "5.5.4", "BINARYMIME is not offered");
 	if (ext.size > s->setup->edge->message_size_max)
 		return session_refuse(s, 552, "5.3.4", "message is too big");
 	s->mail = mail_new(s, &sender, ext.body == SMTP_BODY_8BITMIME);
 	s->mail->utf8 = utf8;
+	s->mail->binary = ext.body == SMTP_BODY_BINARYMIME ? mime_binary_new() : NULL;
+	s->mail->t->require_tls = (ext.seen & SMTP_PARAM_REQUIRETLS) != 0;
 	take_wishes(s, &ext);
 	session_notef(s, "mail", "from <%s> in session %s", sender.address, s->id.s);
 	s->mail->params = mem_span_str(cmd->params);

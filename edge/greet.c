@@ -79,7 +79,9 @@ static enum verdict cmd_ehlo(struct session *s, const struct smtp_cmd *cmd)
 		buf_add_str(&text, "AUTH PLAIN LOGIN\n");
 	if (envelope_offers_dsn(s))
 		buf_add_str(&text, "DSN\n");
-	buf_add_str(&text, "ENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8\nCHUNKING\n");
+	buf_add_str(&text, "ENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\n");
+	if (stream_is_tls(s->io)) /* RFC 8689 section 4.1: not before */
+		buf_add_str(&text, "REQUIRETLS\n");
 	if (xclient_offered(s))
 		buf_add_str(&text, "XCLIENT NAME ADDR PORT PROTO HELO\n");
 	buf_printf(&text, "LIMITS RCPTMAX=%lld", (long long)s->setup->edge->recipients_max);

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "proto/mime_binary.h"
 
 #include "edge/filter.h"
 #include "edge/sender.h"
@@ -45,6 +46,7 @@ void mail_end(struct session *s)
 	sender_free(&m->sender);
 	record_keep(s->edge->records, m->t->id, &m->record);
 	record_end(&m->record);
+	mime_binary_free(&m->binary);
 	buf_end(&m->tags);
 	mem_free(m->params);
 	transaction_free(&m->t);

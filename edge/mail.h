@@ -13,6 +13,7 @@
 #include "edge/session.h"
 #include "edge/transaction.h"
 
+struct mime_binary;
 struct sender;
 
 struct mail {
@@ -32,6 +33,7 @@ struct mail {
 	struct smtp_body_decoder decoder;
 	struct smtp_chunk_scan chunks; /* of BDAT */
 	bool chunked;                  /* it comes by BDAT */
+	struct mime_binary *binary;    /* owned; it is BINARYMIME: on its way in it ceases to be */
 	bool utf8;                     /* SMTPUTF8 was said */
 	err_t err;                     /* what the body could not take */
 	uint64_t begun_ms;             /* of the data */

@@ -74,6 +74,21 @@ static struct contexts opts_with_tls(
 	return x;
 }
 
+/* What never leaves this host needs no TLS. */
+static bool is_this_host(const char *host)
+{
+	struct ip_addr a;
+	return host[0] == '/' || (ip_parse(span_str(host), &a) && ip_is_loopback(a));
+}
+
+enum out_tls out_conf_tls(const struct edge_conf *c, const struct out_target *to, bool require_tls)
+{
+	bool store = to->kind == OUT_LMTP;
+	if (require_tls && !(store && is_this_host(to->host)))
+		return OUT_TLS_MUST;
+	return (enum out_tls)(store ? c->lmtp_tls : c->smtp_tls);
+}
+
 struct out_pool *out_conf_new(
     struct loop *l, struct dns *dns, const struct conf *conf, enum out_user who)
 {

@@ -322,6 +322,7 @@ static struct q_entry *entry_new(struct queue *q, log_pos pos, const struct spoo
 	e->ret = m->ret;
 	e->report = m->report;
 	e->body_8bit = m->body_8bit;
+	e->require_tls = m->require_tls;
 	e->body = (struct spool_body){ m->body_bytes, pos, m->body_at, NULL, m->chunk_count };
 	if (m->chunk_count > 0)
 		e->body.chunks = mem_copy(m->chunks, m->chunk_count * sizeof(*m->chunks));

@@ -74,6 +74,7 @@ struct q_entry {
 	enum spool_report reporting; /* while ask is: what its sender is to be told */
 	unsigned notices;            /* of delay, sent so far */
 	bool body_8bit;
+	bool require_tls;
 	struct spool_body body;
 	struct q_item *items;
 	size_t item_count;

@@ -137,6 +137,8 @@ static void put_mail(struct smtp_out *o)
 		stream_printf(o->io, " SIZE=%" PRIu64, m->body.size);
 	if ((o->features & SMTP_HAS_8BITMIME) != 0 && m->body_8bit)
 		stream_printf(o->io, " BODY=8BITMIME");
+	if ((o->features & SMTP_HAS_REQUIRETLS) != 0 && m->require_tls)
+		stream_printf(o->io, " REQUIRETLS");
 	if ((o->features & SMTP_HAS_SMTPUTF8) != 0 && has_8bit(m))
 		stream_printf(o->io, " SMTPUTF8");
 	if ((o->features & SMTP_HAS_XDELIVERYID) != 0 && m->id.s[0] != '\0')
@@ -269,6 +271,14 @@ static void refuse(struct outcome *out, unsigned code, const char *enhanced, con
 		outcome_set(out, FATE_REFUSED, code, enhanced, span_str(why));
 }
 
+/* RFC 8689 section 4.2.1: a server that does not know the wish would pass the mail on in plaintext. Behind LMTP
+ * nothing goes on. */
+static bool promises_tls(const struct smtp_out *o)
+{
+	return !o->mail->require_tls || o->opts.kind == OUT_LMTP ||
+	       (stream_is_tls(o->io) && (o->features & SMTP_HAS_REQUIRETLS) != 0);
+}
+
 /* What the server cannot take by its own announcement, and what must not be sent to any. */
 static void refuse_hopeless(struct smtp_out *o)
 {
@@ -280,6 +290,8 @@ static void refuse_hopeless(struct smtp_out *o)
 		struct out_recipient *r = &m->recipients[i];
 		if (too_big)
 			refuse(r->outcome, 552, "5.3.4", "message too big for the next hop");
+		if (!promises_tls(o))
+			refuse(r->outcome, 550, "5.7.30", "next hop does not offer REQUIRETLS");
 		if (bad_sender)
 			refuse(r->outcome, 553, "5.1.7", "sender address cannot be sent");
 		if (!is_safe(r->address))

@@ -71,6 +71,7 @@ struct spool_message {
 	struct span sender;    /* empty: null sender */
 	struct span auth_user; /* empty: not authenticated */
 	bool hold;             /* its recipients begin held */
+	bool require_tls;      /* goes on by REQUIRETLS or not at all (RFC 8689) */
 	bool trusted;          /* the sender is who it says: reports may go there */
 	enum smtp_ret ret;
 	struct span envid; /* as it came; may be empty */

@@ -44,11 +44,12 @@ struct recipient {
 struct transaction {
 	struct ident id; /* transaction id = delivery id, to the store and in logs */
 	struct ident session;
-	char *sender;    /* reverse-path without brackets; "" = null sender */
-	bool body_8bit;  /* BODY=8BITMIME */
-	char *auth_user; /* submission: who; NULL on MX */
-	bool hold;       /* a filter wants an operator to look at it: to the queue, held there */
-	bool trusted;    /* the sender is who it says: reports may go there */
+	char *sender;     /* reverse-path without brackets; "" = null sender */
+	bool body_8bit;   /* BODY=8BITMIME */
+	char *auth_user;  /* submission: who; NULL on MX */
+	bool hold;        /* a filter wants an operator to look at it: to the queue, held there */
+	bool require_tls; /* REQUIRETLS: every hop from here on (RFC 8689) */
+	bool trusted;     /* the sender is who it says: reports may go there */
 	enum smtp_ret ret;
 	char *envid; /* ENVID as it came, or NULL */
 	struct ip_addr client;

@@ -5,12 +5,10 @@
 #include "base/mem.h"
 #include "proto/mime.h"
 
-enum { BOUNDARY_MAX = 128 }; /* RFC 2046 says 70 */
-
 struct open {
 	uint16_t part; /* the multipart ... */
 	size_t n;
-	char boundary[BOUNDARY_MAX]; /* ... and what stands behind "--" in its delimiters */
+	char boundary[MIME_BOUNDARY_MAX]; /* ... and what stands behind "--" in its delimiters */
 };
 
 struct parser {
@@ -71,12 +69,18 @@ static bool is_identity(struct span encoding)
 	       span_ieq_str(encoding, "8bit") || span_ieq_str(encoding, "binary");
 }
 
+bool mime_boundary(const struct mime_value *type, struct span *out)
+{
+	*out = mime_param(type, "boundary");
+	while (out->n > 0 && out->p[out->n - 1] == ' ') /* RFC 2046: never ends with white space */
+		out->n--;
+	return out->n > 0 && out->n <= MIME_BOUNDARY_MAX;
+}
+
 static bool push_boundary(struct parser *p, const struct mime_value *type)
 {
-	struct span b = mime_param(type, "boundary");
-	while (b.n > 0 && b.p[b.n - 1] == ' ') /* RFC 2046: never ends with white space */
-		b.n--;
-	if (b.n == 0 || b.n > BOUNDARY_MAX || p->open_count == MIME_DEPTH_MAX)
+	struct span b;
+	if (!mime_boundary(type, &b) || p->open_count == MIME_DEPTH_MAX)
 		return false;
 	struct open *o = &p->open[p->open_count++];
 	o->part = p->current;
@@ -144,13 +148,11 @@ static void close_part(struct parser *p, size_t end, uint32_t line_ends)
 
 /* ---- lines --------------------------------------------------------------------------------------- */
 
-/* Is the line (without its end) a delimiter of o? */
-static bool is_delimiter(const struct open *o, struct span line, bool *last_out)
+bool mime_is_delimiter(struct span boundary, struct span line, bool *last_out)
 {
-	line = span_from(line, 2);
-	if (line.n < o->n || memcmp(line.p, o->boundary, o->n) != 0)
+	if (!span_starts(line, SPAN("--")) || !span_starts(span_from(line, 2), boundary))
 		return false;
-	line = span_from(line, o->n);
+	line = span_from(line, 2 + boundary.n);
 	*last_out = span_starts(line, SPAN("--"));
 	return span_trim(span_from(line, *last_out ? 2 : 0)).n == 0;
 }
@@ -198,7 +200,8 @@ static bool try_delimiter(struct parser *p, struct span line, size_t next_line_a
 		return false;
 	for (size_t level = p->open_count; level-- > 0;) {
 		bool last;
-		if (is_delimiter(&p->open[level], line, &last)) {
+		struct span boundary = span_of(p->open[level].boundary, p->open[level].n);
+		if (mime_is_delimiter(boundary, line, &last)) {
 			on_delimiter(p, level, last, next_line_at);
 			return true;
 		}

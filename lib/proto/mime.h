@@ -17,9 +17,10 @@
 /* ---- the tree of parts --------------------------------------------------------------------------- */
 
 enum {
-	MIME_DEPTH_MAX = 64,          /* deeper parts stay closed */
-	MIME_PARTS_MAX = 1000,        /* what comes after them belongs to the part around it */
-	MIME_HEADER_MAX = 1024 * 1024 /* fields behind are not read */
+	MIME_DEPTH_MAX = 64,           /* deeper parts stay closed */
+	MIME_PARTS_MAX = 1000,         /* what comes after them belongs to the part around it */
+	MIME_HEADER_MAX = 1024 * 1024, /* fields behind are not read */
+	MIME_BOUNDARY_MAX = 128        /* RFC 2046 says 70 */
 };
 enum { MIME_NONE = UINT16_MAX }; /* no such part */
 
@@ -84,6 +85,10 @@ struct mime_value {
  * made at once: earlier spans into it hold only if it has room for value.n more bytes. */
 bool mime_parse_value(struct span value, struct buf *scratch, struct mime_value *out);
 struct span mime_param(const struct mime_value *v, const char *name); /* p NULL: absent */
+/* The boundary of a multipart type; false: there is none that can be used. */
+bool mime_boundary(const struct mime_value *type, struct span *out);
+/* Is the line (without its line end) a delimiter? *last_out: the one that closes the multipart. */
+bool mime_is_delimiter(struct span boundary, struct span line, bool *last_out);
 /* One token (Content-Transfer-Encoding): comments and white space removed. */
 struct span mime_token(struct span value);
 

@@ -41,7 +41,7 @@ static bool set_body(void *ext, struct span v)
 	return false;
 }
 
-static bool set_smtputf8(void *ext, struct span v)
+static bool set_flag(void *ext, struct span v)
 {
 	return true;
 }
@@ -76,7 +76,8 @@ static bool set_delivery_id(void *ext, struct span v)
 static const struct param_row mail_rows[] = {
 	{ "SIZE", SMTP_PARAM_SIZE, true, "SIZE is not a number", set_size },
 	{ "BODY", SMTP_PARAM_BODY, true, "unknown BODY type", set_body },
-	{ "SMTPUTF8", SMTP_PARAM_SMTPUTF8, false, "", set_smtputf8 },
+	{ "SMTPUTF8", SMTP_PARAM_SMTPUTF8, false, "", set_flag },
+	{ "REQUIRETLS", SMTP_PARAM_REQUIRETLS, false, "", set_flag },
 	{ "RET", SMTP_PARAM_RET, true, "RET must be FULL or HDRS", set_ret },
 	{ "ENVID", SMTP_PARAM_ENVID, true, "ENVID is not xtext or too long", set_envid },
 	{ "AUTH", SMTP_PARAM_AUTH, true, "AUTH is not xtext or too long", set_auth },

@@ -1,5 +1,5 @@
 /* smtp_ext.h - parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (6152, 3030), SMTPUTF8 (6531), RET
- * ENVID NOTIFY ORCPT (DSN, 3461), AUTH (4954), and XDELIVERYID, private to Postern: the id under which
+ * ENVID NOTIFY ORCPT (DSN, 3461), AUTH (4954), REQUIRETLS (8689), and XDELIVERYID, private to Postern: the id under which
  * a store knows a delivery again after a lost reply. */
 #ifndef PROTO_SMTP_EXT_H
 #define PROTO_SMTP_EXT_H
@@ -22,7 +22,8 @@ enum smtp_param {
 	SMTP_PARAM_AUTH = 1 << 5,
 	SMTP_PARAM_XDELIVERYID = 1 << 6,
 	SMTP_PARAM_NOTIFY = 1 << 7,
-	SMTP_PARAM_ORCPT = 1 << 8
+	SMTP_PARAM_ORCPT = 1 << 8,
+	SMTP_PARAM_REQUIRETLS = 1 << 9
 };
 
 enum smtp_body_kind { SMTP_BODY_7BIT, SMTP_BODY_8BITMIME, SMTP_BODY_BINARYMIME };

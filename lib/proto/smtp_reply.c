@@ -147,6 +147,7 @@ static const struct {
 	{ "AUTH", SMTP_HAS_AUTH },
 	{ "XCLIENT", SMTP_HAS_XCLIENT },
 	{ "XDELIVERYID", SMTP_HAS_XDELIVERYID },
+	{ "REQUIRETLS", SMTP_HAS_REQUIRETLS },
 };
 
 void smtp_ehlo_parse(const struct smtp_reply *reply, struct smtp_ehlo *out)

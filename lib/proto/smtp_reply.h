@@ -69,7 +69,8 @@ enum smtp_feature {
 	SMTP_HAS_DSN = 1 << 7,
 	SMTP_HAS_AUTH = 1 << 8,
 	SMTP_HAS_XCLIENT = 1 << 9,
-	SMTP_HAS_XDELIVERYID = 1 << 10
+	SMTP_HAS_XDELIVERYID = 1 << 10,
+	SMTP_HAS_REQUIRETLS = 1 << 11
 };
 
 struct smtp_ehlo {

@@ -28,7 +28,7 @@ static void test_commands(void **state)
 		{ HELLO "MAIL FROM:<a@b.example> SIZE=65537\r\n" QUIT, "220 250 552 221" },
 		{ HELLO "MAIL FROM:<a@b.example> FROB=1\r\n" QUIT, "220 250 555 221" },
 		{ "HELO c\r\nMAIL FROM:<a@b.example> SIZE=1\r\n" QUIT, "220 250 555 221" },
-		{ HELLO "MAIL FROM:<a@b.example> BODY=BINARYMIME\r\n" QUIT, "220 250 555 221" },
+		{ HELLO "MAIL FROM:<a@b.example> BODY=BINARY\r\n" QUIT, "220 250 501 221" },
 		{ MAIL "RCPT TO:<alice@example.org> FROB\r\n" QUIT, "220 250 250 555 221" },
 		{ HELLO "BDAT 3 LAST\r\nabcETRN x\r\nEXPN x\r\nXCLIENT ADDR=1.2.3.4\r\n" QUIT,
 		    "220 250 503 502 502 550 221" },

@@ -36,6 +36,47 @@ static void test_chunks(void **state)
 	check("mx", ALICE "BDAT 200000 LAST\r\n", "220 250 250 250 552");
 }
 
+#define BINARY HELLO "MAIL FROM:<s@far.example> BODY=BINARYMIME\r\nRCPT TO:<alice@example.org>\r\n"
+#define BASED "Subject: x\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+
+/* What is binary at the door is base64 behind it. */
+static void test_binarymime(void **state)
+{
+	static const char part[] = "Subject: x\r\nContent-Transfer-Encoding: binary\r\n\r\n";
+	static const struct {
+		struct span rest;
+		const char *want, *got;
+	} cases[] = {
+		{ SPAN("BDAT 5 LAST\r\n\n\r\0.\n"), "250 250", BASED "Cg0ALgo=\r\n" },
+		{ SPAN("BDAT 3\r\n\n\r\0BDAT 2\r\n.\nBDAT 0 LAST\r\n"), "250 250 250 250",
+		    BASED "Cg0ALgo=\r\n" },
+		{ SPAN("DATA\r\nRSET\r\n"), "250 503 250", NULL },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct buf script = BUF_INIT(4096);
+		char want[100];
+		memset(&given, 0, sizeof given);
+		given.code = 250;
+		snprintf(want, sizeof want, "220 250 250 250 %s 221", cases[i].want);
+		buf_printf(&script, BINARY "BDAT %zu\r\n%s", sizeof part - 1, part);
+		buf_add_span(&script, cases[i].rest);
+		buf_add_str(&script, QUIT);
+		check_talk("mx", buf_span(&script), want, SIZE_MAX);
+		check_talk("mx", buf_span(&script), want, 1);
+		assert_int_equal(given.calls, cases[i].got == NULL ? 0 : 2);
+		if (cases[i].got != NULL)
+			assert_non_null(strstr(given.head, cases[i].got));
+		buf_end(&script);
+	}
+	check("mx", BINARY "DATA\r\n" QUIT, "220 250 250 250 503 221");
+	/* what says it is text must be text, and what cannot be converted is refused */
+	check("mx", BINARY "BDAT 7 LAST\r\nA: b\nc\n" QUIT, "220 250 250 250 550 221");
+	check("mx", BINARY "BDAT 33 LAST\r\nContent-Type: multipart/mixed\r\n\r\n" QUIT,
+	    "220 250 250 250 554 221");
+	check("mx", BINARY "BDAT 33\r\nContent-Type: multipart/mixed\r\n\r\nBDAT 1 LAST\r\nx" QUIT,
+	    "220 250 250 250 554 503 221");
+}
+
 static void test_utf8(void **state)
 {
 	static const struct {
@@ -123,6 +164,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_chunks),
+		cmocka_unit_test(test_binarymime),
 		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_xclient),
 	};

@@ -268,6 +268,28 @@ static void test_dsn(void **state)
 }
 
 /* A kept connection that says goodbye, or dies, at the next mail: the mail goes over a new one. */
+/* A wish that nobody else is going to honour is not passed on, and neither is the mail. */
+static void test_requiretls(void **state)
+{
+	struct try t;
+	try_start(&t, STEPS("S 220 hi", "C EHLO", "R 250-x\r\n250 REQUIRETLS\r\n"));
+	t.mail.require_tls = true;
+	send_mail(&t, OUT_SMTP, 1);
+	assert_int_equal(t.outcomes[0].fate, FATE_REFUSED);
+	assert_string_equal(t.outcomes[0].enhanced, "5.7.30");
+	assert_null(strstr(buf_cstr(&t.peer.seen), "MAIL"));
+	try_end(&t);
+	try_start(&t, STEPS("S 220 hi", "C EHLO", "S 250 x"));
+	t.mail.require_tls = true;
+	t.mail.recipient_count = 1;
+	struct out_target to = { OUT_SMTP, t.peer.path, 0, OUT_TLS_MUST };
+	t.ticket = out_pool_send(t.pool, &to, &t.mail, on_done, &t);
+	run_until(&t, &t.answered);
+	assert_int_equal(t.outcomes[0].fate, FATE_LATER);
+	assert_null(strstr(buf_cstr(&t.peer.seen), "MAIL"));
+	try_end(&t);
+}
+
 static void test_stale_connection(void **state)
 {
 	static const char *const byes[] = { "X", "R 421 4.3.2 idle too long\r\n" };
@@ -373,6 +395,7 @@ int main(void)
 		cmocka_unit_test(test_transcript),
 		cmocka_unit_test(test_rset_after_refusal),
 		cmocka_unit_test(test_dsn),
+		cmocka_unit_test(test_requiretls),
 		cmocka_unit_test(test_stale_connection),
 		cmocka_unit_test(test_too_big_and_bad_addresses),
 		cmocka_unit_test(test_dead_host_is_remembered),

@@ -24,6 +24,7 @@ static void put_example(struct buf *out, uint64_t *chunks, size_t chunk_count)
 	struct spool_message m = { .id = id_of("abcdefghjkmnpqrstu"),
 		.session = id_of("utsrqpnmkjhgfedcba"),
 		.body_8bit = true,
+		.require_tls = true,
 		.arrived_us = 1234567890123,
 		.sender = SPAN("s@b.example"),
 		.auth_user = SPAN("s"),
@@ -54,7 +55,7 @@ static void test_message(void **state)
 	assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
 	assert_string_equal(m.id.s, "abcdefghjkmnpqrstu");
 	assert_string_equal(m.parent.s, "");
-	assert_true(m.body_8bit && m.trusted && m.hold);
+	assert_true(m.body_8bit && m.trusted && m.hold && m.require_tls);
 	assert_int_equal(m.report, REPORT_DELAY);
 	assert_int_equal(m.notices, 3);
 	assert_int_equal(m.ret, SMTP_RET_HDRS);

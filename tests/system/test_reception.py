@@ -1,0 +1,168 @@
+"""What the front door takes and how it goes on: BINARYMIME, REQUIRETLS, XFORWARD, line ends of listed peers."""
+import email
+import random
+import socketserver
+import ssl
+import threading
+
+import pytest
+
+import mail
+from conftest import finish
+from test_edge import SENDER, relaying_edge
+from tier import wait_for
+
+
+class TlsRelay(socketserver.StreamRequestHandler):
+    """A next hop with STARTTLS; what it offers behind it stands in server.offers."""
+
+    def handle(self):
+        self.wfile.write(b"220 relay\r\n")
+        secure = False
+        for line in iter(lambda: self.rfile.readline(), b""):  # STARTTLS makes another rfile
+            verb = line[:4].upper()
+            if verb == b"EHLO":
+                words = self.server.offers if secure else [b"STARTTLS"]
+                lines = [b"relay", *words]
+                self.wfile.write(b"".join(b"250-%s\r\n" % w for w in lines[:-1]) + b"250 " + lines[-1] + b"\r\n")
+            elif verb == b"STAR":
+                self.wfile.write(b"220 go\r\n")
+                self.connection = self.server.context.wrap_socket(self.connection, server_side=True)
+                self.rfile = self.connection.makefile("rb")
+                self.wfile = socketserver._SocketWriter(self.connection)
+                secure = True
+            elif verb == b"DATA":
+                self.wfile.write(b"354 go\r\n")
+                text = b"".join(iter(self.rfile.readline, b".\r\n"))
+                self.server.taken.append((self.server.mail_line, secure, text))
+                self.wfile.write(b"250 done\r\n")
+                return  # the next mail hears anew what is offered
+            elif verb == b"QUIT":
+                return
+            else:
+                if verb == b"MAIL":
+                    self.server.mail_line = line
+                self.wfile.write(b"250 ok\r\n")
+
+
+@pytest.fixture(scope="module")
+def edge(run_dir):
+    tier = relaying_edge(run_dir, "reception", 1, "\tqueue_retry_max 4s;\n\tdead_backoff 2s;\n")
+    tier.start()
+    socketserver.ThreadingTCPServer.allow_reuse_address = True
+    socketserver.ThreadingTCPServer.daemon_threads = True
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", tier.relay_port), TlsRelay)
+    server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.context.load_cert_chain(tier.path("tls", "chain.pem"), tier.path("tls", "key.pem"))
+    server.taken, server.offers, server.mail_line = [], [b"8BITMIME"], b""
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    tier.relay = server
+    yield tier
+    server.shutdown()
+    server.server_close()
+    finish(tier)
+
+
+def relayed(edge, token):
+    def there():
+        return [t for t in list(edge.relay.taken) if token.encode() in t[2]]
+    return wait_for(there, 20, "the relayed message")
+
+
+# ---- BINARYMIME ----
+
+def binary_message(token, payload):
+    return (b"From: <visitor@elsewhere.example>\r\nTo: <alice@example.org>\r\nSubject: test " + token.encode() +
+            b"\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=\"x y\"\r\n"
+            b"Content-Transfer-Encoding: binary\r\n\r\n--x y\r\n\r\nplain text\r\n--x y\r\n"
+            b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n" + payload +
+            b"\r\n--x y--\r\n")
+
+
+def send_chunks(s, sender, to, text, chunk):
+    assert s.mail(sender, ["BODY=BINARYMIME"])[0] == 250
+    for address in to:
+        assert s.rcpt(address)[0] == 250
+    code, reply = 250, b""
+    for at in range(0, len(text), chunk):
+        piece = text[at:at + chunk]
+        s.send(b"BDAT %d%s\r\n" % (len(piece), b" LAST" if at + chunk >= len(text) else b"") + piece)
+        code, reply = s.getreply()
+    return code, reply
+
+
+@pytest.mark.parametrize("size,chunk", [(1000, 97), (700_000, 50_000)])
+def test_binary_parts_become_base64(edge, size, chunk):
+    """At a store and at a next hop, neither of which knows BINARYMIME, the part has its bytes."""
+    alice, token = edge.user("alice"), mail.new_token()
+    rng = random.Random(size)
+    payload = b"\n.\r\n.\n\r\0\r--x\n--x y\n\r\r\n" + rng.randbytes(size) + b"\r\n\n\r"
+    with mail.smtp(edge, service="submission", user=alice) as s:
+        s.ehlo()
+        assert s.has_extn("binarymime") and s.has_extn("chunking")
+        code, reply = send_chunks(s, alice["address"], [alice["address"], "good@far.example"],
+                                  binary_message(token, payload), chunk)
+        assert code == 250, reply
+    texts = [*edge.wait_stored(alice, token), *[t[2] for t in relayed(edge, token)]]
+    assert len(texts) == 2
+    for text in texts:
+        got = email.message_from_bytes(text)
+        first, second = got.get_payload()
+        assert got["Content-Transfer-Encoding"] == "8bit"
+        assert first.get_payload().strip() == "plain text"
+        assert second["Content-Transfer-Encoding"] == "base64"
+        assert second.get_payload(decode=True) == payload
+
+
+def test_binary_mail_that_breaks_its_word(edge):
+    for text, code in ((b"Subject: a\nb: c\r\n\r\nx\r\n", 550), (b"Subject: a\r\n\r\nx\ny\r\n", 550),
+                       (b"Content-Type: multipart/mixed\r\n\r\nx\r\n", 554)):
+        with mail.smtp(edge) as s:
+            s.ehlo()
+            assert send_chunks(s, SENDER, ["alice@example.org"], text, 1000)[0] == code
+
+
+# ---- REQUIRETLS ----
+
+def send_required(edge, to):
+    alice, token = edge.user("alice"), mail.new_token()
+    with mail.smtp(edge, service="submission", user=alice) as s:
+        s.ehlo()
+        assert s.has_extn("requiretls")
+        assert s.mail(alice["address"], ["REQUIRETLS"])[0] == 250
+        assert s.rcpt(to)[0] == 250
+        code, reply = s.data(mail.message(token, alice["address"], [to]))
+        assert code == 250, reply
+    return token
+
+
+def test_requiretls_is_offered_under_tls_only(edge):
+    with mail.smtp(edge) as s:
+        s.ehlo()
+        assert not s.has_extn("requiretls")
+        assert s.mail(SENDER, ["REQUIRETLS"])[0] == 555
+        s.starttls(context=edge.tls_context())
+        s.ehlo()
+        assert s.has_extn("requiretls")
+        assert s.mail(SENDER, ["REQUIRETLS=1"])[0] == 501
+        assert s.mail(SENDER, ["REQUIRETLS"])[0] == 250
+
+
+def test_requiretls_goes_on(edge):
+    edge.relay.offers = [b"8BITMIME", b"REQUIRETLS"]
+    token = send_required(edge, "good@far.example")
+    (line, secure, _), = relayed(edge, token)
+    assert b" REQUIRETLS" in line and secure
+
+
+def test_requiretls_does_not_go_where_nobody_knows_it(edge):
+    edge.relay.offers = [b"8BITMIME"]
+    token = send_required(edge, "good@far.example")
+    notice, = edge.wait_stored(edge.user("alice"), token)
+    assert b"Status: 5.7.30" in notice
+    assert not any(token.encode() in t for _, _, t in edge.relay.taken)
+
+
+def test_requiretls_to_a_store_on_this_host(edge):
+    token = send_required(edge, "bob@example.org")
+    assert edge.wait_stored(edge.user("bob"), token)
