@@ -41,6 +41,7 @@ static void answer(struct talk *t)
 {
 	struct back_done done = {
 		.status = t->status,
+		.learnt = t->learnt,
 		.capability = buf_span(&t->capability),
 		.notices = buf_span(&t->notices),
 		.detail = buf_len(&t->detail) > 0 ? buf_cstr(&t->detail) : NULL,
@@ -92,21 +93,23 @@ const char *talk_mechanism(const struct talk *t)
 	return t->external ? "EXTERNAL" : "PLAIN";
 }
 
-/* False: it cannot be sent. */
-static bool put_response(const struct talk *t, struct buf *out)
+bool talk_put_response(struct talk *t, struct buf *out)
 {
 	if (!buf_ok(&t->user) || !buf_ok(&t->authz) || !buf_ok(&t->secret))
 		return false;
 	if (t->external)
-		return base64_put(out, buf_span(&t->authz));
-	return sasl_plain_put(out, buf_span(&t->authz), buf_span(&t->user), buf_span(&t->secret));
+		t->exposed = base64_put(out, buf_span(&t->authz));
+	else
+		t->exposed = sasl_plain_put(
+		    out, buf_span(&t->authz), buf_span(&t->user), buf_span(&t->secret));
+	return t->exposed;
 }
 
 enum talk_verdict talk_respond(struct talk *t, int step, struct buf *take_out)
 {
-	t->exposed = put_response(t, take_out);
+	bool good = talk_put_response(t, take_out);
 	buf_add_str(take_out, "\r\n");
-	if (t->exposed)
+	if (good)
 		return talk_say(t, step, take_out);
 	buf_wipe_end(take_out);
 	return talk_end(t, BACK_TEMPORARY, SPAN("name or password cannot be sent"));
@@ -119,11 +122,16 @@ static enum talk_verdict start_tls(struct talk *t)
 	return TALK_WAIT;
 }
 
+static enum line_rx take_line(struct talk *t, struct span *out, size_t *eat_out)
+{
+	return line_take(&t->scan, stream_input(t->stream), out, eat_out);
+}
+
 static enum talk_verdict read_line(struct talk *t)
 {
-	struct span line;
-	size_t eat;
-	enum line_rx rx = line_take(&t->scan, stream_input(t->stream), &line, &eat);
+	struct span line = SPAN_NONE;
+	size_t eat = 0;
+	enum line_rx rx = (t->back->take != NULL ? t->back->take : take_line)(t, &line, &eat);
 	if (rx == LINE_READY) {
 		buf_clear(&t->line);
 		buf_add_span(&t->line, line);
@@ -236,6 +244,7 @@ struct ticket *back_login(
 	t->authz = BUF_INIT(USER_MAX);
 	set_login(t, ask);
 	t->facts = ask->facts;
+	t->learn = ask->learn;
 	t->fn = fn;
 	t->arg = arg;
 	stream_set_owner(t->stream, back_stream_limits, on_stream, t);

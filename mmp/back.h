@@ -18,6 +18,7 @@
 #include "net/stream.h"
 #include "net/ticket.h"
 #include "net/tls_ctx.h"
+#include "proto/imap_lex.h"
 #include "proto/line.h"
 
 #include "mmp/store_policy.h"
@@ -43,7 +44,8 @@ struct back_done {
 	struct stream
 	    *stream; /* BACK_OK only: the callback owns it and must set its owner. What the
 	                           store sent behind its OK is unread in it */
-	struct span capability; /* IMAP: the store's own words after login; empty: not known */
+	bool learnt; /* the store said what it can do: */
+	struct span capability; /* its own words, between spaces; IMAP, POP3: after login */
 	struct span notices;    /* IMAP: whole untagged lines for the client, such as alerts */
 	const char
 	    *detail; /* for the log: the store's text or what is wrong with it; may be NULL */
@@ -63,6 +65,7 @@ struct back_ask {
 	const struct store_policy *policy; /* lives longer than the ticket */
 	const char *tls_name;              /* to verify */
 	struct back_facts facts;
+	bool learn; /* what the store can do, if that costs a command of its own */
 	uint64_t deadline_ms;
 };
 
@@ -84,8 +87,11 @@ struct talk {
 	struct buf authz; /* owned: for whom, when it is said for another: AUTHENTICATE only */
 	struct back_facts facts;
 	bool facts_due; /* IMAP: the answer to ID is still to come */
+	bool learn, learnt;
+	unsigned flags; /* the protocol's own: what the store offers */
 	struct line_scan scan;
-	struct buf line; /* the response that is being handled */
+	struct imap_frame frame; /* of protocols whose responses have literals */
+	struct buf line;         /* the response that is being handled */
 	struct buf capability, notices, detail;
 	bool external;           /* the certificate is the proof: SASL EXTERNAL */
 	bool exposed;            /* the secret may have been sent */
@@ -97,12 +103,14 @@ struct talk {
 struct back {
 	const char *name;
 	uint16_t (*port)(const struct store_place *place, bool implicit_tls);
-	/* One whole response line, without CRLF and clean of NUL, CR, LF; already eaten. */
+	/* Cuts one response out of the input, as line_take() cuts a line; NULL: a response is a line. */
+	enum line_rx (*take)(struct talk *t, struct span *out, size_t *eat_out);
+	/* One whole response, already eaten: a line without CRLF, clean of NUL, CR, LF, or what take() gave. */
 	enum talk_verdict (*on_line)(struct talk *t, struct span line);
 	enum talk_verdict (*on_secured)(struct talk *t);
 };
 
-extern const struct back back_imap, back_pop3;
+extern const struct back back_imap, back_pop3, back_sieve;
 extern const struct stream_limits back_stream_limits; /* for dialling and for the login */
 
 /* Logs in over a connection that dial.h made. Takes the stream. Answers once, within the deadline. */
@@ -122,7 +130,9 @@ enum talk_verdict talk_lost(struct talk *t, struct span text);
 /* May the login be said with LOGIN or USER and PASS? Else only by AUTHENTICATE with ... */
 bool talk_may_be_plain(const struct talk *t);
 const char *talk_mechanism(const struct talk *t); /* "PLAIN" or "EXTERNAL" */
-/* ... and its response in base64, sent behind what is in out (which is ended, and wiped). */
+/* Its response in base64; from here on the secret counts as sent. False: it cannot be sent. */
+bool talk_put_response(struct talk *t, struct buf *out);
+/* ... and its response, sent behind what is in out (which is ended, and wiped). */
 enum talk_verdict talk_respond(struct talk *t, int step, struct buf *take_out);
 
 #endif

@@ -41,7 +41,8 @@ static void learn(struct talk *t, const struct imap_resp *r)
 		if ((unsigned char)words.p[i] < 0x20 || (unsigned char)words.p[i] >= 0x7f)
 			return;
 	buf_clear(&t->capability);
-	if (!buf_add_span(&t->capability, words))
+	t->learnt = buf_add_span(&t->capability, words);
+	if (!t->learnt)
 		buf_clear(&t->capability);
 }
 
@@ -104,17 +105,18 @@ static enum talk_verdict send_login_command(struct talk *t, bool plus)
 static enum talk_verdict send_login(struct talk *t)
 {
 	struct span can = buf_span(&t->capability);
-	bool sasl = imap_words_have(can, t->external ? "AUTH=EXTERNAL" : "AUTH=PLAIN");
-	bool initial = imap_words_have(can, "SASL-IR");
-	bool closed = imap_words_have(can, "LOGINDISABLED");
-	bool plus = imap_words_have(can, "LITERAL+");
+	bool sasl = span_has_word(can, t->external ? SPAN("AUTH=EXTERNAL") : SPAN("AUTH=PLAIN"));
+	bool initial = span_has_word(can, SPAN("SASL-IR"));
+	bool closed = span_has_word(can, SPAN("LOGINDISABLED"));
+	bool plus = span_has_word(can, SPAN("LITERAL+"));
 	if (!sasl && !talk_may_be_plain(t))
 		return talk_broken(t, "does not offer the mechanism of store_login");
 	if (!sasl && closed)
 		return talk_broken(t, "takes no password without TLS");
-	if (t->facts.told && imap_words_have(can, "ID"))
+	if (t->facts.told && span_has_word(can, SPAN("ID")))
 		send_facts(t);
 	buf_clear(&t->capability);
+	t->learnt = false;
 	if (sasl)
 		return initial ? send_response(t, true) : send_mechanism(t);
 	return send_login_command(t, plus);

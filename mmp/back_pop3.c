@@ -1,6 +1,6 @@
 /* back_pop3.c - logging in to a POP3 store (step 4 of 5, beside route.c).
  *
- * greeting -> [STLS] -> [XCLIENT] -> USER -> PASS, or AUTH. One command at a time: every server can do that. */
+ * greeting -> [STLS] -> [XCLIENT] -> USER -> PASS, or AUTH -> [CAPA]. One command at a time: every server can do that. */
 #include "proto/pop3_cmd.h"
 
 #include "mmp/back.h"
@@ -13,6 +13,8 @@ enum step {
 	STEP_PASS,
 	STEP_AUTH,
 	STEP_RESPONSE,
+	STEP_CAPA,  /* logged in; what can it do? */
+	STEP_WORDS, /* the lines of its answer */
 	STEP_COUNT
 };
 
@@ -95,8 +97,29 @@ static enum talk_verdict on_user(struct talk *t, const struct pop3_response *r)
 static enum talk_verdict on_pass(struct talk *t, const struct pop3_response *r)
 {
 	if (r->status == POP3_OK)
-		return talk_end(t, BACK_OK, r->text);
+		return t->learn ? say(t, STEP_CAPA, "CAPA", SPAN_NONE)
+				: talk_end(t, BACK_OK, r->text);
 	return talk_end(t, err_status(r->code), buf_span(&t->line));
+}
+
+/* Who does not know the command has none of the capabilities. */
+static enum talk_verdict on_capa(struct talk *t, const struct pop3_response *r)
+{
+	t->step = STEP_WORDS;
+	t->learnt = r->status == POP3_ERR;
+	return t->learnt ? talk_end(t, BACK_OK, r->text) : TALK_READ;
+}
+
+/* The first word of a line is the capability. */
+static enum talk_verdict on_words(struct talk *t, struct span line)
+{
+	if (span_eq_str(line, ".")) {
+		t->learnt = true;
+		return talk_end(t, BACK_OK, SPAN_NONE);
+	}
+	buf_add_span(&t->capability, span_cut(&line, ' '));
+	buf_add_char(&t->capability, ' ');
+	return buf_ok(&t->capability) ? TALK_READ : talk_broken(t, "has no end of capabilities");
 }
 
 /* The mechanism alone was sent: every server can do that. */
@@ -116,11 +139,14 @@ static response_fn *const handlers[STEP_COUNT] = {
 	[STEP_PASS] = on_pass,
 	[STEP_AUTH] = on_auth,
 	[STEP_RESPONSE] = on_pass,
+	[STEP_CAPA] = on_capa,
 };
 
 static enum talk_verdict on_line(struct talk *t, struct span line)
 {
 	struct pop3_response r;
+	if (t->step == STEP_WORDS)
+		return on_words(t, line);
 	bool good = pop3_response_parse(line, &r);
 	if (!good || (r.status == POP3_CONTINUE && t->step != STEP_AUTH))
 		return talk_broken(t, "does not speak POP3");

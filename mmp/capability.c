@@ -1,4 +1,4 @@
-/* capability.c - the words that all stores have (step 3 of 5, beside front_imap.c; learnt in route.c).
+/* capability.c - the words that all stores have (step 3 of 5, beside front.c; learnt in route.c).
  *
  * Owns: for each store a set of bits, one for each configured word that it lacks. */
 #include "mmp/capability.h"
@@ -6,12 +6,16 @@
 #include "base/check.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "proto/imap_resp.h"
 
 struct capability {
 	const struct conf_strings *words; /* borrowed */
-	struct map *stores;               /* key to uint64_t of what the store lacks, owned */
+	struct map *stores;               /* key to struct known, owned */
 	uint64_t lacking;                 /* of any store */
+};
+
+struct known {
+	uint64_t lacks;
+	bool doubted;
 };
 
 struct capability *capability_new(size_t stores_max)
@@ -48,39 +52,62 @@ void capability_free(struct capability **c)
 	MEM_FREE(c);
 }
 
-/* SASL-IR is about the login, which is ours: stores need not say it behind theirs. */
+/* Words about the login, which is ours: stores need not say them. */
+static bool is_ours(struct span word)
+{
+	return span_ieq_str(word, "SASL-IR") || span_ieq_str(word, "AUTH-RESP-CODE");
+}
+
 static uint64_t lacks(const struct conf_strings *words, struct span can)
 {
 	uint64_t set = 0;
-	for (size_t i = 0; i < words->n; i++)
-		if (!imap_words_have(can, words->v[i]) &&
-		    !span_ieq_str(SPAN("SASL-IR"), words->v[i]))
+	for (size_t i = 0; i < words->n; i++) {
+		struct span rest = span_str(words->v[i]), word = span_cut(&rest, ' ');
+		if (!span_has_word(can, word) && !is_ours(word))
 			set |= UINT64_C(1) << i;
+	}
 	return set;
 }
 
 static bool add_store(void *arg, struct span key, void *value)
 {
 	uint64_t *all = arg;
-	*all |= *(const uint64_t *)value;
+	const struct known *k = value;
+	*all |= k->lacks;
 	return true;
+}
+
+bool capability_known(const struct capability *c, struct span store)
+{
+	const struct known *known = map_get(c->stores, store);
+	return known != NULL && !known->doubted;
+}
+
+void capability_doubt(struct capability *c, struct span store)
+{
+	struct known *known = map_get(c->stores, store);
+	if (known != NULL)
+		known->doubted = true;
 }
 
 /* A store for which there is no room is asked about again at its next login. */
 void capability_learn(struct capability *c, struct span store, struct span can)
 {
-	uint64_t set = lacks(c->words, can), *known = map_get(c->stores, store);
-	if (can.n == 0 || (known != NULL && *known == set))
+	uint64_t set = lacks(c->words, can);
+	struct known *known = map_get(c->stores, store);
+	if (known != NULL)
+		known->doubted = false;
+	if (known != NULL && known->lacks == set)
 		return;
 	if (known == NULL) {
-		known = mem_alloc(sizeof *known);
+		known = MEM_NEW(struct known);
 		if (!map_set(c->stores, store, known, NULL)) {
 			mem_free(known);
 			c->lacking |= set;
 			return;
 		}
 	}
-	*known = set;
+	known->lacks = set;
 	c->lacking = 0;
 	map_each(c->stores, add_store, &c->lacking);
 }

@@ -7,6 +7,7 @@
 static const struct front *const fronts[MMP_PROTOCOLS] = {
 	[MMP_IMAP] = &front_imap,
 	[MMP_POP3] = &front_pop3,
+	[MMP_SIEVE] = &front_sieve,
 };
 
 const struct front *front_of(enum mmp_protocol protocol)
@@ -31,6 +32,17 @@ bool front_takes_passwords(const struct session *s)
 	return sasl_turn_offers(s, SASL_PLAIN);
 }
 
+void front_put_capability(
+    const struct session *s, struct buf *out, const char *before, const char *behind)
+{
+	enum mmp_protocol protocol = (enum mmp_protocol)s->listener->protocol;
+	const struct conf_strings *words = mmp_conf_words(s->setup->mmp, protocol);
+	bool known = s->setup == s->mmp->setup; /* else the words are other ones */
+	for (size_t i = 0; i < words->n; i++)
+		if (!known || capability_shows(s->mmp->capability[protocol], i))
+			buf_printf(out, "%s%s%s", before, words->v[i], behind);
+}
+
 enum verdict front_error(struct session *s)
 {
 	s->errors++;
@@ -41,7 +53,7 @@ enum verdict front_error(struct session *s)
 
 void front_challenge(struct session *s)
 {
-	stream_printf(s->client, "+ %s\r\n", sasl_turn_prompt(&s->sasl));
+	s->front->challenge(s, span_str(sasl_turn_prompt(&s->sasl)));
 }
 
 enum verdict front_take_sasl(struct session *s, struct span line)

@@ -40,7 +40,10 @@ struct front {
 	void *(*open)(struct session *s);
 	void (*close)(void **data);
 	void (*greet)(struct session *s);
+	void (*secured)(struct session *s); /* TLS has come by command; NULL: nothing is said */
 	enum verdict (*on_input)(struct session *s); /* at most one command */
+	/* The next prompt of a SASL exchange: base64, may be empty. */
+	void (*challenge)(struct session *s, struct span prompt);
 	/* Tells the client its mistake, and counts it: front_error(). */
 	enum verdict (*complain)(struct session *s, const char *text);
 	/* The answer to the login command that authenticate_start() was given. */
@@ -49,7 +52,7 @@ struct front {
 	void (*bye)(struct session *s, enum told told); /* last words; the connection will close */
 };
 
-extern const struct front front_imap, front_pop3;
+extern const struct front front_imap, front_pop3, front_sieve;
 const struct front *front_of(enum mmp_protocol protocol);
 
 /* ---- shared by the fronts ---- */
@@ -57,6 +60,10 @@ const struct front *front_of(enum mmp_protocol protocol);
 bool front_offers_tls(const struct session *s);      /* STARTTLS or STLS would work now */
 bool front_takes_secrets(const struct session *s);   /* under TLS, or the listener says so */
 bool front_takes_passwords(const struct session *s); /* in a command of the protocol's own */
+/* Appends each word of the protocol's capability option that no known store lacks, with what stands before
+ * and behind it. */
+void front_put_capability(
+    const struct session *s, struct buf *out, const char *before, const char *behind);
 /* What a client is told, as a sentence without its final stop. */
 const char *front_words(enum told told);
 /* The client has been told its mistake: counts it; V_READ, or V_CLOSE after too many. */

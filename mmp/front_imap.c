@@ -27,12 +27,8 @@ static struct imap_front *front_data(struct session *s)
 
 static void put_capability(const struct session *s, struct buf *out)
 {
-	const struct conf_strings *words = &s->setup->mmp->imap_capability;
 	buf_add_str(out, "CAPABILITY");
-	bool known = s->setup == s->mmp->setup; /* else the words are other ones */
-	for (size_t i = 0; i < words->n; i++)
-		if (!known || capability_shows(s->mmp->capability, i))
-			buf_printf(out, " %s", words->v[i]);
+	front_put_capability(s, out, " ", "");
 	if (front_offers_tls(s))
 		buf_add_str(out, " STARTTLS");
 	if (!front_takes_passwords(s))
@@ -309,6 +305,11 @@ static void greet(struct session *s)
 	buf_end(&out);
 }
 
+static void challenge(struct session *s, struct span prompt)
+{
+	stream_printf(s->client, "+ %.*s\r\n", SPAN_ARG(prompt));
+}
+
 static void refuse(struct session *s, enum told told)
 {
 	stream_printf(s->client, "%.*s NO %s%s (id %s)\r\n",
@@ -344,6 +345,7 @@ const struct front front_imap = {
 	.close = front_close,
 	.greet = greet,
 	.on_input = on_input,
+	.challenge = challenge,
 	.complain = say_bad,
 	.refuse = refuse,
 	.welcome = welcome,

@@ -80,11 +80,9 @@ static void put_sasl(const struct session *s, struct buf *out)
 
 static enum verdict cmd_capa(struct session *s, const struct pop3_cmd *cmd)
 {
-	const struct conf_strings *words = &s->setup->mmp->pop3_capability;
 	struct buf out = BUF_INIT(ANSWER_MAX);
 	buf_add_str(&out, "+OK Capabilities follow\r\n");
-	for (size_t i = 0; i < words->n; i++)
-		buf_printf(&out, "%s\r\n", words->v[i]);
+	front_put_capability(s, &out, "", "\r\n");
 	if (front_offers_tls(s))
 		buf_add_str(&out, "STLS\r\n");
 	if (front_takes_passwords(s))
@@ -233,6 +231,11 @@ static void greet(struct session *s)
 	stream_printf(s->client, "+OK %s ready\r\n", s->setup->hostname);
 }
 
+static void challenge(struct session *s, struct span prompt)
+{
+	stream_printf(s->client, "+ %.*s\r\n", SPAN_ARG(prompt));
+}
+
 static void welcome(struct session *s, const struct back_done *done)
 {
 	say_ok(s, "Logged in");
@@ -259,6 +262,7 @@ const struct front front_pop3 = {
 	.close = front_close,
 	.greet = greet,
 	.on_input = on_input,
+	.challenge = challenge,
 	.complain = say_err,
 	.refuse = refuse,
 	.welcome = welcome,

@@ -28,7 +28,8 @@
 
 #define CONF_BLOCK mmp
 #define CONF_DEF "mmp/mmp.params.def"
-#define CONF_PROSE "The multiplexor: IMAP and POP3 clients on one side, stores on the other."
+#define CONF_PROSE                                                                                 \
+	"The multiplexor: clients of IMAP, POP3 and ManageSieve on one side, stores on the other."
 #include "conf/params_table.h"
 
 enum { WHY_MAX = 512, CAPABILITY_WORD_MAX = 100 };
@@ -50,24 +51,42 @@ static void check_titles(const struct mmp_conf *m, struct conf_diag *d)
 	}
 }
 
+static const struct {
+	const char *option;
+	size_t at;
+	bool spaces; /* words may have arguments */
+} capability_rows[MMP_PROTOCOLS] = {
+	[MMP_IMAP] = { "imap_capability", offsetof(struct mmp_conf, imap_capability), false },
+	[MMP_POP3] = { "pop3_capability", offsetof(struct mmp_conf, pop3_capability), true },
+	[MMP_SIEVE] = { "sieve_extensions", offsetof(struct mmp_conf, sieve_extensions), false },
+};
+
+const struct conf_strings *mmp_conf_words(const struct mmp_conf *m, enum mmp_protocol protocol)
+{
+	return (const void *)((const char *)m + capability_rows[protocol].at);
+}
+
 /* What clients are shown must not break their parsers. */
 static bool is_capability(struct span word, bool spaces)
 {
 	for (size_t i = 0; i < word.n; i++)
 		if (word.p[i] == ' ' ? !spaces
-				     : word.p[i] < 0x21 || word.p[i] > 0x7e || word.p[i] == ']')
+				     : word.p[i] < 0x21 || word.p[i] > 0x7e ||
+					   memchr("]\"\\", word.p[i], 3) != NULL)
 			return false;
 	return word.n > 0 && word.n <= CAPABILITY_WORD_MAX;
 }
 
-static void check_capability(const struct conf_strings *list, enum mmp_protocol protocol,
-    struct conf_pos pos, struct conf_diag *d)
+static void check_capability(
+    const struct mmp_conf *m, enum mmp_protocol protocol, struct conf_diag *d)
 {
-	const char *option = protocol == MMP_IMAP ? "imap_capability" : "pop3_capability";
+	const struct conf_strings *list = mmp_conf_words(m, protocol);
+	struct conf_pos pos = m->head.pos;
+	const char *option = capability_rows[protocol].option;
 	if (list->n > CAPABILITY_WORDS_MAX)
 		conf_error(d, pos, "%s: at most %d words", option, CAPABILITY_WORDS_MAX);
 	for (size_t i = 0; i < list->n; i++)
-		if (!is_capability(span_str(list->v[i]), protocol == MMP_POP3))
+		if (!is_capability(span_str(list->v[i]), capability_rows[protocol].spaces))
 			conf_error(d, pos, "%s: \"%s\" is not a capability", option, list->v[i]);
 }
 
@@ -168,8 +187,8 @@ void mmp_conf_check(const struct conf *c, struct conf_diag *d)
 	check_titles(m, d);
 	check_logins(m, d);
 	store_policies_check(m, d);
-	check_capability(&m->imap_capability, MMP_IMAP, m->head.pos, d);
-	check_capability(&m->pop3_capability, MMP_POP3, m->head.pos, d);
+	for (size_t i = 0; i < MMP_PROTOCOLS; i++)
+		check_capability(m, (enum mmp_protocol)i, d);
 	if (m->store_retry_max < m->store_retry_min)
 		conf_error(d, m->head.pos, "store_retry_max is less than store_retry_min");
 	struct buf why = BUF_INIT(WHY_MAX);

@@ -23,7 +23,12 @@
 #define CONF_DEF "mmp/mmp.params.def"
 #include "conf/params_struct.h"
 
-enum mmp_protocol { MMP_IMAP, MMP_POP3, MMP_PROTOCOLS }; /* words of mmp_listener.protocol */
+enum mmp_protocol {
+	MMP_IMAP,
+	MMP_POP3,
+	MMP_SIEVE,
+	MMP_PROTOCOLS
+}; /* words of mmp_listener.protocol */
 struct store_policy;
 struct oauth_check;
 enum mmp_tls { MMP_TLS_NONE, MMP_TLS_STARTTLS, MMP_TLS_IMPLICIT };
@@ -46,6 +51,9 @@ void mmp_conf_check(const struct conf *c, struct conf_diag *d);
 struct mmp_setup *mmp_setup_new(const struct conf *conf, struct buf *why);
 struct mmp_setup *mmp_setup_ref(struct mmp_setup *s);
 void mmp_setup_unref(struct mmp_setup **s);
+
+/* What is shown before login: the words of the protocol's option. */
+const struct conf_strings *mmp_conf_words(const struct mmp_conf *m, enum mmp_protocol protocol);
 
 /* The listener block with this title; NULL: not (any more) configured. */
 const struct mmp_listener_conf *mmp_setup_listener(const struct mmp_setup *s, const char *name);

@@ -40,14 +40,27 @@ static bool store_may_be_tried(struct session *s)
 	return may;
 }
 
-/* An IMAP store's own words after login: what no store may lack is what clients are shown before. */
+/* A store's own words: what no store may lack is what clients are shown before login. */
+static struct capability *capability_of(const struct session *s)
+{
+	return s->mmp->capability[s->listener->protocol];
+}
+
 static void learn_capability(struct session *s, const struct back_done *done)
 {
-	if (s->front->back != &back_imap || s->setup != s->mmp->setup)
+	if (!done->learnt || s->setup != s->mmp->setup)
 		return;
 	struct buf key = store_key(s->attempt);
-	capability_learn(s->mmp->capability, buf_span(&key), done->capability);
+	capability_learn(capability_of(s), buf_span(&key), done->capability);
 	buf_end(&key);
+}
+
+static bool is_known(const struct session *s)
+{
+	struct buf key = store_key(s->attempt);
+	bool known = capability_known(capability_of(s), buf_span(&key));
+	buf_end(&key);
+	return known;
 }
 
 static void store_is_good(struct session *s)
@@ -72,6 +85,7 @@ static void store_is_bad(struct session *s, err_t err, const char *detail)
 	struct buf key = store_key(s->attempt);
 	backend_health_bad(s->mmp->health, buf_span(&key),
 	    (struct backend_pause){ c->store_retry_min, c->store_retry_max }, session_now_ms(s));
+	capability_doubt(capability_of(s), buf_span(&key));
 	buf_end(&key);
 	metric_add(&mmp_metrics[MMP_M_STORE_FAILURES], 1);
 	log_failed(s, err, detail);
@@ -173,6 +187,7 @@ static enum verdict start_login(struct session *s, struct stream *store)
 		.policy = a->policy,
 		.tls_name = a->host,
 		.facts = { a->policy->facts == FACTS_COMMAND, s->from, s->local, s->id },
+		.learn = !is_known(s),
 		.deadline_ms = c->store_login_timeout,
 	};
 	session_enter(s, ST_LOGIN);

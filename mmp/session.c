@@ -258,6 +258,8 @@ static enum verdict on_secured(struct session *s)
 	if (s->listener->tls == MMP_TLS_IMPLICIT)
 		return admit_greet(s);
 	session_enter(s, ST_COMMAND);
+	if (s->front->secured != NULL)
+		s->front->secured(s);
 	return V_READ;
 }
 

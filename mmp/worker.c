@@ -16,6 +16,13 @@
 
 enum { STORES_MAX = 1024, WHY_MAX = 512 };
 
+static void reset_capability(struct mmp *m)
+{
+	for (size_t i = 0; i < MMP_PROTOCOLS; i++)
+		capability_reset(
+		    m->capability[i], mmp_conf_words(m->setup->mmp, (enum mmp_protocol)i));
+}
+
 struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
 {
 	struct mmp_setup *setup = mmp_setup_new(conf, why);
@@ -28,8 +35,9 @@ struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
 	m->directory = directory_new(l, m->dns, conf);
 	m->meter = metermaid_new(l, m->dns, conf);
 	m->health = backend_health_new(STORES_MAX);
-	m->capability = capability_new(STORES_MAX);
-	capability_reset(m->capability, &setup->mmp->imap_capability);
+	for (size_t i = 0; i < MMP_PROTOCOLS; i++)
+		m->capability[i] = capability_new(STORES_MAX);
+	reset_capability(m);
 	m->failures = failures_new();
 	m->orders = orders_new(m);
 	m->load = store_load_new(l);
@@ -49,9 +57,10 @@ void mmp_reload(struct mmp *m, const struct conf *fresh)
 	} else {
 		directory_reload(m->directory, fresh);
 		metermaid_reload(m->meter, fresh);
-		capability_reset(m->capability, &setup->mmp->imap_capability);
-		mmp_setup_unref(&m->setup);
+		struct mmp_setup *old = m->setup;
 		m->setup = setup;
+		reset_capability(m);
+		mmp_setup_unref(&old);
 		doors_reload(m->doors);
 	}
 	buf_end(&why);
@@ -103,7 +112,8 @@ void mmp_free(struct mmp **m)
 	directory_free(&gone->directory);
 	metermaid_free(&gone->meter);
 	backend_health_free(&gone->health);
-	capability_free(&gone->capability);
+	for (size_t i = 0; i < MMP_PROTOCOLS; i++)
+		capability_free(&gone->capability[i]);
 	dns_free(&gone->dns);
 	mmp_setup_unref(&gone->setup);
 	mem_free(gone);

@@ -27,7 +27,7 @@ struct mmp {
 	struct directory *directory;
 	struct metermaid *meter;
 	struct backend_health *health;
-	struct capability *capability; /* of the stores, in the words of `setup` */
+	struct capability *capability[MMP_PROTOCOLS]; /* of the stores, in the words of `setup` */
 	struct store_load *load;
 	struct failures *failures;
 	struct orders *orders;

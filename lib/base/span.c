@@ -106,6 +106,14 @@ struct span span_cut(struct span *rest, char sep)
 	return part;
 }
 
+bool span_has_word(struct span words, struct span word)
+{
+	while (words.n > 0)
+		if (span_ieq(span_cut(&words, ' '), word))
+			return true;
+	return false;
+}
+
 bool span_u64(struct span s, uint64_t max, uint64_t *out)
 {
 	uint64_t v = 0;

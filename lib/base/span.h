@@ -53,6 +53,9 @@ size_t span_find_span(struct span s, struct span what);
  * Without a separator all of *rest is returned and *rest becomes empty with p == NULL. */
 struct span span_cut(struct span *rest, char sep);
 
+/* Is the word in a list separated by spaces? Case-blind. */
+bool span_has_word(struct span words, struct span word);
+
 /* Strict unsigned decimal: digits only, at least one, value <= max. False otherwise. */
 bool span_u64(struct span s, uint64_t max, uint64_t *out);
 

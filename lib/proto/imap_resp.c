@@ -101,15 +101,6 @@ struct span imap_resp_capabilities(const struct imap_resp *r)
 	return SPAN_NONE;
 }
 
-bool imap_words_have(struct span words, const char *word)
-{
-	while (words.n > 0) {
-		if (span_ieq_str(span_cut(&words, ' '), word))
-			return true;
-	}
-	return false;
-}
-
 /* One argument of LOGIN, as a literal where it must be one. */
 static bool put_secret(struct buf *out, struct span s, bool plus)
 {

@@ -43,8 +43,6 @@ err_t imap_resp_parse(struct span response, struct imap_resp *out);
 /* The capabilities of "* CAPABILITY ..." or of a [CAPABILITY ...] code, in any kind of response; empty
  * when it carries none. */
 struct span imap_resp_capabilities(const struct imap_resp *r);
-/* Is the word in a list separated by spaces? Case-blind. */
-bool imap_words_have(struct span words, const char *word);
 
 /* "tag LOGIN user secret CRLF". False: something cannot be quoted and the peer has no LITERAL+ (plus false),
  * or out is full; then use AUTHENTICATE PLAIN. */

@@ -35,6 +35,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (imap_frame_scan(&f, in) != IMAP_RX_COMMAND)
 		return 0;
 	if (imap_resp_parse(span_first(in, f.len), &r) == ERR_OK)
-		(void)imap_words_have(imap_resp_capabilities(&r), "IMAP4rev1");
+		(void)span_has_word(imap_resp_capabilities(&r), SPAN("IMAP4rev1"));
 	return 0;
 }

@@ -5,7 +5,7 @@
  *	"C text"   takes a line that begins so    "T"        becomes a TLS server
  *	"E"        echoes from here on            "F"        a flow: see struct flow
  *	"X"        closes                         "H"        does nothing any more
- *	"P"        takes a PROXY header
+ *	"P"        takes a PROXY header           "L"        answers POP3's CAPA if that comes next
  * What came is kept in `seen`. */
 #ifndef TESTS_MMP_FAKE_STORE_H
 #define TESTS_MMP_FAKE_STORE_H
@@ -52,6 +52,7 @@ struct fake {
 	struct fake_conn conns[CONNS_MAX];
 	size_t conn_n; /* accepted so far */
 	struct buf seen;
+	const char *capa;  /* lines of the answer to "L"; NULL: TOP and UIDL */
 	const char *wrong; /* a step that met something else */
 	uint64_t flow_bytes;
 };
@@ -154,6 +155,19 @@ static bool fake_proxy(struct fake_conn *c)
 	return true;
 }
 
+/* The multiplexor asks a POP3 store once; after that come the client's own words. */
+static bool fake_capa(struct fake_conn *c)
+{
+	struct span in = stream_input(c->io), capa = SPAN("CAPA\r\n");
+	if (in.n == 0 || (in.n < capa.n && span_starts(capa, in)))
+		return false;
+	if (!span_starts(in, capa))
+		return true;
+	stream_eat(c->io, capa.n);
+	return stream_printf(
+	    c->io, "+OK\r\n%s.\r\n", c->fake->capa != NULL ? c->fake->capa : "TOP\r\nUIDL\r\n");
+}
+
 /* One step; false: it waits. */
 static bool fake_one(struct fake_conn *c)
 {
@@ -167,6 +181,8 @@ static bool fake_one(struct fake_conn *c)
 		return fake_line(c, text);
 	case 'P':
 		return fake_proxy(c);
+	case 'L':
+		return fake_capa(c);
 	case 'T':
 		stream_start_tls_server(c->io, c->fake->server);
 		return true;
@@ -225,7 +241,13 @@ static void fake_close(struct fake *f)
 #define IMAP_DONE "S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in"
 static UNUSED const char *const imap_good[] = { STORE_GREETING, "C P3 AUTHENTICATE PLAIN ",
 	IMAP_DONE, "E", NULL };
+#define SIEVE_STORE                                                                                \
+	"S \"IMPLEMENTATION\" \"Store\"", "S \"SASL\" \"EXTERNAL PLAIN\"",                         \
+	    "S \"SIEVE\" \"fileinto vacation reject copy\"", "S \"VERSION\" \"1.0\"",              \
+	    "S OK \"hi\""
+static UNUSED const char *const sieve_good[] = { SIEVE_STORE, "C AUTHENTICATE \"PLAIN\" {", "C ",
+	"S OK", "E", NULL };
 static UNUSED const char *const pop3_good[] = { "S +OK store ready", "C USER ", "S +OK", "C PASS ",
-	"S +OK in", "E", NULL };
+	"S +OK in", "L", "E", NULL };
 
 #endif

@@ -160,8 +160,8 @@ static void test_rfc_7677(void **state)
 
 static void test_rfc_7677_by_pop3(void **state)
 {
-	static const char *const in[] = { "S +OK hi", "C AUTH PLAIN", "S + ", "C ", "S +OK in", "E",
-		NULL };
+	static const char *const in[] = { "S +OK hi", "C AUTH PLAIN", "S + ", "C ", "S +OK in", "L",
+		"E", NULL };
 	struct client c;
 	world_start(SCRAM, NULL);
 	sasl_scram_nonce = RFC_NONCE;
@@ -170,6 +170,24 @@ static void test_rfc_7677_by_pop3(void **state)
 	client_send(&c, "AUTH SCRAM-SHA-256\r\n" RFC_FIRST "\r\n" RFC_FINAL "\r\n\r\nSTAT\r\n");
 	expect(&c, POP3_GREETING "+ \r\n+ " RFC_SERVER_FIRST "\r\n+ " RFC_SERVER_FINAL
 				 "\r\n+OK Logged in\r\nSTAT\r\n");
+	client_leave(&c);
+	sasl_scram_nonce = NULL;
+	world_end();
+}
+
+static void test_rfc_7677_by_managesieve(void **state)
+{
+	struct client c;
+	world_start(SCRAM SIEVE_WORDS, NULL);
+	sasl_scram_nonce = RFC_NONCE;
+	world.store[0].script = sieve_good;
+	client_open(&c, SIEVE_OPEN);
+	client_send(&c, "AUTHENTICATE \"SCRAM-SHA-256\"\r\n\"" RFC_FIRST "\"\r\n\"" RFC_FINAL
+			"\"\r\n\"\"\r\nLISTSCRIPTS\r\n");
+	expect(&c,
+	    SIEVE_SAYS("SCRAM-SHA-256 CRAM-MD5 PLAIN", "",
+		"mail.example.org ready") "\"\"\r\n\"" RFC_SERVER_FIRST "\"\r\n\"" RFC_SERVER_FINAL
+					  "\"\r\n" SIEVE_IN "LISTSCRIPTS\r\n");
 	client_leave(&c);
 	sasl_scram_nonce = NULL;
 	world_end();
@@ -563,6 +581,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rfc_7677),
 		cmocka_unit_test(test_rfc_7677_by_pop3),
+		cmocka_unit_test(test_rfc_7677_by_managesieve),
 		cmocka_unit_test(test_scram_outcomes),
 		cmocka_unit_test(test_unknown_users_have_salts),
 		cmocka_unit_test(test_broken_exchanges),

@@ -76,11 +76,11 @@ static void test_stores_that_lie_about_id(void **state)
 static void test_xclient_where_it_is_offered(void **state)
 {
 	static const char *const good[] = { "S +OK [XCLIENT] hi", XCLIENT_SENT, "S +OK noted",
-		"C USER ", "S +OK", "C PASS ", "S +OK in", "E", NULL };
+		"C USER ", "S +OK", "C PASS ", "S +OK in", "L", "E", NULL };
 	static const char *const refused[] = { "S +OK [xclient] hi", XCLIENT_SENT, "S -ERR no",
-		"C USER ", "S +OK", "C PASS ", "S +OK in", NULL };
+		"C USER ", "S +OK", "C PASS ", "S +OK in", "L", NULL };
 	static const char *const elsewhere[] = { "S +OK hi [XCLIENT]", "C USER ", "S +OK",
-		"C PASS ", "S +OK in", NULL };
+		"C PASS ", "S +OK in", "L", NULL };
 	static const char *const bad[] = { "S +OK [XCLIENT] hi", XCLIENT_SENT, "S * what", NULL };
 	char words[128];
 	world_start("", NULL);
@@ -104,7 +104,7 @@ static void test_after_tls(void **state)
 		"S P5 OK", IMAP_DONE, NULL
 	};
 	static const char *const pop3[] = { "S +OK [XCLIENT] hi", "C STLS", "S +OK", "T",
-		XCLIENT_SENT, "S +OK", "C USER ", "S +OK", "C PASS ", "S +OK", NULL };
+		XCLIENT_SENT, "S +OK", "C USER ", "S +OK", "C PASS ", "S +OK", "L", NULL };
 	world_start("store_tls starttls;", NULL);
 	login_alice_anew(IMAP_OPEN, imap, IMAP_IN);
 	login_alice_anew(POP3_OPEN, pop3, "+OK Logged in\r\n");
@@ -116,7 +116,7 @@ static void test_a_proxy_header(void **state)
 	static const char *const imap[] = { "P", ID_GREETING, "C P3 AUTHENTICATE PLAIN ", IMAP_DONE,
 		"E", NULL };
 	static const char *const pop3[] = { "P", "S +OK [XCLIENT] hi", "C USER ", "S +OK",
-		"C PASS ", "S +OK", NULL };
+		"C PASS ", "S +OK", "L", NULL };
 	world_start("store_facts proxy;", NULL);
 	login_alice_anew(PROXIED, imap, IMAP_IN);
 	assert_true(store_saw("PROXY [2001:db8::7]:4000 -> [2001:db8::1]:143\n"));
@@ -202,6 +202,58 @@ static void test_words_that_every_store_has(void **state)
 	world_end();
 }
 
+static void expect_capa(const char *words)
+{
+	struct client c;
+	char text[512];
+	client_open(&c, POP3_OPEN);
+	client_send(&c, "CAPA\r\n");
+	snprintf(text, sizeof text,
+	    POP3_GREETING "+OK Capabilities follow\r\n%sUSER\r\nSASL PLAIN LOGIN\r\n.\r\n", words);
+	expect(&c, text);
+	client_leave(&c);
+}
+
+/* A POP3 store is asked behind its first login, and again when it comes back from the dead. */
+static void test_pop3_stores_are_asked_once(void **state)
+{
+	static const char *const dead[] = { "X", NULL };
+	static const char *const unaware[] = { "S +OK hi", "C USER ", "S +OK", "C PASS ",
+		"S +OK in", "C CAPA", "S -ERR what", "E", NULL };
+	world_start("pop3_capability TOP, UIDL, \"EXPIRE NEVER\", AUTH-RESP-CODE;", NULL);
+	expect_capa("TOP\r\nUIDL\r\nEXPIRE NEVER\r\nAUTH-RESP-CODE\r\n");
+	world.store[0].capa = "UIDL\r\nexpire 30\r\nSASL PLAIN\r\n";
+	login_alice_anew(POP3_OPEN, pop3_good, "+OK Logged in\r\n");
+	expect_capa("UIDL\r\nEXPIRE NEVER\r\nAUTH-RESP-CODE\r\n");
+	world.store[0].capa = "TOP\r\n"; /* not asked for again */
+	login_alice_anew(POP3_OPEN, pop3_good, "+OK Logged in\r\n");
+	login_alice_anew(POP3_OPEN, dead, POP3_LATER);
+	expect_capa("UIDL\r\nEXPIRE NEVER\r\nAUTH-RESP-CODE\r\n");
+	login_alice_anew(POP3_OPEN, pop3_good, "+OK Logged in\r\n");
+	expect_capa("TOP\r\nAUTH-RESP-CODE\r\n");
+	login_alice_anew(POP3_OPEN, dead, POP3_LATER);
+	login_alice_anew(POP3_OPEN, unaware, "+OK Logged in\r\n");
+	expect_capa("AUTH-RESP-CODE\r\n");
+	world_end();
+}
+
+static void test_pop3_stores_that_lie_about_capa(void **state)
+{
+#define UP_TO_CAPA "S +OK hi", "C USER ", "S +OK", "C PASS ", "S +OK in", "C CAPA"
+	static const char *const odd[] = { UP_TO_CAPA, "S * what", "H", NULL };
+	static const char *const more[] = { UP_TO_CAPA, "S + go on", "H", NULL };
+	static const char *const gone[] = { UP_TO_CAPA, "S +OK", "S TOP", "X", NULL };
+	static char flood[8100];
+	const char *endless[] = { UP_TO_CAPA, "S +OK", flood, flood, "H", NULL };
+	const char *const *const all[] = { odd, more, gone, endless };
+	memset(flood, 'A', sizeof flood - 1);
+	memcpy(flood, "S ", 2);
+	world_start("", NULL);
+	for (size_t i = 0; i < COUNT_OF(all); i++)
+		login_alice_anew(POP3_OPEN, all[i], POP3_LATER);
+	world_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -212,6 +264,8 @@ int main(void)
 		cmocka_unit_test(test_a_proxy_header),
 		cmocka_unit_test(test_each_store_as_it_likes),
 		cmocka_unit_test(test_words_that_every_store_has),
+		cmocka_unit_test(test_pop3_stores_are_asked_once),
+		cmocka_unit_test(test_pop3_stores_that_lie_about_capa),
 	};
 	return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }

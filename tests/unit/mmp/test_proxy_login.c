@@ -17,7 +17,7 @@ static void test_for_the_user(void **state)
 	static const char *const later[] = { "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi",
 		"C P3 AUTHENTICATE PLAIN", "S + ", "C " PROXY_RESPONSE, IMAP_DONE, "E", NULL };
 	static const char *const pop3[] = { "S +OK hi", "C AUTH PLAIN", "S + ", "C " PROXY_RESPONSE,
-		"S +OK in", "E", NULL };
+		"S +OK in", "L", "E", NULL };
 	world_start(PROXY, NULL);
 	login_alice_anew(IMAP_OPEN, initial, IMAP_IN);
 	login_alice_anew(IMAP_OPEN, later, IMAP_IN);
@@ -32,9 +32,9 @@ static void test_as_master(void **state)
 	static const char *const by_login[] = { "S * OK [CAPABILITY IMAP4rev1] hi",
 		"C P3 LOGIN \"alice@example.org*edge\" \"edge-secret\"", IMAP_DONE, NULL };
 	static const char *const pop3[] = { "S +OK hi", "C USER alice@example.org*edge", "S +OK",
-		"C PASS edge-secret", "S +OK in", "E", NULL };
+		"C PASS edge-secret", "S +OK in", "L", "E", NULL };
 	static const char *const other[] = { "S +OK hi", "C USER alice@example.org%boss", "S +OK",
-		"C PASS b-secret", "S +OK", NULL };
+		"C PASS b-secret", "S +OK", "L", NULL };
 	world_start(MASTER, NULL);
 	login_alice_anew(IMAP_OPEN, plain, IMAP_IN);
 	login_alice_anew(IMAP_OPEN, by_login, IMAP_IN);
@@ -53,7 +53,7 @@ static void test_by_certificate(void **state)
 		"S * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=EXTERNAL] hi",
 		"C P3 AUTHENTICATE EXTERNAL " ALICE, IMAP_DONE, "E", NULL };
 	static const char *const pop3[] = { "S +OK hi", "C STLS", "S +OK", "T", "C AUTH EXTERNAL",
-		"S + ", "C " ALICE, "S +OK in", "E", NULL };
+		"S + ", "C " ALICE, "S +OK in", "L", "E", NULL };
 	static const char *const no_external[] = { "T", STORE_GREETING, "H", NULL };
 	world_start("store_tls implicit; store_login certificate; store_chain chain.pem; store_key "
 		    "file:key.pem;",

@@ -449,7 +449,7 @@ static void test_starttls_to_the_store(void **state)
 static void test_stls_to_the_store(void **state)
 {
 	static const char *const good[] = { "S +OK hi", "C STLS", "S +OK", "T", "C USER ", "S +OK",
-		"C PASS ", "S +OK", "E", NULL };
+		"C PASS ", "S +OK", "L", "E", NULL };
 	static const char *const refuses[] = { "S +OK hi", "C STLS", "S -ERR", NULL };
 	static const char *const injects[] = { "S +OK hi", "C STLS", "R +OK\r\n+OK\r\n+OK\r\n", "H",
 		NULL };

@@ -114,8 +114,8 @@ static void test_in_two_pieces(void **state)
 
 static void test_pop3(void **state)
 {
-	static const char *const in[] = { "S +OK hi", "C AUTH PLAIN", "S + ", "C ", "S +OK in", "E",
-		NULL };
+	static const char *const in[] = { "S +OK hi", "C AUTH PLAIN", "S + ", "C ", "S +OK in", "L",
+		"E", NULL };
 	struct client c;
 	world_start(OAUTH, NULL);
 	world.store[0].script = in;

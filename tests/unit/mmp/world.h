@@ -29,7 +29,7 @@
 
 enum { IDLE_STEPS = 400 };
 
-enum port_id { IMAP, IMAP_OPEN, IMAPS, POP3, POP3_OPEN, POP3S, PROXIED, PORTS };
+enum port_id { IMAP, IMAP_OPEN, IMAPS, POP3, POP3_OPEN, POP3S, PROXIED, SIEVE, SIEVE_OPEN, PORTS };
 static const struct {
 	const char *name, *options;
 } port_rows[PORTS] = {
@@ -39,6 +39,9 @@ static const struct {
 	[POP3] = { "pop3", "protocol pop3;" },
 	[POP3_OPEN] = { "pop3-open", "protocol pop3; tls none; allow_plaintext_auth yes;" },
 	[POP3S] = { "pop3s", "protocol pop3; tls implicit;" },
+	[SIEVE] = { "sieve", "protocol managesieve;" },
+	[SIEVE_OPEN] = { "sieve-open",
+	    "protocol managesieve; tls none; allow_plaintext_auth yes;" },
 	[PROXIED] = { "proxied", "protocol imap; tls none; allow_plaintext_auth yes;" },
 };
 
@@ -103,8 +106,8 @@ static void put_store(FILE *f, const char *name, unsigned imap, unsigned pop3)
 	fprintf(f,
 	    "\ndn: cn=%s,dc=postern\nobjectClass: posternStore\ncn: %s\n"
 	    "posternStoreHost: 127.0.0.1\nposternStoreImapPort: %u\nposternStorePop3Port: %u\n"
-	    "posternStoreImapsPort: %u\nposternStorePop3sPort: %u\n",
-	    name, name, imap, pop3, imap, pop3);
+	    "posternStoreImapsPort: %u\nposternStorePop3sPort: %u\nposternStoreSievePort: %u\n",
+	    name, name, imap, pop3, imap, pop3, pop3);
 }
 
 static uint16_t port_of(int fd)
@@ -430,6 +433,17 @@ static int world_teardown(void **state)
 	"* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID STARTTLS LOGINDISABLED] mail.example.org " \
 	"ready\r\n"
 #define POP3_GREETING "+OK mail.example.org ready\r\n"
+/* These need sieve_extensions as in SIEVE_WORDS. */
+#define SIEVE_WORDS "sieve_extensions fileinto, reject, vacation;"
+#define SIEVE_SAYS(sasl, tls, text)                                                                \
+	"\"IMPLEMENTATION\" \"Postern\"\r\n\"SIEVE\" \"fileinto reject vacation\"\r\n\"SASL\" "    \
+	"\"" sasl "\"\r\n" tls "\"VERSION\" \"1.0\"\r\nOK \"" text "\"\r\n"
+#define SIEVE_OPEN_GREETING SIEVE_SAYS("PLAIN LOGIN", "", "mail.example.org ready")
+#define SIEVE_GREETING SIEVE_SAYS("", "\"STARTTLS\"\r\n", "mail.example.org ready")
+#define SIEVE_LATER "NO (TRYLATER) \"Temporarily unavailable, try again later (id)\"\r\n"
+#define SIEVE_IN "OK \"Logged in\"\r\n"
+/* NUL alice NUL alice-secret */
+#define ALICE_PLAIN "AGFsaWNlAGFsaWNlLXNlY3JldA=="
 #define IMAP_IN "OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] Logged in\r\n"
 #define LATER "NO [UNAVAILABLE] Temporarily unavailable, try again later (id)\r\n"
 #define POP3_LATER "-ERR [SYS/TEMP] Temporarily unavailable, try again later (id)\r\n"
@@ -439,17 +453,21 @@ static int world_teardown(void **state)
 static UNUSED void login_alice(enum port_id at, const char *const *script, const char *want)
 {
 	struct client c;
-	char all[1024];
-	bool imap = at == IMAP_OPEN || at == PROXIED;
+	char all[2048];
+	bool imap = at == IMAP_OPEN || at == PROXIED, sieve = at == SIEVE_OPEN;
 	world.store[0].script = script;
 	world.store[0].wrong = NULL;
 	client_open(&c, at);
 	if (at == PROXIED)
 		client_send(&c, "PROXY TCP6 2001:db8::7 2001:db8::1 4000 143\r\n");
-	client_send(
-	    &c, imap ? "a LOGIN alice alice-secret\r\n" : "USER alice\r\nPASS alice-secret\r\n");
+	client_send(&c, imap    ? "a LOGIN alice alice-secret\r\n"
+			: sieve ? "AUTHENTICATE \"PLAIN\" \"" ALICE_PLAIN "\"\r\n"
+				: "USER alice\r\nPASS alice-secret\r\n");
 	snprintf(all, sizeof all, "%s%s",
-	    imap ? IMAP_OPEN_GREETING "a " : POP3_GREETING "+OK Now the password\r\n", want);
+	    imap    ? IMAP_OPEN_GREETING "a "
+	    : sieve ? SIEVE_OPEN_GREETING
+		    : POP3_GREETING "+OK Now the password\r\n",
+	    want);
 	expect(&c, all);
 	if (world.store[0].wrong != NULL)
 		fail_msg("the store met something else than: %s", world.store[0].wrong);
