@@ -37,7 +37,7 @@ VERSION := 0.1
 CPPFLAGS := -I. -Ilib -D_GNU_SOURCE -DPOSTERN_VERSION='"$(VERSION)"'
 CFLAGS := -std=c17 -g $(OPT) $(WARN) $(HARDEN) -ffunction-sections -fdata-sections -pthread
 LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--gc-sections -Wl,--as-needed -pthread $(OPT)
-LIBS := -levent_core -levent_extra -lssl -lcrypto -lcares -lhiredis -llber -llmdb -ljansson \
+LIBS := -levent_core -levent_extra -lssl -lcrypto -lcares -lhiredis -lldap -llber -llmdb -ljansson \
 	-lcrypt -lz
 
 # ---- sources: every .c of a folder belongs to it; main.c is the program -------------------------
