@@ -104,7 +104,7 @@ static bool holds_user(struct store_partition *p, struct span user)
 {
 	struct index_user found;
 	struct index_view *v = index_view_begin(p->index);
-	bool yes = v != NULL && index_user(v, user, &found);
+	bool yes = v != NULL && (index_user(v, user, &found) || index_stay(v, user) != STAY_HERE);
 	if (v != NULL)
 		index_view_end(&v);
 	return yes;

@@ -2,6 +2,7 @@
  * index_apply.c); after: watch.c tells who looks. Owns the LMDB environment and one idle transaction. */
 #include "store-backend/index.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "store-backend/index_db.h"
 
@@ -268,4 +269,72 @@ struct span index_cache(struct index_view *v, log_pos blob)
 	if (!db_get(&v->index->db, v->txn, DB_CACHES, &k, &value))
 		return SPAN_NONE;
 	return val_span(&value);
+}
+
+/* ---- for the move to another store --------------------------------------------------------------------------- */
+
+enum store_stay index_stay(struct index_view *v, struct span user)
+{
+	return db_stay(&v->index->db, v->txn, user);
+}
+
+struct each_delivery {
+	struct span user;
+	bool (*fn)(void *arg, struct span id, uint64_t folder_hash);
+	void *arg;
+};
+
+static bool on_delivery(void *arg, const MDB_val *key, const MDB_val *value)
+{
+	struct each_delivery *e = arg;
+	struct span rest = val_span(key);
+	struct span id = span_cut(&rest, '\0');
+	if (rest.n != e->user.n + 1 + sizeof(uint64_t) || !span_starts(rest, e->user) ||
+	    rest.p[e->user.n] != '\0')
+		return true;
+	return e->fn(e->arg, id, key_get_u64(key, id.n + 1 + e->user.n + 1));
+}
+
+void index_deliveries(struct index_view *v, struct span user,
+    bool (*fn)(void *arg, struct span id, uint64_t folder_hash), void *arg)
+{
+	struct each_delivery e = { user, fn, arg };
+	struct db_key all = { .n = 0 };
+	db_each(&(struct db_range){ &v->index->db, v->txn, DB_DELIVERIES, &all, &all }, on_delivery,
+	    &e);
+}
+
+static const struct hash_key digest_key = { 0x6469676573746d62u, 0x6f78 };
+
+static bool digest_entry(void *arg, const struct index_entry *e)
+{
+	uint64_t *sum = arg;
+	uint64_t parts[8] = { *sum, e->uid, e->flags, e->keywords, e->modseq, e->size,
+		(uint64_t)e->date_s * 4096 + (uint64_t)(e->date_zone + 2048),
+		(uint64_t)e->saved_s };
+	*sum = hash_sip(&digest_key, span_of(parts, sizeof parts));
+	return true;
+}
+
+static bool digest_vanished(void *arg, uint32_t uid, uint64_t modseq)
+{
+	uint64_t *sum = arg;
+	uint64_t parts[3] = { *sum, uid, modseq };
+	*sum = hash_sip(&digest_key, span_of(parts, sizeof parts));
+	return true;
+}
+
+uint64_t index_mailbox_digest(struct index_view *v, uint64_t mailbox)
+{
+	struct index_mailbox m;
+	if (!index_mailbox_get(v, mailbox, &m))
+		return 0;
+	uint64_t parts[7] = { hash_sip(&digest_key, m.name), m.uidvalidity, m.uidnext, m.modseq,
+		m.recent_from, m.uses, m.vanished_from };
+	uint64_t sum = hash_sip(&digest_key, span_of(parts, sizeof parts));
+	for (size_t i = 0; i < m.keyword_n; i++)
+		sum ^= hash_sip(&digest_key, m.keywords[i]) + i;
+	index_entries(v, mailbox, (struct uid_range){ 1, UINT32_MAX }, digest_entry, &sum);
+	index_vanished(v, mailbox, 0, digest_vanished, &sum);
+	return sum == 0 ? 1 : sum;
 }

@@ -35,6 +35,13 @@ struct index_user {
 };
 bool index_user(struct index_view *v, struct span user, struct index_user *out);
 
+/* Where the user's mail is: another answer than STAY_HERE means that nobody may log in or deliver here now. */
+enum store_stay index_stay(struct index_view *v, struct span user);
+/* Delivery ids that are remembered for a user: those of the last days, of all that there are; folder_hash tells
+ * the folders apart that were asked for. */
+void index_deliveries(struct index_view *v, struct span user,
+    bool (*fn)(void *arg, struct span id, uint64_t folder_hash), void *arg);
+
 struct index_mailbox {
 	uint64_t id; /* 1 .. 2^63; never reused */
 	struct span user, name;
@@ -82,6 +89,9 @@ void index_changes(struct index_view *v, uint64_t mailbox, uint64_t since,
 /* Uids expunged with a modseq > since, in order of modseq. */
 void index_vanished(struct index_view *v, uint64_t mailbox, uint64_t since,
     bool (*fn)(void *arg, uint32_t uid, uint64_t modseq), void *arg);
+/* Of everything in a mailbox that a client can see but the messages' text, its name and keywords among it: the
+ * same at two stores for the same content. 0: there is none. */
+uint64_t index_mailbox_digest(struct index_view *v, uint64_t mailbox);
 /* The parse cache made at delivery; an empty span when there is none (then parse the bytes). */
 struct span index_cache(struct index_view *v, log_pos blob);
 

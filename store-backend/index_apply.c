@@ -79,7 +79,7 @@ static enum operation_result apply_create(struct apply *a)
 
 static enum operation_result apply_delete(struct apply *a)
 {
-	if (span_eq_str(a->op->name, "INBOX"))
+	if (span_eq_str(a->op->name, "INBOX") && stay_of(a->t, a->op->user) == STAY_HERE)
 		return OPR_DENIED;
 	if (!apply_load_box(a, find_name(a, a->op->name), &a->box))
 		return OPR_NO_MAILBOX;
@@ -227,6 +227,12 @@ static apply_fn *const handlers[OP_KIND_COUNT] = {
 	[OP_SUBSCRIBE] = apply_subscribe,
 	[OP_UNSUBSCRIBE] = apply_subscribe,
 	[OP_TAKE_RECENT] = apply_take_recent,
+	[OP_STAY] = apply_stay,
+	[OP_ADOPT_MAILBOX] = apply_adopt_mailbox,
+	[OP_ADOPT_MESSAGE] = apply_adopt_message,
+	[OP_ADOPT_MARKS] = apply_adopt_marks,
+	[OP_ADOPT_VANISHED] = apply_adopt_vanished,
+	[OP_ADOPT_DELIVERY] = apply_adopt_delivery,
 };
 
 static void begin(struct apply *a, struct index_txn *t, const struct operation *op,
@@ -257,7 +263,11 @@ const struct operation_answer *index_apply(
 	struct apply a;
 	CHECK(op->kind < OP_KIND_COUNT && handlers[op->kind] != NULL);
 	begin(&a, t, op, facts);
-	t->answer.result = handlers[op->kind](&a);
+	t->answer.result = apply_gate(&a);
+	if (t->answer.result == OPR_OK)
+		t->answer.result = handlers[op->kind](&a);
+	else if (operation_has_message(op->kind))
+		apply_message_in_vain(&a);
 	if (facts->client != 0)
 		remember_answer(t, facts);
 	return &t->answer;
@@ -270,8 +280,11 @@ bool index_would_take(
 	struct apply a;
 	bool any = false;
 	begin(&a, t, op, &nobody);
-	if (op->kind == OP_APPEND) {
-		t->answer.result = apply_append_allowed(&a);
+	if (op->kind != OP_DELIVER) {
+		t->answer.result = apply_gate(&a);
+		if (t->answer.result == OPR_OK)
+			t->answer.result = op->kind == OP_APPEND ? apply_append_allowed(&a)
+								 : apply_adopt_allowed(&a);
 		any = t->answer.result == OPR_OK;
 	} else {
 		any = apply_deliver_allowed(&a);

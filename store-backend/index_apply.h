@@ -32,8 +32,19 @@ bool apply_load_box(struct apply *a, uint64_t id, struct box *out);
 /* Stores mailbox and user, and tells of the mailbox in the answer. */
 void apply_store_box(struct apply *a, struct box *b);
 
+/* The message was logged though nobody takes it: dead from the start. */
+void apply_message_in_vain(struct apply *a);
+
 /* ---- index_message.c ----------------------------------------------------------------------------------- */
 apply_fn apply_append, apply_deliver, apply_flags, apply_copy, apply_expunge, apply_take_recent;
+
+/* ---- index_adopt.c ------------------------------------------------------------------------------------- */
+apply_fn apply_stay, apply_adopt_mailbox, apply_adopt_message, apply_adopt_marks,
+    apply_adopt_vanished, apply_adopt_delivery;
+apply_fn apply_adopt_allowed; /* would the message be taken? */
+/* OPR_AWAY: the user is moving, and this kind of change is not for now. */
+apply_fn apply_gate;
+enum store_stay stay_of(struct index_txn *t, struct span user);
 
 enum operation_result apply_append_allowed(struct apply *a);
 /* Fills in what would become of each recipient now; false: nobody would get anything. */

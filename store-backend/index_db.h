@@ -16,6 +16,7 @@
  *	dead         seconds position             -
  *	deliveries   id NUL user NUL hash         seconds number     hash: of the folder that was asked for
  *	delivery_age seconds number               key in deliveries
+ *	stays        user                         u8: enum store_stay, unless it is STAY_HERE
  *	answers      client sequence              seconds answer */
 #ifndef STORE_INDEX_DB_H
 #define STORE_INDEX_DB_H
@@ -39,6 +40,7 @@ enum db_table {
 	DB_DEAD,
 	DB_DELIVERIES,
 	DB_DELIVERY_AGE,
+	DB_STAYS,
 	DB_ANSWERS,
 	DB_COUNT
 };
@@ -99,6 +101,7 @@ void key_span(struct db_key *k, struct span s);
 struct db_key key_mailbox(uint64_t id);
 struct db_key key_entry(uint64_t id, uint32_t uid);
 struct db_key key_modseq(uint64_t id, uint64_t modseq, uint32_t uid);
+struct db_key key_delivery(struct span id, struct span user, uint64_t folder_hash);
 struct db_key key_name(struct span user, struct span name);
 uint64_t key_get_u64(const MDB_val *k, size_t at); /* 0 when the key is too short */
 uint32_t key_get_u32(const MDB_val *k, size_t at);
@@ -122,6 +125,8 @@ bool db_user(const struct db *db, MDB_txn *txn, struct span user, struct user_ro
 uint64_t db_mailbox_id(const struct db *db, MDB_txn *txn, struct span user, struct span name);
 bool mailbox_parse(
     uint64_t id, const MDB_val *v, struct index_mailbox *out, struct mailbox_row *row);
+
+enum store_stay db_stay(const struct db *db, MDB_txn *txn, struct span user);
 
 /* Of a view, for those who look at all tables. */
 void index_view_db(struct index_view *v, const struct db **db_out, MDB_txn **txn_out);

@@ -255,9 +255,8 @@ void box_entry_change(
 	entry_store(t, b, uid, e);
 }
 
-/* The list of what vanished has a bound: the oldest go, and a client that was away for longer is told
- * everything anew. */
-static void prune_vanished(struct index_txn *t, struct box *b)
+/* The oldest go, at most `most`, of a modseq up to `upto`: vanished_from says how far the list is not whole. */
+static void drop_vanished(struct index_txn *t, struct box *b, uint64_t upto, uint32_t most)
 {
 	struct db_key prefix = key_mailbox(b->id);
 	MDB_val key = key_val(&prefix), value;
@@ -268,7 +267,9 @@ static void prune_vanished(struct index_txn *t, struct box *b)
 		return;
 	}
 	rc = mdb_cursor_get(c, &key, &value, MDB_SET_RANGE);
-	for (int i = 0; rc == 0 && i < VANISHED_DROPPED && key_get_u64(&key, 0) == b->id; i++) {
+	for (; rc == 0 && most > 0 && key_get_u64(&key, 0) == b->id; most--) {
+		if (key_get_u64(&key, 8) > upto)
+			break;
 		b->row.vanished_from = key_get_u64(&key, 8);
 		b->row.vanished_n--;
 		rc = mdb_cursor_del(c, 0);
@@ -279,17 +280,25 @@ static void prune_vanished(struct index_txn *t, struct box *b)
 	txn_fail(t, rc == MDB_NOTFOUND ? 0 : rc);
 }
 
+/* The list has a bound: a client that was away for longer is told everything anew. */
+static void prune_vanished(struct index_txn *t, struct box *b)
+{
+	drop_vanished(t, b, UINT64_MAX, VANISHED_DROPPED);
+}
+
+void box_forget_vanished(struct index_txn *t, struct box *b, uint64_t modseq)
+{
+	drop_vanished(t, b, modseq, UINT32_MAX);
+}
+
 void box_entry_remove(
     struct index_txn *t, struct box *b, struct user_row *u, uint32_t uid, const struct entry_row *e)
 {
 	struct db_key k = key_entry(b->id, uid);
 	struct db_key m = key_modseq(b->id, e->modseq, uid);
-	struct db_key gone = key_modseq(b->id, b->row.modseq, uid);
 	(void)txn_del(t, DB_ENTRIES, &k);
 	(void)txn_del(t, DB_MODSEQS, &m);
-	txn_put(t, DB_VANISHED, &gone, "", 0);
-	if (++b->row.vanished_n > VANISHED_MAX)
-		prune_vanished(t, b);
+	box_note_vanished(t, b, uid);
 	blob_unref(t, e->blob);
 	b->row.messages--;
 	b->row.bytes -= e->size;
@@ -327,6 +336,26 @@ void box_entries_in(struct index_txn *t, uint64_t id, const struct uid_set *set,
 		rc = go_over_range(c, id, set->v[i], fn, arg);
 	mdb_cursor_close(c);
 	txn_fail(t, rc == MDB_NOTFOUND || rc == 1 ? 0 : rc);
+}
+
+void box_note_vanished(struct index_txn *t, struct box *b, uint32_t uid)
+{
+	struct db_key gone = key_modseq(b->id, b->row.modseq, uid);
+	MDB_val v;
+	if (txn_get(t, DB_VANISHED, &gone, &v))
+		return;
+	txn_put(t, DB_VANISHED, &gone, "", 0);
+	if (++b->row.vanished_n > VANISHED_MAX)
+		prune_vanished(t, b);
+}
+
+void delivery_remember(struct index_txn *t, struct db_key *k)
+{
+	struct db_key age = key_mailbox(t->wall_s);
+	key_u64(&age, ++t->meta.delivery_number);
+	txn_put(t, DB_DELIVERIES, k, age.b, age.n);
+	txn_put(t, DB_DELIVERY_AGE, &age, k->b, k->n);
+	t->meta.delivery_n++;
 }
 
 /* ---- blobs -------------------------------------------------------------------------------------------------------- */

@@ -74,20 +74,26 @@ static void remove_replaced(struct apply *a, const struct pick *replaced)
 	a->t->answer.uids = uid_list_set(&a->t->uids);
 }
 
+/* One reference that comes and goes. */
+void apply_message_in_vain(struct apply *a)
+{
+	blob_add(a->t, a->facts->blob, a->op->message.size, a->op->message.cache);
+	blob_ref(a->t, a->facts->blob);
+	blob_unref(a->t, a->facts->blob);
+}
+
 enum operation_result apply_append(struct apply *a)
 {
 	struct entry_row e = new_entry(a);
 	bool full = false;
 	struct pick replaced;
 	enum operation_result r = prepare_append(a, &replaced);
-	blob_add(a->t, a->facts->blob, a->op->message.size, a->op->message.cache);
 	if (r != OPR_OK) {
-		/* Appended in vain: one reference that comes and goes makes it dead. */
-		blob_ref(a->t, a->facts->blob);
-		blob_unref(a->t, a->facts->blob);
+		apply_message_in_vain(a);
 		mem_free(replaced.v);
 		return r;
 	}
+	blob_add(a->t, a->facts->blob, a->op->message.size, a->op->message.cache);
 	e.flags = a->op->set.flags;
 	e.keywords = box_keyword_bits(&a->box, &a->op->set, true, &full);
 	a->box.row.modseq++;
@@ -104,12 +110,9 @@ static bool delivery_key(
     const struct operation *op, const struct op_recipient *to, struct db_key *k)
 {
 	static const struct hash_key fixed = { 0x64656c6976657279u, 0x666f6c646572u };
-	if (op->delivery_id.n == 0)
-		return false;
-	*k = key_name(op->delivery_id, to->user);
-	key_span(k, span_of("", 1));
-	key_u64(k, hash_sip(&fixed, to->folder));
-	return true;
+	if (op->delivery_id.n > 0)
+		*k = key_delivery(op->delivery_id, to->user, hash_sip(&fixed, to->folder));
+	return op->delivery_id.n > 0;
 }
 
 static bool delivered_before(struct apply *a, const struct op_recipient *to)
@@ -121,14 +124,9 @@ static bool delivered_before(struct apply *a, const struct op_recipient *to)
 
 static void remember_delivery(struct apply *a, const struct op_recipient *to)
 {
-	struct db_key k, age;
-	if (!delivery_key(a->op, to, &k))
-		return;
-	age = key_mailbox(a->facts->wall_s);
-	key_u64(&age, ++a->t->meta.delivery_number);
-	txn_put(a->t, DB_DELIVERIES, &k, age.b, age.n);
-	txn_put(a->t, DB_DELIVERY_AGE, &age, k.b, k.n);
-	a->t->meta.delivery_n++;
+	struct db_key k;
+	if (delivery_key(a->op, to, &k))
+		delivery_remember(a->t, &k);
 }
 
 /* Where a recipient's copy would go. A user that is not there yet has room: the limits are the
@@ -140,6 +138,8 @@ static enum operation_result find_place(
 	struct user_row u = { .quota_bytes = a->op->quota_bytes,
 		.quota_messages = a->op->quota_messages };
 	*id_out = 0;
+	if (stay_of(a->t, to->user) != STAY_HERE)
+		return OPR_AWAY;
 	if (delivered_before(a, to))
 		return OPR_SEEN;
 	if (user_load(a->t, to->user, &u)) {

@@ -104,6 +104,12 @@ void box_entry_change(
     struct index_txn *t, struct box *b, uint32_t uid, struct entry_row *e, struct marks now);
 void box_entry_remove(struct index_txn *t, struct box *b, struct user_row *u, uint32_t uid,
     const struct entry_row *e);
+/* The uid is not there any more since the mailbox's modseq. */
+void box_note_vanished(struct index_txn *t, struct box *b, uint32_t uid);
+/* Forgets what vanished up to that modseq. */
+void box_forget_vanished(struct index_txn *t, struct box *b, uint64_t modseq);
+/* A delivery was made: k is of key_delivery(). */
+void delivery_remember(struct index_txn *t, struct db_key *k);
 /* Uids of `set` that exist, in order. */
 void box_entries_in(struct index_txn *t, uint64_t id, const struct uid_set *set,
     bool (*fn)(void *arg, uint32_t uid, const struct entry_row *e), void *arg);

@@ -117,9 +117,12 @@ static void ensure(struct login *l)
 		     known.quota_bytes == op.quota_bytes &&
 		     known.quota_messages == op.quota_messages;
 	bool unreadable = v == NULL;
+	bool away = v != NULL && index_stay(v, op.user) != STAY_HERE;
 	if (v != NULL)
 		index_view_end(&v);
-	if (there)
+	if (away)
+		finish(l, LOGIN_LATER, "moving");
+	else if (there)
 		finish(l, LOGIN_OK, "ok");
 	else if (unreadable)
 		finish(l, LOGIN_LATER, "store-starting");

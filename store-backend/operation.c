@@ -17,6 +17,7 @@ static const char *const result_names[OPR_COUNT] = {
 	[OPR_TOO_MANY] = "too-many",
 	[OPR_TOO_BIG] = "too-big",
 	[OPR_NO_SPACE] = "no-space",
+	[OPR_AWAY] = "away",
 	[OPR_LATER] = "later",
 };
 
@@ -24,6 +25,18 @@ const char *operation_result_name(enum operation_result r)
 {
 	CHECK(r < OPR_COUNT);
 	return result_names[r];
+}
+
+const char *store_stay_name(enum store_stay s)
+{
+	static const char *const names[STAY_COUNT] = {
+		[STAY_HERE] = "here",
+		[STAY_LEAVING] = "leaving",
+		[STAY_ARRIVING] = "arriving",
+		[STAY_GONE] = "gone",
+	};
+	CHECK(s < STAY_COUNT);
+	return names[s];
 }
 
 void operation_init(struct operation *op, enum operation_kind kind)

@@ -98,7 +98,39 @@ enum operation_kind {
 	OP_SUBSCRIBE,
 	OP_UNSUBSCRIBE,
 	OP_TAKE_RECENT, /* \Recent goes to the session that asks: answer.recent_from */
+	/* A user moves between stores (tool_pull.c). Only OP_STAY and OP_DELIVER may name a user whose stay
+	 * is another than STAY_HERE; ADOPT kinds only one who is arriving. */
+	OP_STAY,           /* stay */
+	OP_ADOPT_MAILBOX,  /* one mailbox with the numbers of another store */
+	OP_ADOPT_MESSAGE,  /* one message with its uid; if it is there, its marks only */
+	OP_ADOPT_MARKS,    /* flags, keywords and modseq of messages that are there */
+	OP_ADOPT_VANISHED, /* uids that were expunged at that store, with the modseq of it */
+	OP_ADOPT_DELIVERY, /* a delivery id that was seen at that store */
 	OP_KIND_COUNT
+};
+
+/* Where a user's mail is, as this store knows. */
+enum store_stay {
+	STAY_HERE,     /* here, or nobody has heard of the user */
+	STAY_LEAVING,  /* here, but nothing may change any more: the last of it is being copied */
+	STAY_ARRIVING, /* being copied from another store: not to be used yet */
+	STAY_GONE,     /* at another store: what still comes is to be tried again there */
+	STAY_COUNT
+};
+const char *store_stay_name(enum store_stay s); /* "leaving" */
+
+/* Numbers as they are at the store that the user comes from. */
+struct op_adopted {
+	enum store_stay stay;   /* STAY */
+	uint32_t uidvalidity;   /* MAILBOX */
+	uint32_t uidnext;       /* MAILBOX */
+	uint32_t recent_from;   /* MAILBOX */
+	uint64_t vanished_from; /* MAILBOX */
+	uint32_t uid;           /* MESSAGE */
+	uint64_t modseq;        /* MAILBOX MESSAGE MARKS VANISHED */
+	uint64_t keywords;    /* MESSAGE MARKS: bits; ADOPT_MAILBOX says in set.keywords of what */
+	int64_t saved_s;      /* MESSAGE */
+	uint64_t folder_hash; /* DELIVERY */
 };
 
 enum flag_how { FLAGS_SET, FLAGS_ADD, FLAGS_REMOVE };
@@ -133,8 +165,9 @@ struct operation {
 	struct span delivery_id; /* DELIVER: empty, or repeated deliveries of it are known again */
 	const struct op_recipient *recipients; /* DELIVER */
 	size_t recipient_n;
-	uint64_t quota_bytes; /* ENSURE_USER: 0 = no limit */
+	uint64_t quota_bytes; /* ENSURE_USER, STAY (arriving): 0 = no limit */
 	uint64_t quota_messages;
+	struct op_adopted adopted; /* STAY and ADOPT kinds */
 };
 
 enum operation_result {
@@ -150,6 +183,7 @@ enum operation_result {
 	OPR_TOO_MANY, /* mailboxes, keywords or messages: a bound of ours */
 	OPR_TOO_BIG,
 	OPR_NO_SPACE, /* the disk is full: nothing was changed */
+	OPR_AWAY,     /* the user is moving between stores: to be tried again, perhaps elsewhere */
 	/* Not the committer's word but the link's: no answer in time. The change may happen still. */
 	OPR_LATER,
 	OPR_COUNT

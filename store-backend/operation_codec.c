@@ -209,6 +209,40 @@ static void get_recipients(struct wire_in *w, struct operation *op, struct opera
 
 /* ---- operations ------------------------------------------------------------------------------------------------ */
 
+/* Of the kinds that came later: records of the others are as they always were. */
+static bool has_adopted(enum operation_kind kind)
+{
+	return kind >= OP_STAY;
+}
+
+static void put_adopted(struct buf *b, const struct op_adopted *a)
+{
+	wire_put_u8(b, (uint8_t)a->stay);
+	wire_put_u32(b, a->uidvalidity);
+	wire_put_u32(b, a->uidnext);
+	wire_put_u32(b, a->recent_from);
+	wire_put_u64(b, a->vanished_from);
+	wire_put_u32(b, a->uid);
+	wire_put_u64(b, a->modseq);
+	wire_put_u64(b, a->keywords);
+	wire_put_u64(b, (uint64_t)a->saved_s);
+	wire_put_u64(b, a->folder_hash);
+}
+
+static void get_adopted(struct wire_in *w, struct op_adopted *a)
+{
+	a->stay = (enum store_stay)wire_get_u8(w);
+	a->uidvalidity = wire_get_u32(w);
+	a->uidnext = wire_get_u32(w);
+	a->recent_from = wire_get_u32(w);
+	a->vanished_from = wire_get_u64(w);
+	a->uid = wire_get_u32(w);
+	a->modseq = wire_get_u64(w);
+	a->keywords = wire_get_u64(w);
+	a->saved_s = (int64_t)wire_get_u64(w);
+	a->folder_hash = wire_get_u64(w);
+}
+
 bool operation_encode(const struct operation *op, struct buf *out)
 {
 	wire_put_u8(out, (uint8_t)op->kind);
@@ -231,18 +265,40 @@ bool operation_encode(const struct operation *op, struct buf *out)
 	put_recipients(out, op);
 	wire_put_u64(out, op->message.size);
 	wire_put_string(out, op->message.cache);
+	if (has_adopted(op->kind))
+		put_adopted(out, &op->adopted);
 	return buf_ok(out);
-}
-
-static bool has_message(enum operation_kind kind)
-{
-	return kind == OP_DELIVER || kind == OP_APPEND;
 }
 
 static bool has_name(enum operation_kind kind)
 {
 	return kind == OP_CREATE || kind == OP_DELETE || kind == OP_RENAME ||
-	       kind == OP_SUBSCRIBE || kind == OP_UNSUBSCRIBE;
+	       kind == OP_SUBSCRIBE || kind == OP_UNSUBSCRIBE || kind == OP_ADOPT_MAILBOX;
+}
+
+static uint64_t uid_set_count(const struct uid_set *set)
+{
+	uint64_t n = 0;
+	for (size_t i = 0; i < set->n; i++)
+		n += (uint64_t)set->v[i].last - set->v[i].first + 1;
+	return n;
+}
+
+/* Numbers of another store that no store can have. */
+static bool adopted_sound(const struct operation *op)
+{
+	const struct op_adopted *a = &op->adopted;
+	if (op->kind == OP_STAY)
+		return a->stay < STAY_COUNT;
+	if (op->kind == OP_ADOPT_MAILBOX)
+		return a->uidvalidity > 0 && a->uidnext > 0 && a->recent_from > 0 &&
+		       a->recent_from <= a->uidnext && a->modseq > 0 && a->modseq < INT64_MAX;
+	if (op->kind == OP_ADOPT_DELIVERY)
+		return op->delivery_id.n > 0;
+	if (op->kind == OP_ADOPT_VANISHED && uid_set_count(&op->uids) > OPERATION_VANISHED_MAX)
+		return false;
+	return a->modseq > 0 && a->modseq < INT64_MAX &&
+	       (op->kind != OP_ADOPT_MESSAGE || (a->uid > 0 && a->uid < UINT32_MAX));
 }
 
 /* What the fields mean together. */
@@ -256,8 +312,10 @@ static bool operation_sound(const struct operation *op)
 		return false;
 	if (op->kind == OP_RENAME && !operation_name_ok(op->new_name))
 		return false;
-	if (has_message(op->kind) ? op->message.size > OPERATION_MESSAGE_MAX
-				  : op->message.size > 0 || op->message.cache.n > 0)
+	if (has_adopted(op->kind) && !adopted_sound(op))
+		return false;
+	if (operation_has_message(op->kind) ? op->message.size > OPERATION_MESSAGE_MAX
+					    : op->message.size > 0 || op->message.cache.n > 0)
 		return false;
 	return op->date_zone > -24 * 60 && op->date_zone < 24 * 60;
 }
@@ -287,6 +345,8 @@ bool operation_decode(struct span in, struct operation *out, struct operation_ar
 	get_recipients(&w, out, a);
 	out->message.size = wire_get_u64(&w);
 	out->message.cache = wire_get_string(&w, STORE_CACHE_MAX);
+	if (has_adopted(out->kind))
+		get_adopted(&w, &out->adopted);
 	return !w.bad && w.rest.n == 0 && operation_sound(out);
 }
 

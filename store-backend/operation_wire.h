@@ -12,6 +12,7 @@ enum {
 	FRAME_HEAD_BYTES = 5,
 	OPERATION_HEAD_MAX = 4 * 1024 * 1024, /* an operation without its message */
 	OPERATION_MESSAGE_MAX = 512 * 1024 * 1024,
+	OPERATION_VANISHED_MAX = 10000,         /* uids of one ADOPT_VANISHED */
 	ANSWER_RANGES_MAX = STORE_MESSAGES_MAX, /* a full mailbox, no two uids beside each other */
 	ANSWER_MAX = ANSWER_RANGES_MAX * 16 + 65536,
 	WATCHES_MAX = 100000 /* mailboxes watched over one link */
@@ -58,6 +59,11 @@ enum frame_result frame_take(
     struct span in, size_t max, enum frame_kind *kind_out, struct span *body_out, size_t *used_out);
 
 /* ---- operations and answers --------------------------------------------------------------------------- */
+
+static inline bool operation_has_message(enum operation_kind kind)
+{
+	return kind == OP_DELIVER || kind == OP_APPEND || kind == OP_ADOPT_MESSAGE;
+}
 
 /* Everything but the message's bytes. False: out is full. */
 bool operation_encode(const struct operation *op, struct buf *out);

@@ -68,7 +68,7 @@ static err_t append_message(struct partition *p, struct asked *a, log_pos *pos_o
 static err_t append(struct partition *p, struct asked *a, struct index_facts *facts)
 {
 	err_t err = ERR_OK;
-	if (has_message(&a->op))
+	if (operation_has_message(a->op.kind))
 		err = append_message(p, a, &facts->blob);
 	if (err)
 		return err;
@@ -85,7 +85,7 @@ enum taken { TAKEN, NOT_NOW };
 /* What makes more of the store; the rest changes and removes, and MOVE is how people remove. */
 static bool grows(const struct operation *op)
 {
-	return has_message(op) || op->kind == OP_COPY || op->kind == OP_CREATE ||
+	return operation_has_message(op->kind) || op->kind == OP_COPY || op->kind == OP_CREATE ||
 	       op->kind == OP_SUBSCRIBE;
 }
 
@@ -95,7 +95,7 @@ static bool is_full(struct partition *p, const struct asked *a, uint64_t cost)
 	uint64_t reserve = p->index_bytes / 16;
 	if (reserve < INDEX_RESERVE_MIN)
 		reserve = INDEX_RESERVE_MIN;
-	return (has_message(&a->op) && p->low_space) ||
+	return (operation_has_message(a->op.kind) && p->low_space) ||
 	       (grows(&a->op) && p->index_room < reserve + cost);
 }
 
@@ -112,7 +112,7 @@ static enum taken take(struct partition *p, struct asked *a)
 		metric_add(&store_metrics[STORE_M_OPERATIONS_AGAIN], 1);
 		return TAKEN;
 	}
-	if (has_message(&a->op) && !index_would_take(p->txn, &a->op, &ans)) {
+	if (operation_has_message(a->op.kind) && !index_would_take(p->txn, &a->op, &ans)) {
 		put_answer(a, ans);
 		return TAKEN;
 	}

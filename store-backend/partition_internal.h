@@ -130,9 +130,4 @@ bool keep_in_batch(struct partition *p); /* housekeeping in p->txn; false: nothi
 void keep_after_batch(struct partition *p);
 void keep_end(struct partition *p);
 
-static inline bool has_message(const struct operation *op)
-{
-	return op->kind == OP_DELIVER || op->kind == OP_APPEND;
-}
-
 #endif

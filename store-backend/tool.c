@@ -135,6 +135,9 @@ static const struct {
 	{ "reconstruct", 1, 2, tool_reconstruct },
 	{ "export", 3, 3, tool_export },
 	{ "import", 3, 3, tool_import },
+	{ "stay", 1, 2, tool_stay },
+	{ "serve", 1, 1, tool_serve },
+	{ "pull", 1, 2, tool_pull },
 };
 
 const struct tool_letter tool_maildir_letters[TOOL_LETTER_COUNT] = {
@@ -173,6 +176,29 @@ void tool_close(struct tool_partition *p)
 	commitlog_reader_close(&p->reader);
 }
 
+static int hex_value(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool tool_user(const char *word, struct buf *out)
+{
+	struct span s = span_str(word);
+	*out = BUF_INIT(STORE_USER_MAX);
+	if (!span_starts(s, SPAN("hex:"))) {
+		buf_add_span(out, s);
+		return buf_ok(out) && operation_user_ok(buf_span(out));
+	}
+	s = span_from(s, 4);
+	for (size_t i = 0; i + 1 < s.n; i += 2) {
+		int high = hex_value(s.p[i]), low = hex_value(s.p[i + 1]);
+		if (high < 0 || low < 0)
+			return false;
+		buf_add_char(out, (char)(high * 16 + low));
+	}
+	return s.n % 2 == 0 && buf_ok(out) && operation_user_ok(buf_span(out));
+}
+
 static bool has_user(const struct store_partition_conf *pc, struct span user)
 {
 	struct tool_partition p;
@@ -180,7 +206,7 @@ static bool has_user(const struct store_partition_conf *pc, struct span user)
 	if (!tool_open(pc, &p))
 		return false;
 	struct index_view *v = index_view_begin(p.index);
-	bool there = v != NULL && index_user(v, user, &u);
+	bool there = v != NULL && (index_user(v, user, &u) || index_stay(v, user) != STAY_HERE);
 	index_view_end(&v);
 	tool_close(&p);
 	return there;
@@ -209,6 +235,8 @@ int store_tool(const struct conf *c, const char *const *words, size_t n)
 	if (status == TOOL_USAGE)
 		fprintf(stderr,
 		    "usage: postern-store -c FILE check | reconstruct PARTITION [skip-damaged] |\n"
-		    "       export|import maildir|mbox USER FOLDER\n");
+		    "       export|import maildir|mbox USER FOLDER |\n"
+		    "       stay USER [here|leaving|arriving|gone] | serve USER | pull USER "
+		    "[final]\n");
 	return status;
 }

@@ -2,7 +2,7 @@
  * committer that runs. What tool_export.c writes comes back as it was: folders, flags, dates. Importing
  * the same twice makes copies.
  *
- * Owns the link to the committer; at most WINDOW messages are under way. */
+ * Owns the link to the committer. */
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -17,55 +17,32 @@
 #include "store-backend/incoming.h"
 #include "store-backend/store.h"
 #include "store-backend/tool_internal.h"
+#include "store-backend/tool_link.h"
 
-enum { PATH_SIZE = 4096, LINE_PIECE = 65536, WINDOW = 64, STEP_MS = 100 };
+enum { PATH_SIZE = 4096, LINE_PIECE = 65536 };
 
 struct import {
 	const struct store_conf *conf;
 	const char *user, *folder;
 	struct index *index;
-	struct loop *loop;
-	struct operation_link *link;
+	struct tool_link link;
 	uint64_t mailbox; /* that messages go to */
-	size_t waiting;
-	struct operation_answer last; /* numbers only */
-	uint64_t done, refused;
+	uint64_t unread;  /* too long, or with a NUL */
 };
 
 /* ---- changes ------------------------------------------------------------------------------------------------- */
 
-static void on_answer(void *arg, const struct operation_answer *a)
-{
-	struct import *x = arg;
-	x->waiting--;
-	x->last = (struct operation_answer){ .result = a->result, .mailbox = a->mailbox };
-}
-
-static void on_appended(void *arg, const struct operation_answer *a)
-{
-	struct import *x = arg;
-	x->waiting--;
-	x->done += a->result == OPR_OK;
-	x->refused += a->result != OPR_OK;
-	if (a->result != OPR_OK && x->refused == 1)
-		fprintf(stderr, "postern-store: a message was refused: %s\n",
-		    operation_result_name(a->result));
-}
-
-/* Every ask has a deadline, so this comes to an end. */
-static void wait_below(struct import *x, size_t n)
-{
-	while (x->waiting >= n)
-		loop_step(x->loop, STEP_MS);
-}
-
+/* Refusals of mailboxes are told where they are met: only messages are counted. */
 static enum operation_result ask(struct import *x, const struct operation *op)
 {
-	wait_below(x, 1);
-	x->waiting++;
-	(void)operation_ask(x->link, op, on_answer, x);
-	wait_below(x, 1);
-	return x->last.result;
+	uint64_t done, refused;
+	tool_link_drain(&x->link);
+	done = x->link.done;
+	refused = x->link.refused;
+	enum operation_result r = tool_link_ask(&x->link, op);
+	x->link.done = done;
+	x->link.refused = refused;
+	return r;
 }
 
 static bool ensure_user(struct import *x)
@@ -82,7 +59,7 @@ static bool ensure_user(struct import *x)
 	op.quota_bytes = u.quota_bytes;
 	op.quota_messages = u.quota_messages;
 	enum operation_result r = ask(x, &op);
-	x->mailbox = x->last.mailbox;
+	x->mailbox = x->link.last.mailbox;
 	if (r != OPR_OK)
 		fprintf(stderr, "postern-store: %s: %s\n", x->user, operation_result_name(r));
 	return r == OPR_OK;
@@ -100,7 +77,7 @@ static bool go_to(struct import *x, const char *name)
 	if (r == OPR_EXISTS && strcmp(name, "INBOX") != 0)
 		r = ask(x, &op);
 	if (r == OPR_OK)
-		x->mailbox = x->last.mailbox;
+		x->mailbox = x->link.last.mailbox;
 	if (r == OPR_EXISTS) {
 		struct index_view *v = index_view_begin(x->index);
 		if (v != NULL && index_mailbox_find(v, op.user, op.name, &m)) {
@@ -131,11 +108,9 @@ static void append(struct import *x, struct incoming *take_in, uint32_t flags, i
 	op.date_s = date_s;
 	if (incoming_add_end(take_in) == ERR_OK && !incoming_has_nul(take_in) &&
 	    incoming_source(take_in, &op.message) == ERR_OK) {
-		wait_below(x, WINDOW);
-		x->waiting++;
-		(void)operation_ask(x->link, &op, on_appended, x);
+		tool_link_send(&x->link, &op);
 	} else {
-		x->refused++;
+		x->unread++;
 		fprintf(stderr, "postern-store: a message is too long or has a NUL\n");
 	}
 	incoming_free(&take_in);
@@ -341,10 +316,14 @@ static int import_all(struct import *x, bool mbox)
 	else if (ok)
 		ok = import_maildir(x, x->folder, "INBOX") &&
 		     each_name(x, x->folder, on_maildir_name);
-	wait_below(x, 1);
-	printf("%" PRIu64 " messages, %" PRIu64 " refused%s\n", x->done, x->refused,
+	tool_link_drain(&x->link);
+	uint64_t refused = x->link.refused + x->unread;
+	if (x->link.refused > 0)
+		fprintf(stderr, "postern-store: a message was refused: %s\n",
+		    operation_result_name(x->link.first_refused));
+	printf("%" PRIu64 " messages, %" PRIu64 " refused%s\n", x->link.done, refused,
 	    ok ? "" : ", not all read");
-	return ok && x->refused == 0 ? 0 : TOOL_FAILED;
+	return ok && refused == 0 ? 0 : TOOL_FAILED;
 }
 
 int tool_import(const struct conf *c, const char *const *words)
@@ -353,22 +332,14 @@ int tool_import(const struct conf *c, const char *const *words)
 	struct import x = { .conf = s, .user = words[1], .folder = words[2] };
 	const struct store_partition_conf *pc = tool_partition_of(s, span_str(x.user));
 	struct tool_partition p;
-	char socket[STORE_SOCKET_PATH_SIZE];
 	bool mbox = strcmp(words[0], "mbox") == 0;
 	if ((!mbox && strcmp(words[0], "maildir") != 0) || !operation_user_ok(span_str(x.user)))
 		return TOOL_USAGE;
-	if (pc == NULL || !store_socket_path(c, pc->head.title, socket) || !tool_open(pc, &p))
+	if (pc == NULL || !tool_open(pc, &p))
 		return TOOL_FAILED;
-	struct operation_link_opts opts = { .path = socket,
-		.deadline_ms = s->commit_timeout,
-		.waiting_max = WINDOW + 1,
-		.waiting_bytes_max = (size_t)WINDOW * s->message_memory + 1 };
 	x.index = p.index;
-	x.loop = loop_new();
-	x.link = operation_link_new(x.loop, &opts);
-	int status = import_all(&x, mbox);
-	operation_link_free(&x.link);
-	loop_free(&x.loop);
+	int status = tool_link_open(c, pc, &x.link) ? import_all(&x, mbox) : TOOL_FAILED;
+	tool_link_close(&x.link);
 	tool_close(&p);
 	return status;
 }

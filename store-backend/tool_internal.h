@@ -2,6 +2,7 @@
 #ifndef STORE_TOOL_INTERNAL_H
 #define STORE_TOOL_INTERNAL_H
 
+#include "base/buf.h"
 #include "store-backend/index.h"
 #include "store-backend/store_conf.h"
 
@@ -27,8 +28,18 @@ extern const struct tool_letter {
 	uint32_t flag;
 } tool_maildir_letters[TOOL_LETTER_COUNT];
 
+/* A user as a word of the command line: the address, or "hex:" and its bytes as hex digits, which no shell on
+ * the way acts upon. False: it is no user's name. */
+bool tool_user(const char *word, struct buf *out);
+
 /* The partition that has the user, or is to get it; NULL: there is none, or none can be read. */
 const struct store_partition_conf *tool_partition_of(const struct store_conf *s, struct span user);
+
+/* tool_serve.c, tool_pull.c: a user moves; words are the user, and for pull perhaps "final". */
+int tool_serve(const struct conf *c, const char *const *words);
+int tool_pull(const struct conf *c, const char *const *words);
+/* tool_stay.c: words are the user and perhaps what the stay is to be. */
+int tool_stay(const struct conf *c, const char *const *words);
 
 /* tool_import.c: words as for export; changes are asked of the committer. */
 int tool_import(const struct conf *c, const char *const *words);

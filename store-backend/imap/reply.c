@@ -101,6 +101,7 @@ enum verdict imap_finish_result(struct imap_session *s, enum operation_result r)
 		[OPR_OVER_QUOTA] = "[OVERQUOTA] Quota exceeded",
 		[OPR_TOO_MANY] = "[LIMIT] Too many mailboxes, keywords or messages",
 		[OPR_TOO_BIG] = "[TOOBIG] Message too large",
+		[OPR_AWAY] = "[UNAVAILABLE] The mailbox is moving, log in again soon",
 	};
 	if (r == OPR_LATER || words[r] == NULL)
 		return imap_finish_later(s);

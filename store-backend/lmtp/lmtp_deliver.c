@@ -105,6 +105,7 @@ static const struct {
 	[OPR_TOO_MANY] = { 452, "4.2.0", "The mailbox holds too many messages" },
 	[OPR_TOO_BIG] = { 552, "5.2.3", "Message too large" },
 	[OPR_NO_SPACE] = { 452, "4.3.1", "The store is full" },
+	[OPR_AWAY] = { 451, "4.2.1", "The mailbox is moving to another store" },
 	[OPR_LATER] = { 451, "4.3.0", "The store could not commit in time" },
 };
 
@@ -126,9 +127,11 @@ enum operation_result lmtp_recipient_room(struct lmtp_session *s, struct span us
 	struct index_view *v = index_view_begin(store_partition_of(s->base.worker, user)->index);
 	enum operation_result r = OPR_OK;
 	struct index_user u;
-	if (v != NULL && index_user(v, user, &u) &&
-	    ((u.quota_bytes > 0 && u.bytes + s->t->size >= u.quota_bytes) ||
-		(u.quota_messages > 0 && u.messages >= u.quota_messages)))
+	if (v != NULL && index_stay(v, user) != STAY_HERE)
+		r = OPR_AWAY;
+	else if (v != NULL && index_user(v, user, &u) &&
+		 ((u.quota_bytes > 0 && u.bytes + s->t->size >= u.quota_bytes) ||
+		     (u.quota_messages > 0 && u.messages >= u.quota_messages)))
 		r = OPR_OVER_QUOTA;
 	index_view_end(&v);
 	return r;

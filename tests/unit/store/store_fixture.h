@@ -116,7 +116,13 @@ static void fixture_note(struct operation_link *k, const struct operation *op)
 		[OP_RENAME] = "rename",
 		[OP_SUBSCRIBE] = "subscribe",
 		[OP_UNSUBSCRIBE] = "unsubscribe",
-		[OP_TAKE_RECENT] = "take-recent" };
+		[OP_TAKE_RECENT] = "take-recent",
+		[OP_STAY] = "stay",
+		[OP_ADOPT_MAILBOX] = "adopt-mailbox",
+		[OP_ADOPT_MESSAGE] = "adopt-message",
+		[OP_ADOPT_MARKS] = "adopt-marks",
+		[OP_ADOPT_VANISHED] = "adopt-vanished",
+		[OP_ADOPT_DELIVERY] = "adopt-delivery" };
 	buf_add_str(&k->told, names[op->kind]);
 	for (size_t i = 0; i < op->uids.n; i++) {
 		const struct uid_range *u = &op->uids.v[i];
@@ -197,7 +203,7 @@ struct ticket *operation_ask(
 	r->arg = arg;
 	if (op->message.file == NULL)
 		plain.message.size = op->message.bytes.n;
-	if (op->kind == OP_APPEND || op->kind == OP_DELIVER)
+	if (operation_has_message(op->kind))
 		r->blob = fixture_log_message(&op->message);
 	assert_true(operation_encode(&plain, &r->head));
 	list_add_tail(&k->waiting, &r->place);

@@ -59,7 +59,7 @@ static const struct operation_answer *apply(struct bench *b, const struct operat
 		.client = 1, .sequence = ++b->sequence, .wall_s = 1000 + b->sequence / 7
 	};
 	bench_begin(b);
-	if (op->kind == OP_APPEND || op->kind == OP_DELIVER)
+	if (operation_has_message(op->kind))
 		facts.blob = ++b->blobs;
 	const struct operation_answer *a = index_apply(b->t, op, &facts);
 	assert_int_equal(index_txn_err(b->t), ERR_OK);
@@ -108,6 +108,28 @@ static void throw_message(struct dice *d, struct operation *op)
 	op->delivery_id = rand_below(4) == 0 ? SPAN_NONE : span_str(d->id);
 }
 
+/* Users come and go, but are mostly here. */
+static void throw_adopted(struct dice *d, struct operation *op)
+{
+	struct op_adopted *a = &op->adopted;
+	if (op->kind == OP_STAY && rand_below(4) > 0)
+		op->kind = OP_DELIVER;
+	a->stay = rand_below(2) == 0 ? STAY_HERE : (enum store_stay)rand_below(STAY_COUNT);
+	a->uidvalidity = 1 + (uint32_t)rand_below(3);
+	a->recent_from = 1 + (uint32_t)rand_below(10);
+	a->uidnext = a->recent_from + (uint32_t)rand_below(50);
+	a->vanished_from = rand_below(5);
+	a->uid = 1 + (uint32_t)rand_below(60);
+	a->modseq = 1 + rand_below(100);
+	a->keywords = rand_below(8);
+	a->saved_s = 5;
+	a->folder_hash = rand_below(2);
+	if (op->kind == OP_ADOPT_DELIVERY) {
+		snprintf(d->id, sizeof d->id, "id%u", (unsigned)rand_below(200));
+		op->delivery_id = span_str(d->id);
+	}
+}
+
 static struct operation throw_operation(struct dice *d)
 {
 	struct operation op;
@@ -132,7 +154,8 @@ static struct operation throw_operation(struct dice *d)
 	if (rand_below(5) == 0)
 		op.unchanged_since = rand_below(50);
 	op.quota_bytes = rand_below(3) == 0 ? 20000 : 0;
-	if (op.kind == OP_DELIVER || op.kind == OP_APPEND)
+	throw_adopted(d, &op);
+	if (operation_has_message(op.kind))
 		throw_message(d, &op);
 	return op;
 }
@@ -225,6 +248,14 @@ static void empty_all(struct bench *b)
 			op.uids = (struct uid_set){ &all, 1 };
 			(void)apply(b, &op);
 		}
+	}
+	for (size_t i = 0; i < USERS; i++) {
+		struct operation op = op_of(OP_STAY, users[i]);
+		op.adopted.stay = STAY_LEAVING;
+		(void)apply(b, &op);
+		op.adopted.stay = STAY_GONE;
+		while (apply(b, &op)->uid > 0)
+			;
 	}
 	size_t dead = 0;
 	index_take_dead(b->t, UINT64_MAX, SIZE_MAX, count_dead, &dead);
