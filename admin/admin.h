@@ -37,6 +37,7 @@ int admin_main(int argc, char **argv);
 int admin_run(const struct admin_args *a);         /* run.c */
 int admin_check(const struct admin_args *a);       /* check.c */
 int admin_store(const struct admin_args *a);       /* store.c */
+int admin_user_move(const struct admin_args *a);   /* user.c */
 int admin_config_dump(const struct admin_args *a); /* config.c */
 int admin_config_sample(const struct admin_args *a);
 int admin_config_reference(const struct admin_args *a);

@@ -234,6 +234,14 @@ static const struct command {
 	    "Writes a user's mailboxes as a Maildir++ or as mbox files." },
 	{ "store import", "maildir|mbox USER FOLDER", 3, 3, admin_store, NULL,
 	    "Appends what export writes to a user's mailboxes; the store must run." },
+	{ "user move", "USER FROM TO [abort]", 3, 4, admin_user_move, NULL,
+	    "Moves a user's mail between stores of section move, with all numbers clients know; "
+	    "the "
+	    "same command goes on after an interruption, abort gives up before the new store "
+	    "opens." },
+	{ "store stay", "USER", 1, 1, admin_store, NULL,
+	    "Where the store believes a user's mail to be: absent, here, leaving, arriving or "
+	    "gone." },
 	{ "ask", "PROGRAM WORD...", 2, 16, show_any, NULL,
 	    "Any other question to a program's control socket." },
 };

@@ -2,6 +2,7 @@
  * child and the pipes for the length of the call. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -26,13 +27,14 @@ static bool take_some(int fd, struct buf *b)
 	return (n > 0 && room > 0) || (n < 0 && errno == EINTR);
 }
 
-static void collect(int out_fd, int err_fd, struct tool_output *o)
+static void collect(int out_fd, int err_fd, uint64_t ms, struct tool_output *o)
 {
 	struct pollfd v[] = { { .fd = out_fd, .events = POLLIN },
 		{ .fd = err_fd, .events = POLLIN } };
-	uint64_t now = clock_mono_ms(), end = now + TOOL_MS;
+	uint64_t now = clock_mono_ms(), end = now + ms;
 	while ((v[0].fd >= 0 || v[1].fd >= 0) && now < end) {
-		if (poll(v, 2, (int)(end - now)) > 0) {
+		uint64_t left = end - now;
+		if (poll(v, 2, left < INT_MAX ? (int)left : INT_MAX) > 0) {
 			if (v[0].revents != 0 && !take_some(out_fd, &o->out))
 				v[0].fd = -1;
 			if (v[1].revents != 0 && !take_some(err_fd, &o->err))
@@ -42,44 +44,112 @@ static void collect(int out_fd, int err_fd, struct tool_output *o)
 	}
 }
 
-static void run_child(const char *const *argv, int out_fd, int err_fd)
+static void run_child(const char *const *argv, int in_fd, int out_fd, int err_fd)
 {
-	int null = open("/dev/null", O_RDONLY);
-	dup2(null, 0);
+	dup2(in_fd, 0);
 	dup2(out_fd, 1);
-	dup2(err_fd, 2);
+	if (err_fd >= 0)
+		dup2(err_fd, 2);
 	execv(argv[0], (char *const *)(uintptr_t)argv);
 	_exit(127);
 }
 
-void tool_run(const char *const *argv, struct tool_output *o)
+static void close_pipe(int v[2])
 {
-	int out[2] = { -1, -1 }, err[2] = { -1, -1 }, status = 0;
-	*o = (struct tool_output){ BUF_INIT(TOOL_OUTPUT_MAX), BUF_INIT(TOOL_OUTPUT_MAX), -1 };
-	pid_t pid = pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0 ? -1 : fork();
-	if (pid == 0)
-		run_child(argv, out[1], err[1]);
-	if (pid < 0)
-		buf_printf(&o->err, "cannot start %s: %s\n", argv[0], strerror(errno));
-	for (int i = 1; i >= 0; i--) {
-		if (i == 0 && pid > 0)
-			collect(out[0], err[0], o);
-		if (out[i] >= 0)
-			close(out[i]);
-		if (err[i] >= 0)
-			close(err[i]);
+	for (int i = 0; i < 2; i++) {
+		if (v[i] >= 0)
+			close(v[i]);
+		v[i] = -1;
 	}
-	if (pid <= 0)
-		return;
-	/* Both pipes are at their end, or the time is over: whatever is left of it goes. */
+}
+
+/* Its output is at its end, or the time is over: whatever is left of it goes. */
+static int end_child(pid_t pid)
+{
 	struct pollfd ended = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
+	int status = 0;
 	if (ended.fd < 0 || poll(&ended, 1, END_MS) <= 0)
 		kill(pid, SIGKILL);
 	if (ended.fd >= 0)
 		close(ended.fd);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	o->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void output_init(struct tool_output *o)
+{
+	*o = (struct tool_output){ BUF_INIT(TOOL_OUTPUT_MAX), BUF_INIT(TOOL_OUTPUT_MAX), -1 };
+}
+
+void tool_run_for(const char *const *argv, uint64_t ms, struct tool_output *o)
+{
+	int out[2] = { -1, -1 }, err[2] = { -1, -1 };
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	output_init(o);
+	pid_t pid = pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0 ? -1 : fork();
+	if (pid == 0)
+		run_child(argv, null, out[1], err[1]);
+	if (pid < 0)
+		buf_printf(&o->err, "cannot start %s: %s\n", argv[0], strerror(errno));
+	for (int i = 1; i >= 0; i--) {
+		if (i == 0 && pid > 0)
+			collect(out[0], err[0], ms, o);
+		if (out[i] >= 0)
+			close(out[i]);
+		if (err[i] >= 0)
+			close(err[i]);
+	}
+	if (null >= 0)
+		close(null);
+	if (pid > 0)
+		o->status = end_child(pid);
+}
+
+void tool_run(const char *const *argv, struct tool_output *o)
+{
+	tool_run_for(argv, TOOL_MS, o);
+}
+
+/* The pipes between the two, and the second's standard error. */
+struct pair {
+	int there[2], back[2], err[2];
+};
+
+static pid_t start_one(const char *const *argv, const struct pair *p, bool first)
+{
+	pid_t pid = fork();
+	if (pid == 0)
+		run_child(argv, first ? p->back[0] : p->there[0], first ? p->there[1] : p->back[1],
+		    first ? -1 : p->err[1]);
+	return pid;
+}
+
+void tool_run_pair(
+    const char *const *first, const char *const *second, uint64_t ms, struct tool_output *o)
+{
+	struct pair p = { { -1, -1 }, { -1, -1 }, { -1, -1 } };
+	pid_t one = -1, two = -1;
+	output_init(o);
+	if (pipe2(p.there, O_CLOEXEC) == 0 && pipe2(p.back, O_CLOEXEC) == 0 &&
+	    pipe2(p.err, O_CLOEXEC) == 0)
+		one = start_one(first, &p, true);
+	if (one > 0)
+		two = start_one(second, &p, false);
+	int err = two > 0 ? dup(p.err[0]) : -1;
+	/* Only the two hold the pipes now: when one ends the other sees it. */
+	close_pipe(p.there);
+	close_pipe(p.back);
+	close_pipe(p.err);
+	if (two < 0)
+		buf_printf(&o->err, "cannot start %s: %s\n", second[0], strerror(errno));
+	if (err >= 0) {
+		collect(-1, err, ms, o);
+		close(err);
+	}
+	int status = two > 0 ? end_child(two) : -1;
+	int other = one > 0 ? end_child(one) : -1;
+	o->status = status != 0 ? status : other;
 }
 
 void tool_output_end(struct tool_output *o)

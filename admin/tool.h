@@ -13,6 +13,11 @@ struct tool_output {
 
 /* argv is NULL-terminated; argv[0] the path. Killed after TOOL_MS or when it says too much. */
 void tool_run(const char *const *argv, struct tool_output *out);
+void tool_run_for(const char *const *argv, uint64_t ms, struct tool_output *out);
+/* Two programs, each one's standard output the other's standard input, to the end of both. out and err stay as
+ * they are for the first; of the second only err is kept. Its status is in out, or the first's if that failed. */
+void tool_run_pair(
+    const char *const *first, const char *const *second, uint64_t ms, struct tool_output *out);
 void tool_output_end(struct tool_output *out);
 
 #endif

@@ -26,7 +26,17 @@
 #define CONF_PROSE "HTTP for /metrics and /healthz, on loopback or a unix socket only."
 #include "conf/params_table.h"
 
-static const struct conf_block *const common[] = { &tls_block, &admin_block };
+#define CONF_BLOCK move_store
+#define CONF_DEF "daemon/move_store.params.def"
+#define CONF_PROSE "How the tool of a store is run."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK move
+#define CONF_DEF "daemon/move.params.def"
+#define CONF_PROSE "How users move between stores; for `postern user move` alone."
+#include "conf/params_table.h"
+
+static const struct conf_block *const common[] = { &tls_block, &admin_block, &move_block };
 
 /* Of the one program that this process is. */
 static void (*program_check)(const struct conf *c, struct conf_diag *d);

@@ -18,6 +18,17 @@
 #define CONF_DEF "daemon/admin.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK move_store
+#define CONF_DEF "daemon/move_store.params.def"
+#include "conf/params_struct.h"
+
+#define CONF_BLOCK move
+#define CONF_DEF "daemon/move.params.def"
+#include "conf/params_struct.h"
+
+/* In the order of the words in move.params.def. */
+enum { MOVE_SWITCH_DIRECTORY, MOVE_SWITCH_COMMAND };
+
 /* The root and common sections added to a program's own. *out borrows spec_sections' blocks; the
  * array is in *out. */
 enum { DAEMON_SECTIONS_MAX = 16 };
