@@ -1,27 +1,28 @@
 -- meter.lua - several questions in one atomic step, by the server's own clock; op.c says the same.
 --
--- KEYS: the keys of all questions, in order.
--- ARGV: number of questions; then for each: mode (0 take, 1 peek, 2 force), number of its keys, and for
--- each key: kind * 3 + over (0 refuses, 1 delays, 2 is noted), cost, and what its kind reads.
--- Returns for each question: index of the key that decided (from 1; 0: none), wait_us, hard (1: refused),
--- bits of the keys beyond their limit, bits of the keys that got their extra tokens.
+-- KEYS: the keys of all questions, each once.
+-- ARGV[1], MessagePack: number of questions; then for each: mode (0 take, 1 peek, 2 force), number of its
+-- keys, and for each key: place in KEYS, kind * 3 + over (0 refuses, 1 delays, 2 is noted), rule, cost, and what
+-- its kind reads.
+-- ARGV[2], MessagePack, for each rule: its index (a sorted set), most keys, longest life of a key in ms.
+-- Returns the number of questions; then for each that does not just pass: which (from 1), index of the key that
+-- decided (from 1; 0: none), wait_us, hard (1: refused), bits of the keys beyond their limit, bits of the
+-- keys that got their extra tokens.
 -- A refused question charges none of its keys, but those that say so (`always`). Every write sets the
 -- key's expiry in the same command.
 --
 -- Values are read in one command and written once each at the end: questions of a batch often meet at a key.
+-- Numbers reach the script packed, since a word of text for each costs more than all of the arithmetic.
 local call, max, min, ceil = redis.call, math.max, math.min, math.ceil
 local fmt, match, find, gmatch = string.format, string.match, string.find, string.gmatch
-local ARGV, KEYS, tonumber = ARGV, KEYS, tonumber
+local KEYS, tonumber = KEYS, tonumber
 local t = call('TIME')
 local now = t[1] * 1000000 + t[2]
-local a, mode = 2, 0 -- the next argument; of the question
-local vals, ttls, always -- of the question's keys, to be written if it is charged
-
-local function num()
-	local v = tonumber(ARGV[a])
-	a = a + 1
-	return v
-end
+local A, a = cmsgpack.unpack(ARGV[1]), 2 -- and the next argument
+local cur = call('MGET', unpack(KEYS)) -- by key: the value so far (false: none)
+local left, fresh = {}, nil -- by key: life of what the batch leaves there; rule of those that are new
+local places, vals, ttls, always, lives = {}, {}, {}, {}, {} -- of the question's keys; lives: so far
+local BRIEF = 1000000 -- what lives less is not counted: it is gone before it could be too many
 
 local function whole(v)
 	return fmt('%.0f', v)
@@ -36,15 +37,15 @@ local net -- of the greylist key before: its index, how many passed
 kinds = {}
 
 kinds[1] = function(old, cost) -- penalty
-	local interval, tolerance, block, remember, secret = num(), num(), num(), num(), ARGV[a]
-	a = a + 1
+	local interval, tolerance, block, remember, secret = A[a], A[a + 1], A[a + 2], A[a + 3], A[a + 4]
+	a = a + 5
 	local from, ring = match(old or '', '^(%d+)(.*)$')
 	from, ring = max(tonumber(from or 0), now), ring or ''
-	local known = secret ~= '0' and find(ring, ' ' .. secret .. ' ', 1, true)
+	local known = secret ~= 0 and find(ring, ' ' .. secret .. ' ', 1, true)
 	if known then cost = 0 end
 	local wait = from + min(interval * cost, tolerance) - now - tolerance
 	local tat = min(from + interval * cost, max(from, now + tolerance + block))
-	if secret ~= '0' and not known then
+	if secret ~= 0 and not known then
 		local n, kept = 1, ' ' .. secret .. ' '
 		for s in gmatch(ring, '%x+') do
 			if n < 6 then kept, n = kept .. s .. ' ', n + 1 end
@@ -55,7 +56,8 @@ kinds[1] = function(old, cost) -- penalty
 end
 
 kinds[2] = function(old, cost) -- counter
-	local count, period = num(), num()
+	local count, period = A[a], A[a + 1]
+	a = a + 2
 	local n, ends = match(old or '', '^(%d+) (%d+)$')
 	n, ends = tonumber(n or 0), tonumber(ends or 0)
 	if ends <= now then n, ends = 0, now + period end
@@ -69,9 +71,10 @@ kinds[3] = function(old, cost, i) -- a greylist's network
 end
 
 kinds[4] = function(old) -- greylist
-	local passes, pause, window, remember = num(), num(), num(), num()
+	local passes, pause, window, remember = A[a], A[a + 1], A[a + 2], A[a + 3]
+	a = a + 4
 	if passes > 0 and net.n >= passes then
-		vals[net.i], ttls[net.i] = whole(net.n), remember
+		vals[net.i], ttls[net.i] = net.n, remember
 		return 0
 	end
 	if not old then
@@ -82,7 +85,7 @@ kinds[4] = function(old) -- greylist
 		return at - now
 	end
 	if at then
-		vals[net.i], ttls[net.i] = whole(net.n + 1), remember
+		vals[net.i], ttls[net.i] = net.n + 1, remember
 	end
 	return 0, 'ok', remember
 end
@@ -112,16 +115,16 @@ local function held(who, n, text, last, lease)
 end
 
 kinds[5] = function(old, cost) -- lease
-	local count, lease, who = num(), num(), ARGV[a]
-	a = a + 1
+	local count, lease, who = A[a], A[a + 1], A[a + 2]
+	a = a + 3
 	local others, own, text, last = holders(old, who)
 	local val, ttl = held(who, own + cost, text, last, lease)
 	return others + own + cost > count and 1000000 or 0, val, ttl
 end
 
 kinds[6] = function(old, cost) -- what a holder has now
-	local keep, lease, who = num(), num(), ARGV[a]
-	a = a + 1
+	local keep, lease, who = A[a], A[a + 1], A[a + 2]
+	a = a + 3
 	local _, own, text, last = holders(old, who)
 	local val, ttl = held(who, keep == 1 and max(own, cost) or cost, text, last, lease)
 	return 0, val, ttl, true
@@ -129,39 +132,38 @@ end
 
 end
 
-local new, left = {}, {} -- by key: what the batch leaves there
-local had = call('MGET', unpack(KEYS))
-local old = {}
-for i = 1, #KEYS do old[KEYS[i]] = had[i] end
-
-local out, k = {}, 0
-for _ = 1, tonumber(ARGV[1]) do
-	mode = num()
-	local n, hard, hard_wait, soft, soft_wait, overs, given = num(), 0, 0, 0, 0, 0, 0
-	vals, ttls, always = {}, {}, nil
+local out = { A[1] }
+for q = 1, A[1] do
+	local mode, n, any = A[a], A[a + 1], false
+	local hard, hard_wait, soft, soft_wait, overs, given = 0, 0, 0, 0, 0, 0
+	a = a + 2
 	for i = 1, n do
-		local code, cost, value, wait = num(), num(), old[KEYS[k + i]], 0
+		local key, code, cost, wait = A[a], A[a + 1], A[a + 3], nil
+		local value = cur[key]
+		places[i] = a
+		always[i] = false
 		if code < 3 then -- rate
-			local interval, tolerance, extra = tonumber(ARGV[a]), tonumber(ARGV[a + 1]), ARGV[a + 2]
-			a = a + 3
-			local tat = max(value and tonumber(value) or 0, now) + min(interval * cost, tolerance)
+			local interval, tolerance, extra = A[a + 4], A[a + 5], A[a + 6]
+			a = a + 7
+			local tat = max(value and tonumber(value) or 0, now)
+			lives[i] = tat - now
+			tat = tat + min(interval * cost, tolerance)
 			wait = tat - now - tolerance
 			if wait > 0 then
 				tat = min(tat, now + tolerance + interval)
-			elseif extra ~= '0' and mode == 0 then
-				local more = tat + interval * tonumber(extra)
+			elseif extra > 0 and mode == 0 then
+				local more = tat + interval * extra
 				if more <= now + tolerance then tat, given = more, given + 2 ^ (i - 1) end
 			end
-			vals[i], ttls[i] = whole(tat), tat - now
+			vals[i], ttls[i] = tat, tat - now
 		else
 			if not kinds then make_kinds() end
+			lives[i] = value and BRIEF or 0
+			a = a + 4
 			local val, ttl, anyway
 			wait, val, ttl, anyway = kinds[(code - code % 3) / 3](value, cost, i)
-			if val then vals[i], ttls[i] = val, ttl end
-			if anyway then
-				always = always or {}
-				always[i] = true
-			end
+			vals[i], ttls[i] = val, ttl
+			if anyway then always[i], any = true, true end
 		end
 		if wait > 0 then
 			local over = code % 3
@@ -174,28 +176,94 @@ for _ = 1, tonumber(ARGV[1]) do
 		end
 	end
 	local charged = mode == 2 or (mode == 0 and hard == 0)
-	if charged or always then
-		for i, val in pairs(vals) do
-			if charged or always[i] then
-				local key = KEYS[k + i]
-				old[key] = val ~= '' and val
-				new[key], left[key] = val, ttls[i]
+	if charged or any then
+		for i = 1, n do
+			local val = vals[i]
+			if val and (charged or always[i]) then
+				local key, life = A[places[i]], ttls[i]
+				if life >= BRIEF and (left[key] or lives[i]) < BRIEF then
+					fresh = fresh or {}
+					fresh[key] = places[i]
+				end
+				cur[key], left[key] = val ~= '' and val, life
 			end
 		end
 	end
-	local at = #out
-	out[at + 1] = hard > 0 and hard or soft
-	out[at + 2] = ceil(hard > 0 and hard_wait or soft_wait)
-	out[at + 3] = hard > 0 and 1 or 0
-	out[at + 4] = overs
-	out[at + 5] = given
-	k = k + n
-end
-for key, val in pairs(new) do
-	if val == '' then
-		call('DEL', key)
-	else
-		call('SET', key, val, 'PX', whole(max(ceil(left[key] / 1000), 1)))
+	if overs > 0 or given > 0 then
+		local at = #out
+		out[at + 1] = q
+		out[at + 2] = hard > 0 and hard or soft
+		out[at + 3] = ceil(hard > 0 and hard_wait or soft_wait)
+		out[at + 4] = hard > 0 and 1 or 0
+		out[at + 5] = overs
+		out[at + 6] = given
 	end
+end
+
+for key, life in pairs(left) do
+	local val = cur[key]
+	if val then
+		call('PSETEX', KEYS[key], max(ceil(life / 1000), 1), val)
+	else
+		call('DEL', KEYS[key])
+	end
+end
+if not fresh then return out end
+
+-- New keys, and those that were brief, enter the index of their rule, where each stands by the time it ends: a lower bound, since those
+-- that are used live longer. When the rule has too many, the first of them is looked at again: one that has
+-- grown moves back to where it belongs now, another one goes.
+local rules, room = cmsgpack.unpack(ARGV[2]), {}
+
+-- What the key is worth. One that counts as such, a counter or a greylist's network, is worth up to one
+-- more of its lives.
+local function worth(name, life)
+	local kind = match(name, '}:([cn]):')
+	local ms = call('PTTL', name)
+	if ms < 0 then return nil end
+	local n = kind and tonumber(match(call('GET', name) or '', '^%d+') or 1) or 1
+	return now + ms * 1000 + life * 1000 * (1 - 1 / max(n, 1))
+end
+
+-- One place becomes free: that of a key that has ended, else that of the least of those looked at.
+local function make_room(index, life)
+	local seen, least = {}, 1
+	for i = 1, 8 do
+		local first = call('ZPOPMIN', index)
+		local is = first[1] and worth(first[1], life)
+		if not is then
+			least = nil
+			break
+		end
+		seen[i] = { first[1], is }
+		if is < seen[least][2] then least = i end
+		if is <= tonumber(first[2]) + 2000 then break end
+	end
+	for i, one in ipairs(seen) do
+		if i == least then
+			call('DEL', one[1])
+		else
+			call('ZADD', index, whole(one[2]), one[1])
+		end
+	end
+end
+
+local longest = {} -- life, by index
+for key, at in pairs(fresh) do
+	if cur[key] then
+		local r, tries = A[at + 2] * 3, 0
+		local index, most, life = rules[r + 1], rules[r + 2], rules[r + 3]
+		if not room[index] then
+			room[index], longest[index] = most - call('ZCARD', index), life
+		end
+		while room[index] < 1 and tries < 16 do -- more than one: the rule had more before
+			make_room(index, life)
+			room[index], tries = room[index] + 1, tries + 1
+		end
+		room[index] = room[index] - call('ZADD', index, whole(now + left[key]), KEYS[key])
+	end
+end
+for index, life in pairs(longest) do
+	if call('PTTL', index) < life then call('PEXPIRE', index, life + 60000) end
 end
 return out

@@ -4,6 +4,8 @@
 #include "base/check.h"
 #include "metermaid/op.h"
 
+enum { WORTH_MAX = 1024 };
+
 static uint64_t later(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
@@ -12,6 +14,26 @@ static uint64_t later(uint64_t a, uint64_t b)
 static uint64_t lesser(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
+}
+
+uint64_t op_life_us(const struct op *op)
+{
+	switch (op->kind) {
+	case OP_RATE:
+		return op->rate.tolerance_us + op->rate.interval_us;
+	case OP_PENALTY:
+		return later(op->rate.tolerance_us + op->span_us, op->remember_us);
+	case OP_GREY:
+		return later(op->window_us, op->remember_us);
+	case OP_GREY_NET:
+		return op->remember_us;
+	case OP_COUNTER:
+	case OP_LEASE:
+	case OP_LEASE_SET:
+	case OP_KINDS:
+		break;
+	}
+	return op->span_us;
 }
 
 static void look_rate(
@@ -54,6 +76,12 @@ static void look_penalty(
 	out->next.ring[0] = secret;
 }
 
+/* What has counted much is worth more than what began later: one of its lives for each. */
+static uint64_t worth(const struct op *op, const struct op_state *s)
+{
+	return s->until + op->span_us * lesser(s->n, WORTH_MAX);
+}
+
 static void look_counter(
     const struct op *op, const struct op_state *had, struct op_now now, struct op_look *out)
 {
@@ -62,6 +90,7 @@ static void look_counter(
 	out->next.until = fresh ? now.us + op->span_us : had->until;
 	out->wait_us = n + cost > op->count ? out->next.until - now.us : 0;
 	out->next.n = n + cost;
+	out->next.t = worth(op, &out->next);
 }
 
 static void look_grey(const struct op *op, const struct op_state *had, struct op_now now,
@@ -99,6 +128,7 @@ static void look_lease(
 	out->wait_us = had->t + own + op->cost > op->count ? LEASE_RETRY_US : 0;
 	out->next.n = own + op->cost;
 	out->next.until = now.us + op->span_us;
+	out->next.t = worth(op, &out->next);
 }
 
 static void look_lease_set(
@@ -107,6 +137,7 @@ static void look_lease_set(
 	uint64_t own = had->until > now.us ? had->n : 0;
 	out->next.n = op->keep ? later(own, op->cost) : op->cost;
 	out->next.until = out->next.n > 0 ? now.us + op->span_us : 0;
+	out->next.t = worth(op, &out->next);
 	out->always = true;
 }
 

@@ -35,6 +35,8 @@ struct key_id {
 
 struct op {
 	struct key_id id;
+	uint64_t keys_max; /* of this rule and kind, where the state is */
+	uint16_t rule;     /* its number, not 0: for fairness among rules, so two may share one */
 	enum op_kind kind;
 	enum op_over over;
 	uint64_t cost;
@@ -48,9 +50,13 @@ struct op {
 	bool keep;            /* LEASE_SET: never below what is held already */
 };
 
+/* The longest that a key of such an op lives after its last use. */
+uint64_t op_life_us(const struct op *op);
+
 struct op_state {
-	uint64_t
-	    t; /* RATE, PENALTY: the arrival time; GREY: when it may pass; LEASE: others hold */
+	/* RATE, PENALTY: the arrival time. GREY: when it may pass. LEASE: when looked at, what others
+	 * hold; when kept, as COUNTER: what it is worth (a time). */
+	uint64_t t;
 	uint64_t until; /* after it the state means nothing */
 	uint64_t n;
 	uint32_t ring[OP_RING]; /* digests of secrets, newest first */

@@ -124,6 +124,8 @@ static void fill_op(struct meter_key *k, const struct meter_facts *f)
 	const struct tier *t = &r->tiers[k->tier];
 	const struct meter_rule_conf *c = r->conf;
 	k->op = (struct op){ .kind = kinds[r->kind], .over = overs[r->action] };
+	k->op.keys_max = (uint64_t)c->keys_max;
+	k->op.rule = (uint16_t)(r->uid | 1);
 	k->op.cost = cost_of(r, f);
 	k->op.rate = t->limit[k->window];
 	k->op.count = t->count[k->window];

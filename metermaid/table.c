@@ -8,7 +8,7 @@
 enum { WAYS = 8, LEASE_WAYS = 64 }; /* more workers than LEASE_WAYS are not on one host */
 
 struct cell {
-	struct key_id id; /* both 0: free */
+	struct key_id id; /* both 0: free; the last 16 bits of h2: the rule */
 	struct op_state state;
 };
 _Static_assert(sizeof(struct cell) == 64, "a cell is a cache line");
@@ -78,15 +78,30 @@ static bool is_lease(const struct op *op)
 static struct key_id cell_id(const struct op *op)
 {
 	struct key_id id = op->id;
-	id.h2 = (is_lease(op) ? id.h2 ^ (op->who * UINT64_C(0x9e3779b97f4a7c15)) : id.h2) | 1;
+	id.h2 = is_lease(op) ? id.h2 ^ (op->who * UINT64_C(0x9e3779b97f4a7c15)) : id.h2;
+	id.h2 = (id.h2 & ~(uint64_t)UINT16_MAX) | op->rule; /* not 0 */
 	return id;
+}
+
+static uint16_t rule_of(const struct cell *c)
+{
+	return (uint16_t)c->id.h2;
+}
+
+/* A rule that may have less than the table uses so many of its sets: a power of 2, at least 1. */
+static size_t sets_of(const struct region *r, uint64_t keys_max)
+{
+	size_t sets = r->sets;
+	while (sets > 1 && sets * r->ways > keys_max)
+		sets /= 2;
+	return sets;
 }
 
 static struct cell *set_of(const struct table *t, const struct op *op, size_t *ways_out)
 {
 	const struct region *r = is_lease(op) ? &t->leases : &t->keys;
 	*ways_out = r->ways;
-	return &r->cells[(op->id.h1 & (r->sets - 1)) * r->ways];
+	return &r->cells[(op->id.h1 & (sets_of(r, op->keys_max) - 1)) * r->ways];
 }
 
 static bool is_taken(struct cell *const *taken, size_t n, const struct cell *c)
@@ -108,22 +123,61 @@ static struct cell *find_cell(const struct table *t, const struct op *op)
 	return NULL;
 }
 
-/* Made when it is new. Cells of the same question are never given away: taken, n. */
-static struct cell *make_cell(
-    struct table *t, const struct op *op, struct cell *const *taken, size_t n)
+static uint64_t worth_of(const struct cell *c)
 {
-	struct cell *found = find_cell(t, op), *least = NULL;
+	return c->state.t > c->state.until ? c->state.t : c->state.until;
+}
+
+/* How many cells of the set the rule of one of them has. */
+static size_t share_of(const struct cell *set, size_t ways, const struct cell *one)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < ways; i++)
+		n += rule_of(&set[i]) == rule_of(one);
+	return n;
+}
+
+/* Is a rather to be given away than b? Of the rule that has more of the set, then what is worth less: a
+ * flood under one rule takes nothing from the others. */
+static bool is_lesser(
+    const struct cell *set, size_t ways, const struct cell *a, const struct cell *b)
+{
+	if (rule_of(a) != rule_of(b)) {
+		size_t has_a = share_of(set, ways, a), has_b = share_of(set, ways, b);
+		if (has_a != has_b)
+			return has_a > has_b;
+	}
+	return worth_of(a) < worth_of(b);
+}
+
+/* Cells of the same question are never given away: taken, n. NULL: there is no other. */
+static struct cell *find_place(
+    struct cell *set, size_t ways, uint64_t now_us, struct cell *const *taken, size_t n)
+{
+	struct cell *least = NULL;
+	for (size_t i = 0; i < ways; i++) {
+		if (is_taken(taken, n, &set[i]))
+			continue;
+		if (set[i].state.until <= now_us)
+			return &set[i];
+		if (least == NULL || is_lesser(set, ways, &set[i], least))
+			least = &set[i];
+	}
+	return least;
+}
+
+/* Made when it is new. */
+static struct cell *make_cell(
+    struct table *t, const struct op *op, uint64_t now_us, struct cell *const *taken, size_t n)
+{
 	size_t ways;
-	struct cell *set = set_of(t, op, &ways);
+	struct cell *found = find_cell(t, op), *set = set_of(t, op, &ways);
 	if (found != NULL)
 		return found;
-	for (size_t i = 0; i < ways; i++)
-		if (!is_taken(taken, n, &set[i]) &&
-		    (least == NULL || set[i].state.until < least->state.until))
-			least = &set[i];
-	if (least != NULL)
-		*least = (struct cell){ .id = cell_id(op) };
-	return least;
+	found = find_place(set, ways, now_us, taken, n);
+	if (found != NULL)
+		*found = (struct cell){ .id = cell_id(op) };
+	return found;
 }
 
 /* What others hold of a lease's key. */
@@ -147,7 +201,7 @@ struct op_answer table_question(struct table *t, const struct op *ops, size_t n,
 	CHECK(n <= OPS_MAX);
 	shared_lock(&t->lock);
 	for (size_t i = 0; i < n; i++) {
-		cells[i] = make_cell(t, &ops[i], cells, i);
+		cells[i] = make_cell(t, &ops[i], now.us, cells, i);
 		struct op_state had = cells[i] != NULL ? cells[i]->state : (struct op_state){ 0 };
 		if (is_lease(&ops[i]))
 			had.t = held_by_others(t, &ops[i], cells[i], now.us);

@@ -1,7 +1,9 @@
 /* table.h - a bounded table of keys: shared by the workers of a host, or private to one.
  *
- * A full set of ways drops the key whose time has passed or comes first, so heavy users stay. Leases
- * have sets of their own, a cell for each holder of a key. A question over several keys is one
+ * A full set of ways drops a key whose time has passed, else of the rule that has most of the set the one
+ * whose time comes first: heavy users stay, and a flood under one rule takes nothing from others. A rule
+ * whose keys_max is below the size uses a part of the sets. Leases have sets of their own, a cell for each
+ * holder of a key. A question over several keys is one
  * atomic step. */
 #ifndef METERMAID_TABLE_H
 #define METERMAID_TABLE_H
