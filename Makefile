@@ -16,7 +16,7 @@ DEPS_run := redis-server openssl curl python3 netbase
 DEPS_test := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved \
 	sieve-connect python3-sievelib haproxy swaks libnet-ssleay-perl mutt isync \
-	fetchmail procps gsasl opendkim spamassassin spamd rspamd
+	fetchmail procps gsasl opendkim spamassassin spamd rspamd postfix
 DEPS_bench := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy
 DEPS_lint := clang-format-14 cppcheck universal-ctags
 

@@ -13,7 +13,7 @@ static const char default_config[] = "/etc/postern/postern.conf";
 
 static const char *const only_mmp[] = { "mmp", NULL };
 static const char *const only_edge[] = { "edge", NULL };
-static const char *const mmp_and_edge[] = { "mmp", "edge", NULL };
+static const char *const metered[] = { "mmp", "edge", "meter", NULL };
 static const char *const only_store[] = { "store", NULL };
 
 static const struct column who_columns[] = {
@@ -122,20 +122,20 @@ static const struct question ask_queue_order = { only_edge, order_columns, { NUL
 	"Nothing was done." };
 static const struct question ask_explain = { only_edge, explain_columns, { NULL, NULL }, NULL,
 	"No worker knows this id (any more): look in the log." };
-static const struct question ask_meter_top = { mmp_and_edge, meter_columns, { "rule", "key" },
-	"count", "No key is counted now." };
-static const struct question ask_meter_rules = { mmp_and_edge, rule_columns, { "rule", NULL },
-	"asked", "There is no rule." };
-static const struct question ask_meter_show = { mmp_and_edge, key_columns, { "rule", "key" },
-	"used", "Nothing is counted under this key." };
-static const struct question ask_meter_reset = { mmp_and_edge, key_columns, { "rule", "key" },
-	"used", "Nothing was counted under this key." };
-static const struct question ask_meter_ban = { mmp_and_edge, done_columns, { "rule", "key" },
-	"left_s", "Nobody was banned." };
-static const struct question ask_meter_unban = { mmp_and_edge, done_columns, { "rule", "key" },
-	"left_s", "Nobody was on the list." };
-static const struct question ask_meter_bans = { mmp_and_edge, ban_columns, { "rule", "key" },
-	"left_s", "Nobody is banned." };
+static const struct question ask_meter_top = { metered, meter_columns, { "rule", "key" }, "count",
+	"No key is counted now." };
+static const struct question ask_meter_rules = { metered, rule_columns, { "rule", NULL }, "asked",
+	"There is no rule." };
+static const struct question ask_meter_show = { metered, key_columns, { "rule", "key" }, "used",
+	"Nothing is counted under this key." };
+static const struct question ask_meter_reset = { metered, key_columns, { "rule", "key" }, "used",
+	"Nothing was counted under this key." };
+static const struct question ask_meter_ban = { metered, done_columns, { "rule", "key" }, "left_s",
+	"Nobody was banned." };
+static const struct question ask_meter_unban = { metered, done_columns, { "rule", "key" }, "left_s",
+	"Nobody was on the list." };
+static const struct question ask_meter_bans = { metered, ban_columns, { "rule", "key" }, "left_s",
+	"Nobody is banned." };
 
 static int cmd_reload(const struct admin_args *a)
 {

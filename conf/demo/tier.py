@@ -186,8 +186,14 @@ class Tier:
             return f"admin {{ address 127.0.0.1:{self.port('admin')}; }}\n"
         return f"admin {{ mmp 127.0.0.1:{self.port('admin')}; edge 127.0.0.1:{self.port('edge-admin')}; }}\n"
 
+    def meter_service_text(self):
+        """The limits for other mail servers, where everything of a host runs."""
+        if not self.supervised or not os.path.exists(os.path.join(self.bin_dir, "postern-meter")):
+            return ""
+        return f"meter {{ listener policy {{ address unix:{self.path('policy.sock')}; }} }}\n"
+
     def edge_config_text(self):
-        return (self.common_text("edge-run") + self.meter_text() + self.admin_text() +
+        return (self.common_text("edge-run") + self.meter_text() + self.admin_text() + self.meter_service_text() +
                 "mmp {\n" + self.mmp_extra +
                 self.mmp_listener("imap", "imap", "starttls") + self.mmp_listener("imaps", "imap", "implicit") +
                 self.mmp_listener("pop3", "pop3", "starttls") + self.mmp_listener("pop3s", "pop3", "implicit") + "}\n"

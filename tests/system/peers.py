@@ -1,4 +1,4 @@
-"""Real servers beside the tier: slapd as directory, Dovecot as store, HAProxy in front."""
+"""Real servers beside the tier: slapd as directory, Dovecot as store, HAProxy in front, Postfix as another mail server."""
 import os
 import pwd
 import signal
@@ -110,6 +110,75 @@ def start_haproxy(tier, fronts):
     tier.spawn("haproxy", ["haproxy", "-db", "-f", tier.path("haproxy.cfg")])
     for front in fronts:
         wait_for(lambda front=front: port_answers(front), 20, "haproxy")
+
+
+POSTFIX_SERVICES = """
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+virtual unix - n n - - virtual
+error unix - - n - - error
+anvil unix - - n - 1 anvil
+proxymap unix - - n - - proxymap
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+def start_postfix(tier, smtpds):
+    """A Postfix of its own that takes mail for example.org into files. smtpds: {port: {setting: value}}; clients on
+    loopback may say XCLIENT."""
+    base = tier.path("postfix")
+    owner = pwd.getpwnam("postfix")
+    for name in ("queue", "data", "mail"):
+        os.makedirs(os.path.join(base, name), exist_ok=True)
+    for name in ("data", "mail"):
+        os.chown(os.path.join(base, name), owner.pw_uid, owner.pw_gid)
+    with open(os.path.join(base, "main.cf"), "w", encoding="ascii") as f:
+        f.write(f"""compatibility_level = 3.6
+queue_directory = {base}/queue
+data_directory = {base}/data
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+mail_owner = postfix
+myhostname = beside.example.org
+mydestination =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 192.0.2.255/32
+alias_maps =
+virtual_mailbox_domains = example.org
+virtual_mailbox_base = {base}/mail
+virtual_mailbox_maps = static:all
+virtual_uid_maps = static:{owner.pw_uid}
+virtual_gid_maps = static:{owner.pw_gid}
+virtual_minimum_uid = 1
+smtpd_relay_restrictions = reject_unauth_destination
+smtpd_authorized_xclient_hosts = 127.0.0.1
+smtpd_peername_lookup = no
+smtpd_error_sleep_time = 0
+smtpd_hard_error_limit = 1000
+maillog_file = {base}/log
+maillog_file_prefixes = {base}
+""")
+    with open(os.path.join(base, "master.cf"), "w", encoding="ascii") as f:
+        f.write(POSTFIX_SERVICES)
+        for port, settings in smtpds.items():
+            f.write(f"127.0.0.1:{port} inet n - n - - smtpd\n" +
+                    "".join(f"  -o {{ {name} = {value} }}\n" for name, value in settings.items()))
+    tier.spawn("postfix", ["postfix", "-c", base, "start-fg"])
+    for port in smtpds:
+        wait_for(lambda port=port: port_answers(port), 30, "Postfix")
+
+
+def postfix_mail(tier):
+    """All that was delivered, as an mbox."""
+    try:
+        with open(tier.path("postfix", "mail", "all"), encoding="utf-8", errors="replace") as f:
+            return "\n" + f.read()
+    except FileNotFoundError:
+        return ""
 
 
 def stop(tier, name):
