@@ -16,8 +16,12 @@ DEPS_run := redis-server openssl curl python3 netbase
 DEPS_test := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved \
 	sieve-connect python3-sievelib haproxy swaks libnet-ssleay-perl mutt isync \
-	fetchmail procps gsasl opendkim spamassassin spamd rspamd postfix
+	fetchmail procps gsasl opendkim spamassassin spamd rspamd
+DEPS_test += postfix postgrey postfix-policyd-spf-python unbound msmtp node-nodemailer \
+	libdb5.3 libgnutls-dane0 libidn12 libpcre2-8-0
 DEPS_bench := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy
+# Mail servers that cannot be installed beside each other: unpacked, run by tests in a root of their own
+DEPS_unpacked := exim4-base exim4-daemon-light opensmtpd
 DEPS_lint := clang-format-14 cppcheck universal-ctags
 
 , := ,
@@ -89,7 +93,7 @@ $(BUILD)/bin/%: $(B)/bin/% FORCE
 	@mkdir -p $(@D)
 	@cmp -s $< $@ || cp -f --remove-destination $< $@
 
-.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-bench deps-lint check unit system lint run bench fuzz \
+.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-unpacked deps-bench deps-lint check unit system lint run bench fuzz \
 	fuzz-build install docs clean format
 all: deps-build $(BINS) ## build/bin/postern-*
 compile: deps-build $(foreach p,$(BUILT),$(B)/bin/$(BIN_$(p))) ## build without touching build/bin
@@ -105,11 +109,18 @@ define install_deps
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			$$missing >/dev/null; fi
 endef
-deps: deps-build deps-run deps-test deps-bench deps-lint ## install every Debian package that any target needs
+deps: deps-build deps-run deps-test deps-unpacked deps-bench deps-lint ## install every Debian package that any target needs
 deps-build deps-run deps-test deps-bench deps-lint: deps-%: $(BUILD)/.deps-%
 $(BUILD)/.deps-%: Makefile
 	$(call install_deps,$(DEPS_$*))
 	@mkdir -p $(@D) && touch $@
+
+deps-unpacked: $(BUILD)/.deps-unpacked
+$(BUILD)/.deps-unpacked: Makefile
+	@rm -rf $(BUILD)/unpacked && mkdir -p $(BUILD)/unpacked/deb && $(SUDO) apt-get update -qq
+	@cd $(BUILD)/unpacked/deb && apt-get download -qq $(DEPS_unpacked) && \
+		for d in *.deb; do dpkg -x $$d ../root || exit 1; done
+	@touch $@
 
 # ---- unit tests: tests/unit/test_X.c needs the library, tests/unit/PROGRAM/test_X.c its program ---
 UNIT_LIB := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
@@ -154,10 +165,10 @@ fuzz: fuzz-build ## run every fuzzer for FUZZ_SECS seconds
 	@tests/run-fuzzers $(FB) $(FUZZ_SECS) $(FUZZERS)
 
 # ---- the whole check ----------------------------------------------------------------------------
-system: all deps-run deps-test ## system tests only (TESTS=... for pytest arguments)
+system: all deps-run deps-test deps-unpacked ## system tests only (TESTS=... for pytest arguments)
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin POSTERN_SAN=$(SAN) tests/run-system $(TESTS)
 
-check: all deps-run deps-test $(UNITS) $(FUZZERS) ## every test; SAN=1 for sanitizers
+check: all deps-run deps-test deps-unpacked $(UNITS) $(FUZZERS) ## every test; SAN=1 for sanitizers
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin POSTERN_SAN=$(SAN) FUZZ_SECS=$(FUZZ_SECS) \
 		tests/run-all $(B) $(FB) "$(UNITS)" "$(FUZZERS)"
 

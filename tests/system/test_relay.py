@@ -53,8 +53,8 @@ def edge(run_dir):
 class Talk:
     """A client that says what it likes, line by line."""
 
-    def __init__(self, edge, service="mx", before=b""):
-        self.socket = socket.create_connection(("127.0.0.1", edge.port(service)), timeout=30)
+    def __init__(self, edge, service="mx", before=b"", port=None):
+        self.socket = socket.create_connection(("127.0.0.1", port or edge.port(service)), timeout=30)
         self.socket.sendall(before)
         self.file = self.socket.makefile("rb")
         self.greeting = self.reply()
