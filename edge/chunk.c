@@ -45,6 +45,7 @@ static enum verdict open_body(struct session *s)
 	mail_open_body(s);
 	m->chunked = true;
 	m->chunks = (struct smtp_chunk_scan){ .line_max = (size_t)s->setup->edge->line_max };
+	m->decoder.normalize = session_normalizes(s);
 	m->begun_ms = session_now_ms(s);
 	restart_clock(s);
 	return V_READ;
@@ -75,11 +76,24 @@ static enum verdict begin(struct session *s)
 	return s->ask != NULL ? V_WAIT : open_body(s);
 }
 
-static void keep(struct mail *m, struct span bytes)
+static void keep_lines(struct mail *m, struct span bytes)
 {
 	smtp_chunk_scan(&m->chunks, bytes);
 	if (m->err == ERR_OK)
 		m->err = body_add(m->t->body, bytes);
+}
+
+/* No bytes: the message is over. */
+static void keep(struct mail *m, struct span bytes)
+{
+	if (!m->decoder.normalize) {
+		keep_lines(m, bytes);
+		return;
+	}
+	struct buf out = BUF_INIT(2 * bytes.n + 1);
+	smtp_chunk_normalize(&m->chunk_cr, bytes, &out);
+	keep_lines(m, buf_span(&out));
+	buf_end(&out);
 }
 
 /* BINARYMIME ends here: nothing behind this door, be it a filter, a store or the next hop, has to know it. */
@@ -94,7 +108,8 @@ static void take(struct mail *m, struct span bytes)
 	while (bytes.n > 0) {
 		struct span piece = span_first(bytes, MIME_BINARY_PIECE_MAX);
 		mime_binary_take(m->binary, piece, &out);
-		keep(m, buf_span(&out));
+		if (buf_len(&out) > 0)
+			keep(m, buf_span(&out));
 		buf_clear(&out);
 		bytes = span_from(bytes, piece.n);
 	}
@@ -107,10 +122,12 @@ static void end_message(struct mail *m)
 	struct buf out = BUF_INIT(MIME_BINARY_OUT_MAX);
 	if (m->binary != NULL)
 		mime_binary_end(m->binary, &out);
-	keep(m, buf_span(&out));
+	if (buf_len(&out) > 0)
+		keep(m, buf_span(&out));
 	buf_end(&out);
+	keep(m, SPAN_NONE);
 	if (!smtp_chunk_scan_end(&m->chunks))
-		keep(m, SPAN("\r\n"));
+		keep_lines(m, SPAN("\r\n"));
 }
 
 static bool is_stuck(const struct mail *m)

@@ -35,7 +35,8 @@ static enum verdict refuse_by(
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
 		LOG_STR("user", s->user), LOG_STR("sender", t->sender),
 		LOG_U64("recipients", t->recipient_count), LOG_U64("bytes", s->mail->decoder.taken),
-		LOG_U64("code", code), LOG_STR("why", text), LOG_STR("rule", rule)));
+		LOG_U64("code", code), LOG_STR("why", text), LOG_STR("rule", rule),
+		LOG_STR("origin", s->mail->origin)));
 	session_notef(s, "answer", "%u %s%s%s", code, text, rule != NULL ? " by " : "",
 	    rule != NULL ? rule : "");
 	session_enter(s, ST_COMMAND);
@@ -60,7 +61,8 @@ static enum verdict committed(struct session *s)
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
 		LOG_STR("user", s->user), LOG_STR("sender", t->sender),
 		LOG_U64("recipients", t->recipient_count), LOG_U64("bytes", body_size(t->body)),
-		LOG_U64("code", o.code), LOG_U64("ms", session_now_ms(s) - s->mail->begun_ms)));
+		LOG_U64("code", o.code), LOG_U64("ms", session_now_ms(s) - s->mail->begun_ms),
+		LOG_STR("origin", s->mail->origin)));
 	bool ok = o.code < 300, later = !ok && o.code < 500;
 	metric_add(&edge_metrics[ok      ? EDGE_M_MESSAGES
 				 : later ? EDGE_M_MESSAGES_LATER
@@ -291,6 +293,7 @@ static enum verdict start_data(struct session *s)
 	struct mail *m = s->mail;
 	mail_open_body(s);
 	smtp_body_decoder_init(&m->decoder, (size_t)s->setup->edge->line_max);
+	m->decoder.normalize = session_normalizes(s);
 	m->begun_ms = session_now_ms(s);
 	restart_clock(s);
 	return session_say(s, 354, NULL, "send the message, end with CRLF.CRLF");

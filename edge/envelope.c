@@ -182,6 +182,10 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 	s->mail = mail_new(s, &sender, ext.body == SMTP_BODY_8BITMIME);
 	s->mail->utf8 = utf8;
 	s->mail->binary = ext.body == SMTP_BODY_BINARYMIME ? mime_binary_new() : NULL;
+	s->mail->origin = s->origin;
+	s->origin = NULL;
+	if (s->mail->origin != NULL)
+		session_note(s, "origin", span_str(s->mail->origin));
 	s->mail->t->require_tls = (ext.seen & SMTP_PARAM_REQUIRETLS) != 0;
 	take_wishes(s, &ext);
 	session_notef(s, "mail", "from <%s> in session %s", sender.address, s->id.s);

@@ -84,6 +84,8 @@ static enum verdict cmd_ehlo(struct session *s, const struct smtp_cmd *cmd)
 		buf_add_str(&text, "REQUIRETLS\n");
 	if (xclient_offered(s))
 		buf_add_str(&text, "XCLIENT NAME ADDR PORT PROTO HELO\n");
+	if (xforward_offered(s))
+		buf_add_str(&text, "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE\n");
 	buf_printf(&text, "LIMITS RCPTMAX=%lld", (long long)s->setup->edge->recipients_max);
 	session_say(s, 250, NULL, buf_cstr(&text));
 	buf_end(&text);
@@ -168,7 +170,7 @@ static const struct {
 	[SMTP_VERB_AUTH] = { auth_start, WANTS_HELO | NOT_IN_MAIL },
 	[SMTP_VERB_ETRN] = { cmd_absent, ANY_TIME },
 	[SMTP_VERB_XCLIENT] = { xclient_command, NOT_IN_MAIL },
-	[SMTP_VERB_XFORWARD] = { cmd_absent, ANY_TIME },
+	[SMTP_VERB_XFORWARD] = { xforward_command, NOT_IN_MAIL },
 	[SMTP_VERB_HTTP] = { cmd_http, ANY_TIME },
 };
 

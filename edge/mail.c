@@ -49,6 +49,7 @@ void mail_end(struct session *s)
 	mime_binary_free(&m->binary);
 	buf_end(&m->tags);
 	mem_free(m->params);
+	mem_free(m->origin);
 	transaction_free(&m->t);
 	MEM_FREE(&s->mail);
 }

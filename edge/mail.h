@@ -18,6 +18,7 @@ struct sender;
 
 struct mail {
 	struct transaction *t; /* owned */
+	char *origin;          /* owned; what XFORWARD said of it, or NULL */
 	struct sender *sender; /* owned; what the DNS says of the sender, or NULL */
 	struct record record;  /* of the transaction */
 	bool redirected;       /* by a rule of ours: it may go anywhere */
@@ -32,6 +33,7 @@ struct mail {
 	uint64_t memory;                /* promised to the body, of edge->body_memory */
 	struct smtp_body_decoder decoder;
 	struct smtp_chunk_scan chunks; /* of BDAT */
+	bool chunk_cr;                 /* of smtp_chunk_normalize() */
 	bool chunked;                  /* it comes by BDAT */
 	struct mime_binary *binary;    /* owned; it is BINARYMIME: on its way in it ceases to be */
 	bool utf8;                     /* SMTPUTF8 was said */

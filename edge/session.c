@@ -107,6 +107,11 @@ void session_hold(struct session *s, enum session_state to, uint64_t ms)
 	set_state(s, to, ms);
 }
 
+bool session_normalizes(const struct session *s)
+{
+	return ip_in_set(s->from.addr, &s->listener->normalize_from);
+}
+
 bool session_is_idle(const struct session *s)
 {
 	return states[s->state].client_turn && s->mail == NULL;
@@ -231,6 +236,7 @@ static void session_end(struct session *s, uint64_t linger_ms) /* the only destr
 	edge_setup_unref(&s->setup);
 	mem_free(s->helo);
 	mem_free(s->user);
+	mem_free(s->origin);
 	s->magic = 0;
 	mem_free(s);
 	edge_session_gone(e);
@@ -345,6 +351,7 @@ static enum verdict on_lines(struct session *s)
 	size_t eaten = 0;
 	char copy[SMTP_AUTH_LINE_MAX]; /* the stream's own bytes live until the next call on it */
 	s->scan.max = sizeof copy;
+	s->scan.policy = session_normalizes(s) ? LINE_LF_OK : LINE_STRICT;
 	enum line_rx rx = line_take(&s->scan, stream_input(s->io), &line, &eaten);
 	if (rx == LINE_READY)
 		memcpy(copy, line.n > 0 ? line.p : "", line.n);

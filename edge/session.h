@@ -86,6 +86,7 @@ struct session {
 	struct line_scan scan;
 	char *helo;                  /* owned; what EHLO or HELO said, NULL: neither yet */
 	char *user;                  /* owned; after AUTH, else NULL */
+	char *origin;                /* owned; what XFORWARD said of the next mail, or NULL */
 	const char *mechanism;       /* by which user was authenticated */
 	bool esmtp;                  /* it was EHLO */
 	bool may_xclient;            /* it is a host of our own in front of the client */
@@ -125,6 +126,9 @@ enum verdict session_refuse(
 /* The same without the log line, for whoever has a better one. */
 enum verdict session_refuse_quietly(
     struct session *s, unsigned code, const char *enhanced, const char *text);
+
+/* Are its line ends to be normalised? */
+bool session_normalizes(const struct session *s);
 
 /* For the decision record of the mail under way, or of the connection. */
 void session_note(struct session *s, const char *check, struct span answer);

@@ -1,4 +1,5 @@
-/* xclient.c - XCLIENT ADDR= PORT= NAME= HELO= PROTO= (part of step 2; before: greet.c; after: admit.c).
+/* xclient.c - XCLIENT ADDR= PORT= NAME= HELO= PROTO= (part of step 2; before: greet.c; after: admit.c), and
+ * XFORWARD, which changes nothing but what is logged of the next mail.
  *
  * NAME, HELO and PROTO are looked at for their form only: the name is asked of the DNS, and the client's next EHLO
  * tells the rest. */
@@ -13,7 +14,7 @@
 #include "edge/mail.h"
 #include "edge/screen.h"
 
-enum { VALUE_MAX = 256 };
+enum { VALUE_MAX = 256, ORIGIN_MAX = 1000 };
 
 static bool is_unknown(struct span v)
 {
@@ -44,26 +45,52 @@ static bool set_nothing(struct ip_port *to, struct span v)
 	return true;
 }
 
-static bool take_attribute(struct ip_port *to, struct span name, struct span value)
+typedef bool attribute_fn(void *arg, struct span name, struct span plain);
+
+static bool take_client(void *to, struct span name, struct span plain)
 {
 	static const struct {
 		const char *name;
 		bool (*set)(struct ip_port *to, struct span v);
 	} rows[] = { { "ADDR", set_addr }, { "PORT", set_port }, { "NAME", set_nothing },
 		{ "HELO", set_nothing }, { "PROTO", set_nothing } };
-	struct buf plain = BUF_INIT(VALUE_MAX);
-	bool ok = smtp_xtext_get(value, &plain), known = false;
-	for (size_t i = 0; ok && i < COUNT_OF(rows); i++) {
-		if (!span_ieq_str(name, rows[i].name))
-			continue;
-		known = true;
-		ok = rows[i].set(to, buf_span(&plain));
-	}
-	buf_end(&plain);
-	return ok && known;
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		if (span_ieq_str(name, rows[i].name))
+			return rows[i].set(to, plain);
+	return false;
 }
 
-static bool take_attributes(struct ip_port *to, struct span rest)
+/* The words of XFORWARD go to the log as they are. */
+static bool take_origin(void *arg, struct span name, struct span plain)
+{
+	static const char *const names[] = { "NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT",
+		"SOURCE" };
+	struct buf *out = arg;
+	struct ip_port at;
+	bool known = false;
+	for (size_t i = 0; i < COUNT_OF(names) && !known; i++)
+		known = span_ieq_str(name, names[i]);
+	for (size_t i = 0; i < plain.n && known; i++)
+		known = plain.p[i] > ' ' && plain.p[i] < 0x7f;
+	if (!known || is_unknown(plain))
+		return known;
+	if (span_ieq_str(name, "ADDR") && !set_addr(&at, plain))
+		return false;
+	if (span_ieq_str(name, "PORT") && !set_port(&at, plain))
+		return false;
+	return buf_printf(
+	    out, "%s%.*s=%.*s", buf_len(out) > 0 ? " " : "", SPAN_ARG(name), SPAN_ARG(plain));
+}
+
+static bool take_attribute(struct span name, struct span value, attribute_fn *fn, void *arg)
+{
+	struct buf plain = BUF_INIT(VALUE_MAX);
+	bool ok = smtp_xtext_get(value, &plain) && fn(arg, name, buf_span(&plain));
+	buf_end(&plain);
+	return ok;
+}
+
+static bool take_attributes(struct span rest, attribute_fn *fn, void *arg)
 {
 	size_t n = 0;
 	while (rest.n > 0) {
@@ -71,7 +98,7 @@ static bool take_attributes(struct ip_port *to, struct span rest)
 		if (value.n == 0)
 			continue;
 		struct span name = span_cut(&value, '=');
-		if (value.p == NULL || !take_attribute(to, name, value))
+		if (value.p == NULL || !take_attribute(name, value, fn, arg))
 			return false;
 		n++;
 	}
@@ -86,6 +113,7 @@ static void forget(struct session *s)
 	screen_free(&s->screen);
 	MEM_FREE(&s->helo);
 	MEM_FREE(&s->user);
+	MEM_FREE(&s->origin);
 	s->esmtp = false;
 	s->probe = false;
 	s->failures = 0;
@@ -102,7 +130,7 @@ enum verdict xclient_command(struct session *s, const struct smtp_cmd *cmd)
 	char text[IP_TEXT_SIZE];
 	if (!xclient_offered(s))
 		return session_refuse(s, 550, "5.7.0", "XCLIENT is not for you");
-	if (!take_attributes(&client, cmd->argument))
+	if (!take_attributes(cmd->argument, take_client, &client))
 		return session_refuse(
 		    s, 501, "5.5.4", "XCLIENT needs ADDR, PORT, NAME, HELO or PROTO");
 	forget(s);
@@ -114,4 +142,26 @@ enum verdict xclient_command(struct session *s, const struct smtp_cmd *cmd)
 		s->from = client;
 	session_notef(s, "xclient", "the client is %s", ip_port_text(client, text));
 	return room ? admit_start(s) : session_bye(s, WHY_CLIENT_BUSY, NULL);
+}
+
+bool xforward_offered(const struct session *s)
+{
+	return ip_in_set(s->from.addr, &s->listener->xforward_from) &&
+	       ip_in_set(s->peer.addr, &s->listener->xforward_from);
+}
+
+enum verdict xforward_command(struct session *s, const struct smtp_cmd *cmd)
+{
+	struct buf origin = BUF_INIT(ORIGIN_MAX);
+	if (!xforward_offered(s))
+		return session_refuse(s, 550, "5.7.0", "XFORWARD is not for you");
+	buf_add_str(&origin, s->origin != NULL ? s->origin : "");
+	bool ok = take_attributes(cmd->argument, take_origin, &origin);
+	if (ok) {
+		mem_free(s->origin);
+		s->origin = mem_span_str(buf_span(&origin));
+	}
+	buf_end(&origin);
+	return ok ? session_say(s, 250, "2.0.0", "ok")
+		  : session_refuse(s, 501, "5.5.4", "bad or too many XFORWARD attributes");
 }

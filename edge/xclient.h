@@ -1,4 +1,5 @@
-/* xclient.h - XCLIENT: a trusted host in front of us says who the client really is. */
+/* xclient.h - XCLIENT: a trusted host in front of us says who the client really is. XFORWARD: it says where the next
+ * mail came from, for the log alone. */
 #ifndef EDGE_XCLIENT_H
 #define EDGE_XCLIENT_H
 
@@ -9,5 +10,9 @@
 bool xclient_offered(const struct session *s);
 /* The session begins anew as the one of the client that was named: admission, greeting and all. */
 enum verdict xclient_command(struct session *s, const struct smtp_cmd *cmd);
+
+/* XFORWARD: the same condition, by xforward_from. What it says counts for the next mail. */
+bool xforward_offered(const struct session *s);
+enum verdict xforward_command(struct session *s, const struct smtp_cmd *cmd);
 
 #endif

@@ -47,8 +47,10 @@ static struct span after_cr(struct smtp_body_decoder *d, struct span *input)
 		use(d, input, 1);
 		return SPAN("\r\n");
 	}
-	fault(d, SMTP_BODY_BARE_CR, d->taken - 1);
 	d->state = SMTP_BODY_ST_LINE;
+	if (d->normalize)
+		return SPAN(" ");
+	fault(d, SMTP_BODY_BARE_CR, d->taken - 1);
 	return SPAN("\r");
 }
 
@@ -64,9 +66,21 @@ static struct span in_line(struct smtp_body_decoder *d, struct span *input)
 		use(d, input, 1);
 		return SPAN_NONE;
 	}
-	fault(d, SMTP_BODY_BARE_LF, d->taken);
+	if (!d->normalize)
+		fault(d, SMTP_BODY_BARE_LF, d->taken);
 	use(d, input, 1);
-	return SPAN("\n");
+	if (!d->normalize)
+		return SPAN("\n");
+	d->line_used = 0;
+	d->state = SMTP_BODY_ST_LF_START;
+	return SPAN("\r\n");
+}
+
+/* The dot was all of its line, but a bare LF stands before or behind it: it is text. */
+static struct span lone_dot(struct smtp_body_decoder *d)
+{
+	d->line_used = 1;
+	return SPAN(".");
 }
 
 /* One step; an empty span: nothing to hand out yet. */
@@ -81,6 +95,8 @@ static struct span step(struct smtp_body_decoder *d, struct span *input)
 		return SPAN_NONE;
 	case SMTP_BODY_ST_DOT:
 		d->state = SMTP_BODY_ST_LINE;
+		if (d->normalize && input->p[0] == '\n')
+			return lone_dot(d);
 		if (input->p[0] != '\r')
 			return in_line(d, input);
 		d->state = SMTP_BODY_ST_DOT_CR;
@@ -92,6 +108,17 @@ static struct span step(struct smtp_body_decoder *d, struct span *input)
 		d->state = SMTP_BODY_ST_END;
 		use(d, input, 1);
 		return SPAN_NONE;
+	case SMTP_BODY_ST_LF_START:
+		if (input->p[0] != '.')
+			return in_line(d, input);
+		d->state = SMTP_BODY_ST_LF_DOT;
+		use(d, input, 1);
+		return SPAN_NONE;
+	case SMTP_BODY_ST_LF_DOT:
+		d->state = SMTP_BODY_ST_LINE;
+		if (input->p[0] == '\r' || input->p[0] == '\n')
+			return lone_dot(d);
+		return in_line(d, input);
 	case SMTP_BODY_ST_CR:
 		return after_cr(d, input);
 	case SMTP_BODY_ST_LINE:

@@ -1,9 +1,10 @@
 /* smtp_body.h - the bytes behind DATA: taking the transparency dots out, and putting them in
  * (RFC 5321 section 4.5.2).
  *
- * Only CR LF "." CR LF ends the data. A bare CR, a bare LF or a NUL never does, and is never repaired: it
- * is reported, the data is read to its true end, and the message is refused there. Whoever repairs them
- * lets two servers see different messages. */
+ * Only CR LF "." CR LF ends the data. A bare CR, a bare LF or a NUL never does: it is reported, the data is
+ * read to its true end, and the message is refused there. Whoever repairs them lets two servers see different
+ * messages. For peers that are known to send them a decoder can normalise: bare LF ends a line and leaves as
+ * CR LF, bare CR leaves as a space, and neither has any part in the end of the data. */
 #ifndef PROTO_SMTP_BODY_H
 #define PROTO_SMTP_BODY_H
 
@@ -30,11 +31,14 @@ enum smtp_body_state {
 	SMTP_BODY_ST_CR,
 	SMTP_BODY_ST_DOT,
 	SMTP_BODY_ST_DOT_CR,
+	SMTP_BODY_ST_LF_START, /* behind a bare LF that was normalised */
+	SMTP_BODY_ST_LF_DOT,
 	SMTP_BODY_ST_END
 };
 
 struct smtp_body_decoder {
 	size_t line_max;
+	bool normalize; /* set behind _init() */
 	enum smtp_body_state state;
 	size_t line_used;  /* decoded bytes of this line */
 	unsigned faults;   /* SMTP_BODY_* */

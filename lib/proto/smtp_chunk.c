@@ -35,3 +35,26 @@ bool smtp_chunk_scan_end(struct smtp_chunk_scan *s)
 		s->faults |= SMTP_BODY_BARE_CR;
 	return s->line_used == 0;
 }
+
+static void normalize_byte(bool *cr, char c, struct buf *out)
+{
+	bool was_cr = *cr;
+	*cr = c == '\r';
+	if (was_cr && c != '\n')
+		buf_add_char(out, ' ');
+	if (c == '\n')
+		buf_add(out, "\r\n", 2);
+	else if (c != '\r')
+		buf_add_char(out, c);
+}
+
+void smtp_chunk_normalize(bool *cr, struct span bytes, struct buf *out)
+{
+	for (size_t i = 0; i < bytes.n; i++)
+		normalize_byte(cr, bytes.p[i], out);
+	if (bytes.n > 0)
+		return;
+	if (*cr)
+		buf_add_char(out, ' ');
+	*cr = false;
+}

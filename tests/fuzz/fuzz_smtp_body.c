@@ -8,10 +8,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct span decode(struct smtp_body_decoder *d, struct span in, size_t step, struct buf *out)
+static struct span decode_with(
+    struct smtp_body_decoder *d, struct span in, size_t step, bool normalize, struct buf *out)
 {
 	struct span got;
 	smtp_body_decoder_init(d, 64);
+	d->normalize = normalize;
 	while (in.n > 0) {
 		struct span piece = span_first(in, step);
 		size_t had = piece.n;
@@ -25,6 +27,11 @@ static struct span decode(struct smtp_body_decoder *d, struct span in, size_t st
 	return in;
 }
 
+static struct span decode(struct smtp_body_decoder *d, struct span in, size_t step, struct buf *out)
+{
+	return decode_with(d, in, step, false, out);
+}
+
 static void check_decoder(struct span in)
 {
 	struct smtp_body_decoder a, b;
@@ -34,6 +41,23 @@ static void check_decoder(struct span in)
 	CHECK(span_eq(buf_span(&whole), buf_span(&bytes)));
 	buf_end(&whole);
 	buf_end(&bytes);
+}
+
+/* Normalised, no byte sequence is left that could end a line elsewhere than here. */
+static void check_normalized(struct span in)
+{
+	struct smtp_body_decoder d;
+	struct buf out[2] = { BUF_INIT(1 << 20), BUF_INIT(1 << 20) };
+	size_t rest[2];
+	for (size_t i = 0; i < 2; i++)
+		rest[i] = decode_with(&d, in, i == 0 ? in.n : 1, true, &out[i]).n;
+	struct span got = buf_span(&out[0]);
+	CHECK(rest[0] == rest[1] && span_eq(got, buf_span(&out[1])));
+	for (size_t i = 0; i < got.n; i++)
+		CHECK(got.p[i] == '\r' ? i + 1 < got.n && got.p[i + 1] == '\n'
+				       : got.p[i] != '\n' || (i > 0 && got.p[i - 1] == '\r'));
+	buf_end(&out[0]);
+	buf_end(&out[1]);
 }
 
 /* What the message must look like on the other side. */
@@ -81,6 +105,7 @@ static void check_round_trip(struct span in, size_t room)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	check_decoder(span_of(data, size));
+	check_normalized(span_of(data, size));
 	check_round_trip(span_of(data, size), 7 + size % 60);
 	return 0;
 }

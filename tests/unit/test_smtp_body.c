@@ -73,6 +73,42 @@ static void test_every_split(void **state)
 	}
 }
 
+/* Bare LF ends lines, bare CR is a space; only CRLF.CRLF ends the data. */
+static const struct {
+	const char *in, *want;
+	size_t left;
+} normal[] = {
+	{ "a\nb\n.\r\n.\r\n", "a\r\nb\r\n.\r\n", 0 },
+	{ "a\n.\nb\r\n.\r\nQUIT\r\n", "a\r\n.\r\nb\r\n", 6 },
+	{ "a\r\n.\nb\r\n.\r\n", "a\r\n.\r\nb\r\n", 0 },
+	{ "a\r\n.\n.\r\n\r\n.\r\n", "a\r\n.\r\n.\r\n\r\n", 0 },
+	{ "a\n..b\n.c\n..\n\r\n.\r\n", "a\r\n.b\r\nc\r\n.\r\n\r\n", 0 },
+	{ "a\r.\r\nb\r\r\n.\r\n", "a .\r\nb \r\n", 0 },
+	{ "a\r\n.\r.\r\n.\r\n", "a\r\n .\r\n", 0 },
+	{ "a\n.\r.\r\n.\r\n", "a\r\n. .\r\n", 0 },
+	{ "12345678\n12345678\n\r\n.\r\n", "12345678\r\n12345678\r\n\r\n", 0 },
+	{ "a\n.", "a\r\n", SIZE_MAX },
+};
+
+static void test_normalized(void **state)
+{
+	for (size_t i = 0; i < COUNT_OF(normal); i++) {
+		struct span in = span_str(normal[i].in);
+		for (size_t first = 0; first <= in.n; first++) {
+			struct smtp_body_decoder d;
+			struct buf out = BUF_INIT(1000);
+			smtp_body_decoder_init(&d, 8);
+			d.normalize = true;
+			size_t left = decode(&d, in, first, first == 0 ? 1 : 1000, &out);
+			assert_string_equal(buf_cstr(&out), normal[i].want);
+			assert_int_equal(d.faults, 0);
+			assert_int_equal(left, normal[i].left == SIZE_MAX ? 0 : normal[i].left);
+			assert_int_equal(d.state == SMTP_BODY_ST_END, normal[i].left != SIZE_MAX);
+			buf_end(&out);
+		}
+	}
+}
+
 static void test_nul(void **state)
 {
 	struct smtp_body_decoder d;
@@ -132,6 +168,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_split),
+		cmocka_unit_test(test_normalized),
 		cmocka_unit_test(test_nul),
 		cmocka_unit_test(test_encoder),
 	};

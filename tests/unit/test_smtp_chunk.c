@@ -36,8 +36,33 @@ static void test_faults(void **state)
 	check(SPAN("\xc3\xa4\r\n"), SMTP_BODY_8BIT, true);
 }
 
+static void test_normalized(void **state)
+{
+	static const struct {
+		const char *in, *want;
+	} cases[] = {
+		{ "a\nb\r\nc\rd\r\r\n\n", "a\r\nb\r\nc d \r\n\r\n" },
+		{ "\r", " " },
+		{ "a\n.\n\r.\r\n", "a\r\n.\r\n .\r\n" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct span in = span_str(cases[i].in);
+		for (size_t cut = 1; cut <= in.n; cut++) {
+			struct buf out = BUF_INIT(100);
+			bool cr = false;
+			smtp_chunk_normalize(&cr, span_first(in, cut), &out);
+			if (cut < in.n)
+				smtp_chunk_normalize(&cr, span_from(in, cut), &out);
+			smtp_chunk_normalize(&cr, SPAN_NONE, &out);
+			assert_string_equal(buf_cstr(&out), cases[i].want);
+			buf_end(&out);
+		}
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_faults) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_normalized) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -160,6 +160,52 @@ static void test_xclient(void **state)
 	talk_close(&t);
 }
 
+static void check_from(const char *client, const char *script, const char *want)
+{
+	struct talk t = talk_whole("internal", client, span_str(script), SIZE_MAX);
+	if (strcmp(codes(&t), want) != 0)
+		print_error("%.*s\n", SPAN_ARG(buf_span(&t.heard)));
+	assert_string_equal(codes(&t), want);
+	talk_close(&t);
+}
+
+/* It is taken from hosts of our own only, and nothing is decided by it. */
+static void test_xforward(void **state)
+{
+	given.code = 250;
+	check_from("192.0.2.1", HELLO "XFORWARD NAME=x\r\n" QUIT, "220 250 550 221");
+	check_from("192.0.2.21",
+	    HELLO "XFORWARD NAME=a.example ADDR=203.0.113.9 PORT=77\r\n"
+		  "XFORWARD HELO=b PROTO=ESMTP IDENT=ABC SOURCE=REMOTE\r\n"
+		  "MAIL FROM:<s@far.example>\r\nXFORWARD NAME=late\r\n"
+		  "RCPT TO:<alice@example.org>\r\nRCPT TO:<x@elsewhere.example>\r\n"
+		  "DATA\r\n" TEXT ".\r\n" QUIT,
+	    "220 250 250 250 250 503 250 550 354 250 221");
+	assert_non_null(strstr(given.head, "from c.example ([192.0.2.21])"));
+	check_from("192.0.2.21",
+	    HELLO "XFORWARD\r\nXFORWARD ADDR=1.2.3\r\nXFORWARD PORT=x\r\nXFORWARD FROB=1\r\n"
+		  "XFORWARD NAME=a+0Ab\r\nXFORWARD NAME=[UNAVAILABLE] ADDR=[UNAVAILABLE]\r\n" QUIT,
+	    "220 250 501 501 501 501 501 250 221");
+}
+
+/* One host may end lines with LF; what comes out has CRLF, and the data ends where it did. */
+static void test_normalized(void **state)
+{
+	static const char data[] =
+	    "EHLO c.example\nMAIL FROM:<s@far.example>\nRCPT TO:<alice@example.org>\r\nDATA\n"
+	    "Subject: x\n\na\rb\n.\nMAIL FROM:<q@far.example>\n.\r\nRSET\n\r\n.\r\nQUIT\n";
+	given.code = 250;
+	given.calls = 0;
+	check_from("192.0.2.22", data, "220 250 250 250 354 250 221");
+	assert_int_equal(given.calls, 1);
+	assert_non_null(strstr(given.head,
+	    "\r\nSubject: x\r\n\r\na b\r\n.\r\nMAIL FROM:<q@far.example>\r\n.\r\nRSET\r\n\r\n"));
+	check_from("192.0.2.22", ALICE "BDAT 19 LAST\r\nSubject: x\n\na\rb\n.\r\n" QUIT,
+	    "220 250 250 250 250 221");
+	assert_non_null(strstr(given.head, "\r\nSubject: x\r\n\r\na b\r\n.\r\n"));
+	check_from("192.0.2.1", "EHLO c.example\nQUIT\n", "220 500");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +213,8 @@ int main(void)
 		cmocka_unit_test(test_binarymime),
 		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_xclient),
+		cmocka_unit_test(test_xforward),
+		cmocka_unit_test(test_normalized),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
