@@ -5,7 +5,7 @@
 #ifdef __SANITIZE_ADDRESS__
 enum { FLOOD = 100000 };
 #else
-enum { FLOOD = 1000000 };
+enum { FLOOD = 200000 };
 #endif
 enum { SHORT_FLOOD = 60000, KEYS_MAX = 2000, HEAVY_FIRST = 20, HEAVY_EACH = 10000 };
 enum { AWAY_MAX = 512, TEXT_MAX = 1024 };
