@@ -124,7 +124,7 @@ static void add_hex(struct batch *b, uint64_t v)
 
 static char letter_of(enum op_kind kind)
 {
-	static const char letters[OP_KINDS] = { 'r', 'p', 'c', 'n', 'g', 'l', 'l' };
+	static const char letters[OP_KINDS] = { 'r', 'p', 'c', 'n', 'g', 'l', 'l', 'u' };
 	return letters[kind];
 }
 
@@ -248,6 +248,14 @@ void batch_op(struct batch *b, const struct op *op, struct span key)
 	case OP_LEASE_SET:
 		add_number(b, op->kind == OP_LEASE ? op->count : op->keep);
 		add_number(b, op->span_us);
+		add_hex(b, op->who);
+		break;
+	case OP_USERS:
+		add_number(b, op->remember_us);
+		add_number(b, op->grow);
+		add_number(b, op->grow_max);
+		add_number(b, op->span_us); /* 0: what grows behind it is a count */
+		add_number(b, op->count);
 		add_hex(b, op->who);
 		break;
 	case OP_GREY_NET:

@@ -23,7 +23,7 @@ static void put_limits(const struct rule *r, struct buf *out)
 	for (size_t i = 0; i < r->tier_n; i++)
 		for (size_t w = 0; w < r->tiers[i].windows; w++) {
 			buf_add_str(out, w > 0 ? "+" : i > 0 ? ", " : "");
-			rule_put_limit(r, &r->tiers[i], w, out);
+			rule_put_limit(r, &r->tiers[i], (struct rule_limit){ w, 0 }, out);
 		}
 }
 

@@ -92,10 +92,11 @@ bool hot_decide(struct hot_cell *const *cells, const struct op *ops, size_t n, s
 			out->over = UINT32_C(1) << i;
 			return true;
 		}
-		all = all && has_tokens(cells[i], &ops[i], now.us);
+		all = all && (ops[i].kind == OP_USERS || has_tokens(cells[i], &ops[i], now.us));
 	}
 	for (size_t i = 0; all && i < n; i++)
-		cells[i]->tokens -= ops[i].cost;
+		if (cells[i] != NULL)
+			cells[i]->tokens -= ops[i].cost;
 	return all;
 }
 

@@ -112,11 +112,13 @@ static void tell(struct metermaid *m, const struct asking *a, size_t i, const st
 void judge(struct metermaid *m, const struct asking *a, const struct op_answer *got,
     struct meter_answer *out)
 {
+	if (a->quiet)
+		return;
 	count(a, got, out);
 	for (size_t i = 0; i < a->n; i++) {
 		const struct meter_key *k = &a->keys[i];
 		bool over = is_over(got, i), decided = got->index == i;
-		if (k->op.kind == OP_GREY_NET)
+		if (op_is_helper(k->op.kind))
 			continue;
 		tell(m, a, i, got);
 		if (!over || (!decided && k->op.over != OVER_NOTED))

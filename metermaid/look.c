@@ -19,6 +19,7 @@ enum { LOOK_KEYS_MAX = 256, LOOK_OUT_MAX = 256 * 1024 };
 
 struct looked {
 	struct meter_key key;
+	uint64_t users; /* that its limit has grown by */
 	struct buf text;
 };
 
@@ -49,6 +50,12 @@ static bool has_length(const struct meter_key *k, const struct meter_facts *f, i
 	return bits < 0 || rule_tier_bits(&k->rule->tiers[k->tier], f) == bits;
 }
 
+/* A reset forgets what was used up, not who is known. */
+static bool is_shown(const struct look *k, const struct op *op)
+{
+	return !op_is_helper(op->kind) || (op->kind == OP_USERS && k->act == LOOK_SHOW);
+}
+
 static void add_keys(struct look *k, struct rule *r, struct span text)
 {
 	struct meter_key keys[KEYS_PER_QUESTION_MAX];
@@ -58,7 +65,7 @@ static void add_keys(struct look *k, struct rule *r, struct span text)
 		return;
 	size_t n = rule_add_keys(r, &f, keys, 0);
 	for (size_t i = 0; i < n && k->n < LOOK_KEYS_MAX; i++) {
-		if (!has_length(&keys[i], &f, bits) || keys[i].op.kind == OP_GREY_NET)
+		if (!has_length(&keys[i], &f, bits) || !is_shown(k, &keys[i].op))
 			continue;
 		struct looked *one = &k->v[k->n++];
 		one->key = keys[i];
@@ -94,17 +101,38 @@ static uint64_t used_of(
 	case OP_LEASE:
 	case OP_LEASE_SET:
 	case OP_GREY_NET:
+	case OP_USERS:
 	case OP_KINDS:
 		break;
 	}
 	return s->n;
 }
 
+/* The users of a network stand in front of the key that grows with them. */
+static void learn_users(struct look *k, size_t i, const struct op_state *s)
+{
+	const struct meter_key *of = &k->v[i].key;
+	for (size_t at = i + 1; of->op.kind == OP_USERS && at < k->n; at++)
+		if (k->v[at].key.rule == of->rule && k->v[at].key.tier == of->tier)
+			k->v[at].users = s->n;
+}
+
+static void put_limit(const struct looked *one, struct buf *out)
+{
+	const struct meter_key *k = &one->key;
+	const struct rule_limit which = { k->window, one->users * k->op.grow };
+	if (k->op.kind == OP_USERS)
+		buf_printf(out, "+%" PRIu64 " each", k->op.grow);
+	else
+		rule_put_limit(k->rule, &k->rule->tiers[k->tier], which, out);
+}
+
 static void put_row(const struct looked *one, const struct op_state *s, uint64_t now_us,
     const char *said, struct buf *out)
 {
 	const struct meter_key *k = &one->key;
-	uint64_t wait_us, used = used_of(&k->op, s, now_us, &wait_us);
+	const struct op op = k->op.kind == OP_USERS ? k->op : op_grown(&k->op, one->users);
+	uint64_t wait_us, used = used_of(&op, s, now_us, &wait_us);
 	struct span key = buf_span(&one->text);
 	span_cut(&key, '|');
 	buf_add_str(out, buf_len(out) > 1 ? ",{\"rule\":" : "{\"rule\":");
@@ -112,8 +140,8 @@ static void put_row(const struct looked *one, const struct op_state *s, uint64_t
 	buf_add_str(out, ",\"key\":");
 	fmt_json_string(out, key);
 	buf_printf(out, ",\"kind\":\"%s\",\"used\":%" PRIu64 ",\"limit\":\"",
-	    rule_kinds[k->rule->kind], used);
-	rule_put_limit(k->rule, &k->rule->tiers[k->tier], k->window, out);
+	    k->op.kind == OP_USERS ? "users" : rule_kinds[k->rule->kind], used);
+	put_limit(one, out);
 	buf_printf(out, "\",\"retry_s\":%" PRIu64 ",\"left_s\":%" PRIu64,
 	    whole_part(wait_us, 1000000),
 	    s->until > now_us ? whole_part(s->until - now_us, 1000000) : 0);
@@ -122,12 +150,16 @@ static void put_row(const struct looked *one, const struct op_state *s, uint64_t
 
 /* ---- of this host ---- */
 
-static void look_in_table(const struct look *k, struct table *t, struct buf *out)
+static void look_in_table(struct look *k, struct table *t, struct buf *out)
 {
 	struct op_state s;
 	uint64_t now_us = clock_mono_ms() * 1000;
 	for (size_t i = 0; i < k->n; i++) {
 		bool known = table_show(t, &k->v[i].key.op, now_us, &s);
+		if (known && k->v[i].key.op.kind == OP_USERS)
+			s.n = op_users(&k->v[i].key.op, &s, now_us);
+		if (known)
+			learn_users(k, i, &s);
 		if (known)
 			put_row(&k->v[i], &s, now_us, k->act == LOOK_RESET ? "reset" : "here", out);
 		if (known && k->act == LOOK_RESET)
@@ -140,7 +172,10 @@ static void look_in_table(const struct look *k, struct table *t, struct buf *out
 static const char script[] =
     "local t = redis.call('TIME') local out = {t[1] * 1000000 + t[2]} "
     "for _, k in ipairs(KEYS) do "
-    "out[#out + 1] = redis.call('GET', k) or '' out[#out + 1] = redis.call('PTTL', k) "
+    "local users = string.sub(k, 1, 12) == '{postern}:u:' "
+    "local n = users and redis.call('ZCARD', k) or 0 "
+    "out[#out + 1] = users and (n > 0 and tostring(n) or '') or redis.call('GET', k) or '' "
+    "out[#out + 1] = redis.call('PTTL', k) "
     "if ARGV[1] == 'reset' then redis.call('DEL', k) end end return out";
 
 static uint64_t take_digits(struct span *s)
@@ -177,7 +212,7 @@ static struct op_state read_state(
 		s.n = sum_of_holders(text, now_us);
 	else if (op->kind == OP_GREY && span_eq(text, SPAN("ok")))
 		s.n = 1;
-	else if (op->kind == OP_COUNTER)
+	else if (op->kind == OP_COUNTER || op->kind == OP_USERS)
 		s.n = take_digits(&rest);
 	else
 		s.t = take_digits(&rest);
@@ -196,6 +231,7 @@ static void on_reply(void *arg, const struct redis_reply *r)
 		if (text.n == 0)
 			continue;
 		struct op_state s = read_state(&k->v[i].key.op, text, r->v[2 + 2 * i].n, now_us);
+		learn_users(k, i, &s);
 		put_row(&k->v[i], &s, now_us, k->act == LOOK_RESET ? "reset" : "tier", &out);
 	}
 	buf_add_char(&out, ']');

@@ -96,6 +96,7 @@ static void on_up(void *arg)
 	call_roll(m);
 	bans_sync_poll(m);
 	holds_doubt_all(m->holds);
+	learned_forget(m->learned);
 }
 
 /* ---- construction ---- */
@@ -128,6 +129,7 @@ struct metermaid *metermaid_new(struct loop *l, struct dns *dns, const struct co
 	m->observed = observed_new();
 	m->hot = hot_new();
 	m->holds = holds_new(m);
+	m->learned = learned_new();
 	m->live_workers = 1;
 	m->name = rand_u64();
 	list_init(&m->waiting);
@@ -167,6 +169,7 @@ void metermaid_free(struct metermaid **m)
 	redis_link_free(&gone->redis); /* ends the batches, and with them the asked questions */
 	question_free_all(gone);
 	holds_free(&gone->holds);
+	learned_free(&gone->learned);
 	soon_clear(&gone->flush);
 	timer_clear(&gone->flush_late);
 	table_free(&gone->share);

@@ -13,14 +13,15 @@
 --
 -- Values are read in one command and written once each at the end: questions of a batch often meet at a key.
 -- Numbers reach the script packed, since a word of text for each costs more than all of the arithmetic.
-local call, max, min, ceil = redis.call, math.max, math.min, math.ceil
+local call, max, min, ceil, floor = redis.call, math.max, math.min, math.ceil, math.floor
 local fmt, match, find, gmatch = string.format, string.match, string.find, string.gmatch
 local KEYS, tonumber = KEYS, tonumber
 local t = call('TIME')
 local now = t[1] * 1000000 + t[2]
 local A, a = cmsgpack.unpack(ARGV[1]), 2 -- and the next argument
 local cur = call('MGET', unpack(KEYS)) -- by key: the value so far (false: none)
-local left, fresh = {}, nil -- by key: life of what the batch leaves there; rule of those that are new
+-- By key: life of what the batch leaves there; rule of those that are new; life of sets of users with a new one.
+local left, fresh, noted = {}, nil, nil
 local places, vals, ttls, always, lives = {}, {}, {}, {}, {} -- of the question's keys; lives: so far
 local BRIEF = 1000000 -- what lives less is not counted: it is gone before it could be too many
 
@@ -29,7 +30,7 @@ local function whole(v)
 end
 
 -- Kinds other than rate, made when the first is met: each takes the old value (false: none), the cost and
--- the key's index; returns wait_us, new value, its ttl_us, and whether it is written even when the question
+-- the key's index and place; returns wait_us, new value, its ttl_us, and whether it is written even when the question
 -- is refused.
 local kinds
 local function make_kinds()
@@ -122,6 +123,30 @@ kinds[5] = function(old, cost) -- lease
 	return others + own + cost > count and 1000000 or 0, val, ttl
 end
 
+-- Users who logged in well lately: what is read next, an interval or a count, grows with them; or one more.
+kinds[7] = function(_, _, _, key)
+	local remember, grow, most, rate, count, who = A[a], A[a + 1], A[a + 2], A[a + 3], A[a + 4], A[a + 5]
+	local name, since, at = KEYS[key], whole(now - A[a]), a - 4
+	a = a + 6
+	if who ~= 0 then
+		if call('ZADD', name, whole(now), who) == 1 then
+			call('ZREMRANGEBYSCORE', name, '-inf', since)
+			call('ZREMRANGEBYRANK', name, 0, -most - 1)
+			noted, fresh = noted or {}, fresh or {}
+			noted[key], fresh[key] = remember, at
+		end
+		call('PEXPIRE', name, ceil(remember / 1000))
+		return 0
+	end
+	local users = min(call('ZCOUNT', name, since, '+inf'), most)
+	if rate > 0 then
+		A[a + 4] = max(floor(A[a + 4] * count / (count + grow * users)), 1)
+	else
+		A[a + 4] = A[a + 4] + grow * users
+	end
+	return 0
+end
+
 kinds[6] = function(old, cost) -- what a holder has now
 	local keep, lease, who = A[a], A[a + 1], A[a + 2]
 	a = a + 3
@@ -161,7 +186,7 @@ for q = 1, A[1] do
 			lives[i] = value and BRIEF or 0
 			a = a + 4
 			local val, ttl, anyway
-			wait, val, ttl, anyway = kinds[(code - code % 3) / 3](value, cost, i)
+			wait, val, ttl, anyway = kinds[(code - code % 3) / 3](value, cost, i, key)
 			vals[i], ttls[i] = val, ttl
 			if anyway then always[i], any = true, true end
 		end
@@ -250,7 +275,8 @@ end
 
 local longest = {} -- life, by index
 for key, at in pairs(fresh) do
-	if cur[key] then
+	local life_us = cur[key] and left[key] or noted and noted[key]
+	if life_us then
 		local r, tries = A[at + 2] * 3, 0
 		local index, most, life = rules[r + 1], rules[r + 2], rules[r + 3]
 		if not room[index] then
@@ -260,7 +286,7 @@ for key, at in pairs(fresh) do
 			make_room(index, life)
 			room[index], tries = room[index] + 1, tries + 1
 		end
-		room[index] = room[index] - call('ZADD', index, whole(now + left[key]), KEYS[key])
+		room[index] = room[index] - call('ZADD', index, whole(now + life_us), KEYS[key])
 	end
 end
 for index, life in pairs(longest) do

@@ -25,6 +25,7 @@ struct metermaid {
 	struct observed *observed;
 	struct hot *hot;
 	struct holds *holds;
+	struct learned *learned;
 	struct list_node waiting, asked, done; /* questions */
 	size_t waiting_n;
 	size_t batches; /* under way */
@@ -42,6 +43,7 @@ struct table *meter_host_table(void); /* shared by the workers of this host */
 struct asking {
 	struct meter_facts f;
 	enum op_mode mode;
+	bool quiet; /* nobody is told, nothing is counted: it only leaves something */
 	size_t n;
 	struct meter_key keys[KEYS_PER_QUESTION_MAX];
 };
@@ -51,6 +53,15 @@ void question_forget(struct metermaid *m); /* those that Redis was asked get no 
 void question_free_all(struct metermaid *m);
 void question_send(void *metermaid); /* soon: the questions that wait, unless a batch is out */
 void question_late(void *metermaid); /* timer: they have waited long enough */
+/* Charges the keys where the state is, soon; nobody waits for it. */
+void question_charge(struct metermaid *m, const struct asking *a);
+
+/* learned.c: users who log in well, for the rules that grow with them */
+struct learned *learned_new(void);
+void learned_free(struct learned **l);
+void learned_forget(struct learned *l); /* what was noted may be gone */
+/* A question of this moment shows that the user has logged in well from where the client is. */
+void learned_note(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f);
 
 /* judge.c: what the answer means for rules, counters, the log and the asker (out holds local tags). */
 void judge(struct metermaid *m, const struct asking *a, const struct op_answer *got,

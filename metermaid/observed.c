@@ -71,7 +71,7 @@ static struct seen *make_place(struct observed *o)
 static void put_limit(struct seen *s, const struct meter_key *k)
 {
 	struct buf b = BUF_INIT(sizeof s->limit - 1);
-	rule_put_limit(k->rule, &k->rule->tiers[k->tier], k->window, &b);
+	rule_put_limit(k->rule, &k->rule->tiers[k->tier], (struct rule_limit){ k->window, 0 }, &b);
 	struct span text = buf_span(&b);
 	memcpy(s->limit, text.p, text.n);
 	s->limit[text.n] = '\0';

@@ -26,6 +26,7 @@ uint64_t op_life_us(const struct op *op)
 	case OP_GREY:
 		return later(op->window_us, op->remember_us);
 	case OP_GREY_NET:
+	case OP_USERS:
 		return op->remember_us;
 	case OP_COUNTER:
 	case OP_LEASE:
@@ -141,10 +142,73 @@ static void look_lease_set(
 	out->always = true;
 }
 
+/* Bits of users that are set, as the number of users who would set so many: each new bit is met after
+ * bits / free of them. Exact where no two share a bit. */
+static uint64_t estimate(const uint32_t *ring)
+{
+	enum { WORDS = OP_RING / 2, BITS = 32 * WORDS };
+	uint64_t sum = 0, set = 0;
+	for (size_t i = 0; i < WORDS; i++)
+		set += (uint64_t)__builtin_popcount(ring[i] | ring[i + WORDS]);
+	for (uint64_t i = 0; i < set; i++)
+		sum += 1000 * BITS / (BITS - i);
+	return (sum + 500) / 1000;
+}
+
+static void look_users(
+    const struct op *op, const struct op_state *had, struct op_now now, struct op_look *out)
+{
+	enum { WORDS = OP_RING / 2, BITS = 32 * WORDS };
+	struct op_state *s = &out->next;
+	uint64_t generation = now.us / op->remember_us + 1;
+	if (had->until <= now.us)
+		*s = (struct op_state){ .n = generation };
+	if (s->n != generation) {
+		for (size_t i = 0; i < WORDS; i++) {
+			s->ring[i + WORDS] = s->n + 1 == generation ? s->ring[i] : 0;
+			s->ring[i] = 0;
+		}
+		s->n = generation;
+	}
+	if (op->who != 0) {
+		s->ring[op->who % BITS / 32] |= UINT32_C(1) << op->who % 32;
+		s->until = (generation + 1) * op->remember_us;
+		out->always = true;
+	}
+	out->users = lesser(estimate(s->ring), op->grow_max);
+}
+
+uint64_t op_users(const struct op *op, const struct op_state *s, uint64_t now_us)
+{
+	struct op ask = *op;
+	struct op_look look = { .next = *s };
+	ask.who = 0;
+	look_users(&ask, s, (struct op_now){ now_us, OP_PEEK }, &look);
+	return look.users;
+}
+
+struct op op_grown(const struct op *op, uint64_t users)
+{
+	struct op g = *op;
+	if (op->grow == 0 || users == 0)
+		return g;
+	uint64_t count = op->count + op->grow * users;
+	if (op->kind == OP_RATE || op->kind == OP_PENALTY)
+		g.rate.interval_us = later(op->rate.interval_us * op->count / count, 1);
+	else
+		g.count = count;
+	return g;
+}
+
 void op_look(const struct op *op, const struct op_state *had, struct op_now now,
     struct op_look *net, struct op_look *out)
 {
+	struct op grown;
 	*out = (struct op_look){ .next = *had };
+	if (op->grow > 0 && net != NULL && op->kind != OP_USERS) {
+		grown = op_grown(op, net->users);
+		op = &grown;
+	}
 	switch (op->kind) {
 	case OP_RATE:
 		look_rate(op, had, now, out);
@@ -168,6 +232,9 @@ void op_look(const struct op *op, const struct op_state *had, struct op_now now,
 		break;
 	case OP_LEASE_SET:
 		look_lease_set(op, had, now, out);
+		break;
+	case OP_USERS:
+		look_users(op, had, now, out);
 		break;
 	case OP_KINDS:
 		break;

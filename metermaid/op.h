@@ -19,6 +19,7 @@ enum op_kind {
 	OP_GREY,     /* the first try waits, a later one passes */
 	OP_LEASE, /* one more at the same time, held by `who` until it lets go or the lease ends */
 	OP_LEASE_SET, /* what `who` holds now: cost; never refused */
+	OP_USERS, /* the op behind it grows with the users who logged in well; with `who`: one more did */
 	OP_KINDS
 };
 enum op_over { OVER_REFUSES, OVER_DELAYS, OVER_NOTED };
@@ -41,13 +42,18 @@ struct op {
 	enum op_over over;
 	uint64_t cost;
 	struct bucket_limit rate; /* RATE, PENALTY */
-	uint64_t count;           /* COUNTER, LEASE: the most; GREY: passes that free a network */
+	uint64_t
+	    count; /* COUNTER, LEASE: the most; GREY: passes that free a network; else: of the rate */
 	uint64_t span_us;     /* COUNTER: period; LEASE: its time; PENALTY: most debt; GREY: wait */
 	uint64_t window_us;   /* GREY: time for the second try */
-	uint64_t remember_us; /* PENALTY: secrets; GREY: who has passed */
+	uint64_t remember_us; /* PENALTY: secrets; GREY: who has passed; USERS: users */
 	uint64_t extra;       /* RATE: tokens wanted beyond the cost, given only if they fit */
-	uint64_t who;         /* PENALTY: digest of the secret, 0 none; LEASE: the holder */
-	bool keep;            /* LEASE_SET: never below what is held already */
+	uint64_t
+	    who; /* PENALTY: digest of the secret, 0 none; LEASE: the holder; USERS: the user, 0 none */
+	uint64_t
+	    grow; /* behind USERS, and there: what each user adds to count; 0: it does not grow */
+	uint64_t grow_max; /* USERS: the most that count */
+	bool keep;         /* LEASE_SET: never below what is held already */
 };
 
 /* The longest that a key of such an op lives after its last use. */
@@ -59,7 +65,9 @@ struct op_state {
 	uint64_t t;
 	uint64_t until; /* after it the state means nothing */
 	uint64_t n;
-	uint32_t ring[OP_RING]; /* digests of secrets, newest first */
+	/* PENALTY: digests of secrets, newest first. USERS: bits of users in this generation of
+	 * remember_us, then those of the one before; n says which generation. */
+	uint32_t ring[OP_RING];
 };
 
 struct op_look {
@@ -67,13 +75,23 @@ struct op_look {
 	uint64_t wait_us;     /* 0: it passes */
 	bool always;          /* next is written even when the question is refused */
 	bool extra;           /* the extra tokens fit */
+	uint64_t users;       /* USERS: how many, about */
 };
 
 struct op_now {
 	uint64_t us;
 	enum op_mode mode;
 };
-/* net: the look at the op before (OP_GREY_NET), which OP_GREY may change; else NULL. */
+/* How many users a kept state of USERS means. */
+uint64_t op_users(const struct op *op, const struct op_state *s, uint64_t now_us);
+/* The op as it is when so many users are known: rate and burst, or count, are larger. */
+struct op op_grown(const struct op *op, uint64_t users);
+/* Ops that only serve the op behind them: nobody is told of their keys. */
+static inline bool op_is_helper(enum op_kind kind)
+{
+	return kind == OP_GREY_NET || kind == OP_USERS;
+}
+/* net: the look at the op before (OP_GREY_NET, which OP_GREY may change; OP_USERS); else NULL. */
 void op_look(const struct op *op, const struct op_state *had, struct op_now now,
     struct op_look *net, struct op_look *out);
 

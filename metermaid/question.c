@@ -163,12 +163,16 @@ static size_t ops_on_loss(
 	size_t n = 0;
 	for (size_t i = 0; i < a->n; i++) {
 		enum op_kind kind = a->keys[i].op.kind;
-		if (a->keys[i].rule->on_loss != LOSS_SHARE || kind > OP_COUNTER)
+		if (a->keys[i].rule->on_loss != LOSS_SHARE ||
+		    (kind > OP_COUNTER && kind != OP_USERS))
 			continue;
 		struct op *op = &ops[n];
 		*op = a->keys[i].op;
-		op->rate = bucket_limit_share(op->rate, m->live_workers);
-		op->count = share_of(m, op->count);
+		if (kind != OP_USERS) { /* a rate's count is only the measure of what it grows by */
+			op->rate = bucket_limit_share(op->rate, m->live_workers);
+			op->count = kind == OP_COUNTER ? share_of(m, op->count) : op->count;
+			op->grow = kind == OP_COUNTER ? share_of(m, op->grow) : op->grow;
+		}
 		from[n++] = i;
 	}
 	return n;
@@ -482,6 +486,17 @@ static void wait_for_batch(struct question *q)
 	soon_set(m->loop, &m->flush);
 }
 
+void question_charge(struct metermaid *m, const struct asking *a)
+{
+	struct meter_answer answer = { .lease = NULL };
+	if (m->redis != NULL) {
+		wait_for_batch(question_new(m, a));
+		return;
+	}
+	ask_host(m, a, &answer);
+	meter_release(&answer.lease);
+}
+
 struct asked_for {
 	enum local local;
 	bool decided;
@@ -496,10 +511,12 @@ static void begin(struct metermaid *m, enum meter_moment moment, const struct me
 	out->fold.used = 0;
 	out->a.f = *f;
 	out->a.n = 0;
+	out->a.quiet = false;
 	fold_span(&out->fold, &out->a.f.user);
 	fold_span(&out->fold, &out->a.f.sender);
 	fold_span(&out->fold, &out->a.f.recipient);
 	fold_span(&out->fold, &out->a.f.helo);
+	learned_note(m, moment, &out->a.f);
 	/* logins are charged when they fail, by meter_charge() */
 	out->a.mode = moment == METER_AUTH ? OP_PEEK : OP_TAKE;
 	out->local = local_judge(m, moment, &out->a.f, &out->answer);
@@ -549,10 +566,5 @@ void meter_charge(struct metermaid *m, enum meter_moment moment, const struct me
 	gather(m, moment, &asked.a);
 	if (asked.a.n == 0)
 		return;
-	if (m->redis == NULL) {
-		ask_host(m, &asked.a, &asked.answer);
-		meter_release(&asked.answer.lease);
-		return;
-	}
-	wait_for_batch(question_new(m, &asked.a));
+	question_charge(m, &asked.a);
 }

@@ -215,15 +215,16 @@ const char *rule_compile(struct rule *r, const struct meter_rule_conf *c, struct
 	return wrong;
 }
 
-void rule_put_limit(const struct rule *r, const struct tier *t, size_t window, struct buf *out)
+void rule_put_limit(
+    const struct rule *r, const struct tier *t, struct rule_limit which, struct buf *out)
 {
 	if (r->kind == RULE_GREYLIST)
 		return;
-	buf_printf(out, "%" PRIu64, t->count[window]);
+	buf_printf(out, "%" PRIu64, t->count[which.window] + which.more);
 	if (r->kind == RULE_CONCURRENCY)
 		return;
 	buf_add_char(out, '/');
-	fmt_duration(out, t->per_ms[window]);
+	fmt_duration(out, t->per_ms[which.window]);
 }
 
 /* ---- all of them ---- */
@@ -251,8 +252,10 @@ struct rules *rules_new(const struct conf *conf)
 	r->refs = 1;
 	r->conf = conf_ref(conf);
 	for (size_t i = 0; i < m->rule_n && r->n < RULES_MAX; i++)
-		if (rule_compile(&r->v[r->n], m->rule[i], &why) == NULL)
+		if (rule_compile(&r->v[r->n], m->rule[i], &why) == NULL) {
+			r->grow = r->grow || rule_grows(&r->v[r->n]);
 			r->n++;
+		}
 	add_ban(r);
 	buf_end(&why);
 	return r;

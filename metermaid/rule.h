@@ -79,6 +79,7 @@ struct rules {
 	struct conf *conf; /* one reference */
 	struct rule v[RULES_MAX + 1];
 	size_t n;
+	bool grow; /* one of them does */
 	unsigned refs;
 };
 
@@ -107,6 +108,15 @@ bool rule_applies(const struct rule *r, enum meter_moment moment, const struct m
  * KEYS_PER_QUESTION_MAX are left out. */
 size_t rule_add_keys(struct rule *r, const struct meter_facts *f,
     struct meter_key keys[KEYS_PER_QUESTION_MAX], size_t n);
+/* Does its limit grow with the users who log in well? */
+static inline bool rule_grows(const struct rule *r)
+{
+	return r->conf != NULL && r->conf->grow > 0;
+}
+/* The same of the keys that count f's user as one who logged in well from the client's networks; only of a
+ * rule that grows. */
+size_t rule_add_users(struct rule *r, const struct meter_facts *f,
+    struct meter_key keys[KEYS_PER_QUESTION_MAX], size_t n);
 /* "rule|192.0.2.0/24|user#1": at most KEY_TEXT_MAX bytes; long parts are replaced by their digest. */
 void rule_key_text(const struct meter_key *k, const struct meter_facts *f, struct buf *out);
 /* The facts that a key's text (behind the rule's name) was made of; false: not a key of this rule.
@@ -117,7 +127,13 @@ struct span rule_part(const struct meter_facts *f, enum rule_part part);
 int rule_tier_bits(const struct tier *t, const struct meter_facts *f);
 /* The network that a key counts; only of a rule that counts by client. */
 struct ip_prefix rule_key_net(const struct meter_key *k, const struct meter_facts *f);
-/* For people: "60/1m", of kind concurrency "20"; nothing where there is no limit. */
-void rule_put_limit(const struct rule *r, const struct tier *t, size_t window, struct buf *out);
+/* For people: "60/1m", of kind concurrency "20"; nothing where there is no limit. more: what it has
+ * grown by. */
+struct rule_limit {
+	size_t window;
+	uint64_t more;
+};
+void rule_put_limit(
+    const struct rule *r, const struct tier *t, struct rule_limit which, struct buf *out);
 
 #endif

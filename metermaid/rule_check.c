@@ -70,6 +70,18 @@ static bool blocks_all(const struct rule *r, const struct meter_rule_conf *c)
 	return r->never;
 }
 
+static const char *check_grow(const struct rule *r, const struct meter_rule_conf *c)
+{
+	if (c->grow == 0)
+		return NULL;
+	if (r->kind == RULE_GREYLIST || r->kind == RULE_LIST)
+		return "grow is for kinds with a limit";
+	if (!r->by_client || (r->parts & (1u << PART_USER | 1u << PART_DOMAIN)) != 0)
+		return "grow is for keys with client and without user and domain: it counts the "
+		       "users of a network";
+	return NULL;
+}
+
 static const char *check_list(const struct rule *r, const struct meter_rule_conf *c)
 {
 	if (r->kind != RULE_LIST && (c->networks.n > 0 || c->users.n > 0))
@@ -94,6 +106,8 @@ static const char *check_rule(struct rule *r, const struct meter_rule_conf *c, s
 		wrong = check_moment(r, c);
 	if (wrong == NULL)
 		wrong = check_list(r, c);
+	if (wrong == NULL)
+		wrong = check_grow(r, c);
 	if (wrong == NULL && blocks_all(r, c) && !c->force)
 		wrong = "it can block everyone; if that is meant, add force yes";
 	return wrong;

@@ -126,6 +126,7 @@ static void fill_op(struct meter_key *k, const struct meter_facts *f)
 	k->op = (struct op){ .kind = kinds[r->kind], .over = overs[r->action] };
 	k->op.keys_max = (uint64_t)c->keys_max;
 	k->op.rule = (uint16_t)(r->uid | 1);
+	k->op.grow = (uint64_t)c->grow;
 	k->op.cost = cost_of(r, f);
 	k->op.rate = t->limit[k->window];
 	k->op.count = t->count[k->window];
@@ -145,13 +146,47 @@ static void fill_op(struct meter_key *k, const struct meter_facts *f)
 	}
 }
 
+/* The same on every host. Not 0. */
+static uint64_t user_digest(struct span user)
+{
+	uint8_t raw[DIGEST_LEN_MAX];
+	uint64_t out;
+	digest_make(DIGEST_SHA256, user, raw);
+	memcpy(&out, raw, sizeof out);
+	return out != 0 ? out : 1;
+}
+
+/* The op that says how many users the client's network has, for the keys behind it. */
+static void make_users_key(
+    const struct meter_key *of, const struct meter_facts *f, struct meter_key *out)
+{
+	const struct meter_rule_conf *c = of->rule->conf;
+	bool rate = of->op.kind == OP_RATE || of->op.kind == OP_PENALTY;
+	*out = (struct meter_key){ .rule = of->rule, .tier = of->tier };
+	out->op = (struct op){ .kind = OP_USERS,
+		.over = OVER_NOTED,
+		.keys_max = of->op.keys_max,
+		.rule = of->op.rule,
+		.count = of->op.count,
+		.span_us = rate,
+		.remember_us = c->grow_for * 1000,
+		.grow = (uint64_t)c->grow,
+		.grow_max = (uint64_t)c->grow_max };
+	out->op.id = digest(out, f, true);
+}
+
 static size_t add_tier(struct rule *r, uint8_t tier, const struct meter_facts *f,
     struct meter_key keys[KEYS_PER_QUESTION_MAX], size_t n)
 {
-	size_t pair = r->kind == RULE_GREYLIST ? 2 : 1;
+	size_t pair = r->kind == RULE_GREYLIST || rule_grows(r) ? 2 : 1;
 	for (uint8_t w = 0; w < r->tiers[tier].windows && n + pair <= KEYS_PER_QUESTION_MAX; w++) {
 		keys[n] = (struct meter_key){ .rule = r, .tier = tier, .window = w };
 		fill_op(&keys[n], f);
+		if (keys[n].op.grow > 0) {
+			keys[n + 1] = keys[n];
+			make_users_key(&keys[n + 1], f, &keys[n]);
+			n++;
+		}
 		if (r->kind == RULE_GREYLIST) {
 			keys[n].op.kind = OP_GREY_NET;
 			keys[n].op.id = digest(&keys[n], f, true);
@@ -170,6 +205,21 @@ size_t rule_add_keys(struct rule *r, const struct meter_facts *f,
 	for (uint8_t t = 0; t < r->tier_n; t++)
 		if (!r->by_client || rule_tier_bits(&r->tiers[t], f) >= 0)
 			n = add_tier(r, t, f, keys, n);
+	return n;
+}
+
+size_t rule_add_users(struct rule *r, const struct meter_facts *f,
+    struct meter_key keys[KEYS_PER_QUESTION_MAX], size_t n)
+{
+	for (uint8_t t = 0; t < r->tier_n && n < KEYS_PER_QUESTION_MAX; t++) {
+		struct meter_key of = { .rule = r, .tier = t };
+		if (rule_tier_bits(&r->tiers[t], f) < 0)
+			continue;
+		fill_op(&of, f);
+		make_users_key(&of, f, &keys[n]);
+		keys[n].op.cost = 1;
+		keys[n++].op.who = user_digest(f->user);
+	}
 	return n;
 }
 
@@ -197,7 +247,7 @@ void rule_key_text(const struct meter_key *k, const struct meter_facts *f, struc
 		buf_add_char(out, '|');
 		buf_add_str(out, text);
 	}
-	for (unsigned i = 0; i < PARTS && k->op.kind != OP_GREY_NET; i++)
+	for (unsigned i = 0; i < PARTS && !op_is_helper(k->op.kind); i++)
 		if ((r->parts & 1u << i) != 0) {
 			buf_add_char(out, '|');
 			put_part(out, rule_part(f, (enum rule_part)i));

@@ -75,6 +75,11 @@ static bool is_lease(const struct op *op)
 	return op->kind == OP_LEASE || op->kind == OP_LEASE_SET;
 }
 
+static bool is_only_read(const struct op *op)
+{
+	return op->kind == OP_USERS && op->who == 0;
+}
+
 static struct key_id cell_id(const struct op *op)
 {
 	struct key_id id = op->id;
@@ -201,7 +206,8 @@ struct op_answer table_question(struct table *t, const struct op *ops, size_t n,
 	CHECK(n <= OPS_MAX);
 	shared_lock(&t->lock);
 	for (size_t i = 0; i < n; i++) {
-		cells[i] = make_cell(t, &ops[i], now.us, cells, i);
+		cells[i] = is_only_read(&ops[i]) ? find_cell(t, &ops[i])
+						 : make_cell(t, &ops[i], now.us, cells, i);
 		struct op_state had = cells[i] != NULL ? cells[i]->state : (struct op_state){ 0 };
 		if (is_lease(&ops[i]))
 			had.t = held_by_others(t, &ops[i], cells[i], now.us);
