@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "net/listen.h"
 #include "store-backend/partition.h"
@@ -21,7 +22,10 @@ enum { EXIT_FAILED = 75, MS = 1000 }; /* sysexits: try again */
 struct committer {
 	uint32_t magic;
 	struct loop *loop;
-	char *name; /* owned: of the partition */
+	char *name;        /* owned: of the partition */
+	struct conf *conf; /* reference: where events go is borrowed from it */
+	struct dns *dns;   /* owned; NULL: nobody wants events */
+	struct partition_events events_to;
 	struct partition *partition;
 	struct listener *listener;
 };
@@ -40,7 +44,8 @@ static const struct store_partition_conf *partition_conf(const struct conf *c, c
 	return NULL;
 }
 
-static struct partition_settings settings_of(const struct store_partition_conf *pc)
+static struct partition_settings settings_of(
+    const struct store_conf *s, const struct store_partition_conf *pc)
 {
 	return (struct partition_settings){
 		.snapshot_every_ms = pc->snapshot_every,
@@ -49,6 +54,8 @@ static struct partition_settings settings_of(const struct store_partition_conf *
 		.space_reserve = pc->space_reserve,
 		.delivery_ids_for_s = pc->delivery_ids_for / MS,
 		.delivery_ids_max = (uint64_t)pc->delivery_ids_max,
+		.events_keep_s = s->events_keep / MS,
+		.events_max = (uint64_t)s->events_max,
 	};
 }
 
@@ -75,6 +82,19 @@ static void open_door(void *arg, const struct daemon_listener *at, int fd)
 		c->listener = listener_new(c->loop, fd, &plain, on_accept, c);
 }
 
+static const struct partition_events *events_to(struct committer *c)
+{
+	const struct store_conf *s = store_options(c->conf);
+	c->dns = daemon_dns(c->loop, c->conf);
+	c->events_to = (struct partition_events){
+		.conf = c->conf,
+		.dns = c->dns,
+		.stream = s->events_stream,
+		.stream_max = (uint64_t)s->events_stream_max,
+	};
+	return &c->events_to;
+}
+
 void committer_start(struct worker *w)
 {
 	const struct store_conf *s = store_options(worker_conf(w));
@@ -91,10 +111,15 @@ void committer_start(struct worker *w)
 		.path = pc->path,
 		.segment_bytes = pc->segment_size,
 		.index_bytes = pc->index_size,
-		.settings = settings_of(pc),
+		.settings = settings_of(s, pc),
 		.on_failed = on_failed,
 		.arg = c->name,
+		.events = store_wants_events(s),
 	};
+	if (opts.events) {
+		c->conf = conf_ref(worker_conf(w));
+		opts.events_to = events_to(c);
+	}
 	c->partition = partition_open(c->loop, &opts, &err, &what);
 	if (c->partition == NULL)
 		on_failed(c->name, what, err);
@@ -108,18 +133,25 @@ void committer_reload(struct worker *w, const struct conf *fresh)
 	const struct store_partition_conf *pc = partition_conf(fresh, c->name);
 	if (pc == NULL)
 		return; /* goes on until the restart that the change needs */
-	struct partition_settings s = settings_of(pc);
-	partition_set(c->partition, &s);
+	struct partition_settings settings = settings_of(store_options(fresh), pc);
+	partition_set(c->partition, &settings);
 }
 
 bool committer_control(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
 	struct committer *c = OBJ(committer, (struct committer *)worker_data(w));
-	if (strcmp(ask->words[0], "snapshot") != 0)
+	uint64_t seconds;
+	if (strcmp(ask->words[0], "snapshot") == 0) {
+		partition_snapshot(c->partition);
+		return buf_add_str(out, "true");
+	}
+	if (strcmp(ask->words[0], "events") != 0)
 		return false;
-	partition_snapshot(c->partition);
-	buf_add_str(out, "true");
-	return true;
+	if (ask->n != 2 || !span_u64(span_str(ask->words[1]), UINT32_MAX, &seconds))
+		return buf_add_str(out, "{\"error\":\"expected: SECONDS\"}");
+	uint64_t now = clock_wall_us() / 1000000;
+	bool ok = partition_rewind_events(c->partition, now > seconds ? now - seconds : 0);
+	return buf_add_str(out, ok ? "true" : "{\"error\":\"there is no events_stream\"}");
 }
 
 void committer_stop(struct worker *w)
@@ -127,6 +159,8 @@ void committer_stop(struct worker *w)
 	struct committer *c = OBJ(committer, (struct committer *)worker_data(w));
 	listener_free(&c->listener);
 	partition_close(&c->partition);
+	dns_free(&c->dns);
+	conf_unref(&c->conf);
 	mem_free(c->name);
 	mem_free(c);
 }

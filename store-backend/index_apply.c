@@ -56,10 +56,13 @@ static void create_path(struct apply *a, struct span name, uint32_t uses, struct
 {
 	for (size_t i = 0; i < name.n; i++) {
 		struct span superior = span_first(name, i);
-		if (name.p[i] == '/' && find_name(a, superior) == 0)
+		if (name.p[i] == '/' && find_name(a, superior) == 0) {
 			box_create(a->t, a->op->user, superior, 0, out);
+			event_mailbox(a->t, "MailboxCreate", out, SPAN_NONE);
+		}
 	}
 	box_create(a->t, a->op->user, name, uses, out);
+	event_mailbox(a->t, "MailboxCreate", out, SPAN_NONE);
 }
 
 static enum operation_result apply_create(struct apply *a)
@@ -84,6 +87,7 @@ static enum operation_result apply_delete(struct apply *a)
 	if (!apply_load_box(a, find_name(a, a->op->name), &a->box))
 		return OPR_NO_MAILBOX;
 	box_delete(a->t, &a->box);
+	event_mailbox(a->t, "MailboxDelete", &a->box, SPAN_NONE);
 	return OPR_OK;
 }
 
@@ -132,7 +136,11 @@ static void rename_inferiors(struct inferiors *f)
 		struct span tail = span_from(box_name(b), f->old_n);
 		memcpy(name, op->new_name.p, op->new_name.n);
 		memcpy(name + op->new_name.n, tail.p, tail.n);
+		char was[STORE_MAILBOX_NAME_MAX];
+		struct span old = box_name(b);
+		memcpy(was, old.p, old.n);
 		box_rename(f->a->t, b, span_of(name, op->new_name.n + tail.n));
+		event_mailbox(f->a->t, "MailboxRename", b, span_of(was, old.n));
 	}
 }
 
@@ -152,6 +160,10 @@ static enum operation_result rename_inbox(struct apply *a)
 	mem_free(p.v);
 	box_store(a->t, &a->box);
 	apply_store_box(a, &a->target);
+	event_messages(a->t, "MessageAppend", &a->target,
+	    &(struct event_more){ .uids = uid_list_set(&a->t->target_uids), .from = &a->box });
+	event_messages(a->t, "MessageExpunge", &a->box,
+	    &(struct event_more){ .uids = uid_list_set(&a->t->uids) });
 	return OPR_OK;
 }
 
@@ -174,6 +186,7 @@ static enum operation_result rename_checked(struct apply *a, struct inferiors *f
 				box_create(a->t, a->op->user, superior, 0, &a->target);
 		}
 		box_rename(a->t, &a->box, a->op->new_name);
+		event_mailbox(a->t, "MailboxRename", &a->box, a->op->name);
 	}
 	rename_inferiors(f);
 	return OPR_OK;
@@ -208,6 +221,8 @@ static enum operation_result apply_subscribe(struct apply *a)
 		txn_put(a->t, DB_SUBS, &k, "", 0);
 	else
 		(void)txn_del(a->t, DB_SUBS, &k);
+	event_name(a->t, a->op->kind == OP_SUBSCRIBE ? "MailboxSubscribe" : "MailboxUnSubscribe",
+	    a->op->user, a->op->name);
 	return OPR_OK;
 }
 
@@ -242,6 +257,8 @@ static void begin(struct apply *a, struct index_txn *t, const struct operation *
 	a->op = op;
 	a->facts = facts;
 	t->wall_s = facts->wall_s;
+	t->record = facts->at;
+	t->event_n = 0;
 	t->answer = (struct operation_answer){ .result = OPR_OK };
 	t->uids.n = t->target_uids.n = 0;
 }

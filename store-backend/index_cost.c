@@ -5,7 +5,8 @@
 enum {
 	COST_BYTES = 16 * 1024, /* pages that one change may touch, not counting its size */
 	COST_RECIPIENTS = 16,   /* of whom as many share one */
-	COST_COPY_BYTES = 512   /* entry, modseq and its part of half-filled pages */
+	COST_EVENT_BYTES = 512,
+	COST_COPY_BYTES = 512 /* entry, modseq and its part of half-filled pages */
 };
 
 static uint64_t named(struct index_txn *t, uint64_t mailbox, const struct uid_set *set)
@@ -21,7 +22,8 @@ static uint64_t named(struct index_txn *t, uint64_t mailbox, const struct uid_se
 
 uint64_t index_cost(struct index_txn *t, const struct operation *op, size_t encoded)
 {
-	uint64_t fixed = encoded + COST_BYTES * (1 + op->recipient_n / COST_RECIPIENTS);
+	uint64_t told = t->events ? COST_EVENT_BYTES * (1 + op->recipient_n) + encoded : 0;
+	uint64_t fixed = told + encoded + COST_BYTES * (1 + op->recipient_n / COST_RECIPIENTS);
 	return op->kind == OP_COPY ? fixed + COST_COPY_BYTES * named(t, op->mailbox, &op->uids)
 				   : fixed;
 }

@@ -27,6 +27,7 @@ static const char *const table_names[DB_COUNT] = {
 	[DB_DELIVERY_AGE] = "delivery_age",
 	[DB_STAYS] = "stays",
 	[DB_ANSWERS] = "answers",
+	[DB_EVENTS] = "events",
 };
 
 err_t db_err(int rc)

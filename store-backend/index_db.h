@@ -4,6 +4,7 @@
  * for this host alone: the index is derived and never travels.
  *
  *	meta         "meta"                       meta_row
+ *	             "events"                     position number   sent last
  *	users        user                         user_row
  *	names        user NUL name                mailbox id
  *	subs         user NUL name                -
@@ -17,7 +18,8 @@
  *	deliveries   id NUL user NUL hash         seconds number     hash: of the folder that was asked for
  *	delivery_age seconds number               key in deliveries
  *	stays        user                         u8: enum store_stay, unless it is STAY_HERE
- *	answers      client sequence              seconds answer */
+ *	answers      client sequence              seconds answer
+ *	events       position number              seconds JSON          not sent yet, or not long ago */
 #ifndef STORE_INDEX_DB_H
 #define STORE_INDEX_DB_H
 
@@ -42,6 +44,7 @@ enum db_table {
 	DB_DELIVERY_AGE,
 	DB_STAYS,
 	DB_ANSWERS,
+	DB_EVENTS,
 	DB_COUNT
 };
 

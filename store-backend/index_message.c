@@ -101,6 +101,9 @@ enum operation_result apply_append(struct apply *a)
 	remove_replaced(a, &replaced);
 	mem_free(replaced.v);
 	apply_store_box(a, &a->box);
+	event_message(a->t, "MessageAppend", &a->box, a->t->answer.uid, e.size);
+	event_messages(a->t, "MessageExpunge", replaced_box(a),
+	    &(struct event_more){ .uids = uid_list_set(&a->t->uids) });
 	return OPR_OK;
 }
 
@@ -171,6 +174,7 @@ static void deliver_one(struct apply *a, const struct op_recipient *to, struct o
 	box_store(a->t, &a->box);
 	user_store(a->t, to->user, &a->user);
 	remember_delivery(a, to);
+	event_message(a->t, "MessageNew", &a->box, out->uid, e.size);
 }
 
 static struct op_outcome *make_outcomes(struct apply *a)
@@ -232,6 +236,7 @@ enum operation_result apply_flags(struct apply *a)
 	const struct operation *op = a->op;
 	struct pick p;
 	bool full = false, changed = false;
+	struct event_flags told = { .t = a->t, .box = &a->box };
 	if (!apply_load_box(a, op->mailbox, &a->box))
 		return OPR_NO_MAILBOX;
 	uint64_t bits = box_keyword_bits(&a->box, &op->set, op->how != FLAGS_REMOVE, &full);
@@ -250,13 +255,16 @@ enum operation_result apply_flags(struct apply *a)
 		if (e->modseq > op->unchanged_since) {
 			uid_list_add(&a->t->uids, p.v[i].uid);
 		} else if (flags != e->flags || words != e->keywords) {
+			struct marks was = { e->flags, e->keywords }, now = { flags, words };
 			a->box.row.modseq += !changed;
 			changed = true;
-			box_entry_change(
-			    a->t, &a->box, p.v[i].uid, e, (struct marks){ flags, words });
+			box_entry_change(a->t, &a->box, p.v[i].uid, e, now);
+			event_flags_add(&told, p.v[i].uid, &was, &now);
 		}
 	}
 	mem_free(p.v);
+	event_flags_end(&told);
+	mem_free(told.uids.v);
 	if (changed)
 		apply_store_box(a, &a->box);
 	a->t->answer.uids = uid_list_set(&a->t->uids);
@@ -344,6 +352,11 @@ enum operation_result apply_copy(struct apply *a)
 	a->t->answer.modseq = op->kind == OP_MOVE ? a->box.row.modseq : target->row.modseq;
 	a->t->answer.uids = uid_list_set(&a->t->uids);
 	a->t->answer.target_uids = uid_list_set(&a->t->target_uids);
+	event_messages(a->t, "MessageAppend", target,
+	    &(struct event_more){ .uids = a->t->answer.target_uids, .from = &a->box });
+	if (op->kind == OP_MOVE)
+		event_messages(a->t, "MessageExpunge", &a->box,
+		    &(struct event_more){ .uids = a->t->answer.uids });
 	return OPR_OK;
 }
 
@@ -360,6 +373,8 @@ enum operation_result apply_expunge(struct apply *a)
 		apply_store_box(a, &a->box);
 	mem_free(p.v);
 	a->t->answer.uids = uid_list_set(&a->t->uids);
+	event_messages(
+	    a->t, "MessageExpunge", &a->box, &(struct event_more){ .uids = a->t->answer.uids });
 	return OPR_OK;
 }
 

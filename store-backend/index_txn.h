@@ -12,6 +12,7 @@ struct index_writer {
 	struct db db;
 	uint64_t size_max;
 	struct index_txn *open; /* at most one */
+	bool events;            /* are kept */
 };
 
 struct uid_list {
@@ -50,6 +51,10 @@ struct index_txn {
 	struct touched *touched; /* owned */
 	size_t touched_n, touched_cap;
 	struct map *touched_at; /* mailbox id -> 1 + place in touched */
+
+	log_pos record;   /* of the operation that is being applied; 0: no events */
+	uint32_t event_n; /* events of it so far */
+	bool events;
 
 	struct operation_answer answer;
 	struct uid_list uids, target_uids;
@@ -113,6 +118,34 @@ void delivery_remember(struct index_txn *t, struct db_key *k);
 /* Uids of `set` that exist, in order. */
 void box_entries_in(struct index_txn *t, uint64_t id, const struct uid_set *set,
     bool (*fn)(void *arg, uint32_t uid, const struct entry_row *e), void *arg);
+
+/* ---- index_event.c: what is told outside; nothing unless events are kept ---------------------------------- */
+struct event_more {
+	struct uid_set uids;
+	uint64_t size;             /* of the message; 0: not told */
+	const struct marks *marks; /* flagNames; NULL: none */
+	const struct box *from;    /* where they were before; NULL */
+};
+/* The mailbox is as it is after the change. */
+void event_messages(
+    struct index_txn *t, const char *name, const struct box *box, const struct event_more *more);
+void event_message(
+    struct index_txn *t, const char *name, const struct box *box, uint32_t uid, uint64_t size);
+void event_mailbox(
+    struct index_txn *t, const char *name, const struct box *box, struct span old_name);
+void event_name(struct index_txn *t, const char *name, struct span user, struct span mailbox);
+void event_quota(struct index_txn *t, const char *name, struct span user, const struct user_row *u);
+
+/* Changes of flags, put together as long as they are alike. */
+struct event_flags {
+	struct index_txn *t;
+	const struct box *box;
+	struct uid_list uids; /* owned: the caller frees uids.v */
+	struct marks set, clear;
+};
+void event_flags_add(
+    struct event_flags *f, uint32_t uid, const struct marks *old, const struct marks *now);
+void event_flags_end(struct event_flags *f);
 
 void blob_add(struct index_txn *t, log_pos blob, uint64_t size, struct span cache);
 void blob_ref(struct index_txn *t, log_pos blob);

@@ -275,6 +275,7 @@ struct index_txn *index_txn_begin(struct index_writer *w, err_t *err_out)
 	}
 	t->writer = w;
 	t->touched_at = map_new(TOUCHED_MAX);
+	t->events = w->events;
 	w->open = t;
 	return t;
 }

@@ -38,6 +38,7 @@ err_t index_txn_err(const struct index_txn *t);
 struct index_facts {
 	uint64_t client, sequence; /* who asked; client 0: nobody to be remembered */
 	uint64_t wall_s;
+	log_pos at;   /* of its own record; 0: nothing is told of it */
 	log_pos blob; /* DELIVER APPEND: where the message is; 0 in index_would_take() */
 };
 
@@ -86,6 +87,35 @@ uint64_t index_writer_room(struct index_writer *w);
 
 /* Space that readers pin who died while they read. */
 void index_writer_drop_dead_readers(struct index_writer *w);
+
+/* ---- events (index_event.c) ------------------------------------------------------------------------------ */
+
+/* In order of the changes they tell of. */
+struct index_event_id {
+	log_pos at;
+	uint32_t n; /* of that change */
+};
+typedef bool index_event_fn(
+    void *arg, struct index_event_id id, uint64_t wall_s, struct span json); /* false stops */
+
+/* Are they kept? Before anything is applied. */
+void index_writer_events(struct index_writer *w, bool on);
+/* Committed state: those after `after`; how many there are; which of them was said to be sent last. */
+void index_writer_each_event(
+    struct index_writer *w, struct index_event_id after, index_event_fn *fn, void *arg);
+uint64_t index_writer_event_count(struct index_writer *w);
+struct index_event_id index_writer_events_sent(struct index_writer *w);
+
+struct index_events_done {
+	struct index_event_id sent; /* everything up to here was sent */
+	uint64_t before_s;          /* what was sent and is older goes */
+	size_t over;                /* so many go in any case, the oldest first */
+	size_t most;
+};
+/* Would any go? In committed state. */
+bool index_writer_events_due(struct index_writer *w, const struct index_events_done *d);
+/* Says how many went. */
+size_t index_events_done(struct index_txn *t, const struct index_events_done *d);
 
 /* ---- copies ---------------------------------------------------------------------------------------------- */
 

@@ -2,12 +2,15 @@
 #include "base/check.h"
 #include "daemon/daemon.h"
 #include "directory/directory.h"
+#include "metermaid/metermaid.h"
+#include "metermaid/redis_stream.h"
 #include "store-backend/accept.h"
 #include "store-backend/committer.h"
 #include "store-backend/store.h"
 #include "store-backend/tool.h"
 
-static const struct conf_block *const sections[] = { &store_block, &directory_block, NULL };
+static const struct conf_block *const sections[] = { &store_block, &directory_block,
+	&metermaid_block, NULL };
 static const char *const foreign[] = { "*", NULL };
 
 static const struct conf_schema schema = {
@@ -61,6 +64,7 @@ static void prepare(void)
 {
 	metric_register(store_metrics, STORE_M_COUNT);
 	directory_prepare();
+	redis_stream_prepare();
 }
 
 static const struct daemon_spec spec = {

@@ -84,6 +84,8 @@ struct partition *partition_open(
 	*err_out = keep_init(p);
 	if (!*err_out)
 		*err_out = partition_recover(p, opts, what_out);
+	if (!*err_out && opts->events_to != NULL)
+		p->feeder = feeder_new(p, opts->events_to);
 	if (*err_out) {
 		p->failed = true;
 		partition_close(&p);
@@ -97,6 +99,7 @@ void partition_close(struct partition **pp)
 	if (p == NULL)
 		return;
 	soon_clear(&p->failed_soon);
+	feeder_free(&p->feeder);
 	keep_end(p); /* a copy that is being written still reads the index */
 	peers_end(p);
 	batch_end(p);
@@ -112,6 +115,11 @@ void partition_set(struct partition *p, const struct partition_settings *s)
 {
 	p->settings = *s;
 	timer_set(&p->snapshot_timer, s->snapshot_every_ms);
+}
+
+bool partition_rewind_events(struct partition *p, uint64_t since_s)
+{
+	return feeder_rewind(p, since_s);
 }
 
 struct partition_facts partition_facts(struct partition *p)

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "conf/conf.h"
 #include "net/loop.h"
 
 struct partition;
@@ -23,6 +24,16 @@ struct partition_settings {
 	uint64_t reclaim_after_s;
 	uint64_t space_reserve; /* bytes of the disk that new messages leave free */
 	uint64_t delivery_ids_for_s, delivery_ids_max;
+	uint64_t events_keep_s, events_max;
+};
+
+/* Where events go (metermaid/redis_stream.h): all borrowed for the life of the partition. */
+struct dns;
+struct partition_events {
+	const struct conf *conf;
+	struct dns *dns;
+	const char *stream;
+	uint64_t stream_max; /* entries that the stream keeps, about; 0: all */
 };
 
 struct partition_opts {
@@ -31,8 +42,10 @@ struct partition_opts {
 	const char *boot; /* id of this boot of the kernel; NULL: asked of the kernel */
 	uint64_t segment_bytes, index_bytes;
 	struct partition_settings settings;
-	bool distrust_index; /* make it anew from snapshot and log */
-	bool skip_damaged;   /* changes whose record is damaged are left out, and counted */
+	bool events;                              /* what happens is kept to be told of */
+	const struct partition_events *events_to; /* NULL: nobody takes them now */
+	bool distrust_index;                      /* make it anew from snapshot and log */
+	bool skip_damaged; /* changes whose record is damaged are left out, and counted */
 	void (*on_failed)(void *arg, const char *what, err_t err);
 	void *arg;
 };
@@ -49,6 +62,9 @@ void partition_set(struct partition *p, const struct partition_settings *s);
 void partition_accept(struct partition *p, int take_fd);
 /* Copies the index now, unless that is going on. */
 void partition_snapshot(struct partition *p);
+
+/* Events since then are sent once more, as far as they are kept. False: nobody takes them. */
+bool partition_rewind_events(struct partition *p, uint64_t since_s);
 
 struct partition_facts {
 	const char *how; /* "kept", "snapshot", "rebuilt" */

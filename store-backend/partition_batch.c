@@ -192,6 +192,7 @@ static void on_synced(void *arg, err_t err)
 	metric_add(&store_metrics[STORE_M_COMMITS], 1);
 	answer_all(p);
 	keep_after_batch(p);
+	feeder_kick(p);
 	peers_resume(p);
 	/* The next round comes from the loop, so that what the workers have sent meanwhile comes along. */
 	soon_set(p->loop, &p->turn);

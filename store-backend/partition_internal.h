@@ -90,6 +90,8 @@ struct partition {
 	bool copy_failed;
 	log_pos sweep_at, sweep_to;
 	bool trimmed; /* the mark that says so is durable */
+
+	struct feeder *feeder; /* owned by partition_events.c; NULL: nobody wants events */
 };
 
 /* partition.c */
@@ -106,9 +108,12 @@ err_t partition_recover(
 struct prune {
 	uint64_t before_s, keep_max, most;
 };
-err_t record_operation(struct partition *p, const struct index_facts *facts, struct span head);
+/* Says in facts->at where it is. */
+err_t record_operation(struct partition *p, struct index_facts *facts, struct span head);
 err_t record_prune(struct partition *p, const struct prune *what);
 bool record_get_operation(struct span in, struct index_facts *facts_out, struct span *head_out);
+err_t record_events(struct partition *p, const struct index_events_done *what);
+bool record_get_events(struct span in, struct index_events_done *out);
 bool record_get_prune(struct span in, struct prune *out);
 
 /* partition_peer.c */
@@ -129,5 +134,13 @@ err_t keep_init(struct partition *p);
 bool keep_in_batch(struct partition *p); /* housekeeping in p->txn; false: nothing to do */
 void keep_after_batch(struct partition *p);
 void keep_end(struct partition *p);
+
+/* partition_events.c: events to Redis */
+struct feeder *feeder_new(struct partition *p, const struct partition_events *opts);
+void feeder_free(struct feeder **f);
+void feeder_kick(struct partition *p); /* there may be new ones */
+bool feeder_in_batch(
+    struct partition *p); /* how far it has come goes into p->txn; false: no news */
+bool feeder_rewind(struct partition *p, uint64_t since_s);
 
 #endif

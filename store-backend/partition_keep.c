@@ -66,13 +66,14 @@ bool keep_in_batch(struct partition *p)
 	index_writer_drop_dead_readers(p->writer);
 	p->dead_n = 0;
 	bool pruned = prune_deliveries(p);
+	bool told = feeder_in_batch(p);
 	size_t answers = index_prune_answers(p->txn, ago(p, ANSWERS_FOR_S), PRUNE_AT_ONCE);
 	index_take_dead(p->txn, ago(p, p->settings.reclaim_after_s), DEAD_AT_ONCE, on_dead, p);
 	p->keep_full = p->keep_full || answers >= PRUNE_AT_ONCE || p->dead_n == DEAD_AT_ONCE;
 	if (p->keep_full)
 		timer_set(&p->keep_timer, KEEP_FULL_MS);
 	metric_set(&store_metrics[STORE_M_LOG_BYTES], commitlog_stats(p->log).disk_bytes);
-	return pruned || answers > 0 || p->dead_n > 0;
+	return pruned || told || answers > 0 || p->dead_n > 0;
 }
 
 void keep_after_batch(struct partition *p)

@@ -3,18 +3,17 @@
 #include "store-backend/partition_internal.h"
 
 /* Client, sequence, seconds, blob. */
-enum { FACTS_BYTES = 32, PRUNE_BYTES = 24 };
+enum { FACTS_BYTES = 32, PRUNE_BYTES = 24, EVENTS_BYTES = 36 };
 
-err_t record_operation(struct partition *p, const struct index_facts *facts, struct span head)
+err_t record_operation(struct partition *p, struct index_facts *facts, struct span head)
 {
-	log_pos pos;
 	struct buf b = BUF_INIT(FACTS_BYTES);
 	wire_put_u64(&b, facts->client);
 	wire_put_u64(&b, facts->sequence);
 	wire_put_u64(&b, facts->wall_s);
 	wire_put_u64(&b, facts->blob);
 	struct span parts[2] = { buf_span(&b), head };
-	err_t err = commitlog_append(p->log, LOG_OPERATION, parts, 2, &pos);
+	err_t err = commitlog_append(p->log, LOG_OPERATION, parts, 2, &facts->at);
 	buf_end(&b);
 	return err;
 }
@@ -22,6 +21,7 @@ err_t record_operation(struct partition *p, const struct index_facts *facts, str
 bool record_get_operation(struct span in, struct index_facts *facts_out, struct span *head_out)
 {
 	struct wire_in w = { .rest = in };
+	facts_out->at = 0; /* where the record is: its reader knows */
 	facts_out->client = wire_get_u64(&w);
 	facts_out->sequence = wire_get_u64(&w);
 	facts_out->wall_s = wire_get_u64(&w);
@@ -49,5 +49,31 @@ bool record_get_prune(struct span in, struct prune *out)
 	out->before_s = wire_get_u64(&w);
 	out->keep_max = wire_get_u64(&w);
 	out->most = wire_get_u64(&w);
+	return !w.bad && w.rest.n == 0;
+}
+
+err_t record_events(struct partition *p, const struct index_events_done *what)
+{
+	struct buf b = BUF_INIT(EVENTS_BYTES);
+	log_pos pos;
+	wire_put_u64(&b, what->sent.at);
+	wire_put_u32(&b, what->sent.n);
+	wire_put_u64(&b, what->before_s);
+	wire_put_u64(&b, what->over);
+	wire_put_u64(&b, what->most);
+	struct span part = buf_span(&b);
+	err_t err = commitlog_append(p->log, LOG_EVENTS, &part, 1, &pos);
+	buf_end(&b);
+	return err;
+}
+
+bool record_get_events(struct span in, struct index_events_done *out)
+{
+	struct wire_in w = { .rest = in };
+	*out = (struct index_events_done){ .sent = { .at = wire_get_u64(&w) } };
+	out->sent.n = wire_get_u32(&w);
+	out->before_s = wire_get_u64(&w);
+	out->over = (size_t)wire_get_u64(&w);
+	out->most = (size_t)wire_get_u64(&w);
 	return !w.bad && w.rest.n == 0;
 }

@@ -46,14 +46,16 @@ static err_t replay_commit(struct replay *r, log_pos covered)
 	return index_txn_commit(&r->t, covered);
 }
 
-static err_t replay_operation(struct replay *r, struct span payload)
+static err_t replay_operation(struct replay *r, const struct log_record *rec)
 {
 	struct operation_arena arena = { 0 };
 	struct operation op;
 	struct index_facts facts;
 	struct span head;
 	err_t err = ERR_OK;
-	if (record_get_operation(payload, &facts, &head) && operation_decode(head, &op, &arena)) {
+	if (record_get_operation(rec->payload, &facts, &head) &&
+	    operation_decode(head, &op, &arena)) {
+		facts.at = rec->pos;
 		(void)index_apply(r->t, &op, &facts);
 		r->p->replayed++;
 	} else {
@@ -69,6 +71,15 @@ static err_t replay_prune(struct replay *r, struct span payload)
 	if (!record_get_prune(payload, &prune))
 		return ERR_CORRUPT;
 	index_prune_deliveries(r->t, prune.before_s, prune.keep_max, (size_t)prune.most);
+	return ERR_OK;
+}
+
+static err_t replay_events(struct replay *r, struct span payload)
+{
+	struct index_events_done done;
+	if (!record_get_events(payload, &done))
+		return ERR_CORRUPT;
+	(void)index_events_done(r->t, &done);
 	return ERR_OK;
 }
 
@@ -96,7 +107,9 @@ static err_t replay_record(struct replay *r, const struct log_record *rec)
 		return err;
 	r->in_txn++;
 	if (rec->type == LOG_OPERATION)
-		return replay_operation(r, rec->payload);
+		return replay_operation(r, rec);
+	if (rec->type == LOG_EVENTS)
+		return replay_events(r, rec->payload);
 	return rec->type == LOG_PRUNE ? replay_prune(r, rec->payload) : ERR_CORRUPT;
 }
 
@@ -111,6 +124,7 @@ static err_t replay(struct recovery *v)
 {
 	struct replay r = { .p = v->p, .skip_damaged = v->opts->skip_damaged };
 	v->what = "replay";
+	index_writer_events(v->p->writer, v->opts->events);
 	err_t err = commitlog_replay(v->p->log, v->from, on_record, &r);
 	if (!err)
 		err = r.err;

@@ -5,6 +5,8 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "daemon/daemon.h"
+#include "metermaid/metermaid.h"
+#include "metermaid/redis_stream.h"
 #include "store-backend/store.h"
 
 #define CONF_BLOCK store_partition
@@ -46,6 +48,11 @@ const struct store_conf *store_options(const struct conf *c)
 	return conf_section(c, &store_block);
 }
 
+bool store_wants_events(const struct store_conf *s)
+{
+	return s->events_stream != NULL && s->events_stream[0] != '\0';
+}
+
 bool store_socket_path(
     const struct conf *c, const char *partition, char out[STORE_SOCKET_PATH_SIZE])
 {
@@ -58,12 +65,15 @@ bool store_socket_path(
 void store_conf_check(const struct conf *c, struct conf_diag *d)
 {
 	directory_check(c, d);
+	metermaid_check(c, d);
 	const struct store_conf *s = store_options(c);
 	char path[STORE_SOCKET_PATH_SIZE];
 	if (!conf_has_section(c, &store_block))
 		conf_error(d, s->head.pos, "there is no section store");
 	else if (s->partition_n == 0)
 		conf_error(d, s->head.pos, "store needs at least one partition");
+	if (store_wants_events(s) && !redis_stream_wanted(c))
+		conf_error(d, s->head.pos, "events_stream needs a Redis in section metermaid");
 	for (size_t i = 0; i < s->partition_n; i++) {
 		if (!store_socket_path(c, s->partition[i]->head.title, path))
 			conf_error(d, s->partition[i]->head.pos,

@@ -81,7 +81,8 @@ static void on_failed(void *arg, const char *what, err_t err)
 }
 
 /* The index made anew: by the newest good snapshot and the log, or by the log alone while it is whole. */
-static int reconstruct(const struct store_partition_conf *pc, bool skip_damaged)
+static int reconstruct(
+    const struct store_conf *s, const struct store_partition_conf *pc, bool skip_damaged)
 {
 	struct loop *l = loop_new();
 	const char *what;
@@ -93,6 +94,7 @@ static int reconstruct(const struct store_partition_conf *pc, bool skip_damaged)
 		.index_bytes = pc->index_size,
 		.settings = { .snapshot_every_ms = pc->snapshot_every,
 		    .snapshot_ops = (uint64_t)pc->snapshot_ops },
+		.events = store_wants_events(s),
 		.distrust_index = true,
 		.skip_damaged = skip_damaged,
 		.on_failed = on_failed,
@@ -119,7 +121,7 @@ static int tool_reconstruct(const struct conf *c, const char *const *words)
 		return TOOL_USAGE;
 	for (size_t i = 0; i < s->partition_n; i++)
 		if (strcmp(s->partition[i]->head.title, words[0]) == 0)
-			return reconstruct(s->partition[i], skip);
+			return reconstruct(s, s->partition[i], skip);
 	fprintf(stderr, "postern-store: no partition \"%.100s\"\n", words[0]);
 	return TOOL_USAGE;
 }
