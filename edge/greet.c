@@ -14,7 +14,7 @@
 #include "edge/mail.h"
 #include "edge/xclient.h"
 
-enum { EHLO_MAX = 1024, HELO_NAME_MAX = 255 };
+enum { EHLO_MAX = 1024 };
 
 typedef enum verdict cmd_fn(struct session *s, const struct smtp_cmd *cmd);
 
@@ -30,25 +30,9 @@ static bool offers_tls(const struct session *s)
 	       !stream_is_tls(s->io);
 }
 
-/* Names that real clients send break RFC 5321's grammar; what could break a trace line is refused. */
-static bool helo_ok(struct span name)
-{
-	if (name.n == 0 || name.n > HELO_NAME_MAX)
-		return false;
-	if (name.p[0] == '[')
-		return smtp_literal_ok(name);
-	for (size_t i = 0; i < name.n; i++) {
-		unsigned char c = (unsigned char)name.p[i];
-		bool mark = c == '.' || c == '-' || c == '_';
-		if (!mark && !ascii_is_alpha(c) && !ascii_is_digit(c))
-			return false;
-	}
-	return true;
-}
-
 static bool take_helo(struct session *s, const struct smtp_cmd *cmd, bool esmtp)
 {
-	if (!helo_ok(cmd->argument))
+	if (!smtp_helo_ok(cmd->argument))
 		return false;
 	mail_end(s);               /* RFC 5321 section 4.1.4: as if RSET */
 	filters_free(&s->filters); /* they were told another name */

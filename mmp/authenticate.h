@@ -20,7 +20,7 @@ struct attempt {
 	bool verified;            /* the directory has confirmed the secret */
 	enum reason refused;      /* the outcome while its answer is held back */
 	/* route.c: where it goes */
-	size_t next_host;                  /* of account->hosts */
+	size_t next_host;                  /* of account->hosts, or of submission_relays */
 	char *store;                       /* owned: the store that is being tried */
 	char *host;                        /* owned: its host name ... */
 	uint16_t port;                     /* ... and port */

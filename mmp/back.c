@@ -20,6 +20,9 @@ static void talk_free(struct talk *t)
 	timer_clear(&t->deadline);
 	stream_free(&t->stream);
 	mem_free(t->tls_name);
+	mem_free(t->client_name);
+	mem_free(t->own_name);
+	smtp_reply_reader_end(&t->replies);
 	buf_end(&t->user);
 	buf_end(&t->authz);
 	buf_wipe_end(&t->secret);
@@ -219,6 +222,9 @@ static void set_login(struct talk *t, const struct back_ask *ask)
 		t->external = true;
 		buf_add_span(&t->authz, ask->user);
 		break;
+	case LOGIN_XCLIENT: /* there is nothing that another protocol could say */
+		buf_add_span(&t->authz, ask->user);
+		break;
 	}
 }
 
@@ -234,6 +240,9 @@ struct ticket *back_login(
 	t->policy = ask->policy;
 	t->starttls = ask->policy->tls == MMP_TLS_STARTTLS ? ask->policy->ctx : NULL;
 	t->tls_name = mem_str(ask->tls_name);
+	t->client_name = mem_span_str(ask->client_name);
+	t->own_name = mem_span_str(ask->own_name);
+	smtp_reply_reader_init(&t->replies);
 	t->user = BUF_INIT(USER_MAX);
 	t->secret = BUF_INIT(SASL_SECRET_MAX);
 	t->scan = LINE_SCAN_INIT(TALK_LINE_MAX);

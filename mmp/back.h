@@ -20,6 +20,7 @@
 #include "net/tls_ctx.h"
 #include "proto/imap_lex.h"
 #include "proto/line.h"
+#include "proto/smtp_reply.h"
 
 #include "mmp/store_policy.h"
 
@@ -64,6 +65,7 @@ struct back_ask {
 	struct span user, secret;          /* the secret is the client's: for LOGIN_PASSWORD */
 	const struct store_policy *policy; /* lives longer than the ticket */
 	const char *tls_name;              /* to verify */
+	struct span client_name, own_name; /* for EHLO: the client's word and ours */
 	struct back_facts facts;
 	bool learn; /* what the store can do, if that costs a command of its own */
 	uint64_t deadline_ms;
@@ -85,13 +87,16 @@ struct talk {
 	char *tls_name;                 /* owned */
 	struct buf user, secret;        /* owned, wiped: who says the secret */
 	struct buf authz; /* owned: for whom, when it is said for another: AUTHENTICATE only */
+	char *client_name, *own_name; /* owned */
 	struct back_facts facts;
 	bool facts_due; /* IMAP: the answer to ID is still to come */
 	bool learn, learnt;
 	unsigned flags; /* the protocol's own: what the store offers */
 	struct line_scan scan;
-	struct imap_frame frame; /* of protocols whose responses have literals */
-	struct buf line;         /* the response that is being handled */
+	struct imap_frame frame;          /* of protocols whose responses have literals */
+	struct smtp_reply_reader replies; /* of SMTP */
+	struct smtp_reply reply;
+	struct buf line; /* the response that is being handled */
 	struct buf capability, notices, detail;
 	bool external;           /* the certificate is the proof: SASL EXTERNAL */
 	bool exposed;            /* the secret may have been sent */
@@ -110,7 +115,7 @@ struct back {
 	enum talk_verdict (*on_secured)(struct talk *t);
 };
 
-extern const struct back back_imap, back_pop3, back_sieve;
+extern const struct back back_imap, back_pop3, back_sieve, back_smtp;
 extern const struct stream_limits back_stream_limits; /* for dialling and for the login */
 
 /* Logs in over a connection that dial.h made. Takes the stream. Answers once, within the deadline. */

@@ -8,6 +8,7 @@ static const struct front *const fronts[MMP_PROTOCOLS] = {
 	[MMP_IMAP] = &front_imap,
 	[MMP_POP3] = &front_pop3,
 	[MMP_SIEVE] = &front_sieve,
+	[MMP_SUBMISSION] = &front_smtp,
 };
 
 const struct front *front_of(enum mmp_protocol protocol)

@@ -50,9 +50,11 @@ struct front {
 	void (*refuse)(struct session *s, enum told told);
 	void (*welcome)(struct session *s, const struct back_done *done);
 	void (*bye)(struct session *s, enum told told); /* last words; the connection will close */
+	/* What the client calls itself, which a relay is told; NULL: it does not say. */
+	struct span (*client_name)(const struct session *s);
 };
 
-extern const struct front front_imap, front_pop3, front_sieve;
+extern const struct front front_imap, front_pop3, front_sieve, front_smtp;
 const struct front *front_of(enum mmp_protocol protocol);
 
 /* ---- shared by the fronts ---- */

@@ -1,4 +1,4 @@
-/* main.c - postern-mmp: IMAP, POP3 and ManageSieve clients in front, message stores behind.
+/* main.c - postern-mmp: clients of IMAP, POP3, ManageSieve and submission in front, message stores and relays behind.
  *
  * Tables for lib/daemon; the work begins in accept.c. */
 #include "base/mem.h"

@@ -29,7 +29,8 @@
 #define CONF_BLOCK mmp
 #define CONF_DEF "mmp/mmp.params.def"
 #define CONF_PROSE                                                                                 \
-	"The multiplexor: clients of IMAP, POP3 and ManageSieve on one side, stores on the other."
+	"The multiplexor: clients of IMAP, POP3, ManageSieve and submission on one side, stores "  \
+	"on the other."
 #include "conf/params_table.h"
 
 enum { WHY_MAX = 512, CAPABILITY_WORD_MAX = 100 };
@@ -59,6 +60,8 @@ static const struct {
 	[MMP_IMAP] = { "imap_capability", offsetof(struct mmp_conf, imap_capability), false },
 	[MMP_POP3] = { "pop3_capability", offsetof(struct mmp_conf, pop3_capability), true },
 	[MMP_SIEVE] = { "sieve_extensions", offsetof(struct mmp_conf, sieve_extensions), false },
+	[MMP_SUBMISSION] = { "submission_capability",
+	    offsetof(struct mmp_conf, submission_capability), true },
 };
 
 const struct conf_strings *mmp_conf_words(const struct mmp_conf *m, enum mmp_protocol protocol)

@@ -27,6 +27,7 @@ enum mmp_protocol {
 	MMP_IMAP,
 	MMP_POP3,
 	MMP_SIEVE,
+	MMP_SUBMISSION,
 	MMP_PROTOCOLS
 }; /* words of mmp_listener.protocol */
 struct store_policy;

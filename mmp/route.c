@@ -186,6 +186,8 @@ static enum verdict start_login(struct session *s, struct stream *store)
 		.secret = buf_span(&a->secret),
 		.policy = a->policy,
 		.tls_name = a->host,
+		.client_name = s->front->client_name != NULL ? s->front->client_name(s) : SPAN_NONE,
+		.own_name = span_str(s->setup->hostname),
 		.facts = { a->policy->facts == FACTS_COMMAND, s->from, s->local, s->id },
 		.learn = !is_known(s),
 		.deadline_ms = c->store_login_timeout,
@@ -321,17 +323,29 @@ static void on_place(void *arg, enum directory_status status, const struct store
 
 /* ---- the next candidate ----------------------------------------------------------------------- */
 
+/* The name of the store that is next, or NULL. */
+static const char *candidate(const struct session *s)
+{
+	const struct attempt *a = s->attempt;
+	const struct conf_strings *relays = &s->setup->mmp->submission_relays;
+	if (s->listener->protocol == MMP_SUBMISSION && relays->n > 0)
+		return a->next_host < relays->n ? relays->v[a->next_host] : NULL;
+	return a->next_host < a->account->host_count ? a->account->hosts[a->next_host] : NULL;
+}
+
 static enum verdict try_next(struct session *s)
 {
 	struct attempt *a = s->attempt;
-	if (a->next_host >= a->account->host_count)
+	const char *next = candidate(s);
+	if (next == NULL)
 		return authenticate_refuse(
 		    s, a->failed != WHY_NONE ? a->failed : WHY_NO_STORE, NULL);
 	if (session_left_ms(s) == 0)
 		return authenticate_late(s);
 	store_slot_drop(&a->slot);
 	mem_free(a->store);
-	a->store = mem_str(a->account->hosts[a->next_host++]);
+	a->store = mem_str(next);
+	a->next_host++;
 	session_enter(s, ST_PLACE);
 	s->ask = directory_store(s->mmp->directory, span_str(a->store), on_place, s);
 	return V_WAIT;

@@ -66,6 +66,8 @@ static const char *login_fault(const struct store_policy *p, const struct mmp_co
 		return NULL;
 	if (!m->preauth)
 		return "anybody could log in: store_login needs preauth yes";
+	if (p->login == LOGIN_XCLIENT)
+		return NULL;
 	if (p->login == LOGIN_CERTIFICATE)
 		return p->ctx != NULL ? NULL : "login certificate needs store_tls";
 	if (p->user[0] == '\0' || p->secret.n == 0)

@@ -40,7 +40,7 @@ struct account {
 struct store_place {
 	const char *name;
 	const char *host; /* to dial */
-	uint16_t imap, imaps, pop3, pop3s, lmtp, sieve;
+	uint16_t imap, imaps, pop3, pop3s, lmtp, sieve, submission, submissions;
 };
 
 #endif

@@ -145,7 +145,8 @@ static size_t list_attrs(
 		[LDAP_Q_DOMAIN_USERS] = { c->attr_uid, c->attr_mail },
 		[LDAP_Q_STORE] = { "cn", "posternStoreHost", "posternStoreImapPort",
 		    "posternStoreImapsPort", "posternStorePop3Port", "posternStorePop3sPort",
-		    "posternStoreLmtpPort", "posternStoreSievePort" },
+		    "posternStoreLmtpPort", "posternStoreSievePort", "posternStoreSubmissionPort",
+		    "posternStoreSubmissionsPort" },
 		[LDAP_Q_BASE] = { "1.1" }, /* no attributes: RFC 4511 section 4.5.1.8 */
 	};
 	size_t n = 0;

@@ -297,6 +297,8 @@ struct record *record_from_store(
 	p->pop3s = parse_port(&d, entry_get(e, "posternStorePop3sPort", 0));
 	p->lmtp = parse_port(&d, entry_get(e, "posternStoreLmtpPort", 0));
 	p->sieve = parse_port(&d, entry_get(e, "posternStoreSievePort", 0));
+	p->submission = parse_port(&d, entry_get(e, "posternStoreSubmissionPort", 0));
+	p->submissions = parse_port(&d, entry_get(e, "posternStoreSubmissionsPort", 0));
 	buf_end(&name);
 	return draft_finish(&d, why_out);
 }
@@ -421,5 +423,7 @@ struct record *record_default_store(const struct directory_conf *c, struct span 
 	p->pop3s = (uint16_t)c->store_pop3s_port;
 	p->lmtp = (uint16_t)c->store_lmtp_port;
 	p->sieve = (uint16_t)c->store_sieve_port;
+	p->submission = (uint16_t)c->store_submission_port;
+	p->submissions = (uint16_t)c->store_submissions_port;
 	return draft_finish(&d, &why);
 }

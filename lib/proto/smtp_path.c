@@ -273,3 +273,18 @@ bool smtp_path_split(
 	*detail_out = span_from(local, at + 1);
 	return true;
 }
+
+bool smtp_helo_ok(struct span name)
+{
+	if (name.n == 0 || name.n > SMTP_DOMAIN_MAX)
+		return false;
+	if (name.p[0] == '[')
+		return smtp_literal_ok(name);
+	for (size_t i = 0; i < name.n; i++) {
+		unsigned char c = (unsigned char)name.p[i];
+		bool mark = c == '.' || c == '-' || c == '_';
+		if (!mark && !ascii_is_alpha(c) && !ascii_is_digit(c))
+			return false;
+	}
+	return true;
+}

@@ -69,5 +69,8 @@ bool smtp_path_split(
  * literal "[192.0.2.1]", "[IPv6:2001:db8::1]". */
 bool smtp_domain_ok(struct span domain, bool utf8_ok);
 bool smtp_literal_ok(struct span literal);
+/* What a client may call itself in EHLO and HELO: names that real clients send break the grammar of domains;
+ * what could break a trace line, or is longer than SMTP_DOMAIN_MAX, is refused. */
+bool smtp_helo_ok(struct span name);
 
 #endif

@@ -1,8 +1,11 @@
 """Real servers beside the tier: slapd as directory, Dovecot as store, HAProxy in front, Postfix as another mail server."""
 import os
 import pwd
+import shutil
 import signal
 import subprocess
+
+import pytest
 
 from tier import port_answers, wait_for
 
@@ -96,6 +99,61 @@ def start_slapd(tier, port, schema_dir):
 def run_slapd(tier, port):
     tier.spawn("slapd", ["slapd", "-h", f"ldap://127.0.0.1:{port}", "-f", tier.path("slapd", "slapd.conf"), "-d", "0"])
     wait_for(lambda: port_answers(port), 30, "slapd")
+
+
+def postfix_config(tier, base, lmtp_port, extra):
+    domains = ", ".join(sorted({u["domain"] for u in tier.users}))
+    return f"""
+compatibility_level = 3.6
+queue_directory = {base}/queue
+data_directory = {base}/data
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+mail_owner = postfix
+myhostname = relay.example.org
+mydestination =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 192.0.2.1/32
+alias_maps =
+virtual_mailbox_domains = {domains}
+virtual_transport = lmtp:inet:127.0.0.1:{lmtp_port}
+smtpd_relay_restrictions = permit_sasl_authenticated, reject
+smtpd_tls_cert_file = {tier.path("tls/chain.pem")}
+smtpd_tls_key_file = {tier.path("tls/key.pem")}
+maillog_file = {base}/log
+maillog_file_prefixes = {base}
+{extra}
+"""
+
+
+def postfix_services(port):
+    rows = [(f"127.0.0.1:{port}", "inet", "n", "-", "-", "smtpd"), ("cleanup", "unix", "n", "-", "0", "cleanup"),
+            ("qmgr", "unix", "n", "300", "1", "qmgr"), ("tlsmgr", "unix", "-", "1000?", "1", "tlsmgr"),
+            ("anvil", "unix", "-", "-", "1", "anvil"), ("postlog", "unix-dgram", "n", "-", "1", "postlogd")]
+    rows += [(name, "unix", "-", "-", "-", program) for name, program in (
+        ("rewrite", "trivial-rewrite"), ("bounce", "bounce"), ("defer", "bounce"), ("trace", "bounce"), ("lmtp", "lmtp"),
+        ("smtp", "smtp"), ("error", "error"), ("retry", "error"), ("proxymap", "proxymap"), ("scache", "scache"))]
+    return "".join(f"{name} {kind} {private} - n {wake} {most} {program}\n" for name, kind, private, wake, most, program in rows)
+
+
+def start_postfix(tier, port, lmtp_port, extra=""):
+    """A relay on this port that delivers for the tier's domains by LMTP; end it with stop_postfix()."""
+    if os.geteuid() != 0 or shutil.which("postfix") is None:
+        pytest.skip("Postfix wants to be started by root")
+    base, owner = tier.path("postfix"), pwd.getpwnam("postfix")
+    for name in ("queue/pid", "data"):
+        os.makedirs(os.path.join(base, name), exist_ok=True)
+    os.chown(os.path.join(base, "data"), owner.pw_uid, owner.pw_gid)
+    for name, text in (("main.cf", postfix_config(tier, base, lmtp_port, extra)), ("master.cf", postfix_services(port))):
+        with open(os.path.join(base, name), "w", encoding="ascii") as f:
+            f.write(text)
+    subprocess.run(["postfix", "-c", base, "start"], check=True, timeout=60, capture_output=True)
+    wait_for(lambda: port_answers(port), 30, "Postfix")
+
+
+def stop_postfix(tier):
+    subprocess.run(["postfix", "-c", tier.path("postfix"), "stop"], check=False, timeout=60, capture_output=True)
 
 
 def start_haproxy(tier, fronts):

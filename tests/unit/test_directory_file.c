@@ -160,6 +160,8 @@ static void test_stores(void **state)
 	assert_int_equal(g.place.imap, 10143);
 	assert_int_equal(g.place.lmtp, 24);
 	assert_int_equal(g.place.sieve, 0);
+	assert_int_equal(g.place.submission, 587);
+	assert_int_equal(g.place.submissions, 465);
 	assert_int_equal(store(&f, "").status, DIRECTORY_UNKNOWN);
 	fixture_close(&f);
 }

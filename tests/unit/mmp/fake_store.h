@@ -241,6 +241,10 @@ static void fake_close(struct fake *f)
 #define IMAP_DONE "S P3 OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] in"
 static UNUSED const char *const imap_good[] = { STORE_GREETING, "C P3 AUTHENTICATE PLAIN ",
 	IMAP_DONE, "E", NULL };
+#define RELAY_SAYS                                                                                 \
+	"R 250-relay\r\n250-8BITMIME\r\n250-PIPELINING\r\n250-SIZE 9\r\n250 AUTH LOGIN PLAIN\r\n"
+#define RELAY "S 220 relay ESMTP", "C EHLO mail.example.org", RELAY_SAYS, "C EHLO pc", RELAY_SAYS
+static UNUSED const char *const relay_good[] = { RELAY, "C AUTH PLAIN ", "S 235 in", "E", NULL };
 #define SIEVE_STORE                                                                                \
 	"S \"IMPLEMENTATION\" \"Store\"", "S \"SASL\" \"EXTERNAL PLAIN\"",                         \
 	    "S \"SIEVE\" \"fileinto vacation reject copy\"", "S \"VERSION\" \"1.0\"",              \

@@ -29,7 +29,20 @@
 
 enum { IDLE_STEPS = 400 };
 
-enum port_id { IMAP, IMAP_OPEN, IMAPS, POP3, POP3_OPEN, POP3S, PROXIED, SIEVE, SIEVE_OPEN, PORTS };
+enum port_id {
+	IMAP,
+	IMAP_OPEN,
+	IMAPS,
+	POP3,
+	POP3_OPEN,
+	POP3S,
+	PROXIED,
+	SIEVE,
+	SIEVE_OPEN,
+	SUBMIT,
+	SUBMIT_OPEN,
+	PORTS
+};
 static const struct {
 	const char *name, *options;
 } port_rows[PORTS] = {
@@ -42,6 +55,9 @@ static const struct {
 	[SIEVE] = { "sieve", "protocol managesieve;" },
 	[SIEVE_OPEN] = { "sieve-open",
 	    "protocol managesieve; tls none; allow_plaintext_auth yes;" },
+	[SUBMIT] = { "submit", "protocol submission;" },
+	[SUBMIT_OPEN] = { "submit-open",
+	    "protocol submission; tls none; allow_plaintext_auth yes;" },
 	[PROXIED] = { "proxied", "protocol imap; tls none; allow_plaintext_auth yes;" },
 };
 
@@ -106,8 +122,9 @@ static void put_store(FILE *f, const char *name, unsigned imap, unsigned pop3)
 	fprintf(f,
 	    "\ndn: cn=%s,dc=postern\nobjectClass: posternStore\ncn: %s\n"
 	    "posternStoreHost: 127.0.0.1\nposternStoreImapPort: %u\nposternStorePop3Port: %u\n"
-	    "posternStoreImapsPort: %u\nposternStorePop3sPort: %u\nposternStoreSievePort: %u\n",
-	    name, name, imap, pop3, imap, pop3, pop3);
+	    "posternStoreImapsPort: %u\nposternStorePop3sPort: %u\nposternStoreSievePort: %u\n"
+	    "posternStoreSubmissionPort: %u\nposternStoreSubmissionsPort: %u\n",
+	    name, name, imap, pop3, imap, pop3, pop3, pop3, pop3);
 }
 
 static uint16_t port_of(int fd)
@@ -442,6 +459,14 @@ static int world_teardown(void **state)
 #define SIEVE_GREETING SIEVE_SAYS("", "\"STARTTLS\"\r\n", "mail.example.org ready")
 #define SIEVE_LATER "NO (TRYLATER) \"Temporarily unavailable, try again later (id)\"\r\n"
 #define SIEVE_IN "OK \"Logged in\"\r\n"
+/* These need submission_capability as in SUBMIT_WORDS. */
+#define SUBMIT_WORDS "submission_capability PIPELINING, 8BITMIME, \"SIZE 1000\";"
+#define SUBMIT_GREETING "220 mail.example.org ESMTP ready\r\n"
+#define SUBMIT_OPEN_EHLO                                                                           \
+	"250-mail.example.org\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 1000\r\n"              \
+	"250 AUTH PLAIN LOGIN\r\n"
+#define SUBMIT_LATER "454 4.7.0 Temporarily unavailable, try again later (id)\r\n"
+#define SUBMIT_IN "235 2.7.0 Authentication succeeded\r\n"
 /* NUL alice NUL alice-secret */
 #define ALICE_PLAIN "AGFsaWNlAGFsaWNlLXNlY3JldA=="
 #define IMAP_IN "OK [CAPABILITY IMAP4rev1 LITERAL+ ID IDLE X-STORE] Logged in\r\n"
@@ -454,19 +479,21 @@ static UNUSED void login_alice(enum port_id at, const char *const *script, const
 {
 	struct client c;
 	char all[2048];
-	bool imap = at == IMAP_OPEN || at == PROXIED, sieve = at == SIEVE_OPEN;
+	bool imap = at == IMAP_OPEN || at == PROXIED;
 	world.store[0].script = script;
 	world.store[0].wrong = NULL;
 	client_open(&c, at);
 	if (at == PROXIED)
 		client_send(&c, "PROXY TCP6 2001:db8::7 2001:db8::1 4000 143\r\n");
-	client_send(&c, imap    ? "a LOGIN alice alice-secret\r\n"
-			: sieve ? "AUTHENTICATE \"PLAIN\" \"" ALICE_PLAIN "\"\r\n"
-				: "USER alice\r\nPASS alice-secret\r\n");
+	client_send(&c, at == SIEVE_OPEN    ? "AUTHENTICATE \"PLAIN\" \"" ALICE_PLAIN "\"\r\n"
+			: at == SUBMIT_OPEN ? "EHLO pc\r\nAUTH PLAIN " ALICE_PLAIN "\r\n"
+			: imap              ? "a LOGIN alice alice-secret\r\n"
+					    : "USER alice\r\nPASS alice-secret\r\n");
 	snprintf(all, sizeof all, "%s%s",
-	    imap    ? IMAP_OPEN_GREETING "a "
-	    : sieve ? SIEVE_OPEN_GREETING
-		    : POP3_GREETING "+OK Now the password\r\n",
+	    at == SIEVE_OPEN    ? SIEVE_OPEN_GREETING
+	    : at == SUBMIT_OPEN ? SUBMIT_GREETING SUBMIT_OPEN_EHLO
+	    : imap              ? IMAP_OPEN_GREETING "a "
+				: POP3_GREETING "+OK Now the password\r\n",
 	    want);
 	expect(&c, all);
 	if (world.store[0].wrong != NULL)
