@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 
+#include "edge/limit.h"
 #include "edge/screen.h"
 
 enum { BANNER_DELAY_MAX_MS = 30000, BANNER_MAX = 512 };
@@ -43,6 +44,7 @@ static void on_tls_metered(void *arg, const struct meter_answer *a)
 	struct session *s = OBJ(session, arg);
 	bool refused = a->action == METER_DEFER || a->action == METER_REFUSE;
 	s->ask = NULL;
+	limit_note(s, "meter_tls", a);
 	session_step(s, refused ? session_close(s, WHY_LIMITED, a->rule) : start_tls(s));
 }
 
@@ -80,13 +82,8 @@ static uint64_t banner_delay(const struct session *s)
 
 static enum verdict on_answer(struct session *s, const struct meter_answer *a)
 {
-	static const char *const words[] = { [METER_ALLOW] = "allow",
-		[METER_DELAY] = "delay",
-		[METER_DEFER] = "defer",
-		[METER_REFUSE] = "refuse" };
 	uint64_t delay = banner_delay(s);
-	session_notef(s, "meter_connect", "%s%s%s", words[a->action],
-	    a->rule != NULL ? " by rule " : "", a->rule != NULL ? a->rule : "");
+	limit_note(s, "meter_connect", a);
 	switch (a->action) {
 	case METER_ALLOW:
 		return admitted(s, delay);

@@ -1,6 +1,6 @@
 /* auth.c - who submits, and is that their secret? (before: greet.c; after: envelope.c)
  *
- * directory -> MeterMaid -> directory again; MeterMaid is asked with the account's own name, so that
+ * directory -> MeterMaid -> directory again -> MeterMaid for the limits of those who may log in; it is asked with the account's own name, so that
  * the spellings of a name share one limit. Owns: struct attempt.
  *
  * An unknown user and a wrong password get the same words at the same time: a multiple of
@@ -13,7 +13,9 @@
 #include "directory/access_filter.h"
 #include "proto/sasl.h"
 
+#include "edge/envelope.h"
 #include "edge/greet.h"
+#include "edge/limit.h"
 #include "edge/mail.h"
 
 enum { EXTRA_MAX_MS = 60000 };
@@ -22,8 +24,8 @@ enum { EXTRA_MAX_MS = 60000 };
 struct denial {
 	const char *word;
 	uint16_t code;
-	const char *enhanced, *text;
-	bool guess; /* charged to the client and held back */
+	const char *enhanced, *text; /* NULL: the limit's words, in the attempt */
+	bool guess;                  /* charged to the client and held back */
 };
 
 #define INVALID 535, "5.7.8", "authentication failed", true
@@ -40,8 +42,7 @@ static const struct denial directory_down = { "directory_down", 454, "4.7.0",
 	"temporary authentication failure", false };
 static const struct denial no_verifier = { "no_verifier", 454, "4.7.0",
 	"temporary authentication failure", false };
-static const struct denial limited = { "limited", 454, "4.7.0",
-	"too many failed logins, try again later", false };
+static const struct denial limited = { "limited", 454, "4.7.0", NULL, false };
 
 struct attempt {
 	enum sasl_mech mech;
@@ -50,6 +51,7 @@ struct attempt {
 	struct buf secret;             /* wiped with the attempt */
 	const struct account *account; /* referenced, or NULL */
 	const struct denial *denied;   /* NULL: not yet */
+	char limit[LIMIT_TEXT_MAX];
 	uint64_t begun_ms, extra_ms;
 	uint32_t secret_hash; /* so that the same wrong one counts once */
 };
@@ -123,9 +125,10 @@ static uint64_t penalty_ms(const struct session *s)
 enum verdict auth_answer(struct session *s)
 {
 	const struct denial *d = s->attempt->denied;
-	attempt_free(&s->attempt);
+	const char *text = d->text != NULL ? d->text : s->attempt->limit;
 	session_enter(s, ST_COMMAND);
-	enum verdict v = session_refuse_quietly(s, d->code, d->enhanced, d->text);
+	enum verdict v = session_refuse_quietly(s, d->code, d->enhanced, text);
+	attempt_free(&s->attempt);
 	s->failures++;
 	if (v == V_READ && s->failures >= (unsigned)s->setup->edge->auth_failures_max)
 		return session_bye(s, WHY_TOO_MANY_FAILURES, NULL);
@@ -196,6 +199,52 @@ static enum verdict succeed(struct session *s)
 	return session_say(s, 235, "2.7.0", "authentication succeeded");
 }
 
+/* ---- the limits of those who may log in ------------------------------------------------------- */
+
+static enum verdict deny_limited(struct session *s, const struct meter_answer *m)
+{
+	envelope_limit_text(m, s->attempt->limit);
+	enum verdict v = deny(s, &limited, m->rule); /* 4xx: the password is not what is wrong */
+	return m->disconnect && v != V_CLOSE ? session_bye(s, WHY_LIMITED, m->rule) : v;
+}
+
+static void on_session_metered(void *arg, const struct meter_answer *m)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	s->user_held = m->lease;
+	limit_note(s, "meter_session", m);
+	session_step(s, meter_lets_in(m) ? succeed(s) : deny_limited(s, m));
+}
+
+static struct ticket *ask_about_account(struct session *s, enum meter_moment moment, meter_fn *fn)
+{
+	struct meter_facts facts = facts_of(s, span_str(s->attempt->account->user));
+	facts.authenticated = true;
+	session_enter(s, ST_AUTH_METER);
+	return meter_ask(s->edge->meter, moment, &facts, fn, s);
+}
+
+static enum verdict meter_session(struct session *s)
+{
+	s->ask = ask_about_account(s, METER_SESSION, on_session_metered);
+	return s->ask != NULL ? V_WAIT : succeed(s);
+}
+
+static void on_login_metered(void *arg, const struct meter_answer *m)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	limit_note(s, "meter_login", m);
+	session_step(s, meter_lets_in(m) ? meter_session(s) : deny_limited(s, m));
+}
+
+static enum verdict meter_login(struct session *s)
+{
+	s->ask = ask_about_account(s, METER_LOGIN, on_login_metered);
+	return s->ask != NULL ? V_WAIT : meter_session(s);
+}
+
 static enum verdict verified(struct session *s, enum directory_status status)
 {
 	if (status == DIRECTORY_ABSENT)
@@ -203,7 +252,7 @@ static enum verdict verified(struct session *s, enum directory_status status)
 	if (status == DIRECTORY_UNKNOWN)
 		return deny(s, &directory_down, NULL);
 	const struct denial *d = account_denial(s);
-	return d == NULL ? succeed(s) : deny(s, d, NULL);
+	return d == NULL ? meter_login(s) : deny(s, d, NULL);
 }
 
 static void on_verified(void *arg, enum directory_status status)
@@ -228,8 +277,9 @@ static enum verdict verify(struct session *s)
 
 static enum verdict metered(struct session *s, const struct meter_answer *m)
 {
-	if (m->action == METER_DEFER || m->action == METER_REFUSE)
-		return deny(s, &limited, m->rule);
+	limit_note(s, "meter_auth", m);
+	if (!meter_lets_in(m))
+		return deny_limited(s, m);
 	if (m->action == METER_DELAY)
 		s->attempt->extra_ms = m->retry_ms < EXTRA_MAX_MS ? m->retry_ms : EXTRA_MAX_MS;
 	return verify(s);

@@ -10,6 +10,7 @@
 
 #include "edge/envelope.h"
 #include "edge/filter.h"
+#include "edge/limit.h"
 #include "edge/mail.h"
 #include "edge/screen.h"
 #include "edge/sender.h"
@@ -61,7 +62,8 @@ static enum verdict committed(struct session *s)
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
 		LOG_STR("user", s->user), LOG_STR("sender", t->sender),
 		LOG_U64("recipients", t->recipient_count), LOG_U64("bytes", body_size(t->body)),
-		LOG_U64("code", o.code), LOG_U64("ms", session_now_ms(s) - s->mail->begun_ms),
+		LOG_STR("tags", limit_tags(s)), LOG_U64("code", o.code),
+		LOG_U64("ms", session_now_ms(s) - s->mail->begun_ms),
 		LOG_STR("origin", s->mail->origin)));
 	bool ok = o.code < 300, later = !ok && o.code < 500;
 	metric_add(&edge_metrics[ok      ? EDGE_M_MESSAGES
@@ -91,6 +93,28 @@ static enum verdict commit(struct session *s)
 	session_enter(s, ST_COMMIT);
 	s->ask = commit_start(s->edge->committer, s->mail->t, on_commit, s);
 	return V_WAIT;
+}
+
+/* ---- our lines in front of it ------------------------------------------------------------------ */
+
+/* Only after the limits: they may have marked it. The topmost line last. */
+static err_t add_trace(struct session *s)
+{
+	struct body *b = s->mail->t->body;
+	struct buf lines = BUF_INIT(TRACE_MAX);
+	err_t err = ERR_OK;
+	struct span start = body_read(b, 0, HEADER_LOOK, &err);
+	if (err)
+		return err;
+	bool ok = trace_put_received(s, &lines) && screen_put_header(s, &lines) &&
+		  sender_put_header(s, &lines) && limit_put_tags(s, &lines);
+	if (edge_is_submission(s->listener))
+		ok = trace_put_missing(s, start, &lines) && ok;
+	if (!trace_has_header(start)) /* else our lines would run into its text */
+		ok = buf_add_str(&lines, "\r\n") && ok;
+	err = ok ? body_prepend(b, buf_span(&lines)) : ERR_TOO_LONG;
+	buf_end(&lines);
+	return err;
 }
 
 /* ---- filters ---------------------------------------------------------------------------------- */
@@ -136,6 +160,8 @@ enum verdict content_filter(struct session *s)
 {
 	if (s->mail->t->recipient_count == 0) /* access rules discarded them all */
 		return discard(s, "access");
+	if (add_trace(s))
+		return refuse(s, 451, "4.3.0", "the message could not be kept");
 	if (s->filters == NULL)
 		return commit(s);
 	session_enter(s, ST_FILTER);
@@ -148,6 +174,7 @@ enum verdict content_filter(struct session *s)
 static enum verdict metered(struct session *s, const struct meter_answer *a)
 {
 	char text[LIMIT_TEXT_MAX];
+	limit_note(s, "meter_message", a);
 	envelope_limit_text(a, text);
 	if (a->disconnect)
 		return session_bye(s, WHY_LIMITED, a->rule);
@@ -185,28 +212,6 @@ static enum verdict ask_meter(struct session *s)
 
 /* ---- the whole message ------------------------------------------------------------------------ */
 
-static bool put_tags(const struct session *s, struct buf *lines)
-{
-	struct span tags = buf_span(&s->mail->tags);
-	return tags.n == 0 || buf_printf(lines, "X-Postern-Tag: %.*s\r\n", SPAN_ARG(tags));
-}
-
-/* Our lines in front of it, the topmost last. */
-static err_t add_trace(struct session *s, struct span start)
-{
-	struct body *b = s->mail->t->body;
-	struct buf lines = BUF_INIT(TRACE_MAX);
-	bool ok = trace_put_received(s, &lines) && screen_put_header(s, &lines) &&
-		  sender_put_header(s, &lines) && put_tags(s, &lines);
-	if (edge_is_submission(s->listener))
-		ok = trace_put_missing(s, start, &lines) && ok;
-	if (!trace_has_header(start)) /* else our lines would run into its text */
-		ok = buf_add_str(&lines, "\r\n") && ok;
-	err_t err = ok ? body_prepend(b, buf_span(&lines)) : ERR_TOO_LONG;
-	buf_end(&lines);
-	return err;
-}
-
 static enum verdict whole(struct session *s)
 {
 	struct mail *m = s->mail;
@@ -216,8 +221,6 @@ static enum verdict whole(struct session *s)
 		return refuse(s, 451, "4.3.0", "the message could not be kept");
 	if (trace_hops(start) >= (size_t)s->setup->edge->hops_max)
 		return refuse(s, 554, "5.4.6", "the message goes round in a loop");
-	if (add_trace(s, start))
-		return refuse(s, 451, "4.3.0", "the message could not be kept");
 	return ask_meter(s);
 }
 

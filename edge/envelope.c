@@ -14,11 +14,12 @@
 
 #include "edge/access.h"
 #include "edge/filter.h"
+#include "edge/limit.h"
 #include "edge/mail.h"
 #include "edge/screen.h"
 #include "edge/sender.h"
 
-enum { TAGS_MAX = 512, EXT_TEXT_MAX = 256, DELAY_MAX_MS = 30000 };
+enum { EXT_TEXT_MAX = 256, DELAY_MAX_MS = 30000 };
 
 /* ---- MAIL ------------------------------------------------------------------------------------- */
 
@@ -104,6 +105,7 @@ enum verdict envelope_sender_taken(struct session *s)
 static enum verdict sender_metered(struct session *s, const struct meter_answer *a)
 {
 	char text[LIMIT_TEXT_MAX];
+	limit_note(s, "meter_mail", a);
 	if (a->action == METER_ALLOW)
 		return envelope_sender_taken(s);
 	if (a->action == METER_DELAY) {
@@ -253,6 +255,7 @@ enum verdict envelope_filter_recipient(struct session *s)
 static enum verdict recipient_metered(struct session *s, const struct meter_answer *a)
 {
 	char text[LIMIT_TEXT_MAX];
+	limit_note(s, "meter_rcpt", a);
 	if (a->action == METER_ALLOW)
 		return envelope_filter_recipient(s);
 	if (a->action == METER_DELAY) {
@@ -444,17 +447,6 @@ static enum verdict refuse_by_rule(struct session *s, const struct edge_access_c
 	    rule->text != NULL ? rule->text : "not taken here by local policy");
 }
 
-static void tag(struct session *s, const struct edge_access_conf *rule)
-{
-	struct buf *tags = &s->mail->tags;
-	tags->max = TAGS_MAX;
-	if (span_find_span(buf_span(tags), span_str(rule->head.title)) != SIZE_MAX)
-		return;
-	if (buf_len(tags) > 0)
-		buf_add_str(tags, ", ");
-	buf_add_str(tags, rule->head.title);
-}
-
 /* The first access rule that holds decides; tags are only noted. */
 static bool is_ruled(struct session *s, enum verdict *v_out)
 {
@@ -471,7 +463,7 @@ static bool is_ruled(struct session *s, enum verdict *v_out)
 	size_t at = 0;
 	while (
 	    (rule = access_next(s->setup->access, &f, &at)) != NULL && rule->action == ACCESS_TAG)
-		tag(s, rule);
+		limit_tag_mail(s, rule->head.title);
 	if (rule == NULL || rule->action == ACCESS_ACCEPT)
 		return false;
 	session_notef(s, "access", "rule %s holds for <%s>", rule->head.title, m->to.address);

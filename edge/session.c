@@ -218,6 +218,8 @@ static void session_end(struct session *s, uint64_t linger_ms) /* the only destr
 	mail_end(s);
 	filters_free(&s->filters);
 	meter_release(&s->held);
+	meter_release(&s->user_held);
+	buf_end(&s->tags);
 	session_notef(s, "end", "%s%s%s", reasons[s->why].word, s->detail != NULL ? ": " : "",
 	    s->detail != NULL ? s->detail : "");
 	if (!is_quiet(s))

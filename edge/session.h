@@ -77,12 +77,14 @@ struct session {
 	struct stream *io;                         /* owned */
 	struct timer deadline;                     /* of the state */
 	struct ticket *ask;                        /* owned; what the state waits for, or NULL */
-	struct screen *screen;    /* owned; what the DNS says of the client, or NULL */
-	struct record record;     /* of the connection */
-	struct attempt *attempt;  /* owned; from AUTH to its answer */
-	struct mail *mail;        /* owned; from MAIL to its end */
-	struct filters *filters;  /* owned; from the first MAIL on, or NULL */
-	struct meter_lease *held; /* owned; what limits of concurrency count, or NULL */
+	struct screen *screen;         /* owned; what the DNS says of the client, or NULL */
+	struct record record;          /* of the connection */
+	struct attempt *attempt;       /* owned; from AUTH to its answer */
+	struct mail *mail;             /* owned; from MAIL to its end */
+	struct filters *filters;       /* owned; from the first MAIL on, or NULL */
+	struct meter_lease *held;      /* owned; what limits of concurrency count, or NULL */
+	struct meter_lease *user_held; /* owned; the same of the user's session */
+	struct buf tags;               /* marks of rules, for X-Postern-Tag of each mail */
 	struct line_scan scan;
 	char *helo;                  /* owned; what EHLO or HELO said, NULL: neither yet */
 	char *user;                  /* owned; after AUTH, else NULL */

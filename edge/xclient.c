@@ -111,6 +111,9 @@ static void forget(struct session *s)
 	mail_end(s);
 	filters_free(&s->filters); /* they know the former one */
 	screen_free(&s->screen);
+	meter_release(&s->held);
+	meter_release(&s->user_held);
+	buf_end(&s->tags);
 	MEM_FREE(&s->helo);
 	MEM_FREE(&s->user);
 	MEM_FREE(&s->origin);

@@ -27,7 +27,7 @@ enum meter_moment {
 	METER_MAIL,
 	METER_RCPT,
 	METER_MESSAGE,
-	METER_LOGIN,   /* a login has succeeded */
+	METER_LOGIN,   /* a login has succeeded: IMAP, POP3, AUTH */
 	METER_SESSION, /* what it holds lasts as long as the session */
 	METER_MOMENTS
 };
@@ -94,6 +94,14 @@ void meter_release(struct meter_lease **l);
 /* A keyed digest of a user's secret, for meter_facts: a penalty counts the same wrong one once. Not
  * enough of it to guess the secret from. 0 for an empty secret. */
 uint32_t meter_secret_hash(struct span user, struct span secret);
+
+/* The marks of answers (and of others) as a list "a, b", for the header field meter_tag_field and the log. Each is
+ * there once; what cannot stand in a header field becomes '?'; what does not fit in tags->max, and a mark
+ * of more than METER_TAG_MAX bytes, is left out. */
+enum { METER_TAG_MAX = 128, METER_TAGS_MAX = 256 };
+extern const char meter_tag_field[];
+void meter_add_tag(struct buf *tags, const char *tag);
+void meter_add_tags(struct buf *tags, struct span more); /* a list of that form */
 
 /* Errors of rules that no single row can see; a program's schema check calls it. */
 void metermaid_check(const struct conf *c, struct conf_diag *d);

@@ -36,6 +36,7 @@ static void on_tls_metered(void *arg, const struct meter_answer *a)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
+	session_mark(s, a);
 	session_step(s, meter_lets_in(a) ? start_tls(s) : session_close(s, WHY_LIMITED, a->rule));
 }
 
@@ -81,6 +82,7 @@ static void on_meter(void *arg, const struct meter_answer *a)
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
 	s->held = a->lease;
+	session_mark(s, a);
 	session_step(s, on_answer(s, a));
 }
 

@@ -178,6 +178,7 @@ static void on_session_metered(void *arg, const struct meter_answer *a)
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
 	s->attempt->held = a->lease;
+	session_mark(s, a);
 	session_step(
 	    s, meter_lets_in(a) ? route_start(s) : authenticate_refuse(s, WHY_LIMITED, a->rule));
 }
@@ -194,6 +195,7 @@ static void on_login_metered(void *arg, const struct meter_answer *a)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
+	session_mark(s, a);
 	session_step(
 	    s, meter_lets_in(a) ? meter_session(s) : authenticate_refuse(s, WHY_LIMITED, a->rule));
 }
@@ -253,6 +255,7 @@ static void on_meter(void *arg, const struct meter_answer *answer)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
+	session_mark(s, answer);
 	if (!meter_lets_in(answer)) {
 		session_step(s, authenticate_refuse(s, WHY_LIMITED, answer->rule));
 		return;

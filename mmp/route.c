@@ -127,6 +127,7 @@ static enum verdict hand_over(struct session *s, const struct back_done *done)
 		LOG_STR("store", a->store), LOG_ADDR("addr", a->addr),
 		LOG_STR("protocol", s->front->name),
 		LOG_STR("tls", stream_is_tls(s->client) ? "yes" : "no"),
+		LOG_SPAN("tags", buf_span(&s->tags)),
 		LOG_U64("ms", session_now_ms(s) - a->begun_ms)));
 	s->front->welcome(s, done);
 	pipe_session(s, &store);

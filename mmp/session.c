@@ -137,6 +137,13 @@ static void log_end(const struct session *s, uint64_t in, uint64_t out)
 		LOG_U64("ms", session_now_ms(s) - s->begun_ms)));
 }
 
+void session_mark(struct session *s, const struct meter_answer *a)
+{
+	s->tags.max = METER_TAGS_MAX;
+	if (a->tag != NULL)
+		meter_add_tag(&s->tags, a->tag);
+}
+
 static void session_free(struct session *s) /* the only destructor */
 {
 	struct mmp *m = s->mmp;
@@ -144,6 +151,7 @@ static void session_free(struct session *s) /* the only destructor */
 	timer_clear(&s->deadline);
 	attempt_free(&s->attempt);
 	meter_release(&s->held);
+	buf_end(&s->tags);
 	sasl_turn_end(&s->sasl);
 	s->front->close(&s->front_data);
 	stream_free(&s->client);

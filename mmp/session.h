@@ -64,6 +64,7 @@ struct session {
 	struct ident id;
 	struct ip_port from, peer, local; /* the client; the socket's peer; where it came to */
 	uint64_t begun_ms;
+	struct buf tags;           /* marks of rules with action tag, for login.ok */
 	unsigned failures, errors; /* refused attempts; commands in error */
 	enum reason why;           /* first writer wins */
 	const char *detail;        /* static words for the log, or NULL */
@@ -82,6 +83,9 @@ void session_step(struct session *s, enum verdict v);
 void session_enter(struct session *s, enum session_state to);
 /* The same with a time of its own: ST_TARPIT and ST_PENALTY. */
 void session_hold(struct session *s, enum session_state to, uint64_t ms);
+
+/* Keeps the mark of a rule with action tag, if the answer has one. */
+void session_mark(struct session *s, const struct meter_answer *a);
 
 /* Notes why the session ends: for  return session_close(...);  detail: static words or NULL. */
 enum verdict session_close(struct session *s, enum reason why, const char *detail);

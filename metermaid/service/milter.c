@@ -75,11 +75,7 @@ static void keep_tags(struct buf *tags, struct span action)
 	if (!span_starts(action, SPAN("PREPEND ")))
 		return;
 	span_cut(&rest, ':');
-	while (rest.n > 0) {
-		char *tag = mem_span_str(span_trim(span_cut(&rest, ',')));
-		question_add_tag(tags, tag);
-		mem_free(tag);
-	}
+	meter_add_tags(tags, rest);
 }
 
 /* ---- questions -------------------------------------------------------------------------------- */
@@ -137,7 +133,7 @@ static sfsistat on_connect(SMFICTX *ctx, char *host, _SOCK_ADDR *addr)
 	struct session *s = MEM_NEW(struct session);
 	s->asker = (struct milter_asker){ .path = shared->path, .fd = -1 };
 	s->refusal = s->action = BUF_INIT(ACTION_MAX);
-	s->session_tags = s->tags = BUF_INIT(QUESTION_TAGS_MAX);
+	s->session_tags = s->tags = BUF_INIT(METER_TAGS_MAX);
 	s->crowded = atomic_fetch_add(&shared->sessions, 1) >= atomic_load(&shared->sessions_max);
 	smfi_setpriv(ctx, s);
 	if (addr != NULL && (addr->sa_family == AF_INET || addr->sa_family == AF_INET6))
@@ -213,14 +209,9 @@ static sfsistat on_body(SMFICTX *ctx, unsigned char *bytes, size_t n)
 
 static void put_header(SMFICTX *ctx, struct session *s)
 {
-	struct span rest = buf_span(&s->session_tags);
-	while (rest.n > 0) {
-		char *tag = mem_span_str(span_trim(span_cut(&rest, ',')));
-		question_add_tag(&s->tags, tag);
-		mem_free(tag);
-	}
+	meter_add_tags(&s->tags, buf_span(&s->session_tags));
 	if (buf_len(&s->tags) > 0)
-		smfi_insheader(ctx, 0, (char *)(uintptr_t)question_tag_field,
+		smfi_insheader(ctx, 0, (char *)(uintptr_t)meter_tag_field,
 		    (char *)(uintptr_t)buf_cstr(&s->tags));
 }
 

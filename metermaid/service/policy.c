@@ -175,18 +175,16 @@ static bool can_tag(const struct asker *a)
 static bool put_tags(struct asker *a, struct buf *action)
 {
 	struct span rest = buf_span(&a->tags);
-	struct buf fresh = BUF_INIT(QUESTION_TAGS_MAX);
+	struct buf fresh = BUF_INIT(METER_TAGS_MAX);
 	while (rest.n > 0 && can_tag(a)) {
+		struct span tag = span_cut(&rest, ',');
 		size_t before = buf_len(&a->given);
-		char *tag = mem_span_str(span_trim(span_cut(&rest, ',')));
-		question_add_tag(&a->given, tag);
+		meter_add_tags(&a->given, tag);
 		if (buf_len(&a->given) > before || a->instance[0] == '\0')
-			question_add_tag(&fresh, tag);
-		mem_free(tag);
+			meter_add_tags(&fresh, tag);
 	}
 	if (buf_len(&fresh) > 0)
-		buf_printf(
-		    action, "PREPEND %s: %.*s", question_tag_field, SPAN_ARG(buf_span(&fresh)));
+		buf_printf(action, "PREPEND %s: %.*s", meter_tag_field, SPAN_ARG(buf_span(&fresh)));
 	buf_end(&fresh);
 	return buf_len(action) > 0;
 }
@@ -262,7 +260,7 @@ static void note_tag(struct asker *a, const char *tag)
 		LOG_SPAN("sender", f->sender), LOG_SPAN("recipient", f->recipient),
 		LOG_SPAN("instance", r.v[POLICY_INSTANCE]),
 		LOG_SPAN("queue_id", r.v[POLICY_QUEUE_ID])));
-	question_add_tag(&a->tags, tag);
+	meter_add_tag(&a->tags, tag);
 }
 
 /* ---- questions -------------------------------------------------------------------------------- */
@@ -418,7 +416,7 @@ static void asker_new(struct policy *p, const char *name, const struct accepted 
 	a->policy = p;
 	a->peer = at->peer;
 	a->listener = mem_str(name);
-	a->tags = a->given = BUF_INIT(QUESTION_TAGS_MAX);
+	a->tags = a->given = BUF_INIT(METER_TAGS_MAX);
 	a->action = BUF_INIT(ACTION_MAX);
 	timer_init(&a->clock, p->loop, on_clock, a);
 	list_add_tail(&p->askers, &a->link);

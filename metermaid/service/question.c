@@ -3,8 +3,6 @@
 
 #include "base/check.h"
 
-const char question_tag_field[] = "X-Postern-Tag";
-
 static bool moment_of(
     struct span state, enum meter_message_at message_at, enum meter_moment *moment_out)
 {
@@ -76,20 +74,4 @@ void question_put_refusal(
 	for (const char *p = a->rule; *p != '\0' && p < a->rule + 60; p++)
 		buf_add_char(out, *p > 0x20 && *p < 0x7f ? *p : '?');
 	buf_printf(out, " is reached%s [%s]", later ? ", try again later" : "", id.s);
-}
-
-void question_add_tag(struct buf *tags, const char *tag)
-{
-	struct buf clean = BUF_INIT(QUESTION_TAGS_MAX);
-	for (; *tag != '\0'; tag++)
-		buf_add_char(&clean, *tag > 0x20 && *tag < 0x7f && *tag != ',' ? *tag : '?');
-	struct span rest = buf_span(tags);
-	bool there = buf_len(&clean) == 0 || !buf_ok(&clean);
-	while (rest.n > 0 && !there)
-		there = span_eq(span_trim(span_cut(&rest, ',')), buf_span(&clean));
-	if (!there && buf_len(tags) + buf_len(&clean) + 2 <= QUESTION_TAGS_MAX) {
-		buf_add_str(tags, buf_len(tags) > 0 ? ", " : "");
-		buf_add_span(tags, buf_span(&clean));
-	}
-	buf_end(&clean);
 }

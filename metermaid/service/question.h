@@ -9,7 +9,7 @@
 
 #include "metermaid/service/service_conf.h"
 
-enum { QUESTION_USER_MAX = 256, QUESTION_TAGS_MAX = 256 };
+enum { QUESTION_USER_MAX = 256 };
 
 /* The facts point into the request and into the question itself. */
 struct question {
@@ -28,11 +28,5 @@ bool question_read(const struct policy_request *r, const char *listener,
 /* "450 4.7.1 limit NAME is reached, try again later [ID]"; for what METER_DEFER and METER_REFUSE want. */
 void question_put_refusal(
     struct buf *out, enum meter_moment moment, const struct meter_answer *a, struct ident id);
-
-/* Adds a tag to a list "a, b" once; what cannot stand in a header field becomes '?'. What does not fit is left
- * out. */
-void question_add_tag(struct buf *tags, const char *tag);
-
-extern const char question_tag_field[]; /* X-Postern-Tag */
 
 #endif

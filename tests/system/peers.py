@@ -101,61 +101,6 @@ def run_slapd(tier, port):
     wait_for(lambda: port_answers(port), 30, "slapd")
 
 
-def postfix_config(tier, base, lmtp_port, extra):
-    domains = ", ".join(sorted({u["domain"] for u in tier.users}))
-    return f"""
-compatibility_level = 3.6
-queue_directory = {base}/queue
-data_directory = {base}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-mail_owner = postfix
-myhostname = relay.example.org
-mydestination =
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-mynetworks = 192.0.2.1/32
-alias_maps =
-virtual_mailbox_domains = {domains}
-virtual_transport = lmtp:inet:127.0.0.1:{lmtp_port}
-smtpd_relay_restrictions = permit_sasl_authenticated, reject
-smtpd_tls_cert_file = {tier.path("tls/chain.pem")}
-smtpd_tls_key_file = {tier.path("tls/key.pem")}
-maillog_file = {base}/log
-maillog_file_prefixes = {base}
-{extra}
-"""
-
-
-def postfix_services(port):
-    rows = [(f"127.0.0.1:{port}", "inet", "n", "-", "-", "smtpd"), ("cleanup", "unix", "n", "-", "0", "cleanup"),
-            ("qmgr", "unix", "n", "300", "1", "qmgr"), ("tlsmgr", "unix", "-", "1000?", "1", "tlsmgr"),
-            ("anvil", "unix", "-", "-", "1", "anvil"), ("postlog", "unix-dgram", "n", "-", "1", "postlogd")]
-    rows += [(name, "unix", "-", "-", "-", program) for name, program in (
-        ("rewrite", "trivial-rewrite"), ("bounce", "bounce"), ("defer", "bounce"), ("trace", "bounce"), ("lmtp", "lmtp"),
-        ("smtp", "smtp"), ("error", "error"), ("retry", "error"), ("proxymap", "proxymap"), ("scache", "scache"))]
-    return "".join(f"{name} {kind} {private} - n {wake} {most} {program}\n" for name, kind, private, wake, most, program in rows)
-
-
-def start_postfix(tier, port, lmtp_port, extra=""):
-    """A relay on this port that delivers for the tier's domains by LMTP; end it with stop_postfix()."""
-    if os.geteuid() != 0 or shutil.which("postfix") is None:
-        pytest.skip("Postfix wants to be started by root")
-    base, owner = tier.path("postfix"), pwd.getpwnam("postfix")
-    for name in ("queue/pid", "data"):
-        os.makedirs(os.path.join(base, name), exist_ok=True)
-    os.chown(os.path.join(base, "data"), owner.pw_uid, owner.pw_gid)
-    for name, text in (("main.cf", postfix_config(tier, base, lmtp_port, extra)), ("master.cf", postfix_services(port))):
-        with open(os.path.join(base, name), "w", encoding="ascii") as f:
-            f.write(text)
-    subprocess.run(["postfix", "-c", base, "start"], check=True, timeout=60, capture_output=True)
-    wait_for(lambda: port_answers(port), 30, "Postfix")
-
-
-def stop_postfix(tier):
-    subprocess.run(["postfix", "-c", tier.path("postfix"), "stop"], check=False, timeout=60, capture_output=True)
-
-
 def start_haproxy(tier, fronts):
     """fronts: {front port: back port}; TCP mode, PROXY v2 to the tier, with health checks by PROXY LOCAL."""
     lines = ["global", "    maxconn 2000", "defaults", "    mode tcp", "    timeout connect 5s", "    timeout client 60s",
@@ -170,42 +115,78 @@ def start_haproxy(tier, fronts):
         wait_for(lambda front=front: port_answers(front), 20, "haproxy")
 
 
-POSTFIX_SERVICES = """
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-virtual unix - n n - - virtual
-error unix - - n - - error
-anvil unix - - n - 1 anvil
-proxymap unix - - n - - proxymap
-postlog unix-dgram n - n - 1 postlogd
-"""
-
-
-def start_postfix(tier, smtpds):
-    """A Postfix of its own that takes mail for example.org into files. smtpds: {port: {setting: value}}; clients on
-    loopback may say XCLIENT."""
-    base = tier.path("postfix")
-    owner = pwd.getpwnam("postfix")
-    for name in ("queue", "data", "mail"):
-        os.makedirs(os.path.join(base, name), exist_ok=True)
-    for name in ("data", "mail"):
-        os.chown(os.path.join(base, name), owner.pw_uid, owner.pw_gid)
-    with open(os.path.join(base, "main.cf"), "w", encoding="ascii") as f:
-        f.write(f"""compatibility_level = 3.6
+POSTFIX_COMMON = """compatibility_level = 3.6
 queue_directory = {base}/queue
 data_directory = {base}/data
 command_directory = /usr/sbin
 daemon_directory = /usr/lib/postfix/sbin
 mail_owner = postfix
-myhostname = beside.example.org
 mydestination =
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 mynetworks = 192.0.2.255/32
 alias_maps =
+maillog_file = {base}/log
+maillog_file_prefixes = {base}
+"""
+POSTFIX_SERVICES = """cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+lmtp unix - - n - - lmtp
+smtp unix - - n - - smtp
+virtual unix - n n - - virtual
+error unix - - n - - error
+retry unix - - n - - error
+anvil unix - - n - 1 anvil
+proxymap unix - - n - - proxymap
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+def start_postfix(tier, main, smtpds):
+    """A Postfix of its own, on loopback. main: what main.cf says beside POSTFIX_COMMON; smtpds: {port: {setting:
+    value}}. It ends with the tier, or by stop(tier, "postfix")."""
+    if os.geteuid() != 0 or shutil.which("postfix") is None:
+        pytest.skip("Postfix wants to be started by root")
+    base, owner = tier.path("postfix"), pwd.getpwnam("postfix")
+    for name in ("queue/pid", "data", "mail"):
+        os.makedirs(os.path.join(base, name), exist_ok=True)
+    for name in ("data", "mail"):
+        os.chown(os.path.join(base, name), owner.pw_uid, owner.pw_gid)
+    master = POSTFIX_SERVICES
+    for port, settings in smtpds.items():
+        master += f"127.0.0.1:{port} inet n - n - - smtpd\n"
+        master += "".join(f"  -o {{ {name} = {value} }}\n" for name, value in settings.items())
+    for name, text in (("main.cf", POSTFIX_COMMON.format(base=base) + main), ("master.cf", master)):
+        with open(os.path.join(base, name), "w", encoding="ascii") as f:
+            f.write(text)
+    tier.spawn("postfix", ["postfix", "-c", base, "start-fg"])
+    for port in smtpds:
+        wait_for(lambda port=port: port_answers(port), 30, "Postfix")
+
+
+def start_postfix_relay(tier, port, lmtp_port, extra=""):
+    """Takes mail from who has logged in, and delivers for the tier's domains by LMTP."""
+    domains = ", ".join(sorted({u["domain"] for u in tier.users}))
+    start_postfix(tier, f"""myhostname = relay.example.org
+virtual_mailbox_domains = {domains}
+virtual_transport = lmtp:inet:127.0.0.1:{lmtp_port}
+smtpd_relay_restrictions = permit_sasl_authenticated, reject
+smtpd_tls_cert_file = {tier.path("tls/chain.pem")}
+smtpd_tls_key_file = {tier.path("tls/key.pem")}
+{extra}
+""", {port: {}})
+
+
+def start_postfix_store(tier, smtpds):
+    """Takes mail for example.org into files; clients on loopback may say XCLIENT."""
+    base, owner = tier.path("postfix"), pwd.getpwnam("postfix")
+    start_postfix(tier, f"""myhostname = beside.example.org
 virtual_mailbox_domains = example.org
 virtual_mailbox_base = {base}/mail
 virtual_mailbox_maps = static:all
@@ -217,17 +198,7 @@ smtpd_authorized_xclient_hosts = 127.0.0.1
 smtpd_peername_lookup = no
 smtpd_error_sleep_time = 0
 smtpd_hard_error_limit = 1000
-maillog_file = {base}/log
-maillog_file_prefixes = {base}
-""")
-    with open(os.path.join(base, "master.cf"), "w", encoding="ascii") as f:
-        f.write(POSTFIX_SERVICES)
-        for port, settings in smtpds.items():
-            f.write(f"127.0.0.1:{port} inet n - n - - smtpd\n" +
-                    "".join(f"  -o {{ {name} = {value} }}\n" for name, value in settings.items()))
-    tier.spawn("postfix", ["postfix", "-c", base, "start-fg"])
-    for port in smtpds:
-        wait_for(lambda port=port: port_answers(port), 30, "Postfix")
+""", smtpds)
 
 
 def postfix_mail(tier):

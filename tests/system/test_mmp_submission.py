@@ -41,10 +41,10 @@ def postfix_tier(new_tier, name, mmp, postfix=""):
     t.write_all()
     peers.start_dovecot(t, 1, "mail_max_userip_connections = 0\nservice auth {\n  unix_listener auth-relay {\n"
                         "    mode = 0666\n  }\n}\n")
-    peers.start_postfix(t, t.relay, t.store_port(1, "lmtp"),
-                        "smtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = dovecot\n"
-                        f"smtpd_sasl_path = {t.path('dovecot1/run/auth-relay')}\n"
-                        f"smtpd_sasl_authenticated_header = yes\n{postfix}\n")
+    peers.start_postfix_relay(
+        t, t.relay, t.store_port(1, "lmtp"),
+        f"smtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = dovecot\nsmtpd_sasl_path = {t.path('dovecot1/run/auth-relay')}\n"
+        f"smtpd_sasl_authenticated_header = yes\n{postfix}\n")
     t.start_daemon("mmp", "postern")
     wait_front(t)
     wait_for(lambda: port_answers(t.port("imaps")), 30, "imaps")
@@ -56,14 +56,14 @@ def xclient(new_tier):
     t = postfix_tier(new_tier, "xclient", "store relay { login xclient; tls starttls; }",
                      "smtpd_authorized_xclient_hosts = 127.0.0.1\nsmtpd_tls_security_level = encrypt")
     yield t
-    peers.stop_postfix(t)
+    peers.stop(t, "postfix")
 
 
 @pytest.fixture(scope="module")
 def password(new_tier):
     t = postfix_tier(new_tier, "password", "store relay { tls none; }")
     yield t
-    peers.stop_postfix(t)
+    peers.stop(t, "postfix")
 
 
 def smtp(t, tls=False, source=SOURCE):
@@ -148,7 +148,7 @@ def test_nothing_before_login_reaches_the_relay(xclient):
 
 
 def test_a_dead_relay_is_no_wrong_password(password):
-    peers.stop_postfix(password)
+    peers.stop(password, "postfix")
     user = password.user("carol")
     with smtp(password) as s, pytest.raises(smtplib.SMTPAuthenticationError) as refused:
         s.login(user["address"], user["password"])
@@ -174,7 +174,7 @@ def test_extensions_are_those_of_the_relay(new_tier):
                 shown.add(tuple(sorted(k for k in s.esmtp_features if k != "auth")))
         assert ("8bitmime", "enhancedstatuscodes", "pipelining") in shown, shown
     finally:
-        peers.stop_postfix(t)
+        peers.stop(t, "postfix")
 
 
 @pytest.fixture(scope="module")

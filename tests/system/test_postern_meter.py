@@ -61,7 +61,7 @@ class Beside:
         ask = f"check_policy_service inet:127.0.0.1:{self.policy}"
         easy = f"check_policy_service {{ inet:127.0.0.1:{self.policy}, default_action=DUNNO, timeout=5s, try_limit=1 }}"
         milter = f"inet:127.0.0.1:{self.milter}"
-        peers.start_postfix(self.tier, {
+        peers.start_postfix_store(self.tier, {
             self.ports["policy"]: {"smtpd_recipient_restrictions": ask, "smtpd_end_of_data_restrictions": ask},
             self.ports["unix"]: {"smtpd_recipient_restrictions": f"check_policy_service unix:{self.tier.path('policy.sock')}"},
             self.ports["sample"]: {name: value.replace("unix:private/postern", f"unix:{self.tier.path('policy.sock')}")

@@ -144,6 +144,9 @@ void commit_reply(const struct transaction *t, struct outcome *out)
 #ifndef BENCH_EDGE
 #define BENCH_EDGE ""
 #endif
+#ifndef BENCH_METER /* more rules */
+#define BENCH_METER ""
+#endif
 static char bench_root[256] = "dns_servers 127.0.0.1:1;\n"; /* nobody is there */
 static void (*bench_prepare)(void);
 
@@ -161,8 +164,8 @@ static const char config[] =
     "192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24; }\n"
     "	rule together { on connect; kind concurrency; key client/32; limit 1; exempt "
     "192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24; }\n"
-    "	rule floods { on message; key sender; rate 1/1h; burst 1; exempt 192.0.2.0/25; }\n"
-    "}\n"
+    "	rule floods { on message; key sender; rate 1/1h; burst 1; exempt 192.0.2.0/25; "
+    "}\n" BENCH_METER "}\n"
     "edge {\n	dns_exempt 192.0.2.0/24, 198.18.0.0/15, 198.51.100.0/24;\n"
     "	message_size_max 64k; recipients_max 3; body_memory 16k; hops_max 5; line_max 2000;\n"
     "	auth_failure_delay 10ms; command_timeout 1s; data_timeout 1s; connections_per_client_max "
