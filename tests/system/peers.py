@@ -165,7 +165,8 @@ def start_postfix(tier, main, smtpds):
     for name, text in (("main.cf", POSTFIX_COMMON.format(base=base) + main), ("master.cf", master)):
         with open(os.path.join(base, name), "w", encoding="ascii") as f:
             f.write(text)
-    tier.spawn("postfix", ["postfix", "-c", base, "start-fg"])
+    subprocess.run(["postfix", "-c", base, "check"], check=False, timeout=60, capture_output=True)
+    tier.spawn("postfix", ["/usr/lib/postfix/sbin/master", "-c", base, "-d"])  # start-fg would outlive its signal
     for port in smtpds:
         wait_for(lambda port=port: port_answers(port), 30, "Postfix")
 
