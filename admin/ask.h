@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 
-enum { ASK_REPLY_MAX = 64 * 1024 * 1024, ASK_MS = 15000 };
+enum { ASK_REPLY_MAX = 64 * 1024 * 1024, ASK_MS = 15000, UPGRADE_MS = 24 * 60 * 1000 };
 
 struct ask {
 	const char *socket; /* set by the caller, borrowed */

@@ -8,6 +8,7 @@
 
 #include "admin/admin.h"
 #include "admin/show.h"
+#include "admin/tier.h"
 
 static const char default_config[] = "/etc/postern/postern.conf";
 
@@ -147,6 +148,19 @@ static int cmd_drain(const struct admin_args *a)
 	return show_done(a, NULL, "drain", "draining");
 }
 
+static int cmd_upgrade(const struct admin_args *a)
+{
+	static const char *only[2];
+	if (a->word_count == 1)
+		return show_done(a, NULL, "upgrade", "upgraded");
+	only[0] = a->words[1];
+	for (size_t i = 0; tier_program_names[i] != NULL; i++)
+		if (strcmp(only[0], tier_program_names[i]) == 0)
+			return show_done(a, only, "upgrade", "upgraded");
+	fprintf(stderr, "postern: there is no program \"%.100s\"\n", only[0]);
+	return ADMIN_USAGE;
+}
+
 static int cmd_snapshot(const struct admin_args *a)
 {
 	return show_done(a, only_store, "snapshot", "being written");
@@ -216,6 +230,10 @@ static const struct command {
 	    "Who is on a list by command or by a rule." },
 	{ "reload", "", 0, 0, cmd_reload, NULL,
 	    "New configuration and certificates for new sessions." },
+	{ "upgrade", "[PROGRAM]", 0, 1, cmd_upgrade, NULL,
+	    "Starts the programs anew, from program_dir, in the place of those that run: no "
+	    "connection is "
+	    "refused, no session ends. One that does not become healthy is given up." },
 	{ "drain", "", 0, 0, cmd_drain, NULL,
 	    "Not ready any more: no new sessions, running ones finish." },
 	{ "config dump", "", 0, 0, admin_config_dump, NULL,

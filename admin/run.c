@@ -93,7 +93,8 @@ static void report(enum admin_event e, const struct child *c, int status)
 
 static _Noreturn void exec_child(const char *const *argv, pid_t parent)
 {
-	static const int reset[] = { SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGCHLD, SIGPIPE };
+	static const int reset[] = { SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, SIGCHLD,
+		SIGPIPE };
 	struct sigaction dfl = { .sa_handler = SIG_DFL };
 	sigset_t none;
 	for (size_t i = 0; i < COUNT_OF(reset); i++)

@@ -44,7 +44,8 @@ static void round_ask(struct round *r, const struct admin_args *a, const char *c
 		    words[0]);
 		r->status = ADMIN_CONFIG;
 	}
-	ask_all(r->asks, r->n, words, word_count, ASK_MS);
+	uint64_t ms = word_count == 1 && strcmp(words[0], "upgrade") == 0 ? UPGRADE_MS : ASK_MS;
+	ask_all(r->asks, r->n, words, word_count, ms);
 }
 
 static void round_end(struct round *r)

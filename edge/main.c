@@ -65,6 +65,15 @@ static void worker_drain(struct worker *w)
 		worker_drained(w);
 }
 
+static void worker_retire(struct worker *w)
+{
+	struct edge *e = worker_data(w);
+	if (e != NULL)
+		edge_retire(e, on_drained, w);
+	else
+		worker_drained(w);
+}
+
 static bool worker_healthy(struct worker *w)
 {
 	const struct edge *e = worker_data(w);
@@ -212,6 +221,7 @@ static const struct conf_schema schema = {
 static const struct daemon_role roles[] = {
 	{
 	    .name = "queue",
+	    .exclusive = true,
 	    .count = queue_processes,
 	    .start = queue_start,
 	    .reload = queue_process_reload,
@@ -225,6 +235,7 @@ static const struct daemon_role roles[] = {
 	    .start = worker_start,
 	    .reload = worker_reload,
 	    .drain = worker_drain,
+	    .retire = worker_retire,
 	    .control = worker_control,
 	    .healthy = worker_healthy,
 	    .stop = worker_stop,

@@ -86,15 +86,31 @@ void edge_client_leave(struct edge *e, struct ip_addr client)
 void edge_session_gone(struct edge *e)
 {
 	void (*drained)(void *arg) = e->drained;
-	if (drained == NULL || e->session_n > 0)
+	if (drained == NULL || e->retiring || e->session_n > 0)
 		return;
 	e->drained = NULL;
 	drained(e->drained_arg);
 }
 
+static void on_doors_left(void *arg)
+{
+	struct edge *e = arg;
+	e->retiring = false;
+	edge_session_gone(e);
+}
+
+void edge_retire(struct edge *e, void (*drained)(void *arg), void *arg)
+{
+	e->retiring = true;
+	e->drained = drained;
+	e->drained_arg = arg;
+	doors_retire(e->doors, on_doors_left, e);
+}
+
 void edge_drain(struct edge *e, void (*drained)(void *arg), void *arg)
 {
 	e->draining = true;
+	e->retiring = false;
 	e->drained = drained;
 	e->drained_arg = arg;
 	doors_close(e->doors);

@@ -35,6 +35,7 @@ struct edge {
 	size_t session_n;
 	struct map *clients;        /* address -> how many sessions, as a number in the pointer */
 	uint64_t body_memory;       /* promised to the bodies of all sessions */
+	bool retiring;              /* connections are still about to come in: accept.c */
 	bool draining;              /* no new sessions, no new transactions */
 	void (*drained)(void *arg); /* called once no session is left; NULL unless draining */
 	void *drained_arg;
@@ -44,6 +45,8 @@ struct edge {
 struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why);
 /* New sessions use fresh; a snapshot that cannot be used is logged and the old one stays. */
 void edge_reload(struct edge *e, const struct conf *fresh);
+/* Stops accepting; sessions run their course. drained as below. */
+void edge_retire(struct edge *e, void (*drained)(void *arg), void *arg);
 /* Stops accepting; sessions end with 421 as soon as no transaction is open. drained is called from
  * here or later, once, when none is left. */
 void edge_drain(struct edge *e, void (*drained)(void *arg), void *arg);

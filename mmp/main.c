@@ -54,6 +54,15 @@ static void worker_drain(struct worker *w)
 		worker_drained(w);
 }
 
+static void worker_retire(struct worker *w)
+{
+	struct mmp *m = worker_data(w);
+	if (m != NULL)
+		mmp_retire(m, on_drained, w);
+	else
+		worker_drained(w);
+}
+
 static bool worker_healthy(struct worker *w)
 {
 	const struct mmp *m = worker_data(w);
@@ -117,6 +126,7 @@ static const struct daemon_role roles[] = {
 	    .start = worker_start,
 	    .reload = worker_reload,
 	    .drain = worker_drain,
+	    .retire = worker_retire,
 	    .control = worker_control,
 	    .healthy = worker_healthy,
 	    .stop = worker_stop,

@@ -69,15 +69,31 @@ void mmp_reload(struct mmp *m, const struct conf *fresh)
 void mmp_session_gone(struct mmp *m)
 {
 	void (*drained)(void *arg) = m->drained;
-	if (drained == NULL || m->prelogin_n + m->piped_n > 0)
+	if (drained == NULL || m->retiring || m->prelogin_n + m->piped_n > 0)
 		return;
 	m->drained = NULL;
 	drained(m->drained_arg);
 }
 
+static void on_doors_left(void *arg)
+{
+	struct mmp *m = arg;
+	m->retiring = false;
+	mmp_session_gone(m);
+}
+
+void mmp_retire(struct mmp *m, void (*drained)(void *arg), void *arg)
+{
+	m->retiring = true;
+	m->drained = drained;
+	m->drained_arg = arg;
+	doors_retire(m->doors, on_doors_left, m);
+}
+
 void mmp_drain(struct mmp *m, void (*drained)(void *arg), void *arg)
 {
 	m->draining = true;
+	m->retiring = false;
 	m->drained = drained;
 	m->drained_arg = arg;
 	doors_close(m->doors);

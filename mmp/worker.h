@@ -37,6 +37,7 @@ struct mmp {
 	size_t prelogin_n;
 	struct list_node piped; /* struct piped: pipe.c */
 	size_t piped_n;
+	bool retiring;              /* connections are still about to come in: accept.c */
 	bool draining;              /* no new sessions, and none waits for a command */
 	void (*drained)(void *arg); /* called once no session is left; NULL unless draining */
 	void *drained_arg;
@@ -46,6 +47,8 @@ struct mmp {
 struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why);
 /* New sessions use fresh; a snapshot that cannot be used is logged and the old one stays. */
 void mmp_reload(struct mmp *m, const struct conf *fresh);
+/* Stops accepting; sessions run their course. drained as below. */
+void mmp_retire(struct mmp *m, void (*drained)(void *arg), void *arg);
 /* Stops accepting and ends sessions that wait for a command before login; the others run on. drained
  * is called from here or later, once, when none is left. */
 void mmp_drain(struct mmp *m, void (*drained)(void *arg), void *arg);

@@ -18,6 +18,7 @@
 enum {
 	PROXY_HEADER_MS = 5000,
 	OPEN_WITHIN_MS = 10000,
+	RETIRE_LOOK_MS = 100,
 	PROXY_WAITING_MAX = 4096,
 	WAITING_OPERATIONS_MAX = 10000,
 	WAITING_BYTES_MAX = 256 * 1024 * 1024,
@@ -62,6 +63,8 @@ struct store_worker {
 	bool open; /* connections are taken */
 	struct timer opening;
 	bool draining;
+	bool retired; /* connections are another's */
+	struct timer retire;
 };
 
 static const struct {
@@ -157,12 +160,12 @@ void store_session_end(struct store_session *s)
 	w->session_n--;
 	metric_sub(&store_metrics[STORE_M_SESSIONS], 1);
 	if (d != NULL && d->sessions > 0 && --d->sessions < (size_t)s->listener->sessions_max &&
-	    d->paused && !w->draining) {
+	    d->paused && !w->draining && !w->retired) {
 		d->paused = false;
 		listener_pause(d->listener, false);
 	}
 	conf_unref(&s->conf);
-	if (w->draining && w->session_n == 0)
+	if ((w->draining || (w->retired && !timer_armed(&w->retire))) && w->session_n == 0)
 		worker_drained(w->worker);
 }
 
@@ -196,7 +199,7 @@ static void open_all_doors(void *arg)
 	w->open = true;
 	timer_clear(&w->opening);
 	for (size_t i = 0; i < w->door_n; i++)
-		listener_pause(w->doors[i]->listener, w->draining);
+		listener_pause(w->doors[i]->listener, w->draining || w->retired);
 }
 
 static void open_door(void *arg, const struct daemon_listener *at, int fd)
@@ -213,7 +216,7 @@ static void open_door(void *arg, const struct daemon_listener *at, int fd)
 	d->worker = w;
 	d->name = mem_str(at->name);
 	d->listener = listener_new(worker_loop(w->worker), fd, &opts, on_accept, d);
-	listener_pause(d->listener, !w->open);
+	listener_pause(d->listener, !w->open || w->retired);
 	w->doors[w->door_n++] = d;
 }
 
@@ -280,6 +283,19 @@ static void open_partition(struct store_worker *w, const struct store_partition_
 
 /* ---- the role ---- */
 
+/* Is the last PROXY header there? */
+static void on_retire(void *arg)
+{
+	struct store_worker *w = OBJ(store_worker, arg);
+	size_t headers = 0;
+	for (size_t i = 0; i < w->door_n; i++)
+		headers += listener_waiting(w->doors[i]->listener);
+	if (headers > 0)
+		timer_set(&w->retire, RETIRE_LOOK_MS);
+	else if (w->session_n == 0)
+		worker_drained(w->worker);
+}
+
 void store_worker_start(struct worker *worker)
 {
 	struct store_worker *w = MEM_NEW(struct store_worker);
@@ -293,6 +309,7 @@ void store_worker_start(struct worker *worker)
 	worker_set_data(worker, w);
 	timer_init(&w->opening, worker_loop(worker), open_all_doors, w);
 	timer_set(&w->opening, OPEN_WITHIN_MS);
+	timer_init(&w->retire, worker_loop(worker), on_retire, w);
 	const struct store_conf *s = store_options(w->conf);
 	for (size_t i = 0; i < s->partition_n && i < STORE_PARTITIONS_MAX; i++)
 		open_partition(w, s->partition[i]);
@@ -315,6 +332,16 @@ void store_worker_reload(struct worker *worker, const struct conf *fresh)
 	directory_reload(w->directory, fresh);
 	make_tls(w);
 	worker_each_listener(worker, open_door, w);
+}
+
+void store_worker_retire(struct worker *worker)
+{
+	struct store_worker *w = of(worker);
+	w->retired = true;
+	timer_clear(&w->opening);
+	for (size_t i = 0; i < w->door_n; i++)
+		listener_pause(w->doors[i]->listener, true);
+	on_retire(w);
 }
 
 void store_worker_drain(struct worker *worker)
@@ -353,6 +380,7 @@ void store_worker_stop(struct worker *worker)
 {
 	struct store_worker *w = of(worker);
 	w->draining = true;
+	timer_clear(&w->retire);
 	timer_clear(&w->opening);
 	while (!list_empty(&w->sessions)) {
 		struct store_session *s = LIST_OF(struct store_session, link, w->sessions.next);

@@ -7,6 +7,7 @@
 void store_worker_start(struct worker *w);
 void store_worker_reload(struct worker *w, const struct conf *fresh);
 void store_worker_drain(struct worker *w);
+void store_worker_retire(struct worker *w);
 bool store_worker_control(struct worker *w, const struct control_ask *ask, struct buf *out);
 void store_worker_stop(struct worker *w);
 

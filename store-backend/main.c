@@ -23,6 +23,7 @@ static const struct conf_schema schema = {
 static const struct daemon_role roles[] = {
 	{
 	    .name = "committer",
+	    .exclusive = true,
 	    .count = committer_count,
 	    .start = committer_start,
 	    .reload = committer_reload,
@@ -34,6 +35,7 @@ static const struct daemon_role roles[] = {
 	    .start = store_worker_start,
 	    .reload = store_worker_reload,
 	    .drain = store_worker_drain,
+	    .retire = store_worker_retire,
 	    .control = store_worker_control,
 	    .stop = store_worker_stop,
 	},

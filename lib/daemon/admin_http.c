@@ -1,4 +1,5 @@
 /* admin_http.c - /metrics and /healthz of one program. */
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -33,8 +34,18 @@ static int on_request(void *arg, struct span path, struct buf *out, const char *
 	return 404;
 }
 
-static int open_address(const struct conf_address *a)
+static void address_text(const struct conf_address *a, char out[LISTENER_TEXT_SIZE])
 {
+	char addr[IP_TEXT_SIZE];
+	snprintf(out, LISTENER_TEXT_SIZE, "%s",
+	    a->unix_path != NULL ? a->unix_path : ip_port_text(a->at, addr));
+}
+
+static int open_address(struct master *m, const struct conf_address *a, const char *text)
+{
+	int fd = inherit_socket(m, "http", "", "", text);
+	if (fd >= 0)
+		return fd;
 	return a->unix_path != NULL ? listen_open_unix(a->unix_path, 0600) : listen_open_tcp(a->at);
 }
 
@@ -42,7 +53,8 @@ bool admin_http_open(struct master *m)
 {
 	const struct conf_addresses *at = daemon_admin_addresses(m->conf, m->spec->name);
 	for (size_t i = 0; at != NULL && i < at->n && m->http_count < COUNT_OF(m->http); i++) {
-		int fd = open_address(&at->v[i]);
+		address_text(&at->v[i], m->http_names[m->http_count]);
+		int fd = open_address(m, &at->v[i], m->http_names[m->http_count]);
 		struct http_admin *h = fd < 0 ? NULL : http_admin_new(m->loop, fd, on_request, m);
 		if (h == NULL) {
 			log_write(&daemon_events[DAEMON_EV_LISTEN_FAILED], NULL,

@@ -37,7 +37,10 @@ struct control_conn {
 	uint32_t ask;   /* id of the question to the workers, 0: none */
 	size_t waiting; /* workers that have not answered */
 	bool waits[PROCS_MAX];
-	bool known; /* a worker knew the command */
+	bool waits_former; /* the master before us, for its workers */
+	bool upgrade;      /* waits for the end of an upgrade */
+	uint32_t relayed;  /* no connection, but this question of the master after us; 0: none */
+	bool known;        /* a worker knew the command */
 	size_t answers;
 	struct buf out;
 };
@@ -46,7 +49,9 @@ static void conn_end(struct control_conn *c, bool say)
 {
 	timer_clear(&c->deadline);
 	list_remove(&c->link);
-	if (say && stream_write_span(c->io, buf_span(&c->out)))
+	if (c->relayed != 0)
+		link_send(c->master->upgrade.link, LINK_ANSWER, c->relayed, buf_span(&c->out), -1);
+	else if (say && stream_write_span(c->io, buf_span(&c->out)))
 		stream_close(&c->io, LINGER_MS);
 	else
 		stream_free(&c->io);
@@ -57,17 +62,24 @@ static void conn_end(struct control_conn *c, bool say)
 static void reply_error(struct control_conn *c, const char *why)
 {
 	buf_clear(&c->out);
-	buf_add_str(&c->out, "{\"ok\":false,\"error\":");
-	fmt_json_string(&c->out, span_str(why));
-	buf_add_str(&c->out, "}\n");
+	if (c->relayed == 0) {
+		buf_add_str(&c->out, "{\"ok\":false,\"error\":");
+		fmt_json_string(&c->out, span_str(why));
+		buf_add_str(&c->out, "}\n");
+	}
 	conn_end(c, true);
 }
 
 /* ---- commands of the master ---- */
 
 static const char *const proc_state_names[] = { "down", "starting", "up", "drained", "ending" };
-static const char *const phase_names[] = { "starting", "running", "drained", "draining",
-	"stopping" };
+static const char *const phase_names[] = { "starting", "running", "drained", "replaced", "draining",
+	"stopping", "keeping" };
+
+static bool has_former(const struct master *m)
+{
+	return m->inherit.state == INHERIT_TAKEN && m->inherit.link >= 0;
+}
 
 static void put_status(struct control_conn *c)
 {
@@ -75,9 +87,9 @@ static void put_status(struct control_conn *c)
 	uint64_t now = loop_now_ms(m->loop);
 	buf_printf(&c->out,
 	    "{\"ok\":true,\"program\":\"%s\",\"version\":\"%s\",\"pid\":%d,\"phase\":\"%s\","
-	    "\"uptime_s\":%" PRIu64 ",\"revision\":\"%016" PRIx64 "\",\"workers\":[",
+	    "\"uptime_s\":%" PRIu64 ",\"revision\":\"%016" PRIx64 "\",\"former\":%s,\"workers\":[",
 	    m->spec->name, POSTERN_VERSION, (int)getpid(), phase_names[m->phase],
-	    (now - m->started_ms) / 1000, conf_revision(m->conf));
+	    (now - m->started_ms) / 1000, conf_revision(m->conf), has_former(m) ? "true" : "false");
 	for (size_t i = 0; i < m->proc_count; i++) {
 		const struct proc *p = &m->procs[i];
 		buf_printf(&c->out,
@@ -114,6 +126,17 @@ static void cmd_drain(struct control_conn *c)
 	master_begin_drain(c->master);
 	buf_add_str(&c->out, "{\"ok\":true}\n");
 	conn_end(c, true);
+}
+
+static void cmd_upgrade(struct control_conn *c)
+{
+	struct master *m = c->master;
+	const struct root_conf *root = conf_section(m->conf, &root_block);
+	c->upgrade = true;
+	timer_set(&c->deadline, 2 * root->upgrade_timeout + root->drain_timeout + CONTROL_MS);
+	const char *why = upgrade_begin(m);
+	if (why != NULL)
+		reply_error(c, why);
 }
 
 static void cmd_stop(struct control_conn *c)
@@ -154,6 +177,7 @@ static const struct {
 	{ "status", cmd_status },
 	{ "reload", cmd_reload },
 	{ "drain", cmd_drain },
+	{ "upgrade", cmd_upgrade },
 	{ "stop", cmd_stop },
 	{ "metrics", cmd_metrics },
 	{ "config-dump", cmd_config_dump },
@@ -163,6 +187,10 @@ static const struct {
 
 static void ask_finish(struct control_conn *c)
 {
+	if (c->relayed != 0) {
+		conn_end(c, true);
+		return;
+	}
 	if (c->answers == 0 && !c->known) {
 		reply_error(c, c->waiting > 0 ? "no worker answered in time" : "unknown command");
 		return;
@@ -174,31 +202,31 @@ static void ask_finish(struct control_conn *c)
 		conn_end(c, true);
 }
 
-static void ask_one_less(struct control_conn *c, size_t proc)
+static void ask_one_less(struct control_conn *c, bool *waits)
 {
-	if (c->waits[proc]) {
-		c->waits[proc] = false;
+	if (*waits) {
+		*waits = false;
 		c->waiting--;
 	}
 	if (c->waiting == 0)
 		ask_finish(c);
 }
 
-static void ask_workers(struct control_conn *c, const char *const *words, size_t n)
+static void ask_workers(struct control_conn *c, struct span words)
 {
 	struct master *m = c->master;
-	struct buf b = BUF_INIT(REQUEST_MAX);
-	for (size_t i = 0; i < n; i++)
-		buf_add(&b, words[i], strlen(words[i]) + 1);
 	c->ask = ++m->next_ask;
-	buf_add_str(&c->out, "{\"ok\":true,\"answers\":[");
+	if (c->relayed == 0)
+		buf_add_str(&c->out, "{\"ok\":true,\"answers\":[");
+	c->waits_former =
+	    has_former(m) && link_send(m->inherit.link, LINK_CONTROL, c->ask, words, -1);
+	c->waiting += c->waits_former;
 	for (size_t i = 0; i < m->proc_count; i++) {
 		struct proc *p = &m->procs[i];
-		c->waits[i] = proc_is_serving(p) &&
-			      link_send(p->link, LINK_CONTROL, c->ask, buf_span(&b), -1);
+		c->waits[i] =
+		    proc_is_serving(p) && link_send(p->link, LINK_CONTROL, c->ask, words, -1);
 		c->waiting += c->waits[i];
 	}
-	buf_end(&b);
 	timer_set(&c->deadline, CONTROL_MS);
 	if (c->waiting == 0)
 		reply_error(c, "no worker is running");
@@ -219,8 +247,36 @@ void control_answer(struct master *m, struct proc *p, uint32_t id, struct span j
 			c->answers++;
 			c->known = true;
 		}
-		ask_one_less(c, index);
+		ask_one_less(c, &c->waits[index]);
 		return;
+	}
+}
+
+void control_former_answer(struct master *m, uint32_t id, struct span rows)
+{
+	for (struct list_node *n = m->control_conns.next; n != &m->control_conns; n = n->next) {
+		struct control_conn *c = LIST_OF(struct control_conn, link, n);
+		if (c->ask != id || !c->waits_former)
+			continue;
+		if (rows.n > 0) {
+			buf_add_str(&c->out, c->answers > 0 ? "," : "");
+			buf_add_span(&c->out, rows);
+			c->answers++;
+			c->known = true;
+		}
+		ask_one_less(c, &c->waits_former);
+		return;
+	}
+}
+
+void control_former_gone(struct master *m)
+{
+	struct list_node *next;
+	for (struct list_node *n = m->control_conns.next; n != &m->control_conns; n = next) {
+		struct control_conn *c = LIST_OF(struct control_conn, link, n);
+		next = n->next;
+		if (c->waits_former)
+			ask_one_less(c, &c->waits_former);
 	}
 }
 
@@ -231,7 +287,7 @@ void control_proc_gone(struct master *m, struct proc *p)
 		struct control_conn *c = LIST_OF(struct control_conn, link, n);
 		next = n->next;
 		if (c->waits[p - m->procs])
-			ask_one_less(c, (size_t)(p - m->procs));
+			ask_one_less(c, &c->waits[p - m->procs]);
 	}
 }
 
@@ -246,7 +302,11 @@ static void on_words(struct control_conn *c, const char *const *words, size_t n)
 			commands[i].fn(c);
 			return;
 		}
-	ask_workers(c, words, n);
+	struct buf b = BUF_INIT(REQUEST_MAX);
+	for (size_t i = 0; i < n; i++)
+		buf_add(&b, words[i], strlen(words[i]) + 1);
+	ask_workers(c, buf_span(&b));
+	buf_end(&b);
 }
 
 static void on_request(struct control_conn *c, struct span line)
@@ -301,13 +361,8 @@ static size_t conn_count(const struct master *m)
 	return n;
 }
 
-static void on_accept(void *arg, const struct accepted *a)
+static struct control_conn *conn_new(struct master *m)
 {
-	struct master *m = OBJ(master, arg);
-	if (conn_count(m) >= CONNS_MAX) {
-		close(a->fd);
-		return;
-	}
 	struct control_conn *c = MEM_NEW(struct control_conn);
 	c->magic = control_conn_MAGIC;
 	c->master = m;
@@ -315,6 +370,43 @@ static void on_accept(void *arg, const struct accepted *a)
 	timer_init(&c->deadline, m->loop, on_deadline, c);
 	timer_set(&c->deadline, CONTROL_MS);
 	list_add_tail(&m->control_conns, &c->link);
+	return c;
+}
+
+void control_relay(struct master *m, uint32_t id, struct span words)
+{
+	if (id == 0 || conn_count(m) >= CONNS_MAX)
+		return;
+	struct control_conn *c = conn_new(m);
+	c->relayed = id;
+	ask_workers(c, words);
+}
+
+void control_upgraded(struct master *m, const char *why)
+{
+	struct list_node *next;
+	for (struct list_node *n = m->control_conns.next; n != &m->control_conns; n = next) {
+		struct control_conn *c = LIST_OF(struct control_conn, link, n);
+		next = n->next;
+		if (!c->upgrade)
+			continue;
+		if (why != NULL) {
+			reply_error(c, why);
+			continue;
+		}
+		buf_printf(&c->out, "{\"ok\":true,\"pid\":%d}\n", (int)m->upgrade.pid);
+		conn_end(c, true);
+	}
+}
+
+static void on_accept(void *arg, const struct accepted *a)
+{
+	struct master *m = OBJ(master, arg);
+	if (conn_count(m) >= CONNS_MAX) {
+		close(a->fd);
+		return;
+	}
+	struct control_conn *c = conn_new(m);
 	c->io = stream_new(
 	    m->loop, a->fd, (struct stream_limits){ REQUEST_MAX, REPLY_MAX + 1 }, on_stream, c);
 }
@@ -323,10 +415,9 @@ bool control_open(struct master *m)
 {
 	struct listener_opts opts = { 0 };
 	char path[256];
-	list_init(&m->control_conns);
-	m->control_fd = -1;
+	m->control_fd = inherit_socket(m, "control", "", "", "");
 	int n = snprintf(path, sizeof path, "%s/%s.sock", daemon_run_dir(m->conf), m->spec->name);
-	if (n > 0 && (size_t)n < sizeof path)
+	if (m->control_fd < 0 && n > 0 && (size_t)n < sizeof path)
 		m->control_fd = listen_open_unix(path, 0600);
 	if (m->control_fd < 0) {
 		log_write(&daemon_events[DAEMON_EV_LISTEN_FAILED], NULL,
@@ -338,10 +429,17 @@ bool control_open(struct master *m)
 	return true;
 }
 
+void control_stop_listening(struct master *m)
+{
+	listener_free(&m->control);
+	close(m->control_fd);
+	m->control_fd = -1;
+}
+
 void control_close(struct master *m)
 {
 	char path[256];
-	while (m->control_conns.next != NULL && !list_empty(&m->control_conns))
+	while (!list_empty(&m->control_conns))
 		conn_end(LIST_OF(struct control_conn, link, m->control_conns.next), false);
 	listener_free(&m->control);
 	if (m->control_fd < 0)

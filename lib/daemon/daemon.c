@@ -145,7 +145,9 @@ static int serve(struct master *m)
 	net_metrics_register();
 	if (m->spec->prepare != NULL)
 		m->spec->prepare();
+	m->program = realpath("/proc/self/exe", NULL);
 	int status = master_run(m);
+	free(m->program); /* glibc's own allocation */
 	tickets_end();
 	conf_unref(&m->conf);
 	buf_wipe_end(&m->packed);
@@ -174,6 +176,7 @@ int daemon_main(const struct daemon_spec *spec, int argc, char **argv)
 	*m = (struct master){ .magic = master_MAGIC,
 		.spec = spec,
 		.conf_path = default_path,
+		.argv = argv,
 		.overrides.v = overrides };
 	the_master = m;
 	open_standard_streams();

@@ -8,7 +8,7 @@
  * words for spec.tool, and
  * -p sections|dump|sample|reference[=SECTION] (print and exit; an empty SECTION is the top level).
  * Exit status 0 ok, 64 usage, 78 configuration, 70 bug. Signals to the master: HUP reload, TERM and INT
- * drain with a deadline then stop, QUIT stop now, USR1 drain without stopping.
+ * drain with a deadline then stop, QUIT stop now, USR1 drain without stopping, USR2 upgrade (upgrade.h).
  *
  * Top-level options and sections that lib/daemon owns, common to all programs (root.params.def):
  * hostname, run_dir (control sockets), user (to become when started as root), log_level, log_format,
@@ -62,6 +62,12 @@ struct daemon_role {
 	void (*reload)(
 	    struct worker *w, const struct conf *fresh); /* new sessions use it; may be NULL */
 	void (*drain)(struct worker *w); /* no new work; call worker_drained() when done */
+	/* A newer process accepts in its place: lets go of every listening socket, lets each session run its
+	 * course, and calls worker_drained() when none is left. drain() may follow. NULL: as drain(). */
+	void (*retire)(struct worker *w);
+	/* Of two masters during an upgrade only one may run it: the old one's processes are drained and ended
+	 * before the new one's start. They must come to life again on what those have left. */
+	bool exclusive;
 	/* Appends one JSON value to out; false: not a command of this role. NULL: none. */
 	bool (*control)(struct worker *w, const struct control_ask *ask, struct buf *out);
 	/* Could this worker serve? Asked every two seconds, for /healthz/ready. NULL: as worker_set_healthy()
@@ -96,7 +102,8 @@ bool worker_draining(struct worker *w);
  * as true. */
 void worker_set_healthy(struct worker *w, bool healthy);
 /* Calls fn for each listening descriptor of this worker's role; again after a reload for new ones
- * only (names are stable). The descriptor stays the worker's. */
+ * only (names are stable). The descriptor stays the worker's. During an upgrade there are none until reload(),
+ * with the configuration as it is, tells that they have come. */
 void worker_each_listener(
     struct worker *w, void (*fn)(void *arg, const struct daemon_listener *at, int fd), void *arg);
 

@@ -10,7 +10,7 @@
 
 #define door_MAGIC 0xd0020001u
 
-enum { PROXY_WAITING_MAX = 4096 };
+enum { PROXY_WAITING_MAX = 4096, RETIRE_LOOK_MS = 100 };
 
 struct door {
 	uint32_t magic;
@@ -25,6 +25,10 @@ struct door {
 struct doors {
 	struct doors_opts opts;
 	struct list_node list;
+	bool paused, retired;
+	void (*left)(void *arg); /* until the last header has come or failed */
+	void *left_arg;
+	struct timer look;
 };
 
 static void on_accept(void *arg, const struct accepted *a)
@@ -59,6 +63,7 @@ static void door_open(struct door *p)
 		.proxy_waiting_max = PROXY_WAITING_MAX,
 	};
 	p->listener = listener_new(p->doors->opts.loop, p->fd, &opts, on_accept, p);
+	listener_pause(p->listener, p->doors->paused || p->doors->retired);
 }
 
 static void door_shut(struct door *p)
@@ -94,6 +99,34 @@ static bool same_settings(const struct door *p)
 	return true;
 }
 
+static void settle_pause(struct doors *d)
+{
+	for (struct list_node *n = d->list.next; n != &d->list; n = n->next) {
+		struct door *p = LIST_OF(struct door, link, n);
+		if (p->listener != NULL)
+			listener_pause(p->listener, d->paused || d->retired);
+	}
+}
+
+static size_t waiting(const struct doors *d)
+{
+	size_t all = 0;
+	for (const struct list_node *n = d->list.next; n != &d->list; n = n->next) {
+		const struct door *p = LIST_OF(const struct door, link, n);
+		all += p->listener != NULL ? listener_waiting(p->listener) : 0;
+	}
+	return all;
+}
+
+static void on_look(void *arg)
+{
+	struct doors *d = arg;
+	if (waiting(d) == 0)
+		d->left(d->left_arg);
+	else
+		timer_set(&d->look, RETIRE_LOOK_MS);
+}
+
 /* ---- public ------------------------------------------------------------------------------------ */
 
 struct doors *doors_new(const struct doors_opts *opts)
@@ -101,6 +134,7 @@ struct doors *doors_new(const struct doors_opts *opts)
 	struct doors *d = MEM_NEW(struct doors);
 	d->opts = *opts;
 	list_init(&d->list);
+	timer_init(&d->look, opts->loop, on_look, d);
 	return d;
 }
 
@@ -126,8 +160,26 @@ void doors_reload(struct doors *d)
 	}
 }
 
+void doors_pause(struct doors *d, bool pause)
+{
+	if (d->paused == pause)
+		return;
+	d->paused = pause;
+	settle_pause(d);
+}
+
+void doors_retire(struct doors *d, void (*fn)(void *arg), void *arg)
+{
+	d->retired = true;
+	d->left = fn;
+	d->left_arg = arg;
+	settle_pause(d);
+	on_look(d);
+}
+
 void doors_close(struct doors *d)
 {
+	timer_clear(&d->look);
 	while (!list_empty(&d->list))
 		door_free(LIST_OF(struct door, link, d->list.next));
 }

@@ -32,6 +32,10 @@ struct doors_opts {
 struct doors *doors_new(const struct doors_opts *opts);
 void doors_add(struct doors *d, const char *name, int fd); /* fd is borrowed, name is copied */
 void doors_reload(struct doors *d);                        /* settings() may answer otherwise now */
+/* Connections wait in the kernel; headers that are under way come to their end. Also of doors to come. */
+void doors_pause(struct doors *d, bool pause);
+/* For good, and fn once no header is under way: from here or from the loop, never after doors_close(). */
+void doors_retire(struct doors *d, void (*fn)(void *arg), void *arg);
 void doors_close(struct doors *d); /* all that are there, for good; more may be added */
 void doors_free(struct doors **d); /* fine on NULL */
 

@@ -1,4 +1,4 @@
-/* link.h - messages between master and worker over a SOCK_SEQPACKET pair.
+/* link.h - messages between master and worker, and between an old and a new master, over a SOCK_SEQPACKET pair.
  *
  * A message has a type, an id, a payload and at most one descriptor. Payloads past LINK_INLINE_MAX
  * travel in a memfd. Both sides trust each other's format: they are one program. */
@@ -21,6 +21,15 @@ enum link_type {
 	LINK_DRAIN,    /* master: no new work */
 	LINK_DRAINED,  /* worker: nothing left */
 	LINK_STOP,     /* master: free everything and end */
+	LINK_RETIRE,   /* master: a newer one accepts in your place; finish what you have */
+	LINK_OPEN,     /* master: accept from now on */
+
+	/* between masters: upgrade.h. READY, CONTROL, ANSWER, TICKETS, DRAIN and STOP as well. */
+	LINK_SOCKET,  /* old: kind, role, name and place, NUL-separated, and a listening socket */
+	LINK_YIELDED, /* old: its exclusive roles have ended */
+	LINK_UP,      /* new: everything runs */
+	LINK_TAKE,    /* old: it is yours */
+	LINK_METRICS, /* old: its totals, for slots_take_totals() */
 };
 
 enum { LINK_INLINE_MAX = 16 * 1024, LINK_PAYLOAD_MAX = 64 * 1024 * 1024 };

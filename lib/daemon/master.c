@@ -33,7 +33,6 @@ enum {
 };
 
 static void proc_start(struct proc *p);
-static void step_phase(struct master *m);
 
 static const struct log_event *event(enum daemon_event e)
 {
@@ -55,28 +54,38 @@ static void count_workers(struct master *m)
 	metric_set(&daemon_metrics[DAEMON_M_WORKERS], n);
 }
 
-static void announce_ready(struct master *m)
+void master_announce(struct master *m)
 {
 	for (size_t i = 0; i < m->proc_count; i++)
 		if (!proc_is_serving(&m->procs[i]))
 			return;
-	if (m->phase != MASTER_STARTING)
+	if (m->phase != MASTER_STARTING || inherit_waits(m))
 		return;
 	m->phase = MASTER_RUNNING;
+	pid_file_write(m);
 	log_write(event(DAEMON_EV_READY), NULL,
 	    LOG_FIELDS(
 		LOG_U64("workers", m->proc_count), LOG_U64("revision", conf_revision(m->conf))));
 	daemon_notify("READY=1\n");
 }
 
+static void on_proc_ready(struct proc *p)
+{
+	struct master *m = p->master;
+	p->state = PROC_UP;
+	inherit_step(m);
+	master_announce(m);
+	if (m->phase == MASTER_DRAINED || m->phase == MASTER_DRAINING)
+		link_send(p->link, LINK_DRAIN, 0, SPAN_NONE, -1);
+	else if (m->phase == MASTER_REPLACED)
+		link_send(p->link, LINK_RETIRE, 0, SPAN_NONE, -1);
+}
+
 static void on_proc_message(struct proc *p, struct link_msg *msg)
 {
 	switch (msg->type) {
 	case LINK_READY:
-		p->state = PROC_UP;
-		announce_ready(p->master);
-		if (p->master->phase == MASTER_DRAINED || p->master->phase == MASTER_DRAINING)
-			link_send(p->link, LINK_DRAIN, 0, SPAN_NONE, -1);
+		on_proc_ready(p);
 		break;
 	case LINK_ANSWER:
 		control_answer(p->master, p, msg->id, buf_span(&msg->payload));
@@ -84,14 +93,9 @@ static void on_proc_message(struct proc *p, struct link_msg *msg)
 	case LINK_DRAINED:
 		if (p->state == PROC_UP)
 			p->state = PROC_DRAINED;
-		step_phase(p->master);
+		master_step(p->master);
 		break;
-	case LINK_CONTROL:
-	case LINK_LISTENER:
-	case LINK_RELOAD:
-	case LINK_TICKETS:
-	case LINK_DRAIN:
-	case LINK_STOP:
+	default:
 		break;
 	}
 }
@@ -148,6 +152,7 @@ static noreturn void proc_child(struct proc *p, int link)
 		.listener_count = m->listener_count,
 		.master = getppid(),
 		.link = link,
+		.shut = inherit_waits(m) && !p->role->exclusive,
 	};
 	exit(worker_run(&birth));
 }
@@ -192,11 +197,31 @@ static void proc_start(struct proc *p)
 		LOG_STR("role", p->role->name), LOG_U64("index", p->index), LOG_I64("pid", pid)));
 }
 
+/* Is a process wanted here? */
+static bool is_wanted(const struct proc *p)
+{
+	const struct master *m = p->master;
+	return m->phase < MASTER_REPLACED && !upgrade_keeps_down(p) &&
+	       !inherit_holds_back(m, p->role);
+}
+
 static void on_restart(void *arg)
 {
 	struct proc *p = OBJ(proc, arg);
-	if (p->master->phase < MASTER_DRAINING)
+	if (is_wanted(p))
 		proc_start(p);
+}
+
+void proc_revive(struct proc *p)
+{
+	if (p->pid == 0 && is_wanted(p) && !timer_armed(&p->restart))
+		proc_start(p);
+}
+
+void proc_stop(struct proc *p)
+{
+	p->state = PROC_ENDING;
+	link_send(p->link, LINK_STOP, 0, SPAN_NONE, -1);
 }
 
 static void log_death(const struct proc *p, pid_t pid, int status, uint64_t lived_ms)
@@ -229,27 +254,40 @@ static void proc_ended(struct proc *p, int status)
 	slots_reset_gauges(p->slot);
 	count_workers(m);
 	control_proc_gone(m, p);
-	if (m->phase < MASTER_DRAINING) {
+	if (is_wanted(p)) {
 		p->restarts++;
 		metric_add(&daemon_metrics[DAEMON_M_RESTARTS], 1);
 		proc_restart_later(p);
 	}
 }
 
-static void on_sigchld(void *arg)
+static struct proc *find_proc(struct master *m, pid_t pid)
 {
-	struct master *m = OBJ(master, arg);
+	for (size_t i = 0; i < m->proc_count; i++)
+		if (m->procs[i].pid == pid)
+			return &m->procs[i];
+	return NULL;
+}
+
+void master_reap(struct master *m)
+{
 	int status;
-	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
-		for (size_t i = 0; i < m->proc_count; i++)
-			if (m->procs[i].pid == pid)
-				proc_ended(&m->procs[i], status);
-	step_phase(m);
+	pid_t pid;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		struct proc *p = find_proc(m, pid);
+		if (p != NULL)
+			proc_ended(p, status);
+		else
+			upgrade_child_ended(m, pid, status);
+	}
+	if (m->phase == MASTER_KEEPING && pid < 0)
+		loop_stop(m->loop); /* the last of those that came after us */
+	master_step(m);
 }
 
 /* ---- phases ---- */
 
-static void send_all(struct master *m, enum link_type type, struct span payload)
+void master_send_all(struct master *m, enum link_type type, struct span payload)
 {
 	for (size_t i = 0; i < m->proc_count; i++)
 		if (m->procs[i].pid != 0)
@@ -268,10 +306,8 @@ static void stop_role(struct master *m)
 {
 	const struct daemon_role *role = &m->spec->roles[m->stopping_role];
 	for (size_t i = 0; i < m->proc_count; i++)
-		if (m->procs[i].role == role && m->procs[i].pid != 0) {
-			m->procs[i].state = PROC_ENDING;
-			link_send(m->procs[i].link, LINK_STOP, 0, SPAN_NONE, -1);
-		}
+		if (m->procs[i].role == role && m->procs[i].pid != 0)
+			proc_stop(&m->procs[i]);
 	timer_set(&m->deadline, STOP_ROLE_MS);
 }
 
@@ -283,10 +319,24 @@ static bool all_drained(const struct master *m)
 	return true;
 }
 
-/* Goes as far towards the end as the processes allow. Roles end in the reverse order of their table. */
-static void step_phase(struct master *m)
+/* Those before us that still serve end first: they answer to nobody else. */
+static void all_ended(struct master *m)
 {
-	if (m->phase == MASTER_DRAINING && (m->force || all_drained(m))) {
+	timer_clear(&m->deadline);
+	if (m->inherit.link >= 0)
+		return;
+	if (upgrade_stays(m))
+		m->phase = MASTER_KEEPING;
+	else
+		loop_stop(m->loop);
+}
+
+/* Roles end in the reverse order of their table. */
+void master_step(struct master *m)
+{
+	upgrade_step(m);
+	bool empty = m->phase == MASTER_REPLACED && m->inherit.link < 0 && all_drained(m);
+	if (empty || (m->phase == MASTER_DRAINING && (m->force || all_drained(m)))) {
 		m->phase = MASTER_STOPPING;
 		m->stopping_role = m->spec->role_count - 1;
 		stop_role(m);
@@ -294,7 +344,7 @@ static void step_phase(struct master *m)
 	while (m->phase == MASTER_STOPPING &&
 	       !role_has_process(m, &m->spec->roles[m->stopping_role])) {
 		if (m->stopping_role == 0) {
-			loop_stop(m->loop);
+			all_ended(m);
 			return;
 		}
 		m->stopping_role--;
@@ -305,9 +355,13 @@ static void step_phase(struct master *m)
 static void on_phase_deadline(void *arg)
 {
 	struct master *m = OBJ(master, arg);
+	if (m->phase == MASTER_REPLACED) {
+		master_begin_stop(m, false);
+		return;
+	}
 	if (m->phase == MASTER_DRAINING) {
 		m->force = true;
-		step_phase(m);
+		master_step(m);
 		return;
 	}
 	for (size_t i = 0; i < m->proc_count; i++) {
@@ -327,14 +381,26 @@ void master_begin_stop(struct master *m, bool force)
 	if (m->phase < MASTER_DRAINING) {
 		log_write(event(DAEMON_EV_DRAINING), NULL,
 		    LOG_FIELDS(LOG_U64("timeout_ms", root->drain_timeout)));
-		daemon_notify("STOPPING=1\n");
+		if (m->phase != MASTER_REPLACED)
+			daemon_notify("STOPPING=1\n");
 		if (m->phase != MASTER_DRAINED)
-			send_all(m, LINK_DRAIN, SPAN_NONE);
+			master_send_all(m, LINK_DRAIN, SPAN_NONE);
+		if (m->inherit.link >= 0)
+			link_send(m->inherit.link, LINK_STOP, 0, SPAN_NONE, -1);
 		m->phase = MASTER_DRAINING;
 		timer_set(&m->deadline, root->drain_timeout);
 	}
 	m->force = m->force || force;
-	step_phase(m);
+	master_step(m);
+}
+
+void master_retire(struct master *m, uint64_t linger_ms)
+{
+	for (size_t i = 0; i < m->proc_count; i++)
+		timer_clear(&m->procs[i].restart);
+	timer_set(&m->deadline, linger_ms);
+	master_send_all(m, LINK_RETIRE, SPAN_NONE);
+	master_step(m);
 }
 
 void master_begin_drain(struct master *m)
@@ -343,7 +409,9 @@ void master_begin_drain(struct master *m)
 		return;
 	log_write(event(DAEMON_EV_DRAINING), NULL, LOG_FIELDS(LOG_U64("timeout_ms", 0)));
 	m->phase = MASTER_DRAINED;
-	send_all(m, LINK_DRAIN, SPAN_NONE);
+	master_send_all(m, LINK_DRAIN, SPAN_NONE);
+	if (m->inherit.link >= 0)
+		link_send(m->inherit.link, LINK_DRAIN, 0, SPAN_NONE, -1);
 }
 
 /* ---- keys of session tickets ---- */
@@ -359,46 +427,10 @@ static void on_ticket_age(void *arg)
 	struct master *m = OBJ(master, arg);
 	const struct tls_conf *t = conf_section(m->conf, &tls_block);
 	if (t->ticket_key.bytes.n == 0) {
-		send_all(m, LINK_TICKETS, tickets_rotate(m->conf));
+		master_send_all(m, LINK_TICKETS, tickets_rotate(m->conf));
 		metric_add(&daemon_metrics[DAEMON_M_TICKET_KEYS], 1);
 	}
 	ticket_key_later(m);
-}
-
-/* ---- signals ---- */
-
-static void on_sigterm(void *arg)
-{
-	struct master *m = OBJ(master, arg);
-	master_begin_stop(m, m->phase >= MASTER_DRAINING); /* the second one is impatient */
-}
-
-static void on_sigquit(void *arg)
-{
-	master_begin_stop(OBJ(master, arg), true);
-}
-
-static void on_sighup(void *arg)
-{
-	daemon_notify("RELOADING=1\n");
-	master_reload(OBJ(master, arg), NULL);
-	daemon_notify("READY=1\n");
-}
-
-static void on_sigusr1(void *arg)
-{
-	master_begin_drain(OBJ(master, arg));
-}
-
-static void watch_signals(struct master *m)
-{
-	static const struct {
-		int signo;
-		void (*fn)(void *arg);
-	} rows[] = { { SIGTERM, on_sigterm }, { SIGINT, on_sigterm }, { SIGQUIT, on_sigquit },
-		{ SIGHUP, on_sighup }, { SIGUSR1, on_sigusr1 }, { SIGCHLD, on_sigchld } };
-	for (size_t i = 0; i < COUNT_OF(rows); i++)
-		m->signals[i] = loop_signal_new(m->loop, rows[i].signo, rows[i].fn, m);
 }
 
 /* ---- beginning and end ---- */
@@ -456,29 +488,38 @@ static bool make_run_dir(const char *path)
 	return false;
 }
 
-static void close_listeners(struct master *m)
+void master_forget_listeners(struct master *m)
 {
 	for (size_t i = 0; i < m->listener_count; i++) {
 		close(m->listeners[i].fd);
-		if (m->listeners[i].at.unix_path != NULL)
-			unlink(m->listeners[i].at.unix_path);
 		mem_free((void *)(uintptr_t)m->listeners[i].at.role);
 		mem_free((void *)(uintptr_t)m->listeners[i].at.name);
 		mem_free((void *)(uintptr_t)m->listeners[i].at.unix_path);
 	}
+	m->listener_count = 0;
+}
+
+static void close_listeners(struct master *m)
+{
+	for (size_t i = 0; i < m->listener_count; i++)
+		if (m->listeners[i].at.unix_path != NULL)
+			unlink(m->listeners[i].at.unix_path);
+	master_forget_listeners(m);
 }
 
 static void master_end(struct master *m)
 {
+	pid_file_remove(m);
 	control_close(m);
 	admin_http_close(m);
+	upgrade_end(m);
+	inherit_end(m);
 	for (size_t i = 0; i < m->proc_count; i++)
 		timer_clear(&m->procs[i].restart);
 	timer_clear(&m->deadline);
 	timer_clear(&m->ticket_age);
 	files_end(m);
-	for (size_t i = 0; i < COUNT_OF(m->signals); i++)
-		loop_signal_free(&m->signals[i]);
+	signals_end(m);
 	close_listeners(m);
 	mem_free(m->procs);
 	slots_destroy();
@@ -495,19 +536,25 @@ int master_run(struct master *m)
 	timer_init(&m->deadline, m->loop, on_phase_deadline, m);
 	timer_init(&m->ticket_age, m->loop, on_ticket_age, m);
 	make_procs(m);
-	slots_create(m->proc_count + 1);
+	m->former_slot = m->proc_count + 1;
+	slots_create(m->proc_count + 2);
 	slots_attach(0);
-	watch_signals(m);
-	bool ok = make_run_dir(daemon_run_dir(m->conf)) && control_open(m) && admin_http_open(m) &&
+	signals_watch(m);
+	upgrade_init(m);
+	list_init(&m->control_conns);
+	m->control_fd = -1;
+	bool ok = inherit_receive(m) && make_run_dir(daemon_run_dir(m->conf)) &&
+		  (inherit_waits(m) || (control_open(m) && admin_http_open(m))) &&
 		  master_open_listeners(m, m->conf, &why);
 	for (size_t i = 0; ok && i < m->proc_count; i++)
-		proc_start(&m->procs[i]);
+		proc_revive(&m->procs[i]);
 	if (ok) {
+		inherit_begin(m);
 		ticket_key_later(m);
 		files_watch(m);
 		loop_run(m->loop);
 	}
 	buf_end(&why);
 	master_end(m);
-	return ok ? 0 : 78;
+	return ok ? m->exit_status : 78;
 }

@@ -74,11 +74,11 @@ void daemon_listeners_add(struct daemon_listeners *out, const char *role, const 
 		};
 }
 
-static void listener_text(const struct daemon_listener *at, char out[128])
+void listener_text(const struct daemon_listener *at, char out[LISTENER_TEXT_SIZE])
 {
 	char addr[IP_TEXT_SIZE];
-	snprintf(
-	    out, 128, "%s", at->unix_path != NULL ? at->unix_path : ip_port_text(at->at, addr));
+	snprintf(out, LISTENER_TEXT_SIZE, "%s",
+	    at->unix_path != NULL ? at->unix_path : ip_port_text(at->at, addr));
 }
 
 static bool same_listener(const struct daemon_listener *a, const struct daemon_listener *b)
@@ -134,7 +134,12 @@ static bool keep_listener(struct master *m, const struct daemon_listener *at, in
 static int open_in_time(struct master *m, const struct conf *c, const struct daemon_listener *at)
 {
 	uint64_t until = m->started_ms + BIND_MS;
-	int fd = open_one(c, at);
+	char text[LISTENER_TEXT_SIZE];
+	listener_text(at, text);
+	int fd = inherit_socket(m, "listener", at->role, at->name, text);
+	if (fd >= 0)
+		return fd;
+	fd = open_one(c, at);
 	while (fd < 0 && errno == EADDRINUSE && clock_mono_ms() < until) {
 		poll(NULL, 0, BIND_AGAIN_MS);
 		fd = open_one(c, at);
@@ -145,7 +150,7 @@ static int open_in_time(struct master *m, const struct conf *c, const struct dae
 bool master_open_listeners(struct master *m, const struct conf *c, struct buf *why)
 {
 	static struct daemon_listeners wanted;
-	char text[128];
+	char text[LISTENER_TEXT_SIZE];
 	bool ok = true;
 	wanted.n = 0;
 	if (m->spec->listeners != NULL)
@@ -223,6 +228,9 @@ bool master_reload(struct master *m, struct buf *errors_out)
 {
 	struct buf why = BUF_INIT(1024);
 	size_t had = m->listener_count;
+	bool busy = m->upgrade.state != UPGRADE_NONE || inherit_waits(m);
+	if (busy)
+		return refuse(errors_out, SPAN("an upgrade is under way"));
 	struct conf *fresh = master_load(m, errors_out);
 	if (fresh == NULL)
 		return refuse(errors_out, SPAN_NONE);

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/metric.h"
 #include "daemon/slots.h"
 
@@ -27,6 +28,7 @@ static struct {
 	char *base;
 	size_t size, stride, count;
 	struct slot *mine;
+	struct slot *taken; /* owns the names of its events; NULL: none */
 } shared;
 
 static struct slot *slot_at(size_t i)
@@ -50,6 +52,8 @@ void slots_destroy(void)
 {
 	log_set_counter(NULL);
 	metric_attach(NULL);
+	for (size_t e = 0; shared.taken != NULL && e < EVENTS_MAX; e++)
+		mem_free((char *)(uintptr_t)shared.taken->events[e].name);
 	if (shared.base != NULL)
 		munmap(shared.base, shared.size);
 	memset(&shared, 0, sizeof shared);
@@ -103,20 +107,31 @@ static struct span family_of(const struct metric *row)
 	return span_cut(&name, '{');
 }
 
+static uint64_t metric_sum(size_t m)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < shared.count; i++)
+		sum += __atomic_load_n(&slot_at(i)->metrics[m], __ATOMIC_RELAXED);
+	return sum;
+}
+
 static void put_metric(struct buf *out, size_t m, struct span *family)
 {
 	const struct metric *row = metric_at(m);
 	struct span mine = family_of(row);
-	uint64_t sum = 0;
 	if (mine.n == 0)
 		return; /* its name is not known yet */
-	for (size_t i = 0; i < shared.count; i++)
-		sum += __atomic_load_n(&slot_at(i)->metrics[m], __ATOMIC_RELAXED);
 	if (!span_eq(mine, *family))
 		buf_printf(out, "# HELP %.*s %s\n# TYPE %.*s %s\n", SPAN_ARG(mine), row->help,
 		    SPAN_ARG(mine), row->kind == METRIC_COUNTER ? "counter" : "gauge");
-	buf_printf(out, "%s %" PRIu64 "\n", row->name, sum);
+	buf_printf(out, "%s %" PRIu64 "\n", row->name, metric_sum(m));
 	*family = mine;
+}
+
+/* Names of events are found by their address, save those of another binary (slots_take_totals()). */
+static bool same_name(const char *a, const char *b)
+{
+	return a == b || (a != NULL && strcmp(a, b) == 0);
 }
 
 static uint64_t event_sum(const char *name)
@@ -124,7 +139,7 @@ static uint64_t event_sum(const char *name)
 	uint64_t sum = 0;
 	for (size_t i = 0; i < shared.count; i++)
 		for (size_t e = 0; e < EVENTS_MAX; e++)
-			if (slot_at(i)->events[e].name == name)
+			if (same_name(slot_at(i)->events[e].name, name))
 				sum +=
 				    __atomic_load_n(&slot_at(i)->events[e].count, __ATOMIC_RELAXED);
 	return sum;
@@ -135,9 +150,56 @@ static bool seen_before(const char *name, size_t i)
 {
 	for (size_t k = 0; k < i; k++)
 		for (size_t e = 0; e < EVENTS_MAX; e++)
-			if (slot_at(k)->events[e].name == name)
+			if (same_name(slot_at(k)->events[e].name, name))
 				return true;
 	return false;
+}
+
+bool slots_put_totals(struct buf *out)
+{
+	size_t n = metric_count();
+	for (size_t m = 0; m < n; m++)
+		if (metric_at(m)->name[0] != '\0')
+			buf_printf(out, "%s %" PRIu64 "\n", metric_at(m)->name, metric_sum(m));
+	for (size_t i = 0; i < shared.count; i++)
+		for (size_t e = 0; e < EVENTS_MAX; e++) {
+			const char *name = slot_at(i)->events[e].name;
+			if (name != NULL && !seen_before(name, i))
+				buf_printf(out, "!%s %" PRIu64 "\n", name, event_sum(name));
+		}
+	return buf_ok(out);
+}
+
+static void take_event(struct slot *s, struct span name, uint64_t value)
+{
+	size_t e = 0;
+	while (e < EVENTS_MAX && s->events[e].name != NULL && !span_eq_str(name, s->events[e].name))
+		e++;
+	if (e == EVENTS_MAX)
+		return;
+	if (s->events[e].name == NULL)
+		s->events[e].name = mem_span_str(name); /* freed by slots_destroy() */
+	s->events[e].count = value;
+}
+
+void slots_take_totals(size_t i, struct span text)
+{
+	struct slot *s = slot_at(i);
+	size_t n = metric_count();
+	shared.taken = s;
+	while (text.n > 0) {
+		struct span line = span_cut(&text, '\n');
+		size_t space = span_rfind(line, ' ');
+		uint64_t value;
+		if (space == SIZE_MAX || !span_u64(span_from(line, space + 1), UINT64_MAX, &value))
+			continue;
+		struct span name = span_first(line, space);
+		if (span_starts(name, SPAN("!")))
+			take_event(s, span_from(name, 1), value);
+		for (size_t m = 0; m < n; m++)
+			if (span_eq_str(name, metric_at(m)->name))
+				s->metrics[m] = value;
+	}
 }
 
 bool slots_put_metrics(struct buf *out)

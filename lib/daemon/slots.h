@@ -18,6 +18,11 @@ void slots_reset_gauges(size_t i); /* its worker has ended */
 void slots_set_healthy(size_t i, bool healthy);
 bool slots_healthy(size_t i);
 
+/* The metrics and events of another process of the same program, which may be of another version: one line each,
+ * "NAME VALUE" or "!EVENT VALUE". What this one does not know is left out. Slot i holds the newest. */
+bool slots_put_totals(struct buf *out);
+void slots_take_totals(size_t i, struct span text);
+
 /* Prometheus text format 0.0.4: every metric and the count of every log event, summed. */
 bool slots_put_metrics(struct buf *out);
 

@@ -24,7 +24,8 @@ enum {
 	LISTENERS_MAX = 128,
 	CONTROL_WORDS_MAX = 64,
 	ANSWER_MAX = 16 * 1024 * 1024,
-	HEALTH_MS = 2000
+	HEALTH_MS = 2000,
+	HEALTH_SHUT_MS = 100 /* while it waits to be taken into service */
 };
 
 #define worker_MAGIC 0x3077ac71u
@@ -41,7 +42,8 @@ struct worker {
 	void *data;
 	uint32_t asked;    /* of the control question being answered */
 	bool answer_later; /* ... by worker_answer() */
-	bool draining, drained;
+	bool draining, retired, drained;
+	bool shut;           /* has no listeners yet */
 	struct timer health; /* armed when the role has healthy() */
 };
 
@@ -98,17 +100,22 @@ void worker_set_healthy(struct worker *w, bool healthy)
 
 void worker_drained(struct worker *w)
 {
-	if (w->draining && !w->drained) {
+	if ((w->draining || w->retired) && !w->drained) {
 		w->drained = true;
 		link_send(w->birth->link, LINK_DRAINED, 0, SPAN_NONE, -1);
 	}
 }
 
+static bool is_own(const struct worker *w, size_t listener)
+{
+	return strcmp(w->listeners[listener].at.role, w->birth->role->name) == 0;
+}
+
 void worker_each_listener(
     struct worker *w, void (*fn)(void *arg, const struct daemon_listener *at, int fd), void *arg)
 {
-	for (size_t i = 0; i < w->listener_count; i++)
-		if (!w->told[i] && strcmp(w->listeners[i].at.role, w->birth->role->name) == 0) {
+	for (size_t i = 0; !w->shut && i < w->listener_count; i++)
+		if (!w->told[i] && is_own(w, i)) {
 			w->told[i] = true;
 			fn(arg, &w->listeners[i].at, w->listeners[i].fd);
 		}
@@ -202,6 +209,30 @@ static void drain(struct worker *w)
 		worker_drained(w);
 }
 
+/* The sockets are the newer process's: one that is held here would outlive it. */
+static void retire(struct worker *w)
+{
+	const struct daemon_role *role = w->birth->role;
+	if (w->retired || w->draining)
+		return;
+	if (role->retire == NULL) {
+		drain(w);
+		return;
+	}
+	w->retired = true;
+	role->retire(w);
+	for (size_t i = 0; i < w->listener_count; i++)
+		if (is_own(w, i))
+			close(w->listeners[i].fd);
+}
+
+static void open_doors(struct worker *w)
+{
+	w->shut = false;
+	if (w->birth->role->reload != NULL)
+		w->birth->role->reload(w, w->conf);
+}
+
 static void on_message(struct worker *w, const struct link_msg *m)
 {
 	switch (m->type) {
@@ -220,12 +251,16 @@ static void on_message(struct worker *w, const struct link_msg *m)
 	case LINK_DRAIN:
 		drain(w);
 		break;
+	case LINK_RETIRE:
+		retire(w);
+		break;
+	case LINK_OPEN:
+		open_doors(w);
+		break;
 	case LINK_STOP:
 		loop_stop(w->loop);
 		break;
-	case LINK_READY:
-	case LINK_ANSWER:
-	case LINK_DRAINED:
+	default:
 		break;
 	}
 }
@@ -252,7 +287,7 @@ static void on_link(void *arg, unsigned events)
  * master that dies closes its end of the link: that is the worker's signal to end. */
 static void reset_signals(void)
 {
-	static const int back_to_default[] = { SIGCHLD, SIGUSR1, SIGQUIT };
+	static const int back_to_default[] = { SIGCHLD, SIGUSR1, SIGUSR2, SIGQUIT };
 	struct sigaction sa = { .sa_handler = SIG_DFL };
 	sigset_t none;
 	for (size_t i = 0; i < COUNT_OF(back_to_default); i++)
@@ -290,7 +325,7 @@ static void on_health(void *arg)
 {
 	struct worker *w = OBJ(worker, arg);
 	worker_set_healthy(w, w->birth->role->healthy(w));
-	timer_set(&w->health, HEALTH_MS);
+	timer_set(&w->health, w->shut ? HEALTH_SHUT_MS : HEALTH_MS);
 }
 
 static void worker_end(struct worker *w)
@@ -328,10 +363,14 @@ int worker_run(const struct worker_birth *birth)
 	w->listener_count = birth->listener_count;
 	w->link_watch = watch_new(w->loop, birth->link, on_link, w);
 	watch_set(w->link_watch, WATCH_READ);
+	w->shut = birth->shut;
 	birth->role->start(w);
 	timer_init(&w->health, w->loop, on_health, w);
-	if (birth->role->healthy != NULL)
-		timer_set(&w->health, HEALTH_MS);
+	if (birth->role->healthy != NULL) {
+		if (w->shut)
+			worker_set_healthy(w, false); /* until it was asked */
+		timer_set(&w->health, w->shut ? HEALTH_SHUT_MS : HEALTH_MS);
+	}
 	link_send(birth->link, LINK_READY, 0, SPAN_NONE, -1);
 	loop_run(w->loop);
 	worker_end(w);

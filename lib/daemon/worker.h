@@ -24,6 +24,7 @@ struct worker_birth {
 	size_t listener_count;
 	pid_t master;
 	int link;
+	bool shut; /* does not accept before LINK_OPEN */
 };
 
 /* Runs the worker until it is told to stop; the exit status of the process. */

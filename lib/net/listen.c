@@ -283,6 +283,11 @@ void listener_pause(struct listener *l, bool pause)
 	settle_interest(l);
 }
 
+size_t listener_waiting(const struct listener *l)
+{
+	return l->waiting_n;
+}
+
 void listener_free(struct listener **l)
 {
 	struct listener *dying = *l;

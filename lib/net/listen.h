@@ -37,6 +37,7 @@ struct listener_opts {
 struct listener *listener_new(
     struct loop *l, int fd, const struct listener_opts *opts, accept_fn *fn, void *arg);
 void listener_pause(struct listener *l, bool pause); /* leave connections in the queue */
+size_t listener_waiting(const struct listener *l);   /* connections whose header is awaited */
 void listener_free(struct listener **l);
 
 /* Master side: opens a TCP listener (SO_REUSEADDR, dual-stack off) or a unix socket with a mode.

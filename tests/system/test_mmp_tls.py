@@ -78,7 +78,7 @@ def answers(s, f):
 class Logins(threading.Thread):
     """Logs in and out until it is told to stop; counts both ends."""
     def __init__(self, t):
-        super().__init__()
+        super().__init__(daemon=True)
         self.t, self.done, self.failed, self.over = t, 0, [], threading.Event()
 
     def run(self):

@@ -162,6 +162,52 @@ static void test_closed(void **state)
 	close(fd);
 }
 
+/* Who comes meanwhile waits in the queue, also at a door that is made anew. */
+static void test_paused(void **state)
+{
+	doors_pause(doors, true);
+	int fd = join(HALF REST);
+	run_rounds(20);
+	settings.proxy_ms++;
+	doors_reload(doors);
+	run_rounds(20);
+	assert_int_equal(accepted_n, 0);
+	doors_pause(doors, false);
+	WAIT_FOR(accepted_n == 1);
+	close(fd);
+}
+
+static unsigned left_n;
+
+static void on_left(void *arg)
+{
+	assert_ptr_equal(arg, &left_n);
+	left_n++;
+}
+
+/* A header that is half there comes to its end, good or bad; nobody else comes in. */
+static void test_retired(void **state)
+{
+	left_n = 0;
+	int good = join(HALF), bad = join(HALF);
+	run_rounds(5);
+	doors_retire(doors, on_left, &left_n);
+	assert_int_equal(left_n, 0);
+	int late = join(HALF REST);
+	raw_send(good, SPAN(REST));
+	WAIT_FOR(accepted_n == 1);
+	run_rounds(20);
+	assert_int_equal(left_n, 0);
+	raw_send(bad, SPAN("nonsense\r\n"));
+	WAIT_FOR(left_n == 1);
+	doors_pause(doors, false);
+	run_rounds(20);
+	assert_int_equal(accepted_n, 1);
+	close(good);
+	close(bad);
+	close(late);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -170,6 +216,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_changes_make_it_anew, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unknown_name_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_closed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_paused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_retired, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
