@@ -51,29 +51,13 @@ static enum verdict open_body(struct session *s)
 	return V_READ;
 }
 
-static void on_filtered(void *arg, const struct filter_answer *a)
+static enum verdict no_body(struct session *s, const struct filter_answer *a)
 {
-	struct session *s = OBJ(session, arg);
-	s->ask = NULL;
-	if (a->verdict == MILTER_GO) {
-		session_step(s, open_body(s));
-		return;
-	}
 	enum verdict v = content_filtered(s, a);
 	s->chunk_refused = answered;
 	if (v != V_CLOSE)
 		restart_clock(s);
-	session_step(s, v);
-}
-
-/* The first chunk: filters are asked as before DATA. */
-static enum verdict begin(struct session *s)
-{
-	if (s->filters == NULL || s->mail->t->recipient_count == 0)
-		return open_body(s);
-	session_enter(s, ST_FILTER_DATA);
-	s->ask = filters_ask(s->filters, MILTER_ASK_DATA, SPAN_NONE, SPAN_NONE, on_filtered);
-	return s->ask != NULL ? V_WAIT : open_body(s);
+	return v;
 }
 
 static void keep_lines(struct mail *m, struct span bytes)
@@ -182,7 +166,7 @@ enum verdict chunk_bdat(struct session *s, const struct smtp_cmd *cmd)
 	s->chunk_last = cmd->chunk_last;
 	s->chunk_refused = not_wanted(s);
 	if (s->chunk_refused == NULL && s->mail->t->body == NULL)
-		return begin(s);
+		return content_begin(s, open_body, no_body); /* filters are asked as before DATA */
 	restart_clock(s);
 	return V_READ;
 }

@@ -251,6 +251,11 @@ static void on_deadline(void *arg)
 
 /* ---- public ------------------------------------------------------------------------------------ */
 
+static struct span held_text(const struct transaction *t)
+{
+	return t->hold_why != NULL ? span_str(t->hold_why) : SPAN("held for a filter");
+}
+
 /* For the queue from the start: what is to be held or relayed, and that of which the sender wants a report of
  * success, which must not be lost with this process. */
 static void set_queued(struct transaction *t)
@@ -260,7 +265,7 @@ static void set_queued(struct transaction *t)
 		bool report = recipient_wants(r->notify, SMTP_NOTIFY_SUCCESS) && t->trusted;
 		if (t->hold || r->user == NULL || (report && t->sender[0] != '\0'))
 			outcome_set(&t->recipients[i].outcome, FATE_LATER, 250, "2.0.0",
-			    t->hold           ? SPAN("held for a filter")
+			    t->hold           ? held_text(t)
 			    : r->user == NULL ? SPAN("to be relayed")
 					      : SPAN("to be reported on"));
 	}

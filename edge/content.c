@@ -8,10 +8,12 @@
 #include "base/check.h"
 #include "proto/mime_binary.h"
 
+#include "edge/added.h"
 #include "edge/envelope.h"
 #include "edge/filter.h"
 #include "edge/limit.h"
 #include "edge/mail.h"
+#include "edge/policy_step.h"
 #include "edge/screen.h"
 #include "edge/sender.h"
 #include "edge/trace.h"
@@ -19,7 +21,7 @@
 enum {
 	BLOCK = 4096,             /* data_timeout runs for each so many bytes */
 	HEADER_LOOK = 256 * 1024, /* looked through for loops and missing fields */
-	TRACE_MAX = 8192,
+	TRACE_MAX = 8192 + MAIL_PREPEND_MAX,
 	TARPIT_MAX_MS = 60000,
 };
 
@@ -107,7 +109,8 @@ static err_t add_trace(struct session *s)
 	if (err)
 		return err;
 	bool ok = trace_put_received(s, &lines) && screen_put_header(s, &lines) &&
-		  sender_put_header(s, &lines) && limit_put_tags(s, &lines);
+		  sender_put_header(s, &lines) && limit_put_tags(s, &lines) &&
+		  buf_add_span(&lines, buf_span(&s->mail->prepend));
 	if (edge_is_submission(s->listener))
 		ok = trace_put_missing(s, start, &lines) && ok;
 	if (!trace_has_header(start)) /* else our lines would run into its text */
@@ -115,6 +118,42 @@ static err_t add_trace(struct session *s)
 	err = ok ? body_prepend(b, buf_span(&lines)) : ERR_TOO_LONG;
 	buf_end(&lines);
 	return err;
+}
+
+/* ---- other recipients ------------------------------------------------------------------------- */
+
+static void on_rerouted(void *arg, bool known)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	if (!known)
+		session_step(s, refuse(s, 451, "4.3.0", "cannot look up the mailbox now"));
+	else if (s->mail->t->recipient_count == 0)
+		session_step(s, refuse(s, 451, "4.3.5", "it is redirected to nobody"));
+	else
+		session_step(s, commit(s));
+}
+
+/* Redirected, or copied, by a policy service: these recipients are looked up as those that filters add. */
+static enum verdict reroute(struct session *s)
+{
+	struct mail *m = s->mail;
+	struct added_opts opts = { .loop = s->edge->loop,
+		.directory = s->edge->directory,
+		.t = m->t,
+		.addresses = (const char *const *)m->bcc.v,
+		.n = m->bcc.n,
+		.max = (size_t)s->setup->edge->recipients_max };
+	if (m->redirect == NULL && m->bcc.n == 0)
+		return commit(s);
+	if (m->redirect != NULL) {
+		transaction_remove_all(m->t);
+		opts.addresses = (const char *const *)&m->redirect;
+		opts.n = 1;
+	}
+	session_enter(s, ST_RECIPIENT);
+	s->ask = added_start(&opts, on_rerouted, s);
+	return V_WAIT;
 }
 
 /* ---- filters ---------------------------------------------------------------------------------- */
@@ -141,7 +180,7 @@ static enum verdict discard(struct session *s, const char *filter)
 enum verdict content_filtered(struct session *s, const struct filter_answer *a)
 {
 	if (a->verdict == MILTER_GO)
-		return commit(s);
+		return reroute(s);
 	if (a->verdict == MILTER_DISCARD)
 		return discard(s, a->filter);
 	const struct milter_text *t = a->text;
@@ -160,13 +199,15 @@ enum verdict content_filter(struct session *s)
 {
 	if (s->mail->t->recipient_count == 0) /* access rules discarded them all */
 		return discard(s, "access");
+	if (s->mail->discard_by != NULL)
+		return discard(s, s->mail->discard_by);
 	if (add_trace(s))
 		return refuse(s, 451, "4.3.0", "the message could not be kept");
 	if (s->filters == NULL)
-		return commit(s);
+		return reroute(s);
 	session_enter(s, ST_FILTER);
 	s->ask = filters_ask_message(s->filters, on_filtered);
-	return s->ask != NULL ? V_WAIT : commit(s);
+	return s->ask != NULL ? V_WAIT : reroute(s);
 }
 
 /* ---- limits ----------------------------------------------------------------------------------- */
@@ -212,6 +253,13 @@ static enum verdict ask_meter(struct session *s)
 
 /* ---- the whole message ------------------------------------------------------------------------ */
 
+static void on_end_policy(void *arg, const struct filter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, a->verdict == MILTER_GO ? ask_meter(s) : content_filtered(s, a));
+}
+
 static enum verdict whole(struct session *s)
 {
 	struct mail *m = s->mail;
@@ -221,7 +269,9 @@ static enum verdict whole(struct session *s)
 		return refuse(s, 451, "4.3.0", "the message could not be kept");
 	if (trace_hops(start) >= (size_t)s->setup->edge->hops_max)
 		return refuse(s, 554, "5.4.6", "the message goes round in a loop");
-	return ask_meter(s);
+	session_enter(s, ST_POLICY);
+	s->ask = m->t->recipient_count == 0 ? NULL : policy_step(s, POLICY_AT_END, on_end_policy);
+	return s->ask != NULL ? V_WAIT : ask_meter(s);
 }
 
 enum verdict content_ended(struct session *s)
@@ -302,11 +352,40 @@ static enum verdict start_data(struct session *s)
 	return session_say(s, 354, NULL, "send the message, end with CRLF.CRLF");
 }
 
+/* ---- may it come? ----------------------------------------------------------------------------- */
+
 static void on_data_filtered(void *arg, const struct filter_answer *a)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
-	session_step(s, a->verdict == MILTER_GO ? start_data(s) : content_filtered(s, a));
+	session_step(s, a->verdict == MILTER_GO ? s->mail->begin(s) : s->mail->no(s, a));
+}
+
+static enum verdict filter_data(struct session *s)
+{
+	if (s->filters == NULL)
+		return s->mail->begin(s);
+	session_enter(s, ST_FILTER_DATA);
+	s->ask = filters_ask(s->filters, MILTER_ASK_DATA, SPAN_NONE, SPAN_NONE, on_data_filtered);
+	return s->ask != NULL ? V_WAIT : s->mail->begin(s);
+}
+
+static void on_data_policy(void *arg, const struct filter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, a->verdict == MILTER_GO ? filter_data(s) : s->mail->no(s, a));
+}
+
+enum verdict content_begin(struct session *s, mail_begin_fn *begin, mail_no_fn *no)
+{
+	if (s->mail->t->recipient_count == 0)
+		return begin(s);
+	s->mail->begin = begin;
+	s->mail->no = no;
+	session_enter(s, ST_POLICY);
+	s->ask = policy_step(s, POLICY_AT_DATA, on_data_policy);
+	return s->ask != NULL ? V_WAIT : filter_data(s);
 }
 
 enum verdict content_data(struct session *s, const struct smtp_cmd *cmd)
@@ -319,9 +398,5 @@ enum verdict content_data(struct session *s, const struct smtp_cmd *cmd)
 		return session_refuse(s, 503, "5.5.1", "BINARYMIME comes by BDAT");
 	if (s->mail->t->recipient_count == 0 && s->mail->discarded == 0)
 		return session_refuse(s, 554, "5.5.1", "no recipient was taken");
-	if (s->filters == NULL || s->mail->t->recipient_count == 0)
-		return start_data(s);
-	session_enter(s, ST_FILTER_DATA);
-	s->ask = filters_ask(s->filters, MILTER_ASK_DATA, SPAN_NONE, SPAN_NONE, on_data_filtered);
-	return s->ask != NULL ? V_WAIT : start_data(s);
+	return content_begin(s, start_data, content_filtered);
 }

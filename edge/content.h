@@ -2,6 +2,7 @@
 #ifndef EDGE_CONTENT_H
 #define EDGE_CONTENT_H
 
+#include "edge/mail.h"
 #include "edge/session.h"
 
 enum verdict content_data(struct session *s, const struct smtp_cmd *cmd);
@@ -13,8 +14,9 @@ enum verdict content_slow(struct session *s);
 enum verdict content_filter(struct session *s);
 
 /* What filters decided of the mail, when it is not GO. */
-struct filter_answer;
 enum verdict content_filtered(struct session *s, const struct filter_answer *a);
+/* Asks policy services and filters whether the message may come; goes on with one of the two. */
+enum verdict content_begin(struct session *s, mail_begin_fn *begin, mail_no_fn *no);
 /* All bytes of the mail are here, by DATA or BDAT. */
 enum verdict content_ended(struct session *s);
 

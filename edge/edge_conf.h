@@ -26,6 +26,10 @@
 #define CONF_DEF "edge/edge_milter.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK edge_policy
+#define CONF_DEF "edge/edge_policy.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK edge_scanner
 #define CONF_DEF "edge/edge_scanner.params.def"
 #include "conf/params_struct.h"

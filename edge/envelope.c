@@ -16,6 +16,7 @@
 #include "edge/filter.h"
 #include "edge/limit.h"
 #include "edge/mail.h"
+#include "edge/policy_step.h"
 #include "edge/screen.h"
 #include "edge/sender.h"
 
@@ -137,21 +138,22 @@ static enum verdict sender_taken(struct session *s)
 	return s->ask != NULL ? V_WAIT : envelope_sender_taken(s);
 }
 
+static enum verdict refuse_sender(struct session *s, const struct filter_answer *a)
+{
+	session_enter(s, ST_COMMAND);
+	enum verdict v = session_refuse(s, a->text->code, a->text->enhanced, a->text->text);
+	mail_end(s);
+	return a->verdict == MILTER_CLOSE ? session_close(s, WHY_FILTERED, a->filter) : v;
+}
+
 static void on_sender_filtered(void *arg, const struct filter_answer *a)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
-	if (a->verdict == MILTER_GO) {
-		session_step(s, sender_taken(s));
-		return;
-	}
-	session_enter(s, ST_COMMAND);
-	enum verdict v = session_refuse(s, a->text->code, a->text->enhanced, a->text->text);
-	mail_end(s);
-	session_step(s, a->verdict == MILTER_CLOSE ? session_close(s, WHY_FILTERED, a->filter) : v);
+	session_step(s, a->verdict == MILTER_GO ? sender_taken(s) : refuse_sender(s, a));
 }
 
-enum verdict envelope_sender_ok(struct session *s)
+static enum verdict filter_sender(struct session *s)
 {
 	struct mail *m = s->mail;
 	filters_open(s);
@@ -162,6 +164,20 @@ enum verdict envelope_sender_ok(struct session *s)
 	    span_str(m->params), on_sender_filtered);
 	MEM_FREE(&m->params);
 	return s->ask != NULL ? V_WAIT : sender_taken(s);
+}
+
+static void on_sender_policy(void *arg, const struct filter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, a->verdict == MILTER_GO ? filter_sender(s) : refuse_sender(s, a));
+}
+
+enum verdict envelope_sender_ok(struct session *s)
+{
+	session_enter(s, ST_POLICY);
+	s->ask = policy_step(s, POLICY_AT_MAIL, on_sender_policy);
+	return s->ask != NULL ? V_WAIT : filter_sender(s);
 }
 
 enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
@@ -189,6 +205,7 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 	if (s->mail->origin != NULL)
 		session_note(s, "origin", span_str(s->mail->origin));
 	s->mail->t->require_tls = (ext.seen & SMTP_PARAM_REQUIRETLS) != 0;
+	s->mail->size = ext.size;
 	take_wishes(s, &ext);
 	session_notef(s, "mail", "from <%s> in session %s", sender.address, s->id.s);
 	s->mail->params = mem_span_str(cmd->params);
@@ -201,6 +218,10 @@ static enum verdict refuse_recipient(
     struct session *s, unsigned code, const char *enhanced, const char *text)
 {
 	const struct mail *m = s->mail;
+	if (m->defer_if_bad && code >= 500) {
+		code = 450;
+		enhanced = "4.7.1";
+	}
 	metric_add(
 	    &edge_metrics[code < 500 ? EDGE_M_RECIPIENTS_LATER : EDGE_M_RECIPIENTS_REFUSED], 1);
 	log_write(&edge_events[EDGE_EV_RECIPIENT_REFUSED], mail_id(m),
@@ -221,28 +242,33 @@ static bool same_recipient(const struct recipient *r, struct span address, struc
 
 static enum verdict recipient_taken(struct session *s)
 {
+	if (s->mail->defer_if_ok) {
+		if (s->mail->to_new)
+			transaction_remove(s->mail->t, smtp_path_text(&s->mail->to));
+		return refuse_recipient(s, 450, "4.7.1", "try again later");
+	}
 	session_notef(s, "recipient", "<%s> 250", s->mail->to.address);
 	metric_add(&edge_metrics[EDGE_M_RECIPIENTS], 1);
 	session_enter(s, ST_COMMAND);
 	return session_say(s, 250, "2.1.5", "recipient ok");
 }
 
+static enum verdict refuse_filtered(struct session *s, const struct filter_answer *a)
+{
+	if (s->mail->to_new)
+		transaction_remove(s->mail->t, smtp_path_text(&s->mail->to));
+	enum verdict v = refuse_recipient(s, a->text->code, a->text->enhanced, a->text->text);
+	return a->verdict == MILTER_CLOSE ? session_close(s, WHY_FILTERED, a->filter) : v;
+}
+
 static void on_recipient_filtered(void *arg, const struct filter_answer *a)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
-	if (a->verdict == MILTER_GO) {
-		session_step(s, recipient_taken(s));
-		return;
-	}
-	if (s->mail->to_new)
-		transaction_remove(s->mail->t, smtp_path_text(&s->mail->to));
-	enum verdict v = refuse_recipient(s, a->text->code, a->text->enhanced, a->text->text);
-	session_step(s, a->verdict == MILTER_CLOSE ? session_close(s, WHY_FILTERED, a->filter) : v);
+	session_step(s, a->verdict == MILTER_GO ? recipient_taken(s) : refuse_filtered(s, a));
 }
 
-/* Filters are told of recipients that we would take. */
-enum verdict envelope_filter_recipient(struct session *s)
+static enum verdict filter_recipient(struct session *s)
 {
 	if (s->filters == NULL)
 		return recipient_taken(s);
@@ -250,6 +276,21 @@ enum verdict envelope_filter_recipient(struct session *s)
 	s->ask = filters_ask(s->filters, MILTER_ASK_RCPT, smtp_path_text(&s->mail->to), SPAN_NONE,
 	    on_recipient_filtered);
 	return s->ask != NULL ? V_WAIT : recipient_taken(s);
+}
+
+static void on_recipient_policy(void *arg, const struct filter_answer *a)
+{
+	struct session *s = OBJ(session, arg);
+	s->ask = NULL;
+	session_step(s, a->verdict == MILTER_GO ? filter_recipient(s) : refuse_filtered(s, a));
+}
+
+/* Policy services and filters are told of recipients that we would take. */
+enum verdict envelope_filter_recipient(struct session *s)
+{
+	session_enter(s, ST_POLICY);
+	s->ask = policy_step(s, POLICY_AT_RCPT, on_recipient_policy);
+	return s->ask != NULL ? V_WAIT : filter_recipient(s);
 }
 
 static enum verdict recipient_metered(struct session *s, const struct meter_answer *a)
@@ -492,6 +533,8 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 	    s->esmtp && envelope_offers_dsn(s) ? SMTP_PARAM_NOTIFY | SMTP_PARAM_ORCPT : 0;
 	if (smtp_ext_rcpt(cmd->params, dsn, &ext))
 		return bad_extension(s, &ext.error);
+	m->defer_if_ok = m->defer_all_ok;
+	m->defer_if_bad = m->defer_all_bad;
 	m->to_postmaster = false;
 	m->notify = ext.notify;
 	snprintf(m->orcpt, sizeof m->orcpt, "%.*s", SPAN_ARG(ext.orcpt));

@@ -305,7 +305,8 @@ static void discarded(struct filters *f, const char *filter)
 
 static void quarantine(struct filters *f, const struct edge_milter_conf *conf, const char *why)
 {
-	f->session->mail->t->hold |= conf->on_quarantine == EDGE_VERDICT_HOLD;
+	if (conf->on_quarantine == EDGE_VERDICT_HOLD)
+		transaction_hold(f->session->mail->t, span_str(why));
 	if (conf->on_quarantine == EDGE_VERDICT_DISCARD)
 		discarded(f, conf->head.title);
 	else if (conf->on_quarantine == EDGE_VERDICT_REFUSE)

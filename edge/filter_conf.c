@@ -3,6 +3,8 @@
 
 #include "base/span.h"
 
+#include "edge/policy_step.h"
+
 #define CONF_BLOCK edge_milter
 #define CONF_DEF "edge/edge_milter.params.def"
 #define CONF_PROSE                                                                                 \
@@ -16,6 +18,24 @@
 	"A scanner for spam or viruses. Scanners are asked behind the last filter, in the order "  \
 	"of the file, about the message as the filters have left it."
 #include "conf/params_table.h"
+
+#define CONF_BLOCK edge_policy
+#define CONF_DEF "edge/edge_policy.params.def"
+#define CONF_PROSE                                                                                 \
+	"A service that speaks Postfix's policy delegation protocol, as greylisting daemons do. "  \
+	"Services are asked in the order of the file, before filters; the first that says OK or "  \
+	"refuses is the last one asked at that moment. Known words: DUNNO, OK, REJECT, DEFER, "    \
+	"DEFER_IF_PERMIT, DEFER_IF_REJECT, 4NN, 5NN, DISCARD, HOLD, PREPEND, REDIRECT, BCC, WARN " \
+	"and INFO."
+#include "conf/params_table.h"
+
+static void check_moments(const struct edge_policy_conf *p, struct conf_diag *d)
+{
+	for (size_t i = 0; i < p->at.n; i++)
+		if (policy_moment_of(p->at.v[i]) == POLICY_MOMENTS)
+			conf_error(d, p->head.pos, "at: \"%s\" is not one of mail, rcpt, data, end",
+			    p->at.v[i]);
+}
 
 static void check_one(const struct edge_conf *e, const struct conf_head *head,
     const struct conf_strings *listeners, const struct conf_hostports *at, struct conf_diag *d)
@@ -35,6 +55,11 @@ void filter_conf_check(const struct edge_conf *e, struct conf_diag *d)
 	for (size_t i = 0; i < e->milter_n; i++)
 		check_one(
 		    e, &e->milter[i]->head, &e->milter[i]->listeners, &e->milter[i]->address, d);
+	for (size_t i = 0; i < e->policy_n; i++) {
+		check_one(
+		    e, &e->policy[i]->head, &e->policy[i]->listeners, &e->policy[i]->address, d);
+		check_moments(e->policy[i], d);
+	}
 	for (size_t i = 0; i < e->scanner_n; i++)
 		check_one(
 		    e, &e->scanner[i]->head, &e->scanner[i]->listeners, &e->scanner[i]->address, d);

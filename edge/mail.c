@@ -22,6 +22,7 @@ struct mail *mail_new(const struct session *s, const struct smtp_path *sender, b
 	m->t->auth_user = mem_str(s->user);
 	m->t->client = s->from.addr;
 	m->t->arrived_us = clock_wall_us();
+	m->prepend = BUF_INIT(MAIL_PREPEND_MAX);
 	return m;
 }
 
@@ -48,6 +49,10 @@ void mail_end(struct session *s)
 	record_end(&m->record);
 	mime_binary_free(&m->binary);
 	buf_end(&m->tags);
+	buf_end(&m->prepend);
+	mem_free(m->redirect);
+	for (size_t i = 0; i < m->bcc.n; i++)
+		mem_free(m->bcc.v[i]);
 	mem_free(m->params);
 	mem_free(m->origin);
 	transaction_free(&m->t);

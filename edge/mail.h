@@ -16,19 +16,38 @@
 struct mime_binary;
 struct sender;
 
+struct filter_answer;
+/* The message may come, or may not. */
+typedef enum verdict mail_begin_fn(struct session *s);
+typedef enum verdict mail_no_fn(struct session *s, const struct filter_answer *a);
+
+enum { MAIL_BCC_MAX = 8, MAIL_PREPEND_MAX = 8192 };
+
 struct mail {
-	struct transaction *t; /* owned */
-	char *origin;          /* owned; what XFORWARD said of it, or NULL */
-	struct sender *sender; /* owned; what the DNS says of the sender, or NULL */
-	struct record record;  /* of the transaction */
-	bool redirected;       /* by a rule of ours: it may go anywhere */
-	unsigned discarded;    /* recipients that are taken for nobody */
-	struct buf tags;       /* names of rules, for X-Postern-Tag */
-	struct smtp_path to;   /* the recipient that is being looked up */
-	char *params;          /* owned; of MAIL, until filters have heard them */
-	bool to_new;        /* it was added to the transaction, and no filter has refused it yet */
-	bool to_postmaster; /* it stands for the postmaster already */
-	unsigned notify;    /* what its sender wants to hear of it */
+	struct transaction *t;  /* owned */
+	char *origin;           /* owned; what XFORWARD said of it, or NULL */
+	struct sender *sender;  /* owned; what the DNS says of the sender, or NULL */
+	struct record record;   /* of the transaction */
+	const char *discard_by; /* whose wish it is that nobody gets it, or NULL; of the setup */
+	/* By a policy service: what is taken, or refused for good, is for later: the recipient under way, or all. */
+	bool defer_if_ok, defer_if_bad, defer_all_ok, defer_all_bad;
+	mail_begin_fn *begin; /* while it is asked whether the message may come */
+	mail_no_fn *no;
+	struct buf prepend; /* header fields of policy services */
+	uint64_t size;      /* SIZE of MAIL, 0: not given */
+	char *redirect;     /* owned; gets it in the place of its recipients, or NULL */
+	struct mail_bcc {
+		char *v[MAIL_BCC_MAX]; /* owned; get it too */
+		size_t n;
+	} bcc;
+	bool redirected;     /* by a rule of ours: it may go anywhere */
+	unsigned discarded;  /* recipients that are taken for nobody */
+	struct buf tags;     /* names of rules, for X-Postern-Tag */
+	struct smtp_path to; /* the recipient that is being looked up */
+	char *params;        /* owned; of MAIL, until filters have heard them */
+	bool to_new;         /* it was added to the transaction, and no filter has refused it yet */
+	bool to_postmaster;  /* it stands for the postmaster already */
+	unsigned notify;     /* what its sender wants to hear of it */
 	char orcpt[SMTP_ORCPT_MAX + 1]; /* "": not given */
 	uint64_t memory;                /* promised to the body, of edge->body_memory */
 	struct smtp_body_decoder decoder;

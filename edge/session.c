@@ -69,6 +69,7 @@ static const struct {
 	[ST_RECIPIENT] = { "recipient", HELPER, NULL, NULL, on_stuck, false },
 	[ST_METER_MAIL] = { "meter_mail", HELPER, NULL, NULL, envelope_sender_taken, false },
 	[ST_METER_RCPT] = { "meter_rcpt", HELPER, NULL, NULL, envelope_filter_recipient, false },
+	[ST_POLICY] = { "policy", HELPER, NULL, NULL, on_stuck, false },
 	[ST_FILTER_MAIL] = { "filter_mail", HELPER, NULL, NULL, on_stuck, false },
 	[ST_FILTER_RCPT] = { "filter_rcpt", HELPER, NULL, NULL, on_stuck, false },
 	[ST_FILTER_DATA] = { "filter_data", HELPER, NULL, NULL, on_stuck, false },

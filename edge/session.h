@@ -50,6 +50,7 @@ enum session_state {
 	ST_RECIPIENT,   /* directory: who is the recipient? */
 	ST_METER_MAIL,  /* MeterMaid is asked about the sender, or a limit holds it back */
 	ST_METER_RCPT,  /* ... about a recipient */
+	ST_POLICY,      /* policy services are asked */
 	ST_FILTER_MAIL, /* filters are asked about the sender */
 	ST_FILTER_RCPT, /* ... about a recipient */
 	ST_FILTER_DATA, /* ... whether they want the message at all */

@@ -27,14 +27,28 @@ static void recipient_end(struct recipient *r)
 	mem_free(r->orcpt);
 }
 
+void transaction_remove_all(struct transaction *t)
+{
+	for (size_t i = 0; i < t->recipient_count; i++)
+		recipient_end(&t->recipients[i]);
+	t->recipient_count = 0;
+}
+
+void transaction_hold(struct transaction *t, struct span why)
+{
+	t->hold = true;
+	if (t->hold_why == NULL && why.n > 0)
+		t->hold_why = mem_span_str(why);
+}
+
 void transaction_free(struct transaction **t)
 {
 	struct transaction *gone = *t;
 	if (gone == NULL)
 		return;
-	for (size_t i = 0; i < gone->recipient_count; i++)
-		recipient_end(&gone->recipients[i]);
+	transaction_remove_all(gone);
 	mem_free(gone->recipients);
+	mem_free(gone->hold_why);
 	mem_free(gone->sender);
 	mem_free(gone->auth_user);
 	mem_free(gone->envid);

@@ -47,7 +47,8 @@ struct transaction {
 	char *sender;     /* reverse-path without brackets; "" = null sender */
 	bool body_8bit;   /* BODY=8BITMIME */
 	char *auth_user;  /* submission: who; NULL on MX */
-	bool hold;        /* a filter wants an operator to look at it: to the queue, held there */
+	bool hold;        /* an operator is to look at it: to the queue, held there */
+	char *hold_why;   /* owned; in words, or NULL */
 	bool require_tls; /* REQUIRETLS: every hop from here on (RFC 8689) */
 	bool trusted;     /* the sender is who it says: reports may go there */
 	enum smtp_ret ret;
@@ -61,6 +62,8 @@ struct transaction {
 
 struct transaction *transaction_new(struct ident session);
 void transaction_free(struct transaction **t);
+/* Holds it; the first reason stays. */
+void transaction_hold(struct transaction *t, struct span why);
 /* NULL when the list is full (max). The strings are copied; user, detail, store may be empty. */
 struct recipient *transaction_add(struct transaction *t, size_t max, struct span address,
     struct span user, struct span detail, struct span store);
@@ -69,5 +72,6 @@ struct recipient *transaction_add(struct transaction *t, size_t max, struct span
 bool recipient_wants(unsigned notify, unsigned ends);
 /* Takes the recipient with this address (as in RCPT TO; else in another case) out. False: there is none. */
 bool transaction_remove(struct transaction *t, struct span address);
+void transaction_remove_all(struct transaction *t); /* recipients */
 
 #endif

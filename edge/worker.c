@@ -29,6 +29,7 @@ struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 	e->records = record_shelf_new(RECORDS_BYTES);
 	e->committer = committer_new(l, e->dns, e->directory, conf);
 	e->milter_health = milter_health_new();
+	e->policies = policy_pool_new(l, e->dns, e->milter_health);
 	e->clients = map_new(CLIENTS_MAX);
 	e->doors = accept_doors_new(e);
 	list_init(&e->sessions);
@@ -158,6 +159,7 @@ void edge_free(struct edge **e)
 	metermaid_free(&gone->meter);
 	dnsbl_free(&gone->dnsbl);
 	record_shelf_free(&gone->records);
+	policy_pool_free(&gone->policies);
 	dns_free(&gone->dns);
 	milter_health_free(&gone->milter_health);
 	map_free(&gone->clients);

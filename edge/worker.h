@@ -18,6 +18,7 @@
 #include "edge/commit.h"
 #include "edge/dnsbl.h"
 #include "edge/edge_conf.h"
+#include "edge/policy.h"
 #include "edge/record.h"
 
 struct edge {
@@ -29,6 +30,7 @@ struct edge {
 	struct record_shelf *records;
 	struct committer *committer;
 	struct milter_health *milter_health;
+	struct policy_pool *policies;
 	struct edge_setup *setup; /* the newest; sessions keep references of their own */
 	struct doors *doors;      /* owned: accept.c */
 	struct list_node sessions;

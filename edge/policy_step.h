@@ -1,0 +1,27 @@
+/* policy_step.h - the policy services of a listener at one moment of a mail, asked one after the other (part of steps 3
+ * and 4). */
+#ifndef EDGE_POLICY_STEP_H
+#define EDGE_POLICY_STEP_H
+
+#include "net/ticket.h"
+
+#include "edge/filter.h"
+#include "edge/session.h"
+
+/* Words of edge_policy.at. */
+enum policy_moment {
+	POLICY_AT_MAIL,
+	POLICY_AT_RCPT,
+	POLICY_AT_DATA,
+	POLICY_AT_END,
+	POLICY_MOMENTS
+};
+
+enum policy_moment policy_moment_of(const char *word); /* POLICY_MOMENTS: it is none */
+
+/* About the mail under way; at RCPT about mail->to. The answer is GO, REFUSE or CLOSE; what else a service wants is noted
+ * in the mail when the answer comes: to be discarded, held, redirected, copied, given fields, or deferred should it be
+ * taken or refused. NULL: nobody is to be asked, go on. */
+struct ticket *policy_step(struct session *s, enum policy_moment at, filter_fn *fn);
+
+#endif
