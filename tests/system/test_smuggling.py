@@ -54,15 +54,17 @@ def edge(run_dir):
     tier.meter_rules = ""
     tier.write_all()
     tier.prepare()
-    tier.start()
-    for hop in tier.hops:
-        hop.start()
-    yield tier
-    for hop in tier.hops:
-        tier.stop_process(hop.name)
-    tier.dns.shutdown()
-    tier.dns.server_close()
-    finish(tier)
+    try:
+        tier.start()
+        for hop in tier.hops:
+            hop.start()
+        yield tier
+    finally:
+        for hop in tier.hops:
+            tier.stop_process(hop.name)
+        tier.dns.shutdown()
+        tier.dns.server_close()
+        finish(tier)
 
 
 def recipients(edge):
