@@ -226,6 +226,8 @@ static void on_deadline(void *arg)
 		step(o, out_fail(o, "timeout"));
 		return;
 	}
+	if (o->mail != NULL)
+		return; /* given to us a moment ago: on_begin() goes on with it */
 	say_goodbye(o);
 	o->gone(o->gone_arg, o);
 }

@@ -312,6 +312,27 @@ static void test_stale_connection(void **state)
 	}
 }
 
+/* The time of a kept connection is over in the moment in which a mail has been given to it. */
+static void test_idle_ends_with_a_mail(void **state)
+{
+	struct try t;
+	try_start(&t, STEPS(LHLO, ENVELOPE, "S 250 ok", "S 250 ok", "S 354 go", "B", "S 250 ok",
+			  ENVELOPE, "S 250 ok", "S 250 ok", "S 354 go", "B", "S 250 ok"));
+	struct out_target to = { OUT_LMTP, t.peer.path, 0, OUT_TLS_NONE };
+	send_mail(&t, OUT_LMTP, 1);
+	t.answered = false;
+	clock_fake(clock_mono_ms(), clock_wall_us());
+	t.ticket = out_pool_send(t.pool, &to, &t.mail, on_done, &t);
+	loop_step(t.loop, 0);
+	clock_fake_advance(5000);
+	loop_step(t.loop, 0);
+	clock_fake_off();
+	run_until(&t, &t.answered);
+	assert_int_equal(t.end, OUT_ANSWERED);
+	assert_int_equal(t.peer.connections, 1);
+	try_end(&t);
+}
+
 static void test_too_big_and_bad_addresses(void **state)
 {
 	struct try t;
@@ -397,6 +418,7 @@ int main(void)
 		cmocka_unit_test(test_dsn),
 		cmocka_unit_test(test_requiretls),
 		cmocka_unit_test(test_stale_connection),
+		cmocka_unit_test(test_idle_ends_with_a_mail),
 		cmocka_unit_test(test_too_big_and_bad_addresses),
 		cmocka_unit_test(test_dead_host_is_remembered),
 		cmocka_unit_test(test_doubt_and_cancel),
