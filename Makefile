@@ -194,10 +194,13 @@ $(BENCH_C): %: %.o $(LIBPOSTERN)
 $(B)/bench/%.so: bench/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -std=c17 -O2 $(WARN) -shared -fPIC -o $@ $<
+BENCH_QUEUE := $(B)/bench/queue/bench_queue
+$(BENCH_QUEUE): %: %.o $(B)/libedge.a $(LIBPOSTERN)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 BENCH_TOOLS := $(filter-out %/bench_meter,$(BENCH_C)) $(B)/bench/count_syncs.so
 BENCH_ENV := POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUICK=$(QUICK)
 
-.PHONY: bench-edge-in bench-edge-out bench-meter bench-mmp bench-store
+.PHONY: bench-edge-in bench-edge-out bench-meter bench-mmp bench-queue bench-store
 bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
 	@$(BENCH_ENV) bench/run $(BENCH)
 bench-mmp: all deps-run deps-bench $(BENCH_TOOLS) ## the multiplexor against nginx, Dovecot, HAProxy and bare floors (QUICK=1)
@@ -209,6 +212,8 @@ bench-edge-in: all deps-run deps-bench $(BENCH_TOOLS) ## the front door and its 
 	@$(BENCH_ENV) bench/edge-front
 bench-edge-out: all deps-run deps-bench $(BENCH_TOOLS) ## the edge beside Postfix: relay, spool, disk writes (QUICK=1)
 	@$(BENCH_ENV) bench/edge-out
+bench-queue: deps-build deps-test $(BENCH_QUEUE) ## a million messages in the queue, half of them for nobody (QUICK=1)
+	@$(BENCH_ENV) $(BENCH_QUEUE)
 bench-meter: deps-build deps-run deps-test $(B)/bench/meter/bench_meter ## what a question to MeterMaid costs (QUICK=1)
 	@$(BENCH_ENV) $(B)/bench/meter/bench_meter
 
@@ -230,4 +235,4 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
--include $(ALL_OBJ:.o=.d) $(UNITS:=.d) $(BENCH_C:=.d) $(call fobj,$(FUZZ_LIB_SRC:.c=.d))
+-include $(ALL_OBJ:.o=.d) $(UNITS:=.d) $(BENCH_C:=.d) $(BENCH_QUEUE).d $(call fobj,$(FUZZ_LIB_SRC:.c=.d))

@@ -80,12 +80,12 @@ static bool worker_healthy(struct worker *w)
 	return e == NULL || (directory_healthy(e->directory) && metermaid_healthy(e->meter));
 }
 
-static uint32_t meter_later(void *arg)
+static uint32_t begin_later(void *arg)
 {
 	return worker_answer_later(arg);
 }
 
-static void meter_answer(void *arg, uint32_t id, struct span json)
+static void answer_later(void *arg, uint32_t id, struct span json)
 {
 	worker_answer(arg, id, json);
 }
@@ -105,7 +105,7 @@ static bool worker_control(struct worker *w, const struct control_ask *ask, stru
 	}
 	return is_word(ask, 0, "meter") &&
 	       metermaid_control(e->meter, ask->words, ask->n,
-		   &(struct meter_late){ meter_later, meter_answer, w }, out);
+		   &(struct meter_late){ begin_later, answer_later, w }, out);
 }
 
 static void worker_stop(struct worker *w)
@@ -172,7 +172,9 @@ static void queue_process_drain(struct worker *w)
 static bool queue_process_control(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
 	struct queue_post *p = worker_data(w);
-	return is_word(ask, 0, "queue") && queue_control(p->queue, ask->words + 1, ask->n - 1, out);
+	return is_word(ask, 0, "queue") &&
+	       queue_control(p->queue, ask->words + 1, ask->n - 1,
+		   &(struct queue_late){ begin_later, answer_later, w }, out);
 }
 
 static void queue_stop(struct worker *w)

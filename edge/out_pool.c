@@ -13,7 +13,13 @@
 #define out_request_MAGIC 0x0a71e501u
 #define out_conn_MAGIC 0x0a71e502u
 
-enum { PEERS_MAX = 20000, WAITING_MAX = 2000, DEAD_FIRST_MS = 1000, KEY_MAX = 600 };
+enum {
+	PEERS_MAX = 20000,
+	PRUNE_FIRST = 1000,
+	WAITING_MAX = 2000,
+	DEAD_FIRST_MS = 1000,
+	KEY_MAX = 600
+};
 
 struct out_pool {
 	struct loop *loop;
@@ -22,6 +28,7 @@ struct out_pool {
 	char *helo;                         /* owned; opts points here */
 	struct tls_ctx *tls_may, *tls_must; /* owned references */
 	struct map *peers;
+	size_t prune_at;           /* that many peers: those that are of no use go */
 	struct list_node all;      /* the same peers */
 	struct out_peer *overflow; /* stands for hosts that do not fit: never answers */
 	size_t connections;
@@ -117,6 +124,8 @@ static void peers_prune(struct out_pool *p)
 		if (is_unused(peer) && now >= peer->dead_until_ms)
 			peer_free(peer);
 	}
+	size_t twice = 2 * map_count(p->peers);
+	p->prune_at = twice < PRUNE_FIRST ? PRUNE_FIRST : twice < PEERS_MAX ? twice : PEERS_MAX;
 }
 
 static struct out_peer *peer_get(struct out_pool *p, const struct out_target *to)
@@ -127,7 +136,7 @@ static struct out_peer *peer_get(struct out_pool *p, const struct out_target *to
 	if (buf_ok(&key))
 		peer = map_get(p->peers, buf_span(&key));
 	if (peer == NULL && buf_ok(&key)) {
-		if (map_count(p->peers) >= PEERS_MAX)
+		if (map_count(p->peers) >= p->prune_at)
 			peers_prune(p);
 		peer = peer_new(p, to, buf_span(&key));
 	}
@@ -406,6 +415,7 @@ struct out_pool *out_pool_new(struct loop *l, struct dns *dns, const struct out_
 	p->loop = l;
 	p->dns = dns;
 	p->peers = map_new(PEERS_MAX + 1);
+	p->prune_at = PRUNE_FIRST;
 	list_init(&p->all);
 	out_pool_set(p, opts);
 	p->overflow = peer_get(p, &(struct out_target){ .host = "(too many hosts)" });

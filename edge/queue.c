@@ -12,6 +12,8 @@
 #include "edge/out_conf.h"
 #include "edge/queue_internal.h"
 
+enum { BUSY_PAUSE_MS = 10 };
+
 /* ---- recipients ------------------------------------------------------------------------------- */
 
 size_t item_index(const struct q_item *it)
@@ -45,6 +47,12 @@ void item_set_state(struct q_item *it, enum q_state to)
 		e->open--;
 		q->items_open--;
 	}
+	if (to == Q_RUNNING && e->running++ == 0)
+		q->loaded_bytes -= e->bytes;
+	if (it->state == Q_RUNNING && --e->running == 0)
+		q->loaded_bytes += e->bytes;
+	if (is_active(to))
+		list_remove(&e->rest);
 	e->active += (size_t)is_active(to);
 	e->active -= (size_t)is_active(it->state);
 	it->state = to;
@@ -135,16 +143,31 @@ static bool has_untold(const struct q_entry *e)
 	return false;
 }
 
+void entry_count(struct queue *q)
+{
+	metric_set(&queue_metrics[QUEUE_M_MESSAGES], queue_messages(q));
+	metric_set(&queue_metrics[QUEUE_M_RECIPIENTS], q->items_open);
+	metric_set(&queue_metrics[QUEUE_M_LOADED], q->loaded);
+}
+
 void entry_free(struct q_entry *e)
 {
 	struct queue *q = e->queue;
 	for (size_t i = 0; i < e->item_count; i++)
 		item_end(&e->items[i]);
+	if (e->called_by != NULL) {
+		e->called_by->called--;
+		q->called--;
+	}
+	if (shelf_row(q->shelf, e->row)->place == SHELF_LOADED)
+		shelf_idle(q->shelf, e->row, NULL);
+	q->loaded--;
+	q->loaded_bytes -= e->bytes;
+	list_remove(&e->rest);
 	ticket_cancel(&e->sync);
 	ticket_cancel(&e->ask);
 	timer_clear(&e->again);
 	soon_clear(&e->go);
-	map_remove(q->by_id, span_str(e->id.s));
 	list_remove(&e->link);
 	mem_free(e->items);
 	mem_free(e->sender);
@@ -152,8 +175,7 @@ void entry_free(struct q_entry *e)
 	mem_free(e->body.chunks);
 	e->magic = 0;
 	mem_free(e);
-	metric_set(&queue_metrics[QUEUE_M_MESSAGES], map_count(q->by_id));
-	metric_set(&queue_metrics[QUEUE_M_RECIPIENTS], q->items_open);
+	entry_count(q);
 }
 
 /* The log did not take it: the disk is full, or the log must be opened anew. */
@@ -195,8 +217,7 @@ static void forget_progress(struct q_entry *e)
 	e->progress_count = 0;
 }
 
-/* One record with the state of every recipient takes the place of all before it. */
-static void save_snapshot(struct q_entry *e)
+void entry_snapshot(struct q_entry *e)
 {
 	struct spool_progress p = {
 		.id = e->id, .is_snapshot = true, .notices = e->notices, .step_count = e->item_count
@@ -228,8 +249,8 @@ void entry_save(struct q_entry *e, struct q_item *const *items, size_t n)
 	log_pos pos;
 	if (is_ending(e))
 		return;
-	if (e->unsaved || e->progress_count == PROGRESS_MAX) {
-		save_snapshot(e);
+	if (e->unsaved || e->progress_count == PROGRESS_MAX || n == e->item_count) {
+		entry_snapshot(e);
 		return;
 	}
 	p.steps = n > 0 ? mem_array(n, sizeof(*p.steps)) : NULL;
@@ -258,16 +279,18 @@ static void entry_done(struct q_entry *e)
 	for (size_t i = 0; i < e->body.chunk_count; i++)
 		spool_forget(q->spool, e->body.chunks[i]);
 	forget_progress(e);
-	recent_add(q, &d, pos);
 	log_write(&queue_events[QUEUE_EV_QUEUE_DONE], e->id.s,
 	    LOG_FIELDS(LOG_U64("age_s", (d.at_us - e->arrived_us) / 1000000)));
 	entry_free(e);
+	ended_add(q, &d, pos);
+	entry_count(q);
 }
 
 void entry_settle(struct q_entry *e)
 {
 	if (e->active > 0 || e->sync != NULL || e->ask != NULL)
 		return;
+	entry_called(e);
 	if (e->open == 0 && !has_untold(e))
 		entry_done(e);
 	else if (e->unsaved)
@@ -276,13 +299,15 @@ void entry_settle(struct q_entry *e)
 		bounce_start(e);
 	else if (bounce_delay_is_due(e))
 		bounce_delay(e);
+	else
+		entry_rest(e);
 }
 
 static void on_again(void *arg)
 {
 	struct q_entry *e = OBJ(q_entry, arg);
 	if (e->unsaved && !is_ending(e))
-		save_snapshot(e);
+		entry_snapshot(e);
 	if (!e->unsaved || is_ending(e))
 		entry_settle(e);
 }
@@ -308,11 +333,24 @@ static void item_init(struct q_item *it, struct q_entry *e, const struct spool_r
 	item_set_state(it, Q_FINAL);
 }
 
-static struct q_entry *entry_new(struct queue *q, log_pos pos, const struct spool_message *m)
+/* A little more than it is, for what malloc adds. */
+static size_t bytes_of(const struct spool_message *m)
+{
+	enum { EACH = 160 };
+	return sizeof(struct q_entry) + EACH + m->chunk_count * sizeof(log_pos) +
+	       m->recipient_count * (sizeof(struct q_item) + EACH);
+}
+
+struct q_entry *entry_new(struct queue *q, uint32_t row, log_pos pos, const struct spool_message *m)
 {
 	struct q_entry *e = MEM_NEW(struct q_entry);
 	e->magic = q_entry_MAGIC;
 	e->queue = q;
+	e->row = row;
+	e->bytes = bytes_of(m);
+	q->loaded++;
+	q->loaded_bytes += e->bytes;
+	shelf_load(q->shelf, row, e);
 	e->id = m->id;
 	e->session = m->session;
 	e->arrived_us = m->arrived_us;
@@ -353,22 +391,14 @@ static void on_durable(void *arg, err_t err)
 	entry_settle(e);
 }
 
-/* While the log is replayed: states are set when it has been read to its end. */
-void entry_add_known(struct queue *q, log_pos pos, const struct spool_message *m)
-{
-	struct q_entry *e = entry_new(q, pos, m);
-	if (!map_set(q->by_id, span_str(m->id.s), e, NULL))
-		BUG("more messages in the log than the map can hold");
-}
-
 void queue_add(struct queue *q, log_pos pos, const struct spool_message *m)
 {
-	entry_add_known(q, pos, m);
-	struct q_entry *e = map_get(q->by_id, span_str(m->id.s));
+	uint32_t row = shelf_add(q->shelf, &m->id);
+	struct q_entry *e = entry_new(q, row, pos, m);
+	shelf_row(q->shelf, row)->message = pos;
 	e->sync = spool_sync(q->spool, on_durable, e);
 	metric_add(&queue_metrics[QUEUE_M_ADDED], 1);
-	metric_set(&queue_metrics[QUEUE_M_MESSAGES], map_count(q->by_id));
-	metric_set(&queue_metrics[QUEUE_M_RECIPIENTS], q->items_open);
+	entry_count(q);
 	log_write(&queue_events[QUEUE_EV_QUEUE_ADDED], m->id.s,
 	    LOG_FIELDS(LOG_STR("session", m->session.s), LOG_SPAN("sender", m->sender),
 		LOG_U64("recipients", m->recipient_count), LOG_U64("bytes", m->body_bytes)));
@@ -376,17 +406,32 @@ void queue_add(struct queue *q, log_pos pos, const struct spool_message *m)
 
 /* ---- the schedule ----------------------------------------------------------------------------- */
 
-void queue_pump(struct queue *q)
+static void route_due(struct queue *q, uint64_t now)
 {
 	struct heap_node *n;
-	uint64_t now = loop_now_ms(q->loop);
+	while ((n = heap_first(&q->due)) != NULL && n->due <= now && q->lookups < LOOKUPS_MAX)
+		item_route(LIST_OF(struct q_item, due, n));
+}
+
+/* First what is in memory. Looking through the shelf takes its time: when there is enough to do, the
+ * deliveries get most of it. */
+void queue_pump(struct queue *q)
+{
+	uint64_t now = loop_now_ms(q->loop), wait;
+	bool busy = q->running >= (size_t)q->edge->queue_deliveries / 2;
 	timer_clear(&q->due_timer);
 	if (q->draining || q->spool == NULL)
 		return;
-	while ((n = heap_first(&q->due)) != NULL && n->due <= now && q->lookups < LOOKUPS_MAX)
-		item_route(LIST_OF(struct q_item, due, n));
-	if (n != NULL && q->lookups < LOOKUPS_MAX)
-		timer_set(&q->due_timer, n->due - now);
+	route_due(q, now);
+	if (q->lookups >= LOOKUPS_MAX)
+		return; /* the next answer goes on */
+	if (!queue_load_due(q, &wait))
+		wait = busy ? BUSY_PAUSE_MS : 0;
+	const struct heap_node *n = heap_first(&q->due);
+	if (n != NULL && (n->due <= now || n->due - now < wait))
+		wait = n->due <= now ? 0 : n->due - now;
+	if (wait != UINT64_MAX)
+		timer_set(&q->due_timer, wait);
 }
 
 static void on_due(void *arg)
@@ -421,7 +466,7 @@ void queue_drain(struct queue *q, void (*fn)(void *arg), void *arg)
 static void on_prune(void *arg)
 {
 	struct queue *q = OBJ(queue, arg);
-	recent_prune(q, clock_wall_us());
+	ended_prune(q, clock_wall_us());
 	if (q->spool != NULL)
 		metric_set(&queue_metrics[QUEUE_M_SPOOL_BYTES], spool_stats(q->spool).disk_bytes);
 	timer_set(&q->prune_timer, 60 * 1000);
@@ -450,11 +495,10 @@ struct queue *queue_new(const struct queue_opts *opts)
 	q->unsafe_no_sync = opts->unsafe_no_sync;
 	set_conf(q, opts->conf);
 	q->pool = out_conf_new(q->loop, q->dns, opts->conf, OUT_FOR_QUEUE);
-	q->by_id = map_new((size_t)INT32_MAX);
-	q->recent_by_id = map_new(RECENT_MAX + 1);
 	q->dests = map_new((size_t)INT32_MAX);
-	list_init(&q->entries);
-	list_init(&q->recent);
+	q->loaded_max = opts->loaded_max != 0 ? opts->loaded_max : LOADED_BYTES;
+	list_init(&q->scans);
+	list_init(&q->known);
 	for (size_t k = 0; k < DEST_KINDS; k++) {
 		list_init(&q->channels[k].stalled);
 		list_init(&q->channels[k].strange);
@@ -481,9 +525,8 @@ void queue_free(struct queue **pq)
 		return;
 	queue_close(q);
 	out_pool_free(&q->pool);
-	map_free(&q->by_id);
-	map_free(&q->recent_by_id);
 	map_free(&q->dests);
+	mem_free(q->left_words);
 	heap_end(&q->due);
 	timer_clear(&q->due_timer);
 	timer_clear(&q->prune_timer);

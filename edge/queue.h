@@ -25,6 +25,7 @@ struct queue_opts {
 	struct directory *directory;
 	const struct conf *conf; /* referenced */
 	bool unsafe_no_sync;     /* unit tests only */
+	size_t loaded_max;       /* bytes of messages at rest in memory; 0: 1 MiB */
 };
 
 /* Opens and replays the spool; when that fails it is tried again and again, and meanwhile nothing is
@@ -58,7 +59,15 @@ void queue_on_close(struct queue *q, void (*fn)(void *arg), void *arg);
  *	cat		{"bytes","next","base64"}: a piece from OFFSET on, the next begins at "next"
  *	orders		{"order","recipients","more"}: more: say it again, one order ends so many
  *	else		{"error"} */
-bool queue_control(struct queue *q, const char *const *words, size_t n, struct buf *out);
+struct queue_late {
+	uint32_t (*begin)(void *arg);
+	void (*end)(void *arg, uint32_t ask, struct span json);
+	void *arg;
+};
+/* A long queue is gone over in many rounds: then late->begin() is called, nothing is appended, and late->end() has the
+ * answer, after 8 s at the latest with what was found so far. late NULL: everything at once, for tests. */
+bool queue_control(struct queue *q, const char *const *words, size_t n,
+    const struct queue_late *late, struct buf *out);
 size_t queue_recipients(const struct queue *q);
 
 #endif

@@ -9,10 +9,9 @@
 #include "base/fmt.h"
 #include "base/mem.h"
 #include "edge/outcome.h"
-#include "edge/queue_internal.h"
+#include "edge/queue_scan.h"
 
 enum {
-	LIST_MAX = 5000,
 	ENDS_MAX = 10000, /* recipients that one order may end: each may need a report */
 };
 
@@ -99,17 +98,17 @@ static const struct order orders[] = {
 	{ "delete", true, true, apply_delete },
 };
 
-/* May free e. Returns how many of its recipients the order met. */
-static size_t order_entry(
-    struct q_entry *e, const struct order *order, const struct queue_filter *f, uint64_t now_us)
+static void order_entry(struct scan_job *j, struct q_entry *e, struct buf *out)
 {
+	const struct order *order = j->order;
 	struct q_item **met = mem_array(e->item_count, sizeof(struct q_item *));
+	uint64_t now_us = clock_wall_us();
 	size_t n = 0;
 	for (size_t i = 0; i < e->item_count; i++) {
 		struct q_item *it = &e->items[i];
 		struct queue_facts facts = item_facts(it, now_us);
-		if (it->state == Q_FINAL || !queue_filter_matches(f, &facts) ||
-		    !order->apply(it, f))
+		if (it->state == Q_FINAL || !queue_filter_matches(&j->filter, &facts) ||
+		    !order->apply(it, &j->filter))
 			continue;
 		log_write(&queue_events[QUEUE_EV_QUEUE_ORDER], e->id.s,
 		    LOG_FIELDS(LOG_STR("order", order->name), LOG_STR("recipient", it->address)));
@@ -118,28 +117,52 @@ static size_t order_entry(
 	if (n > 0 && order->apply != apply_retry)
 		entry_save(e, met, n);
 	mem_free(met);
+	j->n += n;
 	if (n > 0)
 		entry_settle(e);
-	return n;
 }
 
-static size_t order_all(
-    struct queue *q, const struct order *order, const struct queue_filter *f, bool *more_out)
+static bool order_is_full(const struct scan_job *j)
 {
-	uint64_t now_us = clock_wall_us();
-	size_t n = 0;
-	struct list_node *at = q->entries.next, *last = q->entries.prev, *next;
-	*more_out = false;
-	for (bool end = at == &q->entries; !end; at = next) {
-		next = at->next;
-		end = at == last;
-		if (order->ends && n >= ENDS_MAX) {
-			*more_out = true;
-			break;
-		}
-		n += order_entry(LIST_OF(struct q_entry, link, at), order, f, now_us);
+	return j->order->ends && j->n >= ENDS_MAX;
+}
+
+/* What waits for its time has none any more. What waits for a destination waits on: that is asked now. */
+static bool retry_row(struct queue *q, uint32_t row)
+{
+	struct shelf_row *r = shelf_row(q->shelf, row);
+	if (r->place == SHELF_DUE) {
+		r->urgent = 1;
+		shelf_idle(q->shelf, row, NULL);
+		shelf_due(q->shelf, row, loop_now_ms(q->loop));
+		timer_set(&q->due_timer, 0);
+	} else if (r->place == SHELF_LISTED) {
+		struct q_dest *d = q->numbered[r->owner];
+		d->down_until_ms = 0;
+		dest_call(d);
 	}
-	return n;
+	return r->place != SHELF_LOADED;
+}
+
+static bool skim_order(struct scan_job *j, struct queue *q, uint32_t row)
+{
+	if (j->order->apply == apply_retry && !queue_filter_given(&j->filter)) {
+		size_t open = shelf_row(q->shelf, row)->open;
+		bool done = retry_row(q, row);
+		j->n += done ? open : 0;
+		return done;
+	}
+	return queue_scan_skims(j, q, row);
+}
+
+static void begin_order(struct scan_job *j, struct buf *out)
+{
+}
+
+static void end_order(struct scan_job *j, struct buf *out)
+{
+	buf_printf(out, "{\"order\":\"%s\",\"recipients\":%zu,\"more\":%s}", j->order->name, j->n,
+	    j->more ? "true" : "false");
 }
 
 /* ---- words -------------------------------------------------------------------------------------- */
@@ -152,34 +175,42 @@ static void put_error(struct buf *out, struct span why)
 	buf_add_char(out, '}');
 }
 
-static void run_order(
-    struct queue *q, const struct order *order, const struct queue_filter *f, struct buf *out)
+/* What is wrong with the order as a whole; NULL: nothing. */
+static const char *order_mistake(
+    const struct queue *q, const struct order *order, const struct queue_filter *f)
 {
-	bool more;
 	char host[ROUTE_HOST_SIZE];
 	uint16_t port;
-	if (q->spool == NULL) {
-		put_error(out, SPAN("the spool cannot be used now"));
-	} else if (order->needs_filter && !queue_filter_given(f)) {
-		put_error(out, SPAN("say which: an ID, a condition, or \"all\""));
-	} else if ((order->apply == apply_reroute) != (f->to.p != NULL)) {
-		put_error(out, SPAN("to= says where reroute sends mail, and nothing else"));
-	} else if (f->to.p != NULL && !span_eq_str(f->to, "-") &&
-		   !route_split(f->to, host, &port)) {
-		put_error(out, SPAN("to= is HOST, HOST:PORT, or - for the usual way"));
-	} else {
-		size_t n = order_all(q, order, f, &more);
-		buf_printf(out, "{\"order\":\"%s\",\"recipients\":%zu,\"more\":%s}", order->name, n,
-		    more ? "true" : "false");
-	}
+	if (q->spool == NULL)
+		return "the spool cannot be used now";
+	if (order->needs_filter && !queue_filter_given(f))
+		return "say which: an ID, a condition, or \"all\"";
+	if ((order->apply == apply_reroute) != (f->to.p != NULL))
+		return "to= says where reroute sends mail, and nothing else";
+	if (f->to.p != NULL && !span_eq_str(f->to, "-") && !route_split(f->to, host, &port))
+		return "to= is HOST, HOST:PORT, or - for the usual way";
+	return NULL;
+}
+
+static struct scan_job order_job(const struct order *order)
+{
+	return (struct scan_job){ .begin = begin_order,
+		.skim = skim_order,
+		.visit = order_entry,
+		.is_full = order_is_full,
+		.end = end_order,
+		.order = order };
 }
 
 static struct q_entry *find(struct queue *q, const char *id, struct buf *out)
 {
-	struct q_entry *e = map_get(q->by_id, span_str(id));
-	if (e == NULL || q->spool == NULL)
+	struct ident known;
+	uint32_t row =
+	    q->spool != NULL && ident_parse(span_str(id), &known) ? shelf_find(q->shelf, known) : 0;
+	struct q_entry *e = row != 0 && !shelf_row(q->shelf, row)->done ? row_load(q, row) : NULL;
+	if (e == NULL)
 		put_error(out, SPAN("there is no such message in the queue"));
-	return q->spool != NULL ? e : NULL;
+	return e;
 }
 
 static void run_cat(struct queue *q, const char *const *words, size_t n, struct buf *out)
@@ -194,10 +225,31 @@ static void run_cat(struct queue *q, const char *const *words, size_t n, struct 
 		put_error(out, SPAN("the message cannot be read"));
 }
 
-bool queue_control(struct queue *q, const char *const *words, size_t n, struct buf *out)
+static void start_scan(struct queue *q, const struct scan_words *said, const struct order *order,
+    const struct queue_late *late, struct buf *out)
 {
 	struct queue_filter f;
 	struct buf why = BUF_INIT(1000);
+	struct scan_job job = order != NULL ? order_job(order) : queue_list_job();
+	const char *mistake = NULL;
+	if (said->n > SCAN_WORDS_MAX)
+		mistake = "too many words";
+	else if (!queue_filter_parse(said->v + 1, said->n - 1, &f, &why))
+		mistake = buf_cstr(&why);
+	else if (order != NULL)
+		mistake = order_mistake(q, order, &f);
+	else if (q->spool == NULL)
+		mistake = "the spool cannot be used now";
+	if (mistake != NULL)
+		put_error(out, span_str(mistake));
+	else
+		queue_scan_start(q, said, &job, late, out);
+	buf_end(&why);
+}
+
+bool queue_control(struct queue *q, const char *const *words, size_t n,
+    const struct queue_late *late, struct buf *out)
+{
 	struct q_entry *e;
 	if (n == 0)
 		return false;
@@ -213,13 +265,8 @@ bool queue_control(struct queue *q, const char *const *words, size_t n, struct b
 		queue_show(e, out);
 	else if (is_cat || is_show || (order == NULL && !span_eq_str(word, "list")))
 		good = buf_len(out) > 0;
-	else if (!queue_filter_parse(words + 1, n - 1, &f, &why))
-		put_error(out, buf_span(&why));
-	else if (order != NULL)
-		run_order(q, order, &f, out);
 	else
-		queue_list(q, &f, LIST_MAX, out);
-	buf_end(&why);
+		start_scan(q, &(struct scan_words){ words, n }, order, late, out);
 	return good;
 }
 

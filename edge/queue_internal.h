@@ -11,6 +11,7 @@
 #include "edge/queue.h"
 #include "edge/queue_filter.h"
 #include "edge/queue_tables.h"
+#include "edge/shelf.h"
 
 #define queue_MAGIC 0x90e0e001u
 #define q_entry_MAGIC 0x90e0e002u
@@ -20,12 +21,16 @@
 
 enum {
 	LOOKUPS_MAX = 200, /* questions to the directory at the same time */
+	CALLED_MAX = 200,  /* messages on their way from the shelf to their destination */
 	BATCH_MAX = 100,   /* recipients of one delivery */
 	PROGRESS_MAX = 16, /* progress records of a message before one snapshot replaces them */
 	REASON_MAX = 200,
-	RECENT_MS = 3600 * 1000, /* ids that are done are remembered for so long */
-	RECENT_MAX = 200000,
-	AGAIN_MS = 1000, /* after the log or the directory could not help */
+	ENDED_MINUTES = 60, /* ids that are done are remembered for so long */
+	ENDED_MAX = 200000,
+	LOADED_BYTES = 1024 * 1024, /* of messages in memory that nothing is done for now */
+	DESTS_MAX = 16384,          /* with lists of their own; messages for more wait one by one */
+	KNOWN_MAX = 1000, /* that take mail and are remembered though there is none for them */
+	AGAIN_MS = 1000,  /* after the log or the directory could not help */
 };
 
 enum q_state {
@@ -60,11 +65,15 @@ struct q_item {
 	char *reason; /* of the last attempt, at most REASON_MAX; NULL: none yet */
 };
 
-/* One message. */
+/* One message that is in memory. */
 struct q_entry {
 	uint32_t magic;
 	struct queue *queue;
-	struct list_node link; /* in queue.entries, oldest first */
+	struct list_node link;    /* in queue.entries, in the order in which they came here */
+	struct list_node rest;    /* in queue.resting: nothing is done for it */
+	uint32_t row;             /* its place on the shelf */
+	size_t bytes;             /* about: what it takes here */
+	struct q_dest *called_by; /* loaded for this one, and not there yet */
 	struct ident id, session;
 	uint64_t arrived_us;
 	char *sender, *envid; /* sender "": null; envid NULL: none */
@@ -81,6 +90,7 @@ struct q_entry {
 	size_t open;    /* items that are not Q_FINAL */
 	size_t active;  /* items in Q_LOOKUP, Q_READY, Q_RUNNING */
 	size_t lookups; /* items in Q_LOOKUP */
+	size_t running; /* items in Q_RUNNING */
 	struct soon go; /* no lookup is left: what is ready joins its destinations */
 	log_pos progress[PROGRESS_MAX];
 	size_t progress_count;
@@ -97,7 +107,12 @@ struct q_dest {
 	char *name; /* store, domain, relay host, or a route as an operator gave it */
 	struct list_node ready, held;
 	size_t ready_count, held_count, running;
-	size_t refs; /* items whose dest it is */
+	size_t refs;             /* items whose dest it is */
+	uint32_t number;         /* in queue.numbered, 0: none yet */
+	struct shelf_list shelf; /* messages that wait for it alone, not in memory */
+	size_t called;           /* those that are on their way here */
+	struct list_node known; /* in queue.known: nothing refers to it, but it has proven itself */
+	struct list_node calls; /* in queue.callers: may call when others have what they called */
 	struct list_node
 	    stalled;   /* in q_channel.stalled or .strange: could run but for a limit over all */
 	bool proven;   /* its last delivery went well; only dest_prove() writes this */
@@ -107,12 +122,14 @@ struct q_dest {
 	struct timer probe;     /* then some of the held are tried */
 };
 
-/* A recent id, done. */
-struct q_recent {
-	struct list_node link;
-	struct ident id;
-	uint64_t at_us;
-	log_pos pos;
+/* What the log said of a message at start that does not fit its row: progress behind the first, and a
+ * report on it that stands in the log before progress says that. */
+struct q_more {
+	log_pos *v; /* owned */
+	size_t n;
+	bool told;
+	size_t told_after; /* of row.progress and v */
+	unsigned notices;
 };
 
 /* A kind of destination. */
@@ -134,12 +151,27 @@ struct queue {
 	struct spool *spool; /* NULL: cannot be used now */
 	struct timer reopen;
 	struct out_pool *pool;
-	struct map *by_id, *recent_by_id, *dests;
-	struct list_node entries, recent, deliveries;
+	struct map *dests;
+	struct shelf *shelf;      /* every message, in memory or not, and ids that are done */
+	struct shelf_list ended;  /* those ids, oldest first */
+	struct map *more;         /* q_more by row number */
+	struct q_dest **numbered; /* owned; by number */
+	uint32_t numbered_n, number_hint;
+	struct list_node entries, resting, deliveries, callers, known, scans;
+	size_t known_count;
+	size_t loaded, loaded_bytes, loaded_max;
+	size_t called;
+	struct soon room;
+	struct timer sweep_timer;
+	uint32_t swept; /* the last row that was looked at for its deadline */
+	log_pos *drops; /* owned; while the log is replayed: what is not needed any more */
+	size_t drop_n;
+	char *left_words; /* owned; of the order that did not get through the whole shelf */
+	uint32_t left_at;
 	struct q_channel channels[DEST_KINDS];
 	struct heap due;
 	struct timer due_timer, prune_timer;
-	size_t items_open, lookups, running, recent_count;
+	size_t items_open, lookups, running;
 	size_t strange_running; /* of running, those to destinations that are not proven */
 	void (*on_close)(void *arg);
 	void *on_close_arg;
@@ -157,16 +189,21 @@ void item_wait(struct q_item *it, uint64_t delay_ms);
 void item_outcome(struct q_item *it, const struct outcome *o);
 /* Appends what became of these items to the log. */
 void entry_save(struct q_entry *e, struct q_item *const *items, size_t n);
+/* One record with the state of every recipient takes the place of all before it. */
+void entry_snapshot(struct q_entry *e);
 /* Nothing more to do for it? Told, done, forgotten; may free e. */
 void entry_settle(struct q_entry *e);
-void entry_add_known(struct queue *q, log_pos pos, const struct spool_message *m);
+/* In memory from now on; its row has to be SHELF_IDLE. */
+struct q_entry *entry_new(
+    struct queue *q, uint32_t row, log_pos pos, const struct spool_message *m);
+void entry_count(struct queue *q); /* the metrics */
 uint64_t item_delay_ms(const struct q_item *it);
 const struct channel *item_channel(
     const struct q_item *it); /* of its last way, or the likely one */
 size_t item_index(const struct q_item *it);
 /* Goes on with what is due. */
 void queue_pump(struct queue *q);
-void entry_free(struct q_entry *e);
+void entry_free(struct q_entry *e); /* its row is SHELF_IDLE then */
 void queue_check_drained(struct queue *q);
 
 /* ---- queue_route.c: where does a recipient go? ------------------------------------------------------ */
@@ -175,12 +212,19 @@ void item_route(struct q_item *it);
 void dest_ready(struct q_dest *d, struct q_item *it);
 void entry_on_go(void *entry);
 struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, const char *name);
+/* Where a recipient goes that is not local. False: nowhere. *name_out points into the arguments or the configuration. */
+bool way_out(const struct queue *q, const char *address, const char *route,
+    enum q_dest_kind *kind_out, const char **name_out);
 void dest_run(struct q_dest *d);
 void dest_is_down(struct q_dest *d, const char *why);
 void dest_is_up(struct q_dest *d);
 void dest_begin(struct q_dest *d);   /* a delivery begins */
 void dest_end(struct q_dest *d);     /* it is over; d stays */
 void dest_release(struct q_dest *d); /* the same, and what else is ready may go; may free d */
+void dest_tidy(struct q_dest *d);    /* frees it when nothing refers to it */
+bool dest_is_stalled(
+    struct q_dest *d); /* a limit over all is reached; then it waits for its turn */
+size_t dest_window(const struct q_dest *d);
 void dest_unlink(struct q_item *it); /* takes it out of its destination's lists */
 void dest_hold(struct q_item *it);   /* Q_WAIT: sent at once when its destination is up again */
 void item_set_dest(struct q_item *it, struct q_dest *d);
@@ -191,13 +235,42 @@ void queue_run_stalled(struct queue *q);
 
 void queue_open(struct queue *q);
 void queue_close(struct queue *q);
-void recent_add(struct queue *q, const struct spool_done *d, log_pos pos);
-void recent_prune(struct queue *q, uint64_t now_us);
+void ended_add(struct queue *q, const struct spool_done *d, log_pos pos);
+void ended_prune(struct queue *q, uint64_t now_us);
+void item_apply(struct q_item *it, const struct spool_step *s); /* what a progress record says */
+
+/* ---- queue_load.c: what is in memory of a long queue ------------------------------------------------ */
+
+/* Nothing is done for e now; it may leave memory when others need the room, from the loop. */
+void entry_rest(struct q_entry *e);
+/* It has arrived, or its way leads elsewhere: the next may be called. */
+void entry_called(struct q_entry *e);
+/* NULL: it cannot be read now and is tried again. */
+struct q_entry *row_load(struct queue *q, uint32_t row);
+/* A message's row out of its place, whichever it is. */
+void row_idle(struct queue *q, uint32_t row);
+struct q_more *row_more(struct queue *q, uint32_t row, bool make);
+void row_more_free(struct queue *q, uint32_t row);
+/* A message that is due puts its row, SHELF_IDLE, in the list of this destination. False: there are too many
+ * destinations. */
+struct row_facts {
+	uint64_t arrived_us, lifetime_ms;
+	bool has_sender;
+	unsigned notices;
+};
+bool row_list(struct queue *q, uint32_t row, struct q_dest *d, const struct row_facts *facts);
+/* Brings messages that wait for d alone, as many as may run soon. */
+void dest_call(struct q_dest *d);
+void queue_make_room(struct queue *q); /* no entry is safe in it but those something is done for */
+/* Loads what is due; false: there may be more that is. *wait_ms_out: until the next, UINT64_MAX: none. */
+bool queue_load_due(struct queue *q, uint64_t *wait_ms_out);
+size_t queue_messages(const struct queue *q);
+void queue_load_init(struct queue *q);
+void queue_load_end(struct queue *q);
 
 /* ---- queue_list.c, queue_control.c ---- */
 
 struct queue_facts item_facts(const struct q_item *it, uint64_t now_us);
-void queue_list(struct queue *q, const struct queue_filter *f, size_t rows_max, struct buf *out);
 void queue_show(const struct q_entry *e, struct buf *out);
 bool queue_cat(const struct q_entry *e, uint64_t from, struct buf *out); /* false: unreadable */
 

@@ -4,9 +4,9 @@
 #include "base/base64.h"
 #include "base/clock.h"
 #include "base/fmt.h"
-#include "edge/queue_internal.h"
+#include "edge/queue_scan.h"
 
-enum { CAT_PIECE = 512 * 1024 };
+enum { CAT_PIECE = 512 * 1024, LIST_MAX = 5000 };
 
 static const char *state_of(const struct q_item *it)
 {
@@ -85,25 +85,55 @@ static void put_item(struct buf *out, const struct q_item *it, const struct queu
 	buf_printf(out, "\"bytes\":%" PRIu64, it->entry->body.bytes);
 }
 
-void queue_list(struct queue *q, const struct queue_filter *f, size_t rows_max, struct buf *out)
+static void begin_list(struct scan_job *j, struct buf *out)
+{
+	buf_add_char(out, '[');
+}
+
+static void end_list(struct scan_job *j, struct buf *out)
+{
+	buf_add_char(out, ']');
+}
+
+static bool list_is_full(const struct scan_job *j)
+{
+	return j->n >= LIST_MAX;
+}
+
+/* Does the id alone say that it is not meant? */
+bool queue_scan_skims(const struct scan_job *j, const struct queue *q, uint32_t row)
+{
+	struct queue_filter only = { .id = j->filter.id };
+	struct ident id = ident_unpack(shelf_row(q->shelf, row)->id);
+	return !queue_filter_matches(&only, &(struct queue_facts){ .id = span_str(id.s) });
+}
+
+static bool skim(struct scan_job *j, struct queue *q, uint32_t row)
+{
+	return queue_scan_skims(j, q, row);
+}
+
+static void list_entry(struct scan_job *j, struct q_entry *e, struct buf *out)
 {
 	uint64_t now_us = clock_wall_us();
-	size_t rows = 0;
-	buf_add_char(out, '[');
-	for (struct list_node *n = q->entries.next; n != &q->entries && rows < rows_max;
-	     n = n->next) {
-		const struct q_entry *e = LIST_OF(struct q_entry, link, n);
-		for (size_t i = 0; i < e->item_count && rows < rows_max; i++) {
-			struct queue_facts facts = item_facts(&e->items[i], now_us);
-			if (e->items[i].state == Q_FINAL || !queue_filter_matches(f, &facts))
-				continue;
-			if (rows++ > 0)
-				buf_add_char(out, ',');
-			put_item(out, &e->items[i], &facts);
-			buf_add_char(out, '}');
-		}
+	for (size_t i = 0; i < e->item_count && !list_is_full(j); i++) {
+		struct queue_facts facts = item_facts(&e->items[i], now_us);
+		if (e->items[i].state == Q_FINAL || !queue_filter_matches(&j->filter, &facts))
+			continue;
+		if (j->n++ > 0)
+			buf_add_char(out, ',');
+		put_item(out, &e->items[i], &facts);
+		buf_add_char(out, '}');
 	}
-	buf_add_char(out, ']');
+}
+
+struct scan_job queue_list_job(void)
+{
+	return (struct scan_job){ .begin = begin_list,
+		.skim = skim,
+		.visit = list_entry,
+		.is_full = list_is_full,
+		.end = end_list };
 }
 
 void queue_show(const struct q_entry *e, struct buf *out)

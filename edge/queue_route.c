@@ -20,17 +20,50 @@ static bool put_key(struct buf *out, enum q_dest_kind kind, const char *name)
 	return buf_ok(out);
 }
 
+static bool is_known(const struct q_dest *d)
+{
+	return d->known.next != NULL;
+}
+
+static void not_known(struct q_dest *d)
+{
+	d->queue->known_count -= is_known(d);
+	list_remove(&d->known);
+}
+
 static void dest_free(struct q_dest *d)
 {
+	not_known(d);
 	struct buf key = BUF_INIT(KEY_MAX);
 	put_key(&key, d->kind, d->name);
 	map_remove(d->queue->dests, buf_span(&key));
 	buf_end(&key);
 	timer_clear(&d->probe);
 	list_remove(&d->stalled);
+	list_remove(&d->calls);
+	if (d->number != 0) {
+		d->queue->numbered[d->number] = NULL;
+		if (d->number < d->queue->number_hint)
+			d->queue->number_hint = d->number;
+	}
 	mem_free(d->name);
 	d->magic = 0;
 	mem_free(d);
+}
+
+/* One that takes mail is remembered, or the next message for it would begin as one for a stranger. */
+void dest_tidy(struct q_dest *d)
+{
+	struct queue *q = d->queue;
+	if (d->refs > 0 || d->running > 0 || d->called > 0 || d->shelf.n > 0 || is_known(d))
+		return;
+	if (!d->proven) {
+		dest_free(d);
+		return;
+	}
+	list_add_tail(&q->known, &d->known);
+	if (++q->known_count > KNOWN_MAX)
+		dest_free(LIST_OF(struct q_dest, known, q->known.next));
 }
 
 static void on_probe(void *arg)
@@ -40,6 +73,7 @@ static void on_probe(void *arg)
 		item_wait(LIST_OF(struct q_item, link, d->held.next), 0);
 	d->down_until_ms = 0;
 	timer_set(&d->probe, d->backoff_ms);
+	dest_call(d);
 }
 
 struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, const char *name)
@@ -60,6 +94,7 @@ struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, const char *name
 		CHECK(map_set(q->dests, buf_span(&key), d, NULL));
 	}
 	buf_end(&key);
+	not_known(d);
 	return d;
 }
 
@@ -69,8 +104,8 @@ void item_set_dest(struct q_item *it, struct q_dest *d)
 	if (d != NULL)
 		d->refs++;
 	it->dest = d;
-	if (old != NULL && --old->refs == 0 && old->running == 0)
-		dest_free(old);
+	if (old != NULL && --old->refs == 0)
+		dest_tidy(old);
 }
 
 void dest_unlink(struct q_item *it)
@@ -187,7 +222,7 @@ static bool is_full(const struct queue *q, enum q_dest_kind kind, bool proven)
 	return !proven && q->strange_running >= (most + 1) / 2;
 }
 
-static size_t window_of(const struct q_dest *d)
+size_t dest_window(const struct q_dest *d)
 {
 	size_t most = d->queue->channels[d->kind].limits.concurrency;
 	if (d->backoff_ms > 0)
@@ -195,17 +230,23 @@ static size_t window_of(const struct q_dest *d)
 	return d->window < most ? d->window : most;
 }
 
+bool dest_is_stalled(struct q_dest *d)
+{
+	if (!is_full(d->queue, d->kind, d->proven))
+		return false;
+	if (d->stalled.next == NULL)
+		list_add_tail(stalled_list(d), &d->stalled);
+	return true;
+}
+
 void dest_run(struct q_dest *d)
 {
-	struct queue *q = d->queue;
-	while (d->ready_count > 0 && d->running < window_of(d) && !q->draining) {
-		if (is_full(q, d->kind, d->proven)) {
-			if (d->stalled.next == NULL)
-				list_add_tail(stalled_list(d), &d->stalled);
+	while (d->ready_count > 0 && d->running < dest_window(d) && !d->queue->draining) {
+		if (dest_is_stalled(d))
 			return;
-		}
 		run_one(d);
 	}
+	dest_call(d);
 }
 
 static void run_list(struct queue *q, enum q_dest_kind kind, bool proven)
@@ -243,10 +284,8 @@ void dest_end(struct q_dest *d)
 void dest_release(struct q_dest *d)
 {
 	dest_end(d);
-	if (d->refs == 0 && d->running == 0)
-		dest_free(d);
-	else
-		dest_run(d);
+	dest_run(d);
+	dest_tidy(d);
 }
 
 /* Its message's other recipients for there may still be looked up: they go out together. */
@@ -276,17 +315,22 @@ void entry_on_go(void *arg)
 	for (size_t i = 0; i < e->item_count; i++)
 		if (e->items[i].state == Q_READY && e->items[i].link.next == NULL)
 			join(&e->items[i]);
+	entry_called(e);
 	for (size_t i = 0; i < e->item_count; i++)
 		if (e->items[i].state == Q_READY)
 			dest_run(e->items[i].dest);
+	if (e->active > 0 && e->lookups == 0 && e->running == 0)
+		entry_rest(e); /* its destinations are busy */
 	entry_settle(e);
 }
 
 static bool end_dest(void *arg, struct span key, void *value)
 {
 	struct q_dest *d = OBJ(q_dest, value);
+	not_known(d);
 	timer_clear(&d->probe);
 	list_remove(&d->stalled);
+	list_remove(&d->calls);
 	mem_free(d->name);
 	d->magic = 0;
 	map_remove(((struct queue *)arg)->dests, key);
@@ -386,20 +430,32 @@ static void on_found(void *arg, enum directory_status status, const struct accou
 	queue_pump(q); /* a place for a question is free */
 }
 
+bool way_out(const struct queue *q, const char *address, const char *route,
+    enum q_dest_kind *kind_out, const char **name_out)
+{
+	const char *at = strrchr(address, '@');
+	*name_out = NULL;
+	if (route != NULL) {
+		*kind_out = DEST_ROUTE;
+		*name_out = route;
+	} else if (q->edge->relay_host.host != NULL) {
+		*kind_out = DEST_RELAY;
+		*name_out = q->edge->relay_host.host;
+	} else if (at != NULL && at[1] != '\0') {
+		*kind_out = DEST_DOMAIN;
+		*name_out = at + 1;
+	}
+	return *name_out != NULL;
+}
+
 static void route_away(struct q_item *it)
 {
-	struct queue *q = it->entry->queue;
-	struct span address = span_str(it->address);
-	size_t at = span_rfind(address, '@');
-	if (it->route != NULL) {
-		dest_ready(dest_get(q, DEST_ROUTE, it->route), it);
-	} else if (q->edge->relay_host.host != NULL) {
-		dest_ready(dest_get(q, DEST_RELAY, q->edge->relay_host.host), it);
-	} else if (at == SIZE_MAX || at + 1 == address.n) {
+	enum q_dest_kind kind;
+	const char *name;
+	if (way_out(it->entry->queue, it->address, it->route, &kind, &name))
+		dest_ready(dest_get(it->entry->queue, kind, name), it);
+	else
 		conclude(it, FATE_REFUSED, 553, "5.1.3", "address without domain");
-	} else {
-		dest_ready(dest_get(q, DEST_DOMAIN, it->address + at + 1), it);
-	}
 }
 
 void item_route(struct q_item *it)

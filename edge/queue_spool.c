@@ -7,83 +7,226 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "edge/queue_internal.h"
+#include "edge/queue_scan.h"
 
 enum { REOPEN_MS = 3000 };
 
 /* ---- ids that are done -------------------------------------------------------------------------- */
 
-static void recent_free(struct queue *q, struct q_recent *r)
-{
-	map_remove(q->recent_by_id, span_str(r->id.s));
-	list_remove(&r->link);
-	q->recent_count--;
-	mem_free(r);
-}
-
-static void recent_forget(struct queue *q, struct q_recent *r)
+static void ended_forget(struct queue *q, uint32_t row)
 {
 	if (q->spool != NULL)
-		spool_forget(q->spool, r->pos);
-	recent_free(q, r);
+		spool_forget(q->spool, shelf_row(q->shelf, row)->message);
+	row_idle(q, row);
+	shelf_remove(q->shelf, row);
 }
 
-void recent_add(struct queue *q, const struct spool_done *d, log_pos pos)
+void ended_add(struct queue *q, const struct spool_done *d, log_pos pos)
 {
-	if (q->recent_count >= RECENT_MAX)
-		recent_forget(q, LIST_OF(struct q_recent, link, q->recent.next));
-	struct q_recent *r = MEM_NEW(struct q_recent);
-	void *old = NULL;
-	r->id = d->id;
-	r->at_us = d->at_us;
-	r->pos = pos;
-	if (!map_set(q->recent_by_id, span_str(d->id.s), r, &old)) {
-		mem_free(r);
-		return;
-	}
-	list_add_tail(&q->recent, &r->link);
-	q->recent_count++;
-	if (old != NULL) {
-		struct q_recent *twin = old;
-		list_remove(&twin->link);
-		q->recent_count--;
-		mem_free(twin);
-	}
+	uint32_t row = shelf_find(q->shelf, d->id);
+	while (q->ended.n >= ENDED_MAX && q->ended.first != row)
+		ended_forget(q, q->ended.first);
+	if (row != 0)
+		row_idle(q, row);
+	else
+		row = shelf_add(q->shelf, &d->id);
+	struct shelf_row *r = shelf_row(q->shelf, row);
+	r->done = 1;
+	r->open = 0;
+	r->message = pos;
+	r->progress = 0;
+	r->deadline = (1 + shelf_minutes(d->at_us) + ENDED_MINUTES) & SHELF_DEADLINE_MAX;
+	shelf_append(q->shelf, row, &q->ended);
 }
 
-void recent_prune(struct queue *q, uint64_t now_us)
+void ended_prune(struct queue *q, uint64_t now_us)
 {
-	while (q->spool != NULL && !list_empty(&q->recent)) {
-		struct q_recent *r = LIST_OF(struct q_recent, link, q->recent.next);
-		if (r->at_us + 1000ull * RECENT_MS > now_us)
-			return;
-		recent_forget(q, r);
-	}
+	while (q->spool != NULL && q->ended.n > 0 &&
+	       shelf_row(q->shelf, q->ended.first)->deadline <= shelf_minutes(now_us))
+		ended_forget(q, q->ended.first);
 }
 
 /* ---- replay ------------------------------------------------------------------------------------- */
 
+/* The log's record there is of no use any more: what made it so stands behind it. */
+static void drop(struct queue *q, log_pos pos)
+{
+	if (pos == 0)
+		return;
+	if ((q->drop_n & (q->drop_n - 1)) == 0)
+		q->drops =
+		    mem_grow(q->drops, q->drop_n == 0 ? 1 : 2 * q->drop_n, sizeof(*q->drops));
+	q->drops[q->drop_n++] = pos;
+}
+
+static void drop_progress(struct queue *q, uint32_t row)
+{
+	struct shelf_row *r = shelf_row(q->shelf, row);
+	const struct q_more *more = r->more ? row_more(q, row, false) : NULL;
+	drop(q, r->progress);
+	r->progress = 0;
+	for (size_t i = 0; more != NULL && i < more->n; i++)
+		drop(q, more->v[i]);
+	row_more_free(q, row);
+}
+
+/* A message that goes on; 0: unknown, or it has ended. */
+static uint32_t find_open(const struct queue *q, struct ident id)
+{
+	uint32_t row = shelf_find(q->shelf, id);
+	return row != 0 && !shelf_row(q->shelf, row)->done ? row : 0;
+}
+
+static void replay_due(struct queue *q, uint32_t row, uint64_t delay_ms)
+{
+	row_idle(q, row);
+	shelf_due(q->shelf, row, loop_now_ms(q->loop) + delay_ms);
+}
+
+static void set_open(struct queue *q, uint32_t row, size_t open)
+{
+	struct shelf_row *r = shelf_row(q->shelf, row);
+	q->items_open -= r->open;
+	r->open = open & SHELF_OPEN_MAX; /* there are at most RECIPIENTS_MAX */
+	q->items_open += r->open;
+}
+
 /* A notification in the log: its parent's sender has been told. */
 static void parent_told(struct queue *q, const struct spool_message *m)
 {
-	struct q_entry *e = map_get(q->by_id, span_str(m->parent.s));
-	if (e != NULL && m->report == REPORT_DELAY)
-		e->notices = m->notices;
-	for (size_t i = 0; e != NULL && m->report != REPORT_DELAY && i < e->item_count; i++)
-		if (report_has(&e->items[i], REPORT_END))
-			e->items[i].fate = SPOOL_TOLD;
+	uint32_t row = find_open(q, m->parent);
+	if (row == 0)
+		return;
+	struct q_more *more = row_more(q, row, true);
+	if (m->report == REPORT_DELAY) {
+		more->notices = m->notices;
+	} else {
+		more->told = true;
+		more->told_after = more->n + (shelf_row(q->shelf, row)->progress != 0);
+	}
+	replay_due(q, row, 0);
+}
+
+/* Where one goes that is not local needs no question: it waits there at once. */
+static bool list_for_its_way(struct queue *q, uint32_t row, const struct spool_message *m)
+{
+	enum q_dest_kind kind;
+	const char *name;
+	if (m->recipients[0].user.n > 0)
+		return false;
+	char *address = mem_span_str(m->recipients[0].address);
+	bool listed = false;
+	if (way_out(q, address, NULL, &kind, &name)) {
+		struct q_dest *d = dest_get(q, kind, name);
+		listed = row_list(q, row, d,
+		    &(struct row_facts){
+			m->arrived_us, q->channels[kind].limits.lifetime, m->sender.n > 0, 0 });
+		dest_tidy(d);
+	}
+	mem_free(address);
+	return listed;
 }
 
 static void on_message(void *arg, log_pos pos, const struct spool_message *m)
 {
 	struct queue *q = OBJ(queue, arg);
+	uint32_t row = shelf_find(q->shelf, m->id);
+	size_t open = 0;
 	if (m->parent.s[0] != '\0')
 		parent_told(q, m);
-	if (map_get(q->by_id, span_str(m->id.s)) == NULL)
-		entry_add_known(q, pos, m);
+	if (row != 0 && !shelf_row(q->shelf, row)->done) {
+		drop(q, pos);
+		return;
+	}
+	if (row != 0) { /* its end was so long ago that it came again */
+		drop(q, shelf_row(q->shelf, row)->message);
+		row_idle(q, row);
+		shelf_remove(q->shelf, row);
+	}
+	row = shelf_add(q->shelf, &m->id);
+	shelf_row(q->shelf, row)->message = pos;
+	for (size_t i = 0; i < m->recipient_count; i++)
+		open += m->recipients[i].fate == SPOOL_WAITING;
+	set_open(q, row, open);
+	if (m->recipient_count > 1 || open == 0 || m->hold || !list_for_its_way(q, row, m))
+		replay_due(q, row, 0);
 }
 
-static void apply_step(struct q_item *it, const struct spool_step *s)
+/* Where the state of every recipient stands, the row knows when it is due. */
+static void apply_snapshot(struct queue *q, uint32_t row, const struct spool_progress *p)
+{
+	uint64_t now_us = clock_wall_us(), due_us = UINT64_MAX;
+	size_t open = 0;
+	for (size_t i = 0; i < p->step_count; i++) {
+		const struct spool_step *s = &p->steps[i];
+		bool waits = s->fate == SPOOL_WAITING;
+		open += waits;
+		if (s->fate == SPOOL_REFUSED || s->fate == SPOOL_SENT)
+			due_us = 0; /* its sender is to be told */
+		if (waits && !s->on_hold && s->due_us < due_us)
+			due_us = s->due_us;
+	}
+	set_open(q, row, open);
+	if (open == 0)
+		due_us = 0;
+	uint64_t delay = due_us > now_us ? (due_us - now_us) / 1000 : 0;
+	uint64_t most = 0;
+	for (size_t k = 0; k < DEST_KINDS; k++)
+		most =
+		    q->channels[k].limits.retry_max > most ? q->channels[k].limits.retry_max : most;
+	if (due_us != UINT64_MAX)
+		replay_due(q, row, delay < most ? delay : most);
+	else
+		row_idle(q, row);
+}
+
+static void on_progress(void *arg, log_pos pos, const struct spool_progress *p)
+{
+	struct queue *q = OBJ(queue, arg);
+	uint32_t row = find_open(q, p->id);
+	if (row == 0) {
+		drop(q, pos);
+		return;
+	}
+	struct shelf_row *r = shelf_row(q->shelf, row);
+	if (p->is_snapshot) {
+		drop_progress(q, row);
+		r->progress = pos;
+		apply_snapshot(q, row, p);
+		return;
+	}
+	replay_due(q, row, 0);
+	if (r->progress == 0 && !r->more) {
+		r->progress = pos;
+		return;
+	}
+	struct q_more *more = row_more(q, row, true);
+	more->v = mem_grow(more->v, more->n + 1, sizeof(*more->v));
+	more->v[more->n++] = pos;
+}
+
+/* A crash came before the message's records were marked: they are dropped now, for this one is one day, and
+ * then nothing would say that the message has ended. */
+static void on_done(void *arg, log_pos pos, const struct spool_done *d)
+{
+	struct queue *q = OBJ(queue, arg);
+	uint32_t row = find_open(q, d->id);
+	if (row != 0) {
+		drop(q, shelf_row(q->shelf, row)->message);
+		drop_progress(q, row);
+		set_open(q, row, 0);
+	}
+	ended_add(q, d, pos);
+}
+
+static bool on_lives(void *arg, log_pos pos, const struct spool_message *m)
+{
+	const struct queue *q = OBJ(queue, arg);
+	uint32_t row = find_open(q, m->id);
+	return row != 0 && shelf_row(q->shelf, row)->message == pos;
+}
+
+void item_apply(struct q_item *it, const struct spool_step *s)
 {
 	it->attempts = s->attempts;
 	it->due_us = s->due_us;
@@ -101,57 +244,21 @@ static void apply_step(struct q_item *it, const struct spool_step *s)
 		item_set_state(it, Q_FINAL);
 }
 
-static void on_progress(void *arg, log_pos pos, const struct spool_progress *p)
+static void replayed(struct queue *q)
 {
-	struct queue *q = OBJ(queue, arg);
-	struct q_entry *e = map_get(q->by_id, span_str(p->id.s));
-	if (e == NULL)
-		return;
-	if (p->is_snapshot)
-		e->progress_count = 0;
-	if (p->notices > e->notices)
-		e->notices = p->notices;
-	for (size_t i = 0; i < p->step_count; i++)
-		if (p->steps[i].recipient < e->item_count)
-			apply_step(&e->items[p->steps[i].recipient], &p->steps[i]);
-	if (e->progress_count < PROGRESS_MAX)
-		e->progress[e->progress_count++] = pos;
-}
-
-static void on_done(void *arg, log_pos pos, const struct spool_done *d)
-{
-	struct queue *q = OBJ(queue, arg);
-	struct q_entry *e = map_get(q->by_id, span_str(d->id.s));
-	recent_add(q, d, pos);
-	if (e != NULL)
-		entry_free(e);
-}
-
-/* Due times in the log are wall clock; a clock that was set back must not hold up mail for ever. */
-static void resume_item(struct q_item *it, uint64_t now_us)
-{
-	uint64_t delay = it->due_us > now_us ? (it->due_us - now_us) / 1000 : 0;
-	uint64_t most = item_channel(it)->retry_max;
-	if (it->state == Q_NEW)
-		item_wait(it, delay < most ? delay : most);
-}
-
-static void resume(struct queue *q)
-{
-	uint64_t now_us = clock_wall_us();
-	for (struct list_node *n = q->entries.next, *next; n != &q->entries; n = next) {
-		struct q_entry *e = LIST_OF(struct q_entry, link, n);
-		next = n->next;
-		for (size_t i = 0; i < e->item_count; i++)
-			resume_item(&e->items[i], now_us);
-		timer_set(&e->again, 0); /* settles it: it may be done, or its sender not told */
-	}
-	recent_prune(q, now_us);
-	metric_set(&queue_metrics[QUEUE_M_MESSAGES], map_count(q->by_id));
-	metric_set(&queue_metrics[QUEUE_M_RECIPIENTS], q->items_open);
+	for (size_t i = 0; i < q->drop_n; i++)
+		spool_forget(q->spool, q->drops[i]);
+	MEM_FREE(&q->drops);
+	q->drop_n = 0;
+	ended_prune(q, clock_wall_us());
+	entry_count(q);
+	timer_set(&q->due_timer, 0);
+	for (uint32_t i = 1; i < q->numbered_n; i++)
+		if (q->numbered[i] != NULL)
+			dest_run(q->numbered[i]);
 	log_write(&queue_events[QUEUE_EV_SPOOL_REPLAYED], NULL,
 	    LOG_FIELDS(
-		LOG_U64("messages", map_count(q->by_id)), LOG_U64("recipients", q->items_open)));
+		LOG_U64("messages", queue_messages(q)), LOG_U64("recipients", q->items_open)));
 }
 
 /* ---- open, close -------------------------------------------------------------------------------- */
@@ -168,12 +275,13 @@ void queue_open(struct queue *q)
 	struct commitlog_opts opts = { .dir = q->edge->spool,
 		.segment_bytes = q->edge->spool_segment,
 		.unsafe_no_sync = q->unsafe_no_sync };
-	struct spool_visitor v = { on_message, on_progress, on_done, q };
+	struct spool_visitor v = { on_message, on_progress, on_done, on_lives, q };
 	struct buf why = BUF_INIT(1000);
 	timer_init(&q->reopen, q->loop, on_reopen, q);
+	queue_load_init(q);
 	q->spool = spool_open(q->loop, &opts, &v, &why);
 	if (q->spool != NULL) {
-		resume(q);
+		replayed(q);
 	} else {
 		log_write(&queue_events[QUEUE_EV_SPOOL_FAILED], NULL,
 		    LOG_FIELDS(LOG_STR("why", buf_cstr(&why))));
@@ -184,6 +292,7 @@ void queue_open(struct queue *q)
 
 void queue_close(struct queue *q)
 {
+	queue_scans_end(q);
 	if (q->on_close != NULL)
 		q->on_close(q->on_close_arg);
 	timer_clear(&q->reopen);
@@ -191,8 +300,9 @@ void queue_close(struct queue *q)
 	while (!list_empty(&q->entries))
 		entry_free(LIST_OF(struct q_entry, link, q->entries.next));
 	dests_free(q);
-	while (!list_empty(&q->recent))
-		recent_free(q, LIST_OF(struct q_recent, link, q->recent.next));
+	queue_load_end(q);
+	MEM_FREE(&q->drops);
+	q->drop_n = 0;
 	spool_close(&q->spool);
 	queue_check_drained(q);
 }
@@ -218,8 +328,7 @@ struct spool *queue_spool(struct queue *q)
 
 bool queue_knows(const struct queue *q, struct ident id)
 {
-	return map_get(q->by_id, span_str(id.s)) != NULL ||
-	       map_get(q->recent_by_id, span_str(id.s)) != NULL;
+	return shelf_find(q->shelf, id) != 0;
 }
 
 bool queue_has_room(const struct queue *q, size_t recipients)

@@ -34,7 +34,7 @@ static void orphan_add(struct orphans *o, log_pos pos)
 	o->v[o->n++] = pos;
 }
 
-/* Positions grow, so the list is sorted;. */
+/* Positions grow, so the list is sorted. */
 static size_t orphan_find(const struct orphans *o, log_pos pos)
 {
 	size_t low = 0, high = o->n;
@@ -121,6 +121,7 @@ static bool on_record(void *arg, const struct log_record *r)
 struct claims {
 	struct orphans *orphans;
 	bool *claimed;
+	const struct spool_visitor *visitor;
 };
 
 /* A second pass over the messages, when every BODY record is known. */
@@ -131,17 +132,18 @@ static bool on_claim(void *arg, const struct log_record *r)
 	if (r->dead || r->damaged || r->type != SPOOL_MESSAGE)
 		return true;
 	if (spool_message_get(r->payload, &m) == ERR_OK &&
+	    c->visitor->lives(c->visitor->arg, r->pos, &m) &&
 	    !claim_chunks(c->orphans, &m, c->claimed))
 		log_damage(r, "body");
 	spool_message_end(&m);
 	return true;
 }
 
-static err_t forget_orphans(struct spool *s, struct orphans *o)
+static err_t forget_orphans(struct spool *s, struct orphans *o, const struct spool_visitor *visitor)
 {
 	if (o->n == 0)
 		return ERR_OK;
-	struct claims c = { o, mem_array(o->n, sizeof(bool)) };
+	struct claims c = { o, mem_array(o->n, sizeof(bool)), visitor };
 	err_t err = commitlog_replay(s->log, 0, on_claim, &c);
 	for (size_t i = 0; i < o->n && err == ERR_OK; i++)
 		if (!c.claimed[i])
@@ -160,7 +162,7 @@ struct spool *spool_open(struct loop *l, const struct commitlog_opts *opts,
 	if (s->log != NULL) {
 		err = commitlog_replay(s->log, 0, on_record, &rp);
 		if (err == ERR_OK)
-			err = forget_orphans(s, &rp.orphans);
+			err = forget_orphans(s, &rp.orphans, v);
 		if (err)
 			buf_printf(why, "reading the log of %s: %s", opts->dir, err_text(err));
 	}
@@ -237,16 +239,39 @@ struct commitlog_stats spool_stats(const struct spool *s)
 
 /* ---- reading ---------------------------------------------------------------------------------- */
 
+static err_t load(struct spool *s, log_pos pos, struct buf *payload)
+{
+	buf_clear(payload);
+	return commitlog_load(s->log, pos, payload);
+}
+
+err_t spool_load_message(
+    struct spool *s, log_pos pos, struct buf *payload, struct spool_message *out)
+{
+	*out = (struct spool_message){ 0 };
+	err_t err = load(s, pos, payload);
+	return err != ERR_OK ? err : spool_message_get(buf_span(payload), out);
+}
+
+err_t spool_load_progress(
+    struct spool *s, log_pos pos, struct buf *payload, struct spool_progress *out)
+{
+	*out = (struct spool_progress){ 0 };
+	err_t err = load(s, pos, payload);
+	return err != ERR_OK ? err : spool_progress_get(buf_span(payload), out);
+}
+
 struct spool_reader {
 	struct spool *spool;
 	const struct spool_body *body;
 	log_pos checked; /* the record whose checksum was right */
-	char bytes[READ_MAX];
+	char bytes[];    /* READ_MAX, or the whole message when it is shorter */
 };
 
 struct spool_reader *spool_reader_new(struct spool *s, const struct spool_body *b)
 {
-	struct spool_reader *r = MEM_NEW(struct spool_reader);
+	struct spool_reader *r =
+	    mem_alloc(sizeof(*r) + (b->bytes < READ_MAX ? (size_t)b->bytes : READ_MAX));
 	r->spool = s;
 	r->body = b;
 	return r;

@@ -19,10 +19,12 @@ struct spool_visitor {
 	void (*message)(void *arg, log_pos pos, const struct spool_message *m);
 	void (*progress)(void *arg, log_pos pos, const struct spool_progress *p);
 	void (*done)(void *arg, log_pos pos, const struct spool_done *d);
+	/* Asked at the end: is the message whose record stands there one that goes on? */
+	bool (*lives)(void *arg, log_pos pos, const struct spool_message *m);
 	void *arg;
 };
 
-/* NULL: why says what is wrong. Parts of messages that never became whole are forgotten. */
+/* NULL: why says what is wrong. Parts of messages that never became whole, or have ended, are forgotten. */
 struct spool *spool_open(struct loop *l, const struct commitlog_opts *opts,
     const struct spool_visitor *v, struct buf *why);
 void spool_close(struct spool **s);
@@ -35,6 +37,11 @@ err_t spool_append_message(
 err_t spool_append_progress(struct spool *s, const struct spool_progress *p, log_pos *pos_out);
 err_t spool_append_done(struct spool *s, const struct spool_done *d, log_pos *pos_out);
 void spool_forget(struct spool *s, log_pos pos);
+/* What stands there, as spool_record.h says; payload gets its bytes. ERR_NOT_FOUND, ERR_CORRUPT, or the disk's. */
+err_t spool_load_message(
+    struct spool *s, log_pos pos, struct buf *payload, struct spool_message *out);
+err_t spool_load_progress(
+    struct spool *s, log_pos pos, struct buf *payload, struct spool_progress *out);
 struct ticket *spool_sync(struct spool *s, commitlog_sync_fn *fn, void *arg);
 struct commitlog_stats spool_stats(const struct spool *s);
 

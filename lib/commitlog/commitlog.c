@@ -363,6 +363,11 @@ err_t commitlog_verify(struct commitlog *log, log_pos pos)
 	return commitlog_reader_verify(log->reader, pos);
 }
 
+err_t commitlog_load(struct commitlog *log, log_pos pos, struct buf *out)
+{
+	return commitlog_reader_load(log->reader, pos, out);
+}
+
 struct commitlog_stats commitlog_stats(const struct commitlog *log)
 {
 	struct commitlog_stats s = log->stats;

@@ -67,6 +67,8 @@ struct ticket *commitlog_sync(struct commitlog *log, commitlog_sync_fn *fn, void
 err_t commitlog_read(struct commitlog *log, log_pos pos, uint64_t at, void *out, size_t n);
 err_t commitlog_size(struct commitlog *log, log_pos pos, uint64_t *payload_bytes_out);
 err_t commitlog_verify(struct commitlog *log, log_pos pos); /* ERR_OK or ERR_CORRUPT */
+/* Appends the whole payload to out, checksummed. ERR_TOO_LONG: it does not fit. */
+err_t commitlog_load(struct commitlog *log, log_pos pos, struct buf *out);
 
 /* The record is not needed any more. Holes are punched in batches, in the background; a header that
  * says "dead" stays so that replay can step over it. Never before the record's successor (what
@@ -86,6 +88,7 @@ struct commitlog_reader *commitlog_reader_open(const char *dir);
 void commitlog_reader_close(struct commitlog_reader **r);
 err_t commitlog_reader_read(
     struct commitlog_reader *r, log_pos pos, uint64_t at, void *out, size_t n);
+err_t commitlog_reader_load(struct commitlog_reader *r, log_pos pos, struct buf *out);
 err_t commitlog_reader_verify(struct commitlog_reader *r, log_pos pos);
 err_t commitlog_reader_size(struct commitlog_reader *r, log_pos pos, uint64_t *payload_bytes_out);
 /* For sendfile: the file and the offset in it where the payload of pos begins. Caller puts the ref. */

@@ -138,13 +138,33 @@ err_t commitlog_reader_file(struct commitlog_reader *r, log_pos pos, struct file
 	return ERR_OK;
 }
 
+err_t commitlog_reader_load(struct commitlog_reader *r, log_pos pos, struct buf *out)
+{
+	struct open_segment *seg;
+	struct record_header h;
+	char *room;
+	err_t err = reader_record(r, pos, &seg, &h);
+	if (err)
+		return err;
+	if (buf_room(out, h.length, &room) < h.length)
+		return ERR_TOO_LONG;
+	err = read_full(
+	    file_ref_fd(seg->file), room, h.length, pos_offset(pos) + RECORD_HEADER_BYTES);
+	if (err)
+		return err;
+	if (hash_crc32c(0, room, h.length) != h.payload_crc)
+		return ERR_CORRUPT;
+	buf_added(out, h.length);
+	return ERR_OK;
+}
+
 err_t commitlog_reader_verify(struct commitlog_reader *r, log_pos pos)
 {
 	struct open_segment *seg;
 	struct record_header h;
 	err_t err = reader_record(r, pos, &seg, &h);
 	uint32_t crc = 0;
-	char *chunk = mem_alloc(VERIFY_CHUNK);
+	char *chunk = mem_alloc(!err && h.length < VERIFY_CHUNK ? h.length : VERIFY_CHUNK);
 	for (uint64_t at = 0; !err && at < h.length; at += VERIFY_CHUNK) {
 		size_t n = h.length - at < VERIFY_CHUNK ? (size_t)(h.length - at) : VERIFY_CHUNK;
 		err = read_full(

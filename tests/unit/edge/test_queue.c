@@ -15,7 +15,7 @@ static bool listed(struct bench *b, const char *word)
 {
 	struct buf out = BUF_INIT(1 << 20);
 	static const char *const list[] = { "list" };
-	assert_true(queue_control(b->queue, list, 1, &out));
+	assert_true(queue_control(b->queue, list, 1, NULL, &out));
 	bool found = strstr(buf_cstr(&out), word) != NULL;
 	buf_end(&out);
 	return found;
@@ -81,7 +81,8 @@ static void test_deferred(void **state)
 	put_and_wait(&b, "s@far.example", TO(to("alice@x.example")));
 	WAIT_FOR(&b, listed(&b, "\"attempts\":1,") || EMPTY(&b));
 	assert_true(listed(&b, "\"reason\":\"full\""));
-	assert_true(listed(&b, "\"destination\":\"store1\""));
+	if (LOADED_MAX == 0) /* else it is looked up again at the next attempt */
+		assert_true(listed(&b, "\"destination\":\"store1\""));
 	WAIT_FOR(&b, EMPTY(&b));
 	assert_int_equal(seen(&b, "C MAIL") + seen(&b, "MAIL FROM"), 3);
 	assert_int_equal(b.store.connections, 1);
@@ -285,7 +286,8 @@ static void test_fair(void **state)
 	WAIT_FOR(&b, listed(&b, "\"state\":\"running\""));
 	put_and_wait(&b, "", TO(to("alice@x.example")));
 	WAIT_FOR(&b, seen(&b, "}") == 2);
-	assert_true(listed(&b, "\"state\":\"running\"") && listed(&b, "\"state\":\"ready\""));
+	const char *others = LOADED_MAX == 0 ? "\"state\":\"ready\"" : "\"state\":\"waiting\"";
+	assert_true(listed(&b, "\"state\":\"running\"") && listed(&b, others));
 	bench_close(&b);
 	close(fd);
 }
@@ -328,6 +330,32 @@ static void test_drain(void **state)
 	bench_close(&b);
 }
 
+/* The end of a message is in the log, its own records are not marked yet, and the process dies. Two hours later the end is
+ * forgotten: the message must not come to life again. */
+static void test_end_stays(void **state)
+{
+	static const size_t sizes[] = { 100, SPOOL_INLINE_MAX + 1 };
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		struct bench b;
+		open_late(&b, SCRIPT(LHLO, MAIL("", "alice"), GO, "S 452 4.2.2 full",
+				  MAIL("", "alice"), GO, DONE));
+		set_body(&b, sizes[i]);
+		put_and_wait(&b, "", TO(to("alice@x.example")));
+		WAIT_FOR(&b, listed(&b, "\"attempts\":1,"));
+		WAIT_FOR(&b, (retry(&b), EMPTY(&b)));
+		queue_again(&b);
+		clock_fake(clock_mono_ms(), clock_wall_us());
+		for (int k = 0; k < 200; k++) {
+			clock_fake_advance(36 * 1000);
+			loop_step(b.loop, 1);
+		}
+		queue_again(&b);
+		assert_true(EMPTY(&b));
+		clock_fake_off();
+		bench_close(&b);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -346,6 +374,7 @@ int main(void)
 		cmocka_unit_test(test_fair),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_end_stays),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -18,7 +18,7 @@ static const char *said(struct bench *b, const char *line)
 		list[n++] = at;
 	}
 	answer[0] = '\0';
-	if (queue_control(b->queue, list, n, &out))
+	if (queue_control(b->queue, list, n, NULL, &out))
 		snprintf(answer, sizeof answer, "%s", buf_cstr(&out));
 	buf_end(&out);
 	return answer;

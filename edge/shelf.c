@@ -1,0 +1,287 @@
+/* shelf.c - rows in blocks that never move, a table of ids that grows by one bucket for each row (linear
+ * hashing: no insertion stalls), and a binary heap of row numbers. Owns all three, nothing else. */
+#include "edge/shelf.h"
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "base/mem.h"
+
+enum { BLOCK = 2048, BUCKETS_FIRST = 1024, HEAP_FIRST = 1024 };
+
+_Static_assert(sizeof(struct shelf_row) == 48, "a row is what bounds the queue");
+
+struct shelf {
+	struct shelf_row **blocks; /* owned, like what they point to */
+	size_t block_n, block_cap;
+	uint32_t rows, unused; /* numbers given so far; the first of those that are free again */
+	size_t count;
+	uint32_t *buckets; /* owned */
+	size_t bucket_n, bucket_cap;
+	size_t level; /* a power of 2, at most bucket_n */
+	uint32_t *heap;
+	size_t heap_n, heap_cap;
+};
+
+struct shelf_row *shelf_row(const struct shelf *s, uint32_t number)
+{
+	CHECK(number > 0 && number <= s->rows);
+	return &s->blocks[(number - 1) / BLOCK][(number - 1) % BLOCK];
+}
+
+/* ---- ids ---------------------------------------------------------------------------------------- */
+
+static size_t bucket_of(const struct shelf *s, const uint8_t id[IDENT_PACKED])
+{
+	uint64_t h = hash_keyed(span_of(id, IDENT_PACKED));
+	size_t wide = h & (2 * s->level - 1);
+	return wide < s->bucket_n ? wide : wide & (s->level - 1);
+}
+
+/* One bucket more: what belongs there comes from the one it shared until now. */
+static void split(struct shelf *s)
+{
+	if (s->bucket_n == s->bucket_cap) {
+		s->bucket_cap *= 2;
+		s->buckets = mem_grow(s->buckets, s->bucket_cap, sizeof(*s->buckets));
+	}
+	if (s->bucket_n == 2 * s->level)
+		s->level *= 2;
+	size_t old = s->bucket_n - s->level;
+	uint32_t row = s->buckets[old], next;
+	s->buckets[s->bucket_n++] = 0;
+	s->buckets[old] = 0;
+	for (; row != 0; row = next) {
+		struct shelf_row *r = shelf_row(s, row);
+		uint32_t *head = &s->buckets[bucket_of(s, r->id)];
+		next = r->same;
+		r->same = *head;
+		*head = row;
+	}
+}
+
+uint32_t shelf_find(const struct shelf *s, struct ident id)
+{
+	uint8_t packed[IDENT_PACKED];
+	uint32_t row;
+	if (id.s[0] == '\0')
+		return 0;
+	ident_pack(&id, packed);
+	for (row = s->buckets[bucket_of(s, packed)]; row != 0; row = shelf_row(s, row)->same)
+		if (memcmp(shelf_row(s, row)->id, packed, IDENT_PACKED) == 0)
+			break;
+	return row;
+}
+
+static void unhash(struct shelf *s, uint32_t number)
+{
+	struct shelf_row *r = shelf_row(s, number);
+	uint32_t *at = &s->buckets[bucket_of(s, r->id)];
+	while (*at != number)
+		at = &shelf_row(s, *at)->same;
+	*at = r->same;
+}
+
+/* ---- the heap ----------------------------------------------------------------------------------- */
+
+/* Hundredths wrap after 497 days; what waits, waits for less than half of that. */
+static bool is_before(const struct shelf *s, uint32_t a, uint32_t b)
+{
+	return (int32_t)(shelf_row(s, a)->due_cs - shelf_row(s, b)->due_cs) < 0;
+}
+
+static void put_at(struct shelf *s, uint32_t number, size_t at)
+{
+	s->heap[at - 1] = number;
+	shelf_row(s, number)->at = (uint32_t)at;
+}
+
+static void sift(struct shelf *s, uint32_t number)
+{
+	size_t at = shelf_row(s, number)->at, child;
+	for (; at > 1 && is_before(s, number, s->heap[at / 2 - 1]); at /= 2)
+		put_at(s, s->heap[at / 2 - 1], at);
+	for (; (child = at * 2) <= s->heap_n; at = child) {
+		if (child < s->heap_n && is_before(s, s->heap[child], s->heap[child - 1]))
+			child++;
+		if (!is_before(s, s->heap[child - 1], number))
+			break;
+		put_at(s, s->heap[child - 1], at);
+	}
+	put_at(s, number, at);
+}
+
+static void heap_take(struct shelf *s, uint32_t number)
+{
+	size_t at = shelf_row(s, number)->at;
+	uint32_t last = s->heap[--s->heap_n];
+	if (last != number) {
+		put_at(s, last, at);
+		sift(s, last);
+	}
+	if (s->heap_cap > HEAP_FIRST && s->heap_n < s->heap_cap / 4) {
+		s->heap_cap /= 2;
+		s->heap = mem_grow(s->heap, s->heap_cap, sizeof(*s->heap));
+	}
+}
+
+uint32_t shelf_first(const struct shelf *s, uint64_t now_ms, uint64_t *wait_ms_out)
+{
+	if (s->heap_n == 0)
+		return 0;
+	int32_t wait = (int32_t)(shelf_row(s, s->heap[0])->due_cs - (uint32_t)(now_ms / 10));
+	*wait_ms_out = wait > 0 ? 10ull * (uint32_t)wait : 0;
+	return s->heap[0];
+}
+
+/* ---- rows --------------------------------------------------------------------------------------- */
+
+static uint32_t new_number(struct shelf *s)
+{
+	uint32_t number = s->unused;
+	if (number != 0) {
+		s->unused = shelf_row(s, number)->same;
+		return number;
+	}
+	CHECK(s->rows < UINT32_MAX);
+	if (s->rows == s->block_n * BLOCK) {
+		if (s->block_n == s->block_cap) {
+			s->block_cap = s->block_cap == 0 ? 16 : 2 * s->block_cap;
+			s->blocks = mem_grow(s->blocks, s->block_cap, sizeof(*s->blocks));
+		}
+		s->blocks[s->block_n++] = mem_array(BLOCK, sizeof(struct shelf_row));
+	}
+	return ++s->rows;
+}
+
+uint32_t shelf_add(struct shelf *s, const struct ident *id)
+{
+	uint32_t number = new_number(s);
+	struct shelf_row *r = shelf_row(s, number);
+	if (s->count++ >= s->bucket_n)
+		split(s);
+	*r = (struct shelf_row){ .place = SHELF_IDLE, .used = 1 };
+	ident_pack(id, r->id);
+	uint32_t *head = &s->buckets[bucket_of(s, r->id)];
+	r->same = *head;
+	*head = number;
+	return number;
+}
+
+void shelf_remove(struct shelf *s, uint32_t number)
+{
+	struct shelf_row *r = shelf_row(s, number);
+	if (r->place != SHELF_IDLE)
+		shelf_idle(s, number, NULL);
+	unhash(s, number);
+	r->used = 0;
+	r->same = s->unused;
+	s->unused = number;
+	s->count--;
+}
+
+size_t shelf_count(const struct shelf *s)
+{
+	return s->count;
+}
+
+uint32_t shelf_next(const struct shelf *s, uint32_t number)
+{
+	while (number < s->rows)
+		if (shelf_row(s, ++number)->used)
+			return number;
+	return 0;
+}
+
+/* ---- places ------------------------------------------------------------------------------------- */
+
+static void unlist(struct shelf *s, struct shelf_row *r, struct shelf_list *from)
+{
+	CHECK(from != NULL && from->n > 0);
+	if (r->prev != 0)
+		shelf_row(s, r->prev)->next = r->next;
+	else
+		from->first = r->next;
+	if (r->next != 0)
+		shelf_row(s, r->next)->prev = r->prev;
+	else
+		from->last = r->prev;
+	from->n--;
+}
+
+void shelf_idle(struct shelf *s, uint32_t number, struct shelf_list *from)
+{
+	struct shelf_row *r = shelf_row(s, number);
+	if (r->place == SHELF_DUE)
+		heap_take(s, number);
+	else if (r->place == SHELF_LISTED)
+		unlist(s, r, from);
+	r->place = SHELF_IDLE;
+	r->owner = 0;
+}
+
+void shelf_due(struct shelf *s, uint32_t number, uint64_t due_ms)
+{
+	struct shelf_row *r = shelf_row(s, number);
+	CHECK(r->place == SHELF_IDLE);
+	if (s->heap_n == s->heap_cap) {
+		s->heap_cap = s->heap_cap == 0 ? HEAP_FIRST : 2 * s->heap_cap;
+		s->heap = mem_grow(s->heap, s->heap_cap, sizeof(*s->heap));
+	}
+	r->place = SHELF_DUE;
+	r->due_cs = (uint32_t)((due_ms + 9) / 10);
+	s->heap_n++;
+	put_at(s, number, s->heap_n);
+	sift(s, number);
+}
+
+void shelf_append(struct shelf *s, uint32_t number, struct shelf_list *to)
+{
+	struct shelf_row *r = shelf_row(s, number);
+	CHECK(r->place == SHELF_IDLE);
+	r->place = SHELF_LISTED;
+	r->prev = to->last;
+	r->next = 0;
+	if (to->last != 0)
+		shelf_row(s, to->last)->next = number;
+	else
+		to->first = number;
+	to->last = number;
+	to->n++;
+}
+
+void shelf_load(struct shelf *s, uint32_t number, void *entry)
+{
+	struct shelf_row *r = shelf_row(s, number);
+	CHECK(r->place == SHELF_IDLE);
+	r->place = SHELF_LOADED;
+	r->entry = entry;
+}
+
+uint64_t shelf_minutes(uint64_t wall_us)
+{
+	static const uint64_t minute_us = 60000000, epoch_2020_us = 1577836800000000;
+	return wall_us < epoch_2020_us ? 0 : (wall_us - epoch_2020_us) / minute_us;
+}
+
+/* ---- life --------------------------------------------------------------------------------------- */
+
+struct shelf *shelf_new(void)
+{
+	struct shelf *s = MEM_NEW(struct shelf);
+	s->bucket_n = s->bucket_cap = s->level = BUCKETS_FIRST;
+	s->buckets = mem_array(s->bucket_cap, sizeof(*s->buckets));
+	return s;
+}
+
+void shelf_free(struct shelf **ps)
+{
+	struct shelf *s = *ps;
+	if (s == NULL)
+		return;
+	for (size_t i = 0; i < s->block_n; i++)
+		mem_free(s->blocks[i]);
+	mem_free(s->blocks);
+	mem_free(s->buckets);
+	mem_free(s->heap);
+	MEM_FREE(ps);
+}
