@@ -141,6 +141,7 @@ static void ask_spool(struct commit *c)
 	struct spool_message m = { .id = t->id,
 		.session = t->session,
 		.body_8bit = t->body_8bit,
+		.smtputf8 = t->smtputf8,
 		.client = t->client,
 		.arrived_us = t->arrived_us,
 		.sender = span_str(t->sender),

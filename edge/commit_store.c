@@ -152,6 +152,7 @@ static void group_init(struct group *g, struct commit *c, size_t lead)
 		.id = t->id,
 		.sender = t->sender,
 		.body_8bit = t->body_8bit,
+		.smtputf8 = t->smtputf8,
 		.require_tls = t->require_tls,
 		.ret = t->ret,
 		.envid = t->envid,

@@ -271,6 +271,7 @@ void deliver_start(struct q_dest *d, struct q_item *const *items, size_t n)
 		.id = dl->entry->id,
 		.sender = dl->entry->sender,
 		.body_8bit = dl->entry->body_8bit,
+		.smtputf8 = dl->entry->smtputf8,
 		.require_tls = dl->entry->require_tls,
 		.ret = dl->entry->ret,
 		.envid = dl->entry->envid,

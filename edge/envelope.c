@@ -198,7 +198,7 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 	if (ext.size > s->setup->edge->message_size_max)
 		return session_refuse(s, 552, "5.3.4", "message is too big");
 	s->mail = mail_new(s, &sender, ext.body == SMTP_BODY_8BITMIME);
-	s->mail->utf8 = utf8;
+	s->mail->utf8 = s->mail->t->smtputf8 = utf8;
 	s->mail->binary = ext.body == SMTP_BODY_BINARYMIME ? mime_binary_new() : NULL;
 	s->mail->origin = s->origin;
 	s->origin = NULL;

@@ -360,6 +360,7 @@ struct q_entry *entry_new(struct queue *q, uint32_t row, log_pos pos, const stru
 	e->ret = m->ret;
 	e->report = m->report;
 	e->body_8bit = m->body_8bit;
+	e->smtputf8 = m->smtputf8;
 	e->require_tls = m->require_tls;
 	e->body = (struct spool_body){ m->body_bytes, pos, m->body_at, NULL, m->chunk_count };
 	if (m->chunk_count > 0)

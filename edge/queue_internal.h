@@ -82,7 +82,7 @@ struct q_entry {
 	enum spool_report report;    /* it is one itself */
 	enum spool_report reporting; /* while ask is: what its sender is to be told */
 	unsigned notices;            /* of delay, sent so far */
-	bool body_8bit;
+	bool body_8bit, smtputf8;
 	bool require_tls;
 	struct spool_body body;
 	struct q_item *items;

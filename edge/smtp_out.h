@@ -54,6 +54,7 @@ struct out_mail {
 	struct ident id;    /* XDELIVERYID, where the server offers it */
 	const char *sender; /* "" = null sender */
 	bool body_8bit;
+	bool smtputf8; /* its sender said so: its header may need it, though no address does */
 	bool
 	    require_tls; /* only to a server that offers REQUIRETLS under TLS; LMTP: see out_conf_tls() */
 	enum smtp_ret ret; /* with envid (NULL: none): told to servers that offer DSN */

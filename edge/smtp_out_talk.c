@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "edge/outcome.h"
+#include "proto/header.h"
 #include "proto/smtp_path.h"
 
 static void set_all_open(struct smtp_out *o, const struct smtp_reply *r)
@@ -129,6 +130,28 @@ static bool has_8bit(const struct out_mail *m)
 	return found;
 }
 
+enum { HEADER_SEEN_MAX = 64 * 1024 };
+
+/* A message whose sender said SMTPUTF8 may do without it (RFC 6531 section 3.2): then any server will do. Asked
+ * only of those that do not offer it. */
+static bool header_needs_utf8(const struct mail_source *src)
+{
+	uint64_t at = 0;
+	err_t err = ERR_OK;
+	while (at < src->size && at < HEADER_SEEN_MAX) {
+		struct span piece = src->read(src->arg, at, CHUNK, &err);
+		size_t header = header_size(piece);
+		if (err || piece.n == 0)
+			return true;
+		if (!span_is_ascii(span_first(piece, header)))
+			return true;
+		if (header < piece.n)
+			return false;
+		at += piece.n;
+	}
+	return at < src->size;
+}
+
 static void put_mail(struct smtp_out *o)
 {
 	const struct out_mail *m = o->mail;
@@ -139,7 +162,7 @@ static void put_mail(struct smtp_out *o)
 		stream_printf(o->io, " BODY=8BITMIME");
 	if ((o->features & SMTP_HAS_REQUIRETLS) != 0 && m->require_tls)
 		stream_printf(o->io, " REQUIRETLS");
-	if ((o->features & SMTP_HAS_SMTPUTF8) != 0 && has_8bit(m))
+	if ((o->features & SMTP_HAS_SMTPUTF8) != 0 && (m->smtputf8 || has_8bit(m)))
 		stream_printf(o->io, " SMTPUTF8");
 	if ((o->features & SMTP_HAS_XDELIVERYID) != 0 && m->id.s[0] != '\0')
 		stream_printf(o->io, " XDELIVERYID=%s", m->id.s);
@@ -285,6 +308,7 @@ static void refuse_hopeless(struct smtp_out *o)
 	struct out_mail *m = o->mail;
 	bool too_big = o->size_max > 0 && m->body.size > o->size_max;
 	bool no_utf8 = (o->features & SMTP_HAS_SMTPUTF8) == 0;
+	bool header_utf8 = no_utf8 && m->smtputf8 && header_needs_utf8(&m->body);
 	bool bad_sender = !is_safe(m->sender) && m->sender[0] != '\0';
 	for (size_t i = 0; i < m->recipient_count; i++) {
 		struct out_recipient *r = &m->recipients[i];
@@ -292,6 +316,8 @@ static void refuse_hopeless(struct smtp_out *o)
 			refuse(r->outcome, 552, "5.3.4", "message too big for the next hop");
 		if (!promises_tls(o))
 			refuse(r->outcome, 550, "5.7.30", "next hop does not offer REQUIRETLS");
+		if (header_utf8)
+			refuse(r->outcome, 553, "5.6.7", "next hop does not take this header");
 		if (bad_sender)
 			refuse(r->outcome, 553, "5.1.7", "sender address cannot be sent");
 		if (!is_safe(r->address))

@@ -8,12 +8,14 @@
 
 enum {
 	DONE_VERSION = 1,
-	MESSAGE_VERSION = 2,  /* 1 knew nothing of the sender's wishes, and is still read */
+	/* 1 knew nothing of the sender's wishes, 2 nothing of SMTPUTF8; both are still read */
+	MESSAGE_VERSION = 3,
 	PROGRESS_VERSION = 3, /* 1 knew no notices of delay, 2 no orders; both are still read */
 	FLAG_8BIT = 1,
 	FLAG_TRUSTED = 2,
 	FLAG_HOLD = 4,
 	FLAG_REQUIRE_TLS = 8,
+	FLAG_SMTPUTF8 = 16,
 	RECIPIENT_BYTES_MIN = 15,
 	STEP_BYTES_MIN = 21
 };
@@ -40,7 +42,8 @@ bool spool_message_put(struct buf *out, const struct spool_message *m)
 	bytes_put_u8(out, (m->body_8bit ? FLAG_8BIT : 0u) |
 			      (m->trusted ? (unsigned)FLAG_TRUSTED : 0u) |
 			      (m->hold ? (unsigned)FLAG_HOLD : 0u) |
-			      (m->require_tls ? (unsigned)FLAG_REQUIRE_TLS : 0u));
+			      (m->require_tls ? (unsigned)FLAG_REQUIRE_TLS : 0u) |
+			      (m->smtputf8 ? (unsigned)FLAG_SMTPUTF8 : 0u));
 	bytes_put_ident(out, m->id);
 	bytes_put_ident(out, m->session);
 	bytes_put_ident(out, m->parent);
@@ -144,6 +147,7 @@ err_t spool_message_get(struct span payload, struct spool_message *out)
 	out->body_8bit = (flags & FLAG_8BIT) != 0;
 	out->trusted = (flags & FLAG_TRUSTED) != 0;
 	out->hold = (flags & FLAG_HOLD) != 0;
+	out->smtputf8 = version > 2 && (flags & FLAG_SMTPUTF8) != 0;
 	out->require_tls = (flags & FLAG_REQUIRE_TLS) != 0;
 	out->id = bytes_ident(&r);
 	out->session = bytes_ident(&r);

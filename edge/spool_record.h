@@ -65,7 +65,7 @@ struct spool_message {
 	struct ident parent; /* "" unless this is a notification */
 	enum spool_report report;
 	unsigned notices; /* REPORT_DELAY: the how manieth it is */
-	bool body_8bit;
+	bool body_8bit, smtputf8;
 	struct ip_addr client;
 	uint64_t arrived_us;
 	struct span sender;    /* empty: null sender */

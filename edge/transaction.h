@@ -46,6 +46,7 @@ struct transaction {
 	struct ident session;
 	char *sender;     /* reverse-path without brackets; "" = null sender */
 	bool body_8bit;   /* BODY=8BITMIME */
+	bool smtputf8;    /* SMTPUTF8 was said (RFC 6531) */
 	char *auth_user;  /* submission: who; NULL on MX */
 	bool hold;        /* an operator is to look at it: to the queue, held there */
 	char *hold_why;   /* owned; in words, or NULL */

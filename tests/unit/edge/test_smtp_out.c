@@ -267,6 +267,31 @@ static void test_dsn(void **state)
 	}
 }
 
+/* SMTPUTF8 was said of it: servers without get it only when nothing in it needs them to know. */
+static void test_smtputf8(void **state)
+{
+	static const struct span bodies[] = { SPAN("Subject: x\r\n\r\n\xc3\xa4\r\n"),
+		SPAN("Subject: \xc3\xa4\r\n\r\nx\r\n") };
+	for (int i = 0; i < 4; i++) {
+		struct try t;
+		bool knows = i >= 2, is_plain = i % 2 == 0;
+		try_start(&t, STEPS("S 220 hi", "C EHLO",
+				  knows ? "R 250-x\r\n250-PIPELINING\r\n250 SMTPUTF8\r\n"
+					: "R 250-x\r\n250 PIPELINING\r\n",
+				  "C MAIL", RCPT, "C DATA", "S 250 ok", "S 250 ok", "S 354 go", "B",
+				  "S 250 ok"));
+		t.body = bodies[i % 2];
+		t.mail.body.size = t.body.n;
+		t.mail.smtputf8 = true;
+		send_mail(&t, OUT_SMTP, 1);
+		assert_int_equal(t.outcomes[0].fate, knows || is_plain ? D : R);
+		assert_int_equal(fake_saw(&t.peer, " SMTPUTF8"), knows);
+		if (t.outcomes[0].fate == R)
+			assert_string_equal(t.outcomes[0].enhanced, "5.6.7");
+		try_end(&t);
+	}
+}
+
 /* A kept connection that says goodbye, or dies, at the next mail: the mail goes over a new one. */
 /* A wish that nobody else is going to honour is not passed on, and neither is the mail. */
 static void test_requiretls(void **state)
@@ -417,6 +442,7 @@ int main(void)
 		cmocka_unit_test(test_rset_after_refusal),
 		cmocka_unit_test(test_dsn),
 		cmocka_unit_test(test_requiretls),
+		cmocka_unit_test(test_smtputf8),
 		cmocka_unit_test(test_stale_connection),
 		cmocka_unit_test(test_idle_ends_with_a_mail),
 		cmocka_unit_test(test_too_big_and_bad_addresses),

@@ -24,6 +24,7 @@ static void put_example(struct buf *out, uint64_t *chunks, size_t chunk_count)
 	struct spool_message m = { .id = id_of("abcdefghjkmnpqrstu"),
 		.session = id_of("utsrqpnmkjhgfedcba"),
 		.body_8bit = true,
+		.smtputf8 = true,
 		.require_tls = true,
 		.arrived_us = 1234567890123,
 		.sender = SPAN("s@b.example"),
@@ -77,6 +78,26 @@ static void test_message(void **state)
 		assert_int_equal(spool_message_get(span_first(buf_span(&out), n), &m), ERR_CORRUPT);
 		spool_message_end(&m);
 	}
+	buf_end(&out);
+}
+
+/* Version 2 has the same fields; a bit that it did not know means nothing in it. */
+static void test_version_2(void **state)
+{
+	struct buf out = BUF_INIT(10000);
+	struct spool_message m;
+	put_example(&out, NULL, 0);
+	assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
+	assert_true(m.smtputf8);
+	spool_message_end(&m);
+	out.p[out.head] = 2;
+	assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
+	assert_true(m.body_8bit && m.trusted && m.hold && !m.smtputf8);
+	assert_int_equal(m.recipient_count, 2);
+	spool_message_end(&m);
+	out.p[out.head] = 4;
+	assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_CORRUPT);
+	spool_message_end(&m);
 	buf_end(&out);
 }
 
@@ -189,6 +210,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_message),
 		cmocka_unit_test(test_version_1),
+		cmocka_unit_test(test_version_2),
 		cmocka_unit_test(test_chunks),
 		cmocka_unit_test(test_wrong_bytes),
 		cmocka_unit_test(test_progress),
