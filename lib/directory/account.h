@@ -7,7 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ACCOUNT_HOSTS_MAX = 8 };
+#include "directory/text_list.h"
+
+enum { ACCOUNT_HOSTS_MAX = 8, ACCOUNT_FORWARDS_MAX = 64 };
+
+/* Words of mailDeliveryOption that mean something here; of a group, MAILBOX means its members. */
+enum { ACCOUNT_TO_MAILBOX = 1, ACCOUNT_TO_FORWARDS = 2, ACCOUNT_TO_HOLD = 4 };
 
 /* First of inetDomainStatus, mailDomainStatus, inetUserStatus, mailUserStatus that is not active. */
 enum account_status {
@@ -30,10 +35,19 @@ struct account {
 	enum account_status status;
 	int64_t quota_bytes; /* -1 unlimited, -2 system default */
 	int64_t quota_messages;
+	unsigned delivery;            /* ACCOUNT_TO_*; 0: in no way that is offered here */
+	struct text_list forwards;    /* mailForwardingAddress, as they are written */
 	const char *password;         /* userPassword when the back end can read it, else NULL */
 	const char *allowed_services; /* mailAllowedServiceAccess, NULL: all */
 	bool verify_at_store;         /* back end cannot check secrets: the store does */
 };
+
+/* What the account's status means for mail: an option to hold it counts as that status. */
+static inline enum account_status account_mail_status(const struct account *a)
+{
+	bool hold = a->status == ACCOUNT_ACTIVE && (a->delivery & ACCOUNT_TO_HOLD) != 0;
+	return hold ? ACCOUNT_HOLD : a->status;
+}
 
 /* Where a store is: an entry of class posternStore (cn = the mailHost value), else the name itself
  * with the default ports. A port of 0: that service is not offered. */

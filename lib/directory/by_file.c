@@ -4,11 +4,6 @@
  * beside the content in force; only when all of it is good does it take its place. A file that keeps its inode
  * (written in place, perhaps not finished) is read when it has not changed for a second; one moved into place
  * is read at once. Owns the content, the reading in progress and the timer. */
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -17,19 +12,11 @@
 #include "directory/content.h"
 #include "directory/ldif.h"
 #include "directory/tables.h"
+#include "directory/watched_file.h"
 
 #define file_backend_MAGIC 0xd12ef11eu
 
 enum { LOOK_EVERY_MS = 1000, ENTRIES_PER_ROUND = 200, WHY_SIZE = 128 };
-
-/* What tells one state of the file from another. */
-struct file_id {
-	bool there;
-	dev_t dev;
-	ino_t ino;
-	off_t size;
-	struct timespec modified, changed;
-};
 
 /* A reading in progress. */
 struct reading {
@@ -39,6 +26,7 @@ struct reading {
 	struct ldif ldif;
 	struct entry entry;
 	struct content *content; /* owned until it is in force */
+	bool searching;          /* all of it is added; it is read once more for searches */
 	uint64_t began_ms;
 };
 
@@ -58,32 +46,6 @@ struct file_backend {
 
 /* ---- the file ---- */
 
-static struct file_id id_of(const struct stat *st)
-{
-	return (struct file_id){ .there = true,
-		.dev = st->st_dev,
-		.ino = st->st_ino,
-		.size = st->st_size,
-		.modified = st->st_mtim,
-		.changed = st->st_ctim };
-}
-
-static bool same_time(struct timespec a, struct timespec b)
-{
-	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
-static bool same_inode(const struct file_id *a, const struct file_id *b)
-{
-	return a->there == b->there && a->dev == b->dev && a->ino == b->ino;
-}
-
-static bool same_id(const struct file_id *a, const struct file_id *b)
-{
-	return same_inode(a, b) && a->size == b->size && same_time(a->modified, b->modified) &&
-	       same_time(a->changed, b->changed);
-}
-
 static void log_broken(const struct file_backend *f, size_t line, const char *why)
 {
 	directory_count(FILE_FAILURES);
@@ -91,53 +53,12 @@ static void log_broken(const struct file_backend *f, size_t line, const char *wh
 	    LOG_STR("why", why));
 }
 
-/* Reads all of fd; 0 or an errno. Fewer bytes than the size mean that the file is being written. */
-static int read_all(int fd, char *into, size_t n)
-{
-	size_t have = 0;
-	while (have < n) {
-		ssize_t got = read(fd, into + have, n - have);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return got < 0 ? errno : EAGAIN;
-		have += (size_t)got;
-	}
-	return 0;
-}
-
-static const char *read_open(struct reading *r, int fd, uint64_t size_max)
-{
-	struct stat st;
-	if (fstat(fd, &st) < 0)
-		return err_text(err_from_errno(errno));
-	r->id = id_of(&st);
-	if (!S_ISREG(st.st_mode))
-		return "not a regular file";
-	if ((uint64_t)st.st_size > size_max)
-		return "larger than file_size_max";
-	r->text_n = (size_t)st.st_size;
-	r->text = mem_alloc(r->text_n);
-	int err = read_all(fd, r->text, r->text_n);
-	if (err != 0)
-		return err_text(err_from_errno(err));
-	struct file_id after = r->id;
-	if (fstat(fd, &st) == 0)
-		after = id_of(&st);
-	return same_id(&after, &r->id) ? NULL : "changes while it is read";
-}
-
 /* NULL when r holds the file's bytes, else why not. */
 static const char *read_file(struct reading *r, const struct directory_conf *conf)
 {
 	if (conf->file == NULL || conf->file[0] == '\0')
 		return "the option `file` is missing";
-	int fd = open(conf->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return err_text(err_from_errno(errno));
-	const char *why = read_open(r, fd, conf->file_size_max);
-	close(fd);
-	return why;
+	return file_read(conf->file, conf->file_size_max, &r->id, &r->text, &r->text_n);
 }
 
 /* ---- a reading ---- */
@@ -174,16 +95,36 @@ static bool reading_start(struct file_backend *f)
 	return true;
 }
 
+/* At the end: is another turn needed, for the searches that groups name? */
+static bool read_again(struct reading *r)
+{
+	if (r->searching)
+		content_found(r->content);
+	if (r->searching || !content_wants_search(r->content))
+		return false;
+	r->searching = true;
+	ldif_end(&r->ldif);
+	ldif_init(&r->ldif, span_of(r->text, r->text_n));
+	return true;
+}
+
 static enum reading_state reading_step(struct file_backend *f, size_t entries)
 {
 	struct reading *r = f->reading;
 	while (entries-- > 0) {
 		enum ldif_result got = ldif_next(&r->ldif, &r->entry);
-		if (got == LDIF_END)
-			return READING_DONE;
+		if (got == LDIF_END) {
+			if (!read_again(r))
+				return READING_DONE;
+			continue;
+		}
 		if (got == LDIF_BAD) {
 			log_broken(f, r->ldif.why_line, r->ldif.why);
 			return READING_BAD;
+		}
+		if (r->searching) {
+			content_search(r->content, &r->entry);
+			continue;
 		}
 		const char *why = content_add(r->content, &r->entry);
 		if (why != NULL) {
@@ -237,16 +178,13 @@ static void on_soon(void *arg)
 static void on_timer(void *arg)
 {
 	struct file_backend *f = OBJ(file_backend, arg);
-	struct stat st;
-	struct file_id now = { 0 };
 	timer_set(&f->timer, LOOK_EVERY_MS);
 	if (f->reading != NULL)
 		return;
-	if (stat(f->env.conf->file, &st) == 0)
-		now = id_of(&st);
-	bool settled = same_id(&now, &f->last_seen) || !same_inode(&now, &f->tried);
+	struct file_id now = file_id_now(f->env.conf->file);
+	bool news = file_id_is_news(&now, &f->tried, &f->last_seen);
 	f->last_seen = now;
-	if (same_id(&now, &f->tried) || !settled)
+	if (!news)
 		return;
 	if (reading_start(f))
 		reading_go_on(f, ENTRIES_PER_ROUND);

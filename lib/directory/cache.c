@@ -14,7 +14,7 @@
 #define flight_MAGIC 0xcac4ef17u
 #define waiter_MAGIC 0xcac4e3a1u
 
-enum { KEY_SIZE = 1 + NAME_BYTES_MAX };
+enum { KEY_SIZE = 1 + CACHE_KEY_MAX };
 
 struct key {
 	size_t n;
@@ -25,7 +25,8 @@ struct cached {
 	struct list_node used; /* in cache.used, most recent first */
 	struct record *record; /* owned reference; NULL: absent */
 	uint64_t since_ms;
-	struct key key;
+	size_t key_n;
+	char key[];
 };
 
 struct flight {
@@ -71,11 +72,16 @@ static struct span key_span(const struct key *k)
 	return span_of(k->p, k->n);
 }
 
+static struct span cached_key(const struct cached *e)
+{
+	return span_of(e->key, e->key_n);
+}
+
 /* ---- entries ---- */
 
 static void entry_drop(struct cache *c, struct cached *e)
 {
-	map_remove(c->entries, key_span(&e->key));
+	map_remove(c->entries, cached_key(e));
 	list_remove(&e->used);
 	record_unref(&e->record);
 	mem_free(e);
@@ -87,9 +93,10 @@ static void entry_put(struct cache *c, const struct key *key, struct record *rec
 	if (e == NULL) {
 		if (map_count(c->entries) >= (size_t)c->env.conf->cache_size)
 			entry_drop(c, LIST_OF(struct cached, used, c->used.prev));
-		e = MEM_NEW(struct cached);
-		e->key = *key;
-		CHECK(map_set(c->entries, key_span(&e->key), e, NULL));
+		e = mem_alloc(sizeof *e + key->n);
+		e->key_n = key->n;
+		memcpy(e->key, key->p, key->n);
+		CHECK(map_set(c->entries, key_span(key), e, NULL));
 	}
 	record_unref(&e->record);
 	e->record = record == NULL ? NULL : record_ref(record);
@@ -123,6 +130,7 @@ bool cache_get(struct cache *c, enum record_kind kind, struct span key, enum ans
 static bool is_active(const struct record *r)
 {
 	return (r->kind != RECORD_USER || r->account.status == ACCOUNT_ACTIVE) &&
+	       (r->kind != RECORD_GROUP || r->group.status == ACCOUNT_ACTIVE) &&
 	       (r->kind != RECORD_DOMAIN || r->domain_status == ACCOUNT_ACTIVE);
 }
 
@@ -130,7 +138,7 @@ static bool is_active(const struct record *r)
 static enum answer stale_answer(struct cache *c, const struct key *key, struct record **record_out)
 {
 	struct cached *e = map_get(c->entries, key_span(key));
-	bool user = key->p[0] == '0' + RECORD_USER;
+	bool user = key->p[0] != '0' + RECORD_DOMAIN && key->p[0] != '0' + RECORD_STORE;
 	if (e == NULL || age_ms(c, e) > c->env.conf->stale_max ||
 	    (e->record == NULL ? user : !is_active(e->record)))
 		return ANSWER_AWAY;

@@ -7,6 +7,8 @@
 
 struct cache;
 
+enum { CACHE_KEY_MAX = 1024 };
+
 /* back, and the settings it was opened with, are borrowed. */
 struct cache *cache_new(const struct backend_env *env, struct backend *back);
 void cache_free(struct cache **c); /* every ticket must be gone */

@@ -13,6 +13,12 @@ void content_free(struct content **c);
  * are neither user, domain nor store are passed over. */
 const char *content_add(struct content *c, const struct entry *e);
 
+/* Groups name searches: when every entry was added and this is true, every entry is to be shown once more with
+ * content_search(), and then content_found() keeps what was found. */
+bool content_wants_search(const struct content *c);
+void content_search(struct content *c, const struct entry *e);
+void content_found(struct content *c);
+
 /* *record_out: a reference for the caller. UNKNOWN: two entries claim the key. */
 enum answer content_look(
     const struct content *c, enum record_kind kind, struct span key, struct record **record_out);

@@ -12,8 +12,10 @@
 #include "base/list.h"
 #include "base/mem.h"
 
+#include "directory/alias_file.h"
 #include "directory/backend.h"
 #include "directory/cache.h"
+#include "directory/directory_internal.h"
 #include "directory/name.h"
 #include "directory/tables.h"
 #include "directory/verify.h"
@@ -24,8 +26,9 @@ struct generation {
 	unsigned refs;
 	struct conf *conf; /* owned reference; holds settings */
 	const struct directory_conf *settings;
-	struct backend *back; /* owned */
-	struct cache *cache;  /* owned; NULL when the back end answers at once */
+	struct backend *back;       /* owned */
+	struct cache *cache;        /* owned; NULL when the back end answers at once */
+	struct alias_file *aliases; /* owned; NULL: none are configured */
 };
 
 struct directory {
@@ -42,6 +45,12 @@ enum ask_state {
 	ASK_USER_DOMAIN, /* what is the status of the found user's domain? */
 	ASK_DOMAIN,
 	ASK_STORE,
+	ASK_RAW_USER, /* one look-up as it is, for target.c: in the order of record_kind */
+	ASK_RAW_DOMAIN,
+	ASK_RAW_STORE,
+	ASK_RAW_GROUP,
+	ASK_RAW_DN,
+	ASK_RAW_LIST,
 	ASK_SECRET, /* the verifier works */
 	ASK_READY,  /* the answer is known; the deferred call gives it */
 	ASK_STATES
@@ -52,6 +61,7 @@ union ask_fn {
 	directory_domain_fn *domain;
 	directory_verify_fn *verify;
 	directory_store_fn *store;
+	directory_look_fn *look;
 };
 
 struct ask {
@@ -89,6 +99,7 @@ static struct generation *generation_new(struct directory *d, const struct conf 
 	g->back = backends[g->settings->backend]->open(&env);
 	if (g->back->ops->fetch != NULL)
 		g->cache = cache_new(&env, g->back);
+	g->aliases = alias_file_new(d->loop, g->settings);
 	return g;
 }
 
@@ -105,6 +116,7 @@ static void generation_unref(struct generation **g)
 	if (gone == NULL || --gone->refs > 0)
 		return;
 	cache_free(&gone->cache);
+	alias_file_free(&gone->aliases);
 	gone->back->ops->close(&gone->back);
 	conf_unref(&gone->conf);
 	mem_free(gone);
@@ -146,7 +158,7 @@ static struct ask *ask_new(struct directory *d, void *arg)
 	a->magic = ask_MAGIC;
 	a->d = d;
 	a->gen = generation_ref(d->now);
-	a->key = BUF_INIT(2 * NAME_BYTES_MAX);
+	a->key = BUF_INIT(CACHE_KEY_MAX);
 	a->arg = arg;
 	soon_init(&a->soon, on_soon, a);
 	list_add_tail(&d->asks, &a->link);
@@ -239,6 +251,18 @@ static void on_store(struct ask *a, enum answer answer, struct record *r)
 	ask_finish(a, a->record != NULL ? DIRECTORY_FOUND : DIRECTORY_UNKNOWN);
 }
 
+static void on_raw(struct ask *a, enum answer answer, struct record *r)
+{
+	if (answer == ANSWER_FOUND)
+		keep_record(a, r);
+	if (answer == ANSWER_FOUND)
+		ask_finish(a, DIRECTORY_FOUND);
+	else
+		ask_finish(a, answer == ANSWER_ABSENT || answer == ANSWER_WAS_ABSENT
+				  ? DIRECTORY_ABSENT
+				  : DIRECTORY_UNKNOWN);
+}
+
 static const struct {
 	enum record_kind kind;
 	void (*on_answer)(struct ask *a, enum answer answer, struct record *r);
@@ -248,6 +272,12 @@ static const struct {
 	[ASK_USER_DOMAIN] = { RECORD_DOMAIN, on_user_domain },
 	[ASK_DOMAIN] = { RECORD_DOMAIN, on_domain },
 	[ASK_STORE] = { RECORD_STORE, on_store },
+	[ASK_RAW_USER] = { RECORD_USER, on_raw },
+	[ASK_RAW_DOMAIN] = { RECORD_DOMAIN, on_raw },
+	[ASK_RAW_STORE] = { RECORD_STORE, on_raw },
+	[ASK_RAW_GROUP] = { RECORD_GROUP, on_raw },
+	[ASK_RAW_DN] = { RECORD_DN, on_raw },
+	[ASK_RAW_LIST] = { RECORD_LIST, on_raw },
 	[ASK_SECRET] = { 0, NULL },
 	[ASK_READY] = { 0, NULL },
 };
@@ -371,6 +401,34 @@ struct ticket *directory_store(
 	return ask_start(a, ASK_STORE);
 }
 
+static void give_look(
+    union ask_fn fn, void *arg, enum directory_status status, const struct record *r)
+{
+	count_status(status);
+	fn.look(arg, status, r);
+}
+
+struct ticket *directory_look(
+    struct directory *d, enum record_kind kind, struct span key, directory_look_fn *fn, void *arg)
+{
+	struct ask *a = ask_new(d, arg);
+	a->fn.look = fn;
+	a->give = give_look;
+	if (key.n == 0 || !buf_add_span(&a->key, key))
+		return ask_known(a, DIRECTORY_ABSENT);
+	return ask_start(a, (enum ask_state)(ASK_RAW_USER + (int)kind));
+}
+
+const struct directory_conf *directory_settings(const struct directory *d)
+{
+	return d->now->settings;
+}
+
+const struct alias_file *directory_aliases(const struct directory *d)
+{
+	return d->now->aliases;
+}
+
 static void give_verify(
     union ask_fn fn, void *arg, enum directory_status status, const struct record *r)
 {
@@ -441,8 +499,11 @@ void directory_account_unref(const struct account **a)
 static struct record *forget_key(struct generation *g, struct span key)
 {
 	struct record *r = NULL;
-	if (g->cache != NULL)
+	if (g->cache != NULL) {
+		struct record *group = cache_forget(g->cache, RECORD_GROUP, key);
+		record_unref(&group);
 		return cache_forget(g->cache, RECORD_USER, key);
+	}
 	(void)g->back->ops->look(g->back, RECORD_USER, key, &r);
 	return r;
 }

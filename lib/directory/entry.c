@@ -64,6 +64,18 @@ struct span entry_get(const struct entry *e, const char *name, size_t nth)
 	return SPAN_NONE;
 }
 
+struct span entry_next(const struct entry *e, const char *name, size_t *at)
+{
+	for (size_t i = *at; i < e->n; i++) {
+		const struct entry_value *v = &e->v[i];
+		if (!span_ieq_str(part(e, v->name_at, v->name_n), name))
+			continue;
+		*at = i + 1;
+		return part(e, v->value_at, v->value_n);
+	}
+	return SPAN_NONE;
+}
+
 bool entry_has_class(const struct entry *e, const char *class)
 {
 	struct span value;

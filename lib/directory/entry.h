@@ -33,6 +33,9 @@ struct span entry_dn(const struct entry *e);
  * changes. */
 struct span entry_get(const struct entry *e, const char *name, size_t nth);
 
+/* The same, one after the other: the first from place *at on, which begins with 0 and moves behind it. */
+struct span entry_next(const struct entry *e, const char *name, size_t *at);
+
 bool entry_has_class(const struct entry *e, const char *class);
 
 #endif

@@ -283,7 +283,9 @@ static const char *server_fault(const struct ldap_req *r, const struct ldap_answ
 		return "busy";
 	if (a->code == LDAP_CODE_UNAVAILABLE)
 		return "unavailable";
-	return a->code == LDAP_CODE_NO_SUCH_OBJECT && r->ops->entry != NULL ? "no such base" : NULL;
+	bool no_base =
+	    a->code == LDAP_CODE_NO_SUCH_OBJECT && r->ops->entry != NULL && !r->own_base;
+	return no_base ? "no such base" : NULL;
 }
 
 static void on_result(struct ldap_conn *c, struct ldap_req *r, const struct ldap_answer *a)

@@ -8,8 +8,10 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+#include "directory/cache.h"
 #include "directory/ldap_query.h"
 #include "directory/name.h"
+#include "directory/record_draft.h"
 #include "directory/tables.h"
 
 #define fetch_MAGIC 0x1da9fe7cu
@@ -18,6 +20,7 @@ enum fetch_state {
 	FETCH_ENTRY,        /* who has the key as a name? */
 	FETCH_OWN_NAME,     /* has nobody else the store's name of the user that was found? */
 	FETCH_DOMAIN_USERS, /* there is no entry of the domain: has it users? */
+	FETCH_LIST,         /* whose addresses does the URL mean? */
 	FETCH_STATES
 };
 
@@ -32,12 +35,14 @@ struct fetch {
 	struct record *found; /* owned reference: the answer, while its own name is looked for */
 	struct record *hit;   /* owned reference: the first that fits in this search */
 	bool twice, bad;      /* of this search: two fit; one cannot be used */
+	struct buf list;      /* of FETCH_LIST: addresses, each with its NUL */
+	size_t list_n;
 	answer_fn *fn;
 	void *arg;
 };
 
 typedef void judge_fn(struct fetch *f, bool complete);
-static judge_fn judge_entry, judge_own_name, judge_domain_users;
+static judge_fn judge_entry, judge_own_name, judge_domain_users, judge_list;
 
 static const struct {
 	judge_fn *judge;
@@ -45,6 +50,7 @@ static const struct {
 	[FETCH_ENTRY] = { judge_entry },
 	[FETCH_OWN_NAME] = { judge_own_name },
 	[FETCH_DOMAIN_USERS] = { judge_domain_users },
+	[FETCH_LIST] = { judge_list },
 };
 
 static struct fetch *of_req(struct ldap_req *r)
@@ -57,6 +63,8 @@ static struct fetch *of_req(struct ldap_req *r)
 static void forget_hits(struct fetch *f)
 {
 	record_unref(&f->hit);
+	buf_clear(&f->list);
+	f->list_n = 0;
 	f->twice = f->bad = false;
 }
 
@@ -65,6 +73,7 @@ static void fetch_free(struct fetch *f)
 	ldap_pool_forget(&f->req);
 	forget_hits(f);
 	record_unref(&f->found);
+	buf_end(&f->list);
 	buf_end(&f->key);
 	f->magic = 0;
 	mem_free(f);
@@ -108,6 +117,8 @@ static struct record *make_record(const struct fetch *f, const struct entry *e, 
 		[RECORD_USER] = record_from_user,
 		[RECORD_DOMAIN] = record_from_domain,
 		[RECORD_STORE] = record_from_store,
+		[RECORD_GROUP] = record_from_group,
+		[RECORD_DN] = record_from_any,
 	};
 	enum record_kind kind = f->state == FETCH_DOMAIN_USERS ? RECORD_USER : f->ask.kind;
 	return make[kind](f->ask.conf, e, why);
@@ -117,11 +128,15 @@ static bool fits(const struct fetch *f, const struct entry *e, const struct reco
 {
 	if (f->state == FETCH_DOMAIN_USERS)
 		return span_eq_str(f->ask.key, r->account.domain);
+	if (f->ask.kind == RECORD_DN) /* there is one entry with this name */
+		return true;
 	return record_has_key(f->ask.conf, e, r, search_key(f));
 }
 
 static const char *who(const struct record *r)
 {
+	if (r->kind == RECORD_GROUP)
+		return r->group.id;
 	return r->kind == RECORD_USER ? r->account.id : "";
 }
 
@@ -131,11 +146,28 @@ static void log_bad(struct fetch *f, struct span dn, const char *why)
 	directory_log(ENTRY_BAD, LOG_SPAN("dn", dn), LOG_STR("why", why));
 }
 
+/* Entries without an address are nobody to write to. */
+static void list_entry(struct fetch *f, const struct entry *e)
+{
+	struct span mail = entry_get(e, f->ask.conf->attr_mail, 0);
+	if (!record_is_address(mail))
+		return;
+	buf_add_span(&f->list, mail);
+	buf_add_char(&f->list, '\0');
+	f->list_n++;
+}
+
 static void on_entry(struct ldap_req *req, const struct entry *e, bool cut)
 {
 	struct fetch *f = of_req(req);
 	const char *why = NULL;
+	if (f->state == FETCH_LIST) {
+		list_entry(f, e);
+		return;
+	}
 	struct record *r = cut ? NULL : make_record(f, e, &why);
+	if (r == NULL && !cut && why == NULL)
+		return; /* neither a user nor a group */
 	if (r == NULL) {
 		log_bad(f, cut ? SPAN_NONE : entry_dn(e), cut ? "too many values" : why);
 	} else if (fits(f, e, r) && f->hit == NULL) {
@@ -200,15 +232,29 @@ static void judge_domain_users(struct fetch *f, bool complete)
 	}
 }
 
+/* A part of a list is no list. */
+static void judge_list(struct fetch *f, bool complete)
+{
+	bool whole = complete && buf_ok(&f->list) && f->list_n <= RECORD_LIST_MAX;
+	f->found = whole ? record_from_list(buf_span(&f->list), f->list_n) : NULL;
+	if (f->found == NULL)
+		log_bad(f, f->ask.key, "too many entries");
+	answer(f, f->found != NULL ? ANSWER_FOUND : ANSWER_UNKNOWN);
+}
+
 static void on_done(struct ldap_req *req, enum ldap_outcome outcome, const struct ldap_answer *a)
 {
 	struct fetch *f = of_req(req);
 	bool limited =
 	    outcome == LDAP_ANSWERED && a->code == LDAP_CODE_SIZE_LIMIT; /* what came counts */
+	bool gone = outcome == LDAP_ANSWERED && a->code == LDAP_CODE_NO_SUCH_OBJECT;
 	if (outcome == LDAP_TOO_LARGE)
 		log_refused(f, 0, SPAN("the answer is too large"));
-	else if (outcome == LDAP_ANSWERED && a->code != LDAP_CODE_OK &&
-		 !(limited && f->state == FETCH_DOMAIN_USERS && f->hit != NULL))
+	else if (gone) {
+		answer(f, ANSWER_ABSENT);
+		return;
+	} else if (outcome == LDAP_ANSWERED && a->code != LDAP_CODE_OK &&
+		   !(limited && f->state == FETCH_DOMAIN_USERS && f->hit != NULL))
 		log_refused(f, a->code, a->text);
 	if (outcome == LDAP_AWAY)
 		answer(f, ANSWER_AWAY);
@@ -224,6 +270,9 @@ static bool put_request(struct ldap_req *req, struct buf *out, int32_t id)
 		[RECORD_USER] = LDAP_Q_USER,
 		[RECORD_DOMAIN] = LDAP_Q_DOMAIN,
 		[RECORD_STORE] = LDAP_Q_STORE,
+		[RECORD_GROUP] = LDAP_Q_GROUP,
+		[RECORD_DN] = LDAP_Q_DN,
+		[RECORD_LIST] = LDAP_Q_LIST,
 	};
 	struct fetch *f = of_req(req);
 	enum ldap_query q =
@@ -244,13 +293,15 @@ struct ticket *ldap_fetch_start(const struct ldap_fetch_ask *ask, answer_fn *fn,
 	f->ticket.cancel = on_cancel;
 	f->magic = fetch_MAGIC;
 	f->ask = *ask;
-	f->key = BUF_INIT(2 * NAME_BYTES_MAX);
+	f->key = BUF_INIT(CACHE_KEY_MAX);
+	f->list = BUF_INIT(RECORD_LONG_TEXT_MAX);
 	buf_add_span(&f->key, ask->key);
 	f->ask.key = buf_span(&f->key);
 	f->ends_ms = loop_now_ms(ask->loop) + ask->conf->deadline;
 	f->req.ops = &req_ops;
+	f->req.own_base = ask->kind == RECORD_DN || ask->kind == RECORD_LIST;
 	f->fn = fn;
 	f->arg = arg;
-	search(f, FETCH_ENTRY);
+	search(f, ask->kind == RECORD_LIST ? FETCH_LIST : FETCH_ENTRY);
 	return &f->ticket;
 }

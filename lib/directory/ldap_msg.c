@@ -63,6 +63,20 @@ static bool put_ends(BerElement *ber, const struct ldap_filter *f)
 	       put_string(ber, LDAP_SUBSTRING_FINAL, f->value) && ber_printf(ber, "N}N}") >= 0;
 }
 
+static bool put_substrings(BerElement *ber, const struct ldap_filter *f)
+{
+	bool ok = ber_printf(ber, "t{", LDAP_FILTER_SUBSTRINGS) >= 0 &&
+		  put_string(ber, LBER_OCTETSTRING, span_str(f->attr)) && ber_printf(ber, "{") >= 0;
+	for (size_t i = 0; i < f->n; i++) {
+		ber_tag_t tag = i == 0          ? LDAP_SUBSTRING_INITIAL
+				: i + 1 == f->n ? LDAP_SUBSTRING_FINAL
+						: LDAP_SUBSTRING_ANY;
+		if (f->parts[i].value.n > 0)
+			ok = ok && put_string(ber, tag, f->parts[i].value);
+	}
+	return ok && ber_printf(ber, "N}N}") >= 0;
+}
+
 static bool put_filter(BerElement *ber, const struct ldap_filter *f, unsigned depth)
 {
 	CHECK(depth < LDAP_FILTER_DEPTH_MAX);
@@ -78,23 +92,30 @@ static bool put_filter(BerElement *ber, const struct ldap_filter *f, unsigned de
 		return put_equal(ber, f);
 	case LDAP_F_ENDS:
 		return put_ends(ber, f);
+	case LDAP_F_SUBSTRINGS:
+		return put_substrings(ber, f);
 	case LDAP_F_PRESENT:
 		return put_string(ber, LDAP_FILTER_PRESENT, span_str(f->attr));
 	}
 	BUG("a kind of filter without encoding");
 }
 
+static ber_int_t scope_of(const struct ldap_search *s)
+{
+	if (s->subtree)
+		return LDAP_SCOPE_SUBTREE;
+	return s->one_level ? LDAP_SCOPE_ONELEVEL : LDAP_SCOPE_BASE;
+}
+
 bool ldap_put_search(struct buf *out, int32_t id, const struct ldap_search *s)
 {
 	BerElement *ber = start();
 	CHECK(s->attr_n > 0);
-	bool ok =
-	    ber_printf(ber, "{it{", (ber_int_t)id, LDAP_REQ_SEARCH) >= 0 &&
-	    put_string(ber, LBER_OCTETSTRING, span_str(s->base)) &&
-	    ber_printf(ber, "eeiib", (ber_int_t)(s->subtree ? LDAP_SCOPE_SUBTREE : LDAP_SCOPE_BASE),
-		(ber_int_t)LDAP_DEREF_NEVER, (ber_int_t)s->size_max, (ber_int_t)s->seconds,
-		(ber_int_t)0) >= 0 &&
-	    put_filter(ber, s->filter, 0) && ber_printf(ber, "{") >= 0;
+	bool ok = ber_printf(ber, "{it{", (ber_int_t)id, LDAP_REQ_SEARCH) >= 0 &&
+		  put_string(ber, LBER_OCTETSTRING, span_str(s->base)) &&
+		  ber_printf(ber, "eeiib", scope_of(s), (ber_int_t)LDAP_DEREF_NEVER,
+		      (ber_int_t)s->size_max, (ber_int_t)s->seconds, (ber_int_t)0) >= 0 &&
+		  put_filter(ber, s->filter, 0) && ber_printf(ber, "{") >= 0;
 	for (size_t i = 0; i < s->attr_n; i++)
 		ok = ok && put_string(ber, LBER_OCTETSTRING, span_str(s->attrs[i]));
 	ok = ok && ber_printf(ber, "N}N}N}") >= 0;

@@ -21,6 +21,7 @@ enum ldap_filter_kind {
 	LDAP_F_EQUAL,
 	LDAP_F_ENDS, /* attr=*value */
 	LDAP_F_PRESENT,
+	LDAP_F_SUBSTRINGS, /* values of its parts with * between them; the first and last may be empty */
 };
 
 enum { LDAP_FILTER_DEPTH_MAX = 6 };
@@ -35,7 +36,8 @@ struct ldap_filter {
 
 struct ldap_search {
 	const char *base;
-	bool subtree;     /* else the base alone */
+	bool subtree; /* else the base alone, or with one_level what is right below it */
+	bool one_level;
 	int size_max;     /* entries the server may send */
 	unsigned seconds; /* time the server may take */
 	const struct ldap_filter *filter;

@@ -4,11 +4,14 @@
 #include "directory/ldap_query.h"
 
 #include "base/check.h"
+#include "base/mem.h"
 
 #include "directory/ldap_msg.h"
+#include "directory/member_url.h"
 #include "directory/name.h"
+#include "directory/record.h"
 
-enum { PARTS_MAX = 8, ATTRS_MAX = 16, ENTRIES_MAX = 8 };
+enum { PARTS_MAX = 8, ATTRS_MAX = 40, ENTRIES_MAX = 8 };
 
 struct parts {
 	struct ldap_filter v[PARTS_MAX];
@@ -92,7 +95,7 @@ static bool put_user(struct query *q)
 static bool put_domain(struct query *q)
 {
 	static const char *const class_names[] = { "domain", "inetDomain", "mailDomain",
-		"organization" };
+		"inetDomainAlias", "organization" };
 	struct parts all = { .n = 0 }, classes = { .n = 0 }, any = { .n = 0 };
 	for (size_t i = 0; i < COUNT_OF(class_names); i++)
 		add_equal(&classes, "objectClass", span_str(class_names[i]));
@@ -124,12 +127,59 @@ static bool put_store(struct query *q)
 	return put_classed(q, q->conf->store_class, &any);
 }
 
+static bool put_group(struct query *q)
+{
+	const struct directory_conf *c = q->conf;
+	struct parts any = { .n = 0 };
+	add_equal(&any, c->attr_mail, q->key);
+	add_equal(&any, c->attr_alternate, q->key);
+	add_equal(&any, c->attr_equivalent, q->key);
+	return put_classed(q, c->group_class, &any);
+}
+
+static bool put_dn(struct query *q)
+{
+	struct ldap_filter any = { LDAP_F_PRESENT, "objectClass", SPAN_NONE, NULL, 0 };
+	char *dn = mem_span_str(q->key);
+	q->search.base = dn;
+	q->search.subtree = false;
+	bool ok = put_filtered(q, any);
+	mem_free(dn);
+	return ok;
+}
+
+static bool put_list(struct query *q)
+{
+	struct member_url *url = MEM_NEW(struct member_url);
+	const char *why;
+	bool ok = member_url_parse(q->key, url, &why);
+	if (ok) {
+		q->search.base = url->base;
+		q->search.subtree = url->scope == MEMBER_SUB;
+		q->search.one_level = url->scope == MEMBER_ONE;
+		q->search.size_max = RECORD_LIST_MAX + 1;
+		ok = put_filtered(q, url->filter.root);
+	}
+	mem_free(url);
+	return ok;
+}
+
 static bool put_base(struct query *q)
 {
 	struct ldap_filter any = { LDAP_F_PRESENT, "objectClass", SPAN_NONE, NULL, 0 };
 	q->search.subtree = false;
 	return put_filtered(q, any);
 }
+
+/* What group_record.c reads. */
+#define GROUP_ATTRS                                                                                \
+	c->attr_mail, c->attr_alternate, c->attr_equivalent, c->attr_delivery, c->attr_forward,    \
+	    c->attr_group_status, c->attr_group_mail_status, c->attr_group_member,                 \
+	    c->attr_group_entry, c->attr_group_search, c->attr_group_exception,                    \
+	    c->attr_group_allowed, c->attr_group_disallowed, c->attr_group_allowed_domain,         \
+	    c->attr_group_disallowed_domain, c->attr_group_policy, c->attr_group_moderator,        \
+	    c->attr_group_reject_action, c->attr_group_reject_text, c->attr_group_errors,          \
+	    c->attr_group_size_max
 
 static size_t list_attrs(
     const struct directory_conf *c, enum ldap_query q, const char *attrs[ATTRS_MAX])
@@ -139,9 +189,16 @@ static size_t list_attrs(
 	const char *const lists[LDAP_Q_COUNT][ATTRS_MAX] = {
 		[LDAP_Q_USER] = { c->attr_uid, c->attr_mail, c->attr_alternate, c->attr_equivalent,
 		    c->attr_host, c->attr_quota, c->attr_quota_messages, c->attr_services,
-		    c->attr_user_status, c->attr_mail_status, password },
+		    c->attr_user_status, c->attr_mail_status, c->attr_delivery, c->attr_forward,
+		    password },
+		[LDAP_Q_GROUP] = { GROUP_ATTRS },
+		[LDAP_Q_DN] = { "objectClass", c->attr_uid, c->attr_host, c->attr_quota,
+		    c->attr_quota_messages, c->attr_services, c->attr_user_status,
+		    c->attr_mail_status, GROUP_ATTRS },
+		[LDAP_Q_LIST] = { c->attr_mail },
 		[LDAP_Q_DOMAIN] = { c->attr_domain, "dc", c->attr_domain_status,
-		    c->attr_domain_mail_status },
+		    c->attr_domain_mail_status, c->attr_domain_alias, c->attr_domain_canonical,
+		    c->attr_domain_catchall },
 		[LDAP_Q_DOMAIN_USERS] = { c->attr_uid, c->attr_mail },
 		[LDAP_Q_STORE] = { "cn", "posternStoreHost", "posternStoreImapPort",
 		    "posternStoreImapsPort", "posternStorePop3Port", "posternStorePop3sPort",
@@ -164,6 +221,9 @@ bool ldap_query_put(
 		[LDAP_Q_DOMAIN] = put_domain,
 		[LDAP_Q_DOMAIN_USERS] = put_domain_users,
 		[LDAP_Q_STORE] = put_store,
+		[LDAP_Q_GROUP] = put_group,
+		[LDAP_Q_DN] = put_dn,
+		[LDAP_Q_LIST] = put_list,
 		[LDAP_Q_BASE] = put_base,
 	};
 	const char *attrs[ATTRS_MAX];

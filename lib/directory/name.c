@@ -52,6 +52,49 @@ bool name_host_key(struct buf *out, struct span typed)
 	return buf_ok(out) && buf_len(out) <= DOMAIN_BYTES_MAX;
 }
 
+static bool is_separator(char c)
+{
+	return c == ',' || c == '=' || c == '+';
+}
+
+static size_t behind_spaces(struct span s, size_t at)
+{
+	while (at < s.n && s.p[at] == ' ')
+		at++;
+	return at;
+}
+
+bool name_dn_key(struct buf *out, struct span dn)
+{
+	buf_clear(out);
+	dn = span_trim(dn);
+	if (!name_is_clean(dn, DN_BYTES_MAX))
+		return false;
+	for (size_t i = 0; i < dn.n; i++) {
+		size_t next = behind_spaces(dn, i);
+		bool before = next > i && next < dn.n && is_separator(dn.p[next]);
+		bool behind = next > i && i > 0 && is_separator(dn.p[i - 1]) &&
+			      !(i > 1 && dn.p[i - 2] == '\\');
+		if (before || behind)
+			i = next;
+		buf_add_char(out, ascii_lower(dn.p[i]));
+	}
+	return buf_ok(out);
+}
+
+bool name_dn_within(struct span key, struct span base)
+{
+	struct buf b = BUF_INIT(DN_BYTES_MAX);
+	bool ok = name_dn_key(&b, base) && buf_len(&b) <= key.n;
+	if (ok) {
+		struct span tail = span_from(key, key.n - buf_len(&b));
+		ok = span_eq(tail, buf_span(&b)) &&
+		     (tail.n == key.n || key.p[key.n - tail.n - 1] == ',');
+	}
+	buf_end(&b);
+	return ok;
+}
+
 struct span name_local(struct span key)
 {
 	return span_first(key, span_rfind(key, '@'));

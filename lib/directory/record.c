@@ -1,6 +1,6 @@
-/* record.c - immutable records in one piece of memory: drafted with texts aside, then joined.
+/* record.c - immutable records, made of entries: users, domains, stores.
  *
- * Owns nothing but the records, which their holders count. Passwords are wiped with the last one. */
+ * Drafts are record_draft.c's, groups group_record.c's. Owns nothing but the records, which their holders count. Passwords are wiped with the last one. */
 #include "directory/record.h"
 
 #include <stdio.h>
@@ -10,64 +10,7 @@
 #include "base/mem.h"
 
 #include "directory/name.h"
-
-enum { DRAFT_TEXTS_MAX = 48 };
-
-/* A record in the making. Texts are put into `text`; the members that shall point to them are listed. */
-struct draft {
-	struct record r;
-	struct buf text;
-	struct {
-		size_t member; /* offset of the pointer in struct record */
-		size_t at;     /* offset of its text */
-	} fix[DRAFT_TEXTS_MAX];
-	size_t fixes;
-	const char *why; /* first reason why the entry cannot be used */
-};
-
-static void draft_init(struct draft *d, enum record_kind kind)
-{
-	*d = (struct draft){ .text = BUF_INIT(RECORD_TEXT_MAX) };
-	d->r.magic = record_MAGIC;
-	d->r.refs = 1;
-	d->r.kind = kind;
-}
-
-static void draft_fail(struct draft *d, const char *why)
-{
-	if (d->why == NULL)
-		d->why = why;
-}
-
-/* member: a const char * inside d->r. */
-static void put_text(struct draft *d, const char **member, struct span s)
-{
-	CHECK(d->fixes < DRAFT_TEXTS_MAX);
-	d->fix[d->fixes].member = (size_t)((char *)member - (char *)&d->r);
-	d->fix[d->fixes++].at = buf_len(&d->text);
-	buf_add_span(&d->text, s);
-	buf_add_char(&d->text, '\0');
-}
-
-static struct record *draft_finish(struct draft *d, const char **why_out)
-{
-	struct record *r = NULL;
-	struct span text = buf_span(&d->text);
-	if (!buf_ok(&d->text))
-		draft_fail(d, "too long");
-	if (d->why == NULL) {
-		r = mem_alloc(sizeof *r + text.n);
-		*r = d->r;
-		r->text = (char *)(r + 1);
-		r->text_n = text.n;
-		memcpy(r->text, text.p, text.n);
-		for (size_t i = 0; i < d->fixes; i++)
-			*(const char **)((char *)r + d->fix[i].member) = r->text + d->fix[i].at;
-	}
-	*why_out = d->why;
-	buf_wipe_end(&d->text);
-	return r;
-}
+#include "directory/record_draft.h"
 
 struct record *record_ref(const struct record *r)
 {
@@ -98,7 +41,8 @@ struct record *record_with_status(const struct record *r, enum account_status st
 	copy->text = (char *)(copy + 1);
 	ptrdiff_t shift = copy->text - r->text;
 	const char **texts[] = { &copy->account.id, &copy->account.user, &copy->account.address,
-		&copy->account.domain, &copy->account.password, &copy->account.allowed_services };
+		&copy->account.domain, &copy->account.password, &copy->account.allowed_services,
+		&copy->account.forwards.p };
 	copy->refs = 1;
 	copy->account.status = status;
 	for (size_t i = 0; i < COUNT_OF(texts); i++)
@@ -136,7 +80,7 @@ static enum account_status parse_status(struct span word)
 }
 
 /* The first of two attributes that is not active. */
-static enum account_status status_of(const struct entry *e, const char *first, const char *second)
+enum account_status record_status_of(const struct entry *e, const char *first, const char *second)
 {
 	enum account_status s = parse_status(entry_get(e, first, 0));
 	return s != ACCOUNT_ACTIVE ? s : parse_status(entry_get(e, second, 0));
@@ -175,7 +119,7 @@ static uint16_t parse_port(struct draft *d, struct span text)
 
 /* ---- users ---- */
 
-static bool is_address(struct span s)
+bool record_is_address(struct span s)
 {
 	return name_is_clean(s, NAME_BYTES_MAX) && name_local(s).n > 0 && name_domain(s).n > 0 &&
 	       name_domain(s).n <= DOMAIN_BYTES_MAX;
@@ -196,7 +140,7 @@ static void put_names(struct draft *d, const struct directory_conf *c, const str
 		draft_fail(d, "neither uid nor mail");
 	else if (uid.p != NULL && !is_uid(uid))
 		draft_fail(d, "uid is not usable");
-	else if (mail.p != NULL && !is_address(mail))
+	else if (mail.p != NULL && !record_is_address(mail))
 		draft_fail(d, "mail is not an address");
 	struct span own = uid.p != NULL ? uid : mail;
 	struct span domain = mail.p != NULL ? name_domain(mail) : span_str(c->default_domain);
@@ -206,9 +150,9 @@ static void put_names(struct draft *d, const struct directory_conf *c, const str
 	mem_free(default_domain);
 	if (d->why == NULL && !is_uid(buf_span(&key)))
 		draft_fail(d, "the name for the store is not usable");
-	put_text(d, &a->user, buf_span(&key));
-	put_text(d, &a->address, mail.p != NULL ? mail : buf_span(&key));
-	put_text(d, &a->domain, name_domain(buf_span(&key)));
+	draft_text(d, &a->user, buf_span(&key));
+	draft_text(d, &a->address, mail.p != NULL ? mail : buf_span(&key));
+	draft_text(d, &a->domain, name_domain(buf_span(&key)));
 	buf_end(&key);
 }
 
@@ -222,7 +166,7 @@ static void put_hosts(struct draft *d, const struct directory_conf *c, const str
 	     i++) {
 		if (!name_host_key(&key, host))
 			draft_fail(d, "mailHost is not a name");
-		put_text(d, &a->hosts[a->host_count++], buf_span(&key));
+		draft_text(d, &a->hosts[a->host_count++], buf_span(&key));
 	}
 	buf_end(&key);
 }
@@ -236,9 +180,40 @@ static void put_passwords(struct draft *d, const struct directory_conf *c, const
 		if (value.n >= RECORD_PASSWORD_SIZE || span_find(value, '\0') != SIZE_MAX)
 			draft_fail(d, "userPassword is too long or has a NUL in it");
 		if (d->r.password_n == 0)
-			put_text(d, &d->r.account.password, value);
-		put_text(d, &d->r.passwords[d->r.password_n++], value);
+			draft_text(d, &d->r.account.password, value);
+		draft_text(d, &d->r.passwords[d->r.password_n++], value);
 	}
+}
+
+/* Words of mailDeliveryOption that are none of ours (program, file, native) promise nothing. */
+unsigned record_delivery(const struct entry *e, const char *attr, unsigned without)
+{
+	static const struct {
+		const char *word;
+		unsigned bit;
+	} words[] = {
+		{ "mailbox", ACCOUNT_TO_MAILBOX },
+		{ "members", ACCOUNT_TO_MAILBOX },
+		{ "members_offline", ACCOUNT_TO_MAILBOX },
+		{ "forward", ACCOUNT_TO_FORWARDS },
+		{ "hold", ACCOUNT_TO_HOLD },
+	};
+	unsigned found = 0;
+	struct span word;
+	size_t at = 0;
+	while ((word = entry_next(e, attr, &at)).p != NULL)
+		for (size_t i = 0; i < COUNT_OF(words); i++)
+			found |= span_ieq_str(word, words[i].word) ? words[i].bit : 0;
+	return at == 0 ? without : found;
+}
+
+static void put_delivery(struct draft *d, const struct directory_conf *c, const struct entry *e)
+{
+	struct account *a = &d->r.account;
+	a->delivery = record_delivery(e, c->attr_delivery, ACCOUNT_TO_MAILBOX);
+	draft_list(d, &a->forwards, e, c->attr_forward);
+	if (a->forwards.n > ACCOUNT_FORWARDS_MAX)
+		draft_fail(d, "too many values of mailForwardingAddress");
 }
 
 struct record *record_from_user(
@@ -246,20 +221,21 @@ struct record *record_from_user(
 {
 	struct draft d;
 	struct span services = entry_get(e, c->attr_services, 0);
-	draft_init(&d, RECORD_USER);
+	draft_init(&d, RECORD_USER, RECORD_TEXT_MAX);
 	struct account *a = &d.r.account;
 	if (!name_is_clean(entry_dn(e), RECORD_TEXT_MAX / 4))
 		draft_fail(&d, "dn is not usable");
-	put_text(&d, &a->id, entry_dn(e));
+	draft_text(&d, &a->id, entry_dn(e));
 	put_names(&d, c, e);
 	put_hosts(&d, c, e);
 	put_passwords(&d, c, e);
 	if (services.n > 0) {
 		if (!name_is_clean(services, RECORD_TEXT_MAX / 4))
 			draft_fail(&d, "mailAllowedServiceAccess is not usable");
-		put_text(&d, &a->allowed_services, services);
+		draft_text(&d, &a->allowed_services, services);
 	}
-	a->status = status_of(e, c->attr_user_status, c->attr_mail_status);
+	put_delivery(&d, c, e);
+	a->status = record_status_of(e, c->attr_user_status, c->attr_mail_status);
 	a->quota_bytes = parse_quota(entry_get(e, c->attr_quota, 0));
 	a->quota_messages = parse_quota(entry_get(e, c->attr_quota_messages, 0));
 	d.r.revision = hash_keyed(buf_span(&e->text));
@@ -268,12 +244,52 @@ struct record *record_from_user(
 
 /* ---- domains and stores ---- */
 
+/* "dc=example, dc=org, o=internet": example.org. */
+static void domain_of_dn(struct buf *out, struct span dn)
+{
+	while (dn.p != NULL) {
+		struct span rdn = span_trim(span_cut(&dn, ','));
+		if (!span_istarts(rdn, SPAN("dc=")))
+			continue;
+		if (buf_len(out) > 0)
+			buf_add_char(out, '.');
+		buf_add_span(out, span_trim(span_from(rdn, 3)));
+	}
+}
+
+/* The domain that this one is another name of. */
+static void put_canonical(struct draft *d, const struct directory_conf *c, const struct entry *e)
+{
+	struct buf name = BUF_INIT(DOMAIN_BYTES_MAX), key = BUF_INIT(DOMAIN_BYTES_MAX);
+	struct span alias = entry_get(e, c->attr_domain_alias, 0);
+	struct span canonical = entry_get(e, c->attr_domain_canonical, 0);
+	if (canonical.p != NULL)
+		buf_add_span(&name, canonical);
+	else
+		domain_of_dn(&name, alias);
+	if (canonical.p != NULL || alias.p != NULL) {
+		if (!buf_ok(&name) || !name_host_key(&key, buf_span(&name)))
+			draft_fail(d, "the domain that it is an alias of is no domain");
+		draft_text(d, &d->r.canonical, buf_span(&key));
+	}
+	buf_end(&name);
+	buf_end(&key);
+}
+
 struct record *record_from_domain(
     const struct directory_conf *c, const struct entry *e, const char **why_out)
 {
 	struct draft d;
-	draft_init(&d, RECORD_DOMAIN);
-	d.r.domain_status = status_of(e, c->attr_domain_status, c->attr_domain_mail_status);
+	struct span all = entry_get(e, c->attr_domain_catchall, 0);
+	draft_init(&d, RECORD_DOMAIN, RECORD_TEXT_MAX);
+	put_canonical(&d, c, e);
+	if (all.p != NULL && !record_is_address(all))
+		draft_fail(&d, "mailDomainCatchallAddress is not an address");
+	if (all.p != NULL) {
+		draft_text(&d, &d.r.catch_all.p, all);
+		d.r.catch_all.n = 1;
+	}
+	d.r.domain_status = record_status_of(e, c->attr_domain_status, c->attr_domain_mail_status);
 	return draft_finish(&d, why_out);
 }
 
@@ -283,14 +299,14 @@ struct record *record_from_store(
 	struct draft d;
 	struct buf name = BUF_INIT(NAME_BYTES_MAX);
 	struct span host = entry_get(e, "posternStoreHost", 0);
-	draft_init(&d, RECORD_STORE);
+	draft_init(&d, RECORD_STORE, RECORD_TEXT_MAX);
 	struct store_place *p = &d.r.place;
 	if (!name_host_key(&name, entry_get(e, "cn", 0)))
 		draft_fail(&d, "cn is not the name of a store");
 	if (host.p != NULL && !name_is_clean(host, DOMAIN_BYTES_MAX))
 		draft_fail(&d, "posternStoreHost is not a host");
-	put_text(&d, &p->name, buf_span(&name));
-	put_text(&d, &p->host, host.p != NULL ? host : buf_span(&name));
+	draft_text(&d, &p->name, buf_span(&name));
+	draft_text(&d, &p->host, host.p != NULL ? host : buf_span(&name));
 	p->imap = parse_port(&d, entry_get(e, "posternStoreImapPort", 0));
 	p->imaps = parse_port(&d, entry_get(e, "posternStoreImapsPort", 0));
 	p->pop3 = parse_port(&d, entry_get(e, "posternStorePop3Port", 0));
@@ -308,33 +324,48 @@ struct record *record_from_store(
 bool record_is_kind(const struct directory_conf *c, const struct entry *e, enum record_kind kind)
 {
 	static const char *const domains[] = { "domain", "inetDomain", "mailDomain",
-		"organization" };
+		"inetDomainAlias", "organization" };
 	if (kind == RECORD_USER)
 		return entry_has_class(e, c->user_class);
 	if (kind == RECORD_STORE)
 		return entry_has_class(e, c->store_class);
+	if (kind == RECORD_GROUP)
+		return entry_has_class(e, c->group_class);
+	if (kind != RECORD_DOMAIN)
+		return false;
 	for (size_t i = 0; i < COUNT_OF(domains); i++)
 		if (entry_has_class(e, domains[i]))
 			return true;
 	return false;
 }
 
+static void each_address_key(
+    const struct directory_conf *c, const struct entry *e, record_key_fn *fn, void *arg)
+{
+	const char *const addresses[] = { c->attr_mail, c->attr_alternate, c->attr_equivalent };
+	struct span value;
+	struct buf key = BUF_INIT(2 * NAME_BYTES_MAX);
+	for (size_t a = 0; a < COUNT_OF(addresses); a++) {
+		size_t at = 0;
+		while ((value = entry_next(e, addresses[a], &at)).p != NULL)
+			if (record_is_address(value) && name_user_key(&key, value, NULL))
+				fn(arg, buf_span(&key));
+	}
+	buf_end(&key);
+}
+
 static void each_user_key(const struct directory_conf *c, const struct entry *e,
     const struct record *r, record_key_fn *fn, void *arg)
 {
-	const char *const addresses[] = { c->attr_mail, c->attr_alternate, c->attr_equivalent };
-	struct span uid = entry_get(e, c->attr_uid, 0), value;
+	struct span uid = entry_get(e, c->attr_uid, 0);
 	struct buf key = BUF_INIT(2 * NAME_BYTES_MAX);
 	fn(arg, span_str(r->account.user));
 	/* A bare uid is asked for only when there is no default domain to complete it. */
 	bool bare = span_str(c->default_domain).n == 0 || span_find(uid, '@') != SIZE_MAX;
 	if (uid.p != NULL && bare && name_user_key(&key, uid, NULL))
 		fn(arg, buf_span(&key));
-	for (size_t a = 0; a < COUNT_OF(addresses); a++)
-		for (size_t i = 0; (value = entry_get(e, addresses[a], i)).p != NULL; i++)
-			if (is_address(value) && name_user_key(&key, value, NULL))
-				fn(arg, buf_span(&key));
 	buf_end(&key);
+	each_address_key(c, e, fn, arg);
 }
 
 static void each_domain_key(
@@ -356,6 +387,8 @@ void record_each_key(const struct directory_conf *c, const struct entry *e, cons
 {
 	if (r->kind == RECORD_USER)
 		each_user_key(c, e, r, fn, arg);
+	else if (r->kind == RECORD_GROUP)
+		each_address_key(c, e, fn, arg);
 	else if (r->kind == RECORD_DOMAIN)
 		each_domain_key(c, e, fn, arg);
 	else
@@ -387,16 +420,17 @@ struct record *record_static_user(struct span key, struct span host)
 {
 	struct draft d;
 	const char *why;
-	draft_init(&d, RECORD_USER);
+	draft_init(&d, RECORD_USER, RECORD_TEXT_MAX);
 	struct account *a = &d.r.account;
 	if (!is_uid(key))
 		draft_fail(&d, "not usable as a name at the store");
-	put_text(&d, &a->id, key);
-	put_text(&d, &a->user, key);
-	put_text(&d, &a->address, key);
-	put_text(&d, &a->domain, name_domain(key));
-	put_text(&d, &a->hosts[a->host_count++], host);
+	draft_text(&d, &a->id, key);
+	draft_text(&d, &a->user, key);
+	draft_text(&d, &a->address, key);
+	draft_text(&d, &a->domain, name_domain(key));
+	draft_text(&d, &a->hosts[a->host_count++], host);
 	a->quota_bytes = a->quota_messages = -2;
+	a->delivery = ACCOUNT_TO_MAILBOX;
 	a->verify_at_store = true;
 	return draft_finish(&d, &why);
 }
@@ -405,7 +439,7 @@ struct record *record_plain_domain(void)
 {
 	struct draft d;
 	const char *why;
-	draft_init(&d, RECORD_DOMAIN);
+	draft_init(&d, RECORD_DOMAIN, RECORD_TEXT_MAX);
 	return draft_finish(&d, &why);
 }
 
@@ -413,10 +447,10 @@ struct record *record_default_store(const struct directory_conf *c, struct span 
 {
 	struct draft d;
 	const char *why;
-	draft_init(&d, RECORD_STORE);
+	draft_init(&d, RECORD_STORE, RECORD_TEXT_MAX);
 	struct store_place *p = &d.r.place;
-	put_text(&d, &p->name, name);
-	put_text(&d, &p->host, name);
+	draft_text(&d, &p->name, name);
+	draft_text(&d, &p->host, name);
 	p->imap = (uint16_t)c->store_imap_port;
 	p->imaps = (uint16_t)c->store_imaps_port;
 	p->pop3 = (uint16_t)c->store_pop3_port;

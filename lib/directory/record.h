@@ -1,4 +1,4 @@
-/* record.h - what the directory holds of a user, a domain or a store: immutable, with a reference count,
+/* record.h - what the directory holds of a user, a group, a domain or a store: immutable, with a reference count,
  * in one piece of memory. Made from entries, the same for every back end. */
 #ifndef DIRECTORY_RECORD_H
 #define DIRECTORY_RECORD_H
@@ -8,11 +8,23 @@
 #include "directory/account.h"
 #include "directory/directory_conf.h"
 #include "directory/entry.h"
+#include "directory/group.h"
 
 #define record_MAGIC 0xd12ec04du
 
-enum record_kind { RECORD_USER, RECORD_DOMAIN, RECORD_STORE, RECORD_KINDS };
+/* DN: a user or a group, by the name of its entry. LIST: the addresses behind an LDAP URL, by the URL. */
+enum record_kind {
+	RECORD_USER,
+	RECORD_DOMAIN,
+	RECORD_STORE,
+	RECORD_GROUP,
+	RECORD_DN,
+	RECORD_LIST,
+	RECORD_KINDS
+};
 enum { RECORD_PASSWORDS_MAX = 8, RECORD_PASSWORD_SIZE = 512, RECORD_TEXT_MAX = 16 * 1024 };
+/* Of a group, and of the addresses behind a URL. */
+enum { RECORD_LONG_TEXT_MAX = 2 * 1024 * 1024, RECORD_LIST_MAX = 20000 };
 
 /* The answer to one question about one key. AWAY: no server could be asked; UNKNOWN: one was, and its
  * answer decides nothing (two entries, an error, an unusable entry). WAS_ABSENT comes from the cache
@@ -28,6 +40,10 @@ struct record {
 	const char *passwords[RECORD_PASSWORDS_MAX];
 	size_t password_n;
 	enum account_status domain_status; /* RECORD_DOMAIN */
+	const char *canonical;             /* RECORD_DOMAIN: another name of this domain, or NULL */
+	struct text_list catch_all;        /* RECORD_DOMAIN: who gets the mail for nobody */
+	struct group group;                /* RECORD_GROUP */
+	struct text_list list;             /* RECORD_LIST */
 	struct store_place place;          /* RECORD_STORE */
 	char *text; /* what the pointers above point to: right behind the struct */
 	size_t text_n;
@@ -40,6 +56,13 @@ struct record *record_from_domain(
     const struct directory_conf *c, const struct entry *e, const char **why_out);
 struct record *record_from_store(
     const struct directory_conf *c, const struct entry *e, const char **why_out);
+struct record *record_from_group(
+    const struct directory_conf *c, const struct entry *e, const char **why_out);
+/* A user or a group, whichever the entry is; NULL with *why_out NULL: it is neither. */
+struct record *record_from_any(
+    const struct directory_conf *c, const struct entry *e, const char **why_out);
+/* Of texts one behind the other, each with its NUL. NULL: they are too long. */
+struct record *record_from_list(struct span texts, size_t n);
 
 /* Is the entry one of this kind? Users and stores by the class of the options; domains by the classes
  * domain, inetDomain, mailDomain, organization. */

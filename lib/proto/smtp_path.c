@@ -147,8 +147,9 @@ static bool put_quoted(struct smtp_path *p, struct span raw)
 
 /* The local part at the start of s in canonical form; *used_out: its length as sent. */
 static err_t parse_local(
-    struct span s, struct smtp_path *out, size_t *used_out, const char **why_out)
+    struct span s, unsigned flags, struct smtp_path *out, size_t *used_out, const char **why_out)
 {
+	size_t max = flags & SMTP_PATH_LONG_LOCAL_OK ? SMTP_ADDRESS_MAX : SMTP_LOCAL_MAX;
 	bool fits;
 	if (s.n > 0 && s.p[0] == '"') {
 		struct buf raw = BUF_INIT(SMTP_LOCAL_MAX);
@@ -169,7 +170,7 @@ static err_t parse_local(
 			return fail(why_out, "bad local part");
 		fits = put_text(out, text);
 	}
-	if (!fits || out->len > SMTP_LOCAL_MAX)
+	if (!fits || out->len > max)
 		return fail_long(why_out, "local part longer than 64 bytes");
 	out->local_len = out->len;
 	return ERR_OK;
@@ -216,7 +217,7 @@ err_t smtp_address_parse(
 	if (out->utf8 && !span_is_utf8(address))
 		return fail(why_out, "address is not UTF-8");
 	size_t used = 0;
-	err_t err = parse_local(address, out, &used, why_out);
+	err_t err = parse_local(address, flags, out, &used, why_out);
 	if (err)
 		return err;
 	struct span rest = span_from(address, used);

@@ -29,7 +29,13 @@ struct smtp_path {
 	char address[SMTP_PATH_SIZE]; /* canonical, NUL-terminated; "" for the null path */
 };
 
-enum { SMTP_PATH_UTF8_OK = 1, SMTP_PATH_NULL_OK = 2, SMTP_PATH_POSTMASTER_OK = 4 };
+/* LONG_LOCAL: the local part may be as long as the address allows; rewritten return paths (SRS) are. */
+enum {
+	SMTP_PATH_UTF8_OK = 1,
+	SMTP_PATH_NULL_OK = 2,
+	SMTP_PATH_POSTMASTER_OK = 4,
+	SMTP_PATH_LONG_LOCAL_OK = 8
+};
 
 /* Length of the path at the start of `in`, from '<' to its '>' (quoted strings may hold '>' and
  * spaces); 0 when there is none. */
