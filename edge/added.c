@@ -54,7 +54,7 @@ static void left_out(const struct added *a, const char *why)
 static void go_on(struct added *a)
 {
 	a->at++;
-	soon_set(a->opts.loop, &a->next);
+	soon_set(a->opts.expand.loop, &a->next);
 }
 
 static bool is_there(const struct transaction *t, struct span address, const char *user)
@@ -69,56 +69,42 @@ static bool is_there(const struct transaction *t, struct span address, const cha
 	return false;
 }
 
-static void take(struct added *a, const struct account *account)
+/* e: NULL for somebody elsewhere. */
+static void take(struct added *a, struct expansion *e)
 {
 	struct transaction *t = a->opts.t;
 	struct span address = smtp_path_text(&a->path), user = SPAN_NONE, detail = SPAN_NONE;
-	const char *name = account == NULL ? NULL : account->user;
-	struct span store = account == NULL ? SPAN_NONE : span_str(account->hosts[0]);
-	if (account != NULL)
+	const struct recipient *plain = e != NULL && e->plain ? &e->members[0] : NULL;
+	if (plain != NULL)
 		smtp_path_split(&a->path, '+', &user, &detail);
-	if (!is_there(t, address, name) &&
-	    transaction_add(t, a->opts.max, address, span_str(name), detail, store) == NULL)
-		left_out(a, "too many recipients");
-	go_on(a);
-}
-
-static void on_found(void *arg, enum directory_status status, const struct account *account)
-{
-	struct added *a = OBJ(added, arg);
-	a->ask = NULL;
-	if (status == DIRECTORY_UNKNOWN) {
-		finish(a, false);
-		return;
-	}
-	if (status == DIRECTORY_FOUND && account->status == ACCOUNT_ACTIVE &&
-	    account->host_count > 0) {
-		take(a, account);
-		return;
-	}
-	left_out(a, status == DIRECTORY_FOUND ? "mailbox takes no mail" : "no such mailbox");
-	go_on(a);
-}
-
-static void on_domain(void *arg, enum directory_status status)
-{
-	struct added *a = OBJ(added, arg);
-	a->ask = NULL;
-	switch (status) {
-	case DIRECTORY_UNKNOWN:
-		finish(a, false);
-		break;
-	case DIRECTORY_ABSENT:
-		if (smtp_path_domain(&a->path).p[0] != '[') {
-			take(a, NULL);
-			break;
-		}
-		left_out(a, "mail is not relayed to address literals");
+	if (is_there(t, address, plain != NULL ? plain->user : NULL)) {
 		go_on(a);
-		break;
-	case DIRECTORY_FOUND:
-		a->ask = directory_find(a->opts.directory, smtp_path_text(&a->path), on_found, a);
-		break;
+		return;
+	}
+	struct recipient *r =
+	    transaction_add(t, a->opts.max, address, span_str(plain != NULL ? plain->user : NULL),
+		detail, span_str(plain != NULL ? plain->store : NULL));
+	if (r == NULL)
+		left_out(a, "too many recipients");
+	else if (e != NULL && plain == NULL)
+		expansion_take(e, r);
+	go_on(a);
+}
+
+static void on_found(void *arg, struct expansion *e)
+{
+	struct added *a = OBJ(added, arg);
+	a->ask = NULL;
+	if (e->end == EXPAND_REFUSED && e->code == 451) {
+		finish(a, false);
+	} else if (e->end == EXPAND_TAKEN) {
+		take(a, e);
+	} else if (e->end == EXPAND_ELSEWHERE && smtp_path_domain(&a->path).p[0] != '[') {
+		take(a, NULL);
+	} else {
+		left_out(a, e->end == EXPAND_ELSEWHERE ? "mail is not relayed to address literals"
+						       : e->text);
+		go_on(a);
 	}
 }
 
@@ -131,7 +117,7 @@ static void on_next(void *arg)
 	}
 	struct span address = span_str(a->opts.addresses[a->at]);
 	CHECK(smtp_address_parse(address, 0, &a->path, NULL) == ERR_OK);
-	a->ask = directory_domain(a->opts.directory, smtp_path_domain(&a->path), on_domain, a);
+	a->ask = expand_start(&a->opts.expand, address, on_found, a);
 }
 
 struct ticket *added_start(
@@ -144,6 +130,6 @@ struct ticket *added_start(
 	a->fn = fn;
 	a->arg = arg;
 	soon_init(&a->next, on_next, a);
-	soon_set(opts->loop, &a->next);
+	soon_set(opts->expand.loop, &a->next);
 	return &a->ticket;
 }

@@ -6,14 +6,12 @@
 #ifndef EDGE_ADDED_H
 #define EDGE_ADDED_H
 
-#include "directory/directory.h"
 #include "net/ticket.h"
 
-#include "edge/transaction.h"
+#include "edge/expand.h"
 
 struct added_opts {
-	struct loop *loop;
-	struct directory *directory;
+	struct expand_opts expand;
 	struct transaction *t;        /* borrowed, as the addresses, until the answer */
 	const char *const *addresses; /* in canonical form; at least one */
 	size_t n, max;                /* max: recipients of the transaction */

@@ -142,6 +142,16 @@ static void tell(struct q_entry *e, const char *address, const struct account *a
 	entry_settle(e);
 }
 
+/* Who has sent it: a return path that we have made for a forward is read back. */
+static const char *first_sender(const struct q_entry *e, struct smtp_path *room)
+{
+	struct srs srs;
+	edge_srs(&srs, e->queue->edge);
+	if (srs_reverse(&srs, span_str(e->sender), clock_wall_us(), room) == SRS_GOOD)
+		return room->address;
+	return e->sender;
+}
+
 static const char *postmaster(const struct q_entry *e)
 {
 	const struct edge_conf *c = e->queue->edge;
@@ -151,7 +161,8 @@ static const char *postmaster(const struct q_entry *e)
 static void on_address(void *arg, enum directory_status status, const struct account *a)
 {
 	struct q_entry *e = OBJ(q_entry, arg);
-	const char *to = e->reporting == REPORT_DOUBLE ? postmaster(e) : e->sender;
+	struct smtp_path room;
+	const char *to = e->reporting == REPORT_DOUBLE ? postmaster(e) : first_sender(e, &room);
 	bool known = status == DIRECTORY_FOUND;
 	e->ask = NULL;
 	if (status == DIRECTORY_UNKNOWN || e->queue->spool == NULL || to == NULL) {
@@ -176,8 +187,9 @@ static void ask(struct q_entry *e, enum spool_report kind, const char *address)
 void bounce_start(struct q_entry *e)
 {
 	bool is_ours = e->report == REPORT_END || e->report == REPORT_DELAY;
+	struct smtp_path room;
 	if (e->sender[0] != '\0') {
-		ask(e, REPORT_END, e->sender);
+		ask(e, REPORT_END, first_sender(e, &room));
 	} else if (is_ours && postmaster(e) != NULL) {
 		ask(e, REPORT_DOUBLE, postmaster(e));
 	} else {
@@ -203,5 +215,6 @@ bool bounce_delay_is_due(const struct q_entry *e)
 
 void bounce_delay(struct q_entry *e)
 {
-	ask(e, REPORT_DELAY, e->sender);
+	struct smtp_path room;
+	ask(e, REPORT_DELAY, first_sender(e, &room));
 }

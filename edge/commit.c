@@ -151,7 +151,7 @@ static void ask_spool(struct commit *c)
 		.require_tls = t->require_tls,
 		.ret = t->ret,
 		.envid = span_str(t->envid),
-		.body_bytes = body_size(t->body) };
+		.body_bytes = commit_body(t).size };
 	struct spool_put_opts opts = {
 		.message = &m, .body = commit_body(t), .deadline_ms = c->owner->edge->spool_timeout
 	};
@@ -224,7 +224,7 @@ void commit_stores_done(struct commit *c)
 {
 	size_t refused = count(c, FATE_REFUSED);
 	timer_clear(&c->deadline);
-	if (refused > 0 && refused < c->t->recipient_count)
+	if (refused > 0 && (refused < c->t->recipient_count || c->t->in_company))
 		ask_sender(c);
 	else
 		settle(c);
@@ -263,6 +263,8 @@ static void set_queued(struct transaction *t)
 {
 	for (size_t i = 0; i < t->recipient_count; i++) {
 		const struct recipient *r = &t->recipients[i];
+		if (r->outcome.fate != FATE_OPEN)
+			continue;
 		bool report = recipient_wants(r->notify, SMTP_NOTIFY_SUCCESS) && t->trusted;
 		if (t->hold || r->user == NULL || (report && t->sender[0] != '\0'))
 			outcome_set(&t->recipients[i].outcome, FATE_LATER, 250, "2.0.0",
@@ -287,10 +289,10 @@ struct ticket *commit_start(
 	list_add_tail(&owner->running, &c->link);
 	set_queued(t);
 	groups_start(c);
-	if (c->group_count == 0)
+	if (count(c, FATE_LATER) == t->recipient_count)
 		ask_spool(c);
-	else
-		timer_set(&c->deadline, owner->edge->commit_timeout);
+	else /* without a store there is nothing to wait for */
+		timer_set(&c->deadline, c->group_count > 0 ? owner->edge->commit_timeout : 0);
 	return &c->ticket;
 }
 

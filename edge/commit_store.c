@@ -10,15 +10,22 @@
 #include "edge/outcome.h"
 #include "edge/queue_tables.h"
 
+/* The fields in front of the body first: a piece of its own. */
 static struct span read_body(void *arg, uint64_t at, size_t n, err_t *err_out)
 {
-	return body_read(arg, at, n, err_out);
+	const struct transaction *t = arg;
+	struct span prefix = span_str(t->prefix);
+	if (at >= prefix.n)
+		return body_read(t->body, at - prefix.n, n, err_out);
+	*err_out = ERR_OK;
+	return span_first(span_from(prefix, (size_t)at), n);
 }
 
 struct mail_source commit_body(const struct transaction *t)
 {
-	return (
-	    struct mail_source){ .read = read_body, .arg = t->body, .size = body_size(t->body) };
+	return (struct mail_source){ .read = read_body,
+		.arg = (void *)(uintptr_t)t,
+		.size = span_str(t->prefix).n + body_size(t->body) };
 }
 
 /* ---- ends -------------------------------------------------------------------------------------- */

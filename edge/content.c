@@ -13,7 +13,9 @@
 #include "edge/filter.h"
 #include "edge/limit.h"
 #include "edge/mail.h"
+#include "edge/parts.h"
 #include "edge/policy_step.h"
+#include "edge/recipient.h"
 #include "edge/screen.h"
 #include "edge/sender.h"
 #include "edge/trace.h"
@@ -92,8 +94,13 @@ static void on_commit(void *arg)
 
 static enum verdict commit(struct session *s)
 {
+	const struct parts_opts opts = { .loop = s->edge->loop,
+		.committer = s->edge->committer,
+		.directory = s->edge->directory,
+		.srs = &s->setup->srs };
+	s->mail->t->aligned = sender_is_aligned(s);
 	session_enter(s, ST_COMMIT);
-	s->ask = commit_start(s->edge->committer, s->mail->t, on_commit, s);
+	s->ask = parts_commit(&opts, s->mail->t, on_commit, s);
 	return V_WAIT;
 }
 
@@ -138,8 +145,7 @@ static void on_rerouted(void *arg, bool known)
 static enum verdict reroute(struct session *s)
 {
 	struct mail *m = s->mail;
-	struct added_opts opts = { .loop = s->edge->loop,
-		.directory = s->edge->directory,
+	struct added_opts opts = { .expand = recipient_expand_opts(s),
 		.t = m->t,
 		.addresses = (const char *const *)m->bcc.v,
 		.n = m->bcc.n,

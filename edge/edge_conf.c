@@ -42,7 +42,7 @@
 #define CONF_PROSE "The edge: takes mail by SMTP, gives it to stores or the spool, and delivers it."
 #include "conf/params_table.h"
 
-enum { WHY_MAX = 512 };
+enum { WHY_MAX = 512, DAY_MS = 24 * 60 * 60 * 1000 };
 
 static bool wants_tls(const struct edge_conf *e)
 {
@@ -90,6 +90,23 @@ static void check_tls(const struct conf *c, const struct edge_conf *e, struct co
 	buf_end(&why);
 }
 
+bool edge_srs(struct srs *s, const struct edge_conf *e)
+{
+	*s = (struct srs){ .domain = e->srs_domain, .days = e->srs_lifetime / DAY_MS };
+	return e->srs_domain == NULL || srs_set_keys(s, e->srs_keys.bytes);
+}
+
+static void check_srs(const struct edge_conf *e, struct conf_diag *d)
+{
+	struct srs s;
+	if (!edge_srs(&s, e))
+		conf_error(d, e->head.pos,
+		    "srs_domain needs srs_keys: 1 to %d lines of at least %d bytes", SRS_KEYS_MAX,
+		    SRS_KEY_BYTES_MIN);
+	if (e->srs_domain != NULL && !smtp_domain_ok(span_str(e->srs_domain), false))
+		conf_error(d, e->head.pos, "srs_domain: this is no domain");
+}
+
 void edge_conf_check(const struct conf *c, struct conf_diag *d)
 {
 	const struct edge_conf *e = conf_section(c, &edge_block);
@@ -112,6 +129,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 		channel_check(e, d);
 	if (e->body_memory_all < e->body_memory)
 		conf_error(d, e->head.pos, "body_memory_all is less than body_memory");
+	check_srs(e, d);
 	access_check(e, d);
 	dnsbl_check(e, d);
 	directory_check(c, d);
@@ -133,6 +151,7 @@ struct edge_setup *edge_setup_new(const struct conf *conf, struct buf *why)
 	s->conf = conf_ref(conf);
 	s->edge = conf_section(conf, &edge_block);
 	s->access = access_new(s->edge);
+	edge_srs(&s->srs, s->edge);
 	s->hostname = daemon_hostname(conf);
 	if (!wants_tls(s->edge))
 		return s;

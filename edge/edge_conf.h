@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "base/buf.h"
+#include "edge/srs.h"
 #include "net/tls_ctx.h"
 
 #define CONF_BLOCK edge_listener
@@ -84,6 +85,7 @@ struct edge_setup {
 	const struct edge_conf *edge; /* of conf */
 	const char *hostname;         /* of conf */
 	struct access *access;        /* owned */
+	struct srs srs;               /* into conf */
 	struct tls_ctx *tls;          /* owned; NULL: no listener wants TLS */
 };
 
@@ -100,6 +102,9 @@ const struct edge_listener_conf *edge_listener(const struct edge_conf *c, const 
 const struct edge_listener_conf *edge_setup_listener(const struct edge_setup *s, const char *name);
 /* Does an option that names listeners mean this one? Yes when it names none. */
 bool edge_names_listener(const struct conf_strings *names, const char *name);
+
+/* The options srs_*; false: they cannot be used. s points into e. */
+bool edge_srs(struct srs *s, const struct edge_conf *e);
 
 static inline bool edge_is_submission(const struct edge_listener_conf *l)
 {

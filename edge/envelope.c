@@ -1,7 +1,7 @@
 /* envelope.c - MAIL and RCPT (step 3 of 6; before: greet.c; after: content.c).
  *
- * Each recipient is decided alone: relay policy, then the directory. Found, absent and could-not-look
- * are three answers, and the last is always a 4xx. Nothing is relayed for strangers, and addresses that
+ * Each recipient is decided alone: who is behind it (expand.c), and for those elsewhere the relay policy. Found,
+ * absent and could-not-look are three answers, and the last is always a 4xx. Nothing is relayed for strangers, and addresses that
  * carry a route of their own (percent hack, bang path, quoted @) are never followed. */
 #include "edge/envelope.h"
 
@@ -17,6 +17,7 @@
 #include "edge/limit.h"
 #include "edge/mail.h"
 #include "edge/policy_step.h"
+#include "edge/recipient.h"
 #include "edge/screen.h"
 #include "edge/sender.h"
 
@@ -36,8 +37,7 @@ static enum verdict login_wanted(struct session *s)
 	return session_refuse(s, 530, "5.7.0", "authentication required");
 }
 
-/* Mail that this client is allowed to send anywhere: it is one of ours. */
-static bool may_relay(const struct session *s)
+bool envelope_may_relay(const struct session *s)
 {
 	return s->user != NULL || ip_in_set(s->from.addr, &s->listener->relay_from);
 }
@@ -47,7 +47,7 @@ static bool may_relay(const struct session *s)
 bool envelope_offers_dsn(const struct session *s)
 {
 	if (s->setup->edge->dsn == EDGE_DSN_TRUSTED)
-		return edge_is_submission(s->listener) || may_relay(s);
+		return edge_is_submission(s->listener) || envelope_may_relay(s);
 	return s->setup->edge->dsn == EDGE_DSN_ALL;
 }
 
@@ -66,7 +66,7 @@ static void take_wishes(struct session *s, const struct smtp_mail_ext *ext)
 	struct transaction *t = s->mail->t;
 	t->ret = ext->ret;
 	t->envid = ext->envid.n > 0 ? mem_span_str(ext->envid) : NULL;
-	t->trusted = may_relay(s);
+	t->trusted = envelope_may_relay(s);
 }
 
 /* ---- limits ----------------------------------------------------------------------------------- */
@@ -214,7 +214,7 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 
 /* ---- the answer to RCPT ----------------------------------------------------------------------- */
 
-static enum verdict refuse_recipient(
+enum verdict envelope_refuse_recipient(
     struct session *s, unsigned code, const char *enhanced, const char *text)
 {
 	const struct mail *m = s->mail;
@@ -245,7 +245,7 @@ static enum verdict recipient_taken(struct session *s)
 	if (s->mail->defer_if_ok) {
 		if (s->mail->to_new)
 			transaction_remove(s->mail->t, smtp_path_text(&s->mail->to));
-		return refuse_recipient(s, 450, "4.7.1", "try again later");
+		return envelope_refuse_recipient(s, 450, "4.7.1", "try again later");
 	}
 	session_notef(s, "recipient", "<%s> 250", s->mail->to.address);
 	metric_add(&edge_metrics[EDGE_M_RECIPIENTS], 1);
@@ -257,7 +257,8 @@ static enum verdict refuse_filtered(struct session *s, const struct filter_answe
 {
 	if (s->mail->to_new)
 		transaction_remove(s->mail->t, smtp_path_text(&s->mail->to));
-	enum verdict v = refuse_recipient(s, a->text->code, a->text->enhanced, a->text->text);
+	enum verdict v =
+	    envelope_refuse_recipient(s, a->text->code, a->text->enhanced, a->text->text);
 	return a->verdict == MILTER_CLOSE ? session_close(s, WHY_FILTERED, a->filter) : v;
 }
 
@@ -308,7 +309,7 @@ static enum verdict recipient_metered(struct session *s, const struct meter_answ
 	if (s->mail->to_new)
 		transaction_remove(s->mail->t, smtp_path_text(&s->mail->to));
 	envelope_limit_text(a, text);
-	return refuse_recipient(s, a->action == METER_REFUSE ? 550 : 450,
+	return envelope_refuse_recipient(s, a->action == METER_REFUSE ? 550 : 450,
 	    a->action == METER_REFUSE ? "5.7.1" : "4.7.1", text);
 }
 
@@ -319,7 +320,7 @@ static void on_recipient_metered(void *arg, const struct meter_answer *a)
 	session_step(s, recipient_metered(s, a));
 }
 
-static enum verdict meter_recipient(struct session *s)
+enum verdict envelope_meter_recipient(struct session *s)
 {
 	struct meter_facts facts = envelope_facts(s);
 	facts.recipient = smtp_path_text(&s->mail->to);
@@ -329,9 +330,8 @@ static enum verdict meter_recipient(struct session *s)
 	return s->ask != NULL ? V_WAIT : envelope_filter_recipient(s);
 }
 
-/* Two addresses of one account are one delivery, with the wishes of the first. user, detail, store are
- * empty for mail that is to be relayed. */
-static enum verdict take_recipient(
+/* Two addresses of one account are one delivery, with the wishes of the first. */
+enum verdict envelope_take_recipient(
     struct session *s, struct span user, struct span detail, struct span store)
 {
 	struct transaction *t = s->mail->t;
@@ -342,116 +342,16 @@ static enum verdict take_recipient(
 	size_t max = (size_t)s->setup->edge->recipients_max;
 	struct recipient *r = there ? NULL : transaction_add(t, max, address, user, detail, store);
 	if (!there && r == NULL)
-		return refuse_recipient(s, 452, "4.5.3", "too many recipients");
+		return envelope_refuse_recipient(s, 452, "4.5.3", "too many recipients");
 	if (r != NULL) {
 		r->notify = s->mail->notify;
 		r->orcpt = s->mail->orcpt[0] != '\0' ? mem_str(s->mail->orcpt) : NULL;
 	}
 	s->mail->to_new = !there;
-	return meter_recipient(s);
+	return envelope_meter_recipient(s);
 }
 
-/* ---- local recipients ------------------------------------------------------------------------- */
-
-static enum verdict take_local(struct session *s, const struct account *a)
-{
-	struct span user, detail;
-	if (a->host_count == 0)
-		return refuse_recipient(s, 451, "4.3.5", "mailbox has no store");
-	smtp_path_split(&s->mail->to, '+', &user, &detail);
-	return take_recipient(s, span_str(a->user), detail, span_str(a->hosts[0]));
-}
-
-static enum verdict by_status(struct session *s, const struct account *a)
-{
-	switch (a->status) {
-	case ACCOUNT_ACTIVE:
-		return take_local(s, a);
-	case ACCOUNT_OVERQUOTA:
-		return refuse_recipient(s, 452, "4.2.2", "mailbox is full");
-	case ACCOUNT_INACTIVE:
-	case ACCOUNT_HOLD:
-	case ACCOUNT_DEFER:
-		return refuse_recipient(s, 450, "4.2.1", "mailbox takes no mail now");
-	case ACCOUNT_DISABLED:
-		return refuse_recipient(s, 550, "5.2.1", "mailbox is disabled");
-	case ACCOUNT_DELETED:
-		break;
-	}
-	return refuse_recipient(s, 550, "5.1.1", "no such mailbox");
-}
-
-static enum verdict look_for(struct session *s, struct span address);
-
-/* RFC 5321 section 4.5.1: postmaster is there, whatever the directory says. */
-static enum verdict absent(struct session *s)
-{
-	struct mail *m = s->mail;
-	const char *stand_in = s->setup->edge->postmaster;
-	if (m->to_postmaster || stand_in == NULL ||
-	    !span_ieq(smtp_path_local(&m->to), SPAN("postmaster")))
-		return refuse_recipient(s, 550, "5.1.1", "no such mailbox");
-	m->to_postmaster = true;
-	return look_for(s, span_str(stand_in));
-}
-
-static enum verdict found(struct session *s, enum directory_status status, const struct account *a)
-{
-	switch (status) {
-	case DIRECTORY_FOUND:
-		return by_status(s, a);
-	case DIRECTORY_ABSENT:
-		return absent(s);
-	case DIRECTORY_UNKNOWN:
-		break;
-	}
-	return refuse_recipient(s, 451, "4.3.0", "cannot look up the mailbox now");
-}
-
-static void on_found(void *arg, enum directory_status status, const struct account *a)
-{
-	struct session *s = OBJ(session, arg);
-	s->ask = NULL;
-	session_step(s, found(s, status, a));
-}
-
-static enum verdict look_for(struct session *s, struct span address)
-{
-	session_enter(s, ST_RECIPIENT);
-	s->ask = directory_find(s->edge->directory, address, on_found, s);
-	return V_WAIT;
-}
-
-/* ---- the domain ------------------------------------------------------------------------------- */
-
-static enum verdict elsewhere(struct session *s)
-{
-	if (!may_relay(s) && !s->mail->redirected)
-		return refuse_recipient(s, 550, "5.7.1", "relay denied");
-	if (smtp_path_domain(&s->mail->to).p[0] == '[')
-		return refuse_recipient(s, 550, "5.1.2", "mail is not relayed to address literals");
-	return take_recipient(s, SPAN_NONE, SPAN_NONE, SPAN_NONE);
-}
-
-static enum verdict domain_known(struct session *s, enum directory_status status)
-{
-	switch (status) {
-	case DIRECTORY_FOUND:
-		return look_for(s, smtp_path_text(&s->mail->to));
-	case DIRECTORY_ABSENT:
-		return elsewhere(s);
-	case DIRECTORY_UNKNOWN:
-		break;
-	}
-	return refuse_recipient(s, 451, "4.3.0", "cannot look up the domain now");
-}
-
-static void on_domain(void *arg, enum directory_status status)
-{
-	struct session *s = OBJ(session, arg);
-	s->ask = NULL;
-	session_step(s, domain_known(s, status));
-}
+/* ---- RCPT ------------------------------------------------------------------------------------- */
 
 /* A route of its own in the local part: user%host, host!user, "user@host". */
 static bool has_route(struct span local)
@@ -468,7 +368,8 @@ static bool is_listed(struct session *s, enum verdict *v_out)
 	if (!span_ieq(smtp_path_local(&s->mail->to), SPAN("postmaster")))
 		code = screen_recipient_code(s, &text);
 	if (code != 0)
-		*v_out = refuse_recipient(s, code, code < 500 ? "4.7.1" : "5.7.1", buf_cstr(&text));
+		*v_out = envelope_refuse_recipient(
+		    s, code, code < 500 ? "4.7.1" : "5.7.1", buf_cstr(&text));
 	buf_end(&text);
 	return code != 0;
 }
@@ -484,7 +385,7 @@ static enum verdict discard(struct session *s, const struct edge_access_conf *ru
 static enum verdict refuse_by_rule(struct session *s, const struct edge_access_conf *rule)
 {
 	bool later = rule->action == ACCESS_DEFER;
-	return refuse_recipient(s, later ? 450 : 550, later ? "4.7.1" : "5.7.1",
+	return envelope_refuse_recipient(s, later ? 450 : 550, later ? "4.7.1" : "5.7.1",
 	    rule->text != NULL ? rule->text : "not taken here by local policy");
 }
 
@@ -521,12 +422,13 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 	struct smtp_rcpt_ext ext;
 	const char *why = NULL;
 	struct mail *m = s->mail;
-	enum verdict v;
+	enum verdict v = V_READ;
 	if (m == NULL)
 		return session_refuse(s, 503, "5.5.1", "say MAIL first");
 	if (m->chunked)
 		return session_refuse(s, 503, "5.5.1", "the message has begun");
-	unsigned flags = SMTP_PATH_POSTMASTER_OK | (m->utf8 ? SMTP_PATH_UTF8_OK : 0u);
+	unsigned flags = SMTP_PATH_POSTMASTER_OK | (m->utf8 ? SMTP_PATH_UTF8_OK : 0u) |
+			 (s->setup->srs.domain != NULL ? SMTP_PATH_LONG_LOCAL_OK : 0u);
 	if (smtp_path_parse(cmd->path, flags, &m->to, &why))
 		return session_refuse(s, 501, "5.1.3", why);
 	unsigned dsn =
@@ -539,15 +441,13 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 	m->notify = ext.notify;
 	snprintf(m->orcpt, sizeof m->orcpt, "%.*s", SPAN_ARG(ext.orcpt));
 	if (m->t->recipient_count >= (size_t)s->setup->edge->recipients_max)
-		return refuse_recipient(s, 452, "4.5.3", "too many recipients");
+		return envelope_refuse_recipient(s, 452, "4.5.3", "too many recipients");
 	m->redirected = false;
-	if (is_listed(s, &v) || is_ruled(s, &v))
+	if (is_listed(s, &v) || is_ruled(s, &v) || recipient_is_srs(s, &v))
 		return v;
 	if (m->to.kind == SMTP_PATH_POSTMASTER)
-		return look_for(s, SPAN("postmaster"));
+		return recipient_look_for(s, SPAN("postmaster"));
 	if (has_route(smtp_path_local(&m->to)))
-		return refuse_recipient(s, 550, "5.7.1", "relay denied: routed address");
-	session_enter(s, ST_DOMAIN);
-	s->ask = directory_domain(s->edge->directory, smtp_path_domain(&m->to), on_domain, s);
-	return V_WAIT;
+		return envelope_refuse_recipient(s, 550, "5.7.1", "relay denied: routed address");
+	return recipient_look_for(s, smtp_path_text(&m->to));
 }

@@ -16,6 +16,15 @@ void envelope_limit_text(const struct meter_answer *a, char text[LIMIT_TEXT_MAX]
 /* A limit's delay of MAIL, of RCPT, is over. */
 enum verdict envelope_sender_taken(struct session *s);
 enum verdict envelope_filter_recipient(struct session *s);
+/* Mail that this client is allowed to send anywhere: it is one of ours. */
+bool envelope_may_relay(const struct session *s);
+/* For recipient.c, about the recipient of the mail under way: it is refused; it is taken (user, detail, store are
+ * empty for mail that is to be relayed); it is in the transaction, and MeterMaid and the filters are asked. */
+enum verdict envelope_refuse_recipient(
+    struct session *s, unsigned code, const char *enhanced, const char *text);
+enum verdict envelope_take_recipient(
+    struct session *s, struct span user, struct span detail, struct span store);
+enum verdict envelope_meter_recipient(struct session *s);
 /* May this client ask for delivery reports (RFC 3461)? */
 bool envelope_offers_dsn(const struct session *s);
 

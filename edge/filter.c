@@ -11,6 +11,7 @@
 #include "edge/added.h"
 #include "edge/filter_conf.h"
 #include "edge/mail.h"
+#include "edge/recipient.h"
 #include "edge/scanner.h"
 #include "edge/trace.h"
 
@@ -164,8 +165,7 @@ static void on_added(void *arg, bool known)
 static void look_up_added(struct filters *f)
 {
 	struct session *s = f->session;
-	struct added_opts opts = { .loop = s->edge->loop,
-		.directory = s->edge->directory,
+	struct added_opts opts = { .expand = recipient_expand_opts(s),
 		.t = s->mail->t,
 		.max = (size_t)s->setup->edge->recipients_max };
 	opts.n = edit_added(f->edit, &opts.addresses);

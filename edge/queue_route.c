@@ -407,6 +407,12 @@ static const struct {
 	[ACCOUNT_DEFER] = { FATE_LATER, 450, "4.2.1", "mailbox does not take mail now" },
 };
 
+static void conclude_by_status(struct q_item *it, enum account_status s)
+{
+	conclude(
+	    it, by_status[s].fate, by_status[s].code, by_status[s].enhanced, by_status[s].text);
+}
+
 static void on_found(void *arg, enum directory_status status, const struct account *a)
 {
 	struct q_item *it = OBJ(q_item, arg);
@@ -416,9 +422,8 @@ static void on_found(void *arg, enum directory_status status, const struct accou
 		conclude(it, FATE_LATER, 451, "4.3.0", "the directory cannot be asked");
 	else if (status == DIRECTORY_ABSENT)
 		conclude(it, FATE_REFUSED, 550, "5.1.1", "no such user");
-	else if (by_status[a->status].text != NULL)
-		conclude(it, by_status[a->status].fate, by_status[a->status].code,
-		    by_status[a->status].enhanced, by_status[a->status].text);
+	else if (by_status[account_mail_status(a)].text != NULL)
+		conclude_by_status(it, account_mail_status(a));
 	else if (a->host_count == 0 || strlen(a->hosts[0]) > SPOOL_STRING_MAX)
 		conclude(
 		    it, FATE_LATER, 451, "4.3.5", "the directory names no store for this user");

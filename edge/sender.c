@@ -234,6 +234,12 @@ enum verdict sender_start(struct session *s, const struct smtp_path *from)
 	return sender_go_on(s);
 }
 
+bool sender_is_aligned(const struct session *s)
+{
+	const struct sender *f = s->mail->sender;
+	return f != NULL && f->spf_known && f->spf.result == SPF_PASS && !f->from_helo;
+}
+
 void sender_free(struct sender **f)
 {
 	struct sender *gone = *f;

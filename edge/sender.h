@@ -12,6 +12,8 @@ struct sender;
 enum verdict sender_start(struct session *s, const struct smtp_path *from);
 /* One of the answers has come: MAIL is answered when all have. */
 enum verdict sender_go_on(struct session *s);
+/* Does SPF say that the client may send for this sender? */
+bool sender_is_aligned(const struct session *s);
 void sender_free(struct sender **f);
 
 /* Received-SPF and Authentication-Results, when SPF was looked at. */

@@ -25,6 +25,16 @@ static void recipient_end(struct recipient *r)
 	mem_free(r->detail);
 	mem_free(r->store);
 	mem_free(r->orcpt);
+	mem_free(r->sender);
+	mem_free(r->via);
+	recipients_free(r->members, r->member_count);
+}
+
+void recipients_free(struct recipient *r, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		recipient_end(&r[i]);
+	mem_free(r);
 }
 
 void transaction_remove_all(struct transaction *t)
@@ -46,8 +56,8 @@ void transaction_free(struct transaction **t)
 	struct transaction *gone = *t;
 	if (gone == NULL)
 		return;
-	transaction_remove_all(gone);
-	mem_free(gone->recipients);
+	recipients_free(gone->recipients, gone->recipient_count);
+	mem_free(gone->prefix);
 	mem_free(gone->hold_why);
 	mem_free(gone->sender);
 	mem_free(gone->auth_user);

@@ -38,7 +38,14 @@ struct recipient {
 	char *store;     /* local: mailHost value */
 	unsigned notify; /* SMTP_NOTIFY_*: of what its sender wants to hear; 0: did not say */
 	char *orcpt;     /* ORCPT as it came, or NULL */
-	struct outcome outcome;
+	/* Who gets the mail for this address instead (expand.h): owned, NULL: it is the recipient itself. Members
+	 * have none of their own. */
+	struct recipient *members;
+	size_t member_count;
+	char *via; /* with members, owned: this address, as it marks what leaves (Delivered-To) */
+	char *sender;      /* of members, owned: the return path of theirs, or NULL: the mail's */
+	uint64_t size_max; /* of members: bytes that a group lets through */
+	struct outcome outcome; /* of members it may be decided before anybody is asked */
 };
 
 struct transaction {
@@ -52,6 +59,9 @@ struct transaction {
 	char *hold_why;   /* owned; in words, or NULL */
 	bool require_tls; /* REQUIRETLS: every hop from here on (RFC 8689) */
 	bool trusted;     /* the sender is who it says: reports may go there */
+	bool aligned;     /* SPF says that the client may send for the sender: reports do no harm */
+	bool in_company;  /* other transactions have the rest of its recipients: parts.h */
+	char *prefix;     /* header fields in front of the body, or NULL */
 	enum smtp_ret ret;
 	char *envid; /* ENVID as it came, or NULL */
 	struct ip_addr client;
@@ -65,6 +75,7 @@ struct transaction *transaction_new(struct ident session);
 void transaction_free(struct transaction **t);
 /* Holds it; the first reason stays. */
 void transaction_hold(struct transaction *t, struct span why);
+void recipients_free(struct recipient *r, size_t n); /* and the array */
 /* NULL when the list is full (max). The strings are copied; user, detail, store may be empty. */
 struct recipient *transaction_add(struct transaction *t, size_t max, struct span address,
     struct span user, struct span detail, struct span store);

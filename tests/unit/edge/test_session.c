@@ -82,7 +82,7 @@ static void test_recipients(void **state)
 		{ "<disabled@example.org>", "550" },
 		{ "<deleted@example.org>", "550" },
 		{ "<inactive@example.org>", "450" },
-		{ "<held@example.org>", "450" },
+		{ "<held@example.org>", "250" },
 		{ "<full@example.org>", "452" },
 		{ "<x@elsewhere.example>", "550" },
 		{ "<@example.org:x@elsewhere.example>", "550" },

@@ -1,0 +1,451 @@
+/* parts.c - a mail's recipients and members sorted into transactions (between steps 4 and 5).
+ *
+ * Owns a struct parts for each mail with members: its transactions, which borrow the body, and their tickets. */
+#include "edge/parts.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "proto/header.h"
+
+#include "edge/edge_tables.h"
+#include "edge/outcome.h"
+
+#define parts_MAGIC 0x9a275001u
+#define part_MAGIC 0x9a275002u
+
+enum { HEADER_LOOK = 256 * 1024, KEY_MAX = 1200, MARK = 'd' };
+
+struct parts;
+
+struct part {
+	uint32_t magic;
+	struct parts *all;
+	struct transaction *t; /* owned, but for its body */
+	struct ticket *commit; /* owned */
+};
+
+/* Whose outcome a recipient of the mail shares in. */
+struct share {
+	size_t recipient; /* of the mail */
+	struct part *part;
+	size_t at; /* in the part's transaction */
+};
+
+struct parts {
+	struct ticket ticket; /* first */
+	uint32_t magic;
+	struct parts_opts opts;
+	struct transaction *t; /* borrowed */
+	struct ticket *ask;    /* owned: is the sender's domain ours? */
+	struct part **parts;   /* owned */
+	size_t part_n, open;
+	struct share *shares; /* owned */
+	size_t share_n;
+	struct map *known; /* keys -> share index + 1: marks of the message, and who has it */
+	char srs_sender[SMTP_PATH_SIZE]; /* "": the sender is not rewritten */
+	struct soon soon;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+static void part_free(struct part *p)
+{
+	ticket_cancel(&p->commit);
+	p->t->body = NULL;
+	transaction_free(&p->t);
+	p->magic = 0;
+	mem_free(p);
+}
+
+static void parts_free(struct parts *x)
+{
+	ticket_cancel(&x->ask);
+	soon_clear(&x->soon);
+	for (size_t i = 0; i < x->part_n; i++)
+		part_free(x->parts[i]);
+	mem_free(x->parts);
+	mem_free(x->shares);
+	map_free(&x->known);
+	x->magic = 0;
+	mem_free(x);
+}
+
+static void cancel(struct ticket *t)
+{
+	parts_free(OBJ(parts, t));
+}
+
+static void give(struct parts *x)
+{
+	void (*fn)(void *arg) = x->fn;
+	void *arg = x->arg;
+	parts_free(x);
+	fn(arg);
+}
+
+/* ---- keys ------------------------------------------------------------------------------------- */
+
+static void put_key(struct buf *out, char kind, struct span address)
+{
+	out->max = KEY_MAX;
+	buf_clear(out);
+	buf_add_char(out, kind);
+	for (size_t i = 0; i < address.n; i++)
+		buf_add_char(out, ascii_lower(address.p[i]));
+}
+
+static size_t known_at(const struct parts *x, struct span key)
+{
+	return (size_t)(uintptr_t)map_get(x->known, key);
+}
+
+static void set_known(struct parts *x, struct span key, size_t at)
+{
+	map_set(x->known, key, (void *)(uintptr_t)at, NULL);
+}
+
+/* ---- marks ------------------------------------------------------------------------------------ */
+
+static void take_mark(struct parts *x, struct span value)
+{
+	struct buf line = BUF_INIT(KEY_MAX), key = BUF_INIT(KEY_MAX);
+	if (header_unfold(value, &line)) {
+		put_key(&key, MARK, span_trim(buf_span(&line)));
+		set_known(x, buf_span(&key), SIZE_MAX);
+	}
+	buf_end(&line);
+	buf_end(&key);
+}
+
+/* False: the message cannot be read. */
+static bool take_marks(struct parts *x)
+{
+	struct header_walk w;
+	struct header_field f;
+	err_t err = ERR_OK;
+	header_walk_init(&w, body_read(x->t->body, 0, HEADER_LOOK, &err));
+	while (!err && header_next(&w, &f) == HEADER_FIELD)
+		if (span_ieq(f.name, SPAN("Delivered-To")))
+			take_mark(x, f.value);
+	return !err;
+}
+
+static bool is_marked(const struct parts *x, const char *via)
+{
+	struct buf key = BUF_INIT(KEY_MAX);
+	put_key(&key, MARK, span_str(via));
+	bool marked = known_at(x, buf_span(&key)) != 0;
+	buf_end(&key);
+	return marked;
+}
+
+/* ---- transactions ----------------------------------------------------------------------------- */
+
+/* How the mail goes to a recipient. */
+struct way {
+	const char *sender;
+	const char *mark; /* NULL: none */
+	bool own_sender;  /* not the client's, but one of the site's choice */
+	bool rewritten;   /* by SRS */
+};
+
+static bool fits_way(const struct part *p, const struct way *w)
+{
+	return p->t->recipient_count < RECIPIENTS_MAX && strcmp(p->t->sender, w->sender) == 0 &&
+	       span_eq(span_str(p->t->prefix), span_str(w->mark));
+}
+
+static struct transaction *copy_for(const struct transaction *t, const struct way *w, bool first)
+{
+	struct transaction *p = transaction_new(t->session);
+	if (first)
+		p->id = t->id;
+	p->sender = mem_str(w->sender);
+	p->body_8bit = t->body_8bit;
+	p->auth_user = mem_str(t->auth_user);
+	p->hold = t->hold;
+	p->require_tls = t->require_tls;
+	p->trusted = t->trusted || w->own_sender || (w->rewritten && t->aligned);
+	p->ret = t->ret;
+	p->envid = w->own_sender ? NULL : mem_str(t->envid);
+	p->client = t->client;
+	p->arrived_us = t->arrived_us;
+	p->body = t->body;
+	p->prefix = mem_str(w->mark);
+	return p;
+}
+
+static struct part *part_for(struct parts *x, const struct way *w)
+{
+	for (size_t i = 0; i < x->part_n; i++)
+		if (fits_way(x->parts[i], w))
+			return x->parts[i];
+	struct part *p = MEM_NEW(struct part);
+	p->magic = part_MAGIC;
+	p->all = x;
+	p->t = copy_for(x->t, w, x->part_n == 0);
+	x->parts = mem_grow(x->parts, x->part_n + 1, sizeof(*x->parts));
+	x->parts[x->part_n++] = p;
+	return p;
+}
+
+static void add_share(struct parts *x, size_t recipient, struct part *p, size_t at)
+{
+	size_t n = x->share_n;
+	if ((n & (n - 1)) == 0)
+		x->shares = mem_grow(x->shares, n == 0 ? 1 : 2 * n, sizeof *x->shares);
+	x->shares[x->share_n++] = (struct share){ recipient, p, at };
+}
+
+/* ---- recipients ------------------------------------------------------------------------------- */
+
+static void put_recipient_key(struct buf *key, const struct recipient *r)
+{
+	bool refused = r->outcome.fate == FATE_REFUSED;
+	put_key(key,
+	    refused           ? 'x'
+	    : r->user != NULL ? 'u'
+			      : 'r',
+	    span_str(r->user != NULL && !refused ? r->user : r->address));
+}
+
+/* Puts r into a transaction, unless somebody in one has the mail for the same mailbox; `of` says whose outcome
+ * it shares in. NULL: it was there. */
+static struct recipient *put(
+    struct parts *x, size_t of, const struct recipient *r, const struct way *w)
+{
+	struct buf key = BUF_INIT(KEY_MAX);
+	struct recipient *made = NULL;
+	put_recipient_key(&key, r);
+	size_t there = known_at(x, buf_span(&key));
+	if (there != 0) {
+		add_share(x, of, x->shares[there - 1].part, x->shares[there - 1].at);
+	} else {
+		struct part *p = part_for(x, w);
+		made = transaction_add(p->t, RECIPIENTS_MAX, span_str(r->address),
+		    span_str(r->user), span_str(r->detail), span_str(r->store));
+		CHECK(made != NULL); /* part_for() gives one with room */
+		made->outcome = r->outcome;
+		add_share(x, of, p, p->t->recipient_count - 1);
+		set_known(x, buf_span(&key), x->share_n);
+	}
+	buf_end(&key);
+	return made;
+}
+
+/* The wishes of the client go along, but not through a group that has a return path of its own (RFC 3461 section
+ * 5.2.7). */
+static void wish(struct recipient *made, const struct recipient *given)
+{
+	if (made == NULL)
+		return;
+	made->notify = given->notify;
+	made->orcpt = mem_str(given->orcpt);
+}
+
+static void put_plain(struct parts *x, size_t at)
+{
+	const struct recipient *r = &x->t->recipients[at];
+	const struct way w = { .sender = x->t->sender };
+	wish(put(x, at, r, &w), r);
+}
+
+static void put_refused(struct parts *x, size_t at, const char *address, const struct outcome *why)
+{
+	const struct recipient r = { .address = (char *)(uintptr_t)address, .outcome = *why };
+	const struct way w = { .sender = x->t->sender };
+	wish(put(x, at, &r, &w), &x->t->recipients[at]);
+}
+
+static const struct outcome too_big = { .fate = FATE_REFUSED,
+	.code = 552,
+	.enhanced = "5.2.3",
+	.text = "the message is too big for this group" };
+static const struct outcome loop = { .fate = FATE_REFUSED,
+	.code = 554,
+	.enhanced = "5.4.6",
+	.text = "mail for this address goes round in a loop" };
+
+static void put_member(struct parts *x, size_t at, const struct recipient *m)
+{
+	const struct recipient *given = &x->t->recipients[at];
+	bool leaves = m->user == NULL && m->outcome.fate == FATE_OPEN;
+	struct way w = { .sender = m->sender != NULL ? m->sender : x->t->sender,
+		.own_sender = m->sender != NULL };
+	struct buf mark = BUF_INIT(KEY_MAX);
+	if (body_size(x->t->body) > m->size_max) {
+		put_refused(x, at, m->address, &too_big);
+		return;
+	}
+	if (leaves) {
+		buf_printf(&mark, "Delivered-To: %s\r\n", given->via);
+		w.mark = buf_cstr(&mark);
+	}
+	if (leaves && !w.own_sender && x->srs_sender[0] != '\0') {
+		w.sender = x->srs_sender;
+		w.rewritten = true;
+	}
+	struct recipient *made = put(x, at, m, &w);
+	if (!w.own_sender)
+		wish(made, given);
+	buf_end(&mark);
+}
+
+static void put_members(struct parts *x, size_t at)
+{
+	const struct recipient *r = &x->t->recipients[at];
+	if (is_marked(x, r->via)) {
+		put_refused(x, at, r->address, &loop);
+		return;
+	}
+	for (size_t i = 0; i < r->member_count; i++)
+		put_member(x, at, &r->members[i]);
+}
+
+/* ---- commit ----------------------------------------------------------------------------------- */
+
+static int rank(enum fate f)
+{
+	static const int ranks[] = { [FATE_OPEN] = 0,
+		[FATE_REFUSED] = 1,
+		[FATE_DELIVERED] = 2,
+		[FATE_SPOOLED] = 3,
+		[FATE_LATER] = 4 };
+	return ranks[f];
+}
+
+static void set_outcomes(struct parts *x)
+{
+	for (size_t i = 0; i < x->t->recipient_count; i++)
+		x->t->recipients[i].outcome.fate = FATE_OPEN;
+	for (size_t i = 0; i < x->share_n; i++) {
+		const struct share *s = &x->shares[i];
+		struct outcome *sum = &x->t->recipients[s->recipient].outcome;
+		const struct outcome *o = &s->part->t->recipients[s->at].outcome;
+		if (rank(o->fate) > rank(sum->fate))
+			*sum = *o;
+	}
+}
+
+static void on_committed(void *arg)
+{
+	struct part *p = OBJ(part, arg);
+	struct parts *x = p->all;
+	p->commit = NULL;
+	if (--x->open > 0)
+		return;
+	set_outcomes(x);
+	give(x);
+}
+
+static void log_part(const struct parts *x, const struct part *p)
+{
+	log_write(&edge_events[EDGE_EV_MESSAGE_PART], x->t->id.s,
+	    LOG_FIELDS(LOG_STR("part", p->t->id.s), LOG_STR("sender", p->t->sender),
+		LOG_U64("recipients", p->t->recipient_count)));
+}
+
+/* Those without members first: who is named by the client gets the mail as it was sent. */
+static void split(struct parts *x)
+{
+	const struct transaction *t = x->t;
+	for (size_t i = 0; i < t->recipient_count; i++)
+		if (t->recipients[i].member_count == 0)
+			put_plain(x, i);
+	for (size_t i = 0; i < t->recipient_count; i++)
+		if (t->recipients[i].member_count > 0)
+			put_members(x, i);
+	x->open = x->part_n;
+	for (size_t i = 0; i < x->part_n; i++) {
+		struct part *p = x->parts[i];
+		p->t->in_company = x->part_n > 1;
+		if (p->t->in_company)
+			log_part(x, p);
+	}
+	for (size_t i = 0; i < x->part_n; i++)
+		x->parts[i]->commit =
+		    commit_start(x->opts.committer, x->parts[i]->t, on_committed, x->parts[i]);
+}
+
+/* ---- the sender's domain ---------------------------------------------------------------------- */
+
+static void fail(struct parts *x, const char *why)
+{
+	for (size_t i = 0; i < x->t->recipient_count; i++)
+		outcome_set(&x->t->recipients[i].outcome, FATE_LATER, 451, "4.3.0", span_str(why));
+	give(x);
+}
+
+static void on_domain(void *arg, enum directory_status status)
+{
+	struct parts *x = OBJ(parts, arg);
+	x->ask = NULL;
+	if (status == DIRECTORY_UNKNOWN) {
+		fail(x, "cannot look up the sender's domain now");
+		return;
+	}
+	if (status == DIRECTORY_ABSENT &&
+	    !srs_forward(x->opts.srs, span_str(x->t->sender), clock_wall_us(), x->srs_sender)) {
+		x->srs_sender[0] = '\0';
+		log_write(&edge_events[EDGE_EV_SENDER_KEPT], x->t->id.s,
+		    LOG_FIELDS(LOG_STR("sender", x->t->sender)));
+	}
+	split(x);
+}
+
+/* A client of ours sends its own mail straight to the outside with the same return path: nothing to rewrite. */
+static bool may_rewrite(const struct parts *x)
+{
+	const struct transaction *t = x->t;
+	if (x->opts.srs->domain == NULL || t->trusted || t->sender[0] == '\0')
+		return false;
+	for (size_t i = 0; i < t->recipient_count; i++)
+		for (size_t m = 0; m < t->recipients[i].member_count; m++)
+			if (t->recipients[i].members[m].user == NULL)
+				return true;
+	return false;
+}
+
+static void on_soon(void *arg)
+{
+	struct parts *x = OBJ(parts, arg);
+	struct span sender = span_str(x->t->sender);
+	if (!take_marks(x))
+		fail(x, "the message cannot be read");
+	else if (may_rewrite(x))
+		x->ask = directory_domain(x->opts.directory,
+		    span_from(sender, span_rfind(sender, '@') + 1), on_domain, x);
+	else
+		split(x);
+}
+
+static size_t count_all(const struct transaction *t)
+{
+	size_t n = t->recipient_count, members = 0;
+	for (size_t i = 0; i < t->recipient_count; i++)
+		members += t->recipients[i].member_count;
+	return members > 0 ? n + members : 0;
+}
+
+struct ticket *parts_commit(
+    const struct parts_opts *opts, struct transaction *t, void (*fn)(void *arg), void *arg)
+{
+	size_t n = count_all(t);
+	if (n == 0)
+		return commit_start(opts->committer, t, fn, arg);
+	struct parts *x = MEM_NEW(struct parts);
+	x->ticket.cancel = cancel;
+	x->magic = parts_MAGIC;
+	x->opts = *opts;
+	x->t = t;
+	x->fn = fn;
+	x->arg = arg;
+	x->known = map_new(n + HEADER_FIELDS_MAX);
+	soon_init(&x->soon, on_soon, x);
+	soon_set(opts->loop, &x->soon);
+	return &x->ticket;
+}

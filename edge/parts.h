@@ -1,0 +1,28 @@
+/* parts.h - one mail of a client as one transaction or several: who gets it with another return path, or with
+ * a mark of its way, gets it in a transaction of its own (between steps 4 and 5; before: content.c; after:
+ * commit.c).
+ *
+ * Members found twice get the mail once, with the client's own return path where there is the choice. A member
+ * elsewhere gets it with Delivered-To in front (RFC 9228) and, when the sender is a stranger, with a return
+ * path of ours (srs.h). Mail that comes back with the mark of a recipient goes round in a loop, and is refused
+ * for that recipient with 5.4.6. */
+#ifndef EDGE_PARTS_H
+#define EDGE_PARTS_H
+
+#include "directory/directory.h"
+#include "edge/commit.h"
+#include "edge/srs.h"
+
+struct parts_opts {
+	struct loop *loop;
+	struct committer *committer;
+	struct directory *directory;
+	const struct srs *srs; /* lives until the answer */
+};
+
+/* As commit_start(), which it is when no recipient has members. Outcomes of recipients with members: LATER if a
+ * member has it, else DELIVERED or SPOOLED if one has, else REFUSED as the first. */
+struct ticket *parts_commit(
+    const struct parts_opts *opts, struct transaction *t, void (*fn)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,275 @@
+"""Aliases, forwards, catch-alls, groups and rewritten return paths at work, with the directory in a file and in slapd,
+Dovecot in the place of the stores and a next hop that notes all it hears."""
+import os
+import socketserver
+import threading
+
+import pytest
+
+import mail
+import peers
+from conftest import TOP, finish, free_port
+from test_edge import Edge, relaying_edge
+from test_relay import ADDRESSES
+from tier import wait_for
+
+STRANGER = "visitor@elsewhere.example"
+
+
+def user(name, domain, *lines):
+    """A user without a password; its DN is below people of alice's domain."""
+    return "\n".join([f"dn: uid={name},ou=people,dc=example-org,dc=postern", "objectClass: top", "objectClass: person",
+                      "objectClass: organizationalPerson", "objectClass: inetOrgPerson", "objectClass: inetMailUser",
+                      f"uid: {name}", f"cn: {name}", f"sn: {name}", f"mail: {name}@{domain}", *lines]) + "\n"
+
+
+def group(name, *lines):
+    return "\n".join([f"dn: cn={name},ou=groups,dc=postern", "objectClass: top", "objectClass: organizationalRole",
+                      "objectClass: inetMailGroup", f"cn: {name}", f"mail: {name}@example.org", *lines]) + "\n"
+
+
+ENTRIES = [
+    "dn: ou=groups,dc=postern\nobjectClass: top\nobjectClass: organizationalUnit\nou: groups\n",
+    "dn: dc=hosted,dc=postern\nobjectClass: top\nobjectClass: domain\nobjectClass: inetDomain\ndc: hosted\n"
+    "associatedDomain: hosted.example\nmailDomainCatchallAddress: alice@example.org\n",
+    "dn: dc=other-name,dc=postern\nobjectClass: top\nobjectClass: domain\nobjectClass: inetDomain\ndc: other-name\n"
+    "associatedDomain: other-name.example\ninetCanonicalDomainName: example.org\n",
+    user("fwd", "example.org", "mailDeliveryOption: forward", "mailForwardingAddress: good@far.example"),
+    user("badfwd", "example.org", "mailDeliveryOption: forward", "mailForwardingAddress: bad@far.example"),
+    user("both", "example.org", "mailDeliveryOption: mailbox", "mailDeliveryOption: forward", "mailHost: store1",
+         "mailForwardingAddress: good@far.example"),
+    user("gone", "example.org", "mailHost: store1", "mailUserStatus: deleted"),
+    group("team", "mgrpRFC822MailMember: good@far.example", "uniqueMember: uid=alice,ou=people,dc=example-org,dc=postern",
+          "uniqueMember: uid=long-gone,ou=people,dc=example-org,dc=postern", "mgrpRFC822MailMember: dave@example.net",
+          "mgrpErrorsTo: bob@example.org"),
+    group("badteam", "mgrpRFC822MailMember: bad@far.example", "mgrpRFC822MailMember: alice@example.org",
+          "mgrpErrorsTo: bob@example.org"),
+    group("found", "mgrpDeliverTo: ldap:///ou=people,dc=example-org,dc=postern?mail?one?(|(uid=alice)(uid=bob))"),
+    group("board", "mgrpRFC822MailMember: alice@example.org", "mgrpRFC822MailMember: good@far.example",
+          "mgrpModerator: mailto:bob@example.org", "mgrpAllowedBroadcaster: mailto:bob@example.org",
+          "mgrpMsgRejectAction: toModerator"),
+    group("closed", "mgrpRFC822MailMember: alice@example.org", "mgrpBroadcasterPolicy: SMTP_AUTH_REQUIRED",
+          "mgrpMsgRejectText: members of staff only"),
+]
+ALIASES = "sales@example.org: alice@example.org, gone@example.org, dave@example.net\n"
+
+
+class Hop(socketserver.StreamRequestHandler):
+    """A next hop: notes what it hears, refuses bad@..."""
+
+    def handle(self):
+        self.wfile.write(b"220 hop\r\n")
+        sender, recipients = None, []
+        for line in iter(self.rfile.readline, b""):
+            verb = line[:4].upper()
+            if verb == b"EHLO":
+                self.wfile.write(b"250-hop\r\n250 8BITMIME\r\n")
+            elif verb == b"RCPT" and b"<bad@" in line:
+                self.wfile.write(b"550 5.1.1 nobody of that name\r\n")
+            elif verb == b"DATA":
+                self.wfile.write(b"354 go\r\n")
+                text = b"".join(iter(self.rfile.readline, b".\r\n"))
+                self.server.taken.append((sender, recipients, text))
+                sender, recipients = None, []
+                self.wfile.write(b"250 done\r\n")
+            elif verb == b"QUIT":
+                return
+            else:
+                inner = line.decode("utf-8", "replace").split("<", 1)[-1].split(">")[0]
+                if verb == b"MAIL":
+                    sender = inner
+                elif verb == b"RCPT":
+                    recipients.append(inner)
+                self.wfile.write(b"250 ok\r\n")
+
+
+class Tiers(Edge):
+    def directory_text(self):
+        return super().directory_text() + "\n" + "\n".join(ENTRIES)
+
+
+@pytest.fixture(scope="module", params=["file", "ldap"])
+def edge(run_dir, request):
+    tier = relaying_edge(run_dir, request.param, 1, "\tqueue_retry_max 2s;\n\terrors_max 200;\n\tunknown_max 100;\n"
+                         "\tsrs_domain example.org;\n\tsrs_keys \"0123456789abcdef\";\n")
+    tier.__class__ = Tiers
+    directory = f"backend file; file {tier.path('directory.ldif')};"
+    if request.param == "ldap":
+        tier.ldap_port = free_port()
+        directory = f"backend ldap; uri ldap://127.0.0.1:{tier.ldap_port}; base \"dc=postern\";"
+    tier.directory_block = f"directory {{ {directory} alias_file {tier.path('aliases')}; default_domain example.org; }}\n"
+    tier.write_all()
+    with open(tier.path("aliases"), "w", encoding="ascii") as f:
+        f.write(ALIASES)
+    if request.param == "ldap":
+        peers.start_slapd(tier, tier.ldap_port, os.path.join(TOP, "conf", "schema"))
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", tier.relay_port), Hop)
+    server.daemon_threads = True
+    server.taken = tier.taken = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    tier.start()
+    yield tier
+    server.shutdown()
+    server.server_close()
+    finish(tier)
+
+
+def send(edge, sender, recipients, **how):
+    token = mail.new_token()
+    text = how.pop("text", None) or mail.message(token, sender, recipients)
+    code, reply = mail.send(edge, sender, recipients, text, **how)
+    return token, code, reply.decode()
+
+
+def heard(edge, token, seconds=20):
+    return wait_for(lambda: [t for t in edge.taken if token.encode() in t[2]], seconds, "mail at the next hop")
+
+
+def copies(edge, name, token):
+    return len(edge.having(edge.user(name), token))
+
+
+def quiet(edge, token, *names):
+    """Nothing of it is anywhere but where it was looked for."""
+    wait_for(edge.queue_is_empty, 20, "an empty queue")
+    for name in names:
+        assert copies(edge, name, token) == 0
+    return [t for t in edge.taken if token.encode() in t[2]]
+
+
+def test_other_names(edge):
+    for address in ("nobody-at-all@hosted.example", "alice@other-name.example", "alice+box@other-name.example"):
+        token, code, reply = send(edge, STRANGER, [address])
+        assert code == 250, reply
+        edge.wait_stored(edge.user("alice"), token)
+        assert quiet(edge, token, "bob", "dave") == []
+
+
+def test_alias_with_a_member_that_is_gone(edge):
+    token, code, reply = send(edge, STRANGER, ["sales@example.org", "dave@example.net"])
+    assert code == 250, reply
+    edge.wait_stored(edge.user("alice"), token)
+    edge.wait_stored(edge.user("dave"), token)
+    wait_for(edge.queue_is_empty, 20, "an empty queue")
+    assert (copies(edge, "alice", token), copies(edge, "dave", token)) == (1, 1)
+    assert copies(edge, "bob", token) == 0
+
+
+def test_the_owner_of_a_mail_is_told_of_the_gone_member(edge):
+    alice = edge.user("alice")
+    token, code, reply = send(edge, alice["address"], ["sales@example.org"], service="submission", user=alice)
+    assert code == 250, reply
+    found = edge.wait_stored(alice, token, 2)
+    report = [m for m in found if b"multipart/report" in m]
+    assert len(report) == 1 and b"gone@example.org" in report[0]
+
+
+def test_forward_leaves_with_a_return_path_of_ours(edge):
+    token, code, reply = send(edge, STRANGER, ["fwd@example.org"])
+    assert code == 250, reply
+    (sender, recipients, text), = heard(edge, token)
+    assert sender.startswith("SRS0=") and sender.endswith("=elsewhere.example=visitor@example.org")
+    assert recipients == ["good@far.example"]
+    assert text.startswith(b"Delivered-To: fwd@example.org\r\nReceived:") or b"\r\nDelivered-To: fwd@example.org\r\n" in text
+    # a report comes back, and goes on to the first sender
+    back, code, reply = send(edge, "", [sender])
+    assert code == 250, reply
+    assert [(s, r) for s, r, _ in heard(edge, back)] == [("", [STRANGER])]
+    # nothing else does
+    for return_path, to in ((STRANGER, sender), ("", sender.replace("visitor", "victim")),
+                            ("", sender.replace("SRS0=", "SRS0=A")), ("", "SRS0=AAAAAAAA=AA=far.example=victim@example.org"),
+                            ("", "SRS1=AAAAAAAA=far.example==AAAA=AA=x=victim@example.org")):
+        other, code, reply = send(edge, return_path, [to])
+        assert code == 550, (to, reply)
+    wait_for(edge.queue_is_empty, 20, "an empty queue")
+    assert [t for t in edge.taken if "victim" in str(t[1])] == []
+    assert len([t for t in edge.taken if token.encode() in t[2] and t[1] == [STRANGER]]) == 0
+
+
+def test_forward_of_our_own_sender_is_left_alone(edge):
+    alice = edge.user("alice")
+    token, code, reply = send(edge, alice["address"], ["fwd@example.org"], service="submission", user=alice)
+    assert code == 250, reply
+    assert [(s, r) for s, r, _ in heard(edge, token)] == [(alice["address"], ["good@far.example"])]
+    token, code, reply = send(edge, "", ["fwd@example.org"])
+    assert code == 250, reply
+    assert [s for s, _, _ in heard(edge, token)] == [""]
+
+
+def test_a_loop_over_other_hosts_ends(edge):
+    token, code, reply = send(edge, STRANGER, ["both@example.org"])
+    assert code == 250, reply
+    (sender, _, text), = heard(edge, token)
+    token, code, reply = send(edge, sender, ["both@example.org"], text=text)
+    assert code == 554 and "5.4.6" in reply
+    _, code, reply = send(edge, sender, ["both@example.org", "alice@example.org"], text=text)
+    assert code == 250, reply
+    wait_for(edge.queue_is_empty, 20, "an empty queue")
+
+
+def test_group(edge):
+    token, code, reply = send(edge, STRANGER, ["team@example.org", "alice@example.org"])
+    assert code == 250, reply
+    edge.wait_stored(edge.user("dave"), token)
+    edge.wait_stored(edge.user("alice"), token)
+    assert [(s, r) for s, r, _ in heard(edge, token)] == [("bob@example.org", ["good@far.example"])]
+    wait_for(edge.queue_is_empty, 20, "an empty queue")
+    assert [copies(edge, n, token) for n in ("alice", "bob", "dave")] == [1, 0, 1]
+    stored = edge.having(edge.user("dave"), token)[0]
+    assert stored.startswith(b"Return-Path: <bob@example.org>")
+    assert "directory.server_down" not in edge.log("edge")
+
+
+def test_owner_of_a_group_gets_the_reports(edge):
+    token, code, reply = send(edge, STRANGER, ["badteam@example.org"])
+    assert code == 250, reply
+    report = edge.wait_stored(edge.user("bob"), token)[0]
+    assert b"Final-Recipient: rfc822; bad@far.example" in report
+    assert copies(edge, "alice", token) == 1
+
+
+def test_group_by_search(edge):
+    token, code, reply = send(edge, STRANGER, ["found@example.org"])
+    assert code == 250, reply
+    for name in ("alice", "bob"):
+        edge.wait_stored(edge.user(name), token)
+    assert quiet(edge, token, "dave") == []
+
+
+def test_moderated_group(edge):
+    token, code, reply = send(edge, STRANGER, ["board@example.org"])
+    assert code == 250, reply
+    edge.wait_stored(edge.user("bob"), token)
+    assert quiet(edge, token, "alice") == []
+    token, code, reply = send(edge, "bob@example.org", ["board@example.org"])  # anybody can say so
+    assert code == 250, reply
+    edge.wait_stored(edge.user("bob"), token)
+    assert quiet(edge, token, "alice") == []
+    bob = edge.user("bob")
+    token, code, reply = send(edge, bob["address"], ["board@example.org"], service="submission", user=bob)
+    assert code == 250, reply
+    edge.wait_stored(edge.user("alice"), token)
+    assert len(heard(edge, token)) == 1
+
+
+def test_group_for_users_only(edge):
+    _, code, reply = send(edge, "alice@example.org", ["closed@example.org"])
+    assert code == 550 and "5.7.2" in reply and "members of staff only" in reply
+    alice = edge.user("alice")
+    token, code, reply = send(edge, alice["address"], ["closed@example.org"], service="submission", user=alice)
+    assert code == 250, reply
+    edge.wait_stored(alice, token)
+
+
+def test_nothing_is_relayed_all_the_same(edge):
+    """The tricks of test_relay.py against a host with catch-alls, aliases, forwards and groups."""
+    before = len(edge.taken)
+    for address in ADDRESSES + [f"<{t}@hosted.example>" for t in (
+            "victim%far.example", "far.example!victim", '"victim@far.example"', "victim=far.example", "SRS0=a=b=far.example=victim")]:
+        with mail.smtp(edge) as s:
+            s.ehlo()
+            s.mail(STRANGER)
+            if s.docmd("RCPT", "TO:" + address.encode("utf-8").decode("latin-1") if address.isascii() else "TO:<x@far.example>")[0] == 250:
+                s.data(b"Subject: relayed\r\n\r\nrelayed\r\n")
+    wait_for(edge.queue_is_empty, 20, "an empty queue")
+    assert edge.taken[before:] == []

@@ -1,0 +1,422 @@
+/* test_parts.c - recipients and members sorted into transactions, over a fake for commit: return paths, marks,
+ * who gets the mail twice (nobody), sizes, loops, and what the client is told in the end. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/unit/edge/load.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "edge/outcome.h"
+#include "edge/parts.h"
+#include "net/dns.h"
+
+static char dir[] = "/tmp/postern-parts-XXXXXX";
+static struct loop *loop;
+static struct dns *dns;
+static struct directory *directory;
+static struct conf *conf;
+static struct srs srs;
+
+/* ---- a fake for step 5 ------------------------------------------------------------------------- */
+
+struct fake {
+	struct ticket base; /* first */
+	struct soon soon;
+	struct transaction *t;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static struct {
+	struct buf words; /* what was asked for, a line for each transaction */
+	size_t commits, cancelled;
+	const char *first_id;
+} heard;
+
+static void fake_cancel(struct ticket *t)
+{
+	struct fake *f = (struct fake *)(void *)t;
+	soon_clear(&f->soon);
+	mem_free(f);
+	heard.cancelled++;
+}
+
+/* An address says itself what becomes of it: "no..." is refused, "wait..." fails. */
+static void fake_answer(void *arg)
+{
+	struct fake *f = arg;
+	struct fake done = *f;
+	for (size_t i = 0; i < f->t->recipient_count; i++) {
+		struct recipient *r = &f->t->recipients[i];
+		if (r->outcome.fate == FATE_REFUSED)
+			continue;
+		if (strncmp(r->address, "no", 2) == 0)
+			outcome_set(&r->outcome, FATE_REFUSED, 550, "5.7.1", SPAN("no"));
+		else if (strncmp(r->address, "wait", 4) == 0)
+			outcome_set(&r->outcome, FATE_LATER, 451, "4.3.0", SPAN("later"));
+		else if (r->user == NULL || r->outcome.fate == FATE_LATER)
+			outcome_set(&r->outcome, FATE_SPOOLED, 250, "2.0.0", SPAN("spooled"));
+		else
+			outcome_set(&r->outcome, FATE_DELIVERED, 250, "2.0.0", SPAN("ok"));
+	}
+	mem_free(f);
+	done.fn(done.arg);
+}
+
+static void put_line(const struct transaction *t)
+{
+	struct buf *b = &heard.words;
+	struct span sender = span_str(t->sender);
+	buf_printf(b, "<%s>", span_starts(sender, SPAN("SRS0=")) ? "SRS0" : t->sender);
+	if (t->prefix != NULL)
+		buf_printf(b, " [%.*s]", (int)strlen(t->prefix) - 2, t->prefix);
+	buf_printf(b, "%s%s%s%s:", t->trusted ? " trusted" : "", t->in_company ? " company" : "",
+	    t->envid != NULL ? " envid" : "", t->hold ? " hold" : "");
+	for (size_t i = 0; i < t->recipient_count; i++) {
+		const struct recipient *r = &t->recipients[i];
+		buf_printf(b, " %s%s%s%s", r->address, r->detail != NULL ? "+" : "",
+		    r->detail != NULL ? r->detail : "", r->notify != 0 ? "!" : "");
+		if (r->outcome.fate != FATE_OPEN)
+			buf_printf(b, "=%u", r->outcome.code);
+	}
+	buf_add_char(b, '\n');
+}
+
+struct ticket *commit_start(
+    struct committer *c, struct transaction *t, void (*fn)(void *arg), void *arg)
+{
+	struct fake *f = MEM_NEW(struct fake);
+	f->base.cancel = fake_cancel;
+	f->t = t;
+	f->fn = fn;
+	f->arg = arg;
+	assert_true(t->recipient_count > 0 && t->recipient_count <= RECIPIENTS_MAX);
+	put_line(t);
+	heard.commits++;
+	soon_init(&f->soon, fake_answer, f);
+	soon_set(loop, &f->soon);
+	return &f->base;
+}
+
+/* ---- set-up ------------------------------------------------------------------------------------ */
+
+static void write_file(const char *name, const char *text)
+{
+	char path[128];
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+static int setup(void **state)
+{
+	struct dns_opts opts = { .deadline_ms = 1000 };
+	log_setup("test", LOG_ERROR, false);
+	assert_non_null(mkdtemp(dir));
+	write_file("users.ldif", "dn: dc=a\nobjectClass: domain\nassociatedDomain: a.test\n");
+	write_file("postern.conf",
+	    "directory { backend file; file users.ldif; }\n"
+	    "edge { listener mx { address 127.0.0.1:25; role mx; tls none; } }\n");
+	srs = (struct srs){ .domain = "srs.test", .days = 21 };
+	assert_true(srs_set_keys(&srs, SPAN("0123456789abcdef")));
+	loop = loop_new();
+	dns = dns_new(loop, &opts);
+	conf = load_good(dir);
+	directory = directory_new(loop, dns, conf);
+	heard.words = BUF_INIT(256 * 1024);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char *const rm[] = { "rm", "-rf", dir, NULL };
+	directory_free(&directory);
+	dns_free(&dns);
+	conf_unref(&conf);
+	loop_free(&loop);
+	buf_end(&heard.words);
+	if (fork() == 0) {
+		execvp(rm[0], rm);
+		_exit(127);
+	}
+	wait(NULL);
+	return 0;
+}
+
+/* ---- a mail ------------------------------------------------------------------------------------ */
+
+static struct transaction *mail(const char *sender, const char *text)
+{
+	struct transaction *t = transaction_new(ident_new());
+	t->sender = mem_str(sender);
+	t->envid = mem_str("e");
+	t->body = body_new(64 * 1024, 1 << 20, "/tmp");
+	assert_int_equal(body_add(t->body, span_str(text)), ERR_OK);
+	return t;
+}
+
+static struct recipient *plain(struct transaction *t, const char *address)
+{
+	bool ours = strstr(address, "@a.test") != NULL;
+	struct recipient *r = transaction_add(t, 100, span_str(address),
+	    ours ? span_str(address) : SPAN_NONE, SPAN_NONE, ours ? SPAN("s1") : SPAN_NONE);
+	r->notify = SMTP_NOTIFY_FAILURE;
+	return r;
+}
+
+/* members: "address", "address<sender>", "address=550", with spaces between. */
+static struct recipient *with_members(
+    struct transaction *t, const char *address, const char *members)
+{
+	struct recipient *r = plain(t, address);
+	struct span rest = span_str(members);
+	MEM_FREE(&r->user);
+	r->via = mem_str(address);
+	r->members = mem_array(64, sizeof *r->members);
+	while (rest.p != NULL) {
+		struct span one = span_cut(&rest, ' '), name = one;
+		struct recipient *m = &r->members[r->member_count++];
+		size_t angle = span_find(one, '<'), code = span_find(one, '=');
+		if (angle != SIZE_MAX) {
+			name = span_first(one, angle);
+			m->sender =
+			    mem_span_str(span_first(span_from(one, angle + 1), one.n - angle - 2));
+		} else if (code != SIZE_MAX) {
+			name = span_first(one, code);
+			outcome_set(&m->outcome, one.p[code + 1] == '5' ? FATE_REFUSED : FATE_LATER,
+			    one.p[code + 1] == '5' ? 550 : 450, NULL, SPAN("preset"));
+		}
+		m->address = mem_span_str(name);
+		m->size_max = UINT64_MAX;
+		if (span_iends(name, SPAN("@a.test")) && m->outcome.fate != FATE_REFUSED)
+			m->user = mem_str(m->address);
+	}
+	return r;
+}
+
+static void on_done(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+static struct ticket *start(struct transaction *t, bool *done)
+{
+	const struct parts_opts opts = { .loop = loop, .directory = directory, .srs = &srs };
+	buf_clear(&heard.words);
+	heard.commits = 0;
+	return parts_commit(&opts, t, on_done, done);
+}
+
+/* want: what commit is asked, then the codes for the recipients. Frees t. */
+static void check(struct transaction *t, const char *want, const char *codes)
+{
+	uint64_t until = clock_mono_ms() + 20000;
+	struct buf b = BUF_INIT(500);
+	bool done = false;
+	assert_non_null(start(t, &done));
+	while (!done) {
+		assert_true(clock_mono_ms() < until);
+		loop_step(loop, 20);
+	}
+	assert_string_equal(buf_cstr(&heard.words), want);
+	for (size_t i = 0; i < t->recipient_count; i++)
+		buf_printf(&b, "%s%u", i > 0 ? " " : "", t->recipients[i].outcome.code);
+	assert_string_equal(buf_cstr(&b), codes);
+	buf_end(&b);
+	transaction_free(&t);
+}
+
+#define TEXT "Subject: x\r\n\r\nhello\r\n"
+
+/* ---- tests ------------------------------------------------------------------------------------- */
+
+static void test_without_members(void **state)
+{
+	struct transaction *t = mail("s@far.test", TEXT);
+	plain(t, "anna@a.test");
+	plain(t, "x@far.test");
+	check(t, "<s@far.test> envid: anna@a.test! x@far.test!\n", "250 250");
+}
+
+static void test_local_members_stay_in_one(void **state)
+{
+	struct transaction *t = mail("s@far.test", TEXT);
+	with_members(t, "info@a.test", "anna@a.test bob@a.test");
+	plain(t, "carl@a.test");
+	check(t, "<s@far.test> envid: carl@a.test! anna@a.test! bob@a.test!\n", "250 250");
+}
+
+static void test_nobody_twice(void **state)
+{
+	struct transaction *t = mail("s@far.test", TEXT);
+	with_members(t, "info@a.test", "anna@a.test x@far.test");
+	with_members(t, "more@a.test", "Anna@a.test X@far.test bob@a.test");
+	plain(t, "bob@a.test");
+	check(t,
+	    "<s@far.test> company envid: bob@a.test! anna@a.test!\n"
+	    "<SRS0> [Delivered-To: info@a.test] company envid: x@far.test!\n",
+	    "250 250 250");
+}
+
+static void test_forward_of_a_stranger(void **state)
+{
+	struct transaction *t = mail("s@far.test", TEXT);
+	t->hold = true;
+	with_members(t, "fwd@a.test", "x@other.test");
+	check(t, "<SRS0> [Delivered-To: fwd@a.test] envid hold: x@other.test!\n", "250");
+	t = mail("s@far.test", TEXT);
+	t->aligned = true; /* reports to this sender do no harm */
+	with_members(t, "fwd@a.test", "x@other.test");
+	check(t, "<SRS0> [Delivered-To: fwd@a.test] trusted envid: x@other.test!\n", "250");
+}
+
+static void test_sender_is_kept(void **state)
+{
+	static const struct {
+		const char *sender;
+		bool trusted;
+		const char *want;
+	} cases[] = {
+		{ "", false, "<> [Delivered-To: fwd@a.test] envid: x@other.test!\n" },
+		{ "anna@a.test", false,
+		    "<anna@a.test> [Delivered-To: fwd@a.test] envid: x@other.test!\n" },
+		{ "s@far.test", true,
+		    "<s@far.test> [Delivered-To: fwd@a.test] trusted envid: x@other.test!\n" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct transaction *t = mail(cases[i].sender, TEXT);
+		t->trusted = cases[i].trusted;
+		with_members(t, "fwd@a.test", "x@other.test");
+		check(t, cases[i].want, "250");
+	}
+}
+
+static void test_group_with_an_owner(void **state)
+{
+	struct transaction *t = mail("s@far.test", TEXT);
+	with_members(
+	    t, "team@a.test", "anna@a.test<o@a.test> x@far.test<o@a.test> y@far.test<o@a.test>");
+	plain(t, "anna@a.test");
+	check(t,
+	    "<s@far.test> company envid: anna@a.test!\n"
+	    "<o@a.test> [Delivered-To: team@a.test] trusted company: x@far.test y@far.test\n",
+	    "250 250");
+}
+
+static void test_outcomes(void **state)
+{
+	static const struct {
+		const char *members, *lines, *code;
+	} cases[] = {
+		{ "no1@a.test no2@a.test", "<s@far.test> envid: no1@a.test! no2@a.test!\n", "550" },
+		{ "no1@a.test anna@a.test", "<s@far.test> envid: no1@a.test! anna@a.test!\n",
+		    "250" },
+		{ "wait1@a.test anna@a.test", "<s@far.test> envid: wait1@a.test! anna@a.test!\n",
+		    "451" },
+		{ "gone@a.test=550 anna@a.test",
+		    "<s@far.test> envid: gone@a.test!=550 anna@a.test!\n", "250" },
+		{ "full@a.test=450 anna@a.test",
+		    "<s@far.test> envid: full@a.test!=450 anna@a.test!\n", "250" },
+		{ "gone@a.test=550 x@far.test",
+		    "<s@far.test> company envid: gone@a.test!=550\n"
+		    "<SRS0> [Delivered-To: info@a.test] company envid: x@far.test!\n",
+		    "250" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct transaction *t = mail("s@far.test", TEXT);
+		with_members(t, "info@a.test", cases[i].members);
+		check(t, cases[i].lines, cases[i].code);
+	}
+}
+
+static void test_loops(void **state)
+{
+	static const char marked[] =
+	    "Received: x\r\nDelivered-To:\r\n FWD@a.test \r\nSubject: x\r\n\r\n"
+	    "Delivered-To: other@a.test\r\n";
+	struct transaction *t = mail("s@far.test", marked);
+	with_members(t, "fwd@a.test", "fwd@a.test x@far.test");
+	check(t, "<s@far.test> envid: fwd@a.test!=554\n", "554");
+	t = mail("s@far.test", marked);
+	with_members(t, "fwd@a.test", "x@far.test");
+	with_members(t, "other@a.test", "x@far.test");
+	check(t,
+	    "<s@far.test> company envid: fwd@a.test!=554\n"
+	    "<SRS0> [Delivered-To: other@a.test] company envid: x@far.test!\n",
+	    "554 250");
+}
+
+static void test_size(void **state)
+{
+	struct transaction *t = mail("s@far.test", TEXT);
+	struct recipient *r = with_members(t, "small@a.test", "anna@a.test bob@a.test");
+	r->members[0].size_max = strlen(TEXT);
+	r->members[1].size_max = strlen(TEXT) - 1;
+	check(t, "<s@far.test> envid: anna@a.test! bob@a.test!=552\n", "250");
+}
+
+static void test_many(void **state)
+{
+	struct transaction *t = mail("s@far.test", TEXT);
+	struct recipient *r = with_members(t, "all@a.test", "x0@far.test");
+	size_t n = 2 * RECIPIENTS_MAX + 1;
+	r->members = mem_grow(r->members, n, sizeof *r->members);
+	for (size_t i = 1; i < n; i++) {
+		char address[40];
+		snprintf(address, sizeof address, "x%zu@far.test", i);
+		r->members[i] =
+		    (struct recipient){ .address = mem_str(address), .size_max = UINT64_MAX };
+	}
+	r->member_count = n;
+	bool done = false;
+	uint64_t until = clock_mono_ms() + 20000;
+	heard.words.max = 1024 * 1024;
+	assert_non_null(start(t, &done));
+	while (!done && clock_mono_ms() < until)
+		loop_step(loop, 20);
+	assert_true(done);
+	assert_int_equal(heard.commits, 3);
+	assert_int_equal(t->recipients[0].outcome.code, 250);
+	transaction_free(&t);
+}
+
+static void test_cancelled(void **state)
+{
+	for (int rounds = 0; rounds < 6; rounds++) {
+		struct transaction *t = mail("s@far.test", TEXT);
+		bool done = false;
+		with_members(t, "info@a.test", "anna@a.test x@far.test");
+		struct ticket *k = start(t, &done);
+		for (int i = 0; i < rounds && !done; i++)
+			loop_step(loop, 0);
+		if (!done)
+			ticket_cancel(&k);
+		transaction_free(&t);
+	}
+	assert_true(heard.cancelled > 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_without_members),
+		cmocka_unit_test(test_local_members_stay_in_one),
+		cmocka_unit_test(test_nobody_twice),
+		cmocka_unit_test(test_forward_of_a_stranger),
+		cmocka_unit_test(test_sender_is_kept),
+		cmocka_unit_test(test_group_with_an_owner),
+		cmocka_unit_test(test_outcomes),
+		cmocka_unit_test(test_loops),
+		cmocka_unit_test(test_size),
+		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_cancelled),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
