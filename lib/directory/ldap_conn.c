@@ -283,8 +283,7 @@ static const char *server_fault(const struct ldap_req *r, const struct ldap_answ
 		return "busy";
 	if (a->code == LDAP_CODE_UNAVAILABLE)
 		return "unavailable";
-	bool no_base =
-	    a->code == LDAP_CODE_NO_SUCH_OBJECT && r->ops->entry != NULL && !r->own_base;
+	bool no_base = a->code == LDAP_CODE_NO_SUCH_OBJECT && r->ops->entry != NULL && !r->own_base;
 	return no_base ? "no such base" : NULL;
 }
 

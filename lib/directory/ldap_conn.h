@@ -40,7 +40,7 @@ struct ldap_req {
 	int32_t id;
 	unsigned tries;
 	const char *uri; /* of the server that was asked last */
-	bool own_base;   /* set by the owner: noSuchObject tells of the question, not of the server */
+	bool own_base; /* set by the owner: noSuchObject tells of the question, not of the server */
 };
 
 /* The answer that ends it. The caller has taken it out of its list; it may be gone afterwards. */
