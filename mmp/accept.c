@@ -1,15 +1,13 @@
 /* accept.c - connections come in (step 1 of 5; after: admit.c).
  *
- * The limits of the worker are kept here: more connections than connections_max are closed at once; more than
- * connections_prelogin_max before login end the one that was idle longest. */
+ * crowd.c keeps the limits of the worker: it evicts who is idle before login, and stops accepting. */
 #include "mmp/accept.h"
 
 #include <unistd.h>
 
+#include "mmp/crowd.h"
 #include "mmp/mmp_tables.h"
 #include "mmp/session.h"
-
-enum { EVICT_LOOK_MAX = 64 }; /* sessions looked at to find one that waits for its client */
 
 static void shed(const char *name, const struct accepted *a, enum reason why)
 {
@@ -20,36 +18,18 @@ static void shed(const char *name, const struct accepted *a, enum reason why)
 	close(a->fd);
 }
 
-/* True: one of the sessions before login, idle longest as far as can be told cheaply, has gone. */
-static bool evict_one(struct mmp *m)
-{
-	struct list_node *n = m->prelogin.next;
-	for (size_t i = 0; i < EVICT_LOOK_MAX && n != &m->prelogin; i++, n = n->next) {
-		struct session *s = LIST_OF(struct session, link, n);
-		if (session_is_idle(s)) {
-			metric_add(&mmp_metrics[MMP_M_SHED], 1);
-			session_end_now(s, WHY_EVICTED);
-			return true;
-		}
-	}
-	return false;
-}
-
 static void on_accepted(void *arg, const char *name, const struct accepted *a)
 {
 	struct mmp *m = arg;
-	const struct mmp_conf *c = m->setup->mmp;
 	const struct mmp_listener_conf *listener = mmp_setup_listener(m->setup, name);
 	metric_add(&mmp_metrics[MMP_M_CONNECTIONS], 1);
-	if (listener == NULL || m->prelogin_n + m->piped_n >= (size_t)c->connections_max) {
-		shed(name, a, WHY_TOO_BUSY);
-		return;
-	}
-	if (m->prelogin_n >= (size_t)c->connections_prelogin_max && !evict_one(m)) {
+	if (listener == NULL)
+		shed(name, a, WHY_TOO_BUSY); /* its block has just gone */
+	else if (!crowd_make_room(m))
 		shed(name, a, WHY_EVICTED);
-		return;
-	}
-	session_start(m, listener, a);
+	else
+		session_start(m, listener, a);
+	crowd_settle(m);
 }
 
 static bool settings_of(void *arg, const char *name, struct door_settings *out)

@@ -217,6 +217,7 @@ struct mmp_setup *mmp_setup_new(const struct conf *conf, struct buf *why)
 	s->conf = conf_ref(conf);
 	s->mmp = conf_section(conf, &mmp_block);
 	s->hostname = daemon_hostname(conf);
+	s->prelogin_share = s->mmp->prelogin_memory_max / daemon_workers(conf);
 	s->mechanisms = mechanism_bits(s->mmp, &(const char *){ NULL });
 	if (make_contexts(s, conf, why))
 		return s;

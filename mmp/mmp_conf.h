@@ -39,6 +39,7 @@ struct mmp_setup {
 	struct conf *conf;                     /* referenced */
 	const struct mmp_conf *mmp;            /* of conf */
 	const char *hostname;                  /* of conf */
+	uint64_t prelogin_share;               /* of prelogin_memory_max: this worker's */
 	struct tls_ctx *server[MMP_PROTOCOLS]; /* owned; NULL: no certificate */
 	unsigned mechanisms;                   /* on offer: bits of 1 << enum sasl_mech */
 	struct oauth_check *oauth;             /* owned; NULL without oauth_keys */

@@ -9,11 +9,12 @@
 
 #include "mmp/admit.h"
 #include "mmp/authenticate.h"
+#include "mmp/crowd.h"
 #include "mmp/route.h"
 
 /* After the last words the connection swallows input for so long, or unread bytes would turn the
  * close into a reset that eats them. */
-enum { LINGER_MS = 1000 };
+enum { LINGER_MS = 1000, LINGER_EVICTED_MS = 200 };
 
 /* Without a line end so many bytes are enough to tell what the peer speaks. */
 enum { FIRST_MAX = 16 };
@@ -87,8 +88,7 @@ void session_hold(struct session *s, enum session_state to, uint64_t ms)
 
 void session_touch(struct session *s)
 {
-	list_remove(&s->link);
-	list_add_tail(&s->mmp->prelogin, &s->link);
+	crowd_touch(s);
 	session_enter(s, s->state);
 }
 
@@ -147,6 +147,7 @@ void session_mark(struct session *s, const struct meter_answer *a)
 static void session_free(struct session *s) /* the only destructor */
 {
 	struct mmp *m = s->mmp;
+	crowd_leave(s);
 	ticket_cancel(&s->ask);
 	timer_clear(&s->deadline);
 	attempt_free(&s->attempt);
@@ -155,9 +156,6 @@ static void session_free(struct session *s) /* the only destructor */
 	sasl_turn_end(&s->sasl);
 	s->front->close(&s->front_data);
 	stream_free(&s->client);
-	list_remove(&s->link);
-	m->prelogin_n--;
-	metric_set(&mmp_metrics[MMP_M_PRELOGIN], m->prelogin_n);
 	mmp_setup_unref(&s->setup);
 	s->magic = 0;
 	mem_free(s);
@@ -202,6 +200,14 @@ void session_drop(struct session *s, enum reason why)
 	session_end(s, 0);
 }
 
+/* Who is evicted must not hold memory for long: a handshake at once, words as long as they need to leave. */
+static uint64_t linger_of(const struct session *s)
+{
+	if (s->why != WHY_EVICTED)
+		return LINGER_MS;
+	return s->state == ST_SECURE ? 0 : LINGER_EVICTED_MS;
+}
+
 /* ---- the driver ------------------------------------------------------------------------------- */
 
 void session_step(struct session *s, enum verdict v) /* may free s */
@@ -213,9 +219,11 @@ void session_step(struct session *s, enum verdict v) /* may free s */
 	else if (v == V_MORE && s->mmp->draining)
 		v = session_bye(s, WHY_DRAINED, NULL);
 	if (v == V_CLOSE)
-		session_end(s, LINGER_MS);
+		session_end(s, linger_of(s));
 	else if (v == V_DONE)
 		session_free(s);
+	else
+		crowd_weigh(s);
 }
 
 /* ---- events ----------------------------------------------------------------------------------- */
@@ -324,9 +332,7 @@ void session_start(
 	s->client = stream_new(m->loop, a->fd, s->front->limits, on_stream, s);
 	stream_set_secret(s->client);
 	timer_init(&s->deadline, m->loop, on_deadline, s);
-	list_add_tail(&m->prelogin, &s->link);
-	m->prelogin_n++;
-	metric_set(&mmp_metrics[MMP_M_PRELOGIN], m->prelogin_n);
+	crowd_enter(s);
 	s->front_data = s->front->open(s);
 	log_write(&mmp_events[MMP_EV_SESSION_OPEN], s->id.s,
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_ADDR("peer", s->peer),

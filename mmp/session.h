@@ -60,7 +60,8 @@ struct session {
 	struct sasl_turn sasl;   /* owned; the SASL exchange of a login command */
 	struct attempt *attempt; /* owned; from a whole login command to its answer */
 	struct meter_lease
-	    *held; /* owned until the pipe has it; what limits of connections count */
+	    *held;     /* owned until the pipe has it; what limits of connections count */
+	size_t weight; /* memory that crowd.c counts for it */
 	struct ident id;
 	struct ip_port from, peer, local; /* the client; the socket's peer; where it came to */
 	uint64_t begun_ms;

@@ -7,6 +7,7 @@
 #include "daemon/daemon.h"
 
 #include "mmp/accept.h"
+#include "mmp/crowd.h"
 #include "mmp/failures.h"
 #include "mmp/mmp_tables.h"
 #include "mmp/orders.h"
@@ -62,6 +63,7 @@ void mmp_reload(struct mmp *m, const struct conf *fresh)
 		reset_capability(m);
 		mmp_setup_unref(&old);
 		doors_reload(m->doors);
+		crowd_settle(m);
 	}
 	buf_end(&why);
 }
@@ -69,6 +71,8 @@ void mmp_reload(struct mmp *m, const struct conf *fresh)
 void mmp_session_gone(struct mmp *m)
 {
 	void (*drained)(void *arg) = m->drained;
+	if (m->full)
+		crowd_settle(m);
 	if (drained == NULL || m->retiring || m->prelogin_n + m->piped_n > 0)
 		return;
 	m->drained = NULL;

@@ -35,7 +35,10 @@ struct mmp {
 	struct doors *doors;       /* owned: accept.c */
 	struct list_node prelogin; /* struct session, the one idle longest first */
 	size_t prelogin_n;
-	struct list_node piped; /* struct piped: pipe.c */
+	uint64_t prelogin_bytes; /* crowd.c, as the next two */
+	bool full;               /* no connections are taken */
+	uint64_t full_told_ms;   /* when that was logged last; 0: never */
+	struct list_node piped;  /* struct piped: pipe.c */
 	size_t piped_n;
 	bool retiring;              /* connections are still about to come in: accept.c */
 	bool draining;              /* no new sessions, and none waits for a command */

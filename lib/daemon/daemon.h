@@ -115,6 +115,7 @@ void worker_answer(struct worker *w, uint32_t ask, struct span json);
 /* Root facts and the common TLS section. */
 const char *daemon_hostname(const struct conf *c);
 const char *daemon_run_dir(const struct conf *c);
+unsigned daemon_workers(const struct conf *c); /* processes of a role that has no count() */
 /* Server context with every certificate of the tls section (SNI); NULL and a reason when there is none
  * or it is broken. client context: verifies against tls.ca. Caller unrefs. */
 struct tls_ctx *daemon_tls_server(const struct conf *c, const char *alpn, struct buf *why);

@@ -1,5 +1,6 @@
 /* daemon_conf.c - tables of the common sections, and what programs ask of them. */
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "daemon/daemon.h"
@@ -78,6 +79,13 @@ const char *daemon_hostname(const struct conf *c)
 const char *daemon_run_dir(const struct conf *c)
 {
 	return ((const struct root_conf *)conf_section(c, &root_block))->run_dir;
+}
+
+unsigned daemon_workers(const struct conf *c)
+{
+	const struct root_conf *root = conf_section(c, &root_block);
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	return root->workers > 0 ? (unsigned)root->workers : cores > 0 ? (unsigned)cores : 1;
 }
 
 struct dns *daemon_dns(struct loop *l, const struct conf *c)

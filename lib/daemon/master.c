@@ -450,11 +450,7 @@ static void raise_descriptor_limit(void)
 
 static unsigned role_size(const struct master *m, const struct daemon_role *role)
 {
-	if (role->count != NULL)
-		return role->count(m->conf);
-	const struct root_conf *root = conf_section(m->conf, &root_block);
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	return root->workers > 0 ? (unsigned)root->workers : cores > 0 ? (unsigned)cores : 1;
+	return role->count != NULL ? role->count(m->conf) : daemon_workers(m->conf);
 }
 
 static void make_procs(struct master *m)

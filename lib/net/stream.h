@@ -64,6 +64,8 @@ bool stream_write_span(struct stream *s, struct span v);
 bool stream_printf(struct stream *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 size_t stream_pending(const struct stream *s); /* queued, not yet in the kernel */
 size_t stream_space(const struct stream *s);   /* out_max less pending */
+/* What it holds in this process, about: itself, what waits both ways, OpenSSL's object with its buffers. */
+size_t stream_memory(const struct stream *s);
 
 /* A range of a file in the output, in order with the rest: sendfile() when plaintext, read in
  * pieces under TLS. Counts little against out_max. The reference keeps the descriptor open. */

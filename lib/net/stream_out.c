@@ -16,8 +16,10 @@
 #include "net/stream_internal.h"
 
 enum {
-	OUT_PIECE_MAX = 65536, /* then a new piece, so that no append moves much memory */
-	OUT_FILE_COST = 256,   /* what a range of a file counts against out_max */
+	OUT_PIECE_MAX = 65536,          /* then a new piece, so that no append moves much memory */
+	TLS_IDLE_COST = 16 * 1024,      /* OpenSSL's object, as measured ... */
+	TLS_HANDSHAKE_COST = 32 * 1024, /* ... and with the buffers of a handshake */
+	OUT_FILE_COST = 256,            /* what a range of a file counts against out_max */
 	OUT_IOV_MAX = 16,
 	OUT_ROUND_MAX = 1 << 20 /* per flush: then the other connections have their turn */
 };
@@ -187,6 +189,16 @@ bool stream_write_file(struct stream *s, struct file_ref *f, off_t at, size_t n)
 	s->out.bytes += OUT_FILE_COST;
 	s->out.file_bytes += n;
 	return true;
+}
+
+size_t stream_memory(const struct stream *s)
+{
+	size_t all = sizeof *s + s->in.cap + s->lent.n + s->out.bytes;
+	if (s->state == ST_STARTTLS || s->state == ST_HANDSHAKE)
+		all += TLS_HANDSHAKE_COST;
+	else if (s->wire.ssl != NULL)
+		all += TLS_IDLE_COST;
+	return all;
 }
 
 bool stream_out_empty(const struct stream *s)

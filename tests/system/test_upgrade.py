@@ -4,71 +4,28 @@ import os
 import re
 import signal
 import smtplib
-import socket
 import stat
-import sys
 import threading
-import urllib.request
 
 import pytest
 
 import fake_imap
 import mail
-from mmp_clients import connect, hang_up, start_mmp
+from mmp_clients import connect, control, fake_tier, hang_up, metric, running, start_mmp, status
 from tier import port_answers, wait_for
 
 SESSIONS = int(os.environ.get("POSTERN_SESSIONS", "1000"))
 UPGRADES, RELOADS_EACH = 5, 4
 
 
-def control(t, program, word, run="edge-run"):
-    """The control socket's own words."""
-    with socket.socket(socket.AF_UNIX) as s:
-        s.settimeout(10)
-        s.connect(t.path(run, f"{program}.sock"))
-        s.sendall(json.dumps({"words": [word]}).encode() + b"\n")
-        return json.loads(s.makefile().readline())
-
-
-def status(t, program="mmp"):
-    return control(t, program, "status")
-
-
 def reload(t):
     assert control(t, "mmp", "reload")["ok"]
-
-
-def running(t, program="mmp"):
-    wait_for(lambda: status(t, program)["phase"] == "running", 30, program)
-
-
-def metric(t, name, service="admin"):
-    with urllib.request.urlopen(f"http://127.0.0.1:{t.port(service)}/metrics", timeout=5) as r:
-        return int(re.search(rf"^{re.escape(name)} (\d+)$", r.read().decode(), re.M).group(1))
 
 
 def upgrade(t, program="mmp", config="postern"):
     done = t.postern("upgrade", program, config=config)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
-
-
-def fake_tier(new_tier, name, root_extra=""):
-    """The multiplexor in front of the fake store, plain."""
-    t = new_tier(name, stores=1, needs=("mmp",))
-    t.store_is_postern = False
-    t.use_redis = False
-    t.meter_rules = ""
-    t.root_extra = root_extra
-    t.mmp_listener_extra = "allow_plaintext_auth yes;"
-    t.users = [u for u in t.users if u["store"] == 1]
-    t.mmp_extra += "\tstore_facts none;\n\tconnections_max 100000;\n"
-    t.write_all()
-    t.spawn("fake", [sys.executable, "-B", fake_imap.__file__, str(t.store_port(1, "imap"))])
-    wait_for(lambda: port_answers(t.store_port(1, "imap")), 30, "the fake store")
-    start_mmp(t)
-    running(t)
-    return t
 
 
 class Knocks(threading.Thread):

@@ -133,6 +133,56 @@ static void test_eviction(void **state)
 	world_end();
 }
 
+/* Past the budget of bytes those that were idle longest go, in the words of their protocol. */
+static void test_memory_budget(void **state)
+{
+	enum { MANY = 80, BUDGET = 256 * 1024 };
+	static struct client c[MANY];
+	char junk[8001];
+	memset(junk, 'x', sizeof junk - 1);
+	junk[sizeof junk - 1] = '\0';
+	world_start("prelogin_memory_max 256k;", "workers 1;");
+	for (int i = 0; i < MANY; i++) {
+		say(&c[i], i % 2 == 0 ? IMAP_OPEN : POP3_OPEN, i % 2 == 0 ? junk : "USER");
+		settle();
+		assert_true(world.mmp->prelogin_bytes <= BUDGET);
+	}
+	expect_end(
+	    &c[0], IMAP_OPEN_GREETING "* BYE [UNAVAILABLE] Too busy, try again later (id)\r\n");
+	expect_end(&c[1], POP3_GREETING "-ERR [SYS/TEMP] Too busy, try again later (id)\r\n");
+	assert_false(c[MANY - 1].ended);
+	size_t gone = logged("why=evicted");
+	assert_true(gone > 2 && gone < MANY && gone + world.mmp->prelogin_n == MANY);
+	assert_true(world.mmp->prelogin_bytes > BUDGET / 2); /* not more of them than was needed */
+	for (int i = 0; i < MANY; i++)
+		client_close(&c[i]);
+	WAIT(world.mmp->prelogin_n == 0);
+	assert_int_equal(world.mmp->prelogin_bytes, 0);
+	world_end();
+}
+
+/* Handshakes weigh what OpenSSL holds for them: who begins none, or does not end it, goes first, and at once. */
+static void test_memory_of_handshakes(void **state)
+{
+	enum { MANY = 12 };
+	static struct client c[MANY];
+	world_start("prelogin_memory_max 256k;", "workers 1;");
+	for (int i = 0; i < MANY; i++) {
+		client_open(&c[i], IMAPS);
+		client_send(&c[i], "\x16\x03\x01\x02");
+		settle();
+	}
+	WAIT(c[0].ended);
+	assert_string_equal(heard(&c[0]), "");
+	assert_false(c[MANY - 1].ended);
+	assert_true(world.mmp->prelogin_bytes <= 256 * 1024);
+	for (int i = 0; i < MANY; i++)
+		client_close(&c[i]);
+	WAIT(world.mmp->prelogin_n == 0);
+	world_end();
+}
+
+/* A full worker leaves connections in the kernel's queue. */
 static void test_connections_max(void **state)
 {
 	struct client c[3];
@@ -140,13 +190,39 @@ static void test_connections_max(void **state)
 	world.store[0].script = imap_good;
 	for (int i = 0; i < 3; i++)
 		say(&c[i], IMAP_OPEN, "a LOGIN alice alice-secret\r\n");
-	WAIT(c[2].ended);
+	WAIT(c[1].io != NULL && strstr(heard(&c[1]), IMAP_IN) != NULL);
+	settle();
 	assert_string_equal(heard(&c[2]), "");
-	assert_string_equal(heard(&c[1]), IMAP_OPEN_GREETING "a " IMAP_IN);
-	assert_int_equal(logged("session.shed"), 1);
+	assert_false(c[2].ended);
+	assert_int_equal(logged("worker.full"), 1);
 	client_close(&c[0]);
+	WAIT(strstr(heard(&c[2]), IMAP_IN) != NULL);
+	assert_int_equal(logged("session.shed"), 0);
 	client_close(&c[1]);
 	client_leave(&c[2]);
+	world_end();
+}
+
+/* While all that are there wait for a store nobody can be evicted: the next one waits in the queue. */
+static void test_nobody_to_evict(void **state)
+{
+	static const char *const mute[] = { "H", NULL };
+	struct client c[3];
+	world_start("connections_prelogin_max 2; auth_failures_max 10;", NULL);
+	world.store[0].script = mute;
+	for (int i = 0; i < 2; i++)
+		say(&c[i], IMAP_OPEN, "a LOGIN alice alice-secret\r\n");
+	client_open(&c[2], IMAP_OPEN);
+	settle();
+	assert_string_equal(heard(&c[2]), "");
+	assert_false(c[2].ended);
+	world_pass(20000); /* store_login_timeout: they are told no, and wait for their clients */
+	WAIT(strstr(heard(&c[2]), "ready") != NULL);
+	WAIT(c[0].ended);
+	assert_int_equal(logged("why=evicted"), 1);
+	for (int i = 0; i < 3; i++)
+		client_close(&c[i]);
+	world_pass(60000);
 	world_end();
 }
 
@@ -497,6 +573,9 @@ int main(void)
 		cmocka_unit_test(test_a_login_that_takes_too_long),
 		cmocka_unit_test(test_eviction),
 		cmocka_unit_test(test_connections_max),
+		cmocka_unit_test(test_memory_budget),
+		cmocka_unit_test(test_memory_of_handshakes),
+		cmocka_unit_test(test_nobody_to_evict),
 		cmocka_unit_test(test_proxy_headers),
 		cmocka_unit_test(test_proxy_refusals),
 		cmocka_unit_test(test_health_checks),
