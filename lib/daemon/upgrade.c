@@ -321,8 +321,8 @@ const char *upgrade_begin(struct master *m)
 	watch_set(u->watch, WATCH_READ);
 	timer_set(&u->timer, options(m)->upgrade_timeout);
 	log_write(&daemon_events[DAEMON_EV_UPGRADING], NULL, LOG_FIELDS(LOG_I64("pid", pid)));
-	if (!send_everything(m))
-		give_up(m, "the new program does not listen");
+	if (!send_everything(m)) /* it has died already: SIGCHLD says why */
+		watch_set(u->watch, 0);
 	return NULL;
 }
 
