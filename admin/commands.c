@@ -166,6 +166,15 @@ static int cmd_snapshot(const struct admin_args *a)
 	return show_done(a, only_store, "snapshot", "being written");
 }
 
+/* What the tool of the store takes is a word. */
+static int cmd_expire(const struct admin_args *a)
+{
+	bool dry = a->word_count == 3;
+	if (dry && strcmp(a->words[2], "dry-run") != 0)
+		return ADMIN_USAGE;
+	return dry ? admin_store(a) : show_done(a, only_store, "expire", "looking");
+}
+
 static const struct command {
 	const char *name;   /* one or two words */
 	const char *more;   /* further words, for help */
@@ -245,6 +254,10 @@ static const struct command {
 	{ "store check", "", 0, 0, admin_store, NULL,
 	    "Counts everything in the index again and reads every message." },
 	{ "store snapshot", "", 0, 0, cmd_snapshot, NULL, "Copies the index durably, now." },
+	{ "store expire", "[--dry-run]", 0, 1, cmd_expire, NULL,
+	    "Looks for messages that expire by the rules, now; --dry-run: tells which would go: "
+	    "user, "
+	    "uidvalidity, uid, bytes, rule, what is done, mailbox." },
 	{ "store reconstruct", "PARTITION [skip-damaged]", 1, 2, admin_store, NULL,
 	    "Makes a partition's index anew from snapshot and log; the store must not run. "
 	    "skip-damaged: leaves out changes that cannot be read." },
@@ -274,6 +287,7 @@ static void put_options(FILE *to)
 	    "      --json             answers as JSON\n"
 	    "      --for DURATION     of a ban: how long\n"
 	    "      --list RULE        of a ban: which list (default ban)\n"
+	    "      --dry-run          of store expire: tells, and changes nothing\n"
 	    "  -h, --help             this text, or that of the command\n"
 	    "  -V, --version          the version\n",
 	    default_config);
@@ -318,7 +332,7 @@ static bool put_in(const char **list, size_t *n, size_t max, const char *what)
 	return true;
 }
 
-enum option_letter { OPTION_RUN_DIR = 256, OPTION_JSON, OPTION_FOR, OPTION_LIST };
+enum option_letter { OPTION_RUN_DIR = 256, OPTION_JSON, OPTION_FOR, OPTION_LIST, OPTION_DRY_RUN };
 
 struct asked_for {
 	bool help, version;
@@ -351,6 +365,8 @@ static bool take_option(struct admin_args *a, int letter, struct asked_for *aske
 		return put_tail(a, "--for", optarg);
 	case OPTION_LIST:
 		return put_tail(a, "--list", optarg);
+	case OPTION_DRY_RUN:
+		return put_in(a->tail, &a->tail_count, ADMIN_TAIL_MAX, "dry-run");
 	default:
 		return false;
 	}
@@ -365,6 +381,7 @@ static bool parse_args(int argc, char **argv, struct admin_args *a, struct asked
 		{ "json", no_argument, NULL, OPTION_JSON },
 		{ "for", required_argument, NULL, OPTION_FOR },
 		{ "list", required_argument, NULL, OPTION_LIST },
+		{ "dry-run", no_argument, NULL, OPTION_DRY_RUN },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },

@@ -22,9 +22,10 @@ enum { EXIT_FAILED = 75, MS = 1000 }; /* sysexits: try again */
 struct committer {
 	uint32_t magic;
 	struct loop *loop;
-	char *name;        /* owned: of the partition */
-	struct conf *conf; /* reference: where events go is borrowed from it */
-	struct dns *dns;   /* owned; NULL: nobody wants events */
+	char *name;         /* owned: of the partition */
+	struct conf *first; /* reference: where events go is borrowed from it */
+	struct conf *conf;  /* reference: the newest, with the rules of expiry */
+	struct dns *dns;    /* owned; NULL: nobody wants events */
 	struct partition_events events_to;
 	struct partition *partition;
 	struct listener *listener;
@@ -56,6 +57,8 @@ static struct partition_settings settings_of(
 		.delivery_ids_max = (uint64_t)pc->delivery_ids_max,
 		.events_keep_s = s->events_keep / MS,
 		.events_max = (uint64_t)s->events_max,
+		.rules = s,
+		.expire_every_ms = s->expire_every,
 	};
 }
 
@@ -84,10 +87,10 @@ static void open_door(void *arg, const struct daemon_listener *at, int fd)
 
 static const struct partition_events *events_to(struct committer *c)
 {
-	const struct store_conf *s = store_options(c->conf);
-	c->dns = daemon_dns(c->loop, c->conf);
+	const struct store_conf *s = store_options(c->first);
+	c->dns = daemon_dns(c->loop, c->first);
 	c->events_to = (struct partition_events){
-		.conf = c->conf,
+		.conf = c->first,
 		.dns = c->dns,
 		.stream = s->events_stream,
 		.stream_max = (uint64_t)s->events_stream_max,
@@ -103,9 +106,11 @@ void committer_start(struct worker *w)
 	struct committer *c = MEM_NEW(struct committer);
 	const char *what;
 	err_t err;
-	*c = (struct committer){
-		.magic = committer_MAGIC, .loop = worker_loop(w), .name = mem_str(pc->head.title)
-	};
+	*c = (struct committer){ .magic = committer_MAGIC,
+		.loop = worker_loop(w),
+		.name = mem_str(pc->head.title),
+		.first = conf_ref(worker_conf(w)),
+		.conf = conf_ref(worker_conf(w)) };
 	struct partition_opts opts = {
 		.name = c->name,
 		.path = pc->path,
@@ -116,10 +121,8 @@ void committer_start(struct worker *w)
 		.arg = c->name,
 		.events = store_wants_events(s),
 	};
-	if (opts.events) {
-		c->conf = conf_ref(worker_conf(w));
+	if (opts.events)
 		opts.events_to = events_to(c);
-	}
 	c->partition = partition_open(c->loop, &opts, &err, &what);
 	if (c->partition == NULL)
 		on_failed(c->name, what, err);
@@ -135,6 +138,8 @@ void committer_reload(struct worker *w, const struct conf *fresh)
 		return; /* goes on until the restart that the change needs */
 	struct partition_settings settings = settings_of(store_options(fresh), pc);
 	partition_set(c->partition, &settings);
+	conf_unref(&c->conf);
+	c->conf = conf_ref(fresh);
 }
 
 bool committer_control(struct worker *w, const struct control_ask *ask, struct buf *out)
@@ -143,6 +148,10 @@ bool committer_control(struct worker *w, const struct control_ask *ask, struct b
 	uint64_t seconds;
 	if (strcmp(ask->words[0], "snapshot") == 0) {
 		partition_snapshot(c->partition);
+		return buf_add_str(out, "true");
+	}
+	if (strcmp(ask->words[0], "expire") == 0) {
+		partition_expire(c->partition);
 		return buf_add_str(out, "true");
 	}
 	if (strcmp(ask->words[0], "events") != 0)
@@ -161,6 +170,7 @@ void committer_stop(struct worker *w)
 	partition_close(&c->partition);
 	dns_free(&c->dns);
 	conf_unref(&c->conf);
+	conf_unref(&c->first);
 	mem_free(c->name);
 	mem_free(c);
 }

@@ -14,6 +14,7 @@ struct index_view {
 struct index {
 	struct db db;
 	MDB_txn *idle; /* reset, to be renewed: cheaper than a new one; NULL while in use */
+	bool borrowed; /* db is the writer's: a process may open a file once only */
 };
 
 struct index *index_open(const char *dir, err_t *err_out)
@@ -25,6 +26,14 @@ struct index *index_open(const char *dir, err_t *err_out)
 	return x;
 }
 
+struct index *index_of_db(const struct db *db)
+{
+	struct index *x = MEM_NEW(struct index);
+	x->db = *db;
+	x->borrowed = true;
+	return x;
+}
+
 void index_close(struct index **xp)
 {
 	struct index *x = *xp;
@@ -32,7 +41,8 @@ void index_close(struct index **xp)
 		return;
 	if (x->idle != NULL)
 		mdb_txn_abort(x->idle);
-	db_close(&x->db);
+	if (!x->borrowed)
+		db_close(&x->db);
 	MEM_FREE(xp);
 }
 
@@ -90,6 +100,28 @@ bool index_user(struct index_view *v, struct span user, struct index_user *out)
 bool index_mailbox_get(struct index_view *v, uint64_t id, struct index_mailbox *out)
 {
 	return db_mailbox(&v->index->db, v->txn, id, out);
+}
+
+struct next_mailbox {
+	bool there;
+	struct index_mailbox *out;
+};
+
+static bool take_mailbox(void *arg, const MDB_val *key, const MDB_val *value)
+{
+	struct next_mailbox *n = arg;
+	struct mailbox_row row;
+	n->there = mailbox_parse(key_get_u64(key, 0), value, n->out, &row);
+	return !n->there;
+}
+
+bool index_mailbox_from(struct index_view *v, uint64_t id, struct index_mailbox *out)
+{
+	struct next_mailbox n = { false, out };
+	struct db_key all = { .n = 0 }, from = key_mailbox(id);
+	db_each(&(struct db_range){ &v->index->db, v->txn, DB_MAILBOXES, &all, &from },
+	    take_mailbox, &n);
+	return n.there;
 }
 
 bool index_mailbox_find(

@@ -58,6 +58,8 @@ struct index_mailbox {
 bool index_mailbox_find(
     struct index_view *v, struct span user, struct span name, struct index_mailbox *out);
 bool index_mailbox_get(struct index_view *v, uint64_t id, struct index_mailbox *out);
+/* The mailbox with the least id from `id` on, of anybody. */
+bool index_mailbox_from(struct index_view *v, uint64_t id, struct index_mailbox *out);
 
 /* All mailboxes of a user by name in byte order (INBOX among them); fn false stops. A superior that was
  * deleted is not among them though its inferiors are. */

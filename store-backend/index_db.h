@@ -131,6 +131,8 @@ bool mailbox_parse(
 
 enum store_stay db_stay(const struct db *db, MDB_txn *txn, struct span user);
 
+/* The writer's own tables, to be read like those of any worker; index_close() before the writer. */
+struct index *index_of_db(const struct db *db);
 /* Of a view, for those who look at all tables. */
 void index_view_db(struct index_view *v, const struct db **db_out, MDB_txn **txn_out);
 

@@ -373,8 +373,8 @@ enum operation_result apply_expunge(struct apply *a)
 		apply_store_box(a, &a->box);
 	mem_free(p.v);
 	a->t->answer.uids = uid_list_set(&a->t->uids);
-	event_messages(
-	    a->t, "MessageExpunge", &a->box, &(struct event_more){ .uids = a->t->answer.uids });
+	event_messages(a->t, a->op->uses == EXPUNGE_BY_RULE ? "MessageExpire" : "MessageExpunge",
+	    &a->box, &(struct event_more){ .uids = a->t->answer.uids });
 	return OPR_OK;
 }
 

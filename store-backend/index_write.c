@@ -204,6 +204,11 @@ struct index_writer *index_writer_open(const char *dir, uint64_t size_max, err_t
 	return w;
 }
 
+struct index *index_writer_reader(struct index_writer *w)
+{
+	return index_of_db(&w->db);
+}
+
 static void set_boot(struct meta_row *m, const void *arg)
 {
 	const char *boot = arg;

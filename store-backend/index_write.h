@@ -21,6 +21,9 @@ struct index_writer *index_writer_open(const char *dir, uint64_t size_max, err_t
 /* clean: synced to the disk, so that it may be trusted after another boot. */
 void index_writer_close(struct index_writer **w, bool clean);
 
+/* To look at what is committed; index_close() it before the writer. */
+struct index *index_writer_reader(struct index_writer *w);
+
 struct index_state {
 	uint64_t epoch;
 	log_pos covered; /* replay from here */

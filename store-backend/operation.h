@@ -49,6 +49,8 @@ enum store_flag {
 	STORE_FLAGS_ALL = 31
 };
 
+enum { EXPUNGE_BY_RULE = 1 }; /* not by a client: it is told of as MessageExpire */
+
 /* RFC 6154 uses of a mailbox. */
 enum store_use {
 	STORE_USE_ARCHIVE = 1,
@@ -149,7 +151,7 @@ struct operation {
 	                                 which uids are taken out of: APPEND with uids */
 	struct span name;     /* CREATE DELETE RENAME (from) SUBSCRIBE UNSUBSCRIBE */
 	struct span new_name; /* RENAME (to) */
-	uint32_t uses;        /* CREATE: enum store_use */
+	uint32_t uses;        /* CREATE: enum store_use; EXPUNGE: EXPUNGE_BY_RULE, or 0 */
 	struct uid_set
 	    uids; /* FLAGS COPY MOVE EXPUNGE, and APPEND, which removes them from `target` with
 	                                 the same change; uids that do not exist are passed over */

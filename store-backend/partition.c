@@ -84,6 +84,8 @@ struct partition *partition_open(
 	*err_out = keep_init(p);
 	if (!*err_out)
 		*err_out = partition_recover(p, opts, what_out);
+	if (!*err_out)
+		p->expirer = expirer_new(p);
 	if (!*err_out && opts->events_to != NULL)
 		p->feeder = feeder_new(p, opts->events_to);
 	if (*err_out) {
@@ -100,6 +102,7 @@ void partition_close(struct partition **pp)
 		return;
 	soon_clear(&p->failed_soon);
 	feeder_free(&p->feeder);
+	expirer_free(&p->expirer);
 	keep_end(p); /* a copy that is being written still reads the index */
 	peers_end(p);
 	batch_end(p);
@@ -115,6 +118,12 @@ void partition_set(struct partition *p, const struct partition_settings *s)
 {
 	p->settings = *s;
 	timer_set(&p->snapshot_timer, s->snapshot_every_ms);
+	expirer_set(p);
+}
+
+void partition_expire(struct partition *p)
+{
+	expirer_begin_pass(p);
 }
 
 bool partition_rewind_events(struct partition *p, uint64_t since_s)

@@ -19,12 +19,17 @@
 
 struct partition;
 
+struct store_conf;
+
 struct partition_settings {
 	uint64_t snapshot_every_ms, snapshot_ops;
 	uint64_t reclaim_after_s;
 	uint64_t space_reserve; /* bytes of the disk that new messages leave free */
 	uint64_t delivery_ids_for_s, delivery_ids_max;
 	uint64_t events_keep_s, events_max;
+	const struct store_conf
+	    *rules; /* of expiry: borrowed until the next partition_set(); or NULL */
+	uint64_t expire_every_ms;
 };
 
 /* Where events go (metermaid/redis_stream.h): all borrowed for the life of the partition. */
@@ -63,6 +68,8 @@ void partition_accept(struct partition *p, int take_fd);
 /* Copies the index now, unless that is going on. */
 void partition_snapshot(struct partition *p);
 
+/* Looks now for messages that expire. */
+void partition_expire(struct partition *p);
 /* Events since then are sent once more, as far as they are kept. False: nobody takes them. */
 bool partition_rewind_events(struct partition *p, uint64_t since_s);
 

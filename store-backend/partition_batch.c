@@ -106,7 +106,9 @@ static enum taken take(struct partition *p, struct asked *a)
 		.client = a->client, .sequence = a->sequence, .wall_s = p->wall_s
 	};
 	const struct operation_answer *ans;
-	struct span again = index_txn_answered(p->txn, a->client, a->sequence, a->answered_below);
+	struct span again = SPAN_NONE;
+	if (a->client != 0)
+		again = index_txn_answered(p->txn, a->client, a->sequence, a->answered_below);
 	if (again.n > 0) {
 		put_answer_bytes(a, again);
 		metric_add(&store_metrics[STORE_M_OPERATIONS_AGAIN], 1);
@@ -165,8 +167,11 @@ static void answer_all(struct partition *p)
 	struct list_node *n;
 	while ((n = list_pop(&p->batch)) != NULL) {
 		struct asked *a = LIST_OF(struct asked, place, n);
+		bool own = a->own;
 		peer_answer(a);
 		asked_free(p, a);
+		if (own)
+			expirer_answered(p);
 	}
 	for (size_t i = 0; i < p->news_n; i++)
 		peers_tell(p, &p->news[i]);

@@ -30,6 +30,7 @@ struct asked {
 	char *bytes;                  /* owned: the message when it is small */
 	int file;                     /* owned: else an unnamed file; -1 */
 	bool no_space;                /* for that file */
+	bool own;                     /* of the committer itself: peer is NULL */
 	size_t charge;                /* what it counts against the bounds of memory */
 	struct buf answer;            /* owned: the frame, once it is known */
 };
@@ -91,7 +92,8 @@ struct partition {
 	log_pos sweep_at, sweep_to;
 	bool trimmed; /* the mark that says so is durable */
 
-	struct feeder *feeder; /* owned by partition_events.c; NULL: nobody wants events */
+	struct expirer *expirer; /* owned by partition_expire.c */
+	struct feeder *feeder;   /* owned by partition_events.c; NULL: nobody wants events */
 };
 
 /* partition.c */
@@ -134,6 +136,13 @@ err_t keep_init(struct partition *p);
 bool keep_in_batch(struct partition *p); /* housekeeping in p->txn; false: nothing to do */
 void keep_after_batch(struct partition *p);
 void keep_end(struct partition *p);
+
+/* partition_expire.c: messages that go by the rules */
+struct expirer *expirer_new(struct partition *p);
+void expirer_free(struct expirer **x);
+void expirer_answered(struct partition *p); /* an operation of its own was carried out */
+void expirer_set(struct partition *p);      /* the settings are new */
+void expirer_begin_pass(struct partition *p);
 
 /* partition_events.c: events to Redis */
 struct feeder *feeder_new(struct partition *p, const struct partition_events *opts);

@@ -7,6 +7,7 @@
 #include "daemon/daemon.h"
 #include "metermaid/metermaid.h"
 #include "metermaid/redis_stream.h"
+#include "store-backend/expire.h"
 #include "store-backend/store.h"
 
 #define CONF_BLOCK store_partition
@@ -17,6 +18,11 @@
 #define CONF_BLOCK store_listener
 #define CONF_DEF "store-backend/store_listener.params.def"
 #define CONF_PROSE "A socket and what is spoken on it."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK store_expire
+#define CONF_DEF "store-backend/store_expire.params.def"
+#define CONF_PROSE "Conditions that all must hold of a message, and what becomes of it then."
 #include "conf/params_table.h"
 
 #define CONF_BLOCK store
@@ -66,6 +72,7 @@ void store_conf_check(const struct conf *c, struct conf_diag *d)
 {
 	directory_check(c, d);
 	metermaid_check(c, d);
+	expire_check(store_options(c), d);
 	const struct store_conf *s = store_options(c);
 	char path[STORE_SOCKET_PATH_SIZE];
 	if (!conf_has_section(c, &store_block))

@@ -137,6 +137,7 @@ static const struct {
 	{ "reconstruct", 1, 2, tool_reconstruct },
 	{ "export", 3, 3, tool_export },
 	{ "import", 3, 3, tool_import },
+	{ "expire", 1, 1, tool_expire },
 	{ "stay", 1, 2, tool_stay },
 	{ "serve", 1, 1, tool_serve },
 	{ "pull", 1, 2, tool_pull },
@@ -237,7 +238,7 @@ int store_tool(const struct conf *c, const char *const *words, size_t n)
 	if (status == TOOL_USAGE)
 		fprintf(stderr,
 		    "usage: postern-store -c FILE check | reconstruct PARTITION [skip-damaged] |\n"
-		    "       export|import maildir|mbox USER FOLDER |\n"
+		    "       export|import maildir|mbox USER FOLDER | expire dry-run |\n"
 		    "       stay USER [here|leaving|arriving|gone] | serve USER | pull USER "
 		    "[final]\n");
 	return status;

@@ -38,6 +38,8 @@ const struct store_partition_conf *tool_partition_of(const struct store_conf *s,
 /* tool_serve.c, tool_pull.c: a user moves; words are the user, and for pull perhaps "final". */
 int tool_serve(const struct conf *c, const char *const *words);
 int tool_pull(const struct conf *c, const char *const *words);
+/* tool_expire.c: words are "dry-run". */
+int tool_expire(const struct conf *c, const char *const *words);
 /* tool_stay.c: words are the user and perhaps what the stay is to be. */
 int tool_stay(const struct conf *c, const char *const *words);
 

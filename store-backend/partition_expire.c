@@ -1,0 +1,178 @@
+/* partition_expire.c - messages that expire: the committer looks at a few mailboxes at a time, between rounds, and puts
+ * what is to go into the next round as a change of its own. Before: expire.c says which; after: partition_batch.c.
+ *
+ * Owns the cursor of the pass and the reader of the index. */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "store-backend/expire.h"
+#include "store-backend/partition_internal.h"
+
+enum { BETWEEN_STEPS_MS = 10 };
+
+#define expirer_MAGIC 0xe8917e01u
+
+struct expirer {
+	uint32_t magic;
+	struct partition *p; /* borrowed */
+	struct index *index; /* owned: the writer's, for reading */
+	struct timer timer;
+	struct expire_cursor at;
+	struct expire_found found;
+	bool waiting;     /* a change of ours is in the queue */
+	uint64_t expired; /* in this pass */
+};
+
+/* ---- changes ----------------------------------------------------------------------------------------------- */
+
+/* As if a worker had sent it, but nobody waits for the answer. */
+static void add_change(struct expirer *x, const struct operation *op)
+{
+	struct asked *a = MEM_NEW(struct asked);
+	*a = (struct asked){ .head = BUF_INIT(OPERATION_HEAD_MAX),
+		.file = -1,
+		.own = true,
+		.answer = BUF_INIT(ANSWER_MAX + 64) };
+	CHECK(operation_encode(op, &a->head));
+	CHECK(operation_decode(buf_span(&a->head), &a->op, &a->arena));
+	x->waiting = true;
+	batch_add(x->p, a);
+}
+
+/* The mailbox that messages are moved to is made first; the next step finds them again. */
+static bool make_target(struct expirer *x, struct index_view *v, uint64_t *id_out)
+{
+	const struct expire_found *f = &x->found;
+	struct span name = span_str(f->rule->target);
+	struct index_mailbox m;
+	struct operation op;
+	if (index_mailbox_find(v, f->mailbox.user, name, &m)) {
+		*id_out = m.id;
+		return true;
+	}
+	operation_init(&op, OP_CREATE);
+	op.user = f->mailbox.user;
+	op.name = name;
+	add_change(x, &op);
+	return false;
+}
+
+static void expire_found(struct expirer *x, struct index_view *v, struct expire_cursor before)
+{
+	const struct expire_found *f = &x->found;
+	bool move = f->rule->action == EXPIRE_MOVE;
+	struct operation op;
+	operation_init(&op, move ? OP_MOVE : OP_EXPUNGE);
+	op.user = f->mailbox.user;
+	op.mailbox = f->mailbox.id;
+	op.uses = EXPUNGE_BY_RULE;
+	op.uids = (struct uid_set){ f->uids, f->n };
+	if (move && !make_target(x, v, &op.target)) {
+		x->at = before;
+		return;
+	}
+	x->expired += f->n;
+	add_change(x, &op);
+}
+
+void expirer_answered(struct partition *p)
+{
+	p->expirer->waiting = false;
+	timer_set(&p->expirer->timer, BETWEEN_STEPS_MS);
+}
+
+/* ---- the pass ------------------------------------------------------------------------------------------------- */
+
+static err_t read_log(void *arg, log_pos blob, uint64_t at, void *out, size_t n)
+{
+	return commitlog_read(((struct partition *)arg)->log, blob, at, out, n);
+}
+
+static bool has_rules(const struct partition *p)
+{
+	return p->settings.rules != NULL && p->settings.rules->expire_n > 0;
+}
+
+/* The rules may be others than before: a pass begins anew. */
+void expirer_set(struct partition *p)
+{
+	struct expirer *x = p->expirer;
+	x->at = (struct expire_cursor){ 0 };
+	if (has_rules(p))
+		timer_set(&x->timer, p->settings.expire_every_ms);
+	else
+		timer_clear(&x->timer);
+}
+
+static void end_pass(struct expirer *x)
+{
+	if (x->expired > 0)
+		log_write(&store_events[STORE_EV_EXPIRED], NULL,
+		    LOG_FIELDS(LOG_STR("partition", x->p->name), LOG_U64("n", x->expired)));
+	metric_add(&store_metrics[STORE_M_EXPIRED], x->expired);
+	x->expired = 0;
+	expirer_set(x->p);
+}
+
+static void step(struct expirer *x, struct index_view *v)
+{
+	struct expire_cursor before = x->at;
+	struct expire e = { .conf = x->p->settings.rules,
+		.now_s = clock_wall_us() / 1000000,
+		.read = read_log,
+		.arg = x->p };
+	switch (expire_step(&e, v, &x->at, &x->found)) {
+	case EXPIRE_FOUND:
+		expire_found(x, v, before);
+		break;
+	case EXPIRE_MORE:
+		timer_set(&x->timer, BETWEEN_STEPS_MS);
+		break;
+	case EXPIRE_END:
+		end_pass(x);
+		break;
+	}
+}
+
+static void on_timer(void *arg)
+{
+	struct expirer *x = OBJ(expirer, arg);
+	if (x->p->failed || x->waiting || !has_rules(x->p))
+		return;
+	struct index_view *v = index_view_begin(x->index);
+	if (v != NULL)
+		step(x, v);
+	else
+		timer_set(&x->timer, BETWEEN_STEPS_MS);
+	index_view_end(&v);
+}
+
+void expirer_begin_pass(struct partition *p)
+{
+	struct expirer *x = p->expirer;
+	x->at = (struct expire_cursor){ 0 };
+	if (!x->waiting)
+		timer_set(&x->timer, 0);
+}
+
+struct expirer *expirer_new(struct partition *p)
+{
+	struct expirer *x = MEM_NEW(struct expirer);
+	*x = (struct expirer){ .magic = expirer_MAGIC, .p = p };
+	x->index = index_writer_reader(p->writer);
+	timer_init(&x->timer, p->loop, on_timer, x);
+	p->expirer = x;
+	expirer_set(p);
+	return x;
+}
+
+void expirer_free(struct expirer **xp)
+{
+	struct expirer *x = *xp;
+	if (x == NULL)
+		return;
+	timer_clear(&x->timer);
+	index_close(&x->index);
+	x->magic = 0;
+	MEM_FREE(xp);
+}
