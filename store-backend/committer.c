@@ -46,8 +46,9 @@ static const struct store_partition_conf *partition_conf(const struct conf *c, c
 }
 
 static struct partition_settings settings_of(
-    const struct store_conf *s, const struct store_partition_conf *pc)
+    const struct conf *c, const struct store_partition_conf *pc)
 {
+	const struct store_conf *s = store_options(c);
 	return (struct partition_settings){
 		.snapshot_every_ms = pc->snapshot_every,
 		.snapshot_ops = (uint64_t)pc->snapshot_ops,
@@ -59,6 +60,7 @@ static struct partition_settings settings_of(
 		.events_max = (uint64_t)s->events_max,
 		.rules = s,
 		.expire_every_ms = s->expire_every,
+		.hostname = daemon_hostname(c),
 	};
 }
 
@@ -116,7 +118,7 @@ void committer_start(struct worker *w)
 		.path = pc->path,
 		.segment_bytes = pc->segment_size,
 		.index_bytes = pc->index_size,
-		.settings = settings_of(s, pc),
+		.settings = settings_of(worker_conf(w), pc),
 		.on_failed = on_failed,
 		.arg = c->name,
 		.events = store_wants_events(s),
@@ -136,7 +138,7 @@ void committer_reload(struct worker *w, const struct conf *fresh)
 	const struct store_partition_conf *pc = partition_conf(fresh, c->name);
 	if (pc == NULL)
 		return; /* goes on until the restart that the change needs */
-	struct partition_settings settings = settings_of(store_options(fresh), pc);
+	struct partition_settings settings = settings_of(fresh, pc);
 	partition_set(c->partition, &settings);
 	conf_unref(&c->conf);
 	c->conf = conf_ref(fresh);

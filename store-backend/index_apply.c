@@ -39,6 +39,7 @@ static enum operation_result apply_ensure_user(struct apply *a)
 		a->user.quota_bytes = op->quota_bytes;
 		a->user.quota_messages = op->quota_messages;
 		user_store(a->t, op->user, &a->user);
+		event_quota(a->t, "QuotaChange", op->user, &a->user);
 	}
 	a->t->answer.mailbox = a->user.inbox;
 	if (box_load(a->t, a->user.inbox, &inbox))

@@ -27,3 +27,41 @@ uint64_t index_cost(struct index_txn *t, const struct operation *op, size_t enco
 	return op->kind == OP_COPY ? fixed + COST_COPY_BYTES * named(t, op->mailbox, &op->uids)
 				   : fixed;
 }
+
+/* ---- what is there, for those who decide before a change is logged ------------------------------------------ */
+
+bool index_txn_mailbox(struct index_txn *t, uint64_t id, struct index_mailbox *out)
+{
+	return db_mailbox(&t->writer->db, t->txn, id, out);
+}
+
+bool index_txn_user(struct index_txn *t, struct span user, struct index_user *out)
+{
+	struct user_row row;
+	if (!user_load(t, user, &row))
+		return false;
+	*out = (struct index_user){ row.bytes, row.messages, row.quota_bytes, row.quota_messages,
+		row.inbox };
+	return true;
+}
+
+struct weight {
+	uint64_t messages, bytes;
+};
+
+static bool weigh_one(void *arg, uint32_t uid, const struct entry_row *e)
+{
+	struct weight *w = arg;
+	w->messages++;
+	w->bytes += e->size;
+	return true;
+}
+
+void index_txn_weigh(struct index_txn *t, uint64_t mailbox, const struct uid_set *set,
+    uint64_t *messages_out, uint64_t *bytes_out)
+{
+	struct weight w = { 0 };
+	box_entries_in(t, mailbox, set, weigh_one, &w);
+	*messages_out = w.messages;
+	*bytes_out = w.bytes;
+}

@@ -118,6 +118,15 @@ static bool delivery_key(
 	return op->delivery_id.n > 0;
 }
 
+bool index_txn_delivered(struct index_txn *t, struct span id, struct span user)
+{
+	struct operation op = { .delivery_id = id };
+	struct op_recipient to = { user, SPAN_NONE };
+	struct db_key k;
+	MDB_val v;
+	return delivery_key(&op, &to, &k) && txn_get(t, DB_DELIVERIES, &k, &v);
+}
+
 static bool delivered_before(struct apply *a, const struct op_recipient *to)
 {
 	struct db_key k;
@@ -151,7 +160,9 @@ static enum operation_result find_place(
 		if (*id_out == 0)
 			*id_out = u.inbox;
 	}
-	return user_has_room(&u, a->op->message.size, 1) ? OPR_OK : OPR_OVER_QUOTA;
+	bool room =
+	    (a->op->uses & DELIVER_ANYWAY) != 0 || user_has_room(&u, a->op->message.size, 1);
+	return room ? OPR_OK : OPR_OVER_QUOTA;
 }
 
 static void deliver_one(struct apply *a, const struct op_recipient *to, struct op_outcome *out)
@@ -175,6 +186,8 @@ static void deliver_one(struct apply *a, const struct op_recipient *to, struct o
 	user_store(a->t, to->user, &a->user);
 	remember_delivery(a, to);
 	event_message(a->t, "MessageNew", &a->box, out->uid, e.size);
+	if ((a->op->uses & DELIVER_WARNING) != 0)
+		event_quota(a->t, "vnd.postern.QuotaWarning", to->user, &a->user);
 }
 
 static struct op_outcome *make_outcomes(struct apply *a)

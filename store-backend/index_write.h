@@ -55,6 +55,14 @@ const struct operation_answer *index_apply(
 bool index_would_take(
     struct index_txn *t, const struct operation *op, const struct operation_answer **answer_out);
 
+/* The state as changed so far. */
+bool index_txn_mailbox(struct index_txn *t, uint64_t id, struct index_mailbox *out);
+bool index_txn_user(struct index_txn *t, struct span user, struct index_user *out);
+void index_txn_weigh(struct index_txn *t, uint64_t mailbox, const struct uid_set *set,
+    uint64_t *messages_out, uint64_t *bytes_out);
+/* Was a delivery with this id, to no folder, made to the user? */
+bool index_txn_delivered(struct index_txn *t, struct span id, struct span user);
+
 /* Bytes that op, of so many encoded, may add for good; about, and rather too many. */
 uint64_t index_cost(struct index_txn *t, const struct operation *op, size_t encoded);
 

@@ -49,6 +49,10 @@ enum store_flag {
 	STORE_FLAGS_ALL = 31
 };
 
+enum deliver_use {
+	DELIVER_ANYWAY = 1, /* whatever the user's limits say */
+	DELIVER_WARNING = 2 /* it tells of the limits: told of as QuotaWarning */
+};
 enum { EXPUNGE_BY_RULE = 1 }; /* not by a client: it is told of as MessageExpire */
 
 /* RFC 6154 uses of a mailbox. */
@@ -151,7 +155,8 @@ struct operation {
 	                                 which uids are taken out of: APPEND with uids */
 	struct span name;     /* CREATE DELETE RENAME (from) SUBSCRIBE UNSUBSCRIBE */
 	struct span new_name; /* RENAME (to) */
-	uint32_t uses;        /* CREATE: enum store_use; EXPUNGE: EXPUNGE_BY_RULE, or 0 */
+	uint32_t uses;        /* CREATE: enum store_use; EXPUNGE: EXPUNGE_BY_RULE, or 0;
+	                                 DELIVER: enum deliver_use */
 	struct uid_set
 	    uids; /* FLAGS COPY MOVE EXPUNGE, and APPEND, which removes them from `target` with
 	                                 the same change; uids that do not exist are passed over */

@@ -30,6 +30,7 @@ struct partition_settings {
 	const struct store_conf
 	    *rules; /* of expiry: borrowed until the next partition_set(); or NULL */
 	uint64_t expire_every_ms;
+	const char *hostname; /* borrowed like rules: whom warnings are from */
 };
 
 /* Where events go (metermaid/redis_stream.h): all borrowed for the life of the partition. */

@@ -118,6 +118,10 @@ static enum taken take(struct partition *p, struct asked *a)
 		put_answer(a, ans);
 		return TAKEN;
 	}
+	if (!warn_has_room(p, &a->op)) {
+		refuse(a, OPR_OVER_QUOTA);
+		return TAKEN;
+	}
 	uint64_t cost = index_cost(p->txn, &a->op, buf_len(&a->head));
 	err_t err = a->no_space || is_full(p, a, cost) ? ERR_NO_SPACE : append(p, a, &facts);
 	if (err == ERR_NO_SPACE) {
@@ -129,7 +133,11 @@ static enum taken take(struct partition *p, struct asked *a)
 			partition_fail(p, "log", err);
 		return NOT_NOW;
 	}
-	put_answer(a, index_apply(p->txn, &a->op, &facts));
+	const struct operation_answer *done = index_apply(p->txn, &a->op, &facts);
+	enum operation_result result = done->result;
+	put_answer(a, done);
+	if (result == OPR_OK)
+		warn_after(p, &a->op);
 	p->index_room -= cost < p->index_room ? cost : p->index_room;
 	p->batch_logged++;
 	return TAKEN;
@@ -167,10 +175,10 @@ static void answer_all(struct partition *p)
 	struct list_node *n;
 	while ((n = list_pop(&p->batch)) != NULL) {
 		struct asked *a = LIST_OF(struct asked, place, n);
-		bool own = a->own;
+		bool expires = a->expires;
 		peer_answer(a);
 		asked_free(p, a);
-		if (own)
+		if (expires)
 			expirer_answered(p);
 	}
 	for (size_t i = 0; i < p->news_n; i++)
@@ -257,6 +265,22 @@ void batch_add(struct partition *p, struct asked *a)
 {
 	list_add_tail(&p->waiting, &a->place);
 	soon_set(p->loop, &p->turn);
+}
+
+struct asked *batch_add_own(struct partition *p, const struct operation *op, struct span message)
+{
+	struct asked *a = MEM_NEW(struct asked);
+	*a = (struct asked){ .head = BUF_INIT(OPERATION_HEAD_MAX),
+		.size = message.n,
+		.got = message.n,
+		.bytes = message.n > 0 ? mem_copy(message.p, message.n) : NULL,
+		.file = -1,
+		.answer = BUF_INIT(ANSWER_MAX + 64) };
+	/* As if a worker had sent it. */
+	CHECK(operation_encode(op, &a->head));
+	CHECK(operation_decode(buf_span(&a->head), &a->op, &a->arena));
+	batch_add(p, a);
+	return a;
 }
 
 void batch_end(struct partition *p)

@@ -25,18 +25,10 @@ struct expirer {
 
 /* ---- changes ----------------------------------------------------------------------------------------------- */
 
-/* As if a worker had sent it, but nobody waits for the answer. */
 static void add_change(struct expirer *x, const struct operation *op)
 {
-	struct asked *a = MEM_NEW(struct asked);
-	*a = (struct asked){ .head = BUF_INIT(OPERATION_HEAD_MAX),
-		.file = -1,
-		.own = true,
-		.answer = BUF_INIT(ANSWER_MAX + 64) };
-	CHECK(operation_encode(op, &a->head));
-	CHECK(operation_decode(buf_span(&a->head), &a->op, &a->arena));
+	batch_add_own(x->p, op, SPAN_NONE)->expires = true;
 	x->waiting = true;
-	batch_add(x->p, a);
 }
 
 /* The mailbox that messages are moved to is made first; the next step finds them again. */

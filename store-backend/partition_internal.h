@@ -30,7 +30,7 @@ struct asked {
 	char *bytes;                  /* owned: the message when it is small */
 	int file;                     /* owned: else an unnamed file; -1 */
 	bool no_space;                /* for that file */
-	bool own;                     /* of the committer itself: peer is NULL */
+	bool expires;                 /* of partition_expire.c, which waits for its end */
 	size_t charge;                /* what it counts against the bounds of memory */
 	struct buf answer;            /* owned: the frame, once it is known */
 };
@@ -136,6 +136,13 @@ err_t keep_init(struct partition *p);
 bool keep_in_batch(struct partition *p); /* housekeeping in p->txn; false: nothing to do */
 void keep_after_batch(struct partition *p);
 void keep_end(struct partition *p);
+
+/* An operation of the committer's own: nobody waits for the answer. message: copied. */
+struct asked *batch_add_own(struct partition *p, const struct operation *op, struct span message);
+
+/* partition_warn.c: limits of mailboxes; warnings of users */
+bool warn_has_room(struct partition *p, const struct operation *op); /* before op is logged */
+void warn_after(struct partition *p, const struct operation *op);    /* op was carried out */
 
 /* partition_expire.c: messages that go by the rules */
 struct expirer *expirer_new(struct partition *p);

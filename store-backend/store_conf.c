@@ -8,6 +8,7 @@
 #include "metermaid/metermaid.h"
 #include "metermaid/redis_stream.h"
 #include "store-backend/expire.h"
+#include "store-backend/quota.h"
 #include "store-backend/store.h"
 
 #define CONF_BLOCK store_partition
@@ -18,6 +19,11 @@
 #define CONF_BLOCK store_listener
 #define CONF_DEF "store-backend/store_listener.params.def"
 #define CONF_PROSE "A socket and what is spoken on it."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK store_quota
+#define CONF_DEF "store-backend/store_quota.params.def"
+#define CONF_PROSE "Limits of mailboxes, beside those of users."
 #include "conf/params_table.h"
 
 #define CONF_BLOCK store_expire
@@ -73,6 +79,7 @@ void store_conf_check(const struct conf *c, struct conf_diag *d)
 	directory_check(c, d);
 	metermaid_check(c, d);
 	expire_check(store_options(c), d);
+	quota_check(store_options(c), d);
 	const struct store_conf *s = store_options(c);
 	char path[STORE_SOCKET_PATH_SIZE];
 	if (!conf_has_section(c, &store_block))

@@ -29,6 +29,10 @@ enum store_users { STORE_USERS_ANY, STORE_USERS_DIRECTORY };
 #define CONF_DEF "store-backend/store_listener.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK store_quota
+#define CONF_DEF "store-backend/store_quota.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK store_expire
 #define CONF_DEF "store-backend/store_expire.params.def"
 #include "conf/params_struct.h"

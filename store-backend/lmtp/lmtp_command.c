@@ -77,7 +77,7 @@ static enum lmtp_verdict add_recipient(struct lmtp_session *s, struct span user,
 	size_t max = (size_t)store_options(s->base.conf)->recipients_max;
 	if (!operation_user_ok(user))
 		return lmtp_say(s, 550, "5.1.1", "No such user");
-	enum operation_result room = lmtp_recipient_room(s, user);
+	enum operation_result room = lmtp_recipient_room(s, user, folder, s->t->size);
 	if (room != OPR_OK)
 		return lmtp_say_result(s, room);
 	if (s->t->recipient_n >= max || !lmtp_add_recipient(s->t, user, folder))

@@ -8,6 +8,7 @@
 #include "base/fmt.h"
 #include "base/mem.h"
 #include "store-backend/lmtp/lmtp_internal.h"
+#include "store-backend/quota.h"
 
 struct lmtp_transaction *lmtp_transaction_new(
     struct lmtp_session *s, const struct smtp_path *sender)
@@ -16,6 +17,7 @@ struct lmtp_transaction *lmtp_transaction_new(
 	t->magic = lmtp_transaction_MAGIC;
 	t->session = s;
 	t->sender = mem_span_str(smtp_path_text(sender));
+	t->exempt = quota_is_exempt(store_options(s->base.conf), span_str(t->sender));
 	return t;
 }
 
@@ -122,16 +124,30 @@ static const char *enhanced_of(const struct lmtp_session *s, enum operation_resu
 	return code_of(s, r) == 552 && r == OPR_OVER_QUOTA ? "5.2.2" : replies[r].enhanced;
 }
 
-enum operation_result lmtp_recipient_room(struct lmtp_session *s, struct span user)
+/* The mailbox that the message would go to, as long as nothing changes. */
+static bool mailbox_has_room(struct lmtp_session *s, struct index_view *v, struct span user,
+    struct span folder, uint64_t size)
+{
+	struct index_mailbox m;
+	bool there =
+	    folder.n > 0 && operation_name_ok(folder) && index_mailbox_find(v, user, folder, &m);
+	there = there || index_mailbox_find(v, user, SPAN("INBOX"), &m);
+	return !there || quota_mailbox_has_room(store_options(s->base.conf), &m, size, 1);
+}
+
+enum operation_result lmtp_recipient_room(
+    struct lmtp_session *s, struct span user, struct span folder, uint64_t size)
 {
 	struct index_view *v = index_view_begin(store_partition_of(s->base.worker, user)->index);
 	enum operation_result r = OPR_OK;
 	struct index_user u;
 	if (v != NULL && index_stay(v, user) != STAY_HERE)
 		r = OPR_AWAY;
-	else if (v != NULL && index_user(v, user, &u) &&
-		 ((u.quota_bytes > 0 && u.bytes + s->t->size >= u.quota_bytes) ||
+	else if (v != NULL && !s->t->exempt && index_user(v, user, &u) &&
+		 ((u.quota_bytes > 0 && u.bytes + size >= u.quota_bytes) ||
 		     (u.quota_messages > 0 && u.messages >= u.quota_messages)))
+		r = OPR_OVER_QUOTA;
+	else if (v != NULL && !s->t->exempt && !mailbox_has_room(s, v, user, folder, size))
 		r = OPR_OVER_QUOTA;
 	index_view_end(&v);
 	return r;
@@ -219,6 +235,8 @@ static void group(struct lmtp_transaction *t)
 {
 	for (size_t i = 0; i < t->recipient_n; i++) {
 		size_t k = 0;
+		if (t->recipients[i].result == OPR_OVER_QUOTA)
+			continue;
 		while (k < t->part_n && t->parts[k].partition != t->recipients[i].partition)
 			k++;
 		struct lmtp_part *p = &t->parts[k];
@@ -239,6 +257,21 @@ static enum lmtp_verdict refuse_all(struct lmtp_session *s, enum operation_resul
 	return LMTP_READ;
 }
 
+/* The size is known only now. The users' own limits are the committer's to look at. */
+static void refuse_full(struct lmtp_session *s, uint64_t size)
+{
+	if (store_options(s->base.conf)->quota_n == 0 || s->t->exempt)
+		return;
+	for (size_t i = 0; i < s->t->recipient_n; i++) {
+		struct lmtp_recipient *r = &s->t->recipients[i];
+		struct index_view *v = index_view_begin(r->partition->index);
+		if (v != NULL &&
+		    !mailbox_has_room(s, v, span_str(r->user), span_str(r->folder), size))
+			r->result = OPR_OVER_QUOTA;
+		index_view_end(&v);
+	}
+}
+
 static enum lmtp_verdict commit(struct lmtp_session *s)
 {
 	struct operation op;
@@ -248,12 +281,18 @@ static enum lmtp_verdict commit(struct lmtp_session *s)
 		err = incoming_source(s->t->in, &op.message);
 	if (err != ERR_OK)
 		return refuse_all(s, err_class(err) == ERR_CLASS_LIMIT ? OPR_TOO_BIG : OPR_LATER);
+	op.uses = s->t->exempt ? DELIVER_ANYWAY : 0;
 	op.date_s = (int64_t)(clock_wall_us() / 1000000);
 	op.delivery_id = span_str(s->t->delivery_id);
 	/* of a user whom this makes; a login brings those of the directory */
 	op.quota_bytes = store_options(s->base.conf)->quota_bytes;
 	op.quota_messages = (uint64_t)store_options(s->base.conf)->quota_messages;
+	refuse_full(s, op.message.size);
 	group(s->t);
+	if (s->t->part_n == 0) {
+		answer_all(s);
+		return LMTP_READ;
+	}
 	lmtp_set_state(s, LMTP_ST_COMMIT);
 	for (size_t i = 0; i < s->t->part_n; i++)
 		ask_part(&s->t->parts[i], &op);

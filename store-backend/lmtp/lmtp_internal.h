@@ -39,6 +39,7 @@ struct lmtp_part {
 struct lmtp_transaction {
 	uint32_t magic;
 	struct lmtp_session *session;
+	bool exempt; /* limits do not count for this sender */
 	char *sender;
 	uint64_t size;                     /* MAIL said SIZE; 0: it did not */
 	char delivery_id[IDENT_LEN + 1];   /* "" when the peer sent none */
@@ -107,7 +108,8 @@ enum lmtp_verdict lmtp_end_of_message(struct lmtp_session *s, bool broken);
 enum lmtp_verdict lmtp_begin_data(struct lmtp_session *s);
 enum lmtp_verdict lmtp_data(struct lmtp_session *s); /* takes input in LMTP_ST_DATA */
 enum operation_result lmtp_recipient_room(
-    struct lmtp_session *s, struct span user); /* as far as is known now */
+    struct lmtp_session *s, struct span user, struct span folder, uint64_t size); /* as far as
+                                                              is known now */
 enum lmtp_verdict lmtp_say_result(struct lmtp_session *s, enum operation_result r);
 
 /* lmtp_chunk.c */

@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "daemon/daemon.h"
 #include "daemon/daemon_conf.h"
+#include "metermaid/metermaid.h"
 #include "store-backend/store.h"
 
 enum { TALK_WAIT_MS = 20000, TALK_MAX = 64 * 1024 * 1024 };
@@ -139,7 +140,7 @@ static inline void worker_make_folder(struct store_worker *w)
 static inline struct conf *worker_load(const struct store_worker *w)
 {
 	static const struct conf_block *const sections[] = { &tls_block, &directory_block,
-		&store_block, NULL };
+		&metermaid_block, &store_block, NULL };
 	static const struct conf_schema schema = {
 		.root = &root_block, .sections = sections, .check = store_conf_check
 	};

@@ -1,0 +1,83 @@
+/* partition_warn.c - limits that are looked at before a change is logged, and warnings of users who come near their own:
+ * a message from the committer itself, once for each level in quota_warn_every. Before: partition_batch.c.
+ *
+ * Once: the warning has a delivery id made of the level and the period, and a delivery id is taken once. Owns nothing. */
+#include <stdio.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "store-backend/parse.h"
+#include "store-backend/partition_internal.h"
+#include "store-backend/quota.h"
+
+enum { WARNING_MAX = 4096, ID_SIZE = 64, MS = 1000 };
+
+/* ---- mailboxes ------------------------------------------------------------------------------------------- */
+
+/* MOVE out of one mailbox into another, too: it is the target that has the limit. */
+bool warn_has_room(struct partition *p, const struct operation *op)
+{
+	bool copies = op->kind == OP_COPY || op->kind == OP_MOVE;
+	const struct store_conf *rules = p->settings.rules;
+	uint64_t bytes = op->message.size, messages = 1;
+	struct index_mailbox m;
+	if (rules == NULL || rules->quota_n == 0 || (!copies && op->kind != OP_APPEND) ||
+	    (copies && op->mailbox == op->target))
+		return true;
+	if (copies)
+		index_txn_weigh(p->txn, op->mailbox, &op->uids, &messages, &bytes);
+	return !index_txn_mailbox(p->txn, copies ? op->target : op->mailbox, &m) ||
+	       quota_mailbox_has_room(rules, &m, bytes, messages);
+}
+
+/* ---- warnings --------------------------------------------------------------------------------------------- */
+
+static void send_warning(
+    struct partition *p, struct span user, const struct index_user *u, const struct quota_level *l)
+{
+	const struct store_conf *rules = p->settings.rules;
+	struct op_recipient to = { user, SPAN_NONE };
+	struct buf text = BUF_INIT(WARNING_MAX), cache = BUF_INIT(STORE_CACHE_MAX);
+	char id[ID_SIZE];
+	struct operation op;
+	(void)snprintf(id, sizeof id, "quota-%u-%llu", l->percent,
+	    (unsigned long long)(p->wall_s / (rules->quota_warn_every / MS)));
+	if (index_txn_delivered(p->txn, span_str(id), user) ||
+	    !quota_put_warning(rules, u, user, p->settings.hostname, &text)) {
+		buf_end(&text);
+		return;
+	}
+	parse_message(buf_span(&text), &cache);
+	operation_init(&op, OP_DELIVER);
+	op.uses = DELIVER_ANYWAY | DELIVER_WARNING;
+	op.delivery_id = span_str(id);
+	op.recipients = &to;
+	op.recipient_n = 1;
+	op.date_s = (int64_t)p->wall_s;
+	op.message.size = buf_len(&text);
+	op.message.cache = buf_span(&cache);
+	batch_add_own(p, &op, buf_span(&text));
+	buf_end(&text);
+	buf_end(&cache);
+}
+
+static void warn_user(struct partition *p, struct span user)
+{
+	struct index_user u;
+	if (!index_txn_user(p->txn, user, &u) || (u.quota_bytes == 0 && u.quota_messages == 0))
+		return;
+	struct quota_level l = quota_level_of(p->settings.rules, &u);
+	if (l.percent > 0)
+		send_warning(p, user, &u, &l);
+}
+
+void warn_after(struct partition *p, const struct operation *op)
+{
+	const struct store_conf *rules = p->settings.rules;
+	if (rules == NULL || rules->quota_warn.n == 0 || (op->uses & DELIVER_WARNING) != 0)
+		return;
+	if (op->kind == OP_APPEND || op->kind == OP_COPY)
+		warn_user(p, op->user);
+	for (size_t i = 0; op->kind == OP_DELIVER && i < op->recipient_n; i++)
+		warn_user(p, op->recipients[i].user);
+}

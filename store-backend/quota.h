@@ -1,0 +1,30 @@
+/* quota.h - limits of mailboxes by the rules `quota NAME { }`, and when a user is to be warned of the own limits.
+ *
+ * The user's own limits are the index's (index_mailbox.c), which never takes too much. Those of mailboxes are looked
+ * at before a change is logged: for APPEND, COPY and MOVE by the committer, for mail by the LMTP worker, so that
+ * deliveries at the same moment may go beyond them by what is under way. */
+#ifndef STORE_QUOTA_H
+#define STORE_QUOTA_H
+
+#include "store-backend/index.h"
+#include "store-backend/store_conf.h"
+
+/* Would so much more fit into the mailbox by every rule that applies to it? */
+bool quota_mailbox_has_room(
+    const struct store_conf *s, const struct index_mailbox *m, uint64_t bytes, uint64_t messages);
+/* The highest percentage of quota_warn that the user has reached, and of which limit; 0: none. */
+struct quota_level {
+	unsigned percent; /* of quota_warn */
+	unsigned used;    /* what is really used, in percent */
+	bool messages;    /* of the number of messages, not of the bytes */
+};
+struct quota_level quota_level_of(const struct store_conf *s, const struct index_user *u);
+/* Mail of this sender is delivered whatever the limits say. */
+bool quota_is_exempt(const struct store_conf *s, struct span sender);
+void quota_check(const struct store_conf *s, struct conf_diag *d);
+
+/* The message that tells a user; complete, with CRLF. False: out is full. */
+bool quota_put_warning(const struct store_conf *s, const struct index_user *u, struct span user,
+    const char *hostname, struct buf *out);
+
+#endif

@@ -1,0 +1,120 @@
+"""Limits: of users with a warning that comes once, of mailboxes, and mail that is delivered in spite of them."""
+import imaplib
+import json
+import smtplib
+import subprocess
+
+import pytest
+from tier import wait_for
+
+OPTIONS = """
+	events_stream ev;
+	quota_bytes 100k;
+	quota_over refuse;
+	quota_warn 50, 80;
+	quota_exempt "boss@*";
+	quota junk { folders Junk; bytes 10k; }
+	quota few { folders "Small/*"; messages 2; }
+"""
+
+
+@pytest.fixture(scope="module")
+def tier(new_tier):
+    t = new_tier(stores=1)
+    t.store_extra = OPTIONS
+    t.write_all()
+    t.root_extra = f"metermaid {{ redis 127.0.0.1:{t.port('redis')}; }}\n"
+    with open(t.config_file("store1"), "w", encoding="utf-8") as f:
+        f.write(t.store_config_text(1))
+    t.start_redis()
+    t.start_store(1)
+    return t
+
+
+def login(tier, name="alice"):
+    user = tier.user(name)
+    m = imaplib.IMAP4("127.0.0.1", tier.store_port(1, "imap"))
+    m.login(user["address"], user["password"])
+    return m
+
+
+def deliver(tier, size, sender="a@b.example", to="alice@example.org", says_size=False):
+    """Code of the reply to the recipient, or to the message."""
+    text = b"Subject: x\r\n\r\n" + b"y" * 70 + b"\r\n"
+    text += (b"z" * 70 + b"\r\n") * (size // 72)
+    with smtplib.LMTP("127.0.0.1", tier.store_port(1, "lmtp")) as s:
+        s.ehlo_or_helo_if_needed()
+        s.mail(sender, [f"SIZE={len(text)}"] if says_size else [])
+        code, _ = s.rcpt(to)
+        return s.data(text)[0] if code == 250 else code
+
+
+def warnings(m):
+    m.select("INBOX", readonly=True)
+    rows = m.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")[1]
+    return [r[1].decode().strip() for r in rows if isinstance(r, tuple) and b"full" in r[1]]
+
+
+def test_warned_once_for_each_level(tier):
+    m = login(tier)
+    assert deliver(tier, 40000) == 250
+    assert warnings(m) == []
+    assert deliver(tier, 15000) == 250
+    wait_for(lambda: len(warnings(m)) == 1, 20, "the first warning")
+    assert warnings(m)[0].startswith("Subject: Your mailbox is 5")
+    assert deliver(tier, 1000) == 250
+    assert m.append("INBOX", "", None, b"Subject: x\r\n\r\nx\r\n")[0] == "OK"
+    assert len(warnings(m)) == 1
+    m.select("INBOX")
+    m.store("1", "+FLAGS", r"(\Deleted)")
+    m.expunge()
+    assert deliver(tier, 75000) == 250  # beyond 80 at once
+    wait_for(lambda: len(warnings(m)) == 2, 20, "the second warning")
+    assert len(warnings(m)) == 2
+    m.logout()
+
+
+def test_full_is_refused_but_not_for_everybody(tier):
+    assert deliver(tier, 60000) == 552
+    assert deliver(tier, 60000, says_size=True) == 552
+    assert deliver(tier, 60000, sender="boss@example.org") == 250
+    assert deliver(tier, 60000, sender="boss@example.org", says_size=True) == 250
+    m = login(tier)
+    assert m.append("INBOX", "", None, b"x" * 60000)[0] == "NO"
+    m.logout()
+
+
+def test_limits_of_mailboxes(tier):
+    bob = "bob@example.org"
+    m = login(tier, "bob")
+    m.create("Junk")
+    m.create("Small/One")
+    assert deliver(tier, 6000, to="bob+Junk@example.org") == 250
+    assert deliver(tier, 6000, to="bob+Junk@example.org") == 552
+    assert deliver(tier, 6000, to="bob+Junk@example.org", says_size=True) == 552
+    assert deliver(tier, 6000, to="bob+Junk@example.org", sender="boss@x.org") == 250
+    assert deliver(tier, 6000, to=bob) == 250
+    for n in range(2):
+        assert m.append("Small/One", "", None, b"Subject: x\r\n\r\nx\r\n")[0] == "OK"
+    typ, data = m.append("Small/One", "", None, b"Subject: x\r\n\r\nx\r\n")
+    assert typ == "NO" and b"OVERQUOTA" in data[0]
+    m.select("INBOX")
+    for command in ("COPY", "MOVE"):
+        typ, data = m.uid(command, "1", "Small/One")
+        assert typ == "NO" and b"OVERQUOTA" in data[0]
+    m.select("Small/One")
+    assert m.uid("COPY", "1", "INBOX")[0] == "OK"
+    m.uid("STORE", "1", "+FLAGS", r"(\Deleted)")
+    m.expunge()
+    m.select("INBOX")
+    assert m.uid("MOVE", "1", "Small/One")[0] == "OK"
+    m.logout()
+    assert tier.postern("store", "check", config="store1").returncode == 0
+
+
+def test_events(tier):
+    text = subprocess.run(["redis-cli", "-p", str(tier.port("redis")), "--json", "XRANGE", "ev", "-", "+"],
+                          capture_output=True, text=True, timeout=20, check=True).stdout
+    events = [json.loads(fields[1]) for _, fields in json.loads(text)]
+    told = [e for e in events if e["event"] == "vnd.postern.QuotaWarning"]
+    assert len(told) == 2 and told[0]["diskQuota"] == 100 and told[0]["diskUsed"] >= 50
