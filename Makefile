@@ -186,9 +186,10 @@ run: all deps-run ## the demonstration: a small real tier on loopback
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin conf/demo/demo --run-dir "$(RUN_DIR)" --port-base "$(PORT_BASE)" $(DEMO)
 
 # The programs of the benchmarks in C, and what is preloaded to count syncs
-BENCH_C := $(addprefix $(B)/bench/,floor lmtp_load mail_load mail_sink mmp_load mmp_sink null_milter meter/bench_meter)
+BENCH_C := $(addprefix $(B)/bench/,floor lmtp_load mail_load mail_sink mmp_load mmp_sink null_milter meter/bench_meter meter/bench_traces)
 $(B)/bench/null_milter: LIBS += -lmilter
-$(B)/bench/meter/bench_meter: LIBS += -lcmocka
+$(B)/bench/meter/bench_meter $(B)/bench/meter/bench_traces: LIBS += -lcmocka
+$(B)/bench/meter/bench_traces: $(B)/bench/meter/trace_peers.o
 $(BENCH_C): %: %.o $(LIBPOSTERN)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/bench/%.so: bench/%.c
@@ -197,10 +198,10 @@ $(B)/bench/%.so: bench/%.c
 BENCH_QUEUE := $(B)/bench/queue/bench_queue
 $(BENCH_QUEUE): %: %.o $(B)/libedge.a $(LIBPOSTERN)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
-BENCH_TOOLS := $(filter-out %/bench_meter,$(BENCH_C)) $(B)/bench/count_syncs.so
+BENCH_TOOLS := $(filter-out $(B)/bench/meter/%,$(BENCH_C)) $(B)/bench/count_syncs.so
 BENCH_ENV := POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUICK=$(QUICK)
 
-.PHONY: bench-edge-in bench-edge-out bench-meter bench-mmp bench-queue bench-store
+.PHONY: bench-edge-in bench-edge-out bench-meter bench-mmp bench-queue bench-store bench-traces
 bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
 	@$(BENCH_ENV) bench/run $(BENCH)
 bench-mmp: all deps-run deps-bench $(BENCH_TOOLS) ## the multiplexor against nginx, Dovecot, HAProxy and bare floors (QUICK=1)
@@ -216,6 +217,8 @@ bench-queue: deps-build deps-test $(BENCH_QUEUE) ## a million messages in the qu
 	@$(BENCH_ENV) $(BENCH_QUEUE)
 bench-meter: deps-build deps-run deps-test $(B)/bench/meter/bench_meter ## what a question to MeterMaid costs (QUICK=1)
 	@$(BENCH_ENV) $(B)/bench/meter/bench_meter
+bench-traces: deps-build deps-test $(B)/bench/meter/bench_traces ## logins in hard cases: the recommended limits beside others
+	@$(B)/bench/meter/bench_traces conf/example/limits/limits.conf
 
 prefix := /usr/local
 DESTDIR :=

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "metermaid/digest_key.h"
+#include "metermaid/known.h"
 #include "metermaid/meter_internal.h"
 #include "metermaid/rule_metric.h"
 #include "net/digest.h"
@@ -15,6 +16,7 @@
 enum {
 	SHARED_KEYS = 65536, /* made before the configuration is known to this library */
 	PRIVATE_KEYS = 8192,
+	KNOWN_PAIRS = 131072,
 	ROLL_CALL_MS = 2000, /* workers tell Redis that they live */
 	ROLL_CALL_DEAD_MS = 7000,
 	ROLL_CALL_SOON_MS = 200,
@@ -24,6 +26,7 @@ enum {
 static struct {
 	struct table *table;
 	struct bans *bans;
+	struct known *known;
 	uint8_t secret_key[DIGEST_SHA256_LEN];
 } host;
 
@@ -36,12 +39,18 @@ void metermaid_prepare(void)
 		return;
 	host.table = table_new_shared(SHARED_KEYS);
 	host.bans = bans_new_shared();
+	host.known = known_new_shared(KNOWN_PAIRS);
 	rand_bytes(host.secret_key, sizeof host.secret_key);
 }
 
 struct table *meter_host_table(void)
 {
 	return host.table;
+}
+
+struct known *meter_host_known(void)
+{
+	return host.known;
 }
 
 uint32_t meter_secret_hash(struct span user, struct span secret)

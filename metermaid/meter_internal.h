@@ -38,6 +38,7 @@ struct metermaid {
 #define metermaid_MAGIC 0x3e7e4a1du
 
 struct table *meter_host_table(void); /* shared by the workers of this host */
+struct known *meter_host_known(void); /* the same */
 
 /* A question over its rules: the facts (borrowed, or the question's own) and the keys they give. */
 struct asking {

@@ -43,6 +43,9 @@ struct meter_facts {
 	uint64_t bytes;
 	bool authenticated;   /* the user has logged in */
 	uint32_t secret_hash; /* at METER_AUTH: meter_secret_hash(); 0: not known */
+	/* Filled in by the meter: milliseconds since this user's last good login from there and one more; 0:
+	 * none is known. A good login is a question at METER_LOGIN with authenticated. */
+	uint64_t known_ms;
 };
 
 enum meter_action { METER_ALLOW, METER_DEFER, METER_REFUSE, METER_DELAY };

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "metermaid/batch.h"
+#include "metermaid/known.h"
 #include "metermaid/meter_internal.h"
 
 enum { BATCH_MS = 1, FOLD_MAX = 1024 };
@@ -505,6 +506,17 @@ struct asked_for {
 	struct fold fold;
 };
 
+/* Good logins are noted, and who tries to log in is looked for among them. */
+static void look_known(enum meter_moment moment, struct meter_facts *f)
+{
+	struct known *k = meter_host_known();
+	f->known_ms = 0;
+	if (k != NULL && moment == METER_LOGIN && f->authenticated)
+		known_note(k, f->client, f->user, clock_mono_ms());
+	if (k != NULL && moment == METER_AUTH)
+		f->known_ms = known_since(k, f->client, f->user, clock_mono_ms());
+}
+
 static void begin(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f,
     struct asked_for *out)
 {
@@ -517,6 +529,7 @@ static void begin(struct metermaid *m, enum meter_moment moment, const struct me
 	fold_span(&out->fold, &out->a.f.recipient);
 	fold_span(&out->fold, &out->a.f.helo);
 	learned_note(m, moment, &out->a.f);
+	look_known(moment, &out->a.f);
 	/* logins are charged when they fail, by meter_charge() */
 	out->a.mode = moment == METER_AUTH ? OP_PEEK : OP_TAKE;
 	out->local = local_judge(m, moment, &out->a.f, &out->answer);
@@ -563,6 +576,7 @@ void meter_charge(struct metermaid *m, enum meter_moment moment, const struct me
 {
 	struct asked_for asked = { .a = { .f = *f, .mode = OP_FORCE } };
 	fold_span(&asked.fold, &asked.a.f.user);
+	look_known(moment, &asked.a.f);
 	gather(m, moment, &asked.a);
 	if (asked.a.n == 0)
 		return;

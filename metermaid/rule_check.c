@@ -45,6 +45,8 @@ static bool is_mail(int on)
 
 static const char *check_moment(const struct rule *r, const struct meter_rule_conf *c)
 {
+	if (c->spare_known > 0 && c->on != METER_AUTH)
+		return "spare_known is for auth";
 	if (r->cost != COST_ONE && c->on != METER_MESSAGE)
 		return "recipients and bytes are known only on message";
 	if (r->kind == RULE_CONCURRENCY && c->on != METER_CONNECT && c->on != METER_SESSION)

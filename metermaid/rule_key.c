@@ -51,6 +51,7 @@ static bool is_exempt(const struct rule *r, const struct meter_facts *f)
 	if (c == NULL)
 		return false;
 	return (c->exempt_authenticated && f->authenticated) ||
+	       (f->known_ms > 0 && f->known_ms <= c->spare_known) ||
 	       (c->exempt.n > 0 && ip_in_set(f->client, &c->exempt)) ||
 	       (c->exempt_listeners.n > 0 && is_named(f->listener, &c->exempt_listeners));
 }

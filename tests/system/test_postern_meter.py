@@ -349,7 +349,10 @@ def test_stray_peers_are_closed(beside):
 
 
 def test_the_sample_is_a_configuration(beside):
-    for config in (os.path.join(SAMPLE, "postern.conf"), beside.tier.config_file("meter")):
+    limits = beside.tier.path("limits.conf")
+    with open(limits, "w", encoding="ascii") as f:
+        f.write(f"meter {{ listener x {{ address 127.0.0.1:1; }} }}\ninclude {TOP}/conf/example/limits/limits.conf;\n")
+    for config in (os.path.join(SAMPLE, "postern.conf"), beside.tier.config_file("meter"), limits):
         done = subprocess.run([os.path.join(beside.tier.bin_dir, "postern-meter"), "-t", "-c", config], check=False,
                               capture_output=True, text=True, timeout=20)
         assert done.returncode == 0, done.stderr
