@@ -19,7 +19,7 @@ enum {
 static unsigned notices_due(const struct q_entry *e)
 {
 	const struct edge_conf *c = e->queue->edge;
-	uint64_t now_us = clock_wall_us();
+	uint64_t now_us = queue_now_us(e->queue);
 	uint64_t age_ms = now_us > e->arrived_us ? (now_us - e->arrived_us) / 1000 : 0;
 	if (age_ms < c->delay_notice)
 		return 0;
@@ -120,7 +120,7 @@ static void tell(struct q_entry *e, const char *address, const struct account *a
 		.report = e->reporting,
 		.notices = notices_due(e),
 		.body_8bit = true,
-		.arrived_us = clock_wall_us(),
+		.arrived_us = queue_now_us(q),
 		.recipients = &to,
 		.recipient_count = 1 };
 	log_pos pos = 0;

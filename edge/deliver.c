@@ -58,7 +58,7 @@ static void log_outcome(const struct q_item *it, const struct q_dest *d, struct 
 	enum queue_event ev = it->state == Q_WAIT           ? QUEUE_EV_DEFERRED
 			      : it->fate == SPOOL_DELIVERED ? QUEUE_EV_DELIVERED
 							    : QUEUE_EV_REFUSED;
-	uint64_t now = clock_wall_us();
+	uint64_t now = queue_now_us(e->queue);
 	log_write(&queue_events[ev], e->id.s,
 	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_STR("destination", d->name),
 		LOG_ADDR("peer", peer), LOG_U64("attempts", it->attempts),

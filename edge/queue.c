@@ -12,7 +12,7 @@
 #include "edge/out_conf.h"
 #include "edge/queue_internal.h"
 
-enum { BUSY_PAUSE_MS = 10 };
+enum { BUSY_PAUSE_MS = 10, FOLLOWED_US = 600 * 1000 * 1000 };
 
 /* ---- recipients ------------------------------------------------------------------------------- */
 
@@ -116,7 +116,7 @@ void item_outcome(struct q_item *it, const struct outcome *o)
 	}
 	uint64_t delay = item_delay_ms(it);
 	metric_add(&queue_metrics[QUEUE_M_DEFERRED], 1);
-	it->due_us = clock_wall_us() + 1000 * delay;
+	it->due_us = queue_now_us(it->entry->queue) + 1000 * delay;
 	item_wait(it, delay);
 }
 
@@ -268,7 +268,7 @@ void entry_save(struct q_entry *e, struct q_item *const *items, size_t n)
 static void entry_done(struct q_entry *e)
 {
 	struct queue *q = e->queue;
-	struct spool_done d = { e->id, clock_wall_us() };
+	struct spool_done d = { e->id, queue_now_us(q) };
 	log_pos pos;
 	err_t err = q->spool == NULL ? ERR_BUSY : spool_append_done(q->spool, &d, &pos);
 	if (err) {
@@ -464,10 +464,33 @@ void queue_drain(struct queue *q, void (*fn)(void *arg), void *arg)
 	queue_check_drained(q);
 }
 
+uint64_t queue_now_us(const struct queue *q)
+{
+	return q->time_us + 1000 * (loop_now_ms(q->loop) - q->time_ms);
+}
+
+/* Small steps are followed, others are not before the next start. */
+static void follow_clock(struct queue *q)
+{
+	uint64_t wall = clock_wall_us(), now = queue_now_us(q);
+	uint64_t off = wall > now ? wall - now : now - wall;
+	if (off < FOLLOWED_US || q->time_us == 0) {
+		q->time_us = wall;
+		q->time_ms = loop_now_ms(q->loop);
+		q->jumped = false;
+	} else if (!q->jumped) {
+		q->jumped = true;
+		log_write(&queue_events[QUEUE_EV_CLOCK_JUMPED], NULL,
+		    LOG_FIELDS(LOG_U64("seconds", off / 1000000),
+			LOG_STR("way", wall > now ? "forward" : "back")));
+	}
+}
+
 static void on_prune(void *arg)
 {
 	struct queue *q = OBJ(queue, arg);
-	ended_prune(q, clock_wall_us());
+	follow_clock(q);
+	ended_prune(q, queue_now_us(q));
 	if (q->spool != NULL)
 		metric_set(&queue_metrics[QUEUE_M_SPOOL_BYTES], spool_stats(q->spool).disk_bytes);
 	timer_set(&q->prune_timer, 60 * 1000);
@@ -509,6 +532,7 @@ struct queue *queue_new(const struct queue_opts *opts)
 	timer_init(&q->prune_timer, q->loop, on_prune, q);
 	soon_init(&q->drained, on_drained, q);
 	timer_set(&q->prune_timer, 60 * 1000);
+	follow_clock(q);
 	queue_open(q);
 	return q;
 }

@@ -43,6 +43,8 @@ void queue_drain(struct queue *q, void (*fn)(void *arg), void *arg);
 struct spool *queue_spool(struct queue *q);
 bool queue_knows(const struct queue *q, struct ident id); /* in the log, or done a while ago */
 bool queue_has_room(const struct queue *q, size_t recipients);
+/* When a message came that came now: a worker whose clock is far off does not make it old. */
+uint64_t queue_arrival_us(const struct queue *q, uint64_t said_us);
 /* A message that was just appended. Its deliveries start when it is durable. */
 void queue_add(struct queue *q, log_pos pos, const struct spool_message *m);
 /* The log refused with something else than ERR_NO_SPACE or ERR_BUSY: it is closed and opened anew. */

@@ -102,7 +102,7 @@ static void order_entry(struct scan_job *j, struct q_entry *e, struct buf *out)
 {
 	const struct order *order = j->order;
 	struct q_item **met = mem_array(e->item_count, sizeof(struct q_item *));
-	uint64_t now_us = clock_wall_us();
+	uint64_t now_us = queue_now_us(e->queue);
 	size_t n = 0;
 	for (size_t i = 0; i < e->item_count; i++) {
 		struct q_item *it = &e->items[i];

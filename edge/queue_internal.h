@@ -161,6 +161,9 @@ struct queue {
 	size_t known_count;
 	size_t loaded, loaded_bytes, loaded_max;
 	size_t called;
+	uint64_t time_us,
+	    time_ms; /* the wall clock when the loop's clock was that: see queue_now_us() */
+	bool jumped;
 	struct soon room;
 	struct timer sweep_timer;
 	uint32_t swept; /* the last row that was looked at for its deadline */
@@ -180,6 +183,10 @@ struct queue {
 	void *on_drained_arg;
 	struct soon drained;
 };
+
+/* Wall clock without its jumps, for ages and deadlines: what somebody does to the system's clock ends no message and
+ * no memory before its time. */
+uint64_t queue_now_us(const struct queue *q);
 
 /* ---- queue.c: states and fates ------------------------------------------------------------------ */
 

@@ -115,7 +115,7 @@ static bool skim(struct scan_job *j, struct queue *q, uint32_t row)
 
 static void list_entry(struct scan_job *j, struct q_entry *e, struct buf *out)
 {
-	uint64_t now_us = clock_wall_us();
+	uint64_t now_us = queue_now_us(e->queue);
 	for (size_t i = 0; i < e->item_count && !list_is_full(j); i++) {
 		struct queue_facts facts = item_facts(&e->items[i], now_us);
 		if (e->items[i].state == Q_FINAL || !queue_filter_matches(&j->filter, &facts))
@@ -138,7 +138,7 @@ struct scan_job queue_list_job(void)
 
 void queue_show(const struct q_entry *e, struct buf *out)
 {
-	uint64_t now_us = clock_wall_us();
+	uint64_t now_us = queue_now_us(e->queue);
 	static const char *const rets[] = { "", "FULL", "HDRS" };
 	for (size_t i = 0; i < e->item_count; i++) {
 		const struct q_item *it = &e->items[i];

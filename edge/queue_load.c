@@ -299,7 +299,7 @@ static err_t apply_all(struct q_entry *e, const struct shelf_row *r, struct buf 
  * destination that is down still does. */
 static void resume(struct q_entry *e, struct q_dest *waits_for, bool now)
 {
-	uint64_t now_us = clock_wall_us();
+	uint64_t now_us = queue_now_us(e->queue);
 	for (size_t i = 0; i < e->item_count; i++) {
 		struct q_item *it = &e->items[i];
 		if (it->state != Q_NEW)
@@ -445,7 +445,7 @@ static void sweep_row(struct queue *q, uint32_t row, uint64_t now_minutes)
 static void on_sweep(void *arg)
 {
 	struct queue *q = OBJ(queue, arg);
-	uint64_t now = shelf_minutes(clock_wall_us());
+	uint64_t now = shelf_minutes(queue_now_us(q));
 	size_t n = 1 + shelf_count(q->shelf) / SWEEP_ROUNDS;
 	for (size_t i = 0; i < n && (i == 0 || q->swept != 0); i++) {
 		q->swept = shelf_next(q->shelf, q->swept);

@@ -376,7 +376,7 @@ const struct channel *item_channel(const struct q_item *it)
 
 static bool is_expired(const struct q_item *it)
 {
-	uint64_t now = clock_wall_us(), arrived = it->entry->arrived_us;
+	uint64_t now = queue_now_us(it->entry->queue), arrived = it->entry->arrived_us;
 	return now > arrived && (now - arrived) / 1000 >= item_channel(it)->lifetime &&
 	       it->attempts > 0;
 }

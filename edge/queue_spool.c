@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "edge/queue_scan.h"
 
-enum { REOPEN_MS = 3000 };
+enum { REOPEN_MS = 3000, ARRIVAL_OFF_S = 6 * 3600 };
 
 /* ---- ids that are done -------------------------------------------------------------------------- */
 
@@ -155,7 +155,7 @@ static void on_message(void *arg, log_pos pos, const struct spool_message *m)
 /* Where the state of every recipient stands, the row knows when it is due. */
 static void apply_snapshot(struct queue *q, uint32_t row, const struct spool_progress *p)
 {
-	uint64_t now_us = clock_wall_us(), due_us = UINT64_MAX;
+	uint64_t now_us = queue_now_us(q), due_us = UINT64_MAX;
 	size_t open = 0;
 	for (size_t i = 0; i < p->step_count; i++) {
 		const struct spool_step *s = &p->steps[i];
@@ -250,7 +250,7 @@ static void replayed(struct queue *q)
 		spool_forget(q->spool, q->drops[i]);
 	MEM_FREE(&q->drops);
 	q->drop_n = 0;
-	ended_prune(q, clock_wall_us());
+	ended_prune(q, queue_now_us(q));
 	entry_count(q);
 	timer_set(&q->due_timer, 0);
 	for (uint32_t i = 1; i < q->numbered_n; i++)
@@ -329,6 +329,12 @@ struct spool *queue_spool(struct queue *q)
 bool queue_knows(const struct queue *q, struct ident id)
 {
 	return shelf_find(q->shelf, id) != 0;
+}
+
+uint64_t queue_arrival_us(const struct queue *q, uint64_t said_us)
+{
+	uint64_t now = queue_now_us(q), off = said_us > now ? said_us - now : now - said_us;
+	return off < 1000000ull * ARRIVAL_OFF_S ? said_us : now;
 }
 
 bool queue_has_room(const struct queue *q, size_t recipients)

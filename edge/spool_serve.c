@@ -182,6 +182,7 @@ static err_t append_message(struct serve_link *k)
 		err = append_chunk(k);
 	if (err)
 		return err;
+	m->arrived_us = queue_arrival_us(q, m->arrived_us);
 	m->chunks = k->chunks;
 	m->chunk_count = k->chunk_count;
 	struct span tail = k->chunks == NULL ? buf_span(&k->bytes) : SPAN_NONE;

@@ -2,6 +2,9 @@
 #ifndef TESTS_QUEUE_BENCH_H
 #define TESTS_QUEUE_BENCH_H
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include "tests/unit/edge/fake_peer.h"
 #include "tests/unit/edge/place.h"
 
@@ -12,6 +15,9 @@
 #include "edge/spool_wire.h"
 
 /* A test of what is not in memory says 1. */
+#ifndef NO_SYNC
+#define NO_SYNC true
+#endif
 #ifndef LOADED_MAX
 #define LOADED_MAX 0
 #endif
@@ -53,7 +59,7 @@ static void queue_up(struct bench *b)
 	    .dns = b->dns,
 	    .directory = b->directory,
 	    .conf = b->conf,
-	    .unsafe_no_sync = true,
+	    .unsafe_no_sync = NO_SYNC,
 	    .loaded_max = LOADED_MAX });
 	b->serve = spool_serve_new(b->loop, b->queue);
 	spool_serve_listen(b->serve, b->fd);
@@ -141,6 +147,17 @@ static void bench_close(struct bench *b)
 			loop_step((b)->loop, 10);                                                  \
 		}                                                                                  \
 	} while (0)
+
+/* A port that nobody listens at: bound, and no more. */
+__attribute__((unused)) static uint16_t dead_port(int *fd_out)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	socklen_t n = sizeof a;
+	*fd_out = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(bind(*fd_out, (struct sockaddr *)&a, sizeof a), 0);
+	assert_int_equal(getsockname(*fd_out, (struct sockaddr *)&a, &n), 0);
+	return ntohs(a.sin_port);
+}
 
 /* ---- questions ----------------------------------------------------------------------------------- */
 

@@ -3,21 +3,8 @@
 #include "tests/unit/edge/queue_bench.h"
 
 #include <malloc.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 enum { MESSAGES = 100000, DOMAINS = 500, ROOM = 8 * 1024 * 1024, EACH = 57 };
-
-/* A port that nobody listens at: bound, and no more. */
-static uint16_t dead_port(int *fd_out)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET };
-	socklen_t n = sizeof a;
-	*fd_out = socket(AF_INET, SOCK_STREAM, 0);
-	assert_int_equal(bind(*fd_out, (struct sockaddr *)&a, sizeof a), 0);
-	assert_int_equal(getsockname(*fd_out, (struct sockaddr *)&a, &n), 0);
-	return ntohs(a.sin_port);
-}
 
 static void add(struct bench *b, unsigned number)
 {

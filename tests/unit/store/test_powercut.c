@@ -1,7 +1,7 @@
 /* test_powercut.c - the power goes, at every kind of sync, with what was not synced gone, there or torn: what was
  * acknowledged is found again, and check finds nothing wrong. */
 #include "tests/unit/store/fixture.h"
-#include "tests/unit/store/powercut.h"
+#include "tests/unit/powercut.h"
 
 #include "store-backend/index_check.h"
 
@@ -149,7 +149,8 @@ static void test_nothing_acknowledged_is_lost(void **state)
 {
 	struct world w;
 	world_folder(&w);
-	cut_begin(w.path, EVERY);
+	static const char *const parts[] = { "", "/log", "/snapshots", NULL };
+	cut_begin(w.path, parts, "/index", EVERY);
 	w.opts.settings.reclaim_after_s = 0;
 	world_loop(&w);
 	assert_int_equal(world_open(&w), ERR_OK);

@@ -4,8 +4,8 @@
  * At chosen syncs, before anything of them counts, a copy of the folder is made as it may be found after a cut: every
  * sector that was written since the last sync of its file is there or not, and so is every name that came or
  * went. The syncs of the log happen in its own thread, while the owner goes on: as in life. */
-#ifndef TEST_STORE_POWERCUT_H
-#define TEST_STORE_POWERCUT_H
+#ifndef TEST_POWERCUT_H
+#define TEST_POWERCUT_H
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -44,6 +44,9 @@ struct cut_folder {
 static struct {
 	pthread_mutex_t lock;
 	char root[128];
+	const char *const
+	    *parts; /* folders below root that are copied, "" is root itself; NULL at the end */
+	const char *but; /* what below root does not count: after another boot nobody believes it */
 	bool on;
 	struct cut_file files[CUT_FILES_MAX];
 	size_t file_n;
@@ -181,7 +184,7 @@ static void cut_copy_folder(const char *part, const char *copy, enum cut_mode mo
 	}
 }
 
-/* Below ROOT.cutN; index/ is not there: after another boot nobody believes it. */
+/* Below ROOT.cutN. */
 static void cut_now(void)
 {
 	char copy[200];
@@ -190,9 +193,8 @@ static void cut_now(void)
 	cut.promised[cut.cuts] = atomic_load(&cut.acknowledged);
 	(void)snprintf(copy, sizeof copy, "%s.cut%u", cut.root, cut.cuts);
 	enum cut_mode mode = (enum cut_mode)(cut.cuts % CUT_MODES);
-	cut_copy_folder("", copy, mode);
-	cut_copy_folder("/log", copy, mode);
-	cut_copy_folder("/snapshots", copy, mode);
+	for (size_t i = 0; cut.parts[i] != NULL; i++)
+		cut_copy_folder(cut.parts[i], copy, mode);
 	cut.cuts++;
 }
 
@@ -206,7 +208,8 @@ static bool cut_is_ours(int fd, char *path, size_t size)
 	path[n < 0 ? 0 : n] = '\0';
 	size_t root = strlen(cut.root);
 	return cut.on && strncmp(path, cut.root, root) == 0 &&
-	       (path[root] == '/' || path[root] == '\0') && strncmp(path + root, "/index", 6) != 0;
+	       (path[root] == '/' || path[root] == '\0') &&
+	       (cut.but == NULL || strncmp(path + root, cut.but, strlen(cut.but)) != 0);
 }
 
 static void cut_keep_folder(const char *path, const struct cut_name *v, size_t n)
@@ -266,8 +269,10 @@ int fdatasync(int fd)
 	return cut_sync(fd, "fdatasync");
 }
 
-static void cut_begin(const char *root, unsigned every)
+static void cut_begin(const char *root, const char *const *parts, const char *but, unsigned every)
 {
+	cut.parts = parts;
+	cut.but = but;
 	(void)snprintf(cut.root, sizeof cut.root, "%s", root);
 	cut.every = every;
 	cut.on = true;
