@@ -127,7 +127,7 @@ enum verdict authenticate_refuse(struct session *s, enum reason why, const char 
 	bool client = span_eq_str(span_str(reasons[why].fault), "client");
 	metric_add(&mmp_metrics[client ? MMP_M_REFUSED_CLIENT : MMP_M_REFUSED_EDGE], 1);
 	buf_wipe_end(&a->secret);
-	sasl_turn_end(&s->sasl);
+	sasl_exchange_end(&s->sasl);
 	if (tried && !again)
 		charge(s);
 	if (wait == 0)
@@ -237,7 +237,7 @@ static void on_verify(void *arg, enum directory_status status)
 static enum verdict ask_verify(struct session *s)
 {
 	struct attempt *a = s->attempt;
-	if (sasl_turn_active(&s->sasl))
+	if (sasl_exchange_active(&s->sasl))
 		return sasl_turn_account(s);
 	if (a->account == NULL)
 		return authenticate_refuse(s, WHY_UNKNOWN_USER, NULL);

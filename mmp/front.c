@@ -54,7 +54,7 @@ enum verdict front_error(struct session *s)
 
 void front_challenge(struct session *s)
 {
-	s->front->challenge(s, span_str(sasl_turn_prompt(&s->sasl)));
+	s->front->challenge(s, span_str(sasl_exchange_prompt(&s->sasl)));
 }
 
 enum verdict front_take_sasl(struct session *s, struct span line)

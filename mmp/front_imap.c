@@ -253,7 +253,7 @@ static enum verdict on_sasl_line(struct session *s)
 static enum verdict on_input(struct session *s)
 {
 	struct imap_front *f = front_data(s);
-	if (sasl_turn_active(&s->sasl))
+	if (sasl_exchange_active(&s->sasl))
 		return on_sasl_line(s);
 	enum imap_rx rx;
 	while ((rx = imap_frame_scan(&f->frame, stream_input(s->client))) == IMAP_RX_CONTINUE) {

@@ -208,15 +208,15 @@ static enum verdict on_whole(struct session *s)
 	buf_add_span(&command, span_first(stream_input(s->client), f->frame.len));
 	stream_eat(s->client, f->frame.len);
 	next_command(s);
-	enum verdict v = sasl_turn_active(&s->sasl) ? run_answer(s, buf_span(&command))
-						    : run_command(s, buf_span(&command));
+	enum verdict v = sasl_exchange_active(&s->sasl) ? run_answer(s, buf_span(&command))
+							: run_command(s, buf_span(&command));
 	buf_wipe_end(&command);
 	return v;
 }
 
 static enum verdict lost(struct session *s, const char *why)
 {
-	sasl_turn_end(&s->sasl);
+	sasl_exchange_end(&s->sasl);
 	say(s, "NO", why);
 	return front_lost(s, why);
 }

@@ -179,7 +179,7 @@ static cmd_fn *const commands[SMTP_VERB_COUNT] = {
 
 static enum verdict run_line(struct session *s, struct span line)
 {
-	if (sasl_turn_active(&s->sasl))
+	if (sasl_exchange_active(&s->sasl))
 		return front_take_sasl(s, line);
 	struct smtp_cmd cmd;
 	err_t err = smtp_cmd_parse(line, &cmd);
@@ -194,7 +194,7 @@ static enum verdict run_line(struct session *s, struct span line)
 /* An exchange that was going on is over: the client will not take the error for a prompt. */
 static enum verdict on_bad_line(struct session *s, enum line_rx rx)
 {
-	sasl_turn_end(&s->sasl);
+	sasl_exchange_end(&s->sasl);
 	enum verdict v = say_error(s, 500, "5.5.2", line_rx_why(rx));
 	return rx == LINE_BAD && v == V_READ ? front_lost(s, line_rx_why(rx)) : v;
 }

@@ -8,8 +8,7 @@
 #include "base/span.h"
 #include "daemon/daemon.h"
 #include "directory/directory.h"
-#include "directory/oauth_check.h"
-#include "directory/sasl_server.h"
+#include "directory/sasl_offer.h"
 #include "metermaid/metermaid.h"
 
 #include "mmp/capability.h"
@@ -93,41 +92,18 @@ static void check_capability(
 			conf_error(d, pos, "%s: \"%s\" is not a capability", option, list->v[i]);
 }
 
-/* 0 bits: a word is no mechanism that can be offered; it is in *bad_out. */
-static unsigned mechanism_bits(const struct mmp_conf *m, const char **bad_out)
-{
-	unsigned bits = 0;
-	for (size_t i = 0; i < m->auth_mechanisms.n; i++) {
-		enum sasl_mech mech = sasl_mech_find(span_str(m->auth_mechanisms.v[i]));
-		*bad_out = m->auth_mechanisms.v[i];
-		if (mech != SASL_PLAIN && mech != SASL_LOGIN && !sasl_server_knows(mech))
-			return 0;
-		bits |= 1u << mech;
-	}
-	return bits;
-}
-
 static void check_mechanisms(const struct mmp_setup *s, struct conf_diag *d)
 {
-	const struct mmp_conf *m = s->mmp;
 	const struct store_policy *stores = s->stores;
-	const char *bad = "nothing";
-	unsigned bits = mechanism_bits(m, &bad), passwords = 1u << SASL_PLAIN | 1u << SASL_LOGIN;
-	if (bits == 0)
-		conf_error(d, m->head.pos, "auth_mechanisms: %s cannot be offered", bad);
-	if ((bits & (1u << SASL_OAUTHBEARER | 1u << SASL_XOAUTH2)) != 0 &&
-	    m->oauth_keys.bytes.n == 0)
-		conf_error(d, m->head.pos, "auth_mechanisms: tokens need oauth_keys");
-	if ((bits & 1u << SASL_EXTERNAL) != 0 && m->client_ca.bytes.n == 0)
-		conf_error(d, m->head.pos, "auth_mechanisms: EXTERNAL needs client_ca");
-	if ((bits & ~passwords) == 0 || stores == NULL)
+	const char *word = s->sasl != NULL ? sasl_offer_without_password(s->sasl) : NULL;
+	if (word == NULL || stores == NULL)
 		return;
 	for (; stores->login == LOGIN_PASSWORD; stores++)
 		if (stores->others) {
-			conf_error(d, m->head.pos,
+			conf_error(d, s->mmp->head.pos,
 			    "auth_mechanisms: %s leaves no password, and no store has another "
 			    "store_login",
-			    bad);
+			    word);
 			return;
 		}
 }
@@ -145,27 +121,26 @@ static void drop_contexts(struct mmp_setup *s)
 	for (size_t i = 0; i < MMP_PROTOCOLS; i++)
 		tls_ctx_unref(&s->server[i]);
 	store_policies_free(&s->stores);
-	oauth_check_free(&s->oauth);
+	sasl_offer_free(&s->sasl);
 }
 
-static bool make_oauth(struct mmp_setup *s, struct buf *why)
+static bool make_sasl(struct mmp_setup *s, struct buf *why)
 {
 	const struct mmp_conf *m = s->mmp;
-	struct oauth_settings o = {
-		.keys_pem = m->oauth_keys.bytes,
-		.issuer = m->oauth_issuer,
-		.audience = m->oauth_audience,
-		.user = m->oauth_user,
-		.scope = m->oauth_scope,
+	struct sasl_offer_settings o = {
+		.mechanisms = &m->auth_mechanisms,
+		.asks_certificates = m->client_ca.bytes.n > 0,
+		.client_name = m->client_name == 0 ? STREAM_NAME_EMAIL : STREAM_NAME_COMMON,
+		.oauth = {
+		    .keys_pem = m->oauth_keys.bytes,
+		    .issuer = m->oauth_issuer,
+		    .audience = m->oauth_audience,
+		    .user = m->oauth_user,
+		    .scope = m->oauth_scope,
+		},
 	};
-	if (o.keys_pem.n == 0)
-		return true;
-	if (o.issuer == NULL) {
-		buf_add_str(why, "oauth_keys needs oauth_issuer");
-		return false;
-	}
-	s->oauth = oauth_check_new(&o, why);
-	return s->oauth != NULL;
+	s->sasl = sasl_offer_new(&o, why);
+	return s->sasl != NULL;
 }
 
 static bool make_contexts(struct mmp_setup *s, const struct conf *c, struct buf *why)
@@ -179,7 +154,7 @@ static bool make_contexts(struct mmp_setup *s, const struct conf *c, struct buf 
 			tls_ctx_set_park(s->server[i]);
 	}
 	s->stores = store_policies_new(c, s->mmp, why);
-	return s->stores != NULL && make_oauth(s, why);
+	return s->stores != NULL && make_sasl(s, why);
 }
 
 void mmp_conf_check(const struct conf *c, struct conf_diag *d)
@@ -218,7 +193,6 @@ struct mmp_setup *mmp_setup_new(const struct conf *conf, struct buf *why)
 	s->mmp = conf_section(conf, &mmp_block);
 	s->hostname = daemon_hostname(conf);
 	s->prelogin_share = s->mmp->prelogin_memory_max / daemon_workers(conf);
-	s->mechanisms = mechanism_bits(s->mmp, &(const char *){ NULL });
 	if (make_contexts(s, conf, why))
 		return s;
 	setup_free(s);

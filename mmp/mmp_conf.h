@@ -31,7 +31,7 @@ enum mmp_protocol {
 	MMP_PROTOCOLS
 }; /* words of mmp_listener.protocol */
 struct store_policy;
-struct oauth_check;
+struct sasl_offer;
 enum mmp_tls { MMP_TLS_NONE, MMP_TLS_STARTTLS, MMP_TLS_IMPLICIT };
 
 struct mmp_setup {
@@ -41,8 +41,7 @@ struct mmp_setup {
 	const char *hostname;                  /* of conf */
 	uint64_t prelogin_share;               /* of prelogin_memory_max: this worker's */
 	struct tls_ctx *server[MMP_PROTOCOLS]; /* owned; NULL: no certificate */
-	unsigned mechanisms;                   /* on offer: bits of 1 << enum sasl_mech */
-	struct oauth_check *oauth;             /* owned; NULL without oauth_keys */
+	struct sasl_offer *sasl;               /* owned: mechanisms on offer */
 	struct store_policy *stores;           /* owned: store_policy.h */
 };
 

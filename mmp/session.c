@@ -153,7 +153,7 @@ static void session_free(struct session *s) /* the only destructor */
 	attempt_free(&s->attempt);
 	meter_release(&s->held);
 	buf_end(&s->tags);
-	sasl_turn_end(&s->sasl);
+	sasl_exchange_end(&s->sasl);
 	s->front->close(&s->front_data);
 	stream_free(&s->client);
 	mmp_setup_unref(&s->setup);

@@ -53,12 +53,12 @@ struct session {
 	struct mmp_setup *setup;                  /* referenced */
 	const struct mmp_listener_conf *listener; /* of setup */
 	const struct front *front;
-	void *front_data;        /* the front's own; ended by front->close() */
-	struct stream *client;   /* owned; NULL once handed to the pipe */
-	struct timer deadline;   /* of the state, and of the whole login */
-	struct ticket *ask;      /* owned; what the state waits for, or NULL */
-	struct sasl_turn sasl;   /* owned; the SASL exchange of a login command */
-	struct attempt *attempt; /* owned; from a whole login command to its answer */
+	void *front_data;          /* the front's own; ended by front->close() */
+	struct stream *client;     /* owned; NULL once handed to the pipe */
+	struct timer deadline;     /* of the state, and of the whole login */
+	struct ticket *ask;        /* owned; what the state waits for, or NULL */
+	struct sasl_exchange sasl; /* owned; the SASL exchange of a login command */
+	struct attempt *attempt;   /* owned; from a whole login command to its answer */
 	struct meter_lease
 	    *held;     /* owned until the pipe has it; what limits of connections count */
 	size_t weight; /* memory that crowd.c counts for it */
