@@ -240,6 +240,16 @@ static bool same_recipient(const struct recipient *r, struct span address, struc
 	return r->user == NULL && span_eq_str(address, r->address);
 }
 
+static void hold(struct session *s, const struct edge_access_conf *rule)
+{
+	struct buf why = BUF_INIT(EXT_TEXT_MAX);
+	buf_printf(&why, "access rule %.60s%s%.150s", rule->head.title,
+	    rule->text != NULL ? ": " : "", rule->text != NULL ? rule->text : "");
+	transaction_hold(s->mail->t, buf_span(&why));
+	session_note(s, "hold", buf_span(&why));
+	buf_end(&why);
+}
+
 static enum verdict recipient_taken(struct session *s)
 {
 	if (s->mail->defer_if_ok) {
@@ -247,6 +257,8 @@ static enum verdict recipient_taken(struct session *s)
 			transaction_remove(s->mail->t, smtp_path_text(&s->mail->to));
 		return envelope_refuse_recipient(s, 450, "4.7.1", "try again later");
 	}
+	if (s->mail->hold_by != NULL)
+		hold(s, s->mail->hold_by);
 	session_notef(s, "recipient", "<%s> 250", s->mail->to.address);
 	metric_add(&edge_metrics[EDGE_M_RECIPIENTS], 1);
 	session_enter(s, ST_COMMAND);
@@ -389,7 +401,17 @@ static enum verdict refuse_by_rule(struct session *s, const struct edge_access_c
 	    rule->text != NULL ? rule->text : "not taken here by local policy");
 }
 
-/* The first access rule that holds decides; tags are only noted. */
+/* Rules that leave the decision to those behind them. */
+static bool only_notes(struct session *s, const struct edge_access_conf *rule)
+{
+	if (rule->action == ACCESS_TAG)
+		limit_tag_mail(s, rule->head.title);
+	if (rule->action == ACCESS_HOLD)
+		s->mail->hold_by = rule;
+	return rule->action == ACCESS_TAG || rule->action == ACCESS_HOLD;
+}
+
+/* The first access rule that holds decides; tags and holds are only noted. */
 static bool is_ruled(struct session *s, enum verdict *v_out)
 {
 	struct mail *m = s->mail;
@@ -403,9 +425,8 @@ static bool is_ruled(struct session *s, enum verdict *v_out)
 	};
 	const struct edge_access_conf *rule;
 	size_t at = 0;
-	while (
-	    (rule = access_next(s->setup->access, &f, &at)) != NULL && rule->action == ACCESS_TAG)
-		limit_tag_mail(s, rule->head.title);
+	while ((rule = access_next(s->setup->access, &f, &at)) != NULL && only_notes(s, rule))
+		;
 	if (rule == NULL || rule->action == ACCESS_ACCEPT)
 		return false;
 	session_notef(s, "access", "rule %s holds for <%s>", rule->head.title, m->to.address);
@@ -443,6 +464,7 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 	if (m->t->recipient_count >= (size_t)s->setup->edge->recipients_max)
 		return envelope_refuse_recipient(s, 452, "4.5.3", "too many recipients");
 	m->redirected = false;
+	m->hold_by = NULL;
 	if (is_listed(s, &v) || is_ruled(s, &v) || recipient_is_srs(s, &v))
 		return v;
 	if (m->to.kind == SMTP_PATH_POSTMASTER)

@@ -40,6 +40,8 @@ struct mail {
 		char *v[MAIL_BCC_MAX]; /* owned; get it too */
 		size_t n;
 	} bcc;
+	const struct edge_access_conf
+	    *hold_by;        /* wants the recipient's mail held, or NULL; of the setup */
 	bool redirected;     /* by a rule of ours: it may go anywhere */
 	unsigned discarded;  /* recipients that are taken for nobody */
 	struct buf tags;     /* names of rules, for X-Postern-Tag */

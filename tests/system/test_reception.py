@@ -47,7 +47,8 @@ class TlsRelay(socketserver.StreamRequestHandler):
 
 @pytest.fixture(scope="module")
 def edge(run_dir):
-    tier = relaying_edge(run_dir, "reception", 1, "\tqueue_retry_max 4s;\n\tdead_backoff 2s;\n")
+    tier = relaying_edge(run_dir, "reception", 1, "\tqueue_retry_max 4s;\n\tdead_backoff 2s;\n"
+                         "\taccess watched { sender watched.example; action hold; text \"for a look\"; }\n")
     tier.start()
     socketserver.ThreadingTCPServer.allow_reuse_address = True
     socketserver.ThreadingTCPServer.daemon_threads = True
@@ -166,3 +167,21 @@ def test_requiretls_does_not_go_where_nobody_knows_it(edge):
 def test_requiretls_to_a_store_on_this_host(edge):
     token = send_required(edge, "bob@example.org")
     assert edge.wait_stored(edge.user("bob"), token)
+
+
+# ---- access rules ----
+
+def test_a_rule_holds_mail_until_it_is_released(edge):
+    token, alice = mail.new_token(), edge.user("alice")
+    text = mail.message(token, "a@watched.example", [alice["address"]])
+    code, reply = mail.send(edge, "a@watched.example", [alice["address"]], text)
+    assert code == 250, reply
+
+    def held():
+        listed = edge.postern("queue", "list", "state=held").stdout
+        return alice["address"] in listed and "access rule watched: for a look" in listed
+    wait_for(held, 20, "held in the queue, with the reason")
+    assert edge.having(alice, token) == []
+    assert edge.postern("queue", "release", "all").returncode == 0
+    stored, = edge.wait_stored(alice, token)
+    assert mail.original(stored) == text

@@ -13,6 +13,7 @@
 	"}\n"                                                                                      \
 	"	access away { recipient gone@example.org; action redirect; to x@far.example; }\n"        \
 	"	access relay { recipient elsewhere.example; action accept; }\n"                          \
+	"	access watched { sender watched.example; action hold; text \"look at it\"; }\n"          \
 	"	access mine { authenticated yes; recipient nobody@far.example; action refuse; }\n"
 #include "tests/unit/edge/session_bench.h"
 
@@ -93,6 +94,14 @@ static void test_what_becomes_of_mail(void **state)
 	    "EHLO A.Dialup.Example\r\nMAIL FROM:<s@far.example>\r\nRCPT TO:<alice@example.org>\r\n"
 	    "RCPT TO:<bob@example.org>\r\nDATA\r\n" TEXT ".\r\n" QUIT);
 	assert_non_null(strstr(given.head, "\r\nX-Postern-Tag: dialups, second\r\n"));
+	talk_close(&t);
+	/* a recipient that is refused all the same leaves nothing behind */
+	t = say("mx", "192.0.2.1",
+	    HELLO "MAIL FROM:<s@watched.example>\r\nRCPT TO:<alice@example.org>\r\nDATA\r\n" TEXT
+		  ".\r\nMAIL FROM:<s@watched.example>\r\nRCPT TO:<none@example.org>\r\n" QUIT);
+	assert_string_equal(codes(&t), "220 250 250 250 354 250 250 550 221");
+	assert_true(given.hold);
+	assert_non_null(strstr(buf_cstr(&t.heard), "no such mailbox"));
 	talk_close(&t);
 	t = say("mx", "192.0.2.7", MAIL "RCPT TO:<alice@example.org>\r\n" QUIT);
 	assert_string_equal(codes(&t), "220 250 250 450 221");
