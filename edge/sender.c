@@ -131,6 +131,7 @@ static void ask_spf(struct sender *f, const struct smtp_path *from)
 		.local = f->from_helo ? SPAN("postmaster") : smtp_path_local(from),
 		.domain = domain,
 		.helo = span_str(s->helo),
+		.receiver = span_str(s->setup->hostname),
 		.deadline_ms = s->setup->edge->spf_timeout,
 	};
 	f->spf_domain = mem_span_str(domain);
@@ -149,6 +150,14 @@ static const struct sender_fault *fault_of(const struct session *s)
 	return f->spf.result == SPF_TEMPERROR ? &spf_temp : NULL;
 }
 
+/* RFC 7208 section 6.2: whose words they are must be told. */
+static void put_fault(const struct sender *f, const struct sender_fault *fault, struct buf *text)
+{
+	buf_add_str(text, fault->text);
+	if (fault == &spf_fail && f->spf.explanation[0] != '\0')
+		buf_printf(text, "; %.100s explains: %.250s", f->spf_domain, f->spf.explanation);
+}
+
 static bool is_pending(const struct session *s)
 {
 	const struct sender *f = s->mail->sender;
@@ -163,8 +172,11 @@ enum verdict sender_go_on(struct session *s)
 	const struct sender_fault *fault = fault_of(s);
 	if (fault == NULL)
 		return envelope_sender_ok(s);
+	struct buf text = BUF_INIT(TEXT_MAX);
+	put_fault(s->mail->sender, fault, &text);
 	session_enter(s, ST_COMMAND);
-	enum verdict v = session_refuse(s, fault->code, fault->enhanced, fault->text);
+	enum verdict v = session_refuse(s, fault->code, fault->enhanced, buf_cstr(&text));
+	buf_end(&text);
 	mail_end(s);
 	return v;
 }

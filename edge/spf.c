@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "proto/smtp_path.h"
 #include "proto/spf.h"
@@ -33,7 +34,7 @@ struct spf_run {
 	struct timer deadline;
 	struct soon begin;
 	struct ip_addr client;
-	char *local, *domain, *helo; /* owned */
+	char *local, *domain, *helo, *receiver; /* owned */
 	struct frame frames[FRAMES_MAX];
 	size_t depth; /* frames in use */
 	unsigned lookups, voids;
@@ -41,6 +42,8 @@ struct spf_run {
 	struct dns_mx mx;     /* of that term */
 	size_t mx_at;
 	char target[SPF_DOMAIN_MAX + 1]; /* of that term, expanded */
+	bool explaining; /* answer is a fail; its domain is asked for an explanation */
+	struct spf_answer answer;
 	void (*fn)(void *arg, const struct spf_answer *);
 	void *arg;
 };
@@ -69,6 +72,7 @@ static void run_end(struct spf_run *r)
 	mem_free(r->local);
 	mem_free(r->domain);
 	mem_free(r->helo);
+	mem_free(r->receiver);
 	r->magic = 0;
 	mem_free(r);
 }
@@ -78,21 +82,39 @@ static void on_cancel(struct ticket *t)
 	run_end(OBJ(spf_run, t));
 }
 
+static void set_answer(struct spf_answer *a, enum spf_result result, struct span why)
+{
+	a->result = result;
+	memset(a->why, 0, sizeof a->why);
+	for (size_t i = 0; i < why.n && i < sizeof a->why - 1; i++)
+		a->why[i] = why.p[i] > ' ' && why.p[i] < 0x7f ? why.p[i] : ' ';
+}
+
 /* why: plain text, or a term as its domain wrote it. */
 static void finish(struct spf_run *r, enum spf_result result, struct span why)
 {
-	struct spf_answer a = { .result = result };
+	struct spf_answer a = r->answer;
 	void (*fn)(void *, const struct spf_answer *) = r->fn;
 	void *arg = r->arg;
-	for (size_t i = 0; i < why.n && i < sizeof a.why - 1; i++)
-		a.why[i] = why.p[i] > ' ' && why.p[i] < 0x7f ? why.p[i] : ' ';
+	set_answer(&a, result, why);
 	run_end(r);
 	fn(arg, &a);
 }
 
+/* A fail, with or without its explanation. */
+static void answer_fail(struct spf_run *r)
+{
+	struct spf_answer a = r->answer;
+	finish(r, SPF_FAIL, span_str(a.why));
+}
+
 static void on_deadline(void *arg)
 {
-	finish(OBJ(spf_run, arg), SPF_TEMPERROR, SPAN("the DNS is too slow"));
+	struct spf_run *r = OBJ(spf_run, arg);
+	if (r->explaining)
+		answer_fail(r);
+	else
+		finish(r, SPF_TEMPERROR, SPAN("the DNS is too slow"));
 }
 
 /* ---- frames ----------------------------------------------------------------------------------- */
@@ -118,10 +140,58 @@ static enum spf_result result_of(char qualifier)
 	}
 }
 
+static void fill_facts(struct spf_run *r, struct spf_facts *f)
+{
+	*f = (struct spf_facts){
+		.local = span_str(r->local),
+		.sender_domain = span_str(r->domain),
+		.domain = span_str(top(r)->domain),
+		.helo = span_str(r->helo),
+		.client = r->client,
+		.receiver = span_str(r->receiver),
+		.now_s = clock_wall_us() / 1000000,
+	};
+}
+
+/* Section 6.2: whatever is wrong with an explanation, there is none then, and a fail all the same. */
+static void on_explanation(void *arg, const struct dns_texts *t)
+{
+	struct spf_run *r = OBJ(spf_run, arg);
+	struct buf text = BUF_INIT(SPF_EXPLANATION_SIZE - 1);
+	struct spf_facts facts;
+	r->ask = NULL;
+	fill_facts(r, &facts);
+	if (t->status == DNS_FOUND && t->n == 1 && spf_explain(t->v[0], &facts, &text))
+		memcpy(r->answer.explanation, buf_cstr(&text), buf_len(&text) + 1);
+	buf_end(&text);
+	answer_fail(r);
+}
+
+/* The record that says fail is the asked domain's own, or one it was redirected to: never an include's. */
+static void explain(struct spf_run *r, struct span why)
+{
+	struct span macro = spf_explanation(span_str(top(r)->record));
+	struct buf name = BUF_INIT(SPF_DOMAIN_MAX);
+	struct spf_facts facts;
+	fill_facts(r, &facts);
+	bool ok = macro.n > 0 && spf_expand(macro, &facts, &name);
+	set_answer(&r->answer, SPF_FAIL, why);
+	r->explaining = ok;
+	if (ok)
+		r->ask = dns_txt(r->dns, buf_span(&name), on_explanation, r);
+	buf_end(&name);
+	if (!ok)
+		answer_fail(r);
+}
+
 /* The top frame has its result (section 5.2 for what an include makes of it). */
 static void frame_done(struct spf_run *r, enum spf_result result, struct span why)
 {
 	char qualifier = top(r)->qualifier;
+	if (r->depth == 1 && result == SPF_FAIL) {
+		explain(r, why);
+		return;
+	}
 	if (r->depth == 1 || result == SPF_TEMPERROR || result == SPF_PERMERROR) {
 		finish(r, result, why);
 		return;
@@ -271,13 +341,8 @@ static void on_name(void *arg, const struct dns_name *n)
 static bool expand(struct spf_run *r, struct span macro, char out[SPF_DOMAIN_MAX + 1])
 {
 	struct buf name = BUF_INIT(SPF_DOMAIN_MAX);
-	const struct spf_facts facts = {
-		.local = span_str(r->local),
-		.sender_domain = span_str(r->domain),
-		.domain = span_str(top(r)->domain),
-		.helo = span_str(r->helo),
-		.client = r->client,
-	};
+	struct spf_facts facts;
+	fill_facts(r, &facts);
 	bool ok =
 	    macro.n == 0 ? buf_add_span(&name, facts.domain) : spf_expand(macro, &facts, &name);
 	if (ok)
@@ -392,6 +457,7 @@ struct ticket *spf_check(struct loop *l, struct dns *dns, const struct spf_ask *
 	r->local = mem_span_str(ask->local);
 	r->domain = mem_span_str(ask->domain);
 	r->helo = mem_span_str(ask->helo);
+	r->receiver = mem_span_str(ask->receiver);
 	r->fn = fn;
 	r->arg = arg;
 	timer_init(&r->deadline, l, on_deadline, r);

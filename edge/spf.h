@@ -22,18 +22,20 @@ enum spf_result {
 };
 const char *spf_result_word(enum spf_result r); /* "pass" */
 
-enum { SPF_WHY_SIZE = 128 };
+enum { SPF_WHY_SIZE = 128, SPF_EXPLANATION_SIZE = 256 };
 
 struct spf_answer {
 	enum spf_result result;
 	char why[SPF_WHY_SIZE]; /* the term that decided, or what is wrong; plain ASCII */
+	char explanation
+	    [SPF_EXPLANATION_SIZE]; /* of a fail, in its domain's words (exp=); "": none */
 };
 
 struct spf_ask {
 	struct ip_addr client;
-	struct span local, domain; /* of the sender, or "postmaster" and the HELO name */
-	struct span helo;
-	uint64_t deadline_ms; /* for all of it */
+	struct span local, domain;  /* of the sender, or "postmaster" and the HELO name */
+	struct span helo, receiver; /* receiver: this host */
+	uint64_t deadline_ms;       /* for all of it */
 };
 
 /* The spans are copied. fn comes once, from the loop. */

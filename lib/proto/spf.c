@@ -20,8 +20,10 @@ static bool is_delim(char c)
 	return c != '\0' && strchr(".-+,/_=", c) != NULL;
 }
 
+static const char record_letters[] = "slodiphv", explain_letters[] = "slodiphvcrt";
+
 /* The inside of %{...}. */
-static bool parse_macro(struct span in, struct macro *out)
+static bool parse_macro(struct span in, const char *letters, struct macro *out)
 {
 	size_t digits = 0;
 	if (in.n == 0 || !ascii_is_alpha((unsigned char)in.p[0]))
@@ -43,13 +45,14 @@ static bool parse_macro(struct span in, struct macro *out)
 	for (size_t i = 0; i < in.n; i++)
 		if (!is_delim(in.p[i]))
 			return false;
-	return strchr("slodiphv", out->letter) != NULL;
+	return strchr(letters, out->letter) != NULL;
 }
 
 enum piece { PIECE_END, PIECE_BAD, PIECE_TEXT, PIECE_MACRO };
 
 /* Takes the next piece off the front of *in: bytes that stand for themselves, or a macro. */
-static enum piece next_piece(struct span *in, struct span *text_out, struct macro *macro_out)
+static enum piece next_piece(
+    struct span *in, const char *letters, struct span *text_out, struct macro *macro_out)
 {
 	if (in->n == 0)
 		return PIECE_END;
@@ -65,7 +68,8 @@ static enum piece next_piece(struct span *in, struct span *text_out, struct macr
 	char c = in->n > 1 ? in->p[1] : '\0';
 	size_t end = span_find(*in, '}');
 	if (c == '{') {
-		bool ok = end != SIZE_MAX && parse_macro(span_of(in->p + 2, end - 2), macro_out);
+		bool ok =
+		    end != SIZE_MAX && parse_macro(span_of(in->p + 2, end - 2), letters, macro_out);
 		*in = span_from(*in, ok ? end + 1 : in->n);
 		return ok ? PIECE_MACRO : PIECE_BAD;
 	}
@@ -79,7 +83,7 @@ static bool macro_string_ok(struct span in)
 	struct span text;
 	struct macro m;
 	enum piece p;
-	while ((p = next_piece(&in, &text, &m)) == PIECE_TEXT || p == PIECE_MACRO)
+	while ((p = next_piece(&in, record_letters, &text, &m)) == PIECE_TEXT || p == PIECE_MACRO)
 		continue;
 	return p == PIECE_END;
 }
@@ -291,6 +295,18 @@ bool spf_record_ok(struct span record, struct span *redirect_out)
 	return !bad && redirects <= 1 && exps <= 1;
 }
 
+struct span spf_explanation(struct span record)
+{
+	struct spf_walk w;
+	struct spf_term t;
+	bool bad;
+	spf_walk_init(&w, record);
+	while (spf_next(&w, &t, &bad))
+		if (t.kind == SPF_EXP)
+			return t.domain;
+	return SPAN_NONE;
+}
+
 /* ---- expansion -------------------------------------------------------------------------------- */
 
 /* "192.0.2.1", or the nibbles of an IPv6 address with dots between. */
@@ -307,6 +323,7 @@ static void put_client(struct ip_addr a, struct buf *out)
 
 static void put_value(char letter, const struct spf_facts *f, struct buf *out)
 {
+	char text[IP_TEXT_SIZE];
 	switch (letter) {
 	case 's':
 		buf_printf(out, "%.*s@%.*s", SPAN_ARG(f->local), SPAN_ARG(f->sender_domain));
@@ -325,6 +342,15 @@ static void put_value(char letter, const struct spf_facts *f, struct buf *out)
 		break;
 	case 'p':
 		buf_add_str(out, "unknown");
+		break;
+	case 'c':
+		buf_add_str(out, ip_text(f->client, text));
+		break;
+	case 'r':
+		buf_add_span(out, f->receiver);
+		break;
+	case 't':
+		buf_printf(out, "%llu", (unsigned long long)f->now_s);
 		break;
 	case 'v':
 		buf_add_str(out, ip_is_v4(f->client) ? "in-addr" : "ip6");
@@ -382,20 +408,44 @@ static bool put_macro(const struct macro *m, const struct spf_facts *f, struct b
 	return ok;
 }
 
-bool spf_expand(struct span macro, const struct spf_facts *f, struct buf *out)
+static bool put_macro_string(
+    struct span macro, const char *letters, const struct spf_facts *f, struct buf *all)
 {
-	struct buf all = BUF_INIT(EXPANDED_MAX);
 	struct span text;
 	struct macro m;
 	enum piece p;
 	bool ok = true;
-	while (ok && (p = next_piece(&macro, &text, &m)) != PIECE_END) {
+	while (ok && (p = next_piece(&macro, letters, &text, &m)) != PIECE_END) {
 		ok = p != PIECE_BAD;
 		if (p == PIECE_TEXT)
-			ok = buf_add_span(&all, text);
+			ok = buf_add_span(all, text);
 		else if (p == PIECE_MACRO)
-			ok = put_macro(&m, f, &all);
+			ok = put_macro(&m, f, all);
 	}
+	return ok;
+}
+
+bool spf_explain(struct span text, const struct spf_facts *f, struct buf *out)
+{
+	struct buf all = BUF_INIT(EXPANDED_MAX);
+	bool ok = true;
+	while (ok && text.n > 0) {
+		struct span word = span_cut(&text, ' ');
+		ok = put_macro_string(word, explain_letters, f, &all) &&
+		     (text.p == NULL || buf_add_char(&all, ' '));
+	}
+	struct span said = buf_span(&all);
+	for (size_t i = 0; ok && i < said.n; i++) /* section 6.2: US-ASCII, or nothing at all */
+		ok = said.p[i] >= ' ' && said.p[i] <= '~';
+	ok = ok && buf_add_span(out, said);
+	buf_end(&all);
+	return ok;
+}
+
+bool spf_expand(struct span macro, const struct spf_facts *f, struct buf *out)
+{
+	struct buf all = BUF_INIT(EXPANDED_MAX);
+	bool ok = put_macro_string(macro, record_letters, f, &all);
 	struct span name = buf_span(&all);
 	if (name.n > 0 && name.p[name.n - 1] == '.')
 		name.n--;

@@ -57,10 +57,17 @@ struct spf_facts {
 	struct span domain; /* whose record it is */
 	struct span helo;
 	struct ip_addr client;
+	struct span receiver; /* who asks, and when: for spf_explain() alone */
+	uint64_t now_s;
 };
 
 /* Appends the macro string expanded to a domain name of at most SPF_DOMAIN_MAX bytes: labels on the left are
  * cut off when it is longer (section 7.3). False: not a macro string. */
 bool spf_expand(struct span macro, const struct spf_facts *f, struct buf *out);
+
+/* The exp= of a good record: a macro string for the name of a TXT record (section 6.2). Empty: none. */
+struct span spf_explanation(struct span record);
+/* What such a TXT record says, expanded. False: it is wrong, or not US-ASCII: there is no explanation then. */
+bool spf_explain(struct span text, const struct spf_facts *f, struct buf *out);
 
 #endif

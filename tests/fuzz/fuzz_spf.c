@@ -18,6 +18,10 @@ static void expand(struct span macro, struct span local)
 	struct buf out = BUF_INIT(SPF_DOMAIN_MAX);
 	bool ok = spf_expand(macro, &f, &out);
 	CHECK(!ok || (buf_ok(&out) && buf_len(&out) <= SPF_DOMAIN_MAX));
+	buf_clear(&out);
+	if (spf_explain(macro, &f, &out))
+		for (size_t i = 0; i < buf_len(&out); i++)
+			CHECK(buf_span(&out).p[i] >= ' ' && buf_span(&out).p[i] <= '~');
 	buf_end(&out);
 }
 

@@ -57,6 +57,17 @@ static const struct {
 	    "v=spf1 a:h.test a:h.test a:h.test a:h.test a:h.test a:h.test a:h.test a:h.test "
 	    "a:h.test "
 	    "a:h.test a:h.test ?all" },
+	{ "exp.test", RR_TXT, "v=spf1 -all exp=why.%{d}" },
+	{ "why.exp.test", RR_TXT, "%{c} may not send for %{d}, says %{r}, or 100%% not" },
+	{ "redexp.test", RR_TXT, "v=spf1 redirect=exp.test" },
+	{ "incexp.test", RR_TXT, "v=spf1 -include:open2.test -all" },
+	{ "open2.test", RR_TXT, "v=spf1 +all exp=why.exp.test" },
+	{ "noexp.test", RR_TXT, "v=spf1 -all exp=nowhere.test" },
+	{ "badexp.test", RR_TXT, "v=spf1 -all exp=bad.test" },
+	{ "bad.test", RR_TXT, "what is %{x}" },
+	{ "twoexp.test", RR_TXT, "v=spf1 -all exp=two.test" },
+	{ "failexp.test", RR_TXT, "v=spf1 -all exp=fail.test" },
+	{ "slowexp.test", RR_TXT, "v=spf1 -all exp=slow.test" },
 	{ "void2.test", RR_TXT, "v=spf1 a:no1.test a:no2.test ?all" },
 	{ "void3.test", RR_TXT, "v=spf1 a:no1.test a:no2.test a:no3.test ?all" },
 };
@@ -109,6 +120,7 @@ static struct ticket *ask(const char *client, const char *domain, uint64_t ms)
 	struct spf_ask a = { .local = SPAN("joe"),
 		.domain = span_str(domain),
 		.helo = SPAN("h.test"),
+		.receiver = SPAN("mx.here"),
 		.deadline_ms = ms };
 	assert_true(ip_parse(span_str(client), &a.client));
 	return spf_check(loop, dns, &a, on_spf, NULL);
@@ -184,6 +196,29 @@ static void test_results(void **state)
 	assert_string_equal(got.why, "include:inner.test");
 }
 
+/* Section 6.2: only the words of the domain itself, or of one it redirects to; what is wrong with them is no harm. */
+static void test_explanations(void **state)
+{
+	static const char *const silent[] = { "incexp.test", "noexp.test", "badexp.test",
+		"twoexp.test", "failexp.test", "good.test" };
+	assert_string_equal(result("203.0.113.77", "exp.test"), "fail");
+	assert_string_equal(
+	    got.explanation, "203.0.113.77 may not send for exp.test, says mx.here, or 100% not");
+	assert_string_equal(got.why, "-all");
+	assert_string_equal(result("2001:db8::1", "redexp.test"), "fail");
+	assert_string_equal(
+	    got.explanation, "2001:db8::1 may not send for exp.test, says mx.here, or 100% not");
+	for (size_t i = 0; i < COUNT_OF(silent); i++) {
+		assert_string_equal(result("203.0.113.77", silent[i]), "fail");
+		assert_string_equal(got.explanation, "");
+	}
+	unsigned before = answers;
+	ask("203.0.113.1", "slowexp.test", 100);
+	WAIT_FOR(answers == before + 1);
+	assert_int_equal(got.result, SPF_FAIL);
+	assert_string_equal(got.why, "-all");
+}
+
 static void test_deadline_and_cancel(void **state)
 {
 	unsigned before = answers;
@@ -223,6 +258,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_results),
+		cmocka_unit_test(test_explanations),
 		cmocka_unit_test(test_deadline_and_cancel),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
