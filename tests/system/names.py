@@ -14,7 +14,7 @@ def config(base, host, port, records, redirects, broken):
              "\taccess-control: 127.0.0.0/8 allow", '\tmodule-config: "iterator"', "\tdo-not-query-localhost: no",
              "\tnum-threads: 1", "\tso-reuseport: no", "\toutgoing-range: 64", '\tlocal-zone: "." static',
              '\tlocal-zone: "127.in-addr.arpa." static']
-    lines += [f'\tlocal-zone: "{zone}" redirect\n\tlocal-data: "{zone} 60 IN {data}"' for zone, data in redirects.items()]
+    lines += [f'\tlocal-zone: "{zone}" redirect\n\tlocal-data: "{zone} 1 IN {data}"' for zone, data in redirects.items()]
     lines += [f'\tlocal-zone: "{zone}" transparent' for zone in broken]
     lines += ["\tlocal-data: '" + r + "'" for r in records]
     for zone in broken:
