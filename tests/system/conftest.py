@@ -20,23 +20,39 @@ BIN = os.environ.get("POSTERN_BIN", os.path.join(TOP, "build", "bin"))
 REPORTS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "check failed:", "UndefinedBehaviorSanitizer")
 
 
-def is_free(port):
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+claims = {}  # port: a name in this network namespace that is taken as long as this process lives
+
+
+def claim(port):
+    """Is the port nobody's? Then it is ours, also before anything listens on it: several files run at a time."""
+    name, probe = socket.socket(socket.AF_UNIX), socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with probe:
         try:
-            s.bind(("127.0.0.1", port))
-            return True
+            name.bind(f"\0postern-test-port-{port}")
+            probe.bind(("127.0.0.1", port))
         except OSError:
+            name.close()
             return False
+    claims[port] = name
+    return True
+
+
+def claim_all(ports):
+    got = [port for port in ports if port not in claims and claim(port)]
+    if len(got) < len(ports):
+        for port in got:
+            claims.pop(port).close()
+    return len(got) == len(ports)
 
 
 def free_port_base(stores=3):
-    """A base whose every derived port is free; all stay below the range of outgoing ports."""
+    """A base whose every derived port is claimed; all stay below the range of outgoing ports."""
     offsets = [*WELL_KNOWN.values()] + [1000 * k + p for k in range(1, stores + 1) for p in STORE_PORTS.values()]
     bases = list(range(3000, 26000, 7))
     random.shuffle(bases)
     for base in bases:
-        if all(is_free(base + o) for o in offsets):
+        if claim_all([base + o for o in offsets]):
             return base
     raise RuntimeError("no free ports")
 
@@ -44,7 +60,7 @@ def free_port_base(stores=3):
 def free_port():
     while True:
         port = random.randrange(26500, 32700)
-        if is_free(port):
+        if claim_all([port]):
             return port
 
 
