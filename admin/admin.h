@@ -16,7 +16,12 @@ enum {
 	ADMIN_CONFIG = 78
 };
 
-enum { ADMIN_CONFIGS_MAX = 32, ADMIN_WORDS_MAX = 32, ADMIN_OVERRIDES_MAX = 64, ADMIN_TAIL_MAX = 8 };
+enum {
+	ADMIN_CONFIGS_MAX = 32,
+	ADMIN_WORDS_MAX = 32,
+	ADMIN_OVERRIDES_MAX = 64,
+	ADMIN_TAIL_MAX = 26
+};
 
 struct admin_args {
 	const char *configs[ADMIN_CONFIGS_MAX];

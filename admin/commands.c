@@ -202,9 +202,12 @@ static const struct command {
 	{ "release", "user|store VALUE", 2, 2, NULL, &ask_release,
 	    "Ends a hold; what is remembered of the user's place is asked anew." },
 	{ "holds", "", 0, 0, NULL, &ask_holds, "What is held." },
-	{ "explain", "ID", 1, 1, NULL, &ask_explain,
+	{ "explain", "ID | --ip A [--helo H] --from F --rcpt R", 1, 24, NULL, &ask_explain,
 	    "What each check answered about a connection or a message: the id is in every "
-	    "refusal." },
+	    "refusal. Or a "
+	    "dry run: what would be answered to this client, sender and recipient (more of "
+	    "them with "
+	    "more --rcpt), on --listener NAME, for a --user who has authenticated." },
 	{ "queue list", "[WHICH...]", 0, 16, NULL, &ask_queue_rows,
 	    "Messages that this host still has to deliver, and why. WHICH: ID, all, sender=, "
 	    "recipient=, destination=, reason=, state=, older=2h, younger=2h; * stands for any "
@@ -288,6 +291,8 @@ static void put_options(FILE *to)
 	    "      --for DURATION     of a ban: how long\n"
 	    "      --list RULE        of a ban: which list (default ban)\n"
 	    "      --dry-run          of store expire: tells, and changes nothing\n"
+	    "      --ip ADDRESS --helo NAME --from SENDER --rcpt RECIPIENT --listener NAME\n"
+	    "      --user USER        of a dry run of explain\n"
 	    "  -h, --help             this text, or that of the command\n"
 	    "  -V, --version          the version\n",
 	    default_config);
@@ -332,7 +337,22 @@ static bool put_in(const char **list, size_t *n, size_t max, const char *what)
 	return true;
 }
 
-enum option_letter { OPTION_RUN_DIR = 256, OPTION_JSON, OPTION_FOR, OPTION_LIST, OPTION_DRY_RUN };
+enum option_letter {
+	OPTION_RUN_DIR = 256,
+	OPTION_JSON,
+	OPTION_FOR,
+	OPTION_LIST,
+	OPTION_DRY_RUN,
+	OPTION_IP, /* of explain: in the order of explain_options */
+	OPTION_HELO,
+	OPTION_FROM,
+	OPTION_RCPT,
+	OPTION_LISTENER,
+	OPTION_USER
+};
+
+static const char *const explain_options[] = { "--ip", "--helo", "--from", "--rcpt", "--listener",
+	"--user" };
 
 struct asked_for {
 	bool help, version;
@@ -367,6 +387,13 @@ static bool take_option(struct admin_args *a, int letter, struct asked_for *aske
 		return put_tail(a, "--list", optarg);
 	case OPTION_DRY_RUN:
 		return put_in(a->tail, &a->tail_count, ADMIN_TAIL_MAX, "dry-run");
+	case OPTION_IP:
+	case OPTION_HELO:
+	case OPTION_FROM:
+	case OPTION_RCPT:
+	case OPTION_LISTENER:
+	case OPTION_USER:
+		return put_tail(a, explain_options[letter - OPTION_IP], optarg);
 	default:
 		return false;
 	}
@@ -382,6 +409,12 @@ static bool parse_args(int argc, char **argv, struct admin_args *a, struct asked
 		{ "for", required_argument, NULL, OPTION_FOR },
 		{ "list", required_argument, NULL, OPTION_LIST },
 		{ "dry-run", no_argument, NULL, OPTION_DRY_RUN },
+		{ "ip", required_argument, NULL, OPTION_IP },
+		{ "helo", required_argument, NULL, OPTION_HELO },
+		{ "from", required_argument, NULL, OPTION_FROM },
+		{ "rcpt", required_argument, NULL, OPTION_RCPT },
+		{ "listener", required_argument, NULL, OPTION_LISTENER },
+		{ "user", required_argument, NULL, OPTION_USER },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },

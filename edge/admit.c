@@ -64,7 +64,7 @@ enum verdict admit_secure(struct session *s)
 
 static enum verdict admitted(struct session *s, uint64_t wait_ms)
 {
-	if (s->listener->tls == EDGE_TLS_IMPLICIT) {
+	if (s->listener->tls == EDGE_TLS_IMPLICIT && s->dry == NULL) {
 		if (s->setup->tls == NULL)
 			return session_close(s, WHY_TLS_MISSING, NULL);
 		return admit_secure(s);
@@ -108,7 +108,7 @@ static void on_meter(void *arg, const struct meter_answer *a)
 enum verdict admit_start(struct session *s)
 {
 	/* A TLS handshake must not begin in the plain stream; elsewhere early bytes are to be seen. */
-	stream_pause(s->io, s->listener->tls == EDGE_TLS_IMPLICIT);
+	stream_pause(s->io, s->listener->tls == EDGE_TLS_IMPLICIT && s->dry == NULL);
 	session_enter(s, ST_ADMIT);
 	screen_start(s);
 	if (s->probe)

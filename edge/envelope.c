@@ -214,6 +214,17 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 
 /* ---- the answer to RCPT ----------------------------------------------------------------------- */
 
+static void account_for_refused(const struct session *s, unsigned code, const char *text)
+{
+	const struct mail *m = s->mail;
+	metric_add(
+	    &edge_metrics[code < 500 ? EDGE_M_RECIPIENTS_LATER : EDGE_M_RECIPIENTS_REFUSED], 1);
+	log_write(&edge_events[EDGE_EV_RECIPIENT_REFUSED], mail_id(m),
+	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
+		LOG_STR("sender", m->t->sender), LOG_SPAN("recipient", smtp_path_text(&m->to)),
+		LOG_U64("code", code), LOG_STR("why", text)));
+}
+
 enum verdict envelope_refuse_recipient(
     struct session *s, unsigned code, const char *enhanced, const char *text)
 {
@@ -222,12 +233,8 @@ enum verdict envelope_refuse_recipient(
 		code = 450;
 		enhanced = "4.7.1";
 	}
-	metric_add(
-	    &edge_metrics[code < 500 ? EDGE_M_RECIPIENTS_LATER : EDGE_M_RECIPIENTS_REFUSED], 1);
-	log_write(&edge_events[EDGE_EV_RECIPIENT_REFUSED], mail_id(m),
-	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
-		LOG_STR("sender", m->t->sender), LOG_SPAN("recipient", smtp_path_text(&m->to)),
-		LOG_U64("code", code), LOG_STR("why", text)));
+	if (s->dry == NULL)
+		account_for_refused(s, code, text);
 	session_notef(s, "recipient", "<%s> %u %s", m->to.address, code, text);
 	session_enter(s, ST_COMMAND);
 	return session_refuse_quietly(s, code, enhanced, text);
@@ -260,7 +267,8 @@ static enum verdict recipient_taken(struct session *s)
 	if (s->mail->hold_by != NULL)
 		hold(s, s->mail->hold_by);
 	session_notef(s, "recipient", "<%s> 250", s->mail->to.address);
-	metric_add(&edge_metrics[EDGE_M_RECIPIENTS], 1);
+	if (s->dry == NULL)
+		metric_add(&edge_metrics[EDGE_M_RECIPIENTS], 1);
 	session_enter(s, ST_COMMAND);
 	return session_say(s, 250, "2.1.5", "recipient ok");
 }

@@ -484,7 +484,7 @@ static void put_client_name(struct filters *f)
 void filters_open(struct session *s)
 {
 	const struct edge_conf *c = s->setup->edge;
-	if (s->filters != NULL || !is_filtered(s))
+	if (s->filters != NULL || s->dry != NULL || !is_filtered(s))
 		return;
 	struct filters *f = MEM_NEW(struct filters);
 	f->ticket.cancel = cancel;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "proto/mime_binary.h"
 
+#include "edge/dry.h"
 #include "edge/filter.h"
 #include "edge/sender.h"
 
@@ -45,7 +46,10 @@ void mail_end(struct session *s)
 	filters_done(s->filters);
 	s->edge->body_memory -= m->memory;
 	sender_free(&m->sender);
-	record_keep(s->edge->records, m->t->id, &m->record);
+	if (s->dry != NULL)
+		dry_keep_mail(s->dry, &m->record);
+	else
+		record_keep(s->edge->records, m->t->id, &m->record);
 	record_end(&m->record);
 	mime_binary_free(&m->binary);
 	buf_end(&m->tags);

@@ -6,6 +6,7 @@
 #include "daemon/daemon.h"
 
 #include "edge/accept.h"
+#include "edge/dry.h"
 #include "edge/edge_tables.h"
 #include "edge/queue.h"
 #include "edge/queue_tables.h"
@@ -90,6 +91,24 @@ static void answer_later(void *arg, uint32_t id, struct span json)
 	worker_answer(arg, id, json);
 }
 
+static void dry_told(void *arg, uint32_t id, struct span json)
+{
+	worker_answer(arg, id, json);
+}
+
+/* One worker is enough: all would say the same. */
+static bool dry_run(struct worker *w, const struct control_ask *ask, struct buf *out)
+{
+	struct dry_ask question;
+	const char *why = dry_parse(ask->words + 1, ask->n - 1, &question);
+	struct dry *d = why == NULL ? dry_start(worker_data(w), &question, &why) : NULL;
+	if (d != NULL)
+		dry_answer_to(d, dry_told, w, worker_answer_later(w));
+	else
+		buf_printf(out, "[{\"check\":\"dry_run\",\"answer\":\"%s\",\"ms\":0}]", why);
+	return true;
+}
+
 static bool worker_control(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
 	struct edge *e = worker_data(w);
@@ -103,6 +122,8 @@ static bool worker_control(struct worker *w, const struct control_ask *ask, stru
 		edge_explain(e, span_str(ask->words[1]), out);
 		return true;
 	}
+	if (ask->n > 2 && is_word(ask, 0, "explain"))
+		return worker_index(w) == 0 && dry_run(w, ask, out);
 	return is_word(ask, 0, "meter") &&
 	       metermaid_control(e->meter, ask->words, ask->n,
 		   &(struct meter_late){ begin_later, answer_later, w }, out);

@@ -167,7 +167,9 @@ static struct transaction *copy_for(const struct transaction *t, const struct wa
 	p->sender = mem_str(w->sender);
 	p->body_8bit = t->body_8bit;
 	p->auth_user = mem_str(t->auth_user);
+	p->smtputf8 = t->smtputf8;
 	p->hold = t->hold;
+	p->hold_why = mem_str(t->hold_why);
 	p->require_tls = t->require_tls;
 	p->trusted = t->trusted || w->own_sender || (w->rewritten && t->aligned);
 	p->ret = t->ret;

@@ -293,6 +293,8 @@ static bool ask_next(struct step *p)
 
 struct ticket *policy_step(struct session *s, enum policy_moment at, filter_fn *fn)
 {
+	if (s->dry != NULL) /* a dry run counts nothing, here or elsewhere */
+		return NULL;
 	if (s->setup->edge->policy_n == 0 || s->mail->discard_by != NULL)
 		return NULL;
 	struct step *p = MEM_NEW(struct step);

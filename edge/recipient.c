@@ -43,7 +43,8 @@ static enum verdict take_members(struct session *s, struct expansion *e)
 		    SPAN_NONE, SPAN_NONE, SPAN_NONE);
 	if (r == NULL)
 		return envelope_refuse_recipient(s, 452, "4.5.3", "too many recipients");
-	log_expanded(s, e);
+	if (s->dry == NULL)
+		log_expanded(s, e);
 	m->expanded++;
 	r->notify = m->notify;
 	r->orcpt = m->orcpt[0] != '\0' ? mem_str(m->orcpt) : NULL;

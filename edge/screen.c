@@ -67,7 +67,7 @@ static void on_lists(void *arg, const struct dnsbl_answer *a)
 void screen_start(struct session *s)
 {
 	const struct edge_conf *conf = s->setup->edge;
-	if (s->probe || ip_is_loopback(s->from.addr))
+	if ((s->probe && s->dry == NULL) || ip_is_loopback(s->from.addr))
 		return;
 	struct screen *c = MEM_NEW(struct screen);
 	c->magic = screen_MAGIC;

@@ -184,7 +184,7 @@ enum verdict sender_go_on(struct session *s)
 /* Strangers only: our own users and hosts may send what they like to other checks. */
 static bool is_asked_about(const struct session *s)
 {
-	return s->listener->role == EDGE_MX && s->user == NULL && !s->probe &&
+	return s->listener->role == EDGE_MX && s->user == NULL && (!s->probe || s->dry != NULL) &&
 	       !ip_is_loopback(s->from.addr) &&
 	       !ip_in_set(s->from.addr, &s->setup->edge->dns_exempt) &&
 	       !ip_in_set(s->from.addr, &s->listener->relay_from);

@@ -15,6 +15,7 @@
 #include "edge/auth.h"
 #include "edge/chunk.h"
 #include "edge/content.h"
+#include "edge/dry.h"
 #include "edge/envelope.h"
 #include "edge/filter.h"
 #include "edge/greet.h"
@@ -163,10 +164,11 @@ enum verdict session_refuse_quietly(
 enum verdict session_refuse(
     struct session *s, unsigned code, const char *enhanced, const char *text)
 {
-	log_write(&edge_events[EDGE_EV_COMMAND_REFUSED], id_of(s),
-	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
-		LOG_STR("verb", smtp_verb_name(s->verb)), LOG_U64("code", code),
-		LOG_STR("why", text)));
+	if (s->dry == NULL)
+		log_write(&edge_events[EDGE_EV_COMMAND_REFUSED], id_of(s),
+		    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("session", s->id.s),
+			LOG_STR("verb", smtp_verb_name(s->verb)), LOG_U64("code", code),
+			LOG_STR("why", text)));
 	session_notef(s, "refused", "%s: %u %s", smtp_verb_name(s->verb), code, text);
 	return session_refuse_quietly(s, code, enhanced, text);
 }
@@ -222,8 +224,12 @@ static void session_end(struct session *s, uint64_t linger_ms) /* the only destr
 	buf_end(&s->tags);
 	session_notef(s, "end", "%s%s%s", reasons[s->why].word, s->detail != NULL ? ": " : "",
 	    s->detail != NULL ? s->detail : "");
-	if (!is_quiet(s))
+	if (s->dry != NULL) {
+		dry_keep_session(s->dry, &s->record);
+		dry_session_gone(s->dry);
+	} else if (!is_quiet(s)) {
 		record_keep(e->records, s->id, &s->record);
+	}
 	timer_clear(&s->deadline);
 	screen_free(&s->screen);
 	attempt_free(&s->attempt);
@@ -442,7 +448,7 @@ static void on_stream(void *arg, enum stream_event ev)
 
 /* ---- the start -------------------------------------------------------------------------------- */
 
-void session_start(
+static struct session *session_new(
     struct edge *e, const struct edge_listener_conf *listener, const struct accepted *a)
 {
 	struct session *s = MEM_NEW(struct session);
@@ -470,6 +476,24 @@ void session_start(
 		LOG_STR("listener", listener->head.title)));
 	session_notef(
 	    s, "client", "%s on listener %s", ip_port_text(s->from, addr), listener->head.title);
+	return s;
+}
+
+void session_start(
+    struct edge *e, const struct edge_listener_conf *listener, const struct accepted *a)
+{
+	struct session *s = session_new(e, listener, a);
+	session_step(s, admit_start(s));
+}
+
+void session_start_dry(struct edge *e, const struct edge_listener_conf *listener,
+    const struct accepted *a, struct dry *dry, const char *user)
+{
+	struct session *s = session_new(e, listener, a);
+	s->dry = dry;
+	s->user = mem_str(user);
+	s->mechanism = user != NULL ? "dry run" : NULL;
+	dry_session(dry, s);
 	session_step(s, admit_start(s));
 }
 

@@ -63,6 +63,7 @@ enum session_state {
 };
 
 struct attempt;
+struct dry;
 struct screen;
 struct filters;
 struct mail;
@@ -92,7 +93,8 @@ struct session {
 	const char *mechanism;       /* by which user was authenticated */
 	bool esmtp;                  /* it was EHLO */
 	bool may_xclient;            /* it is a host of our own in front of the client */
-	bool probe;                  /* a balancer's health check */
+	bool probe;                  /* a balancer's health check, or a dry run */
+	struct dry *dry;             /* a dry run's client (dry.h), or NULL */
 	bool chunk_last;             /* the chunk under way is the last of its mail */
 	size_t chunk_left, chunk_at; /* bytes to come; the same when the clock was restarted */
 	const char *chunk_refused;   /* why its bytes go nowhere, or NULL */
@@ -109,6 +111,10 @@ struct session {
 /* Makes a session out of an accepted connection that edge_client_enter() has counted. Takes a->fd. */
 void session_start(
     struct edge *e, const struct edge_listener_conf *listener, const struct accepted *a);
+
+/* The same for a dry run; user: taken for one who has authenticated, or NULL. */
+void session_start_dry(struct edge *e, const struct edge_listener_conf *listener,
+    const struct accepted *a, struct dry *dry, const char *user);
 
 /* Goes on with a verdict: the only driver; the session may be gone when it returns. For callbacks of
  * tickets and timers, as their last statement. */

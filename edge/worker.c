@@ -8,6 +8,7 @@
 #include "daemon/daemon.h"
 
 #include "edge/accept.h"
+#include "edge/dry.h"
 #include "edge/edge_tables.h"
 #include "edge/milter.h"
 #include "edge/session.h"
@@ -33,6 +34,7 @@ struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 	e->clients = map_new(CLIENTS_MAX);
 	e->doors = accept_doors_new(e);
 	list_init(&e->sessions);
+	list_init(&e->dries);
 	return e;
 }
 
@@ -154,6 +156,7 @@ void edge_free(struct edge **e)
 	doors_free(&gone->doors);
 	while (!list_empty(&gone->sessions))
 		session_drop(LIST_OF(struct session, link, gone->sessions.next), WHY_STOPPED);
+	dry_free_all(gone);
 	committer_free(&gone->committer);
 	directory_free(&gone->directory);
 	metermaid_free(&gone->meter);

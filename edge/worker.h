@@ -34,6 +34,7 @@ struct edge {
 	struct edge_setup *setup; /* the newest; sessions keep references of their own */
 	struct doors *doors;      /* owned: accept.c */
 	struct list_node sessions;
+	struct list_node dries; /* dry.c */
 	size_t session_n;
 	struct map *clients;        /* address -> how many sessions, as a number in the pointer */
 	uint64_t body_memory;       /* promised to the bodies of all sessions */

@@ -273,3 +273,33 @@ def test_nothing_is_relayed_all_the_same(edge):
                 s.data(b"Subject: relayed\r\n\r\nrelayed\r\n")
     wait_for(edge.queue_is_empty, 20, "an empty queue")
     assert edge.taken[before:] == []
+
+
+def dry(edge, sender, *recipients, ip="192.0.2.7", more=()):
+    words = [w for r in recipients for w in ("--rcpt", r)]
+    return edge.postern("explain", "--ip", ip, "--helo", "client.example", "--from", sender, *words, *more).stdout
+
+
+def test_dry_run(edge):
+    """The same session decides, and nothing comes of it."""
+    refused = edge.log("edge").count("recipient.refused")
+    before = len(edge.taken)
+    told = dry(edge, "alice@example.org", "sales@example.org", "x@far.example", "nobody@example.org", "board@example.org",
+               more=("--listener", "submission", "--user", "alice@example.org"))
+    for words in ("on listener submission", "<sales@example.org> stands for 3", "RCPT TO:<sales@example.org>: 250 2.1.5",
+                  "RCPT TO:<x@far.example>: 250", "RCPT TO:<nobody@example.org>: 550 5.1.1", "sender_owner",
+                  "<board@example.org> stands for 1", "limits, policy services and filters are not asked"):
+        assert words in told, told
+    told = dry(edge, "", "x@far.example", "alice@example.org", ip="127.0.0.1")
+    assert "RCPT TO:<x@far.example>: 550 5.7.1 relay denied" in told and "RCPT TO:<alice@example.org>: 250" in told
+    told = dry(edge, "bob@example.org", "alice@example.org", more=("--listener", "submission", "--user", "alice@example.org"))
+    assert "MAIL FROM:<bob@example.org>: 550 5.7.1" in told and "RCPT TO" not in told
+    told = dry(edge, "a@b.example", "alice@example.org", more=("--listener", "submission"))
+    assert "MAIL FROM:<a@b.example>: 530" in told
+    for bad in (("--ip", "nonsense", "--from", "", "--rcpt", "a@b"), ("--from", "", "--rcpt", "a@b"), ("--ip", "192.0.2.1", "--from", "x"),
+                ("--ip", "192.0.2.1", "--from", "x", "--rcpt", "a\r\nQUIT"), ("--ip", "192.0.2.1", "--from", "", "--rcpt", "a@b",
+                                                                              "--listener", "none")):
+        told = edge.postern("explain", *bad).stdout
+        assert "dry_run" in told and "RCPT TO" not in told, told
+    assert edge.log("edge").count("recipient.refused") == refused
+    assert edge.queue_is_empty() and len(edge.taken) == before
