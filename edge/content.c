@@ -106,6 +106,30 @@ static enum verdict commit(struct session *s)
 
 /* ---- our lines in front of it ------------------------------------------------------------------ */
 
+/* Hosts of our own may have looked at the mail in our name. */
+static bool is_ours(const struct session *s)
+{
+	return s->listener->role == EDGE_INTERNAL ||
+	       ip_in_set(s->from.addr, &s->listener->relay_from);
+}
+
+/* Nobody else speaks in our name. *start is the message's beginning, before and after. */
+static err_t strip_results(struct session *s, struct span *start)
+{
+	struct buf kept = BUF_INIT(HEADER_LOOK);
+	size_t bytes;
+	err_t err = ERR_OK;
+	if (trace_strip_results(*start, s->setup->hostname, &kept, &bytes)) {
+		session_note(
+		    s, "results", SPAN("Authentication-Results in our name are taken out"));
+		err = body_set_head(s->mail->t->body, bytes, buf_span(&kept));
+		if (err == ERR_OK)
+			*start = body_read(s->mail->t->body, 0, HEADER_LOOK, &err);
+	}
+	buf_end(&kept);
+	return err;
+}
+
 /* Only after the limits: they may have marked it. The topmost line last. */
 static err_t add_trace(struct session *s)
 {
@@ -114,6 +138,8 @@ static err_t add_trace(struct session *s)
 	err_t err = ERR_OK;
 	struct span start = body_read(b, 0, HEADER_LOOK, &err);
 	if (err)
+		return err;
+	if (!is_ours(s) && (err = strip_results(s, &start)) != ERR_OK)
 		return err;
 	bool ok = trace_put_received(s, &lines) && screen_put_header(s, &lines) &&
 		  sender_put_header(s, &lines) && limit_put_tags(s, &lines) &&

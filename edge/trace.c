@@ -67,3 +67,54 @@ bool trace_has_header(struct span message)
 	header_walk_init(&w, message);
 	return header_next(&w, &first) == HEADER_FIELD || span_starts(message, SPAN("\r\n"));
 }
+
+/* ---- Authentication-Results of others --------------------------------------------------------- */
+
+/* Skips white space and comments (RFC 5322 section 3.2.2). */
+static struct span skip_comments(struct span v)
+{
+	size_t depth = 0, i = 0;
+	for (; i < v.n; i++) {
+		if (v.p[i] == '(')
+			depth++;
+		else if (v.p[i] == ')' && depth > 0)
+			depth--;
+		else if (v.p[i] == '\\' && depth > 0)
+			i++;
+		else if (depth == 0 && strchr(" \t\r\n", v.p[i]) == NULL)
+			break;
+	}
+	return span_from(v, i < v.n ? i : v.n);
+}
+
+/* Does the field say that it comes from this host? Quotes are no way around it. */
+static bool is_results_of(const struct header_field *f, const char *hostname)
+{
+	if (!span_ieq(f->name, SPAN("Authentication-Results")))
+		return false;
+	struct span id = skip_comments(f->value), name = span_str(hostname);
+	if (id.n > 0 && id.p[0] == '"')
+		id = span_from(id, 1);
+	if (!span_istarts(id, name))
+		return false;
+	id = span_from(id, name.n);
+	return id.n == 0 || strchr("\" \t\r\n(;/", id.p[0]) != NULL;
+}
+
+bool trace_strip_results(
+    struct span start, const char *hostname, struct buf *kept, size_t *bytes_out)
+{
+	struct header_walk w;
+	struct header_field f;
+	bool any = false;
+	*bytes_out = 0;
+	header_walk_init(&w, start);
+	while (header_next(&w, &f) == HEADER_FIELD) {
+		bool forged = is_results_of(&f, hostname);
+		any = any || forged;
+		if (!forged)
+			buf_add_span(kept, f.raw);
+		*bytes_out = w.at;
+	}
+	return any && buf_ok(kept);
+}

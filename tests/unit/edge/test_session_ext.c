@@ -160,6 +160,45 @@ static void test_xclient(void **state)
 	talk_close(&t);
 }
 
+#define RESULTS "Authentication-Results: "
+
+/* Results in our name are ours, or they are not there; those of others stay, whatever the client. */
+static void test_forged_results(void **state)
+{
+	static const struct {
+		const char *field;
+		bool stays;
+	} cases[] = {
+		{ RESULTS "mail.example.org; dkim=pass", false },
+		{ RESULTS "MAIL.Example.Org 1; dkim=pass", false },
+		{ "authentication-results :\r\n (;\\) x (a)) \"mail.example.org\"; dkim=pass",
+		    false },
+		{ RESULTS "mail.example.org(x); none", false },
+		{ RESULTS "mail.example.org", false },
+		{ RESULTS "mail.example.org.far.example; dkim=pass", true },
+		{ RESULTS "far.example; mail.example.org", true },
+		{ "X-Results: mail.example.org; dkim=pass", true },
+	};
+	char script[1024], field[300];
+	given.code = 250;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		snprintf(field, sizeof field, "\r\n%s\r\n", cases[i].field);
+		snprintf(script, sizeof script,
+		    ALICE "DATA\r\nA: 1%sSubject: x\r\n\r\n%s\r\n.\r\n" QUIT, field,
+		    cases[i].field);
+		check("mx", script, "220 250 250 250 354 250 221");
+		const char *body = strstr(given.head, "\r\n\r\n");
+		const char *at = strstr(given.head, field);
+		assert_non_null(strstr(given.head, "\r\nSubject: x\r\n\r\n"));
+		assert_non_null(strstr(body, cases[i].field)); /* of the text nothing is taken */
+		assert_int_equal(at != NULL && at < body, cases[i].stays);
+		assert_true(span_starts(span_str(given.head), SPAN("Received:")));
+		check("internal", script, "220 250 250 250 354 250 221");
+		at = strstr(given.head, field);
+		assert_true(at != NULL && at < strstr(given.head, "\r\n\r\n"));
+	}
+}
+
 static void check_from(const char *client, const char *script, const char *want)
 {
 	struct talk t = talk_whole("internal", client, span_str(script), SIZE_MAX);
@@ -213,6 +252,7 @@ int main(void)
 		cmocka_unit_test(test_binarymime),
 		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_xclient),
+		cmocka_unit_test(test_forged_results),
 		cmocka_unit_test(test_xforward),
 		cmocka_unit_test(test_normalized),
 	};
