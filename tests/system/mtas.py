@@ -30,6 +30,8 @@ def address_answers(host, port):
 class Mta:
     """A mail server that takes any user of its domain; what it took lies in .box as a Maildir."""
 
+    relay_to = None  # (host, port): what it takes goes there in place of its box
+
     def __init__(self, tier, name, host, port):
         self.tier, self.name, self.host, self.port = tier, name, host, port
         self.domain = f"{name}.example"
@@ -76,6 +78,12 @@ class Mta:
 
 
 class Exim(Mta):
+    def router(self):
+        if self.relay_to is None:
+            return "all:\n  driver = accept\n  transport = box"
+        host, port = self.relay_to
+        return f"all:\n  driver = manualroute\n  self = send\n  route_list = * {host}::{port}\n  transport = out"
+
     def start(self):
         os.makedirs(os.path.join(self.base, "up", "etc", "exim4"))
         config = f"""
@@ -94,10 +102,13 @@ begin acl
 take:
   accept
 begin routers
-all:
-  driver = accept
-  transport = box
+{self.router()}
 begin transports
+out:
+  driver = smtp
+  hosts_try_chunking = *
+  tls_verify_certificates = system
+  tls_try_verify_hosts = :
 box:
   driver = appendfile
   maildir_format
@@ -124,9 +135,17 @@ match from any for domain "{self.domain}" action "box"
 
 
 class Postfix(Mta):
+    def restrictions(self):
+        if self.relay_to is None:
+            return "reject_unauth_destination"
+        host, port = self.relay_to
+        return (f"permit_mynetworks, reject_unauth_destination\ndefault_transport = smtp:[{host}]:{port}\nsmtp_tls_security_level = may\n"
+                "smtp_tls_loglevel = 1\nvirtual_alias_maps =")
+
     SERVICES = ("cleanup unix n - n - 0 cleanup", "qmgr unix n - n 300 1 qmgr", "rewrite unix - - n - - trivial-rewrite",
                 "bounce unix - - n - 0 bounce", "defer unix - - n - 0 bounce", "error unix - - n - - error",
-                "virtual unix - n n - - virtual", "proxymap unix - - n - - proxymap", "postlog unix-dgram n - n - 1 postlogd")
+                "virtual unix - n n - - virtual", "smtp unix - - n - - smtp", "scache unix - - n - 1 scache", "tlsmgr unix - - n 1000? 1 tlsmgr",
+                "proxymap unix - - n - - proxymap", "postlog unix-dgram n - n - 1 postlogd")
 
     def start(self):
         if os.geteuid() != 0:
@@ -147,7 +166,7 @@ myhostname = {self.domain}
 mydestination =
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
-mynetworks = 192.0.2.1/32
+mynetworks = {"192.0.2.1/32" if self.relay_to is None else "127.0.0.0/8"}
 alias_maps =
 virtual_mailbox_domains = {self.domain}
 virtual_mailbox_base = {self.base}
@@ -155,7 +174,7 @@ virtual_mailbox_maps = static:box/
 virtual_minimum_uid = 1
 virtual_uid_maps = static:{mail.pw_uid}
 virtual_gid_maps = static:{mail.pw_gid}
-smtpd_relay_restrictions = reject_unauth_destination
+smtpd_relay_restrictions = {self.restrictions()}
 smtpd_client_connection_count_limit = 0
 maillog_file = {self.base}/log
 maillog_file_prefixes = {self.base}
