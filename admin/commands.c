@@ -193,8 +193,9 @@ static const struct command {
 	    "Programs and workers: state, health, restarts, configuration." },
 	{ "who", "", 0, 8, NULL, &ask_who, "Sessions that are logged in through the multiplexor." },
 	{ "kick", "user|client|store|id VALUE [SECONDS]", 2, 3, NULL, &ask_kick,
-	    "Ends sessions of the multiplexor, at once or spread over so many seconds. client: an "
-	    "address or a network." },
+	    "Ends sessions of the multiplexor, at once or spread over so many seconds: 30 for "
+	    "those of a "
+	    "store. client: an address or a network." },
 	{ "hold", "user|store VALUE [SECONDS]", 2, 3, NULL, &ask_holds,
 	    "Logins of the user or at the store are told to try again later, for 600 seconds "
 	    "unless "

@@ -1,7 +1,13 @@
-/* backend_health.h - short memory of stores that could not be reached.
+/* backend_health.h - circuit breakers: a short memory of stores that could not be reached, one per worker.
  *
- * A store that failed is left alone for a pause that doubles with each failure; when the pause is
- * over one attempt goes through, and the others wait for what it finds. One memory per worker. */
+ *	closed     no record: everybody goes
+ *	open       it failed: nobody goes for a pause that doubles with each failure
+ *	half-open  the pause is over: a few trials go, the others wait for what they find, and without a report the
+ *	           next few go after another pause
+ *	returning  a trial came back well: ten logins a second go, twice as many with each second, so that all who
+ *	           were turned away do not fall on it at once; after return_ms the record is forgotten
+ *
+ * A failure leads back to open from everywhere. No clock of its own. */
 #ifndef MMP_BACKEND_HEALTH_H
 #define MMP_BACKEND_HEALTH_H
 
@@ -11,17 +17,21 @@
 
 #include "base/span.h"
 
+enum { BACKEND_TRIALS = 3 };
+
 struct backend_health;
 
 struct backend_health *backend_health_new(size_t stores_max);
 void backend_health_free(struct backend_health **h);
 
-/* May store `key` ("host:port") be tried now? True for a store without a bad record. True for a
- * dead store whose pause is over: the caller is its probe, and the next one goes after another
- * pause, whether or not the caller ever reports. */
-bool backend_health_try(struct backend_health *h, struct span key, uint64_t now_ms);
+/* May store `key` ("host:port") be tried? True: after *wait_ms_out, which is 0 or, for a store that returns, at
+ * most wait_max_ms; the caller's turn is kept for it and it does not ask again. */
+bool backend_health_try(struct backend_health *h, struct span key, uint64_t now_ms,
+    uint64_t wait_max_ms, uint64_t *wait_ms_out);
 
-void backend_health_good(struct backend_health *h, struct span key);
+/* It has answered well. True: it had failed, and begins to return (return_ms 0: is back). */
+bool backend_health_good(
+    struct backend_health *h, struct span key, uint64_t return_ms, uint64_t now_ms);
 
 /* It failed: next try after a pause between min_ms and max_ms. A full memory forgets the stores
  * whose pause is long over, or remembers nothing new. */

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/fmt.h"
 #include "base/mem.h"
+#include "base/rand.h"
 
 #include "mmp/mmp_tables.h"
 #include "mmp/pipe.h"
@@ -18,7 +19,8 @@ enum {
 	KICKS_MAX = 16,
 	HOLD_S = 600,
 	SECONDS_MAX = 7 * 24 * 3600,
-	STEP_MS = 1000,
+	STEP_MS = 500,
+	STORE_KICK_S = 30, /* a whole store at once would be a storm of logins */
 	VALUE_MAX = 512
 };
 
@@ -89,7 +91,7 @@ static void on_step(void *arg)
 	if (steps == 1)
 		kick_end(k);
 	else
-		timer_set(&k->timer, STEP_MS);
+		timer_set(&k->timer, STEP_MS / 2 + rand_below(STEP_MS));
 }
 
 static struct kick *free_kick(struct orders *o)
@@ -162,7 +164,7 @@ static bool cmd_kick(struct orders *o, const struct control_ask *ask, struct buf
 		return put_error(out, "kick what? user, client, store or id");
 	if (match.key == PIPE_BY_CLIENT && !parse_net(match.value, &match.net))
 		return put_error(out, "not an address or a network");
-	if (!parse_seconds(ask, 0, &seconds))
+	if (!parse_seconds(ask, match.key == PIPE_BY_STORE ? STORE_KICK_S : 0, &seconds))
 		return put_error(out, "not a number of seconds");
 	size_t n = pipe_count(o->mmp, &match) + end_prelogin(o->mmp, &match);
 	log_order("kick", ask->words[1], match.value, n);

@@ -15,7 +15,7 @@
 
 #define piped_MAGIC 0x6d6d7034u
 
-enum { QUIET_MS = 500 };
+enum { QUIET_MS = 500, IDLE_MS = 3000 };
 
 struct piped {
 	uint32_t magic;
@@ -98,6 +98,27 @@ static void on_end(void *arg, const struct pipe_done *done)
 	piped_end(p, done);
 }
 
+/* A client that was busy waits for an answer: it hears at once that none will come. A connection to the store is
+ * free again, whenever its client hears of it. */
+static uint64_t on_lost(void *arg)
+{
+	struct piped *p = OBJ(piped, arg);
+	size_t crowd;
+	if (pipe_idle_ms(p->pipe) < IDLE_MS || p->kicked)
+		return 0;
+	uint64_t window_ms = p->mmp->setup->mmp->store_lost_spread;
+	uint64_t ms = store_slot_lost(p->slot, window_ms, &crowd);
+	if (crowd > 0)
+		log_write(&mmp_events[MMP_EV_STORE_LOST], NULL,
+		    LOG_FIELDS(LOG_STR("store", store_of(p)), LOG_U64("sessions", crowd),
+			LOG_U64("window_ms", window_ms)));
+	if (ms > 0) {
+		store_slot_drop(&p->slot);
+		metric_add(&mmp_metrics[MMP_M_STORE_LOST], 1);
+	}
+	return ms;
+}
+
 static struct piped *piped_new(const struct session *s)
 {
 	const char *parts[] = { s->listener->head.title, s->attempt->account->user,
@@ -139,6 +160,7 @@ void pipe_session(struct session *s, struct stream **take_store)
 	metric_set(&mmp_metrics[MMP_M_PIPED], m->piped_n);
 	p->pipe =
 	    pipe_start(m->loop, &s->client, take_store, s->setup->mmp->idle_timeout, on_end, p);
+	pipe_on_lost(p->pipe, on_lost);
 }
 
 /* ---- orders ----------------------------------------------------------------------------------- */

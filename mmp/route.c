@@ -32,10 +32,11 @@ static struct buf store_key(const struct attempt *a)
 	return key;
 }
 
-static bool store_may_be_tried(struct session *s)
+static bool store_may_be_tried(struct session *s, uint64_t *wait_ms_out)
 {
 	struct buf key = store_key(s->attempt);
-	bool may = backend_health_try(s->mmp->health, buf_span(&key), session_now_ms(s));
+	bool may = backend_health_try(s->mmp->health, buf_span(&key), session_now_ms(s),
+	    s->setup->mmp->store_queue_timeout, wait_ms_out);
 	buf_end(&key);
 	return may;
 }
@@ -65,8 +66,13 @@ static bool is_known(const struct session *s)
 
 static void store_is_good(struct session *s)
 {
-	struct buf key = store_key(s->attempt);
-	backend_health_good(s->mmp->health, buf_span(&key));
+	const struct attempt *a = s->attempt;
+	struct buf key = store_key(a);
+	if (backend_health_good(
+		s->mmp->health, buf_span(&key), s->setup->mmp->store_return, session_now_ms(s)))
+		log_write(&mmp_events[MMP_EV_STORE_BACK], s->id.s,
+		    LOG_FIELDS(LOG_STR("store", a->store), LOG_STR("host", a->host),
+			LOG_U64("port", a->port)));
 	buf_end(&key);
 }
 
@@ -279,8 +285,14 @@ static enum verdict take_slot(struct session *s)
 	return a->slot != NULL ? dial_store(s) : wait_in_line(s);
 }
 
+enum verdict route_turn(struct session *s)
+{
+	return session_left_ms(s) > 0 ? take_slot(s) : authenticate_late(s);
+}
+
 static enum verdict on_placed(struct session *s, const struct store_place *place)
 {
+	uint64_t wait_ms;
 	struct attempt *a = s->attempt;
 	mem_free(a->host);
 	a->host = mem_str(place->host);
@@ -301,11 +313,14 @@ static enum verdict on_placed(struct session *s, const struct store_place *place
 		return try_next(s);
 	}
 	a->failed = WHY_STORE_DOWN;
-	if (!store_may_be_tried(s)) {
+	if (!store_may_be_tried(s, &wait_ms)) {
 		log_skipped(s, "dead a moment ago");
 		return try_next(s);
 	}
-	return take_slot(s);
+	if (wait_ms == 0)
+		return take_slot(s);
+	session_hold(s, ST_TURN, wait_ms);
+	return V_WAIT;
 }
 
 static void on_place(void *arg, enum directory_status status, const struct store_place *place)

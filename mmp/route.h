@@ -10,5 +10,7 @@ enum verdict route_start(struct session *s);
 
 /* Deadline of ST_QUEUE: the line did not move. */
 enum verdict route_queue_late(struct session *s);
+/* ... at a store that returns has come. */
+enum verdict route_turn(struct session *s);
 
 #endif

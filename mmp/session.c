@@ -47,6 +47,7 @@ static const struct {
 	[ST_VERIFY] = { "verify", TIME(login_timeout), NULL, authenticate_late, false },
 	[ST_PENALTY] = { "penalty", TIME(login_timeout), NULL, authenticate_answer, false },
 	[ST_PLACE] = { "place", TIME(login_timeout), NULL, authenticate_late, false },
+	[ST_TURN] = { "turn", TIME(login_timeout), NULL, route_turn, false },
 	[ST_QUEUE] = { "queue", TIME(store_queue_timeout), NULL, route_queue_late, false },
 	[ST_DIAL] = { "dial", TIME(login_timeout), NULL, authenticate_late, false },
 	[ST_LOGIN] = { "login", TIME(login_timeout), NULL, authenticate_late, false },

@@ -37,6 +37,7 @@ enum session_state {
 	ST_VERIFY,   /* directory: is it their password? */
 	ST_PENALTY,  /* a failure's answer is held back */
 	ST_PLACE,    /* directory: where is the store? */
+	ST_TURN,     /* it has just come back: logins go to it one after the other */
 	ST_QUEUE,    /* in line for a connection to it */
 	ST_DIAL,     /* connecting to it */
 	ST_LOGIN,    /* the login conversation with it */

@@ -8,11 +8,12 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/rand.h"
 #include "base/span.h"
 
 #define waiter_MAGIC 0x6d6d7036u
 
-enum { STORES_MAX = 65536 };
+enum { STORES_MAX = 65536, LOST_AT_ONCE = 10 };
 
 struct store_slot { /* all connections to a store share its record */
 	struct store_load *load;
@@ -22,6 +23,8 @@ struct store_slot { /* all connections to a store share its record */
 	size_t waiting;
 	struct list_node waiters; /* struct waiter, the first come first */
 	struct list_node due;     /* in load->due while it may serve somebody */
+	uint64_t lost_ms; /* when connections began to get lost; a window later all is forgotten */
+	size_t lost, lost_of; /* how many since then; how many there were */
 };
 
 struct waiter {
@@ -159,6 +162,27 @@ struct ticket *store_load_wait(struct store_load *load, const struct store_wait 
 	r->most = ask->most;
 	serve_later(r);
 	return &w->ticket;
+}
+
+/* Evenly over the window, each somewhere within its share. What gets lost more slowly than that is not held up. */
+uint64_t store_slot_lost(struct store_slot *slot, uint64_t window_ms, size_t *crowd_out)
+{
+	uint64_t now = loop_now_ms(slot->load->loop);
+	*crowd_out = 0;
+	if (slot->lost == 0 || now - slot->lost_ms >= window_ms) {
+		slot->lost = 0;
+		slot->lost_of = slot->count;
+		slot->lost_ms = now;
+	}
+	size_t n = slot->lost++;
+	if (n < LOST_AT_ONCE || window_ms == 0)
+		return 0;
+	*crowd_out = n == LOST_AT_ONCE ? slot->lost_of : 0;
+	size_t of = slot->lost_of > n ? slot->lost_of : n + 1;
+	uint64_t at = slot->lost_ms + window_ms * n / of + rand_below(window_ms / of + 1);
+	uint64_t end = slot->lost_ms + window_ms;
+	at = at < end ? at : end;
+	return at > now ? at - now : 0;
 }
 
 void store_slot_drop(struct store_slot **slot)

@@ -27,6 +27,11 @@ struct store_wait {
 struct ticket *store_load_wait(struct store_load *load, const struct store_wait *ask,
     void (*fn)(void *arg, struct store_slot *take_slot), void *arg);
 
+/* The store has gone away from a counted connection, whose client is idle: how long may the client wait to hear
+ * of it? The first few of a moment 0; of more each its share of the window, at most all of it. *crowd_out: they
+ * have just become many; else 0. */
+uint64_t store_slot_lost(struct store_slot *slot, uint64_t window_ms, size_t *crowd_out);
+
 /* The connection has ended: whoever waits first gets it. Fine on NULL. */
 void store_slot_drop(struct store_slot **slot);
 

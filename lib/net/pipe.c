@@ -61,9 +61,11 @@ struct pipe {
 	uint32_t magic;
 	bool over; /* ended: on_soon() or the driver finishes it */
 	bool cause_known;
+	bool waits;          /* the store has gone and the client is to be told later */
 	enum pipe_end cause; /* what happened first */
 	struct loop *loop;
 	void (*fn)(void *arg, const struct pipe_done *);
+	uint64_t (*lost_ms)(void *arg); /* NULL: the client hears of it at once */
 	void *arg;
 	uint64_t idle_ms, last_ms;
 	struct timer idle; /* looks at last_ms now and then: no byte moves it */
@@ -93,20 +95,48 @@ static void set_cause(struct pipe *p, enum pipe_end cause)
 		timer_set(&p->idle, HALF_CLOSED_MS);
 }
 
+/* This side ends first. True: it is the store, and its client is to hear of it later. */
+static bool may_wait(struct side *s)
+{
+	struct pipe *p = s->pipe;
+	struct side *client = other(s);
+	if (is_client(s) || p->lost_ms == NULL || p->cause_known || client->held != NULL ||
+	    client->sending != SEND_OPEN || wire_has_pending(&client->wire))
+		return false;
+	uint64_t ms = p->lost_ms(p->arg);
+	if (ms == 0)
+		return false;
+	p->waits = true;
+	timer_set(&p->idle, ms);
+	return true;
+}
+
 static void side_failed(struct side *s)
 {
-	set_cause(s->pipe, is_client(s) ? PIPE_CLIENT_FAILED : PIPE_STORE_FAILED);
+	bool later = may_wait(s);
+	if (later) {
+		s->pipe->cause_known = true;
+		s->pipe->cause = PIPE_STORE_FAILED;
+	} else {
+		set_cause(s->pipe, is_client(s) ? PIPE_CLIENT_FAILED : PIPE_STORE_FAILED);
+	}
 	s->sending = SEND_DEAD;
 	s->eof = true;
-	s->pipe->over = true;
+	s->pipe->over = s->pipe->over || !later;
 }
 
 static void side_closed(struct side *s)
 {
 	struct side *to = other(s);
-	set_cause(s->pipe, is_client(s) ? PIPE_CLIENT_CLOSED : PIPE_STORE_CLOSED);
+	if (may_wait(s)) {
+		s->pipe->cause_known = true;
+		s->pipe->cause = PIPE_STORE_CLOSED;
+		s->sending = SEND_DEAD;
+	} else {
+		set_cause(s->pipe, is_client(s) ? PIPE_CLIENT_CLOSED : PIPE_STORE_CLOSED);
+	}
 	s->eof = true;
-	if (to->sending == SEND_OPEN)
+	if (to->sending == SEND_OPEN && !s->pipe->waits)
 		to->sending = SEND_ENDING;
 }
 
@@ -396,9 +426,20 @@ static void park(struct side *s)
 		s->may_park = wire_park(&s->wire);
 }
 
+/* Only the client is left: whatever it does ends the pipe. */
+static void wait_for_client(struct pipe *p)
+{
+	side_end(&p->sides[STORE]);
+	watch_set(&p->sides[CLIENT].watch, WATCH_READ);
+}
+
 /* What every turn ends with; may free the pipe. */
 static void settle(struct pipe *p)
 {
+	if (p->waits && !p->over) {
+		wait_for_client(p);
+		return;
+	}
 	struct side *a = &p->sides[CLIENT], *b = &p->sides[STORE];
 	bury(a);
 	bury(b);
@@ -421,6 +462,10 @@ static void on_ready(void *arg, unsigned events)
 {
 	struct side *s = arg;
 	struct pipe *p = OBJ(pipe, s->pipe);
+	if (p->waits) {
+		finish(p);
+		return;
+	}
 	if (s->held != NULL && (events & (s->write_wants_read ? WATCH_READ : WATCH_WRITE))) {
 		catch_up(s);
 		pump(other(s)); /* it was held up by this side; OpenSSL may have bytes of it */
@@ -435,10 +480,10 @@ static void on_soon(void *arg)
 	struct pipe *p = OBJ(pipe, arg);
 	/* Both catch up before either is read: what one is held for is why the other is not read, and
 	 * nobody announces decrypted bytes a second time. */
-	for (int i = CLIENT; i <= STORE && !p->over; i++)
+	for (int i = CLIENT; i <= STORE && !p->over && !p->waits; i++)
 		catch_up(&p->sides[i]);
 	/* Of what the kernel has the descriptor tells. */
-	for (int i = CLIENT; i <= STORE && !p->over; i++)
+	for (int i = CLIENT; i <= STORE && !p->over && !p->waits; i++)
 		if (wire_has_pending(&p->sides[i].wire))
 			pump(&p->sides[i]);
 	settle(p);
@@ -447,6 +492,10 @@ static void on_soon(void *arg)
 static void on_idle(void *arg)
 {
 	struct pipe *p = OBJ(pipe, arg);
+	if (p->waits) {
+		finish(p);
+		return;
+	}
 	uint64_t limit = p->idle_ms, quiet = pipe_idle_ms(p);
 	if (p->cause_known && (limit == 0 || limit > HALF_CLOSED_MS))
 		limit = HALF_CLOSED_MS;
@@ -509,6 +558,11 @@ struct pipe *pipe_start(struct loop *l, struct stream **take_client, struct stre
 	side_take(p, STORE, take_store);
 	soon_set(l, &p->soon);
 	return p;
+}
+
+void pipe_on_lost(struct pipe *p, uint64_t (*lost_ms)(void *arg))
+{
+	OBJ(pipe, p)->lost_ms = lost_ms;
 }
 
 void pipe_stop(struct pipe *p, struct span last_words)

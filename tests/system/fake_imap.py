@@ -95,6 +95,8 @@ class Crowd:
                 if not more:
                     raise ConnectionError(f"closed after {got!r}")
                 got += more
+                if b" NO " in got:
+                    raise ConnectionError(f"refused: {got!r}")
             return True
         except OSError as error:
             self.lost.append(repr(error))

@@ -55,7 +55,7 @@ def metric(t, name, service="admin"):
         return int(re.search(rf"^{re.escape(name)} (\d+)$", r.read().decode(), re.M).group(1))
 
 
-def fake_tier(new_tier, name, root_extra="", mmp_extra=""):
+def fake_tier(new_tier, name, root_extra="", mmp_extra="", workers=2):
     """The multiplexor in front of the fake store, plain."""
     t = new_tier(name, stores=1, needs=("mmp",))
     t.store_is_postern = False
@@ -64,7 +64,8 @@ def fake_tier(new_tier, name, root_extra="", mmp_extra=""):
     t.root_extra = root_extra
     t.mmp_listener_extra = "allow_plaintext_auth yes;"
     t.users = [u for u in t.users if u["store"] == 1]
-    t.workers = 2
+    t.workers = workers
+    t.drain_timeout = "1s"
     t.mmp_extra += "\tstore_facts none;\n" + (mmp_extra or "\tconnections_max 100000;\n")
     t.write_all()
     t.spawn("fake", [sys.executable, "-B", fake_imap.__file__, str(t.store_port(1, "imap"))])

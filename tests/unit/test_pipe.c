@@ -1,11 +1,7 @@
 /* test_pipe.c - pipes: bytes exact both ways, back-pressure, half-close, resets, TLS, the end. */
-#include "net/certs.h"
-#include "net/end.h"
+#include "net/pipe_ends.h"
 
-#include "net/net_facts.h"
-#include "net/pipe.h"
-
-enum { MANY = 4 << 20, SMALL = 20000 };
+enum { SMALL = 20000 };
 
 static char pattern[2][MANY]; /* what the client sends; what the store sends */
 
@@ -14,57 +10,6 @@ static int group_setup(void **state)
 	fill_pattern(pattern[0], MANY, 1);
 	fill_pattern(pattern[1], MANY, 2);
 	return certs_setup(state);
-}
-
-/* ---- a pipe between two raw sockets ---- */
-
-static int ends[2]; /* the client's and the store's own descriptors */
-static struct end side[2];
-static struct pipe *running;
-static struct pipe_done done;
-static unsigned done_n;
-
-static void on_done(void *arg, const struct pipe_done *d)
-{
-	done = *d;
-	done_n++;
-	running = NULL;
-}
-
-static void sides_begin(void (*pair)(int v[2]))
-{
-	done_n = 0;
-	for (int i = 0; i < 2; i++) {
-		int v[2];
-		pair(v);
-		end_begin(&side[i], v[0], 1000, 100000);
-		side[i].hold = true;
-		ends[i] = v[1];
-	}
-}
-
-static void begin_pipe(uint64_t idle_ms)
-{
-	running = pipe_start(loop, &side[0].s, &side[1].s, idle_ms, on_done, NULL);
-	assert_null(side[0].s);
-	assert_null(side[1].s);
-}
-
-static void sides_end(void)
-{
-	pipe_free(&running);
-	for (int i = 0; i < 2; i++) {
-		end_end(&side[i]);
-		if (ends[i] >= 0)
-			close(ends[i]);
-	}
-	run_rounds(3);
-}
-
-static void close_end(int i)
-{
-	close(ends[i]);
-	ends[i] = -1;
 }
 
 /* ---- bytes ---- */
@@ -412,45 +357,6 @@ static void test_freed(void **state)
 }
 
 /* ---- TLS on the client's side ---- */
-
-static struct tls_ctx *server, *client;
-static struct end far; /* the client itself */
-static bool may_park;
-static uint64_t parked_before;
-
-static uint64_t parked_n(void)
-{
-	return metric_get(&net_metrics[NET_TLS_PARKED]) - parked_before;
-}
-
-static void tls_begin(void)
-{
-	int v[2];
-	sides_begin(unix_pair);
-	close_end(0);
-	end_end(&side[0]);
-	unix_pair(v);
-	end_begin(&side[0], v[0], 1000, 100000);
-	side[0].hold = true;
-	end_begin(&far, v[1], 1 << 20, MANY);
-	server = test_server();
-	client = test_client(TLS_VERIFY_NAME);
-	parked_before = metric_get(&net_metrics[NET_TLS_PARKED]);
-	if (may_park)
-		tls_ctx_set_park(server);
-	stream_start_tls_server(side[0].s, server);
-	stream_start_tls_client(far.s, client, "mail.example", NULL);
-	WAIT_FOR(side[0].n[STREAM_SECURED] == 1 && far.n[STREAM_SECURED] == 1);
-}
-
-static void tls_end(void)
-{
-	assert_int_equal(parked_n(), may_park ? 1 : 0);
-	end_end(&far);
-	sides_end();
-	tls_ctx_unref(&server);
-	tls_ctx_unref(&client);
-}
 
 /* A record longer than the stream's bound: part of it is decrypted and no event will tell. */
 static void test_tls_bytes_inside_openssl(void **state)

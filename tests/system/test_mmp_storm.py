@@ -1,0 +1,147 @@
+"""Stores that die and come back with many sessions: clients are told one after the other, and come back one after the other."""
+import re
+import selectors
+import signal
+import sys
+import time
+
+import fake_imap
+import peers
+from mmp_clients import fake_tier, metric, running, start_mmp
+from tier import port_answers, wait_for
+
+MANY, WINDOW = 300, 4
+IDLE = 3.2  # a client that was silent for so long counts as idle
+
+
+def ends_of(sessions, seconds):
+    """When each was closed, from now; those that were not are missing."""
+    sel, begun, ends = selectors.DefaultSelector(), time.monotonic(), []
+    for s in sessions:
+        s.setblocking(False)
+        sel.register(s, selectors.EVENT_READ)
+    while len(ends) < len(sessions) and time.monotonic() - begun < seconds:
+        for key, _ in sel.select(0.1):
+            try:
+                over = not key.fileobj.recv(4096)
+            except ConnectionError:
+                over = True
+            if over:
+                ends.append(time.monotonic() - begun)
+                sel.unregister(key.fileobj)
+    sel.close()
+    return ends
+
+
+def fall_idle(crowd):
+    """The clock is the multiplexor's own: nothing else tells that a client has been silent."""
+    last = time.monotonic()
+    wait_for(lambda: time.monotonic() - last > IDLE, 30, "idleness")
+    return crowd.sessions
+
+
+def test_a_dead_store_ends_its_sessions_over_time(new_tier):
+    t = fake_tier(new_tier, "dies", mmp_extra=f"\tstore_lost_spread {WINDOW}s;\n")
+    crowd = fake_imap.Crowd(t.port("imap"), t.user("alice"))
+    crowd.add(MANY)
+    sessions = fall_idle(crowd)
+    busy, sessions = sessions[0], sessions[1:]
+    t.processes.pop("fake").kill()
+    wait_for(lambda: metric(t, "postern_mmp_sessions_spread_total") > MANY / 2, 20, "the loss")
+    busy.sendall(b"n NOOP\r\n")  # who asks is answered: by the end
+    busy.settimeout(WINDOW / 2)
+    try:
+        assert busy.recv(100) == b""
+    except ConnectionError:
+        pass
+    ends = ends_of(sessions, WINDOW + 20)
+    assert len(ends) == len(sessions)
+    # ten of each worker at once; of the rest no half second of the window has more than its share, twice over
+    for part in range(1, 2 * WINDOW):
+        n = sum(part / 2 <= e < (part + 1) / 2 for e in ends)
+        assert n <= 2 * MANY / (2 * WINDOW), (part, sorted(ends))
+    assert re.search(r"store\.lost store=store1 sessions=\d+ window_ms=4000", t.log("mmp"))
+    crowd.close()
+    wait_for(lambda: metric(t, "postern_mmp_piped_sessions") == 0, 20, "no session")
+    assert "worker.died" not in t.log("mmp")
+
+
+def test_a_store_that_returns(new_tier):
+    """Nobody gets in while it is away; when it is back all do, one after the other, and none is refused for it."""
+    t = fake_tier(new_tier, "returns", workers=1, mmp_extra="\tstore_retry_min 100ms;\n\tstore_return 3s;\n\tstore_queue_timeout 30s;\n")
+    fake = t.processes.pop("fake")
+    fake.kill()
+    fake.wait(10)
+    crowd = fake_imap.Crowd(t.port("imap"), t.user("alice"))
+    crowd.add(1)
+    assert len(crowd.lost) == 1 and "UNAVAILABLE" in crowd.lost[0]
+    crowd.lost = []
+    t.spawn("fake", [sys.executable, "-B", fake_imap.__file__, str(t.store_port(1, "imap"))])
+    wait_for(lambda: port_answers(t.store_port(1, "imap")), 30, "the fake store")
+
+    def back():
+        crowd.add(1)
+        crowd.lost = []
+        return crowd.sessions
+    wait_for(back, 20, "the first login")
+    assert "store.back" in t.log("mmp")
+    had = len(crowd.sessions)
+    crowd.add(100, at_once=100)
+    assert not crowd.lost and len(crowd.sessions) == had + 100
+    # one after the other: the newest waited for its turn longer than the eldest
+    took = [int(ms) for ms in re.findall(r"login\.ok .* ms=(\d+)", t.log("mmp"))[-100:]]
+    assert max(took) > 300, took
+    assert crowd.all_answer() == had + 100
+    crowd.close()
+
+
+def test_kicks_of_a_store_are_spread(new_tier):
+    """Without a number of seconds: over thirty; with one: over that. The first share goes at once."""
+    t = fake_tier(new_tier, "kicks")
+    crowd = fake_imap.Crowd(t.port("imap"), t.user("alice"))
+    crowd.add(120)
+    assert "120" not in t.postern("kick", "store", "store1", "3").stdout  # of each worker its own
+    ends = ends_of(crowd.sessions, 20)
+    assert len(ends) == 120 and sum(e < 0.4 for e in ends) < 100 and max(ends) > 1
+    crowd.sessions = []
+    crowd.add(60)
+    t.postern("kick", "store", "store1")
+    wait_for(lambda: metric(t, "postern_mmp_piped_sessions") < 60, 20, "the first")
+    assert metric(t, "postern_mmp_piped_sessions") > 30
+    t.postern("kick", "store", "store1", "0")
+    wait_for(lambda: metric(t, "postern_mmp_piped_sessions") == 0, 20, "the rest")
+
+
+def test_dovecot_is_killed(new_tier):
+    """The same with a real store: all its sessions break at once, and its clients do not."""
+    t = new_tier("dovecot", stores=1, needs=("mmp",))
+    t.store_is_postern = False
+    t.use_redis = False
+    t.meter_rules = ""
+    t.workers = 1
+    t.drain_timeout = "1s"
+    t.mmp_listener_extra = "allow_plaintext_auth yes;"
+    t.users = [u for u in t.users if u["store"] == 1]
+    t.mmp_extra += "\tstore_lost_spread 3s;\n\tstore_retry_min 100ms;\n"
+    t.write_all()
+    limits = "mail_max_userip_connections = 0\nservice imap-login {\n  client_limit = 1000\n}\nservice imap {\n  process_limit = 100\n}\n"
+    peers.start_dovecot(t, 1, limits)
+    start_mmp(t)
+    running(t)
+    crowd = fake_imap.Crowd(t.port("imap"), t.user("alice"))
+    crowd.add(40)
+    sessions = fall_idle(crowd)
+    assert t.stop_process("dovecot1", signal.SIGINT) is not None
+    ends = ends_of(sessions, 30)
+    assert len(ends) == 40
+    peers.start_dovecot(t, 1, limits)
+    crowd.sessions = []
+
+    def back():
+        crowd.add(1)
+        return crowd.sessions
+    wait_for(back, 20, "a login")
+    crowd.lost = []
+    crowd.add(20)
+    assert not crowd.lost and crowd.all_answer() == 21
+    crowd.close()
