@@ -33,7 +33,7 @@ enum verdict admit_greet(struct session *s)
 static enum verdict start_tls(struct session *s)
 {
 	session_enter(s, ST_SECURE);
-	stream_start_tls_server(s->io, s->setup->tls);
+	stream_start_tls_server(s->io, edge_setup_tls(s->setup, s->listener));
 	stream_pause(s->io, false);
 	return V_WAIT;
 }

@@ -1,7 +1,8 @@
 /* auth.c - who submits, and is that their secret? (before: greet.c; after: envelope.c)
  *
- * directory -> MeterMaid -> directory again -> MeterMaid for the limits of those who may log in; it is asked with the account's own name, so that
- * the spellings of a name share one limit. Owns: struct attempt.
+ * directory -> MeterMaid -> directory again, or the rest of an exchange that sends no password -> MeterMaid
+ * for the limits of those who may log in. It is asked with the account's own name, so that the spellings of
+ * a name share one limit. Owns: struct attempt.
  *
  * An unknown user and a wrong password get the same words at the same time: a multiple of
  * auth_failure_delay after the attempt began. The state of an account is told only to who has shown
@@ -11,14 +12,14 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "directory/access_filter.h"
-#include "proto/sasl.h"
+#include "directory/sasl_exchange.h"
 
 #include "edge/envelope.h"
 #include "edge/greet.h"
 #include "edge/limit.h"
 #include "edge/mail.h"
 
-enum { EXTRA_MAX_MS = 60000 };
+enum { EXTRA_MAX_MS = 60000, OFFER_MAX = 512 };
 
 /* What a failed attempt is told, and the word for it in the log. */
 struct denial {
@@ -45,8 +46,8 @@ static const struct denial no_verifier = { "no_verifier", 454, "4.7.0",
 static const struct denial limited = { "limited", 454, "4.7.0", NULL, false };
 
 struct attempt {
-	enum sasl_mech mech;
-	struct sasl_login login;       /* of mechanism LOGIN */
+	struct sasl_exchange sasl;     /* owned */
+	const char *mechanism;         /* its name */
 	struct buf user;               /* as the client wrote it */
 	struct buf secret;             /* wiped with the attempt */
 	const struct account *account; /* referenced, or NULL */
@@ -56,11 +57,9 @@ struct attempt {
 	uint32_t secret_hash; /* so that the same wrong one counts once */
 };
 
-static struct attempt *attempt_new(const struct session *s, enum sasl_mech mech)
+static struct attempt *attempt_new(const struct session *s)
 {
 	struct attempt *a = MEM_NEW(struct attempt);
-	a->mech = mech;
-	sasl_login_init(&a->login);
 	a->user = BUF_INIT(SASL_NAME_MAX);
 	a->secret = BUF_INIT(SASL_SECRET_MAX);
 	a->begun_ms = session_now_ms(s);
@@ -72,7 +71,7 @@ void attempt_free(struct attempt **a)
 	struct attempt *gone = *a;
 	if (gone == NULL)
 		return;
-	sasl_login_end(&gone->login);
+	sasl_exchange_end(&gone->sasl);
 	buf_end(&gone->user);
 	buf_wipe_end(&gone->secret);
 	directory_account_unref(&gone->account);
@@ -142,11 +141,12 @@ static enum verdict deny(struct session *s, const struct denial *d, const char *
 	a->denied = d;
 	log_write(&edge_events[EDGE_EV_AUTH_REFUSED], s->id.s,
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_SPAN("user", buf_span(&a->user)),
-		LOG_STR("mechanism", sasl_mech_name(a->mech)), LOG_STR("why", d->word),
-		LOG_STR("rule", rule), LOG_U64("delay_ms", wait)));
+		LOG_STR("mechanism", a->mechanism), LOG_STR("why", d->word), LOG_STR("rule", rule),
+		LOG_U64("delay_ms", wait)));
 	metric_add(&edge_metrics[EDGE_M_AUTH_REFUSED], 1);
 	session_notef(s, "auth", "refused: %s", d->word);
 	buf_wipe_end(&a->secret);
+	sasl_exchange_end(&a->sasl);
 	if (d->guess)
 		charge(s);
 	if (wait == 0)
@@ -187,10 +187,10 @@ static enum verdict succeed(struct session *s)
 {
 	struct attempt *a = s->attempt;
 	s->user = mem_str(a->account->user);
-	s->mechanism = sasl_mech_name(a->mech);
+	s->mechanism = a->mechanism;
 	log_write(&edge_events[EDGE_EV_AUTH_OK], s->id.s,
 	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("user", s->user),
-		LOG_STR("mechanism", sasl_mech_name(a->mech)),
+		LOG_STR("mechanism", a->mechanism),
 		LOG_STR("tls", stream_is_tls(s->io) ? "yes" : "no")));
 	metric_add(&edge_metrics[EDGE_M_AUTH_OK], 1);
 	session_notef(s, "auth", "ok: %s", s->user);
@@ -262,9 +262,37 @@ static void on_verified(void *arg, enum directory_status status)
 	session_step(s, verified(s, status));
 }
 
+static enum verdict prompt(struct session *s)
+{
+	session_enter(s, ST_AUTH);
+	stream_printf(s->io, "334 %s\r\n", sasl_exchange_prompt(&s->attempt->sasl));
+	return V_READ;
+}
+
+static enum verdict unproven(struct session *s)
+{
+	return deny(s, s->attempt->account != NULL ? &wrong_secret : &unknown_user, NULL);
+}
+
+/* The account was found, or not: an exchange goes on with it all the same. */
+static enum verdict continue_exchange(struct session *s)
+{
+	struct attempt *a = s->attempt;
+	switch (sasl_exchange_account(&a->sasl, s->edge->directory, a->account)) {
+	case SASL_X_PROMPT:
+		return prompt(s);
+	case SASL_X_DONE:
+		return verified(s, DIRECTORY_FOUND);
+	default:
+		return unproven(s);
+	}
+}
+
 static enum verdict verify(struct session *s)
 {
 	struct attempt *a = s->attempt;
+	if (sasl_exchange_active(&a->sasl))
+		return continue_exchange(s);
 	if (a->account == NULL)
 		return deny(s, &unknown_user, NULL);
 	if (a->account->verify_at_store)
@@ -330,53 +358,82 @@ static enum verdict abandon(struct session *s, const char *why)
 	return session_refuse(s, 501, "5.5.2", why);
 }
 
-static enum verdict prompt(struct session *s)
-{
-	const char *words =
-	    s->attempt->mech == SASL_LOGIN ? sasl_login_prompt(&s->attempt->login) : "";
-	session_enter(s, ST_AUTH);
-	return session_say(s, 334, NULL, words);
-}
-
-static enum verdict take_plain(struct session *s, struct span response)
+/* With what the mechanism has of the client: a name, and a password where it ends in one. */
+static enum verdict identify(struct session *s)
 {
 	struct attempt *a = s->attempt;
-	struct sasl_plain p = { 0 };
-	err_t err = sasl_plain_parse(&p, response);
-	bool foreign = !err && p.authzid.n > 0 && !span_eq(p.authzid, p.authcid);
-	if (!err) {
-		buf_add_span(&a->user, p.authcid);
-		buf_add_span(&a->secret, p.secret);
-	}
-	sasl_plain_end(&p);
-	if (err)
-		return abandon(s, "that is not a PLAIN response");
-	return foreign ? deny(s, &foreign_authzid, NULL) : look_up(s);
-}
-
-static enum verdict take_login(struct session *s, struct span response)
-{
-	struct attempt *a = s->attempt;
-	if (sasl_login_take(&a->login, response))
-		return abandon(s, "that is not a LOGIN response");
-	if (a->login.step != SASL_LOGIN_DONE)
-		return prompt(s);
-	buf_add_span(&a->user, buf_span(&a->login.name));
-	buf_add_span(&a->secret, buf_span(&a->login.secret));
+	buf_clear(&a->user);
+	buf_add_span(&a->user, a->sasl.user);
+	buf_add_span(&a->secret, a->sasl.secret);
 	return look_up(s);
 }
 
 static enum verdict take_response(struct session *s, struct span response)
 {
-	return s->attempt->mech == SASL_LOGIN ? take_login(s, response) : take_plain(s, response);
+	struct attempt *a = s->attempt;
+	enum verdict v;
+	switch (sasl_exchange_take(&a->sasl, response)) {
+	case SASL_X_PROMPT:
+		return prompt(s);
+	case SASL_X_CANCEL:
+		return abandon(s, "AUTH cancelled");
+	case SASL_X_PASSWORD:
+		v = identify(s);
+		sasl_exchange_end(&a->sasl);
+		return v;
+	case SASL_X_FOREIGN:
+		buf_add_span(&a->user, a->sasl.user);
+		return deny(s, &foreign_authzid, NULL);
+	case SASL_X_ACCOUNT:
+		return identify(s);
+	case SASL_X_DONE:
+		return verified(s, DIRECTORY_FOUND);
+	case SASL_X_FAILED:
+		return unproven(s);
+	case SASL_X_BAD:
+		break;
+	}
+	return abandon(s, "that is not a response of this mechanism");
 }
 
 enum verdict auth_line(struct session *s, struct span line)
 {
 	s->verb = SMTP_VERB_AUTH;
-	if (sasl_is_cancel(line))
-		return abandon(s, "AUTH cancelled");
 	return take_response(s, line);
+}
+
+/* ---- the command ------------------------------------------------------------------------------ */
+
+static struct sasl_peer peer_of(const struct session *s)
+{
+	return (struct sasl_peer){
+		.offer = s->setup->sasl,
+		.stream = s->io,
+		.hostname = s->setup->hostname,
+		.secrets = greet_offers_auth(s),
+	};
+}
+
+void auth_put_offer(const struct session *s, struct buf *out)
+{
+	struct sasl_peer peer = peer_of(s);
+	struct buf mechs = BUF_INIT(OFFER_MAX);
+	sasl_offer_put(&peer, &mechs, " ", "");
+	if (buf_len(&mechs) > 0)
+		buf_printf(out, "AUTH%s\n", buf_cstr(&mechs));
+	buf_end(&mechs);
+}
+
+static enum verdict begin(struct session *s, const struct smtp_cmd *cmd)
+{
+	struct sasl_peer peer = peer_of(s);
+	s->attempt = attempt_new(s);
+	if (!sasl_exchange_begin(&s->attempt->sasl, &peer, cmd->argument)) {
+		attempt_free(&s->attempt);
+		return session_refuse(s, 504, "5.5.4", "mechanism not offered");
+	}
+	s->attempt->mechanism = sasl_mech_name(s->attempt->sasl.mech);
+	return cmd->has_initial ? take_response(s, cmd->initial) : prompt(s);
 }
 
 enum verdict auth_start(struct session *s, const struct smtp_cmd *cmd)
@@ -387,9 +444,5 @@ enum verdict auth_start(struct session *s, const struct smtp_cmd *cmd)
 		return session_refuse(s, 503, "5.5.1", "you are authenticated already");
 	if (!greet_offers_auth(s))
 		return session_refuse(s, 538, "5.7.11", "encryption required: say STARTTLS first");
-	enum sasl_mech mech = sasl_mech_find(cmd->argument);
-	if (mech != SASL_PLAIN && mech != SASL_LOGIN)
-		return session_refuse(s, 504, "5.5.4", "mechanism not offered");
-	s->attempt = attempt_new(s, mech);
-	return cmd->has_initial ? take_response(s, cmd->initial) : prompt(s);
+	return begin(s, cmd);
 }

@@ -8,6 +8,7 @@
 #include "base/span.h"
 #include "daemon/daemon.h"
 #include "directory/directory.h"
+#include "directory/sasl_offer.h"
 #include "metermaid/metermaid.h"
 #include "proto/smtp_path.h"
 
@@ -77,13 +78,53 @@ static void check_auth(const struct edge_conf *e, struct conf_diag *d)
 	}
 }
 
+static bool make_contexts(struct edge_setup *s, const struct conf *c, struct buf *why)
+{
+	if (!wants_tls(s->edge))
+		return true;
+	struct span ca = s->edge->client_ca.bytes;
+	s->tls = daemon_tls_server(c, NULL, why);
+	if (s->tls != NULL && ca.n > 0)
+		s->tls_auth = daemon_tls_server_asking(c, NULL, ca, why);
+	return s->tls != NULL && (ca.n == 0 || s->tls_auth != NULL);
+}
+
+static bool make_sasl(struct edge_setup *s, struct buf *why)
+{
+	const struct edge_conf *e = s->edge;
+	struct sasl_offer_settings o = {
+		.mechanisms = &e->auth_mechanisms,
+		.asks_certificates = e->client_ca.bytes.n > 0,
+		.client_name = e->client_name == 0 ? STREAM_NAME_EMAIL : STREAM_NAME_COMMON,
+		.oauth = {
+		    .keys_pem = e->oauth_keys.bytes,
+		    .issuer = e->oauth_issuer,
+		    .audience = e->oauth_audience,
+		    .user = e->oauth_user,
+		    .scope = e->oauth_scope,
+		},
+	};
+	s->sasl = sasl_offer_new(&o, why);
+	return s->sasl != NULL;
+}
+
+static void drop_contexts(struct edge_setup *s)
+{
+	tls_ctx_unref(&s->tls);
+	tls_ctx_unref(&s->tls_auth);
+	sasl_offer_free(&s->sasl);
+}
+
 static void check_tls(const struct conf *c, const struct edge_conf *e, struct conf_diag *d)
 {
 	struct buf why = BUF_INIT(WHY_MAX);
-	struct tls_ctx *trial = wants_tls(e) ? daemon_tls_server(c, NULL, &why) : NULL;
-	if (wants_tls(e) && trial == NULL)
+	struct edge_setup trial = { .edge = e };
+	if (!make_contexts(&trial, c, &why))
 		conf_error(d, e->head.pos, "TLS of the edge section: %s", buf_cstr(&why));
-	tls_ctx_unref(&trial);
+	buf_clear(&why);
+	if (!make_sasl(&trial, &why))
+		conf_error(d, e->head.pos, "section edge: %s", buf_cstr(&why));
+	drop_contexts(&trial);
 	buf_clear(&why);
 	if (!out_conf_tls_ok(c, &why))
 		conf_error(d, e->head.pos, "TLS towards other servers: %s", buf_cstr(&why));
@@ -139,7 +180,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 static void setup_free(struct edge_setup *s)
 {
 	access_free(&s->access);
-	tls_ctx_unref(&s->tls);
+	drop_contexts(s);
 	conf_unref(&s->conf);
 	mem_free(s);
 }
@@ -153,10 +194,7 @@ struct edge_setup *edge_setup_new(const struct conf *conf, struct buf *why)
 	s->access = access_new(s->edge);
 	edge_srs(&s->srs, s->edge);
 	s->hostname = daemon_hostname(conf);
-	if (!wants_tls(s->edge))
-		return s;
-	s->tls = daemon_tls_server(conf, NULL, why);
-	if (s->tls != NULL)
+	if (make_contexts(s, conf, why) && make_sasl(s, why))
 		return s;
 	setup_free(s);
 	return NULL;
@@ -178,6 +216,13 @@ void edge_setup_unref(struct edge_setup **s)
 	CHECK(gone->refs > 0);
 	if (--gone->refs == 0)
 		setup_free(gone);
+}
+
+/* Hosts that are no users of ours are not asked for certificates: some cannot bear it. */
+const struct tls_ctx *edge_setup_tls(
+    const struct edge_setup *s, const struct edge_listener_conf *listener)
+{
+	return s->tls_auth != NULL && edge_has_auth(listener) ? s->tls_auth : s->tls;
 }
 
 const struct edge_listener_conf *edge_listener(const struct edge_conf *c, const char *name)

@@ -60,6 +60,7 @@ enum sender_domain { SENDER_DOMAIN_OFF, SENDER_DOMAIN_REFUSE };
 enum spf_policy { SPF_OFF, SPF_MARK, SPF_ENFORCE };
 
 struct access;
+struct sasl_offer;
 
 /* Words of edge_scanner.type and .command. */
 enum edge_scanner_type { EDGE_SCANNER_SPAMD, EDGE_SCANNER_CLAMD };
@@ -87,6 +88,8 @@ struct edge_setup {
 	struct access *access;        /* owned */
 	struct srs srs;               /* into conf */
 	struct tls_ctx *tls;          /* owned; NULL: no listener wants TLS */
+	struct tls_ctx *tls_auth; /* owned; the same that asks for certificates; NULL: none does */
+	struct sasl_offer *sasl;  /* owned: mechanisms of AUTH */
 };
 
 /* Conditions over several options: names of listeners, TLS without certificates. */
@@ -96,6 +99,10 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d);
 struct edge_setup *edge_setup_new(const struct conf *conf, struct buf *why);
 struct edge_setup *edge_setup_ref(struct edge_setup *s);
 void edge_setup_unref(struct edge_setup **s);
+
+/* For connections to this listener; NULL: no listener wants TLS. */
+const struct tls_ctx *edge_setup_tls(
+    const struct edge_setup *s, const struct edge_listener_conf *listener);
 
 /* The listener block with this title; NULL: not (any more) configured. */
 const struct edge_listener_conf *edge_listener(const struct edge_conf *c, const char *name);

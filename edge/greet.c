@@ -59,8 +59,7 @@ static enum verdict cmd_ehlo(struct session *s, const struct smtp_cmd *cmd)
 	    (unsigned long long)s->setup->edge->message_size_max);
 	if (offers_tls(s))
 		buf_add_str(&text, "STARTTLS\n");
-	if (greet_offers_auth(s))
-		buf_add_str(&text, "AUTH PLAIN LOGIN\n");
+	auth_put_offer(s, &text);
 	if (envelope_offers_dsn(s))
 		buf_add_str(&text, "DSN\n");
 	buf_add_str(&text, "ENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\n");
@@ -150,7 +149,7 @@ static const struct {
 	[SMTP_VERB_VRFY] = { cmd_vrfy, ANY_TIME },
 	[SMTP_VERB_EXPN] = { cmd_absent, ANY_TIME },
 	[SMTP_VERB_HELP] = { cmd_help, ANY_TIME },
-	[SMTP_VERB_STARTTLS] = { cmd_starttls, WANTS_HELO | NOT_IN_MAIL },
+	[SMTP_VERB_STARTTLS] = { cmd_starttls, NOT_IN_MAIL }, /* some do not say EHLO for it */
 	[SMTP_VERB_AUTH] = { auth_start, WANTS_HELO | NOT_IN_MAIL },
 	[SMTP_VERB_ETRN] = { cmd_absent, ANY_TIME },
 	[SMTP_VERB_XCLIENT] = { xclient_command, NOT_IN_MAIL },

@@ -1,10 +1,10 @@
 /* test_exchange.c - logins that send no password: SCRAM-SHA-256 and -PLUS, CRAM-MD5, EXTERNAL; what is on offer. */
 #include "world.h"
 
-#include "base/base64.h"
+#include "tests/unit/sasl_client.h"
+
 #include "base/fmt.h"
 #include "directory/sasl_mechanism.h"
-#include "net/digest.h"
 #include "net/stream_bind.h"
 
 #define PROXY "store_user edge; store_secret edge-secret; store_login proxy; "
@@ -34,18 +34,6 @@ static const char *const anybody_in[] = { STORE_GREETING, "C P3 AUTHENTICATE PLA
 
 /* ---- a client's side --------------------------------------------------------------------------------- */
 
-static const char *base64(struct span raw)
-{
-	static char text[4][4096];
-	static unsigned at;
-	struct buf b = BUF_INIT(4000);
-	char *out = text[at++ % 4];
-	assert_true(base64_put(&b, raw));
-	snprintf(out, sizeof text[0], "%s", buf_cstr(&b));
-	buf_end(&b);
-	return out;
-}
-
 /* The last "+ ..." that came, decoded. */
 static struct span last_challenge(struct client *c, struct buf *raw)
 {
@@ -56,36 +44,6 @@ static struct span last_challenge(struct client *c, struct buf *raw)
 	assert_non_null(at);
 	assert_true(base64_get(span_of(at + 2, strcspn(at + 2, "\r")), raw));
 	return buf_span(raw);
-}
-
-/* client-final for what the server said first; binding: gs2-header and the channel's bytes. */
-static const char *scram_final(
-    const char *bare, struct span server_first, const char *secret, struct span binding)
-{
-	struct scram_keys k;
-	struct buf salt = BUF_INIT(100), all = BUF_INIT(4000), final = BUF_INIT(2000);
-	uint8_t salted[DIGEST_LEN_MAX], key[DIGEST_LEN_MAX], proof[DIGEST_LEN_MAX];
-	struct span rest = server_first, nonce = span_from(span_cut(&rest, ','), 2);
-	uint64_t rounds;
-	assert_true(base64_get(span_from(span_cut(&rest, ','), 2), &salt));
-	assert_true(span_u64(span_from(rest, 2), 100000, &rounds));
-	k.rounds = (unsigned)rounds;
-	k.salt_n = buf_len(&salt);
-	memcpy(k.salt, buf_span(&salt).p, k.salt_n);
-	scram_keys_derive(&k, span_str(secret));
-	digest_pbkdf2(DIGEST_SHA256, span_str(secret), buf_span(&salt), k.rounds, salted);
-	digest_hmac(DIGEST_SHA256, span_of(salted, 32), SPAN("Client Key"), key);
-	buf_printf(&final, "c=%s,r=%.*s", base64(binding), SPAN_ARG(nonce));
-	buf_printf(&all, "%s,%.*s,%s", bare, SPAN_ARG(server_first), buf_cstr(&final));
-	digest_hmac(DIGEST_SHA256, span_of(k.stored, 32), buf_span(&all), proof);
-	for (size_t i = 0; i < 32; i++)
-		proof[i] ^= key[i];
-	buf_printf(&final, ",p=%s", base64(span_of(proof, 32)));
-	const char *text = base64(buf_span(&final));
-	buf_end(&salt);
-	buf_end(&all);
-	buf_end(&final);
-	return text;
 }
 
 static void send_line(struct client *c, const char *before, const char *text)
