@@ -18,7 +18,7 @@ enum {
 
 enum {
 	ADMIN_CONFIGS_MAX = 32,
-	ADMIN_WORDS_MAX = 32,
+	ADMIN_WORDS_MAX = 256,
 	ADMIN_OVERRIDES_MAX = 64,
 	ADMIN_TAIL_MAX = 26
 };
@@ -29,6 +29,7 @@ struct admin_args {
 	const char *overrides[ADMIN_OVERRIDES_MAX];
 	size_t override_count;
 	const char *run_dir; /* NULL: as the configuration says */
+	const char *rules;   /* --rules; NULL: not given */
 	bool json;
 	const char *words[ADMIN_WORDS_MAX]; /* the command first */
 	const char *tail[ADMIN_TAIL_MAX];   /* options of the command, which follow its words */
@@ -42,6 +43,8 @@ int admin_main(int argc, char **argv);
 int admin_run(const struct admin_args *a);         /* run.c */
 int admin_check(const struct admin_args *a);       /* check.c */
 int admin_store(const struct admin_args *a);       /* store.c */
+int admin_watch(const struct admin_args *a);       /* watch.c */
+int admin_simulate(const struct admin_args *a);    /* simulate.c */
 int admin_user_move(const struct admin_args *a);   /* user.c */
 int admin_config_dump(const struct admin_args *a); /* config.c */
 int admin_config_sample(const struct admin_args *a);

@@ -241,6 +241,14 @@ static const struct command {
 	    "Takes it off the list." },
 	{ "meter bans", "", 0, 0, NULL, &ask_meter_bans,
 	    "Who is on a list by command or by a rule." },
+	{ "meter watch", "[FILTER...] [--for DURATION]", 0, 10, admin_watch, NULL,
+	    "Decisions as they are made, until interrupted. FILTER: rule=NAME, on=MOMENT, "
+	    "client=NET, "
+	    "user=NAME, action=ACTION, limited; all must hold." },
+	{ "meter simulate", "--rules FILE LOG...", 1, ADMIN_WORDS_MAX - 2, admin_simulate, NULL,
+	    "Recorded decisions again under the rules of another file: who would be treated "
+	    "otherwise. "
+	    "LOG: a file of records, or the folder." },
 	{ "reload", "", 0, 0, cmd_reload, NULL,
 	    "New configuration and certificates for new sessions." },
 	{ "upgrade", "[PROGRAM]", 0, 1, cmd_upgrade, NULL,
@@ -289,9 +297,10 @@ static void put_options(FILE *to)
 	    "  -o, --option A.B=V     sets an option over the file's value\n"
 	    "      --run-dir DIR      where the control sockets are (default: as the file says)\n"
 	    "      --json             answers as JSON\n"
-	    "      --for DURATION     of a ban: how long\n"
+	    "      --for DURATION     of a ban, or of watching: how long\n"
 	    "      --list RULE        of a ban: which list (default ban)\n"
 	    "      --dry-run          of store expire: tells, and changes nothing\n"
+	    "      --rules FILE       of a simulation: a configuration with the new rules\n"
 	    "      --ip ADDRESS --helo NAME --from SENDER --rcpt RECIPIENT --listener NAME\n"
 	    "      --user USER        of a dry run of explain\n"
 	    "  -h, --help             this text, or that of the command\n"
@@ -344,6 +353,7 @@ enum option_letter {
 	OPTION_FOR,
 	OPTION_LIST,
 	OPTION_DRY_RUN,
+	OPTION_RULES,
 	OPTION_IP, /* of explain: in the order of explain_options */
 	OPTION_HELO,
 	OPTION_FROM,
@@ -388,6 +398,9 @@ static bool take_option(struct admin_args *a, int letter, struct asked_for *aske
 		return put_tail(a, "--list", optarg);
 	case OPTION_DRY_RUN:
 		return put_in(a->tail, &a->tail_count, ADMIN_TAIL_MAX, "dry-run");
+	case OPTION_RULES:
+		a->rules = optarg;
+		return true;
 	case OPTION_IP:
 	case OPTION_HELO:
 	case OPTION_FROM:
@@ -410,6 +423,7 @@ static bool parse_args(int argc, char **argv, struct admin_args *a, struct asked
 		{ "for", required_argument, NULL, OPTION_FOR },
 		{ "list", required_argument, NULL, OPTION_LIST },
 		{ "dry-run", no_argument, NULL, OPTION_DRY_RUN },
+		{ "rules", required_argument, NULL, OPTION_RULES },
 		{ "ip", required_argument, NULL, OPTION_IP },
 		{ "helo", required_argument, NULL, OPTION_HELO },
 		{ "from", required_argument, NULL, OPTION_FROM },

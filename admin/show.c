@@ -163,31 +163,40 @@ static bool put_rows_with(const json_t *rows, const struct question *q)
 	return ok;
 }
 
-int show_rows(const struct admin_args *a, const struct question *q)
+size_t show_gather(const struct admin_args *a, const struct question *q, struct show_words words,
+    json_t *rows, int *status_out)
 {
 	size_t answered = 0;
 	struct round r;
-	json_t *rows = json_array();
-	round_ask(&r, a, q->programs, a->words, a->word_count);
+	round_ask(&r, a, q->programs, words.v, words.n);
 	for (size_t i = 0; i < r.n; i++)
 		if (is_ok(&r.asks[i])) {
 			answered++;
-			warn_silent(&r, i);
+			if (!words.quiet)
+				warn_silent(&r, i);
 			put_answers(&r, i, rows, q);
 		}
 	/* One that does not know the question is no fault where another has answered it. */
-	for (size_t i = 0; i < r.n; i++)
+	for (size_t i = 0; i < r.n && !words.quiet; i++)
 		if (!is_ok(&r.asks[i]) && (answered == 0 || r.asks[i].reply == NULL))
 			complain(&r, i);
-	if (r.status == ADMIN_USAGE)
-		answered = 0;
+	*status_out = r.status;
+	round_end(&r);
+	return *status_out == ADMIN_USAGE ? 0 : answered;
+}
+
+int show_rows(const struct admin_args *a, const struct question *q)
+{
+	int status;
+	json_t *rows = json_array();
+	const struct show_words words = { a->words, a->word_count, false };
+	size_t answered = show_gather(a, q, words, rows, &status);
 	if (answered > 0 && a->json)
 		print_json(rows);
 	else if (answered > 0)
 		put_rows_with(rows, q);
 	json_decref(rows);
-	round_end(&r);
-	return r.status;
+	return status;
 }
 
 /* ---- a message ----------------------------------------------------------------------------------- */

@@ -13,6 +13,16 @@ struct question {
 	const char *none;      /* what is said when there are no rows */
 };
 
+/* Appends the rows of all answers; returns how many programs have answered. quiet: those that have not are
+ * not told about. */
+struct show_words {
+	const char *const *v;
+	size_t n;
+	bool quiet;
+};
+size_t show_gather(const struct admin_args *a, const struct question *q, struct show_words words,
+    json_t *rows, int *status_out);
+
 /* The words of the command line are the question. */
 int show_rows(const struct admin_args *a, const struct question *q);
 /* queue cat ID: the bytes of a message in the queue, as they are. */

@@ -18,7 +18,7 @@ enum {
 	WORDS_BEFORE = 3,
 	WORDS_AFTER = 2
 };
-_Static_assert(1 + BATCH_QUESTIONS_MAX * NUMBERS <= REDIS_VALUES_MAX, "the answers fit");
+_Static_assert(2 + BATCH_QUESTIONS_MAX * NUMBERS <= REDIS_VALUES_MAX, "the answers fit");
 _Static_assert(BATCH_OPS_MAX + WORDS_BEFORE + WORDS_AFTER <= REDIS_WORDS_MAX, "the words fit");
 _Static_assert(SLOTS >= 2 * BATCH_OPS_MAX, "there is always a free slot");
 
@@ -325,17 +325,21 @@ static bool take_answers(
     const struct batch *b, const struct redis_reply *r, struct op_answer out[BATCH_QUESTIONS_MAX])
 {
 	int64_t last = 0;
-	if (r->got != REDIS_VALUES || r->texts > 0 || r->n % NUMBERS != 1 ||
-	    r->v[0].n != (int64_t)b->count)
+	if (r->got != REDIS_VALUES || r->texts > 0 || r->n % NUMBERS != 2 ||
+	    r->v[0].n != (int64_t)b->count || r->v[1].n <= 0)
 		return false;
 	for (size_t i = 0; i < b->count; i++)
 		out[i] = (struct op_answer){ .index = b->ops[i] };
-	for (size_t at = 1; at < r->n; at += NUMBERS) {
+	for (size_t at = 2; at < r->n; at += NUMBERS) {
 		int64_t q = r->v[at].n;
 		if (q <= last || q > (int64_t)b->count ||
 		    !take_answer(&r->v[at], b->ops[q - 1], &out[q - 1]))
 			return false;
 		last = q;
+	}
+	for (size_t i = 0; i < b->count; i++) {
+		out[i].us = (uint64_t)r->v[1].n;
+		out[i].seq = (uint32_t)i;
 	}
 	return true;
 }

@@ -164,6 +164,11 @@ static bool cmd_reset(const struct control *c)
 	return c->n > 0;
 }
 
+static bool cmd_watch(const struct control *c)
+{
+	return c->n > 0 && witness_watch(c->m->witness, c->more, c->n, c->to.out);
+}
+
 static const struct {
 	const char *name;
 	bool (*fn)(const struct control *c);
@@ -175,6 +180,7 @@ static const struct {
 	{ "ban", cmd_ban },
 	{ "unban", cmd_unban },
 	{ "bans", cmd_bans },
+	{ "watch", cmd_watch },
 };
 
 bool metermaid_control(struct metermaid *m, const char *const *words, size_t n,

@@ -37,16 +37,12 @@ struct holds {
 struct meter_lease {
 	struct holds *all; /* NULL: the meter is gone */
 	struct list_node link;
+	uint64_t id; /* in records; 0: not recorded */
 	size_t n;
 	struct hold *v[LEASE_KEYS_MAX];
 };
 
 /* ---- setting what is held ---- */
-
-static uint64_t now_us(void)
-{
-	return clock_mono_ms() * 1000;
-}
 
 /* Said again when a part of its lease has passed. */
 static void renew_later(struct hold *h)
@@ -100,7 +96,7 @@ static void send_some(struct holds *h)
 static void set_here(struct holds *h, struct table *t)
 {
 	struct list_node *n;
-	struct op_now now = { now_us(), OP_FORCE };
+	struct op_now now = { meter_host_now_us(), OP_FORCE };
 	while ((n = list_pop(&h->doubts)) != NULL) {
 		struct hold *one = LIST_OF(struct hold, doubt, n);
 		prepare_set(one);
@@ -203,6 +199,11 @@ struct meter_lease *holds_lease(struct holds *h, struct hold *const *v, size_t n
 	return l;
 }
 
+void hold_lease_name(struct meter_lease *l, uint64_t id)
+{
+	l->id = id;
+}
+
 void meter_release(struct meter_lease **l)
 {
 	struct meter_lease *gone = *l;
@@ -210,6 +211,8 @@ void meter_release(struct meter_lease **l)
 	if (gone == NULL)
 		return;
 	list_remove(&gone->link);
+	if (gone->id != 0 && gone->all != NULL && gone->all->m->witness != NULL)
+		witness_lease_ended(gone->all->m->witness, gone->id);
 	for (size_t i = 0; gone->all != NULL && i < gone->n; i++) {
 		CHECK(gone->v[i]->n > 0);
 		gone->v[i]->n--;

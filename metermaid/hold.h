@@ -30,6 +30,9 @@ void hold_doubt(struct hold *h);
 /* One more of each; NULL when n is 0. */
 struct meter_lease *holds_lease(struct holds *h, struct hold *const *v, size_t n);
 
+/* Its end is told by this name; 0: not told. */
+void hold_lease_name(struct meter_lease *l, uint64_t id);
+
 /* Every hold is in doubt: Redis is back. */
 void holds_doubt_all(struct holds *h);
 

@@ -112,8 +112,10 @@ static void tell(struct metermaid *m, const struct asking *a, size_t i, const st
 void judge(struct metermaid *m, const struct asking *a, const struct op_answer *got,
     struct meter_answer *out)
 {
-	if (a->quiet)
+	if (a->quiet) {
+		witness_learned(m->witness, a, got);
 		return;
+	}
 	count(a, got, out);
 	for (size_t i = 0; i < a->n; i++) {
 		const struct meter_key *k = &a->keys[i];
@@ -130,6 +132,7 @@ void judge(struct metermaid *m, const struct asking *a, const struct op_answer *
 		if (k->rule->ban_ms > 0)
 			ban(m, a, k);
 	}
+	witness_decided(m->witness, a, got, out->degraded ? DECIDED_LOST : DECIDED_ASKED, out);
 }
 
 void judge_hot(struct metermaid *m, const struct asking *a, const struct op_answer *got,
@@ -143,4 +146,5 @@ void judge_hot(struct metermaid *m, const struct asking *a, const struct op_answ
 		c->seen++;
 		c->refused += is_over(got, i);
 	}
+	witness_decided(m->witness, a, got, got->hard ? DECIDED_KEPT : DECIDED_TOKENS, out);
 }

@@ -53,7 +53,7 @@ static void keep_due(struct metermaid *m, struct asking *a)
 	a->n = n;
 }
 
-static bool shows_login(enum meter_moment moment, const struct meter_facts *f)
+bool learned_shows_login(enum meter_moment moment, const struct meter_facts *f)
 {
 	bool then = moment == METER_LOGIN || moment == METER_MAIL || moment == METER_MESSAGE;
 	return then && f->authenticated && f->user.n > 0 && !ip_is_none(f->client);
@@ -61,7 +61,7 @@ static bool shows_login(enum meter_moment moment, const struct meter_facts *f)
 
 void learned_note(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f)
 {
-	if (!m->rules->grow || !shows_login(moment, f))
+	if (!m->rules->grow || !learned_shows_login(moment, f))
 		return;
 	struct asking a = { .f = *f, .mode = OP_FORCE, .quiet = true };
 	for (size_t i = 0; i < m->rules->n; i++)

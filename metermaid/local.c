@@ -1,5 +1,4 @@
 /* local.c - rules that need no state but this host's: lists, bans, limits of 0. */
-#include "base/clock.h"
 #include "metermaid/meter_internal.h"
 
 enum { NEVER_RETRY_MS = 60000 };
@@ -38,31 +37,32 @@ static bool is_user_of(const struct conf_strings *users, struct span user)
 	return false;
 }
 
-static bool is_listed(struct metermaid *m, const struct rule *r, const struct meter_facts *f)
+static bool is_listed(
+    const struct local_world *w, const struct rule *r, const struct meter_facts *f)
 {
 	const struct meter_rule_conf *c = r->conf;
 	if (c != NULL && (ip_in_set(f->client, &c->networks) || is_user_of(&c->users, f->user)))
 		return true;
-	return bans_match(m->bans, r->name, f->client, f->user, clock_mono_ms());
+	return w->is_banned(w->arg, r, f);
 }
 
-static bool is_met(struct metermaid *m, const struct rule *r, const struct meter_facts *f)
+static bool is_met(const struct local_world *w, const struct rule *r, const struct meter_facts *f)
 {
-	return r->kind == RULE_LIST ? is_listed(m, r, f) : r->never;
+	return r->kind == RULE_LIST ? is_listed(w, r, f) : r->never;
 }
 
 /* In the order of the file; the first that allows or refuses decides. */
-enum local local_judge(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f,
-    struct meter_answer *out)
+enum local local_judge(const struct local_world *w, enum meter_moment moment,
+    const struct meter_facts *f, struct meter_answer *out)
 {
 	enum local said = LOCAL_NOTHING;
 	*out = (struct meter_answer){ .action = METER_ALLOW, .rule = "" };
-	for (size_t i = 0; i < m->rules->n; i++) {
-		struct rule *r = &m->rules->v[i];
+	for (size_t i = 0; i < w->rules->n; i++) {
+		struct rule *r = &w->rules->v[i];
 		if ((r->kind != RULE_LIST && !r->never) || !rule_applies(r, moment, f))
 			continue;
 		rule_count(r, false);
-		if (!is_met(m, r, f))
+		if (!is_met(w, r, f))
 			continue;
 		rule_count(r, true);
 		local_act(r, out);

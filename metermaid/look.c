@@ -153,7 +153,7 @@ static void put_row(const struct looked *one, const struct op_state *s, uint64_t
 static void look_in_table(struct look *k, struct table *t, struct buf *out)
 {
 	struct op_state s;
-	uint64_t now_us = clock_mono_ms() * 1000;
+	uint64_t now_us = t == meter_host_table() ? meter_host_now_us() : clock_mono_ms() * 1000;
 	for (size_t i = 0; i < k->n; i++) {
 		bool known = table_show(t, &k->v[i].key.op, now_us, &s);
 		if (known && k->v[i].key.op.kind == OP_USERS)
@@ -276,6 +276,8 @@ void look_start(struct metermaid *m, enum look_act act, const char *const *key_a
 	for (size_t i = 0; i < m->rules->n; i++)
 		if (n < 2 || strcmp(m->rules->v[i].name, key_and_rule[1]) == 0)
 			add_keys(k, &m->rules->v[i], span_str(key_and_rule[0]));
+	if (act == LOOK_RESET)
+		witness_reset(m->witness, key_and_rule[0], n < 2 ? NULL : key_and_rule[1]);
 	if (k->n > 0 && m->redis != NULL && ask_redis(k)) {
 		k->id = k->late.begin(k->late.arg);
 		return;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "metermaid/digest_key.h"
@@ -27,6 +28,7 @@ static struct {
 	struct table *table;
 	struct bans *bans;
 	struct known *known;
+	uint64_t ahead_us; /* of the wall clock before the monotonic one */
 	uint8_t secret_key[DIGEST_SHA256_LEN];
 } host;
 
@@ -40,6 +42,7 @@ void metermaid_prepare(void)
 	host.table = table_new_shared(SHARED_KEYS);
 	host.bans = bans_new_shared();
 	host.known = known_new_shared(KNOWN_PAIRS);
+	host.ahead_us = clock_wall_us() - clock_mono_ms() * 1000;
 	rand_bytes(host.secret_key, sizeof host.secret_key);
 }
 
@@ -51,6 +54,16 @@ struct table *meter_host_table(void)
 struct known *meter_host_known(void)
 {
 	return host.known;
+}
+
+uint64_t meter_clock_ahead(const struct metermaid *m)
+{
+	return m->redis != NULL && m->ahead_us != 0 ? m->ahead_us : host.ahead_us;
+}
+
+uint64_t meter_host_now_us(void)
+{
+	return clock_mono_ms() * 1000 + host.ahead_us;
 }
 
 uint32_t meter_secret_hash(struct span user, struct span secret)
@@ -152,6 +165,7 @@ struct metermaid *metermaid_new(struct loop *l, struct dns *dns, const struct co
 		connect_redis(m, c);
 	else
 		m->bans = host.bans;
+	m->witness = witness_new(m);
 	return m;
 }
 
@@ -160,8 +174,10 @@ void metermaid_reload(struct metermaid *m, const struct conf *fresh)
 	/* the link's own options need a restart, so it keeps the snapshot it began with */
 	struct rules *r = rules_new(fresh);
 	number_rules(r);
-	rules_unref(&m->rules);
+	struct rules *old = m->rules;
 	m->rules = r;
+	witness_reload(m->witness); /* lets go of what it borrows from the old one */
+	rules_unref(&old);
 	hot_forget(m->hot);
 }
 
@@ -177,6 +193,7 @@ void metermaid_free(struct metermaid **m)
 	question_forget(gone);
 	redis_link_free(&gone->redis); /* ends the batches, and with them the asked questions */
 	question_free_all(gone);
+	witness_free(&gone->witness);
 	holds_free(&gone->holds);
 	learned_free(&gone->learned);
 	soon_clear(&gone->flush);

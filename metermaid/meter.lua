@@ -5,7 +5,7 @@
 -- keys, and for each key: place in KEYS, kind * 3 + over (0 refuses, 1 delays, 2 is noted), rule, cost, and what
 -- its kind reads.
 -- ARGV[2], MessagePack, for each rule: its index (a sorted set), most keys, longest life of a key in ms.
--- Returns the number of questions; then for each that does not just pass: which (from 1), index of the key that
+-- Returns the number of questions, and the time; then for each that does not just pass: which (from 1), index of the key that
 -- decided (from 1; 0: none), wait_us, hard (1: refused), bits of the keys beyond their limit, bits of the
 -- keys that got their extra tokens.
 -- A refused question charges none of its keys, but those that say so (`always`). Every write sets the
@@ -157,7 +157,7 @@ end
 
 end
 
-local out = { A[1] }
+local out = { A[1], now }
 for q = 1, A[1] do
 	local mode, n, any = A[a], A[a + 1], false
 	local hard, hard_wait, soft, soft_wait, overs, given = 0, 0, 0, 0, 0, 0

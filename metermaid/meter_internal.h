@@ -11,6 +11,7 @@
 #include "metermaid/redis_link.h"
 #include "metermaid/rule.h"
 #include "metermaid/table.h"
+#include "metermaid/witness.h"
 
 struct metermaid {
 	uint32_t magic;
@@ -26,6 +27,8 @@ struct metermaid {
 	struct hot *hot;
 	struct holds *holds;
 	struct learned *learned;
+	struct witness *witness;
+	uint64_t ahead_us; /* of the state's clock before this worker's monotonic one */
 	struct list_node waiting, asked, done; /* questions */
 	size_t waiting_n;
 	size_t batches; /* under way */
@@ -43,11 +46,17 @@ struct known *meter_host_known(void); /* the same */
 /* A question over its rules: the facts (borrowed, or the question's own) and the keys they give. */
 struct asking {
 	struct meter_facts f;
+	enum meter_moment moment;
 	enum op_mode mode;
 	bool quiet; /* nobody is told, nothing is counted: it only leaves something */
 	size_t n;
 	struct meter_key keys[KEYS_PER_QUESTION_MAX];
 };
+
+/* What the clock of the state is before clock_mono_ms(); without Redis the wall clock's, the same in all
+ * workers of the host. */
+uint64_t meter_clock_ahead(const struct metermaid *m);
+uint64_t meter_host_now_us(void); /* the clock of this host's table */
 
 /* question.c */
 void question_forget(struct metermaid *m); /* those that Redis was asked get no answer any more */
@@ -62,6 +71,7 @@ struct learned *learned_new(void);
 void learned_free(struct learned **l);
 void learned_forget(struct learned *l); /* what was noted may be gone */
 /* A question of this moment shows that the user has logged in well from where the client is. */
+bool learned_shows_login(enum meter_moment moment, const struct meter_facts *f);
 void learned_note(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f);
 
 /* judge.c: what the answer means for rules, counters, the log and the asker (out holds local tags). */
@@ -89,8 +99,13 @@ bool bans_sync_put(struct metermaid *m, const char *list, struct span key, uint6
 
 /* local.c: rules that need no state */
 enum local { LOCAL_NOTHING, LOCAL_TAGGED, LOCAL_DECIDED };
-enum local local_judge(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f,
-    struct meter_answer *out);
+struct local_world {
+	struct rules *rules;
+	bool (*is_banned)(void *arg, const struct rule *list, const struct meter_facts *f);
+	void *arg;
+};
+enum local local_judge(const struct local_world *w, enum meter_moment moment,
+    const struct meter_facts *f, struct meter_answer *out);
 /* What a rule's action is for the asker when it decides. */
 void local_act(const struct rule *r, struct meter_answer *out);
 

@@ -111,7 +111,7 @@ void metermaid_check(const struct conf *c, struct conf_diag *d);
 
 /* Appends JSON for the control socket, an array of objects. words: { "meter", "rules" | "top" [, RULE] |
  * "show" | "reset", KEY [, RULE] | "ban", KEY [, "--for", DURATION] [, "--list", RULE] | "unban", KEY
- * [, "--list", RULE] | "bans" }. False: not one of these. What Redis must be asked comes later: then
+ * [, "--list", RULE] | "bans" | "watch", ID [, FILTER...] }. False: not one of these. What Redis must be asked comes later: then
  * late->begin() is called, nothing is appended, and late->end() has the answer, at the latest when the
  * meter is freed. */
 struct meter_late {

@@ -100,6 +100,8 @@ struct op_answer {
 	uint64_t wait_us;
 	bool hard;            /* refused, else a delay when index says so */
 	uint32_t over, extra; /* bit of each op: beyond its limit; got its extra tokens */
+	uint64_t us;          /* when, by the clock of the state; 0: it was not asked */
+	uint32_t seq;         /* place among those of the same time */
 };
 /* Adds what op i (of less than OPS_MAX) says. */
 void op_weigh(const struct op *op, size_t i, const struct op_look *look, struct op_answer *out);

@@ -109,6 +109,7 @@ static bool try_hot(struct metermaid *m, const struct asking *a, struct op_answe
 
 static void learn(struct metermaid *m, const struct asking *a, const struct op_answer *got)
 {
+	m->ahead_us = got->us - now_us();
 	for (size_t i = 0; i < a->n; i++) {
 		struct hot_cell *c = hot_find(m->hot, a->keys[i].op.id);
 		if (c != NULL)
@@ -140,13 +141,14 @@ static void ask_host(struct metermaid *m, const struct asking *a, struct meter_a
 	struct op ops[OPS_MAX];
 	struct hold *holds[LEASE_KEYS_MAX];
 	ops_of(a, ops);
-	struct op_answer got =
-	    table_question(meter_host_table(), ops, a->n, (struct op_now){ now_us(), a->mode });
+	struct op_answer got = table_question(
+	    meter_host_table(), ops, a->n, (struct op_now){ meter_host_now_us(), a->mode });
 	learn(m, a, &got);
 	judge(m, a, &got, out);
 	size_t n = find_holds(m, a, holds);
 	if (meter_lets_in(out))
 		out->lease = holds_lease(m->holds, holds, n);
+	witness_lease(m->witness, out->lease);
 	for (size_t i = 0; i < n; i++)
 		hold_expect(holds[i], false);
 }
@@ -302,6 +304,7 @@ static void settle(struct question *q, const struct op_answer *got, bool degrade
 	judge(q->m, &q->a, got, &q->answer);
 	if (meter_lets_in(&q->answer) && q->fn != NULL)
 		q->answer.lease = holds_lease(q->m->holds, q->holds, q->hold_n);
+	witness_lease(q->m->witness, q->answer.lease);
 }
 
 static void on_question_deadline(void *arg)
@@ -317,7 +320,9 @@ static void answer_of_group(struct question *q, const struct op_answer *got)
 {
 	q->in_batch = false;
 	if (q->state == Q_DONE || (q->fn == NULL && q->a.mode != OP_FORCE)) {
-		/* was late, or nobody asks any more: what was taken for it is given back */
+		/* was late, or nobody asks any more: leases that were taken are given back */
+		if (got != NULL)
+			witness_late(q->m->witness, &q->a, got);
 		close_holds(q, true);
 		question_free(q);
 		return;
@@ -517,6 +522,12 @@ static void look_known(enum meter_moment moment, struct meter_facts *f)
 		f->known_ms = known_since(k, f->client, f->user, clock_mono_ms());
 }
 
+static bool is_banned(void *arg, const struct rule *list, const struct meter_facts *f)
+{
+	struct metermaid *m = OBJ(metermaid, arg);
+	return bans_match(m->bans, list->name, f->client, f->user, clock_mono_ms());
+}
+
 static void begin(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f,
     struct asked_for *out)
 {
@@ -524,6 +535,7 @@ static void begin(struct metermaid *m, enum meter_moment moment, const struct me
 	out->a.f = *f;
 	out->a.n = 0;
 	out->a.quiet = false;
+	out->a.moment = moment;
 	fold_span(&out->fold, &out->a.f.user);
 	fold_span(&out->fold, &out->a.f.sender);
 	fold_span(&out->fold, &out->a.f.recipient);
@@ -532,10 +544,13 @@ static void begin(struct metermaid *m, enum meter_moment moment, const struct me
 	look_known(moment, &out->a.f);
 	/* logins are charged when they fail, by meter_charge() */
 	out->a.mode = moment == METER_AUTH ? OP_PEEK : OP_TAKE;
-	out->local = local_judge(m, moment, &out->a.f, &out->answer);
+	const struct local_world world = { m->rules, is_banned, m };
+	out->local = local_judge(&world, moment, &out->a.f, &out->answer);
 	out->decided = out->local == LOCAL_DECIDED;
-	if (out->decided)
+	if (out->decided) {
+		witness_decided_here(m->witness, &out->a, &out->answer);
 		return;
+	}
 	gather(m, moment, &out->a);
 	if (out->a.n == 0)
 		out->decided = true;
@@ -574,7 +589,7 @@ struct ticket *meter_ask(struct metermaid *m, enum meter_moment moment, const st
 
 void meter_charge(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f)
 {
-	struct asked_for asked = { .a = { .f = *f, .mode = OP_FORCE } };
+	struct asked_for asked = { .a = { .f = *f, .moment = moment, .mode = OP_FORCE } };
 	fold_span(&asked.fold, &asked.a.f.user);
 	look_known(moment, &asked.a.f);
 	gather(m, moment, &asked.a);

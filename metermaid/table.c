@@ -22,6 +22,7 @@ struct table {
 	pthread_mutex_t lock; /* a dead owner leaves whole words, as good as any */
 	struct region keys, leases;
 	size_t bytes;
+	uint32_t asked; /* questions so far */
 	struct cell cells[] __attribute__((aligned(64)));
 };
 
@@ -214,6 +215,8 @@ struct op_answer table_question(struct table *t, const struct op *ops, size_t n,
 		op_look(&ops[i], &had, now, i > 0 ? &looks[i - 1] : NULL, &looks[i]);
 		op_weigh(&ops[i], i, &looks[i], &out);
 	}
+	out.us = now.us;
+	out.seq = ++t->asked;
 	bool charged = now.mode == OP_FORCE || (now.mode == OP_TAKE && !out.hard);
 	for (size_t i = 0; i < n; i++)
 		if (cells[i] != NULL && (charged || looks[i].always))

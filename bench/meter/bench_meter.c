@@ -1,7 +1,9 @@
 /* bench_meter.c - what a question costs: hot keys in process, cold keys at Redis, a Zipf load against
  * EVALSHA one at a time, floods of distinct keys, Redis away; and whether limits were exact meanwhile. */
+#include <dirent.h>
 #include <sys/resource.h>
 
+#include "metermaid/simulate.h"
 #include "tests/unit/meter/oracle.h"
 
 static bool quick;
@@ -289,6 +291,72 @@ static void bench_away(redisContext *c)
 	leave(&b);
 }
 
+/* ---- records and their replay ---- */
+
+enum { RECORDS = 1000000, RECORD_KEYS = 50000 };
+
+static const char replayed[] =
+    "rule in { on connect; key client/32,64, client/24,48; rate 20/1m, 200/1m; }\n"
+    "rule all { on connect; kind counter; key client/16,32; rate 90000/1d; }";
+
+/* Decisions of this host are recorded in a folder; how long each took, beyond one that is not. */
+static void make_records(const char *folder)
+{
+	double took[2];
+	for (int on = 0; on < 2; on++) {
+		char text[1024];
+		snprintf(text, sizeof text, "metermaid { %s %s;\n%s\n}\n", on ? "record" : "",
+		    on ? folder : "", replayed);
+		if (!on)
+			snprintf(text, sizeof text, "metermaid {\n%s\n}\n", replayed);
+		struct bench b = { .l = loop_new(), .c = load(text, NULL) };
+		b.m = metermaid_new(b.l, NULL, b.c);
+		double before = cpu_s();
+		for (uint32_t i = 0; i < RECORDS; i++) {
+			struct meter_facts f = oracle_facts((uint32_t)rand_below(RECORD_KEYS));
+			struct meter_answer a;
+			sink += meter_ask_now(b.m, METER_CONNECT, &f, &a);
+		}
+		took[on] = cpu_s() - before;
+		leave(&b);
+	}
+	figure("record_cpu_us_each", (took[1] - took[0]) * 1e6 / RECORDS);
+}
+
+static void remove_records(const char *folder)
+{
+	DIR *d = opendir(folder);
+	struct dirent *e;
+	while ((e = readdir(d)) != NULL)
+		unlinkat(dirfd(d), e->d_name, 0);
+	closedir(d);
+	rmdir(folder);
+}
+
+static void bench_simulate(redisContext *c)
+{
+	char folder[] = "/tmp/bench-records-XXXXXX", text[1024];
+	struct buf report = BUF_INIT(1 << 20), why = BUF_INIT(1000);
+	assert_non_null(mkdtemp(folder));
+	make_records(folder);
+	snprintf(text, sizeof text, "metermaid {\n%s\n}\n", replayed);
+	struct conf *rules = load(text, NULL);
+	uint64_t began = clock_mono_ms();
+	struct simulation *s = simulation_new(rules);
+	struct sim_log *log = sim_log_new();
+	assert_true(sim_log_add(log, folder, &why));
+	simulation_run(s, log);
+	simulation_put_json(s, &report);
+	figure("simulate_1m_s", (double)(clock_mono_ms() - began) / 1000);
+	printf("%.150s\n", buf_cstr(&report));
+	simulation_free(&s);
+	sim_log_free(&log);
+	conf_unref(&rules);
+	buf_end(&report);
+	buf_end(&why);
+	remove_records(folder);
+}
+
 static void bench_keys(redisContext *c)
 {
 	figure("keys_without_ttl", (double)keys_without_ttl());
@@ -299,8 +367,8 @@ static const struct {
 	void (*fn)(redisContext *c);
 } parts[] = {
 	{ "hot", bench_hot }, { "cold", bench_cold }, { "flood", bench_flood },
-	{ "zipf", bench_zipf }, { "exact", bench_exact }, { "ttl", bench_keys },
-	{ "away", bench_away }, /* the server is gone then */
+	{ "zipf", bench_zipf }, { "simulate", bench_simulate }, { "exact", bench_exact },
+	{ "ttl", bench_keys }, { "away", bench_away }, /* the server is gone then */
 };
 
 static bool is_wanted(const char *name, int argc, char **argv)

@@ -226,6 +226,8 @@ void conf_each_file(const struct conf *c, void (*fn)(void *arg, const char *path
 bool conf_has_foreign(
     const struct conf *c, const char *name);  /* the file has that foreign section */
 uint64_t conf_revision(const struct conf *c); /* hash of the effective options */
+/* The same of one block (a struct KIND_conf), nested blocks left out: equal on every host. */
+uint64_t conf_block_revision(const struct conf_block *block, const void *data);
 
 /* Appends the names of RESTART options whose values differ ("edge.queue.threads, mmp.x"); returns how
  * many: a reload to `fresh` does not change those. */

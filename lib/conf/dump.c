@@ -116,6 +116,23 @@ bool conf_dump_one(const struct conf *c, const struct conf_block *block, struct 
 	return buf_ok(out);
 }
 
+uint64_t conf_block_revision(const struct conf_block *block, const void *data)
+{
+	static const struct hash_key fixed = { 1, 2 };
+	struct buf text = BUF_INIT(CONF_FILE_MAX);
+	for (size_t i = 0; i < block->count; i++) {
+		const struct conf_param *p = &block->params[i];
+		if (p->type == CONF_BLOCKS)
+			continue;
+		buf_printf(&text, "%s ", p->name);
+		value_put(p, (const char *)data + p->offset, &text);
+		buf_add_char(&text, '\n');
+	}
+	uint64_t revision = hash_sip(&fixed, buf_span(&text));
+	buf_end(&text);
+	return revision;
+}
+
 void snapshot_put_effective(const struct conf *c, struct buf *out)
 {
 	put_snapshot(c, DUMP_FOR_HASH, out);

@@ -1,7 +1,11 @@
 """MeterMaid in a whole tier: what an operator sees, resets and bans with `postern meter`."""
 import json
+import os
+import select
 import signal
+import smtplib
 import socket
+import subprocess
 
 import pytest
 
@@ -81,6 +85,80 @@ def test_each_rule_has_its_metrics(metered):
     assert 'postern_meter_rule_asked_total{rule="connects"} ' in text
     assert 'postern_meter_rule_over_total{rule="guesses"} ' in text
     assert text.count("# TYPE postern_meter_rule_asked_total counter\n") == 2  # once a program
+
+
+# ---- decisions seen, kept, and asked again ----
+
+@pytest.fixture(scope="module")
+def recorded(new_tier):
+    """Decisions are recorded; mail from a sender is limited."""
+    tier = new_tier("recorded", stores=1)
+    tier.meter_rules = RULES + "\trule senders { on mail; key sender; rate 3/1h; action refuse; }\n"
+    os.makedirs(tier.path("decisions"))
+    os.chmod(tier.path("decisions"), 0o777)
+    tier.meter_rules += f"\trecord {tier.path('decisions')};\n"
+    tier.start()
+    return tier
+
+
+def send_from(tier, sender):
+    """What MAIL FROM is answered."""
+    with smtplib.SMTP("127.0.0.1", tier.port("mx"), timeout=30) as s:
+        s.ehlo("client.example.net")
+        return s.mail(sender)[0]
+
+
+def simulate(tier, rules, *more):
+    """The report of a simulation of all that is recorded, under these rules."""
+    with open(tier.path("new.conf"), "w", encoding="utf-8") as f:
+        f.write(f"hostname x.example.org;\nmetermaid {{\n{rules}}}\nedge {{ nothing of_this; }}\n")
+    done = tier.postern("meter", "simulate", "--rules", tier.path("new.conf"), tier.path("decisions"), *more)
+    return done
+
+
+def test_decisions_are_watched_and_replayed(recorded):
+    wait_for(lambda: banner(recorded) and rows(recorded, "show", "127.0.0.1"), 10, "Redis")
+    watching = subprocess.Popen([os.path.join(recorded.bin_dir, "postern"), "meter", "watch", "on=mail", "user=nobody",
+                                 "--json", "--for", "1s", "-c", recorded.config_file("postern")],
+                                stdout=subprocess.PIPE, text=True)
+    assert watching.communicate(timeout=30)[0] == ""  # nobody: filters hold
+    watching = subprocess.Popen([os.path.join(recorded.bin_dir, "postern"), "meter", "watch", "on=mail", "limited",
+                                 "--json", "-c", recorded.config_file("postern")], stdout=subprocess.PIPE, text=True)
+    try:
+        answers = wait_for(lambda: [send_from(recorded, "many@example.net") for _ in range(5)], 30, "answers")
+        while select.select([watching.stdout], [], [], 0.5)[0] == []:  # it may have begun to watch later
+            answers.append(send_from(recorded, "many@example.net"))
+            assert len(answers) < 60
+        seen = json.loads(watching.stdout.readline())
+    finally:
+        watching.send_signal(signal.SIGINT)
+        watching.wait(10)
+    assert answers[:3] == [250] * 3 and set(answers[3:]) == {550}, answers
+    assert (seen["rule"], seen["action"], seen["sender"]) == ("senders", "refuse", "many@example.net")
+    assert seen["client"] == "127.0.0.1"
+
+    limited = len(answers) - 3
+    same = RULES + "\trule senders { on mail; key sender; rate 3/1h; action refuse; }\n"
+
+    def replay(rules):
+        done = simulate(recorded, rules, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+    wait_for(lambda: {r["rule"]: r["was"] for r in replay(same)["rules"]}["senders"] == limited, 10, "the records")
+    assert (replay(same)["changed"], replay(same)["corrected"]) == (0, 0)
+    narrow = replay(same.replace("3/1h", "1/1h"))
+    assert (narrow["stopped"], narrow["let_in"]) == (2, 0)
+    assert narrow["users"] == [{"name": "many@example.net", "stopped": 2, "let_in": 0, "otherwise": 0}]
+    assert narrow["prefixes"][0]["name"] == "127.0.0.0/24"
+    text = simulate(recorded, same.replace("3/1h", "1/1h")).stdout
+    assert " 2 stopped, 0 let in" in text and "many@example.net" in text
+
+
+def test_wrong_rules_are_not_replayed(recorded):
+    done = simulate(recorded, "\trule a { on connect; key client; rate 0/1m; }\n")
+    assert done.returncode == 78 and "new.conf:3:" in done.stderr and "force" in done.stderr
+    assert recorded.postern("meter", "simulate", "/nonexistent").returncode == 64
+    assert recorded.postern("meter", "watch", "color=red").returncode == 64
 
 
 # ---- several servers ----
