@@ -97,6 +97,19 @@ void bans_sync_poll(void *metermaid); /* timer: fetches what has changed */
 /* On the list now for this worker, in a moment for all. ms 0: taken off. False: not a key. */
 bool bans_sync_put(struct metermaid *m, const char *list, struct span key, uint64_t ms);
 
+/* asking.c: what is asked, before the state is */
+enum { FOLD_MAX = 1024 };
+/* Names differ in more than letters' case: an attacker must not get a fresh key for each spelling. */
+struct fold {
+	size_t used;
+	char text[FOLD_MAX];
+};
+/* All but the mode and the keys; spans of a->f may point into fold. */
+void asking_begin(
+    struct asking *a, enum meter_moment moment, const struct meter_facts *f, struct fold *fold);
+void asking_gather(
+    struct metermaid *m, struct asking *a); /* the keys, under all rules that apply */
+
 /* local.c: rules that need no state */
 enum local { LOCAL_NOTHING, LOCAL_TAGGED, LOCAL_DECIDED };
 struct local_world {
@@ -106,6 +119,8 @@ struct local_world {
 };
 enum local local_judge(const struct local_world *w, enum meter_moment moment,
     const struct meter_facts *f, struct meter_answer *out);
+/* The same with this worker's rules and bans. */
+enum local asking_judge(struct metermaid *m, const struct asking *a, struct meter_answer *out);
 /* What a rule's action is for the asker when it decides. */
 void local_act(const struct rule *r, struct meter_answer *out);
 

@@ -1,4 +1,5 @@
-/* question.c - a question's life: which rules apply, where their state is now, who is answered when.
+/* question.c - a question's life: where the state of its keys is now, who is answered when. Before: asking.c;
+ * after: judge.c.
  *
  * Rules without state and keys this worker knows enough about are decided at once (local.c, hot.c).
  * The others go to the host's table, or wait for a batch to Redis: sent at the end of the loop round
@@ -9,10 +10,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "metermaid/batch.h"
-#include "metermaid/known.h"
 #include "metermaid/meter_internal.h"
 
-enum { BATCH_MS = 1, FOLD_MAX = 1024 };
+enum { BATCH_MS = 1 };
 
 #define question_MAGIC 0x3e7e40e5u
 #define group_MAGIC 0x3e7e4690u
@@ -48,39 +48,6 @@ struct group {
 static uint64_t now_us(void)
 {
 	return clock_mono_ms() * 1000;
-}
-
-/* ---- gathering ---- */
-
-/* Names differ in more than letters' case: an attacker must not get a fresh key for each spelling. */
-struct fold {
-	size_t used;
-	char text[FOLD_MAX];
-};
-
-static void fold_span(struct fold *to, struct span *s)
-{
-	size_t i = 0;
-	while (i < s->n && ascii_lower(s->p[i]) == s->p[i])
-		i++;
-	if (i == s->n || s->n > FOLD_MAX - to->used)
-		return;
-	span_lower_to(to->text + to->used, *s);
-	s->p = to->text + to->used;
-	to->used += s->n;
-}
-
-static void gather(struct metermaid *m, enum meter_moment moment, struct asking *a)
-{
-	a->n = 0;
-	for (size_t i = 0; i < m->rules->n; i++) {
-		struct rule *r = &m->rules->v[i];
-		if (r->kind != RULE_LIST && !r->never && rule_applies(r, moment, &a->f))
-			a->n = rule_add_keys(r, &a->f, a->keys, a->n);
-	}
-	for (size_t i = 0; i < a->n; i++)
-		if (a->keys[i].op.kind == OP_LEASE)
-			a->keys[i].op.who = m->name;
 }
 
 static void ops_of(const struct asking *a, struct op ops[OPS_MAX])
@@ -511,47 +478,20 @@ struct asked_for {
 	struct fold fold;
 };
 
-/* Good logins are noted, and who tries to log in is looked for among them. */
-static void look_known(enum meter_moment moment, struct meter_facts *f)
-{
-	struct known *k = meter_host_known();
-	f->known_ms = 0;
-	if (k != NULL && moment == METER_LOGIN && f->authenticated)
-		known_note(k, f->client, f->user, clock_mono_ms());
-	if (k != NULL && moment == METER_AUTH)
-		f->known_ms = known_since(k, f->client, f->user, clock_mono_ms());
-}
-
-static bool is_banned(void *arg, const struct rule *list, const struct meter_facts *f)
-{
-	struct metermaid *m = OBJ(metermaid, arg);
-	return bans_match(m->bans, list->name, f->client, f->user, clock_mono_ms());
-}
-
 static void begin(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f,
     struct asked_for *out)
 {
-	out->fold.used = 0;
-	out->a.f = *f;
-	out->a.n = 0;
-	out->a.quiet = false;
-	out->a.moment = moment;
-	fold_span(&out->fold, &out->a.f.user);
-	fold_span(&out->fold, &out->a.f.sender);
-	fold_span(&out->fold, &out->a.f.recipient);
-	fold_span(&out->fold, &out->a.f.helo);
+	asking_begin(&out->a, moment, f, &out->fold);
 	learned_note(m, moment, &out->a.f);
-	look_known(moment, &out->a.f);
 	/* logins are charged when they fail, by meter_charge() */
 	out->a.mode = moment == METER_AUTH ? OP_PEEK : OP_TAKE;
-	const struct local_world world = { m->rules, is_banned, m };
-	out->local = local_judge(&world, moment, &out->a.f, &out->answer);
+	out->local = asking_judge(m, &out->a, &out->answer);
 	out->decided = out->local == LOCAL_DECIDED;
 	if (out->decided) {
 		witness_decided_here(m->witness, &out->a, &out->answer);
 		return;
 	}
-	gather(m, moment, &out->a);
+	asking_gather(m, &out->a);
 	if (out->a.n == 0)
 		out->decided = true;
 	else
@@ -589,11 +529,11 @@ struct ticket *meter_ask(struct metermaid *m, enum meter_moment moment, const st
 
 void meter_charge(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f)
 {
-	struct asked_for asked = { .a = { .f = *f, .moment = moment, .mode = OP_FORCE } };
-	fold_span(&asked.fold, &asked.a.f.user);
-	look_known(moment, &asked.a.f);
-	gather(m, moment, &asked.a);
-	if (asked.a.n == 0)
-		return;
-	question_charge(m, &asked.a);
+	struct asking a;
+	struct fold fold;
+	asking_begin(&a, moment, f, &fold);
+	a.mode = OP_FORCE;
+	asking_gather(m, &a);
+	if (a.n > 0)
+		question_charge(m, &a);
 }

@@ -433,6 +433,39 @@ static void test_a_folder_that_refuses(void **state)
 	conf_unref(&on);
 }
 
+/* Some bytes of it are others now. */
+static void spoil(const char *path, void *arg)
+{
+	struct stat st;
+	int fd = open(path, O_RDWR);
+	assert_int_equal(fstat(fd, &st), 0);
+	for (off_t at = 0; at < st.st_size; at += 1 + (off_t)rand_below(400)) {
+		static const char often[] = "0123456789=% \n,/DCERUZX";
+		char c =
+		    rand_below(3) ? often[rand_below(sizeof often - 1)] : (char)rand_below(256);
+		assert_int_equal(pwrite(fd, &c, 1, at), 1);
+	}
+	close(fd);
+}
+
+/* Records are files like any others: whatever is in them, the report comes. */
+static void test_spoiled_records(void **state)
+{
+	struct conf *c = load_rules(recording(""), all_kinds);
+	struct asker a = { .l = loop_new() };
+	a.m = metermaid_new(a.l, NULL, c);
+	for (int i = 0; i < 2000; i++) {
+		ask_at_random(&a);
+		clock_fake_advance(rand_below(200));
+	}
+	leave(&a);
+	for (int i = 0; i < 20; i++) {
+		each_file(spoil, NULL);
+		assert_true(number(simulate(all_kinds), "unreadable") > 0);
+	}
+	conf_unref(&c);
+}
+
 /* ---- lines ---- */
 
 static void test_lines(void **state)
@@ -479,6 +512,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_records_that_begin_later, begin, end),
 		cmocka_unit_test_setup_teardown(test_bans_and_resets, begin, end),
 		cmocka_unit_test_setup_teardown(test_files_are_bounded, begin, end),
+		cmocka_unit_test_setup_teardown(test_spoiled_records, begin, end),
 		cmocka_unit_test_setup_teardown(test_a_folder_that_refuses, begin, end),
 	};
 	log_set_fd(open("/dev/null", O_WRONLY));
