@@ -19,7 +19,7 @@ DEPS_test := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	fetchmail procps gsasl opendkim spamassassin spamd rspamd
 DEPS_test += postfix postgrey postfix-policyd-spf-python unbound msmtp node-nodemailer \
 	libdb5.3 libgnutls-dane0 libidn12 libpcre2-8-0
-DEPS_bench := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy
+DEPS_bench := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy rspamd
 # Mail servers that cannot be installed beside each other: unpacked, run by tests in a root of their own
 DEPS_unpacked := exim4-base exim4-daemon-light opensmtpd
 DEPS_lint := clang-format-14 cppcheck universal-ctags
@@ -215,8 +215,9 @@ bench-edge-out: all deps-run deps-bench $(BENCH_TOOLS) ## the edge beside Postfi
 	@$(BENCH_ENV) bench/edge-out
 bench-queue: deps-build deps-test $(BENCH_QUEUE) ## a million messages in the queue, half of them for nobody (QUICK=1)
 	@$(BENCH_ENV) $(BENCH_QUEUE)
-bench-meter: deps-build deps-run deps-test $(B)/bench/meter/bench_meter ## what a question to MeterMaid costs (QUICK=1)
+bench-meter: all deps-run deps-test deps-bench $(B)/bench/meter/bench_meter ## what a question to MeterMaid costs, beside anvil and rspamd (QUICK=1; as root)
 	@$(BENCH_ENV) $(B)/bench/meter/bench_meter
+	@$(BENCH_ENV) bench/meter/beside
 bench-traces: deps-build deps-test $(B)/bench/meter/bench_traces ## logins in hard cases: the recommended limits beside others
 	@$(B)/bench/meter/bench_traces conf/example/limits/limits.conf
 

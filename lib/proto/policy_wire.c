@@ -3,28 +3,32 @@
 
 #include "base/check.h"
 
+#define SPAN_INIT(word)                                                                            \
+	{                                                                                          \
+		(word), sizeof(word) - 1                                                           \
+	}
 static const struct {
-	const char *name;
+	struct span name;
 	size_t max;
 } attrs[POLICY_ATTRS] = {
-	[POLICY_REQUEST] = { "request", 64 },
-	[POLICY_STATE] = { "protocol_state", 32 },
-	[POLICY_CLIENT] = { "client_address", 64 },
-	[POLICY_HELO] = { "helo_name", 2048 },
-	[POLICY_SENDER] = { "sender", 2048 },
-	[POLICY_RECIPIENT] = { "recipient", 2048 },
-	[POLICY_RECIPIENTS] = { "recipient_count", 20 },
-	[POLICY_SIZE] = { "size", 20 },
-	[POLICY_USER] = { "sasl_username", 1024 },
-	[POLICY_INSTANCE] = { "instance", 128 },
-	[POLICY_QUEUE_ID] = { "queue_id", 128 },
-	[POLICY_CONTEXT] = { "policy_context", 128 },
+	[POLICY_REQUEST] = { SPAN_INIT("request"), 64 },
+	[POLICY_STATE] = { SPAN_INIT("protocol_state"), 32 },
+	[POLICY_CLIENT] = { SPAN_INIT("client_address"), 64 },
+	[POLICY_HELO] = { SPAN_INIT("helo_name"), 2048 },
+	[POLICY_SENDER] = { SPAN_INIT("sender"), 2048 },
+	[POLICY_RECIPIENT] = { SPAN_INIT("recipient"), 2048 },
+	[POLICY_RECIPIENTS] = { SPAN_INIT("recipient_count"), 20 },
+	[POLICY_SIZE] = { SPAN_INIT("size"), 20 },
+	[POLICY_USER] = { SPAN_INIT("sasl_username"), 1024 },
+	[POLICY_INSTANCE] = { SPAN_INIT("instance"), 128 },
+	[POLICY_QUEUE_ID] = { SPAN_INIT("queue_id"), 128 },
+	[POLICY_CONTEXT] = { SPAN_INIT("policy_context"), 128 },
 };
 
 static size_t attr_of(struct span name)
 {
 	size_t i = 0;
-	while (i < POLICY_ATTRS && !span_eq_str(name, attrs[i].name))
+	while (i < POLICY_ATTRS && !span_eq(name, attrs[i].name))
 		i++;
 	return i;
 }
@@ -93,42 +97,10 @@ enum policy_rx policy_take(size_t *at, struct span input, struct policy_request 
 	return POLICY_READY;
 }
 
-void policy_put(struct buf *out, enum policy_attr attr, struct span value)
-{
-	CHECK(attr < POLICY_ATTRS);
-	buf_add_str(out, attrs[attr].name);
-	buf_add_char(out, '=');
-	for (size_t i = 0; i < value.n && i < attrs[attr].max; i++) {
-		char c = value.p[i];
-		buf_add_char(out, c == '\0' || c == '\n' ? '?' : c);
-	}
-	buf_add_char(out, '\n');
-}
-
-void policy_put_end(struct buf *out)
-{
-	buf_add_char(out, '\n');
-}
-
 void policy_answer_put(struct buf *out, struct span text)
 {
 	CHECK(span_find(text, '\n') == SIZE_MAX);
 	buf_add_str(out, "action=");
 	buf_add_span(out, text);
 	buf_add_str(out, "\n\n");
-}
-
-enum policy_rx policy_answer_take(struct span input, struct span *action_out)
-{
-	size_t at = 0, end = find_end(&at, input);
-	if (end == SIZE_MAX)
-		return input.n >= POLICY_ANSWER_MAX ? POLICY_BAD : POLICY_MORE;
-	struct span text = span_first(input, end);
-	*action_out = SPAN_NONE;
-	while (text.n > 0) {
-		struct span line = span_cut(&text, '\n');
-		if (span_starts(line, SPAN("action=")))
-			*action_out = span_from(line, 7);
-	}
-	return action_out->n > 0 && end < POLICY_ANSWER_MAX ? POLICY_READY : POLICY_BAD;
 }

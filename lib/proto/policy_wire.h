@@ -1,4 +1,5 @@
-/* policy_wire.h - Postfix's policy delegation (SMTPD_POLICY_README): requests in and out, answers out and in.
+/* policy_wire.h - Postfix's policy delegation (SMTPD_POLICY_README), the service's side: requests in, answers
+ * out. The mail server's side is policy_action.h.
  *
  * A request is lines `name=value` ended by LF, then an empty line; the answer is `action=TEXT` and an empty line.
  * Names that are not known here are passed over, as the protocol wants; those that are known stand once. */
@@ -46,14 +47,7 @@ enum policy_rx { POLICY_MORE, POLICY_READY, POLICY_BAD };
 enum policy_rx policy_take(size_t *at, struct span input, struct policy_request *out,
     size_t *eat_out, const char **why_out);
 
-/* One attribute of a request; what cannot stand in a value becomes '?', what is too long is cut. The end of
- * the request is policy_put_end(). */
-void policy_put(struct buf *out, enum policy_attr attr, struct span value);
-void policy_put_end(struct buf *out);
-
 /* An answer; text is of our own making, without LF. */
 void policy_answer_put(struct buf *out, struct span text);
-/* The other way: READY: *action_out is the text, into the input. BAD: no answer of this protocol. */
-enum policy_rx policy_answer_take(struct span input, struct span *action_out);
 
 #endif

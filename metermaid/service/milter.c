@@ -14,6 +14,7 @@
 
 #include "base/ip.h"
 #include "base/mem.h"
+#include "proto/policy_action.h"
 
 #include "metermaid/service/milter_ask.h"
 #include "metermaid/service/question.h"
@@ -83,16 +84,16 @@ static void keep_tags(struct buf *tags, struct span action)
 static void put_request(const struct session *s, const char *state, struct buf *out)
 {
 	char number[24];
-	policy_put(out, POLICY_REQUEST, SPAN("smtpd_access_policy"));
-	policy_put(out, POLICY_STATE, span_str(state));
-	policy_put(out, POLICY_CLIENT, span_str(s->client));
-	policy_put(out, POLICY_HELO, span_str(s->helo));
-	policy_put(out, POLICY_SENDER, span_str(s->sender));
-	policy_put(out, POLICY_USER, span_str(s->user));
+	policy_attr_put(out, "request", SPAN("smtpd_access_policy"));
+	policy_attr_put(out, "protocol_state", span_str(state));
+	policy_attr_put(out, "client_address", span_str(s->client));
+	policy_attr_put(out, "helo_name", span_str(s->helo));
+	policy_attr_put(out, "sender", span_str(s->sender));
+	policy_attr_put(out, "sasl_username", span_str(s->user));
 	snprintf(number, sizeof number, "%llu", (unsigned long long)s->recipients);
-	policy_put(out, POLICY_RECIPIENTS, span_str(number));
+	policy_attr_put(out, "recipient_count", span_str(number));
 	snprintf(number, sizeof number, "%llu", (unsigned long long)s->bytes);
-	policy_put(out, POLICY_SIZE, span_str(number));
+	policy_attr_put(out, "size", span_str(number));
 }
 
 /* True: the answer is in s->action. */
@@ -102,9 +103,9 @@ static bool ask(SMFICTX *ctx, struct session *s, const char *state, const char *
 	if (s->crowded)
 		return false;
 	put_request(s, state, &request);
-	policy_put(&request, POLICY_RECIPIENT, span_str(recipient));
-	policy_put(&request, POLICY_QUEUE_ID, span_str(smfi_getsymval(ctx, "i")));
-	policy_put_end(&request);
+	policy_attr_put(&request, "recipient", span_str(recipient));
+	policy_attr_put(&request, "queue_id", span_str(smfi_getsymval(ctx, "i")));
+	policy_attr_end(&request);
 	s->asker.wait_ms = atomic_load(&shared->wait_ms);
 	bool got = milter_ask(&s->asker, buf_span(&request), &s->action);
 	buf_end(&request);

@@ -8,6 +8,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "proto/policy_action.h"
+
 void milter_ask_end(struct milter_asker *a)
 {
 	if (a->fd >= 0)
@@ -47,21 +49,22 @@ static bool ask_send(struct milter_asker *a, struct span request)
 
 static bool ask_receive(struct milter_asker *a, struct buf *out)
 {
-	char text[POLICY_ANSWER_MAX + 2];
+	char text[POLICY_REPLY_MAX + 2];
 	size_t have = 0;
 	struct span action;
-	enum policy_rx rx = POLICY_MORE;
-	while (rx == POLICY_MORE) {
+	enum policy_reply_rx rx = POLICY_REPLY_MORE;
+	size_t eat;
+	while (rx == POLICY_REPLY_MORE) {
 		ssize_t n = recv(a->fd, text + have, sizeof text - have, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return false;
 		have += (size_t)n;
-		rx = policy_answer_take(span_of(text, have), &action);
+		rx = policy_reply_take(span_of(text, have), &action, &eat);
 	}
 	buf_clear(out);
-	return rx == POLICY_READY && buf_add_span(out, action);
+	return rx == POLICY_REPLY_READY && buf_add_span(out, action);
 }
 
 static bool ask_once(struct milter_asker *a, struct span request, struct buf *out)

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #include "base/buf.h"
-#include "proto/policy_wire.h"
+#include "base/span.h"
 
 struct milter_asker {
 	const char *path; /* of the service's socket; borrowed */
@@ -16,7 +16,7 @@ struct milter_asker {
 	int fd;           /* -1: not connected */
 };
 
-/* request: as policy_put() made it, with its end. True: the answer's action is in *out, cleared before. False:
+/* request: as policy_attr_put() made it, with its end. True: the answer's action is in *out, cleared before. False:
  * there was none, also not over a new connection. */
 bool milter_ask(struct milter_asker *a, struct span request, struct buf *out);
 void milter_ask_end(struct milter_asker *a); /* fine when not connected */

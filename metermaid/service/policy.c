@@ -1,7 +1,7 @@
 /* policy.c - connections of mail servers: one question after the other, each answered when MeterMaid has.
  *
- * A request stays in the stream's input until it is answered, so what its facts point to lives as long as they
- * are needed and a mail server that does not wait is held by the kernel. Owns: struct asker, one a
+ * A request stays in the stream's input until it is answered and is read again when it is needed: nothing is
+ * copied, and a mail server that does not wait is held by the kernel when the input is full. Owns: struct asker, one a
  * connection. */
 #include "metermaid/service/policy.h"
 
@@ -64,13 +64,15 @@ struct asker {
 	enum asker_state state;
 	bool begun; /* the first bytes of a request are here: its time runs */
 	struct timer clock;
-	size_t scanned;           /* of the request that is coming in */
-	struct ticket *ask;       /* in AS_ASK */
-	struct meter_lease *held; /* of our milter's session */
-	struct question question;
-	struct buf tags;   /* of the request that is being answered */
-	struct buf action; /* what is held back */
-	uint64_t delay_ms; /* ... for so long */
+	size_t scanned;                /* of the request that is coming in */
+	struct ticket *ask;            /* in AS_ASK */
+	struct meter_lease *held;      /* of our milter's session */
+	struct policy_request request; /* that is being answered; into the input, see again() */
+	size_t request_size;
+	struct question question; /* what of it is asked; ditto */
+	struct buf tags;          /* of the request that is being answered */
+	struct buf action;        /* what is held back */
+	uint64_t delay_ms;        /* ... for so long */
 	/* the mail whose sender has passed, with the tags that it got */
 	char instance[INSTANCE_MAX + 1];
 	struct buf given;
@@ -121,7 +123,6 @@ static const char *name_of(const struct asker *a)
 static void set_state(struct asker *a, enum asker_state to, uint64_t ms)
 {
 	a->state = to;
-	stream_pause(a->io, to != AS_IDLE);
 	timer_set(&a->clock, ms);
 }
 
@@ -136,24 +137,13 @@ static void bad_request(struct asker *a, const char *why)
 
 /* ---- answers ---------------------------------------------------------------------------------- */
 
-/* The request that is being answered: it is still there, and was read before. */
-static size_t request_again(const struct asker *a, struct policy_request *out)
-{
-	size_t at = 0, eat;
-	const char *why;
-	CHECK(policy_take(&at, stream_input(a->io), out, &eat, &why) == POLICY_READY);
-	return eat;
-}
-
 static void answer(struct asker *a, struct span action)
 {
 	struct buf text = BUF_INIT(POLICY_ANSWER_MAX);
-	struct policy_request r;
-	size_t eat = request_again(a, &r);
 	policy_answer_put(&text, action);
 	stream_write_span(a->io, buf_span(&text));
 	buf_end(&text);
-	stream_eat(a->io, eat);
+	stream_eat(a->io, a->request_size);
 	buf_clear(&a->tags);
 	buf_clear(&a->action);
 	a->delay_ms = 0;
@@ -198,16 +188,17 @@ static void pass(struct asker *a)
 
 /* What is asked about this request: the sender before its first recipient, for Postfix with a policy service in
  * smtpd_recipient_restrictions only. */
-static bool sender_first(const struct asker *a, const struct policy_request *r)
+static bool sender_first(const struct asker *a)
 {
+	const struct policy_request *r = &a->request;
 	return a->listener != NULL && span_eq_str(r->v[POLICY_STATE], "RCPT") &&
 	       r->v[POLICY_INSTANCE].n > 0 && !span_eq_str(r->v[POLICY_INSTANCE], a->instance);
 }
 
-static bool read_question(struct asker *a, const struct policy_request *r)
+static bool read_question(struct asker *a)
 {
-	struct policy_request as = *r;
-	if (sender_first(a, r))
+	struct policy_request as = a->request;
+	if (sender_first(a))
 		as.v[POLICY_STATE] = SPAN("MAIL");
 	return question_read(&as, name_of(a),
 	    a->listener != NULL ? (enum meter_message_at)a->policy->settings->message_at
@@ -215,18 +206,20 @@ static bool read_question(struct asker *a, const struct policy_request *r)
 	    &a->question);
 }
 
-/* The facts of the question that was asked point to where the input was then. */
-static const struct meter_facts *facts_again(struct asker *a, struct policy_request *r)
+/* After a wait: the input may have moved. It is the same request, which was read before. */
+static void again(struct asker *a)
 {
-	request_again(a, r);
-	read_question(a, r);
-	return &a->question.facts;
+	size_t at = 0;
+	const char *why;
+	struct span input = stream_input(a->io);
+	CHECK(policy_take(&at, input, &a->request, &a->request_size, &why) == POLICY_READY);
+	CHECK(read_question(a));
 }
 
 static void log_refused(struct asker *a, const struct meter_answer *m, struct ident id)
 {
-	struct policy_request r;
-	const struct meter_facts *f = facts_again(a, &r);
+	const struct policy_request *r = &a->request;
+	const struct meter_facts *f = &a->question.facts;
 	const char *action = m->disconnect              ? "disconnect"
 			     : m->action == METER_DEFER ? "defer"
 							: "refuse";
@@ -235,8 +228,8 @@ static void log_refused(struct asker *a, const struct meter_answer *m, struct id
 		LOG_STR("moment", rule_moments[a->question.moment]), LOG_STR("rule", m->rule),
 		LOG_STR("action", action), LOG_IP("client", f->client), LOG_SPAN("user", f->user),
 		LOG_SPAN("sender", f->sender), LOG_SPAN("recipient", f->recipient),
-		LOG_SPAN("instance", r.v[POLICY_INSTANCE]),
-		LOG_SPAN("queue_id", r.v[POLICY_QUEUE_ID]), LOG_U64("retry_ms", m->retry_ms),
+		LOG_SPAN("instance", r->v[POLICY_INSTANCE]),
+		LOG_SPAN("queue_id", r->v[POLICY_QUEUE_ID]), LOG_U64("retry_ms", m->retry_ms),
 		LOG_STR("degraded", m->degraded ? "yes" : "no")));
 }
 
@@ -251,15 +244,15 @@ static void refuse(struct asker *a, const struct meter_answer *m)
 
 static void note_tag(struct asker *a, const char *tag)
 {
-	struct policy_request r;
-	const struct meter_facts *f = facts_again(a, &r);
+	const struct policy_request *r = &a->request;
+	const struct meter_facts *f = &a->question.facts;
 	log_write(&service_events[SERVICE_EV_TAGGED], NULL,
 	    LOG_FIELDS(LOG_STR("listener", name_of(a)),
 		LOG_STR("moment", rule_moments[a->question.moment]), LOG_STR("tag", tag),
 		LOG_IP("client", f->client), LOG_SPAN("user", f->user),
 		LOG_SPAN("sender", f->sender), LOG_SPAN("recipient", f->recipient),
-		LOG_SPAN("instance", r.v[POLICY_INSTANCE]),
-		LOG_SPAN("queue_id", r.v[POLICY_QUEUE_ID])));
+		LOG_SPAN("instance", r->v[POLICY_INSTANCE]),
+		LOG_SPAN("queue_id", r->v[POLICY_QUEUE_ID])));
 	meter_add_tag(&a->tags, tag);
 }
 
@@ -271,15 +264,14 @@ static void ask_next(struct asker *a);
 static void passed(struct asker *a)
 {
 	const struct meter_conf *c = a->policy->settings;
-	struct policy_request r;
-	request_again(a, &r);
-	if (a->question.moment == METER_MAIL && span_eq_str(r.v[POLICY_STATE], "RCPT")) {
-		snprintf(a->instance, sizeof a->instance, "%.*s", SPAN_ARG(r.v[POLICY_INSTANCE]));
+	const struct policy_request *r = &a->request;
+	if (a->question.moment == METER_MAIL && span_eq_str(r->v[POLICY_STATE], "RCPT")) {
+		snprintf(a->instance, sizeof a->instance, "%.*s", SPAN_ARG(r->v[POLICY_INSTANCE]));
 		ask_next(a);
 		return;
 	}
-	if (a->question.moment == METER_MAIL && r.v[POLICY_INSTANCE].n > 0)
-		snprintf(a->instance, sizeof a->instance, "%.*s", SPAN_ARG(r.v[POLICY_INSTANCE]));
+	if (a->question.moment == METER_MAIL && r->v[POLICY_INSTANCE].n > 0)
+		snprintf(a->instance, sizeof a->instance, "%.*s", SPAN_ARG(r->v[POLICY_INSTANCE]));
 	pass(a);
 	uint64_t wait = a->delay_ms < (uint64_t)c->delay_max ? a->delay_ms : (uint64_t)c->delay_max;
 	if (wait == 0) {
@@ -290,11 +282,10 @@ static void passed(struct asker *a)
 	set_state(a, AS_HOLD, wait);
 }
 
-static void on_meter(void *arg, const struct meter_answer *m)
+/* What MeterMaid says: the asker is answered, holds its answer back, or asks the next question. */
+static void take_answer(struct asker *a, const struct meter_answer *m)
 {
-	struct asker *a = OBJ(asker, arg);
 	struct meter_lease *lease = m->lease;
-	a->ask = NULL;
 	if (a->listener == NULL && a->question.moment == METER_CONNECT && meter_lets_in(m)) {
 		meter_release(&a->held);
 		a->held = lease;
@@ -311,29 +302,40 @@ static void on_meter(void *arg, const struct meter_answer *m)
 		refuse(a, m);
 		answer(a, buf_span(&a->action));
 	}
-	if (a->state == AS_IDLE)
-		asker_step(a);
+}
+
+static void on_meter(void *arg, const struct meter_answer *m)
+{
+	struct asker *a = OBJ(asker, arg);
+	a->ask = NULL;
+	again(a);
+	take_answer(a, m);
+	asker_step(a);
 }
 
 /* Leaves the asker in AS_ASK, or answered. */
 static void ask_next(struct asker *a)
 {
-	struct policy_request r;
-	set_state(a, AS_ASK, ASK_MS);
-	request_again(a, &r);
-	if (!read_question(a, &r)) {
+	struct meter_answer known;
+	if (!read_question(a)) {
 		metric_add(&service_metrics[SERVICE_M_PASSED], 1);
 		answer(a, SPAN("DUNNO"));
-		return;
+	} else if (meter_ask_now(
+		       a->policy->meter, a->question.moment, &a->question.facts, &known)) {
+		take_answer(a, &known);
+	} else {
+		set_state(a, AS_ASK, ASK_MS);
+		a->ask = meter_ask(
+		    a->policy->meter, a->question.moment, &a->question.facts, on_meter, a);
+		if (a->ask == NULL)
+			passed(a);
 	}
-	a->ask = meter_ask(a->policy->meter, a->question.moment, &a->question.facts, on_meter, a);
-	if (a->ask == NULL)
-		passed(a);
 }
 
 /* A whole request is here. */
-static void take_request(struct asker *a, const struct policy_request *r)
+static void take_request(struct asker *a)
 {
+	const struct policy_request *r = &a->request;
 	metric_add(&service_metrics[SERVICE_M_REQUESTS], 1);
 	if (!span_eq_str(r->v[POLICY_INSTANCE], a->instance)) { /* another mail */
 		buf_clear(&a->given);
@@ -354,12 +356,11 @@ static bool goes_away(const struct asker *a)
 /* The only driver; may free a. */
 static void asker_step(struct asker *a)
 {
-	struct policy_request r;
 	const char *why;
-	size_t eat;
 	while (a->state == AS_IDLE) {
 		struct span input = stream_input(a->io);
-		enum policy_rx rx = policy_take(&a->scanned, input, &r, &eat, &why);
+		enum policy_rx rx =
+		    policy_take(&a->scanned, input, &a->request, &a->request_size, &why);
 		if (rx == POLICY_BAD) {
 			bad_request(a, why);
 			return;
@@ -373,7 +374,7 @@ static void asker_step(struct asker *a)
 				asker_end(a, true);
 			return;
 		}
-		take_request(a, &r);
+		take_request(a);
 	}
 }
 
