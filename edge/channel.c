@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/span.h"
 
 static const char *const names[DEST_KINDS] = {
 	[DEST_STORE] = "store",
@@ -43,8 +44,22 @@ static bool is_name(const char *title)
 	return false;
 }
 
+static void next_hop_check(const struct edge_conf *c, struct conf_diag *d)
+{
+	for (size_t i = 0; i < c->next_hop_n; i++) {
+		const struct conf_head *head = &c->next_hop[i]->head;
+		if (head->title[0] == '\0')
+			conf_error(
+			    d, head->pos, "a next_hop needs a domain: next_hop DOMAIN { ... }");
+		for (size_t k = 0; k < i; k++)
+			if (span_ieq_str(span_str(head->title), c->next_hop[k]->head.title))
+				conf_error(d, head->pos, "second next_hop \"%s\"", head->title);
+	}
+}
+
 void channel_check(const struct edge_conf *c, struct conf_diag *d)
 {
+	next_hop_check(c, d);
 	for (size_t i = 0; i < c->channel_n; i++) {
 		const struct conf_head *head = &c->channel[i]->head;
 		if (!is_name(head->title))

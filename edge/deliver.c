@@ -12,6 +12,7 @@
 #include "edge/outcome.h"
 #include "edge/out_conf.h"
 #include "edge/queue_internal.h"
+#include "edge/tls_policy.h"
 #include "proto/smtp_path.h"
 
 enum { MX_TRIES = 5 };
@@ -31,6 +32,10 @@ struct q_delivery {
 	bool dsn;           /* the next hop reports on what it took itself */
 	struct ticket *ask; /* store, MX, address, or the conversation */
 	struct dns_mx mx;   /* DEST_DOMAIN */
+	enum out_tls tls;   /* of this next hop; records of DNSSEC make it more */
+	bool secure;        /* the name of the next hop came by DNSSEC, or from the configuration */
+	char host[ROUTE_HOST_SIZE]; /* while ask is about its certificate */
+	uint16_t port;
 	size_t mx_next;
 };
 
@@ -122,12 +127,63 @@ static void finish_all(
 
 /* ---- sending ------------------------------------------------------------------------------------ */
 
-static void send_to(struct q_delivery *dl, enum out_kind kind, const char *host, uint16_t port)
+static void send_to(struct q_delivery *dl, const struct out_target *to)
+{
+	dl->ask = out_pool_send(dl->queue->pool, to, &dl->mail, on_sent, dl);
+}
+
+static bool send_next_mx(struct q_delivery *dl);
+
+/* This host does not get it: the next one, or later. */
+static void pass_over(struct q_delivery *dl, const char *enhanced, const char *text)
+{
+	if (!send_next_mx(dl))
+		finish_all(dl, FATE_LATER, 451, enhanced, text);
+}
+
+static void send_smtp_now(struct q_delivery *dl, struct span tlsa)
+{
+	struct out_dane dane = { NULL, tlsa };
+	struct out_target to = {
+		.kind = OUT_SMTP, .host = dl->host, .port = dl->port, .tls = dl->tls
+	};
+	if (tlsa.n > 0) {
+		dane.domain = dl->dest->kind == DEST_DOMAIN ? dl->dest->name : NULL;
+		to.tls = OUT_TLS_DANE;
+		to.dane = &dane;
+	}
+	send_to(dl, &to);
+}
+
+static void on_policy(void *arg, enum tls_policy_answer answer, struct span tlsa)
+{
+	struct q_delivery *dl = OBJ(q_delivery, arg);
+	dl->ask = NULL;
+	if (answer == TLS_POLICY_FAILED)
+		pass_over(dl, "4.4.3", "the next hop's TLSA records cannot be looked up now");
+	else if (answer == TLS_POLICY_NONE && dl->tls == OUT_TLS_DANE)
+		pass_over(dl, "4.7.5", "DANE is required, and the next hop has no TLSA records");
+	else
+		send_smtp_now(dl, tlsa);
+}
+
+/* A host with a name. How much TLS it gets its domain says, and the DNS when its name came from there by DNSSEC. */
+static void send_smtp(struct q_delivery *dl, const char *host, uint16_t port)
 {
 	const struct edge_conf *c = dl->queue->edge;
-	struct out_target to = { .kind = kind, .host = host, .port = port };
-	to.tls = out_conf_tls(c, &to, dl->mail.require_tls);
-	dl->ask = out_pool_send(dl->queue->pool, &to, &dl->mail, on_sent, dl);
+	bool is_domain = dl->dest->kind == DEST_DOMAIN;
+	dl->tls = is_domain ? tls_policy_of(c, dl->dest->name) : (enum out_tls)c->smtp_tls;
+	if (dl->mail.require_tls && dl->tls < OUT_TLS_MUST)
+		dl->tls = OUT_TLS_MUST;
+	snprintf(dl->host, sizeof dl->host, "%s", host);
+	dl->port = port;
+	bool wanted = dl->tls == OUT_TLS_DANE || (c->smtp_dane && dl->tls != OUT_TLS_NONE);
+	if (wanted && dl->secure)
+		dl->ask = tls_policy_ask(dl->queue->dns, host, port, on_policy, dl);
+	else if (dl->tls == OUT_TLS_DANE)
+		pass_over(dl, "4.7.5", "DANE is required, and the next hop's name is not secure");
+	else
+		send_smtp_now(dl, SPAN_NONE);
 }
 
 /* The next mail exchanger, in order of preference, up to the one that is this host. False: none left. */
@@ -138,7 +194,7 @@ static bool send_next_mx(struct q_delivery *dl)
 	const char *host = dl->mx.v[dl->mx_next++].host;
 	if (span_ieq_str(span_str(host), dl->queue->hostname))
 		return false;
-	send_to(dl, OUT_SMTP, host, (uint16_t)dl->queue->edge->relay_port);
+	send_smtp(dl, host, (uint16_t)dl->queue->edge->relay_port);
 	return true;
 }
 
@@ -152,6 +208,13 @@ static void on_sent(void *arg, const struct out_result *r)
 	finish(dl, r->end, r->peer);
 }
 
+static void send_to_store(struct q_delivery *dl, const struct store_place *place)
+{
+	struct out_target to = { .kind = OUT_LMTP, .host = place->host, .port = place->lmtp };
+	to.tls = out_conf_tls(dl->queue->edge, &to, dl->mail.require_tls);
+	send_to(dl, &to);
+}
+
 static void on_store(void *arg, enum directory_status status, const struct store_place *place)
 {
 	struct q_delivery *dl = OBJ(q_delivery, arg);
@@ -162,7 +225,7 @@ static void on_store(void *arg, enum directory_status status, const struct store
 	else if (place->lmtp == 0)
 		finish_all(dl, FATE_LATER, 451, "4.3.5", "the store does not take mail");
 	else
-		send_to(dl, OUT_LMTP, place->host, place->lmtp);
+		send_to_store(dl, place);
 }
 
 /* Without MX records the domain's own address takes its mail (RFC 5321 section 5.1). */
@@ -176,7 +239,7 @@ static void on_address(void *arg, const struct dns_addrs *a)
 		finish_all(
 		    dl, FATE_REFUSED, 550, "5.1.2", "the domain does not exist or takes no mail");
 	else
-		send_to(dl, OUT_SMTP, dl->dest->name, (uint16_t)dl->queue->edge->relay_port);
+		send_smtp(dl, dl->dest->name, (uint16_t)dl->queue->edge->relay_port);
 }
 
 static void on_mx(void *arg, const struct dns_mx *mx)
@@ -187,6 +250,7 @@ static void on_mx(void *arg, const struct dns_mx *mx)
 		finish_all(dl, FATE_LATER, 451, "4.4.3", "the domain cannot be looked up now");
 		return;
 	}
+	dl->secure = mx->secure;
 	if (mx->status == DNS_ABSENT) {
 		dl->ask = dns_addr(dl->queue->dns, span_str(dl->dest->name), on_address, dl);
 		return;
@@ -207,7 +271,7 @@ static void send_to_literal(struct q_delivery *dl)
 	if (span_istarts(in, SPAN("IPv6:")))
 		in = span_from(in, 5);
 	char *host = mem_span_str(in);
-	send_to(dl, OUT_SMTP, host, (uint16_t)dl->queue->edge->relay_port);
+	send_smtp(dl, host, (uint16_t)dl->queue->edge->relay_port);
 	mem_free(host);
 }
 
@@ -216,8 +280,7 @@ static void send_to_route(struct q_delivery *dl)
 	char host[ROUTE_HOST_SIZE] = "";
 	uint16_t port = 0;
 	if (route_split(span_str(dl->dest->name), host, &port))
-		send_to(
-		    dl, OUT_SMTP, host, port != 0 ? port : (uint16_t)dl->queue->edge->relay_port);
+		send_smtp(dl, host, port != 0 ? port : (uint16_t)dl->queue->edge->relay_port);
 	else
 		finish_all(dl, FATE_LATER, 451, "4.3.5", "this route cannot be used");
 }
@@ -226,12 +289,13 @@ static void ask_way(struct q_delivery *dl)
 {
 	struct queue *q = dl->queue;
 	const struct conf_hostport *relay = &q->edge->relay_host;
+	dl->secure = dl->dest->kind != DEST_DOMAIN; /* an operator named it */
 	switch (dl->dest->kind) {
 	case DEST_STORE:
 		dl->ask = directory_store(q->directory, span_str(dl->dest->name), on_store, dl);
 		return;
 	case DEST_RELAY:
-		send_to(dl, OUT_SMTP, dl->dest->name,
+		send_smtp(dl, dl->dest->name,
 		    relay->port != 0 ? relay->port : (uint16_t)q->edge->relay_port);
 		return;
 	case DEST_ROUTE:

@@ -38,6 +38,11 @@
 #define CONF_PROSE "How mail goes out to one kind of destination."
 #include "conf/params_table.h"
 
+#define CONF_BLOCK edge_next_hop
+#define CONF_DEF "edge/edge_next_hop.params.def"
+#define CONF_PROSE "TLS towards one domain."
+#include "conf/params_table.h"
+
 #define CONF_BLOCK edge
 #define CONF_DEF "edge/edge.params.def"
 #define CONF_PROSE "The edge: takes mail by SMTP, gives it to stores or the spool, and delivers it."

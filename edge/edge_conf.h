@@ -39,6 +39,10 @@
 #define CONF_DEF "edge/edge_channel.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK edge_next_hop
+#define CONF_DEF "edge/edge_next_hop.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK edge
 #define CONF_DEF "edge/edge.params.def"
 #include "conf/params_struct.h"

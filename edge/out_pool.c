@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "edge/outcome.h"
+#include "edge/tls_policy.h"
 
 #define out_request_MAGIC 0x0a71e501u
 #define out_conn_MAGIC 0x0a71e502u
@@ -42,6 +43,7 @@ struct out_peer {
 	char *host;
 	uint16_t port;
 	enum out_tls tls;
+	struct out_dane dane; /* owned strings; what was said last */
 	struct list_node conns, waiting, refused;
 	size_t conn_count, waiting_count;
 	uint64_t backoff_ms, dead_until_ms; /* backoff_ms 0: alive as far as we know */
@@ -93,6 +95,8 @@ static struct out_peer *peer_new(struct out_pool *p, const struct out_target *to
 	peer->host = mem_str(to->host);
 	peer->port = to->port;
 	peer->tls = to->tls;
+	if (to->dane != NULL)
+		peer->dane = out_dane_copy(to->dane);
 	list_init(&peer->conns);
 	list_init(&peer->waiting);
 	list_init(&peer->refused);
@@ -106,6 +110,7 @@ static void peer_free(struct out_peer *peer)
 	list_remove(&peer->link);
 	mem_free((void *)(uintptr_t)peer->key.p);
 	mem_free(peer->host);
+	out_dane_end(&peer->dane);
 	mem_free(peer);
 }
 
@@ -139,6 +144,9 @@ static struct out_peer *peer_get(struct out_pool *p, const struct out_target *to
 		if (map_count(p->peers) >= p->prune_at)
 			peers_prune(p);
 		peer = peer_new(p, to, buf_span(&key));
+	} else if (peer != NULL && to->dane != NULL) { /* for connections from now on */
+		out_dane_end(&peer->dane);
+		peer->dane = out_dane_copy(to->dane);
 	}
 	buf_end(&key);
 	return peer;
@@ -187,7 +195,8 @@ static struct out_conn *conn_new(struct out_peer *peer)
 		.port = peer->port,
 		.helo = p->helo,
 		.tls = peer->tls,
-		.tls_ctx = peer->tls == OUT_TLS_MUST ? p->tls_must : p->tls_may,
+		.dane = peer->tls == OUT_TLS_DANE ? &peer->dane : NULL,
+		.tls_ctx = peer->tls >= OUT_TLS_MUST ? p->tls_must : p->tls_may,
 		.connect_ms = p->opts.connect_ms,
 		.reply_ms = p->opts.reply_ms,
 		.final_ms = p->opts.final_ms,

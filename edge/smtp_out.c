@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "edge/outcome.h"
 #include "edge/smtp_out_internal.h"
+#include "edge/tls_policy.h"
 #include "net/dial.h"
 
 static const struct {
@@ -183,6 +184,8 @@ static void step(struct smtp_out *o, enum out_verdict v)
 /* Opportunistic TLS that fails is plaintext on a new connection, not a lost next hop. */
 static void on_stream_failed(struct smtp_out *o)
 {
+	if (o->state == ST_TLS)
+		out_count_tls(o, true);
 	if (o->state == ST_TLS && o->opts.tls == OUT_TLS_MAY) {
 		o->opts.tls = OUT_TLS_NONE;
 		drop_stream(o);
@@ -201,6 +204,7 @@ static void on_stream(void *arg, enum stream_event ev)
 		return;
 	case STREAM_SECURED:
 		smtp_reply_reader_reset(&o->reader);
+		out_count_tls(o, false);
 		step(o, out_send_ehlo(o));
 		return;
 	case STREAM_EOF:
@@ -279,6 +283,9 @@ struct smtp_out *smtp_out_new(
 	o->opts = *opts;
 	o->opts.host = o->host = mem_str(opts->host);
 	o->opts.helo = o->helo = mem_str(opts->helo);
+	if (opts->dane != NULL)
+		o->dane = out_dane_copy(opts->dane);
+	o->opts.dane = &o->dane;
 	o->tls = opts->tls_ctx != NULL ? tls_ctx_ref(opts->tls_ctx) : NULL;
 	o->gone = gone;
 	o->gone_arg = arg;
@@ -303,6 +310,7 @@ void smtp_out_free(struct smtp_out **po)
 	MEM_FREE(&o->order);
 	MEM_FREE(&o->host);
 	MEM_FREE(&o->helo);
+	out_dane_end(&o->dane);
 	o->magic = 0;
 	MEM_FREE(po);
 }

@@ -21,7 +21,15 @@
 struct smtp_out;
 
 enum out_kind { OUT_LMTP, OUT_SMTP };
-enum out_tls { OUT_TLS_NONE, OUT_TLS_MAY, OUT_TLS_MUST };
+/* DANE: encrypted, and the certificate is the one that DNSSEC names. */
+enum out_tls { OUT_TLS_NONE, OUT_TLS_MAY, OUT_TLS_MUST, OUT_TLS_DANE };
+
+/* What DNSSEC says of a next hop, with OUT_TLS_DANE. */
+struct out_dane {
+	const char
+	    *domain; /* whose mail it takes: a certificate for that will do as well; NULL: none */
+	struct span tlsa; /* TLSA records, each behind its length in two bytes: see tls_policy.h */
+};
 
 struct out_opts {
 	struct loop *loop;
@@ -31,6 +39,7 @@ struct out_opts {
 	uint16_t port;
 	const char *helo; /* our name */
 	enum out_tls tls;
+	const struct out_dane *dane;   /* OUT_TLS_DANE: copied */
 	const struct tls_ctx *tls_ctx; /* NULL: as OUT_TLS_NONE, or fails with OUT_TLS_MUST */
 	uint64_t connect_ms, reply_ms, final_ms, idle_ms;
 };

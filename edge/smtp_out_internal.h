@@ -54,8 +54,10 @@ struct send {
 struct smtp_out {
 	uint32_t magic;
 	struct out_opts opts;
-	char *host, *helo;   /* owned; opts points here */
-	struct tls_ctx *tls; /* owned reference */
+	char *host, *helo;    /* owned; opts points here */
+	struct tls_ctx *tls;  /* owned reference */
+	struct out_dane dane; /* owned strings */
+	bool tls_counted;     /* what became of TLS on this connection stands in the metrics */
 	void (*gone)(void *arg, struct smtp_out *o);
 	void *gone_arg;
 
@@ -96,6 +98,8 @@ enum out_verdict out_start_envelope(struct smtp_out *o);
 enum out_verdict out_send_ehlo(struct smtp_out *o);
 void out_pump_envelope(struct smtp_out *o); /* sends what may be sent now */
 enum out_verdict out_pump_body(struct smtp_out *o);
+
+void out_count_tls(struct smtp_out *o, bool failed); /* once a connection */
 
 /* smtp_out.c: the only writer of the state, and the keeper of reasons. */
 void out_set_state(struct smtp_out *o, enum out_state to);

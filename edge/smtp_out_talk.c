@@ -9,6 +9,8 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "edge/outcome.h"
+#include "edge/queue_tables.h"
+#include "edge/tls_policy.h"
 #include "proto/header.h"
 #include "proto/smtp_path.h"
 
@@ -366,7 +368,7 @@ enum out_verdict out_on_greeting(struct smtp_out *o, const struct smtp_reply *r)
 enum out_verdict out_on_ehlo(struct smtp_out *o, const struct smtp_reply *r)
 {
 	struct smtp_ehlo said = { 0 };
-	if (r->code / 100 == 5 && o->opts.kind == OUT_SMTP && o->opts.tls != OUT_TLS_MUST) {
+	if (r->code / 100 == 5 && o->opts.kind == OUT_SMTP && o->opts.tls < OUT_TLS_MUST) {
 		o->features = 0;
 		o->size_max = 0;
 		stream_printf(o->io, "HELO %s\r\n", o->helo);
@@ -385,7 +387,8 @@ enum out_verdict out_on_ehlo(struct smtp_out *o, const struct smtp_reply *r)
 		out_set_state(o, ST_STARTTLS);
 		return V_READ;
 	}
-	if (o->opts.tls == OUT_TLS_MUST)
+	out_count_tls(o, o->opts.tls >= OUT_TLS_MUST);
+	if (o->opts.tls >= OUT_TLS_MUST)
 		return out_fail(o, "TLS is required and not to be had");
 	return out_start_envelope(o);
 }
@@ -395,13 +398,39 @@ enum out_verdict out_on_helo(struct smtp_out *o, const struct smtp_reply *r)
 	return r->code == 250 ? out_start_envelope(o) : out_fail_reply(o, "HELO", r);
 }
 
+/* For the certificate, TLS_VERIFY_NAME or what DNSSEC says counts; bytes that came too early. */
+static size_t start_tls(struct smtp_out *o)
+{
+	struct tls_dane_record v[DNS_TEXTS_MAX];
+	if (o->opts.tls != OUT_TLS_DANE)
+		return stream_start_tls_client(o->io, o->tls, o->host, NULL);
+	struct tls_dane dane = { .name = o->host, .other = o->dane.domain, .v = v };
+	dane.n = tls_policy_records(o->dane.tlsa, v);
+	return stream_start_tls_dane(o->io, o->tls, &dane);
+}
+
+/* How many sessions of which kind, as reports of TLS (RFC 8460) would have it. */
+void out_count_tls(struct smtp_out *o, bool failed)
+{
+	static const enum queue_metric good[] = { QUEUE_M_TLS_NONE, QUEUE_M_TLS_MAY,
+		QUEUE_M_TLS_MUST, QUEUE_M_TLS_DANE };
+	static const enum queue_metric bad[] = { QUEUE_M_TLS_NONE, QUEUE_M_TLS_MAY_FAILED,
+		QUEUE_M_TLS_MUST_FAILED, QUEUE_M_TLS_DANE_FAILED };
+	bool plain = !failed && !stream_is_tls(o->io);
+	if (o->tls_counted || o->opts.kind == OUT_LMTP)
+		return;
+	o->tls_counted = true;
+	enum out_tls kind = plain ? OUT_TLS_NONE : o->opts.tls;
+	metric_add(&queue_metrics[failed ? bad[kind] : good[kind]], 1);
+}
+
 enum out_verdict out_on_starttls(struct smtp_out *o, const struct smtp_reply *r)
 {
 	if (r->code != 220)
-		return o->opts.tls == OUT_TLS_MUST ? out_fail_reply(o, "STARTTLS", r)
+		return o->opts.tls >= OUT_TLS_MUST ? out_fail_reply(o, "STARTTLS", r)
 						   : out_start_envelope(o);
 	out_set_state(o, ST_TLS);
-	if (stream_start_tls_client(o->io, o->tls, o->host, NULL) > 0)
+	if (start_tls(o) > 0)
 		return out_fail(o, "plaintext behind the reply to STARTTLS");
 	return V_WAIT;
 }

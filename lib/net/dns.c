@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/rand.h"
 
 #include "net/dns_internal.h"
 #include "net/net_facts.h"
@@ -37,6 +38,7 @@ struct dns {
 	struct loop *loop;
 	ares_channel channel; /* owned; NULL: it could not be set up */
 	uint64_t deadline_ms;
+	bool trusts;
 	struct timer tick; /* c-ares' timeouts; walking them on each event would cost more */
 	struct list_node socks, questions, askers;
 	struct map *in_flight;
@@ -179,6 +181,23 @@ static void on_reply(void *arg, int status, int timeouts, unsigned char *packet,
 	question_settle(q, m);
 }
 
+/* As ares_query(), but with the AD bit: "tell me whether you have validated it" (RFC 6840 section 5.7). */
+static void ask_server(struct dns *d, struct question *q, const char *name)
+{
+	enum { FLAGS_AT = 3, AD = 0x20 };
+	unsigned char *packet = NULL;
+	int len = 0;
+	int rc = ares_create_query(name, ns_c_in, (int)q->type, (unsigned short)rand_below(65536),
+	    1, &packet, &len, EDNS_SIZE);
+	if (rc == ARES_SUCCESS && len > FLAGS_AT) {
+		packet[FLAGS_AT] |= AD;
+		ares_send(d->channel, packet, len, on_reply, q);
+	} else {
+		on_reply(q, rc, 0, NULL, 0);
+	}
+	ares_free_string(packet);
+}
+
 static void send_question(struct dns *d, struct question *q, const char *name)
 {
 	if (d->channel == NULL || !map_set(d->in_flight, span_str(q->key), q, NULL)) {
@@ -187,7 +206,7 @@ static void send_question(struct dns *d, struct question *q, const char *name)
 		return;
 	}
 	metric_add(&net_metrics[NET_DNS_QUERIES], 1);
-	ares_query(d->channel, name, ns_c_in, (int)q->type, on_reply, q);
+	ask_server(d, q, name);
 	if (!timer_armed(&d->tick))
 		timer_set(&d->tick, TICK_MS);
 }
@@ -230,6 +249,11 @@ void dns_asker_remove(struct dns_asker *a)
 struct loop *dns_loop(struct dns *d)
 {
 	return OBJ(dns, d)->loop;
+}
+
+bool dns_trusts(const struct dns *d)
+{
+	return d->trusts;
 }
 
 uint64_t dns_deadline_ms(const struct dns *d)
@@ -298,6 +322,24 @@ static void on_sock_state(void *arg, ares_socket_t fd, int readable, int writabl
 
 /* ---- life ---- */
 
+/* Only what never leaves this host can be believed when it says that it is secure. */
+static bool all_local(ares_channel channel)
+{
+	struct ares_addr_port_node *v = NULL, *at;
+	bool local = ares_get_servers_ports(channel, &v) == ARES_SUCCESS && v != NULL;
+	for (at = v; at != NULL && local; at = at->next) {
+		struct ip_addr a = { { [10] = 0xff, [11] = 0xff } };
+		if (at->family == AF_INET)
+			memcpy(a.b + 12, &at->addr, 4);
+		else
+			memcpy(a.b, &at->addr, 16);
+		local = ip_is_loopback(a);
+	}
+	if (v != NULL)
+		ares_free_data(v);
+	return local;
+}
+
 static int set_servers(ares_channel channel, const struct dns_opts *o)
 {
 	struct ares_addr_port_node *v = mem_array(o->server_count, sizeof *v);
@@ -333,6 +375,7 @@ static int set_up(struct dns *d, const struct dns_opts *o)
 			ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
 	if (rc == ARES_SUCCESS && o->server_count > 0)
 		rc = set_servers(d->channel, o);
+	d->trusts = rc == ARES_SUCCESS && all_local(d->channel);
 	return rc;
 }
 

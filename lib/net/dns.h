@@ -32,6 +32,7 @@ struct dns_addrs {
 	size_t n;
 	struct ip_addr v[DNS_ADDRS_MAX];
 	uint32_t ttl_s;
+	bool secure; /* validated (DNSSEC) by a server on this host; none else is believed */
 };
 /* A and AAAA together, IPv6 and IPv4 interleaved as they came. */
 struct ticket *dns_addr(
@@ -51,6 +52,7 @@ struct ticket *dns_reverse(
 
 struct dns_mx {
 	enum dns_status status; /* DNS_FOUND with n == 0: null MX (RFC 7505) */
+	bool secure;            /* as above; of DNS_ABSENT too */
 	size_t n;
 	struct {
 		uint16_t preference;
@@ -59,6 +61,20 @@ struct dns_mx {
 };
 struct ticket *dns_mx(
     struct dns *d, struct span name, void (*fn)(void *arg, const struct dns_mx *), void *arg);
+
+/* What the certificate of a server has to be (RFC 6698). */
+struct dns_tlsa {
+	enum dns_status status;
+	bool secure;
+	size_t n;
+	struct {
+		uint8_t usage, selector, matching;
+		struct span data; /* valid during the callback */
+	} v[DNS_TEXTS_MAX];
+};
+/* name: "_25._tcp.mail.example.org" */
+struct ticket *dns_tlsa(
+    struct dns *d, struct span name, void (*fn)(void *arg, const struct dns_tlsa *), void *arg);
 
 struct dns_texts {
 	enum dns_status status;

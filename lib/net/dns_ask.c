@@ -29,6 +29,7 @@ struct ask {
 		void (*addrs)(void *arg, const struct dns_addrs *);
 		void (*mx)(void *arg, const struct dns_mx *);
 		void (*texts)(void *arg, const struct dns_texts *);
+		void (*tlsa)(void *arg, const struct dns_tlsa *);
 	} fn;
 	void *arg;
 	struct timer deadline;
@@ -120,6 +121,11 @@ static enum dns_status status_of(const struct dns_msg *m)
 	return m == NULL ? DNS_FAILED : m->status;
 }
 
+static bool is_secure(const struct ask *a, const struct dns_msg *m)
+{
+	return m != NULL && m->secure && dns_trusts(a->dns);
+}
+
 static uint32_t ttl_left(struct dns *d, const struct dns_msg *m)
 {
 	uint64_t age_s = (loop_now_ms(dns_loop(d)) - m->born_ms) / 1000;
@@ -147,10 +153,11 @@ static void merge_addrs(const struct ask *a, struct dns_addrs *out)
 
 static void answer_addrs(struct ask *a)
 {
-	struct dns_addrs r = { .status = DNS_ABSENT, .ttl_s = UINT32_MAX };
+	struct dns_addrs r = { .status = DNS_ABSENT, .ttl_s = UINT32_MAX, .secure = true };
 	bool only_v4 = a->wait[V6].fn == NULL && a->msg[V6] == NULL;
 	for (int family = V4; family <= (only_v4 ? V4 : V6); family++) {
 		const struct dns_msg *m = a->msg[family];
+		r.secure = r.secure && is_secure(a, m);
 		if (status_of(m) == DNS_FAILED)
 			r.status = DNS_FAILED;
 		else if (ttl_left(a->dns, m) < r.ttl_s)
@@ -253,7 +260,7 @@ static void put_mx(struct dns_mx *r, uint16_t preference, struct span host)
 static void answer_mx(struct ask *a)
 {
 	const struct dns_msg *m = a->msg[0];
-	struct dns_mx r = { .status = status_of(m) };
+	struct dns_mx r = { .status = status_of(m), .secure = is_secure(a, m) };
 	bool null_mx = false;
 	for (size_t i = 0; r.status == DNS_FOUND && i < m->n; i++) {
 		struct span host = dns_msg_data(m, i);
@@ -302,6 +309,32 @@ struct ticket *dns_txt(
     struct dns *d, struct span name, void (*fn)(void *arg, const struct dns_texts *), void *arg)
 {
 	return ask_texts(d, name, DNS_TYPE_TXT, fn, arg);
+}
+
+static void answer_tlsa(struct ask *a)
+{
+	struct dns_msg *m = a->msg[0] != NULL ? dns_msg_ref(a->msg[0]) : dns_msg_new(DNS_FAILED);
+	struct dns_tlsa r = { .status = m->status, .secure = is_secure(a, m) };
+	for (; r.n < m->n && r.n < DNS_TEXTS_MAX; r.n++) {
+		struct span raw = dns_msg_data(m, r.n);
+		r.v[r.n].usage = (uint8_t)raw.p[0];
+		r.v[r.n].selector = (uint8_t)raw.p[1];
+		r.v[r.n].matching = (uint8_t)raw.p[2];
+		r.v[r.n].data = span_from(raw, 3);
+	}
+	void (*fn)(void *, const struct dns_tlsa *) = a->fn.tlsa;
+	void *arg = a->arg;
+	ask_end(a);
+	fn(arg, &r);
+	dns_msg_unref(&m);
+}
+
+struct ticket *dns_tlsa(
+    struct dns *d, struct span name, void (*fn)(void *arg, const struct dns_tlsa *), void *arg)
+{
+	struct ask *a = ask_new(d, answer_tlsa, arg);
+	a->fn.tlsa = fn;
+	return ask_one(a, name, DNS_TYPE_TLSA);
 }
 
 struct ticket *dns_ptr(

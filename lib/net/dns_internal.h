@@ -12,16 +12,18 @@ enum dns_type {
 	DNS_TYPE_PTR = 12,
 	DNS_TYPE_MX = 15,
 	DNS_TYPE_TXT = 16,
-	DNS_TYPE_AAAA = 28
+	DNS_TYPE_AAAA = 28,
+	DNS_TYPE_TLSA = 52
 };
 
 enum { DNS_RECORDS_MAX = 32, DNS_DATA_MAX = 16384, DNS_NAME_MAX = 253 };
 
 /* A decoded reply. A and AAAA data are address bytes, PTR and MX a lower-case name without the final
- * dot ("" is the root), TXT the record's strings joined. */
+ * dot ("" is the root), TXT the record's strings joined, TLSA the bytes. */
 struct dns_msg {
 	unsigned refs;
 	enum dns_status status;
+	bool secure; /* the server says that it has validated it (AD) */
 	uint32_t ttl_s;
 	uint64_t born_ms;
 	size_t n;
@@ -60,6 +62,7 @@ struct dns_asker {
 void dns_asker_add(struct dns *d, struct dns_asker *a, struct ticket *t);
 void dns_asker_remove(struct dns_asker *a);
 struct loop *dns_loop(struct dns *d);
+bool dns_trusts(const struct dns *d); /* is what its servers say of security to be believed? */
 uint64_t dns_deadline_ms(const struct dns *d);
 
 /* dns_ask.c: PTR records as texts. */

@@ -15,6 +15,7 @@ enum {
 	CLASS_IN = 1,
 	RCODE_OK = 0,
 	RCODE_NXDOMAIN = 3,
+	FLAG_AD = 0x20,
 	NEGATIVE_TTL_S = 30, /* without an SOA */
 	NEGATIVE_TTL_MAX_S = 300,
 	TTL_MAX_S = 3600
@@ -192,6 +193,10 @@ static void put_record(struct dns_msg *m, const struct cursor *packet, const str
 		if (r->len == 16)
 			put(m, 0, raw);
 		break;
+	case DNS_TYPE_TLSA:
+		if (r->len > 3)
+			put(m, 0, raw);
+		break;
 	case DNS_TYPE_TXT:
 		put_text(m, raw);
 		break;
@@ -230,7 +235,7 @@ struct dns_msg *dns_msg_parse(struct span packet, enum dns_type type)
 	struct cursor c = { (const unsigned char *)packet.p, packet.n, 0, false };
 	struct dns_msg *m = dns_msg_new(DNS_FAILED);
 	skip(&c, 2);
-	unsigned rcode = take_u16(&c) & 0x0f;
+	unsigned flags = take_u16(&c), rcode = flags & 0x0f;
 	unsigned questions = take_u16(&c), answers = take_u16(&c), authorities = take_u16(&c);
 	skip(&c, 2);
 	if (c.bad || packet.n > UINT16_MAX || (rcode != RCODE_OK && rcode != RCODE_NXDOMAIN))
@@ -239,6 +244,7 @@ struct dns_msg *dns_msg_parse(struct span packet, enum dns_type type)
 		take_name(&c, NULL);
 		skip(&c, 4);
 	}
+	m->secure = (flags & FLAG_AD) != 0;
 	m->ttl_s = TTL_MAX_S;
 	for (unsigned i = 0; i < answers && !c.bad; i++) {
 		struct record r = take_record(&c);

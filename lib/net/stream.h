@@ -22,6 +22,7 @@
 
 struct stream;
 struct tls_ctx;
+struct tls_dane;
 
 enum stream_event {
 	STREAM_INPUT,   /* stream_input() has more bytes than before */
@@ -83,6 +84,9 @@ bool stream_write_file(struct stream *s, struct file_ref *f, off_t at, size_t n)
 size_t stream_start_tls_server(struct stream *s, const struct tls_ctx *ctx);
 size_t stream_start_tls_client(
     struct stream *s, const struct tls_ctx *ctx, const char *name, const char *alpn);
+
+size_t stream_start_tls_dane(
+    struct stream *s, const struct tls_ctx *ctx, const struct tls_dane *dane);
 
 /* From here on bytes are raw DEFLATE both ways: what is queued already leaves as it is, what is unread was
  * packed. Files are read, not sent by the kernel. Not for a stream that is to be handed to a pipe. */

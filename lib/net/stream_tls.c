@@ -15,16 +15,16 @@
 
 /* Drops plaintext input, and has what is queued leave before the first TLS byte. OpenSSL reads the
  * descriptor itself: nothing was read ahead for it. */
-static size_t start(struct stream *s, const struct tls_ctx *ctx, const char *name, const char *alpn)
+static size_t start(struct stream *s, SSL *ssl)
 {
-	OBJ(stream, s);
 	CHECK(s->wire.ssl == NULL && s->next_ssl == NULL && s->state <= ST_FAILED);
 	size_t dropped = stream_input(s).n;
 	stream_eat(s, dropped);
 	s->due &= ~(1u << STREAM_INPUT);
-	if (s->state == ST_FAILED)
+	if (s->state == ST_FAILED) {
+		SSL_free(ssl);
 		return dropped;
-	SSL *ssl = tls_session_new(ctx, name, alpn);
+	}
 	if (ssl == NULL || SSL_set_fd(ssl, s->wire.fd) != 1) {
 		const char *reason = ERR_reason_error_string(ERR_peek_error());
 		stream_fail(s, ERR_TLS_HANDSHAKE,
@@ -43,14 +43,21 @@ static size_t start(struct stream *s, const struct tls_ctx *ctx, const char *nam
 size_t stream_start_tls_server(struct stream *s, const struct tls_ctx *ctx)
 {
 	CHECK(ctx->server);
-	return start(s, ctx, NULL, NULL);
+	return start(OBJ(stream, s), tls_session_new(ctx, NULL, NULL));
 }
 
 size_t stream_start_tls_client(
     struct stream *s, const struct tls_ctx *ctx, const char *name, const char *alpn)
 {
 	CHECK(!ctx->server);
-	return start(s, ctx, name, alpn);
+	return start(OBJ(stream, s), tls_session_new(ctx, name, alpn));
+}
+
+size_t stream_start_tls_dane(
+    struct stream *s, const struct tls_ctx *ctx, const struct tls_dane *dane)
+{
+	CHECK(!ctx->server);
+	return start(OBJ(stream, s), tls_session_dane(ctx, dane));
 }
 
 bool stream_is_tls(const struct stream *s)

@@ -75,6 +75,8 @@ static SSL_CTX *ssl_ctx_add(struct tls_ctx *c)
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 				  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	if (!c->server)
+		CHECK(SSL_CTX_dane_enable(ctx) == 1);
 	return ctx;
 }
 
@@ -314,4 +316,29 @@ SSL *tls_session_new(const struct tls_ctx *c, const char *name, const char *alpn
 		return NULL;
 	}
 	return ssl;
+}
+
+SSL *tls_session_dane(const struct tls_ctx *c, const struct tls_dane *dane)
+{
+	enum { DANE_TA = 2, DANE_EE = 3 };
+	size_t usable = 0;
+	SSL *ssl = tls_session_new(c, dane->name, NULL);
+	if (ssl == NULL)
+		return NULL;
+	bool ok = SSL_dane_enable(ssl, dane->name) == 1;
+	SSL_dane_set_flags(ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	if (dane->other != NULL)
+		ok = ok && SSL_add1_host(ssl, dane->other) == 1;
+	for (size_t i = 0; ok && i < dane->n; i++) {
+		const struct tls_dane_record *r = &dane->v[i];
+		if (r->usage == DANE_TA || r->usage == DANE_EE)
+			usable += SSL_dane_tlsa_add(ssl, r->usage, r->selector, r->matching,
+				      (const unsigned char *)r->data.p, r->data.n) > 0;
+	}
+	ERR_clear_error(); /* of records that make no sense */
+	SSL_set_verify(ssl, usable > 0 ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+	if (!ok)
+		SSL_free(ssl);
+	return ok ? ssl : NULL;
 }

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/span.h"
@@ -38,6 +39,17 @@ struct tls_client_opts {
 	struct span ca_pem; /* trust anchors; none: the system's */
 	enum tls_verify verify;
 	struct tls_pair pair; /* client certificate; empty spans: none */
+};
+
+/* What DNSSEC says of a server's certificate (RFC 7672): usages DANE-TA(2) and DANE-EE(3) count, others are not usable. */
+struct tls_dane {
+	const char *name; /* of the server, told as SNI; a DANE-TA certificate must be for it ... */
+	const char *other; /* ... or for this one; NULL: none */
+	const struct tls_dane_record {
+		uint8_t usage, selector, matching;
+		struct span data;
+	} * v;
+	size_t n;
 };
 
 /* NULL on failure with a sentence in why (may be NULL). The reference is the caller's. */

@@ -30,6 +30,10 @@ struct tls_ctx {
  * and alpn: client only, may be NULL. NULL with a fault text in the OpenSSL queue. */
 SSL *tls_session_new(const struct tls_ctx *c, const char *name, const char *alpn);
 
+/* The same for a server that DNSSEC speaks for. When no record is usable, any certificate will do (RFC 7672 section
+ * 2.2). */
+SSL *tls_session_dane(const struct tls_ctx *c, const struct tls_dane *dane);
+
 /* tls_tickets.c: the parts of one ticket, as OpenSSL hands them out. */
 struct ticket_parts {
 	unsigned char *key_name, *iv;

@@ -29,6 +29,8 @@ static void check_message(const struct dns_msg *m, enum dns_type type)
 			CHECK(v.n == 4);
 		else if (type == DNS_TYPE_AAAA)
 			CHECK(v.n == 16);
+		else if (type == DNS_TYPE_TLSA)
+			CHECK(v.n > 3);
 		else if (type != DNS_TYPE_TXT)
 			check_name(v);
 	}
@@ -37,7 +39,7 @@ static void check_message(const struct dns_msg *m, enum dns_type type)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const enum dns_type types[] = { DNS_TYPE_A, DNS_TYPE_AAAA, DNS_TYPE_MX, DNS_TYPE_PTR,
-		DNS_TYPE_TXT };
+		DNS_TYPE_TXT, DNS_TYPE_TLSA };
 	if (size < 1)
 		return 0;
 	enum dns_type type = types[data[0] % COUNT_OF(types)];

@@ -1,7 +1,7 @@
 /* test_dns.c - the resolver against a scripted name server: answers, failures, cache, cancelling. */
 #include "net/fake_ns.h"
 
-#include "net/dns.h"
+#include "net/dns_internal.h"
 
 static struct fake_ns ns, second_ns;
 static struct dns *dns;
@@ -21,6 +21,7 @@ static void put_garbage(struct ns_reply *r)
 
 static void put_mx_txt_ptr(struct ns_reply *r)
 {
+	r->secure = r->asked && span_starts(span_str(r->name), SPAN("_25"));
 	if (strcmp(r->name, "mx.test") == 0) {
 		put_named(r, RR_MX, 60, 20, "late.test");
 		put_named(r, RR_MX, 60, 10, "First.Test");
@@ -35,6 +36,14 @@ static void put_mx_txt_ptr(struct ns_reply *r)
 		put_rr(r, r->name, RR_TXT, 60, SPAN("\3one\4 two"));
 		put_rr(r, r->name, RR_TXT, 60, SPAN("\0"));
 		put_rr(r, r->name, RR_TXT, 60, SPAN("\5cut")); /* longer than it is */
+	} else if (strcmp(r->name, "_25._tcp.secure.test") == 0) {
+		put_rr(r, r->name, RR_TLSA, 60,
+		    SPAN("\3\1\1"
+			 "0123456789abcdef0123456789abcdef"));
+		put_rr(r, r->name, RR_TLSA, 60, SPAN("\3\1\1")); /* no data: passed over */
+		put_rr(r, r->name, RR_TLSA, 60,
+		    SPAN("\2\0\0"
+			 "x"));
 	} else if (strcmp(r->name, "1.2.0.192.in-addr.arpa") == 0) {
 		put_named(r, RR_PTR, 60, -1, "liar.test");
 		put_named(r, RR_PTR, 60, -1, "A.Test");
@@ -333,6 +342,51 @@ static void test_mx(void **state)
 	assert_int_equal(mx.status, DNS_ABSENT);
 }
 
+static struct dns_tlsa tlsa;
+
+static void on_tlsa(void *arg, const struct dns_tlsa *r)
+{
+	tlsa = *r;
+	answered++;
+	if (r->n > 0) {
+		assert_int_equal(r->v[0].usage, 3);
+		assert_int_equal(r->v[0].selector, 1);
+		assert_int_equal(r->v[0].matching, 1);
+		assert_true(span_eq_str(r->v[0].data, "0123456789abcdef0123456789abcdef"));
+	}
+}
+
+static void ask_tlsa(const char *name)
+{
+	unsigned before = answered;
+	assert_non_null(dns_tlsa(dns, span_str(name), on_tlsa, NULL));
+	WAIT_FOR(answered == before + 1);
+}
+
+/* The server is asked whether it has validated, and believed, being on this host. */
+static void test_tlsa(void **state)
+{
+	ask_tlsa("_25._tcp.secure.test");
+	assert_int_equal(tlsa.status, DNS_FOUND);
+	assert_true(tlsa.secure);
+	assert_int_equal(tlsa.n, 2);
+	ask_tlsa("_25._tcp.gone.test");
+	assert_int_equal(tlsa.status, DNS_ABSENT);
+	assert_true(tlsa.secure);
+	ask_tlsa("_465._tcp.gone.test");
+	assert_false(tlsa.secure);
+	ask_mx("mx.test");
+	assert_false(mx.secure);
+	struct dns_opts far = { .server_count = 1, .deadline_ms = 1000 };
+	struct ip_port server = { .port = 53 };
+	assert_true(ip_parse(SPAN("192.0.2.1"), &server.addr));
+	far.servers = &server;
+	struct dns *elsewhere = dns_new(loop, &far);
+	assert_false(dns_trusts(elsewhere));
+	assert_true(dns_trusts(dns));
+	dns_free(&elsewhere);
+}
+
 static void test_texts(void **state)
 {
 	dns_txt(dns, SPAN("txt.test"), on_texts, NULL);
@@ -519,6 +573,7 @@ int main(void)
 		CASE(test_deadline),
 		CASE(test_next_server),
 		CASE(test_mx),
+		CASE(test_tlsa),
 		CASE(test_texts),
 		CASE(test_reverse),
 		CASE(test_cache),

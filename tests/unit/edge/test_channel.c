@@ -52,6 +52,8 @@ static void test_mistakes(void **state)
 	expect_errors("channel smtp { concurrency 3; } channel smtp { concurrency 4; }", 1);
 	expect_errors("channel store { retry_first 10m; retry_max 1m; }", 1);
 	expect_errors("channel store { retry_max 1s; }", 1); /* less than queue_retry_first */
+	expect_errors("next_hop x.example { tls must; } next_hop X.example { tls may; }", 1);
+	expect_errors("next_hop x.example { tls perhaps; }", 1);
 }
 
 /* Two deliveries may run, one of the channel: the second waits for the first to end. */

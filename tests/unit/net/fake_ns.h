@@ -4,13 +4,23 @@
 
 #include "net_test.h"
 
-enum { RR_A = 1, RR_CNAME = 5, RR_SOA = 6, RR_PTR = 12, RR_MX = 15, RR_TXT = 16, RR_AAAA = 28 };
+enum {
+	RR_A = 1,
+	RR_CNAME = 5,
+	RR_SOA = 6,
+	RR_PTR = 12,
+	RR_MX = 15,
+	RR_TXT = 16,
+	RR_AAAA = 28,
+	RR_TLSA = 52
+};
 
 struct ns_reply {
 	const char *name; /* asked for, as text */
 	unsigned type;
 	bool tcp;
-	bool drop, truncated;
+	bool drop, truncated, secure;
+	bool asked; /* with the AD bit */
 	unsigned rcode, answers, authorities;
 	struct buf records; /* all sections */
 	struct buf raw;     /* when not empty: sent instead of a message */
@@ -112,13 +122,14 @@ static bool ns_answer(struct fake_ns *ns, struct span query, bool tcp, struct bu
 		.name = name, .tcp = tcp, .records = BUF_INIT(60000), .raw = BUF_INIT(60000)
 	};
 	r.type = (unsigned char)query.p[at + 2];
+	r.asked = (query.p[3] & 0x20) != 0;
 	ns->fn(&r);
 	if (buf_len(&r.raw) > 0) {
 		buf_add(out, query.p, 2);
 		buf_add_span(out, buf_span(&r.raw));
 	} else if (!r.drop) {
 		buf_add(out, query.p, 2);
-		put_u16(out, 0x8180 | (r.truncated ? 0x0200 : 0) | r.rcode);
+		put_u16(out, 0x8180 | (r.truncated ? 0x0200 : 0) | (r.secure ? 0x20 : 0) | r.rcode);
 		put_u16(out, 1);
 		put_u16(out, r.answers);
 		put_u16(out, r.authorities);

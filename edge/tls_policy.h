@@ -1,0 +1,31 @@
+/* tls_policy.h - how much TLS a next hop gets: what the configuration says of its domain, and what DNSSEC says of its
+ * certificate (DANE for SMTP, RFC 7672). For deliver.c (step 6 of 6). */
+#ifndef EDGE_TLS_POLICY_H
+#define EDGE_TLS_POLICY_H
+
+#include "edge/edge_conf.h"
+#include "edge/smtp_out.h"
+#include "net/dns.h"
+
+/* The block next_hop of this domain, or of one that it is below; else smtp_tls. OUT_TLS_DANE: nothing less will do. */
+enum out_tls tls_policy_of(const struct edge_conf *c, const char *domain);
+
+/* A copy with bytes of its own. */
+struct out_dane out_dane_copy(const struct out_dane *d);
+void out_dane_end(struct out_dane *d);
+/* The records of an out_dane; at most DNS_TEXTS_MAX. */
+size_t tls_policy_records(struct span tlsa, struct tls_dane_record *out);
+
+enum tls_policy_answer {
+	TLS_POLICY_NONE, /* nothing that is secure is said of it */
+	TLS_POLICY_DANE,
+	TLS_POLICY_FAILED /* it cannot be known now: not a host to speak to */
+};
+/* tlsa: as in out_dane; lives during the callback. */
+typedef void tls_policy_fn(void *arg, enum tls_policy_answer answer, struct span tlsa);
+/* What does DNSSEC say of the certificate at this port of this host? Its own name must be secure too, else its TLSA
+ * records are not asked for: servers of zones without DNSSEC answer strangely. */
+struct ticket *tls_policy_ask(
+    struct dns *d, const char *host, uint16_t port, tls_policy_fn *fn, void *arg);
+
+#endif

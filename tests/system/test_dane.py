@@ -1,0 +1,170 @@
+"""DANE (RFC 7672) and TLS for each domain: what DNSSEC says of a next hop's certificate decides whether mail goes there.
+The name server here stands for a validating one: it sets AD for zones that it calls signed."""
+import hashlib
+import json
+import os
+import socket
+import socketserver
+import ssl
+import subprocess
+import threading
+
+import pytest
+
+import mail
+from conftest import finish
+from test_edge import relaying_edge
+from tier import wait_for
+
+A, MX, TLSA = 1, 15, 52
+NXDOMAIN, SERVFAIL = 3, 2
+
+
+class Zone(socketserver.BaseRequestHandler):
+    """server.records: (name, type) -> wire data or an rcode; server.signed: ends of names that are signed."""
+
+    def handle(self):
+        query, sock = self.request
+        at, labels = 12, []
+        while query[at]:
+            labels.append(query[at + 1:at + 1 + query[at]].decode().lower())
+            at += 1 + query[at]
+        kind, name = int.from_bytes(query[at + 1:at + 3], "big"), ".".join(labels)
+        found = self.server.records.get((name, kind), [])
+        known = any(n == name for n, _ in self.server.records)
+        rcode = found if isinstance(found, int) else 0 if known else NXDOMAIN
+        data = [] if isinstance(found, int) else found
+        asked = query[3] & 0x20
+        signed = asked and any(name == s or name.endswith("." + s) for s in self.server.signed)
+        flags = 0x8180 | rcode | (0x20 if signed else 0)
+        body = b"".join(b"\xc0\x0c" + kind.to_bytes(2, "big") + b"\0\1\0\0\0\5" + len(d).to_bytes(2, "big") + d for d in data)
+        head = query[:2] + flags.to_bytes(2, "big") + b"\0\1" + len(data).to_bytes(2, "big") + b"\0\0\0\0"
+        sock.sendto(head + query[12:at + 5] + body, self.client_address)
+
+
+def wire(name):
+    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+
+
+class Sink(socketserver.StreamRequestHandler):
+    """A mail server; server.tls: its context, or None. server.taken: (recipient, under TLS?)"""
+
+    def say(self, line):
+        self.wfile.write(line + b"\r\n")
+        self.wfile.flush()
+
+    def under_tls(self):
+        self.say(b"220 go")
+        self.connection = self.server.tls.wrap_socket(self.connection, server_side=True)
+        self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb")
+
+    def handle(self):
+        tls, to = False, []
+        self.say(b"220 sink")
+        for line in iter(lambda: self.rfile.readline(), b""):  # STARTTLS changes rfile
+            word = line[:4].upper()
+            if word == b"EHLO":
+                self.say(b"250-sink\r\n250-STARTTLS\r\n250 8BITMIME" if self.server.tls and not tls else b"250 sink")
+            elif word == b"STAR":
+                try:
+                    self.under_tls()
+                except (ssl.SSLError, OSError):
+                    return
+                tls = True
+            elif word == b"RCPT":
+                to.append(line.split(b"<")[1].split(b">")[0].decode())
+                self.say(b"250 ok")
+            elif word == b"DATA":
+                self.say(b"354 go")
+                while self.rfile.readline() not in (b".\r\n", b""):
+                    pass
+                self.server.taken += [(r, tls) for r in to]
+                to = []
+                self.say(b"250 taken")
+            elif word == b"QUIT":
+                return
+            else:
+                self.say(b"250 ok")
+
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+def make_certificate(directory):
+    key, chain = os.path.join(directory, "key.pem"), os.path.join(directory, "chain.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                    "-subj", "/CN=sink", "-keyout", key, "-out", chain], check=True, capture_output=True)
+    public = subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-outform", "DER"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    return context, hashlib.sha256(public.stdout).digest()
+
+
+# domain: mail exchanger, its address, its TLSA records, signed
+def domains(digest):
+    good, wrong = b"\3\1\1" + digest, b"\3\1\1" + bytes(32)
+    return {
+        "good": ("127.0.0.1", [wrong, good], True), "wrong": ("127.0.0.1", [wrong], True),
+        "unsigned": ("127.0.0.1", [wrong], False), "broken": ("127.0.0.1", SERVFAIL, True),
+        "none": ("127.0.0.1", [], True), "bare": ("127.0.0.2", [good], True), "plain": ("127.0.0.2", [], True),
+        "unusable": ("127.0.0.1", [b"\1\1\1" + bytes(32)], True), "required": ("127.0.0.1", [], True),
+        "wanted": ("127.0.0.1", [good], True), "verified": ("127.0.0.1", [], False),
+    }
+
+
+@pytest.fixture(scope="module")
+def edge(run_dir):
+    os.makedirs(os.path.join(run_dir, "dane"), exist_ok=True)
+    context, digest = make_certificate(os.path.join(run_dir, "dane"))
+    tier = relaying_edge(run_dir, "dane", 1, "")
+    dns = socketserver.ThreadingUDPServer(("127.0.0.1", 0), Zone)
+    dns.records, dns.signed = {}, []
+    for name, (address, tlsa, signed) in domains(digest).items():
+        dns.records[(f"{name}.example", MX)] = [b"\0\5" + wire(f"mx.{name}.example")]
+        dns.records[(f"mx.{name}.example", A)] = [socket.inet_aton(address)]
+        dns.records[(f"_{tier.relay_port}._tcp.mx.{name}.example", TLSA)] = tlsa
+        dns.signed += [f"{name}.example"] if signed else []
+    tier.taken, servers = [], [dns]
+    for address, tls in (("127.0.0.1", context), ("127.0.0.2", None)):
+        server = Server((address, tier.relay_port), Sink)
+        server.tls, server.taken = tls, tier.taken
+        servers.append(server)
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    tier.root_extra = f"dns_servers 127.0.0.1:{dns.server_address[1]};\n"
+    tier.edge_extra = (f"\tqueue_retry_first 500ms;\n\tqueue_retry_max 1s;\n\trelay_port {tier.relay_port};\n"
+                       "\tnext_hop required.example { tls dane; }\n\tnext_hop wanted.example { tls dane; }\n"
+                       "\tnext_hop verified.example { tls must; }\n")
+    tier.start()
+    yield tier
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+    finish(tier)
+
+
+GOES = {"good": True, "unsigned": True, "none": True, "plain": False, "unusable": True, "wanted": True}
+STAYS = ["wrong", "broken", "bare", "required", "verified"]
+
+
+def test_what_goes_and_what_stays(edge):
+    alice = edge.user("alice")
+    to = [f"x@{name}.example" for name in list(GOES) + STAYS]
+    text = mail.message(mail.new_token(), alice["address"], to)
+    code, reply = mail.send(edge, alice["address"], to, text, service="submission", user=alice)
+    assert code == 250, reply
+    wait_for(lambda: len(edge.taken) >= len(GOES), 20, "what may go")
+    assert sorted(edge.taken) == sorted((f"x@{name}.example", tls) for name, tls in GOES.items())
+
+    def waiting():
+        rows = json.loads(edge.postern("queue", "list", "--json").stdout)
+        return {r["recipient"]: r for r in rows if r["attempts"] >= 2}
+
+    wait_for(lambda: len(waiting()) == len(STAYS), 20, "two attempts for what stays")
+    assert sorted(waiting()) == sorted(f"x@{name}.example" for name in STAYS)
+    assert len(edge.taken) == len(GOES)
+    reasons = {r.split("@")[1].split(".")[0]: row["reason"] for r, row in waiting().items()}
+    assert "TLSA" in reasons["broken"] and "DANE is required" in reasons["required"]
+    assert "TLS is required" in reasons["bare"]

@@ -1,0 +1,106 @@
+/* test_tls_dane.c - the certificate that DNSSEC names, and none else (RFC 7672). */
+#include "net/certs.h"
+#include "net/end.h"
+
+static struct end us, them; /* the server, and a client */
+static int wire[2];
+static struct tls_ctx *server, *client;
+
+static int setup(void **state)
+{
+	loop_setup(state);
+	tcp_pair(wire);
+	end_begin(&us, wire[0], 100000, 100000);
+	them = (struct end){ .s = NULL };
+	server = test_server();
+	client = test_client(TLS_VERIFY_NAME);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	end_end(&us);
+	end_end(&them);
+	tls_ctx_unref(&server);
+	tls_ctx_unref(&client);
+	return loop_teardown(state);
+}
+
+static void again(void)
+{
+	void *none = NULL;
+	teardown(&none);
+	setup(&none);
+}
+
+/* The server shows its authority too, as RFC 7672 section 3.1.2 wants of those who name it. */
+static void server_chain(void)
+{
+	struct cert both = test_cert;
+	both.chain = BUF_INIT(100000);
+	buf_add_span(&both.chain, buf_span(&test_cert.chain));
+	buf_add_span(&both.chain, buf_span(&test_ca.chain));
+	struct tls_pair pair = cert_pair(&both);
+	tls_ctx_unref(&server);
+	server = tls_server_new(&(struct tls_server_opts){ .pairs = &pair, .pair_count = 1 }, NULL);
+	assert_non_null(server);
+	buf_end(&both.chain);
+}
+
+enum { DIGEST = 32 };
+
+/* SHA-256 of the public key, as in "3 1 1" and "2 1 1". */
+static void key_digest(const struct cert *c, unsigned char out[DIGEST])
+{
+	unsigned char *der = NULL;
+	int n = i2d_PUBKEY(c->key, &der);
+	assert_true(n > 0);
+	assert_int_equal(EVP_Digest(der, (size_t)n, out, NULL, EVP_sha256(), NULL), 1);
+	OPENSSL_free(der);
+}
+
+static bool dane_secure(const struct tls_dane *dane)
+{
+	end_begin(&them, wire[1], 100000, 100000);
+	assert_int_equal(stream_start_tls_server(us.s, server), 0);
+	assert_int_equal(stream_start_tls_dane(them.s, client, dane), 0);
+	WAIT_FOR(them.n[STREAM_SECURED] || them.n[STREAM_FAILED]);
+	bool secure = them.n[STREAM_SECURED] > 0;
+	again();
+	return secure;
+}
+
+/* An end entity's key counts whatever its name; an authority's for the two names; without a usable record any
+ * certificate does. */
+static void test_dane(void **state)
+{
+	unsigned char leaf[DIGEST], authority[DIGEST];
+	key_digest(&test_cert, leaf);
+	key_digest(&test_ca, authority);
+	struct tls_dane_record ee = { 3, 1, 1, span_of(leaf, DIGEST) };
+	struct tls_dane_record ee_wrong = { 3, 1, 1, span_of(authority, DIGEST) };
+	struct tls_dane_record ta = { 2, 1, 1, span_of(authority, DIGEST) };
+	struct tls_dane_record pkix = { 1, 1, 1, span_of(leaf, DIGEST) };
+	struct tls_dane_record strange = { 3, 9, 77, span_of(leaf, 5) };
+	struct tls_dane_record two[] = { ee_wrong, ee };
+	assert_true(dane_secure(&(struct tls_dane){ "mail.example", NULL, &ee, 1 }));
+	assert_true(dane_secure(&(struct tls_dane){ "other.example", NULL, &ee, 1 }));
+	assert_true(dane_secure(&(struct tls_dane){ "mail.example", NULL, two, 2 }));
+	assert_false(dane_secure(&(struct tls_dane){ "mail.example", NULL, &ee_wrong, 1 }));
+	assert_true(dane_secure(&(struct tls_dane){ "other.example", NULL, &pkix, 1 }));
+	assert_true(dane_secure(&(struct tls_dane){ "other.example", NULL, &strange, 1 }));
+	server_chain();
+	assert_true(dane_secure(&(struct tls_dane){ "mail.example", NULL, &ta, 1 }));
+	server_chain();
+	assert_false(dane_secure(&(struct tls_dane){ "other.example", NULL, &ta, 1 }));
+	server_chain();
+	assert_true(dane_secure(&(struct tls_dane){ "other.example", "mail.example", &ta, 1 }));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_dane, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, certs_setup, certs_teardown);
+}
