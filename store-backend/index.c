@@ -356,6 +356,14 @@ static bool digest_vanished(void *arg, uint32_t uid, uint64_t modseq)
 	return true;
 }
 
+static bool digest_right(void *arg, struct span who, uint32_t rights)
+{
+	uint64_t *sum = arg;
+	uint64_t parts[3] = { *sum, hash_sip(&digest_key, who), rights };
+	*sum = hash_sip(&digest_key, span_of(parts, sizeof parts));
+	return true;
+}
+
 uint64_t index_mailbox_digest(struct index_view *v, uint64_t mailbox)
 {
 	struct index_mailbox m;
@@ -367,6 +375,8 @@ uint64_t index_mailbox_digest(struct index_view *v, uint64_t mailbox)
 	for (size_t i = 0; i < m.keyword_n; i++)
 		sum ^= hash_sip(&digest_key, m.keywords[i]) + i;
 	index_entries(v, mailbox, (struct uid_range){ 1, UINT32_MAX }, digest_entry, &sum);
-	index_vanished(v, mailbox, 0, digest_vanished, &sum);
+	/* What is older is not told to anybody, and may be gone from one of two stores. */
+	index_vanished(v, mailbox, m.vanished_from, digest_vanished, &sum);
+	index_acl(v, mailbox, digest_right, &sum);
 	return sum == 0 ? 1 : sum;
 }

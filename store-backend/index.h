@@ -65,6 +65,14 @@ bool index_mailbox_from(struct index_view *v, uint64_t id, struct index_mailbox 
  * deleted is not among them though its inferiors are. */
 void index_mailboxes(struct index_view *v, struct span user,
     bool (*fn)(void *arg, const struct index_mailbox *m), void *arg);
+/* What somebody may do with it (enum acl_right); the owner everything. */
+uint32_t index_rights(struct index_view *v, const struct index_mailbox *m, struct span who);
+/* The rows of its ACL, in byte order of the identifiers. */
+void index_acl(struct index_view *v, uint64_t mailbox,
+    bool (*fn)(void *arg, struct span who, uint32_t rights), void *arg);
+/* Mailboxes whose ACL has a row for exactly this identifier, in order of their ids. */
+void index_granted(struct index_view *v, struct span who,
+    bool (*fn)(void *arg, const struct index_mailbox *m), void *arg);
 /* Names subscribed, in byte order; there may be no mailbox of that name. */
 void index_subscriptions(
     struct index_view *v, struct span user, bool (*fn)(void *arg, struct span name), void *arg);

@@ -280,8 +280,9 @@ enum operation_result apply_gate(struct apply *a)
 	if (kind == OP_STAY || kind == OP_DELIVER)
 		return OPR_OK;
 	enum store_stay stay = stay_of(a->t, a->op->user);
-	if (stay == STAY_ARRIVING &&
-	    (kind == OP_SUBSCRIBE || kind == OP_UNSUBSCRIBE || kind == OP_DELETE))
+	if (stay == STAY_ARRIVING && (kind == OP_SET_ACL || kind == OP_SUBSCRIBE ||
+					 kind == OP_UNSUBSCRIBE || kind == OP_DELETE))
 		return OPR_OK; /* what the mover needs of the common kinds */
-	return stay == (kind > OP_STAY ? STAY_ARRIVING : STAY_HERE) ? OPR_OK : OPR_AWAY;
+	bool adopts = kind > OP_STAY && kind <= OP_ADOPT_DELIVERY;
+	return stay == (adopts ? STAY_ARRIVING : STAY_HERE) ? OPR_OK : OPR_AWAY;
 }

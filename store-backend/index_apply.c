@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "store-backend/acl.h"
 #include "store-backend/operation_wire.h"
 
 bool apply_load_box(struct apply *a, uint64_t id, struct box *out)
@@ -52,18 +53,53 @@ static uint64_t find_name(struct apply *a, struct span name)
 	return db_mailbox_id(&a->t->writer->db, a->t->txn, a->op->user, name);
 }
 
-/* Superiors that are missing, then the mailbox itself. */
-static void create_path(struct apply *a, struct span name, uint32_t uses, struct box *out)
+/* The nearest mailbox above the name that is there; 0: none. */
+static uint64_t superior_of(struct apply *a, struct span name)
+{
+	uint64_t id = 0;
+	for (size_t n = name.n; n-- > 0 && id == 0;)
+		if (name.p[n] == '/')
+			id = find_name(a, span_first(name, n));
+	return id;
+}
+
+static bool is_owner(const struct apply *a)
+{
+	return a->op->actor.n == 0 || span_eq(a->op->actor, a->op->user);
+}
+
+static bool may_create(struct apply *a, struct span name)
+{
+	struct box superior;
+	uint64_t id = is_owner(a) ? 0 : superior_of(a, name);
+	return is_owner(a) ||
+	       (id != 0 && box_load(a->t, id, &superior) && apply_may(a, &superior, ACL_CREATE));
+}
+
+/* Rights are those of the mailbox above. */
+static void create_one(struct apply *a, struct span name, uint32_t uses, struct box *out)
+{
+	uint64_t superior = superior_of(a, name);
+	box_create(a->t, a->op->user, name, uses, out);
+	if (superior != 0)
+		acl_inherit(a->t, superior, out->id);
+	event_mailbox(a->t, "MailboxCreate", out, SPAN_NONE);
+}
+
+static void create_superiors(struct apply *a, struct span name, struct box *scratch)
 {
 	for (size_t i = 0; i < name.n; i++) {
 		struct span superior = span_first(name, i);
-		if (name.p[i] == '/' && find_name(a, superior) == 0) {
-			box_create(a->t, a->op->user, superior, 0, out);
-			event_mailbox(a->t, "MailboxCreate", out, SPAN_NONE);
-		}
+		if (name.p[i] == '/' && find_name(a, superior) == 0)
+			create_one(a, superior, 0, scratch);
 	}
-	box_create(a->t, a->op->user, name, uses, out);
-	event_mailbox(a->t, "MailboxCreate", out, SPAN_NONE);
+}
+
+/* Superiors that are missing, then the mailbox itself. */
+static void create_path(struct apply *a, struct span name, uint32_t uses, struct box *out)
+{
+	create_superiors(a, name, out);
+	create_one(a, name, uses, out);
 }
 
 static enum operation_result apply_create(struct apply *a)
@@ -74,6 +110,8 @@ static enum operation_result apply_create(struct apply *a)
 		return OPR_EXISTS;
 	if (a->user.mailboxes + STORE_MAILBOX_DEPTH_MAX > STORE_MAILBOXES_MAX)
 		return OPR_TOO_MANY;
+	if (!may_create(a, a->op->name))
+		return OPR_DENIED;
 	create_path(a, a->op->name, a->op->uses, &a->box);
 	a->t->answer.mailbox = a->box.id;
 	a->t->answer.uidvalidity = a->box.row.uidvalidity;
@@ -87,6 +125,8 @@ static enum operation_result apply_delete(struct apply *a)
 		return OPR_DENIED;
 	if (!apply_load_box(a, find_name(a, a->op->name), &a->box))
 		return OPR_NO_MAILBOX;
+	if (!apply_may(a, &a->box, ACL_DELETE))
+		return OPR_DENIED;
 	box_delete(a->t, &a->box);
 	event_mailbox(a->t, "MailboxDelete", &a->box, SPAN_NONE);
 	return OPR_OK;
@@ -181,16 +221,21 @@ static enum operation_result rename_checked(struct apply *a, struct inferiors *f
 	if (id == 0 && f->n == 0)
 		return OPR_NO_MAILBOX;
 	if (id != 0 && box_load(a->t, id, &a->box)) {
-		for (size_t i = 0; i < a->op->new_name.n; i++) {
-			struct span superior = span_first(a->op->new_name, i);
-			if (a->op->new_name.p[i] == '/' && find_name(a, superior) == 0)
-				box_create(a->t, a->op->user, superior, 0, &a->target);
-		}
+		create_superiors(a, a->op->new_name, &a->target);
 		box_rename(a->t, &a->box, a->op->new_name);
 		event_mailbox(a->t, "MailboxRename", &a->box, a->op->name);
 	}
 	rename_inferiors(f);
 	return OPR_OK;
+}
+
+/* RFC 4314 section 4: x on the old name, k where the new one goes. What is below goes along. */
+static bool may_rename(struct apply *a)
+{
+	struct box b;
+	uint64_t id = is_owner(a) ? 0 : find_name(a, a->op->name);
+	return is_owner(a) || (id != 0 && box_load(a->t, id, &b) && apply_may(a, &b, ACL_DELETE) &&
+				  may_create(a, a->op->new_name));
 }
 
 static enum operation_result apply_rename(struct apply *a)
@@ -203,6 +248,8 @@ static enum operation_result apply_rename(struct apply *a)
 		return OPR_EXISTS;
 	if (a->user.mailboxes + STORE_MAILBOX_DEPTH_MAX > STORE_MAILBOXES_MAX)
 		return OPR_TOO_MANY;
+	if (!may_rename(a))
+		return OPR_DENIED;
 	if (span_eq_str(op->name, "INBOX"))
 		return rename_inbox(a);
 	if (span_starts(op->new_name, op->name) && op->new_name.n > op->name.n &&
@@ -249,6 +296,7 @@ static apply_fn *const handlers[OP_KIND_COUNT] = {
 	[OP_ADOPT_MARKS] = apply_adopt_marks,
 	[OP_ADOPT_VANISHED] = apply_adopt_vanished,
 	[OP_ADOPT_DELIVERY] = apply_adopt_delivery,
+	[OP_SET_ACL] = apply_set_acl,
 };
 
 static void begin(struct apply *a, struct index_txn *t, const struct operation *op,

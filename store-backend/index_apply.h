@@ -11,6 +11,7 @@ struct apply {
 	const struct index_facts *facts;
 	struct box box, target; /* of op->mailbox, op->target when loaded */
 	struct user_row user;
+	struct user_row target_user; /* whose box `target` is, when that is another */
 };
 
 typedef enum operation_result apply_fn(struct apply *a);
@@ -37,6 +38,15 @@ void apply_message_in_vain(struct apply *a);
 
 /* ---- index_message.c ----------------------------------------------------------------------------------- */
 apply_fn apply_append, apply_deliver, apply_flags, apply_copy, apply_expunge, apply_take_recent;
+
+/* ---- index_acl.c ------------------------------------------------------------------------------------------ */
+apply_fn apply_set_acl;
+/* Of whoever acts. */
+uint32_t apply_rights(struct apply *a, const struct box *b);
+bool apply_may(struct apply *a, const struct box *b, uint32_t rights); /* all of them */
+/* Those that may be changed. */
+struct flag_set apply_flags_allowed(
+    struct apply *a, const struct box *b, const struct flag_set *set);
 
 /* ---- index_adopt.c ------------------------------------------------------------------------------------- */
 apply_fn apply_stay, apply_adopt_mailbox, apply_adopt_message, apply_adopt_marks,

@@ -26,6 +26,8 @@ static const char *const table_names[DB_COUNT] = {
 	[DB_DELIVERIES] = "deliveries",
 	[DB_DELIVERY_AGE] = "delivery_age",
 	[DB_STAYS] = "stays",
+	[DB_ACLS] = "acls",
+	[DB_GRANTS] = "grants",
 	[DB_ANSWERS] = "answers",
 	[DB_EVENTS] = "events",
 };

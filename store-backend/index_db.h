@@ -18,6 +18,8 @@
  *	deliveries   id NUL user NUL hash         seconds number     hash: of the folder that was asked for
  *	delivery_age seconds number               key in deliveries
  *	stays        user                         u8: enum store_stay, unless it is STAY_HERE
+ *	acls         id who                       u32: enum acl_right
+ *	grants       who NUL id                   -
  *	answers      client sequence              seconds answer
  *	events       position number              seconds JSON          not sent yet, or not long ago */
 #ifndef STORE_INDEX_DB_H
@@ -43,6 +45,8 @@ enum db_table {
 	DB_DELIVERIES,
 	DB_DELIVERY_AGE,
 	DB_STAYS,
+	DB_ACLS,
+	DB_GRANTS,
 	DB_ANSWERS,
 	DB_EVENTS,
 	DB_COUNT
@@ -133,6 +137,11 @@ enum store_stay db_stay(const struct db *db, MDB_txn *txn, struct span user);
 
 /* The writer's own tables, to be read like those of any worker; index_close() before the writer. */
 struct index *index_of_db(const struct db *db);
+/* Of one who does not own the mailbox; who empty: of anyone. */
+uint32_t db_rights(const struct db *db, MDB_txn *txn, uint64_t mailbox, struct span who);
+/* Mail to a sub-address goes to INBOX instead. */
+bool db_refuses_post(const struct db *db, MDB_txn *txn, uint64_t mailbox);
+
 /* Of a view, for those who look at all tables. */
 void index_view_db(struct index_view *v, const struct db **db_out, MDB_txn **txn_out);
 

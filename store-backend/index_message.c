@@ -2,6 +2,7 @@
  * index_apply.c picks the function; after: index_mailbox.c keeps the rows and the counters. Owns nothing. */
 #include "base/hash.h"
 #include "base/mem.h"
+#include "store-backend/acl.h"
 #include "store-backend/index_apply.h"
 
 /* ---- messages in --------------------------------------------------------------------------------------------- */
@@ -50,6 +51,9 @@ static enum operation_result prepare_append(struct apply *a, struct pick *out)
 		return OPR_NO_MAILBOX;
 	if (!apply_load_box(a, a->op->mailbox, &a->box))
 		return OPR_NO_MAILBOX;
+	if (!apply_may(a, &a->box, ACL_INSERT) ||
+	    (a->op->uids.n > 0 && !apply_may(a, replaced_box(a), ACL_TRASH | ACL_EXPUNGE)))
+		return OPR_DENIED;
 	if (a->op->uids.n > 0)
 		apply_pick(a, a->op->target, &a->op->uids, out);
 	return append_allowed(a, out);
@@ -94,8 +98,9 @@ enum operation_result apply_append(struct apply *a)
 		return r;
 	}
 	blob_add(a->t, a->facts->blob, a->op->message.size, a->op->message.cache);
-	e.flags = a->op->set.flags;
-	e.keywords = box_keyword_bits(&a->box, &a->op->set, true, &full);
+	struct flag_set set = apply_flags_allowed(a, &a->box, &a->op->set);
+	e.flags = set.flags;
+	e.keywords = box_keyword_bits(&a->box, &set, true, &full);
 	a->box.row.modseq++;
 	a->t->answer.uid = box_entry_add(a->t, &a->box, &a->user, &e);
 	remove_replaced(a, &replaced);
@@ -157,6 +162,8 @@ static enum operation_result find_place(
 	if (user_load(a->t, to->user, &u)) {
 		if (to->folder.n > 0)
 			*id_out = db_mailbox_id(db, a->t->txn, to->user, to->folder);
+		if (*id_out != 0 && db_refuses_post(db, a->t->txn, *id_out))
+			*id_out = 0;
 		if (*id_out == 0)
 			*id_out = u.inbox;
 	}
@@ -244,6 +251,19 @@ void apply_pick(struct apply *a, uint64_t id, const struct uid_set *set, struct 
 	box_entries_in(a->t, id, set, pick_entry, out);
 }
 
+static struct marks flags_of_rights(uint32_t rights)
+{
+	struct marks m = { 0, 0 };
+	if ((rights & ACL_SEEN) != 0)
+		m.flags |= STORE_SEEN;
+	if ((rights & ACL_TRASH) != 0)
+		m.flags |= STORE_DELETED;
+	if ((rights & ACL_WRITE) != 0)
+		m = (struct marks){ m.flags | (STORE_FLAGS_ALL & ~(STORE_SEEN | STORE_DELETED)),
+			UINT64_MAX };
+	return m;
+}
+
 enum operation_result apply_flags(struct apply *a)
 {
 	const struct operation *op = a->op;
@@ -252,17 +272,23 @@ enum operation_result apply_flags(struct apply *a)
 	struct event_flags told = { .t = a->t, .box = &a->box };
 	if (!apply_load_box(a, op->mailbox, &a->box))
 		return OPR_NO_MAILBOX;
-	uint64_t bits = box_keyword_bits(&a->box, &op->set, op->how != FLAGS_REMOVE, &full);
+	uint32_t rights = apply_rights(a, &a->box);
+	if ((rights & (ACL_SEEN | ACL_WRITE | ACL_TRASH)) == 0)
+		return OPR_DENIED;
+	struct flag_set set = apply_flags_allowed(a, &a->box, &op->set);
+	struct marks mine = flags_of_rights(rights);
+	uint64_t bits = box_keyword_bits(&a->box, &set, op->how != FLAGS_REMOVE, &full);
 	if (full)
 		return OPR_TOO_MANY;
 	apply_pick(a, op->mailbox, &op->uids, &p);
 	for (size_t i = 0; i < p.n; i++) {
 		struct entry_row *e = &p.v[i].e;
-		uint32_t flags = op->set.flags;
-		uint64_t words = bits;
+		/* A flag that may not be changed stays as it is. */
+		uint32_t flags = set.flags | (e->flags & ~mine.flags);
+		uint64_t words = bits | (e->keywords & ~mine.keywords);
 		if (op->how != FLAGS_SET) {
 			bool add = op->how == FLAGS_ADD;
-			flags = add ? e->flags | flags : e->flags & ~flags;
+			flags = add ? e->flags | set.flags : e->flags & ~set.flags;
 			words = add ? e->keywords | bits : e->keywords & ~bits;
 		}
 		if (e->modseq > op->unchanged_since) {
@@ -311,8 +337,28 @@ static bool keywords_fit(struct apply *a, const struct pick *p)
 	return !full;
 }
 
+/* The target may be another user's, who has limits of their own. */
+static bool is_foreign(const struct apply *a)
+{
+	return !span_eq(box_user(&a->target), a->op->user);
+}
+
+static struct user_row *target_user(struct apply *a)
+{
+	return is_foreign(a) ? &a->target_user : &a->user;
+}
+
+static bool load_target(struct apply *a)
+{
+	if (!box_load(a->t, a->op->target, &a->target))
+		return false;
+	return !is_foreign(a) || (stay_of(a->t, box_user(&a->target)) == STAY_HERE &&
+				     user_load(a->t, box_user(&a->target), &a->target_user));
+}
+
 void apply_copy_picked(struct apply *a, const struct pick *p)
 {
+	struct marks mine = flags_of_rights(apply_rights(a, &a->target));
 	bool full = false;
 	a->target.row.modseq += p->n > 0;
 	for (size_t i = 0; i < p->n; i++) {
@@ -320,7 +366,10 @@ void apply_copy_picked(struct apply *a, const struct pick *p)
 		e.keywords = translate(&a->box, &a->target, e.keywords, &full);
 		e.saved_s = (int64_t)a->facts->wall_s;
 		uid_list_add(&a->t->uids, p->v[i].uid);
-		uid_list_add(&a->t->target_uids, box_entry_add(a->t, &a->target, &a->user, &e));
+		e.flags &= mine.flags;
+		e.keywords &= mine.keywords;
+		uid_list_add(
+		    &a->t->target_uids, box_entry_add(a->t, &a->target, target_user(a), &e));
 	}
 }
 
@@ -333,7 +382,11 @@ void apply_remove_picked(struct apply *a, struct box *from, const struct pick *p
 
 static enum operation_result copy_allowed(struct apply *a, const struct pick *p)
 {
-	if (a->op->kind == OP_COPY && !user_has_room(&a->user, p->bytes, p->n))
+	if (!apply_may(a, &a->target, ACL_INSERT) || !apply_may(a, &a->box, ACL_READ) ||
+	    (a->op->kind == OP_MOVE && !apply_may(a, &a->box, ACL_TRASH | ACL_EXPUNGE)))
+		return OPR_DENIED;
+	if ((a->op->kind == OP_COPY || is_foreign(a)) &&
+	    !user_has_room(target_user(a), p->bytes, p->n))
 		return OPR_OVER_QUOTA;
 	return box_full(&a->target, p->n) || !keywords_fit(a, p) ? OPR_TOO_MANY : OPR_OK;
 }
@@ -345,7 +398,7 @@ enum operation_result apply_copy(struct apply *a)
 	struct pick p;
 	if (!apply_load_box(a, op->mailbox, &a->box))
 		return OPR_NO_MAILBOX;
-	if (!apply_load_box(a, op->target, target))
+	if (!load_target(a))
 		return OPR_NO_TARGET;
 	apply_pick(a, op->mailbox, &op->uids, &p);
 	enum operation_result r = copy_allowed(a, &p);
@@ -357,6 +410,8 @@ enum operation_result apply_copy(struct apply *a)
 			apply_remove_picked(a, same ? target : &a->box, &p);
 		if (op->kind == OP_MOVE && !same)
 			box_store(a->t, &a->box);
+		if (is_foreign(a))
+			user_store(a->t, box_user(target), &a->target_user);
 	}
 	mem_free(p.v);
 	if (r != OPR_OK)
@@ -378,6 +433,8 @@ enum operation_result apply_expunge(struct apply *a)
 	struct pick p;
 	if (!apply_load_box(a, a->op->mailbox, &a->box))
 		return OPR_NO_MAILBOX;
+	if (!apply_may(a, &a->box, ACL_EXPUNGE))
+		return OPR_DENIED;
 	apply_pick(a, a->op->mailbox, &a->op->uids, &p);
 	apply_remove_picked(a, &a->box, &p);
 	for (size_t i = 0; i < p.n; i++)
@@ -395,6 +452,8 @@ enum operation_result apply_take_recent(struct apply *a)
 {
 	if (!apply_load_box(a, a->op->mailbox, &a->box))
 		return OPR_NO_MAILBOX;
+	if (!apply_may(a, &a->box, ACL_READ))
+		return OPR_DENIED;
 	a->t->answer.recent_from = a->box.row.recent_from;
 	if (a->box.row.recent_from != a->box.row.uidnext) {
 		a->box.row.recent_from = a->box.row.uidnext;

@@ -119,6 +119,11 @@ void delivery_remember(struct index_txn *t, struct db_key *k);
 void box_entries_in(struct index_txn *t, uint64_t id, const struct uid_set *set,
     bool (*fn)(void *arg, uint32_t uid, const struct entry_row *e), void *arg);
 
+/* ---- index_acl.c ------------------------------------------------------------------------------------------ */
+void acl_store(struct index_txn *t, uint64_t mailbox, struct span who, uint32_t rights);
+void acl_drop(struct index_txn *t, uint64_t mailbox); /* all of it */
+void acl_inherit(struct index_txn *t, uint64_t from, uint64_t to);
+
 /* ---- index_event.c: what is told outside; nothing unless events are kept ---------------------------------- */
 struct event_more {
 	struct uid_set uids;

@@ -112,6 +112,7 @@ enum operation_kind {
 	OP_ADOPT_MARKS,    /* flags, keywords and modseq of messages that are there */
 	OP_ADOPT_VANISHED, /* uids that were expunged at that store, with the modseq of it */
 	OP_ADOPT_DELIVERY, /* a delivery id that was seen at that store */
+	OP_SET_ACL,        /* mailbox, name (whose), uses (enum acl_right), how */
 	OP_KIND_COUNT
 };
 
@@ -150,10 +151,11 @@ struct op_recipient {
 struct operation {
 	enum operation_kind kind;
 	struct span user;     /* whose: all but DELIVER */
+	struct span actor;    /* who does it, when that is somebody else: needs rights */
 	uint64_t mailbox;     /* id: APPEND FLAGS COPY MOVE EXPUNGE TAKE_RECENT */
 	uint64_t target;      /* id of the mailbox of the same user copied into: COPY MOVE; of that
 	                                 which uids are taken out of: APPEND with uids */
-	struct span name;     /* CREATE DELETE RENAME (from) SUBSCRIBE UNSUBSCRIBE */
+	struct span name;     /* SET_ACL CREATE DELETE RENAME (from) SUBSCRIBE UNSUBSCRIBE */
 	struct span new_name; /* RENAME (to) */
 	uint32_t uses;        /* CREATE: enum store_use; EXPUNGE: EXPUNGE_BY_RULE, or 0;
 	                                 DELIVER: enum deliver_use */

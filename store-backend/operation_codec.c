@@ -2,7 +2,10 @@
  * recovery. Owns nothing: decoded arrays belong to the caller's arena. */
 #include "base/check.h"
 #include "base/mem.h"
+#include "store-backend/acl.h"
 #include "store-backend/operation_wire.h"
+
+enum { HAS_ACTOR = 0x80 }; /* beside the kind; records from before it was invented have none */
 
 /* ---- numbers and strings -------------------------------------------------------------------------------- */
 
@@ -245,7 +248,7 @@ static void get_adopted(struct wire_in *w, struct op_adopted *a)
 
 bool operation_encode(const struct operation *op, struct buf *out)
 {
-	wire_put_u8(out, (uint8_t)op->kind);
+	wire_put_u8(out, (uint8_t)((unsigned)op->kind | (op->actor.n > 0 ? HAS_ACTOR : 0)));
 	wire_put_u8(out, (uint8_t)op->how);
 	wire_put_u8(out, op->only_deleted);
 	wire_put_string(out, op->user);
@@ -267,6 +270,8 @@ bool operation_encode(const struct operation *op, struct buf *out)
 	wire_put_string(out, op->message.cache);
 	if (has_adopted(op->kind))
 		put_adopted(out, &op->adopted);
+	if (op->actor.n > 0)
+		wire_put_string(out, op->actor);
 	return buf_ok(out);
 }
 
@@ -288,6 +293,8 @@ static uint64_t uid_set_count(const struct uid_set *set)
 static bool adopted_sound(const struct operation *op)
 {
 	const struct op_adopted *a = &op->adopted;
+	if (op->kind == OP_SET_ACL)
+		return acl_who_ok(op->name) && op->uses <= ACL_ALL;
 	if (op->kind == OP_STAY)
 		return a->stay < STAY_COUNT;
 	if (op->kind == OP_ADOPT_MAILBOX)
@@ -324,7 +331,8 @@ bool operation_decode(struct span in, struct operation *out, struct operation_ar
 {
 	struct wire_in w = { .rest = in };
 	*out = (struct operation){ 0 };
-	out->kind = (enum operation_kind)wire_get_u8(&w);
+	unsigned kind = wire_get_u8(&w);
+	out->kind = (enum operation_kind)(kind & ~(unsigned)HAS_ACTOR);
 	out->how = (enum flag_how)wire_get_u8(&w);
 	out->only_deleted = wire_get_u8(&w) != 0;
 	out->user = wire_get_string(&w, STORE_USER_MAX);
@@ -347,6 +355,10 @@ bool operation_decode(struct span in, struct operation *out, struct operation_ar
 	out->message.cache = wire_get_string(&w, STORE_CACHE_MAX);
 	if (has_adopted(out->kind))
 		get_adopted(&w, &out->adopted);
+	if ((kind & HAS_ACTOR) != 0) {
+		out->actor = wire_get_string(&w, STORE_USER_MAX);
+		w.bad = w.bad || !operation_user_ok(out->actor);
+	}
 	return !w.bad && w.rest.n == 0 && operation_sound(out);
 }
 

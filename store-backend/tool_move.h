@@ -20,6 +20,7 @@ enum move_frame {
 	MOVE_USER,           /* u8 there, u8 stay, u64 quota_bytes, u64 quota_messages */
 	MOVE_MAILBOX, /* u64 id, name, u32 uses uidvalidity uidnext recent_from, u64 modseq vanished_from
 	                      digest, u32 count, keywords */
+	MOVE_ACL,          /* who, u32 rights: of the mailbox before */
 	MOVE_SUBSCRIPTION, /* name */
 	MOVE_ENTRIES,  /* rows of MOVE_ENTRY_BYTES: u32 uid, u64 modseq, u32 flags, u64 keywords */
 	MOVE_VANISHED, /* rows of MOVE_VANISHED_BYTES: u32 uid, u64 modseq; in order of modseq */

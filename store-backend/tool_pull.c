@@ -80,6 +80,8 @@ static void free_boxes(struct pull *x)
 		mem_free(x->boxes[i].name);
 		for (size_t k = 0; k < x->boxes[i].word_n; k++)
 			mem_free(x->boxes[i].words[k]);
+		for (size_t k = 0; k < x->boxes[i].acl_n; k++)
+			mem_free(x->boxes[i].acl[k].who);
 	}
 	x->box_n = 0;
 }
@@ -123,6 +125,17 @@ static bool take_mailbox(struct pull *x, struct wire_in w)
 	return take_keywords(b, &w) && !w.bad && w.rest.n == 0;
 }
 
+static bool take_acl(struct pull *x, struct wire_in w)
+{
+	struct pull_box *b = x->box_n > 0 ? &x->boxes[x->box_n - 1] : NULL;
+	struct span who = wire_get_string(&w, ACL_WHO_MAX);
+	uint32_t rights = wire_get_u32(&w);
+	if (b == NULL || w.bad || b->acl_n == ACL_ROWS_MAX || !acl_who_ok(who) || rights > ACL_ALL)
+		return false;
+	b->acl[b->acl_n++] = (struct pull_acl){ mem_span_str(who), rights };
+	return true;
+}
+
 /* Mailboxes into x->boxes, subscriptions into subs. */
 static bool read_mailboxes(struct pull *x, struct map *subs)
 {
@@ -135,7 +148,8 @@ static bool read_mailboxes(struct pull *x, struct map *subs)
 	while (kind != MOVE_END) {
 		if (!pull_next(x, &kind, &w))
 			return false;
-		bool ok = kind == MOVE_END || (kind == MOVE_MAILBOX && take_mailbox(x, w));
+		bool ok = kind == MOVE_END || (kind == MOVE_MAILBOX && take_mailbox(x, w)) ||
+			  (kind == MOVE_ACL && take_acl(x, w));
 		if (kind == MOVE_SUBSCRIPTION) {
 			struct span name = wire_get_string(&w, STORE_MAILBOX_NAME_MAX);
 			ok = operation_name_ok(name) && note_name(subs, name);

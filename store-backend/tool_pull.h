@@ -2,6 +2,7 @@
 #ifndef STORE_TOOL_PULL_H
 #define STORE_TOOL_PULL_H
 
+#include "store-backend/acl.h"
 #include "store-backend/tool_internal.h"
 #include "store-backend/tool_link.h"
 #include "store-backend/tool_move.h"
@@ -16,6 +17,11 @@ struct pull_box {
 	uint64_t digest;
 	char *words[STORE_KEYWORDS_MAX]; /* owned */
 	size_t word_n;
+	struct pull_acl {
+		char *who; /* owned */
+		uint32_t rights;
+	} acl[ACL_ROWS_MAX];
+	size_t acl_n;
 };
 
 struct pull {

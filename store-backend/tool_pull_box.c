@@ -322,10 +322,45 @@ static bool adopt_mailbox(struct pull *x, struct pull_box *b)
 	return r == OPR_OK || pull_fail(x, operation_result_name(r));
 }
 
+/* ---- its ACL ------------------------------------------------------------------------------------------------------ */
+
+static void set_acl(struct compare *k, struct span who, uint32_t rights)
+{
+	struct operation op;
+	begin_operation(k, OP_SET_ACL, &op);
+	op.name = who;
+	op.uses = rights;
+	tool_link_send(&k->x->link, &op);
+	k->x->differs = true;
+}
+
+/* Rows of here that are not there. */
+static bool on_row(void *arg, struct span who, uint32_t rights)
+{
+	struct compare *k = arg;
+	for (size_t i = 0; i < k->b->acl_n; i++)
+		if (span_eq_str(who, k->b->acl[i].who))
+			return true;
+	set_acl(k, who, 0);
+	return true;
+}
+
+static bool adopt_acl(struct compare *k)
+{
+	struct index_view *v = index_view_begin(k->x->p.index);
+	if (v == NULL)
+		return pull_fail(k->x, "the index here cannot be read");
+	index_acl(v, k->b->here, on_row, k);
+	index_view_end(&v);
+	for (size_t i = 0; i < k->b->acl_n; i++)
+		set_acl(k, span_str(k->b->acl[i].who), k->b->acl[i].rights);
+	return true;
+}
+
 bool pull_box(struct pull *x, struct pull_box *b)
 {
 	struct compare k = { .x = x, .b = b };
-	bool ok = adopt_mailbox(x, b) && read_there(&k) && read_here(&k);
+	bool ok = adopt_mailbox(x, b) && adopt_acl(&k) && read_there(&k) && read_here(&k);
 	if (ok) {
 		compare_vanished(&k);
 		compare_entries(&k);

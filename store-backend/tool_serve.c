@@ -92,6 +92,15 @@ static void on_user(struct serve *s, struct wire_in *w)
 	put(s, MOVE_USER);
 }
 
+static bool put_acl(void *arg, struct span who, uint32_t rights)
+{
+	struct serve *s = arg;
+	wire_put_string(&s->frame, who);
+	wire_put_u32(&s->frame, rights);
+	put(s, MOVE_ACL);
+	return s->ok;
+}
+
 static bool put_mailbox(void *arg, const struct index_mailbox *m)
 {
 	struct serve *s = arg;
@@ -109,6 +118,7 @@ static bool put_mailbox(void *arg, const struct index_mailbox *m)
 	for (size_t i = 0; i < m->keyword_n; i++)
 		wire_put_string(b, m->keywords[i]);
 	put(s, MOVE_MAILBOX);
+	index_acl(s->view, m->id, put_acl, s);
 	return s->ok;
 }
 

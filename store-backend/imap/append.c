@@ -8,6 +8,7 @@
 #include "base/mem.h"
 
 #include "store-backend/imap/append.h"
+#include "store-backend/imap/shared.h"
 #include "store-backend/incoming.h"
 
 struct imap_append {
@@ -83,17 +84,20 @@ static bool has_room(const struct index_user *u, uint64_t size)
 
 /* OPR_OK, or why not, as far as it can be seen from here. */
 static enum operation_result judge_in(
-    const struct imap_session *s, struct index_view *v, struct imap_append *a)
+    struct imap_session *s, struct index_view *v, struct imap_append *a)
 {
 	struct index_mailbox m;
 	struct index_user u;
-	struct span user = span_str(s->user);
-	if (!index_mailbox_find(v, user, buf_span(&s->cmd.name), &m))
-		return OPR_NO_TARGET;
+	enum operation_result r = shared_find(s, v, buf_span(&s->cmd.name), ACL_INSERT, &m);
+	if (r != OPR_OK)
+		return r == OPR_NO_MAILBOX ? OPR_NO_TARGET : r;
 	a->mailbox = m.id;
+	/* One change has one owner. */
+	if (a->replaced.first != 0 && !span_eq_str(m.user, s->box->owner))
+		return OPR_DENIED;
 	if (a->size > s->opts->message_size_max)
 		return OPR_TOO_BIG;
-	if (!index_user(v, user, &u))
+	if (!index_user(v, m.user, &u))
 		return OPR_OK;
 	struct index_entry e;
 	if (a->replaced.first != 0 && index_entry(v, s->box->id, a->replaced.first, &e)) {
@@ -103,7 +107,7 @@ static enum operation_result judge_in(
 	return has_room(&u, a->size) ? OPR_OK : OPR_OVER_QUOTA;
 }
 
-static enum operation_result judge(const struct imap_session *s, struct imap_append *a)
+static enum operation_result judge(struct imap_session *s, struct imap_append *a)
 {
 	struct index_view *v = index_view_begin(s->partition->index);
 	if (v == NULL)
@@ -236,6 +240,7 @@ enum verdict imap_append_commit(struct imap_session *s)
 		op.target = s->box->id;
 		op.uids = (struct uid_set){ &a->replaced, 1 };
 	}
+	shared_act(s, &op, shared_parse(s, buf_span(&s->cmd.name)).owner);
 	return imap_operate(s, &op, on_appended);
 }
 

@@ -71,7 +71,12 @@ enum verdict cmd_idle(struct imap_session *s)
 
 enum verdict cmd_namespace(struct imap_session *s)
 {
-	imap_say(s, "* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n");
+	const char *public_user = s->opts->public_user;
+	bool shared = s->opts->shared_folders;
+	bool public = shared && public_user != NULL && public_user[0] != '\0';
+	imap_say(s, "* NAMESPACE ((\"\" \"/\")) %s %s\r\n",
+	    shared ? "((\"Other Users/\" \"/\"))" : "NIL",
+	    public ? "((\"Shared Folders/\" \"/\"))" : "NIL");
 	return imap_finish_done(s);
 }
 

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 
 #include "store-backend/imap/session.h"
+#include "store-backend/imap/shared.h"
 
 enum { COPYUID_MAX = IMAP_REPLY_MAX / 2 };
 
@@ -167,10 +168,10 @@ static void on_stored(void *arg, const struct operation_answer *a)
 {
 	struct imap_session *s = OBJ(imap_session, arg);
 	struct index_view *v = a->result == OPR_OK ? index_view_begin(s->partition->index) : NULL;
-	if (v != NULL) {
+	/* With some rights only what was changed is seen by the refresh. */
+	if (v != NULL && s->box->rights == ACL_ALL)
 		expect_flags(s, v, &a->uids);
-		index_view_end(&v);
-	}
+	index_view_end(&v);
 	if (a->result != OPR_OK || a->uids.n == 0) {
 		on_changed(s, a);
 		return;
@@ -277,16 +278,16 @@ static void on_moved(void *arg, const struct operation_answer *a)
 	on_removed(s, a);
 }
 
-/* 0: there is none; UINT64_MAX: it cannot be seen now. */
-static uint64_t target_id(const struct imap_session *s)
+static enum operation_result find_target(struct imap_session *s, uint64_t *id_out)
 {
 	struct index_mailbox m = { 0 };
 	struct index_view *v = index_view_begin(s->partition->index);
 	if (v == NULL)
-		return UINT64_MAX;
-	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
+		return OPR_LATER;
+	enum operation_result r = shared_find(s, v, buf_span(&s->cmd.name), ACL_INSERT, &m);
 	index_view_end(&v);
-	return there ? m.id : 0;
+	*id_out = m.id;
+	return r == OPR_NO_MAILBOX ? OPR_NO_TARGET : r;
 }
 
 static enum verdict copy(struct imap_session *s, enum operation_kind kind, operation_fn *fn)
@@ -299,9 +300,10 @@ static enum verdict copy(struct imap_session *s, enum operation_kind kind, opera
 	imap_read_end(c);
 	if (!imap_ok(c))
 		return imap_finish_bad(s, c->why);
-	uint64_t target = target_id(s);
-	if (target == 0 || target == UINT64_MAX)
-		return imap_finish_result(s, target == 0 ? OPR_NO_TARGET : OPR_LATER);
+	uint64_t target = 0;
+	enum operation_result r = find_target(s, &target);
+	if (r != OPR_OK)
+		return imap_finish_result(s, r);
 	if (ch->n == 0)
 		return imap_finish_done(s);
 	start_operation(s, kind, &op);

@@ -11,6 +11,7 @@
 #include "store-backend/imap/list.h"
 #include "store-backend/imap/pattern.h"
 #include "store-backend/imap/session.h"
+#include "store-backend/imap/shared.h"
 #include "store-backend/imap/status.h"
 
 enum {
@@ -33,7 +34,8 @@ struct list_job {
 	size_t at;
 	size_t before; /* the last one before it that was selected; SIZE_MAX: none */
 	bool lsub;
-	bool extended, return_subscribed;
+	bool extended, return_subscribed, return_myrights;
+	const struct imap_session *s; /* while the names are collected */
 	unsigned select, status;
 	struct index_view *view; /* within one step, when STATUS is asked for */
 	size_t pattern_n;
@@ -73,6 +75,15 @@ static bool add_name(struct list_job *j, struct span name, uint32_t uses, unsign
 static bool on_mailbox(void *arg, const struct index_mailbox *m)
 {
 	return add_name(arg, m->name, m->uses, IS_MAILBOX);
+}
+
+static bool on_shared(void *arg, const struct index_mailbox *m)
+{
+	struct list_job *j = arg;
+	struct buf name = BUF_INIT(IMAP_NAME_BYTES);
+	bool go_on = !shared_put(j->s, m, &name) || add_name(j, buf_span(&name), 0, IS_MAILBOX);
+	buf_end(&name);
+	return go_on;
 }
 
 static bool on_subscription(void *arg, struct span name)
@@ -233,11 +244,18 @@ static void put_child_info(struct buf *out, const struct list_job *j, struct spa
 	    (j->select & LIST_SPECIAL_USE) != 0 ? "\"SPECIAL-USE\"" : "");
 }
 
-static void put_status(struct imap_session *s, const struct list_job *j, struct span name)
+/* STATUS and MYRIGHTS, of what is a mailbox. */
+static void put_more(struct imap_session *s, const struct list_job *j, struct span name)
 {
 	struct index_mailbox m;
-	if (j->view != NULL && index_mailbox_find(j->view, span_str(s->user), name, &m))
+	if (j->view == NULL || shared_find(s, j->view, name, ACL_LOOKUP, &m) != OPR_OK)
+		return;
+	uint32_t rights = index_rights(j->view, &m, span_str(s->user));
+	m.name = name;
+	if (j->status != 0 && (rights & ACL_READ) != 0)
 		status_say(s, j->view, &m, j->status);
+	if (j->return_myrights)
+		imap_say_myrights(s, name, rights);
 }
 
 static void put_line(struct imap_session *s, const struct list_job *j, struct span name)
@@ -249,8 +267,8 @@ static void put_line(struct imap_session *s, const struct list_job *j, struct sp
 	imap_put_name(s, name);
 	put_child_info(out, j, name);
 	buf_add_str(out, "\r\n");
-	if (j->status != 0)
-		put_status(s, j, name);
+	if (j->status != 0 || j->return_myrights)
+		put_more(s, j, name);
 }
 
 /* Are superiors told that are not selected themselves? LIST: those that are no mailboxes, because they were
@@ -305,9 +323,10 @@ static enum verdict run_list(struct imap_session *s, struct imap_job *job)
 	struct list_job *j = (struct list_job *)job;
 	if (!imap_flush(s))
 		return V_WAIT;
-	if (j->status != 0)
+	bool looks = j->status != 0 || j->return_myrights;
+	if (looks)
 		j->view = index_view_begin(s->partition->index);
-	if (j->status != 0 && j->view == NULL)
+	if (looks && j->view == NULL)
 		return imap_finish_later(s);
 	/* a line of output may end the job, but not the view */
 	struct index_view *v = j->view;
@@ -347,11 +366,15 @@ static enum verdict start_list(struct imap_session *s, const struct list_request
 	j->select = req->select;
 	j->return_subscribed = req->return_subscribed || (req->select & LIST_SUBSCRIBED) != 0;
 	j->status = req->status;
+	j->return_myrights = req->return_myrights;
+	j->s = s;
 	j->before = SIZE_MAX;
 	for (size_t i = 0; i < req->pattern_n; i++)
 		add_pattern(s, j, req->reference, req->patterns[i]);
 	if (!lsub)
 		index_mailboxes(v, span_str(s->user), on_mailbox, j);
+	if (!lsub)
+		shared_each(s, v, on_shared, j);
 	if (lsub || j->return_subscribed)
 		index_subscriptions(v, span_str(s->user), on_subscription, j);
 	index_view_end(&v);

@@ -18,7 +18,8 @@ struct list_request {
 	bool extended;   /* not the command of RFC 3501 */
 	unsigned select; /* enum list_select */
 	bool return_subscribed;
-	unsigned status; /* items of STATUS for each mailbox */
+	bool return_myrights; /* RFC 8440 */
+	unsigned status;      /* items of STATUS for each mailbox */
 	struct span reference;
 	size_t pattern_n;
 	struct span patterns[LIST_PATTERNS_MAX]; /* point into the command */

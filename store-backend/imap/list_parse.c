@@ -25,6 +25,8 @@ static void parse_return(struct imap_cursor *c, struct list_request *out)
 {
 	if (imap_try_word(c, "SUBSCRIBED")) {
 		out->return_subscribed = true;
+	} else if (imap_try_word(c, "MYRIGHTS")) {
+		out->return_myrights = true;
 	} else if (imap_try_word(c, "STATUS")) {
 		imap_read_sp(c);
 		out->status |= status_read_items(c);

@@ -4,6 +4,7 @@
 #include "base/check.h"
 
 #include "store-backend/imap/session.h"
+#include "store-backend/imap/shared.h"
 
 /* ---- CLOSE, UNSELECT --------------------------------------------------------------------------------- */
 
@@ -36,7 +37,7 @@ enum verdict cmd_close(struct imap_session *s)
 {
 	static const struct uid_range every = { 1, UINT32_MAX };
 	struct operation op;
-	if (s->box->read_only || !holds_deleted(s))
+	if (s->box->read_only || (s->box->rights & ACL_EXPUNGE) == 0 || !holds_deleted(s))
 		return cmd_unselect(s);
 	operation_init(&op, OP_EXPUNGE);
 	op.mailbox = s->box->id;
@@ -47,10 +48,40 @@ enum verdict cmd_close(struct imap_session *s)
 
 /* ---- mailboxes made and removed ------------------------------------------------------------------------ */
 
-/* Of the mailbox that is the command's first, or only, one. */
+/* Of the mailbox that is the command's first, or only, one; it may be somebody else's. */
 static enum verdict change_mailbox(struct imap_session *s, struct operation *op, operation_fn *fn)
 {
+	struct shared_name n = shared_parse(s, buf_span(&s->cmd.name));
+	if (n.owner.n == 0)
+		return imap_finish_result(s, op->kind == OP_CREATE ? OPR_DENIED : OPR_NO_MAILBOX);
+	op->name = n.name;
+	shared_act(s, op, n.owner);
+	return imap_operate(s, op, fn);
+}
+
+/* Is it there as far as the user may know? */
+static enum operation_result find_first(struct imap_session *s, uint32_t rights)
+{
+	struct index_mailbox m;
+	struct index_view *v = index_view_begin(s->partition->index);
+	if (v == NULL)
+		return OPR_LATER;
+	enum operation_result r = shared_find(s, v, buf_span(&s->cmd.name), rights, &m);
+	index_view_end(&v);
+	return r;
+}
+
+static bool is_own(const struct imap_session *s)
+{
+	return span_eq_str(shared_parse(s, buf_span(&s->cmd.name)).owner, s->user);
+}
+
+/* Subscriptions are the user's own, of whatever name. */
+static enum verdict change_subscription(
+    struct imap_session *s, struct operation *op, operation_fn *fn)
+{
 	op->name = buf_span(&s->cmd.name);
+	op->user = span_str(s->user);
 	return imap_operate(s, op, fn);
 }
 
@@ -172,6 +203,9 @@ enum verdict cmd_delete(struct imap_session *s)
 	struct operation op;
 	if (buf_len(&s->cmd.name) == 0)
 		return imap_finish_result(s, OPR_NO_MAILBOX);
+	enum operation_result r = is_own(s) ? OPR_OK : find_first(s, ACL_DELETE);
+	if (r != OPR_OK)
+		return imap_finish_result(s, r);
 	operation_init(&op, OP_DELETE);
 	return change_mailbox(s, &op, on_deleted);
 }
@@ -183,8 +217,14 @@ enum verdict cmd_rename(struct imap_session *s)
 		return imap_finish_result(s, OPR_NO_MAILBOX);
 	if (buf_len(&s->cmd.name2) == 0)
 		return imap_finish_result(s, OPR_BAD_NAME);
+	struct shared_name to = shared_parse(s, buf_span(&s->cmd.name2));
+	enum operation_result r = is_own(s) ? OPR_OK : find_first(s, ACL_DELETE);
+	if (r == OPR_OK && !span_eq(to.owner, shared_parse(s, buf_span(&s->cmd.name)).owner))
+		r = OPR_DENIED; /* from one user to another: COPY can do it */
+	if (r != OPR_OK)
+		return imap_finish_result(s, r);
 	operation_init(&op, OP_RENAME);
-	op.new_name = buf_span(&s->cmd.name2);
+	op.new_name = to.name;
 	return change_mailbox(s, &op, on_changed);
 }
 
@@ -209,7 +249,7 @@ enum verdict cmd_subscribe(struct imap_session *s)
 	if (n >= STORE_MAILBOXES_MAX)
 		return imap_finish(s, "NO", "[LIMIT] Too many subscriptions");
 	operation_init(&op, OP_SUBSCRIBE);
-	return change_mailbox(s, &op, on_changed);
+	return change_subscription(s, &op, on_changed);
 }
 
 enum verdict cmd_unsubscribe(struct imap_session *s)
@@ -218,5 +258,5 @@ enum verdict cmd_unsubscribe(struct imap_session *s)
 	if (buf_len(&s->cmd.name) == 0)
 		return imap_finish_result(s, OPR_NO_MAILBOX);
 	operation_init(&op, OP_UNSUBSCRIBE);
-	return change_mailbox(s, &op, on_changed);
+	return change_subscription(s, &op, on_changed);
 }

@@ -2,6 +2,7 @@
 #include "base/check.h"
 
 #include "store-backend/imap/session.h"
+#include "store-backend/imap/shared.h"
 
 /* Resources without a limit are not told. STORAGE is in KiB, begun ones counted. */
 static void say_quota(struct imap_session *s, const struct index_user *u)
@@ -66,10 +67,12 @@ enum verdict cmd_getquotaroot(struct imap_session *s)
 	struct index_view *v = index_view_begin(s->partition->index);
 	if (v == NULL)
 		return imap_finish_later(s);
-	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
-	struct index_user u = read_user(s, v);
-	if (there)
-		say_root(s, m.name, &u);
+	enum operation_result r = shared_find(s, v, buf_span(&s->cmd.name), ACL_READ, &m);
+	struct index_user u = { 0 };
+	if (r == OPR_OK && span_eq_str(m.user, s->user))
+		u = read_user(s, v); /* how full others are is not told */
+	if (r == OPR_OK)
+		say_root(s, buf_span(&s->cmd.name), &u);
 	index_view_end(&v);
-	return there ? imap_finish_done(s) : imap_finish_result(s, OPR_NO_MAILBOX);
+	return r == OPR_OK ? imap_finish_done(s) : imap_finish_result(s, r);
 }

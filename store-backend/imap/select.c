@@ -7,6 +7,10 @@
 
 #include "store-backend/imap/select_parse.h"
 #include "store-backend/imap/session.h"
+#include "store-backend/imap/shared.h"
+
+/* One who may do none of these reads only (RFC 4314 section 5.2). */
+enum { CHANGES = ACL_SEEN | ACL_WRITE | ACL_INSERT | ACL_TRASH | ACL_EXPUNGE };
 
 struct resync {
 	struct imap_job job;         /* first member; never run */
@@ -74,7 +78,7 @@ static void say_selected(struct imap_session *s, const struct index_mailbox *m)
 	selected_put_permanent_flags(box, &s->text);
 	imap_say(s, "] Flags that can be changed\r\n* %zu EXISTS\r\n", box->n);
 	if (box->rev2)
-		say_listed(s, m->name);
+		say_listed(s, buf_span(&s->cmd.name));
 	else
 		say_recent(s);
 	imap_say(s, "* OK [UIDVALIDITY %u] UIDs are valid\r\n* OK [UIDNEXT %u] Next UID\r\n",
@@ -90,11 +94,12 @@ static void say_selected(struct imap_session *s, const struct index_mailbox *m)
 static enum verdict open_mailbox(
     struct imap_session *s, struct index_view *v, const struct index_mailbox *m)
 {
-	bool read_only = s->cmd.row->run == cmd_examine;
+	uint32_t rights = index_rights(v, m, span_str(s->user));
+	bool read_only = s->cmd.row->run == cmd_examine || (rights & CHANGES) == 0;
 	const struct resync *r = (const struct resync *)s->job;
 	const char *done =
 	    read_only ? "[READ-ONLY] EXAMINE completed" : "[READ-WRITE] SELECT completed";
-	imap_select(s, m, read_only);
+	imap_select(s, m, read_only)->rights = rights;
 	selected_refresh(s->box, v);
 	say_selected(s, m);
 	if (r != NULL && r->params.uidvalidity == m->uidvalidity)
@@ -111,10 +116,10 @@ static enum verdict find_and_open(struct imap_session *s, uint32_t taken)
 	struct index_view *v = index_view_begin(s->partition->index);
 	if (v == NULL)
 		return imap_finish_later(s);
-	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
-	if (there && taken != 0)
+	enum operation_result r = shared_find(s, v, buf_span(&s->cmd.name), ACL_READ, &m);
+	if (taken != 0)
 		m.recent_from = taken;
-	enum verdict ended = there ? open_mailbox(s, v, &m) : imap_finish_result(s, OPR_NO_MAILBOX);
+	enum verdict ended = r == OPR_OK ? open_mailbox(s, v, &m) : imap_finish_result(s, r);
 	index_view_end(&v);
 	return ended;
 }
@@ -134,14 +139,15 @@ static enum verdict take_recent(struct imap_session *s)
 	struct index_view *v = index_view_begin(s->partition->index);
 	if (v == NULL)
 		return imap_finish_later(s);
-	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
+	enum operation_result r = shared_find(s, v, buf_span(&s->cmd.name), ACL_READ, &m);
 	index_view_end(&v);
-	if (!there)
-		return imap_finish_result(s, OPR_NO_MAILBOX);
+	if (r != OPR_OK)
+		return imap_finish_result(s, r);
 	if (m.recent_from == m.uidnext || !operation_link_up(s->partition->link))
 		return find_and_open(s, 0);
 	operation_init(&op, OP_TAKE_RECENT);
 	op.mailbox = m.id;
+	shared_act(s, &op, shared_parse(s, buf_span(&s->cmd.name)).owner);
 	return imap_operate(s, &op, on_recent_taken);
 }
 

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+#include "store-backend/acl.h"
 #include "store-backend/imap/selected.h"
 
 enum { ARRAY_FIRST = 32, REPORT_BYTES = 8192 };
@@ -26,6 +27,8 @@ struct selected *selected_new(struct operation_link *link, const struct index_ma
 	box->magic = selected_MAGIC;
 	box->id = m->id;
 	box->name = mem_span_str(m->name);
+	box->owner = mem_span_str(m->user);
+	box->rights = ACL_ALL;
 	box->uidvalidity = m->uidvalidity;
 	box->read_only = read_only;
 	box->recent_from = box->recent_floor = m->recent_from;
@@ -46,6 +49,7 @@ void selected_free(struct selected **boxp)
 	imap_set_end(&box->saved);
 	mem_free(box->v);
 	mem_free(box->name);
+	mem_free(box->owner);
 	box->magic = 0;
 	MEM_FREE(boxp);
 }
@@ -332,12 +336,28 @@ void selected_put_mailbox_flags(const struct selected *box, struct buf *out)
 	buf_add_char(out, ')');
 }
 
+/* Those that this session's user may change. */
+static uint32_t own_flags(const struct selected *box)
+{
+	uint32_t flags = 0;
+	if ((box->rights & ACL_SEEN) != 0)
+		flags |= STORE_SEEN;
+	if ((box->rights & ACL_TRASH) != 0)
+		flags |= STORE_DELETED;
+	if ((box->rights & ACL_WRITE) != 0)
+		flags |= STORE_FLAGS_ALL & ~(uint32_t)(STORE_SEEN | STORE_DELETED);
+	return box->read_only ? 0 : flags;
+}
+
 void selected_put_permanent_flags(const struct selected *box, struct buf *out)
 {
+	uint32_t flags = own_flags(box);
+	bool words = !box->read_only && (box->rights & ACL_WRITE) != 0;
 	buf_add_str(out, "PERMANENTFLAGS (");
-	if (!box->read_only)
-		put_all_flags(box, out);
-	if (!box->read_only && box->keyword_n < STORE_KEYWORDS_MAX)
+	imap_put_system_flags(out, flags);
+	if (words)
+		put_keywords(box, UINT64_MAX, false, out);
+	if (words && box->keyword_n < STORE_KEYWORDS_MAX)
 		buf_add_str(out, " \\*");
 	buf_add_char(out, ')');
 }

@@ -33,7 +33,9 @@ enum report_step { REPORT_START, REPORT_EXPUNGES, REPORT_EXISTS, REPORT_FLAGS };
 struct selected {
 	uint32_t magic;
 	uint64_t id;
-	char *name; /* owned, UTF-8 */
+	char *name;      /* owned, UTF-8 */
+	char *owner;     /* owned: user */
+	uint32_t rights; /* of this session's user; set by imap_select()'s caller */
 	uint32_t uidvalidity;
 	bool read_only;
 	bool modseqs;               /* news tell MODSEQ (CONDSTORE) */

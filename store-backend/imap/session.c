@@ -13,6 +13,7 @@
 #include "store-backend/imap/change.h"
 #include "store-backend/imap/selected_shelf.h"
 #include "store-backend/imap/session_parts.h"
+#include "store-backend/imap/shared.h"
 
 static imap_state_fn go_wait, go_job;
 
@@ -293,7 +294,10 @@ void imap_enable(struct imap_session *s, unsigned what)
 
 enum verdict imap_operate(struct imap_session *s, struct operation *op, operation_fn *fn)
 {
-	op->user = span_str(s->user);
+	if (op->user.n == 0 && s->box != NULL && op->mailbox == s->box->id)
+		shared_act(s, op, span_str(s->box->owner));
+	else if (op->user.n == 0)
+		op->user = span_str(s->user);
 	imap_wait(s);
 	s->ask = operation_ask(s->partition->link, op, fn, s);
 	return V_WAIT;

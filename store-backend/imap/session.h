@@ -176,7 +176,11 @@ bool imap_is_secure(const struct imap_session *s); /* TLS, or loopback */
 bool imap_may_login(const struct imap_session *s); /* a password may be said now */
 void imap_put_capability(struct imap_session *s, struct buf *out);
 
-/* One committer's operation on behalf of the user, whom it gets here: `fn` in ST_WAIT. */
+/* Untagged; acl.c. */
+void imap_say_myrights(struct imap_session *s, struct span name, uint32_t rights);
+
+/* One committer's operation: `fn` in ST_WAIT. Whose it is: what shared_act() said, or of the owner of the selected
+ * mailbox if it is of that one, or of the session's user. */
 enum verdict imap_operate(struct imap_session *s, struct operation *op, operation_fn *fn);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "store-backend/imap/session.h"
+#include "store-backend/imap/shared.h"
 
 enum {
 	ITEM_MESSAGES,
@@ -162,9 +163,10 @@ enum verdict cmd_status(struct imap_session *s)
 	if (v == NULL)
 		return imap_finish_later(s);
 	status_enable(s, items);
-	bool there = index_mailbox_find(v, span_str(s->user), buf_span(&s->cmd.name), &m);
-	if (there)
+	enum operation_result r = shared_find(s, v, buf_span(&s->cmd.name), ACL_READ, &m);
+	m.name = buf_span(&s->cmd.name);
+	if (r == OPR_OK)
 		status_say(s, v, &m, items);
 	index_view_end(&v);
-	return there ? imap_finish_done(s) : imap_finish_result(s, OPR_NO_MAILBOX);
+	return r == OPR_OK ? imap_finish_done(s) : imap_finish_result(s, r);
 }

@@ -76,7 +76,7 @@ def everything(m):
         rows = m.uid("FETCH", "1:*", "(FLAGS MODSEQ INTERNALDATE SAVEDATE RFC822.SIZE BODY.PEEK[])")[1]
         rows = sorted(r if isinstance(r, bytes) else b"".join(r) for r in rows if r is not None)
         gone = m.uid("SEARCH", "RETURN", "(ALL)", "ALL")[1]
-        found[row] = (data[0].split(b"(", 1)[1], rows, gone)
+        found[row] = (data[0].split(b"(", 1)[1], rows, gone, m.getacl(name)[1])
     return found, sorted(m.lsub()[1])
 
 
@@ -85,6 +85,8 @@ def fill(tier, user, store):
     m.create("Work/Deep")
     m.create("Empty")
     m.subscribe("Work/Deep")
+    m.setacl("Work/Deep", "bob@example.org", "lrs")
+    m.setacl("Work/Deep", "-anyone", "p")
     m.subscribe("not-there")
     m.unsubscribe("INBOX")
     for n in range(60):

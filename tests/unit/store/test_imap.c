@@ -10,7 +10,8 @@
 	"CHILDREN MOVE "                                                                           \
 	"SPECIAL-USE CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED " \
 	"LIST-STATUS STATUS=SIZE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES "       \
-	"WITHIN SAVEDATE OBJECTID PREVIEW COMPRESS=DEFLATE BINARY UTF8=ACCEPT REPLACE QUOTA "      \
+	"WITHIN SAVEDATE OBJECTID PREVIEW COMPRESS=DEFLATE BINARY UTF8=ACCEPT REPLACE ACL "        \
+	"RIGHTS=texk LIST-MYRIGHTS QUOTA "                                                         \
 	"QUOTA=RES-STORAGE "                                                                       \
 	"QUOTA=RES-MESSAGE "                                                                       \
 	"APPENDLIMIT=1048576] "                                                                    \
@@ -59,7 +60,8 @@ static void test_before_login(void **state)
 	    log_in, { "c1 LOGIN alice alice-secret\r\n", "c1 BAD Logged in already\r\n" },
 	    { "c2 FETCH 1 FLAGS\r\n", "c2 BAD Select a mailbox first\r\n" },
 	    { "c3 NAMESPACE\r\n",
-		"* NAMESPACE ((\"\" \"/\")) NIL NIL\r\nc3 OK NAMESPACE completed\r\n" });
+		"* NAMESPACE ((\"\" \"/\")) ((\"Other Users/\" \"/\")) NIL\r\nc3 OK NAMESPACE "
+		"completed\r\n" });
 }
 
 static void test_login_with_literals(void **state)

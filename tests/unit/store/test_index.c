@@ -124,6 +124,12 @@ static void throw_adopted(struct dice *d, struct operation *op)
 	a->keywords = rand_below(8);
 	a->saved_s = 5;
 	a->folder_hash = rand_below(2);
+	if (rand_below(4) == 0)
+		op->actor = span_str(users[rand_below(USERS)]);
+	if (op->kind == OP_SET_ACL) {
+		op->name = rand_below(3) == 0 ? SPAN("anyone") : span_str(users[rand_below(USERS)]);
+		op->uses = (uint32_t)rand_below(2048);
+	}
 	if (op->kind == OP_ADOPT_DELIVERY) {
 		snprintf(d->id, sizeof d->id, "id%u", (unsigned)rand_below(200));
 		op->delivery_id = span_str(d->id);
