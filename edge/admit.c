@@ -8,6 +8,7 @@
 #include "base/check.h"
 
 #include "edge/limit.h"
+#include "edge/relay_cert.h"
 #include "edge/screen.h"
 
 enum { BANNER_DELAY_MAX_MS = 30000, BANNER_MAX = 512 };

@@ -110,7 +110,7 @@ static enum verdict commit(struct session *s)
 static bool is_ours(const struct session *s)
 {
 	return s->listener->role == EDGE_INTERNAL ||
-	       ip_in_set(s->from.addr, &s->listener->relay_from);
+	       ip_in_set(s->from.addr, &s->listener->relay_from) || s->relay_cert;
 }
 
 /* Nobody else speaks in our name. *start is the message's beginning, before and after. */

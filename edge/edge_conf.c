@@ -17,6 +17,7 @@
 #include "edge/dnsbl.h"
 #include "edge/filter_conf.h"
 #include "edge/out_conf.h"
+#include "edge/relay_cert.h"
 
 #define CONF_BLOCK edge_listener
 #define CONF_DEF "edge/edge_listener.params.def"
@@ -117,6 +118,7 @@ static void drop_contexts(struct edge_setup *s)
 {
 	tls_ctx_unref(&s->tls);
 	tls_ctx_unref(&s->tls_auth);
+	tls_ctx_unref(&s->tls_relay);
 	sasl_offer_free(&s->sasl);
 }
 
@@ -129,6 +131,9 @@ static void check_tls(const struct conf *c, const struct edge_conf *e, struct co
 	buf_clear(&why);
 	if (!make_sasl(&trial, &why))
 		conf_error(d, e->head.pos, "section edge: %s", buf_cstr(&why));
+	buf_clear(&why);
+	if (!relay_cert_setup(&trial, c, &why))
+		conf_error(d, e->head.pos, "relay_ca: %s", buf_cstr(&why));
 	drop_contexts(&trial);
 	buf_clear(&why);
 	if (!out_conf_tls_ok(c, &why))
@@ -177,6 +182,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 		conf_error(d, e->head.pos, "body_memory_all is less than body_memory");
 	check_srs(e, d);
 	access_check(e, d);
+	relay_cert_check(e, d);
 	dnsbl_check(e, d);
 	directory_check(c, d);
 	metermaid_check(c, d);
@@ -199,7 +205,7 @@ struct edge_setup *edge_setup_new(const struct conf *conf, struct buf *why)
 	s->access = access_new(s->edge);
 	edge_srs(&s->srs, s->edge);
 	s->hostname = daemon_hostname(conf);
-	if (make_contexts(s, conf, why) && make_sasl(s, why))
+	if (make_contexts(s, conf, why) && make_sasl(s, why) && relay_cert_setup(s, conf, why))
 		return s;
 	setup_free(s);
 	return NULL;
@@ -227,6 +233,8 @@ void edge_setup_unref(struct edge_setup **s)
 const struct tls_ctx *edge_setup_tls(
     const struct edge_setup *s, const struct edge_listener_conf *listener)
 {
+	if (s->tls_relay != NULL && relay_cert_wanted(listener))
+		return s->tls_relay;
 	return s->tls_auth != NULL && edge_has_auth(listener) ? s->tls_auth : s->tls;
 }
 

@@ -92,8 +92,9 @@ struct edge_setup {
 	struct access *access;        /* owned */
 	struct srs srs;               /* into conf */
 	struct tls_ctx *tls;          /* owned; NULL: no listener wants TLS */
-	struct tls_ctx *tls_auth; /* owned; the same that asks for certificates; NULL: none does */
-	struct sasl_offer *sasl;  /* owned: mechanisms of AUTH */
+	struct tls_ctx *tls_auth;  /* owned; the same that asks for certificates; NULL: none does */
+	struct sasl_offer *sasl;   /* owned: mechanisms of AUTH */
+	struct tls_ctx *tls_relay; /* owned; for listeners that relay by certificate, or NULL */
 };
 
 /* Conditions over several options: names of listeners, TLS without certificates. */

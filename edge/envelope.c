@@ -39,7 +39,8 @@ static enum verdict login_wanted(struct session *s)
 
 bool envelope_may_relay(const struct session *s)
 {
-	return s->user != NULL || ip_in_set(s->from.addr, &s->listener->relay_from);
+	return s->user != NULL || ip_in_set(s->from.addr, &s->listener->relay_from) ||
+	       s->relay_cert;
 }
 
 /* A stranger whose server is not offered it writes the report of success itself, to a sender whom it

@@ -187,7 +187,7 @@ static bool is_asked_about(const struct session *s)
 	return s->listener->role == EDGE_MX && s->user == NULL && (!s->probe || s->dry != NULL) &&
 	       !ip_is_loopback(s->from.addr) &&
 	       !ip_in_set(s->from.addr, &s->setup->edge->dns_exempt) &&
-	       !ip_in_set(s->from.addr, &s->listener->relay_from);
+	       !ip_in_set(s->from.addr, &s->listener->relay_from) && !s->relay_cert;
 }
 
 static bool may_send_as_any(const struct session *s)

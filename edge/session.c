@@ -20,6 +20,7 @@
 #include "edge/filter.h"
 #include "edge/greet.h"
 #include "edge/mail.h"
+#include "edge/relay_cert.h"
 #include "edge/screen.h"
 
 enum {
@@ -407,6 +408,9 @@ static void on_deadline(void *arg)
 static enum verdict on_secured(struct session *s)
 {
 	CHECK(s->state == ST_SECURE);
+	s->relay_cert = relay_cert_matches(s);
+	if (s->relay_cert)
+		session_note(s, "relay_cert", SPAN("the certificate lets it relay"));
 	if (s->listener->tls == EDGE_TLS_IMPLICIT)
 		return admit_greet(s);
 	session_enter(s, ST_COMMAND);

@@ -92,6 +92,7 @@ struct session {
 	char *origin;                /* owned; what XFORWARD said of the next mail, or NULL */
 	const char *mechanism;       /* by which user was authenticated */
 	bool esmtp;                  /* it was EHLO */
+	bool relay_cert;             /* it has shown a certificate that lets it relay */
 	bool may_xclient;            /* it is a host of our own in front of the client */
 	bool probe;                  /* a balancer's health check, or a dry run */
 	struct dry *dry;             /* a dry run's client (dry.h), or NULL */

@@ -118,6 +118,7 @@ static void forget(struct session *s)
 	MEM_FREE(&s->user);
 	MEM_FREE(&s->origin);
 	s->esmtp = false;
+	s->relay_cert = false; /* it was the other host's */
 	s->probe = false;
 	s->failures = 0;
 }

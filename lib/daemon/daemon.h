@@ -122,6 +122,9 @@ struct tls_ctx *daemon_tls_server(const struct conf *c, const char *alpn, struct
 /* The same that also asks clients for a certificate of these authorities; it may be missing. */
 struct tls_ctx *daemon_tls_server_asking(
     const struct conf *c, const char *alpn, struct span client_ca_pem, struct buf *why);
+/* Asks for client certificates whether there are authorities (client_ca_pem) or not: for keys that are known. */
+struct tls_ctx *daemon_tls_server_knowing(
+    const struct conf *c, struct span client_ca_pem, struct buf *why);
 struct tls_ctx *daemon_tls_client(const struct conf *c, enum tls_verify verify, struct buf *why);
 /* The same with a certificate of our own to show; empty spans: none. */
 struct tls_ctx *daemon_tls_client_as(

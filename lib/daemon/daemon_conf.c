@@ -118,14 +118,12 @@ struct tls_ctx *daemon_tls_server(const struct conf *c, const char *alpn, struct
 	return daemon_tls_server_asking(c, alpn, SPAN_NONE, why);
 }
 
-struct tls_ctx *daemon_tls_server_asking(
-    const struct conf *c, const char *alpn, struct span client_ca_pem, struct buf *why)
+static struct tls_ctx *make_server(
+    const struct conf *c, struct tls_server_opts opts, struct buf *why)
 {
 	const struct tls_conf *t = conf_section(c, &tls_block);
 	struct tls_pair pairs[64];
-	struct tls_server_opts opts = {
-		.pairs = pairs, .alpn = alpn, .client_ca_pem = client_ca_pem
-	};
+	opts.pairs = pairs;
 	for (size_t i = 0; i < t->cert_n && i < COUNT_OF(pairs); i++)
 		pairs[opts.pair_count++] =
 		    (struct tls_pair){ t->cert[i]->chain.bytes, t->cert[i]->key.bytes };
@@ -136,6 +134,20 @@ struct tls_ctx *daemon_tls_server_asking(
 	}
 	opts.tickets = daemon_tickets();
 	return tls_server_new(&opts, why);
+}
+
+struct tls_ctx *daemon_tls_server_asking(
+    const struct conf *c, const char *alpn, struct span client_ca_pem, struct buf *why)
+{
+	struct tls_server_opts opts = { .alpn = alpn, .client_ca_pem = client_ca_pem };
+	return make_server(c, opts, why);
+}
+
+struct tls_ctx *daemon_tls_server_knowing(
+    const struct conf *c, struct span client_ca_pem, struct buf *why)
+{
+	struct tls_server_opts opts = { .client_ca_pem = client_ca_pem, .ask_client = true };
+	return make_server(c, opts, why);
 }
 
 struct tls_ctx *daemon_tls_client_as(

@@ -188,8 +188,9 @@ static bool add_pair(struct tls_ctx *c, const struct tls_server_opts *o,
 	if (o->client_ca_pem.n > 0) {
 		if (!tls_use_authorities(ctx, o->client_ca_pem, true, why))
 			return false;
-		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_client_cert);
 	}
+	if (o->client_ca_pem.n > 0 || o->ask_client)
+		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_client_cert);
 	set_session_context(ctx, o->client_ca_pem);
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
 	/* Each connection brings a new one, and ours may be used again: one is enough. */

@@ -1,14 +1,17 @@
-"""What the front door takes and how it goes on: BINARYMIME, REQUIRETLS, XFORWARD, line ends of listed peers."""
+"""What the front door takes and how it goes on: BINARYMIME, REQUIRETLS, XFORWARD, certificates that relay."""
 import email
+import hashlib
 import random
+import smtplib
 import socketserver
 import ssl
+import subprocess
 import threading
 
 import pytest
 
 import mail
-from conftest import finish
+from conftest import finish, free_port
 from test_edge import SENDER, relaying_edge
 from tier import wait_for
 
@@ -45,10 +48,63 @@ class TlsRelay(socketserver.StreamRequestHandler):
                 self.wfile.write(b"250 ok\r\n")
 
 
+# ---- relaying by certificate ----
+
+def make_client(tier, name, subject, signed):
+    """A client's certificate and key, signed by the tier's authority or by itself; the pin of its key."""
+    key, cert = tier.path("tls", f"{name}.key"), tier.path("tls", f"{name}.pem")
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={subject}", "-keyout", key]
+    if signed:
+        tier.openssl("req", *new, "-out", cert + ".csr")
+        tier.openssl("x509", "-req", "-in", cert + ".csr", "-CA", tier.ca_file, "-CAkey", tier.path("tls", "ca.key"),
+                     "-CAcreateserial", "-days", "2", "-out", cert)
+    else:
+        tier.openssl("req", "-x509", *new, "-days", "2", "-out", cert)
+    public = subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-outform", "DER"], check=True, capture_output=True)
+    return hashlib.sha256(public.stdout).hexdigest()
+
+
+def relayed_with(edge, client, port=None, before=None):
+    """The reply to RCPT of a stranger's recipient elsewhere, from a client that shows this certificate."""
+    context = edge.tls_context()
+    if client is not None:
+        context.load_cert_chain(edge.path("tls", f"{client}.pem"), edge.path("tls", f"{client}.key"))
+    with smtplib.SMTP("localhost", port or edge.certs, timeout=30, local_hostname="client.example") as s:
+        s.starttls(context=context)
+        s.ehlo()
+        if before is not None:
+            assert s.docmd(before)[0] == 220
+            s.ehlo()
+        s.mail(SENDER)
+        return s.rcpt("good@far.example")[0]
+
+
+@pytest.mark.parametrize("client,code", [("pinned", 250), ("unpinned", 550), ("named", 250), ("other", 550), ("pretender", 550),
+                                         (None, 550)])
+def test_relay_by_certificate(edge, client, code):
+    assert relayed_with(edge, client) == code
+    assert relayed_with(edge, client, edge.port("mx")) == 550  # there nobody is asked for one
+
+
+def test_a_certificate_is_not_its_clients(edge):
+    """A host of our own that speaks for a client does not lend it its certificate."""
+    assert relayed_with(edge, "pinned", before="XCLIENT ADDR=198.51.100.7") == 550
+
+
 @pytest.fixture(scope="module")
 def edge(run_dir):
     tier = relaying_edge(run_dir, "reception", 1, "\tqueue_retry_max 4s;\n\tdead_backoff 2s;\n"
                          "\taccess watched { sender watched.example; action hold; text \"for a look\"; }\n")
+    tier.write_all()
+    pin = make_client(tier, "pinned", "anybody", False)
+    make_client(tier, "unpinned", "anybody", False)
+    make_client(tier, "named", "printer.example.org", True)
+    make_client(tier, "other", "scanner.example.org", True)
+    make_client(tier, "pretender", "printer.example.org", False)
+    tier.certs = free_port()
+    colons = ":".join(pin[i:i + 2].upper() for i in range(0, 64, 2))
+    tier.edge_extra += (f"\trelay_ca {tier.ca_file};\n\tlistener certs {{ address 127.0.0.1:{tier.certs}; role internal; "
+                        f"relay_keys \"{colons}\"; relay_names printer.example.org; xclient_from 127.0.0.1/32; }}\n")
     tier.start()
     socketserver.ThreadingTCPServer.allow_reuse_address = True
     socketserver.ThreadingTCPServer.daemon_threads = True
