@@ -6,6 +6,7 @@
 #include "edge/content.h"
 
 #include "base/check.h"
+#include "proto/header.h"
 #include "proto/mime_binary.h"
 
 #include "edge/added.h"
@@ -292,10 +293,34 @@ static void on_end_policy(void *arg, const struct filter_answer *a)
 	session_step(s, a->verdict == MILTER_GO ? ask_meter(s) : content_filtered(s, a));
 }
 
+/* Addresses in the header, for clients of ours. A header that is larger than what is looked at stays as it is. */
+static err_t rewrite_fields(struct session *s)
+{
+	struct body *b = s->mail->t->body;
+	struct rewrite_facts f = envelope_rewrite_facts(s);
+	struct buf head = BUF_INIT(BODY_HEAD_MAX / 2);
+	err_t err = ERR_OK;
+	if (!f.ours || !rewrite_wants(s->setup->rewrite, REWRITE_FROM | REWRITE_TO, &f))
+		return ERR_OK;
+	struct span start = body_read(b, 0, HEADER_LOOK, &err);
+	size_t n = header_size(start);
+	bool all = n < start.n || start.n == body_size(b);
+	size_t changed =
+	    all && !err ? rewrite_header(s->setup->rewrite, &f, span_first(start, n), &head) : 0;
+	if (changed > 0) {
+		err = body_set_head(b, n, buf_span(&head));
+		session_notef(s, "rewrite", "%zu addresses of the header", changed);
+	}
+	buf_end(&head);
+	return err;
+}
+
 static enum verdict whole(struct session *s)
 {
 	struct mail *m = s->mail;
 	err_t err = ERR_OK;
+	if (rewrite_fields(s))
+		return refuse(s, 451, "4.3.0", "the message could not be kept");
 	struct span start = body_read(m->t->body, 0, HEADER_LOOK, &err);
 	if (err)
 		return refuse(s, 451, "4.3.0", "the message could not be kept");

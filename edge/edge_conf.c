@@ -18,6 +18,7 @@
 #include "edge/filter_conf.h"
 #include "edge/out_conf.h"
 #include "edge/relay_cert.h"
+#include "edge/rewrite.h"
 
 #define CONF_BLOCK edge_listener
 #define CONF_DEF "edge/edge_listener.params.def"
@@ -27,6 +28,11 @@
 #define CONF_BLOCK edge_access
 #define CONF_DEF "edge/edge_access.params.def"
 #define CONF_PROSE "A rule of who may write to whom."
+#include "conf/params_table.h"
+
+#define CONF_BLOCK edge_rewrite
+#define CONF_DEF "edge/edge_rewrite.params.def"
+#define CONF_PROSE "A rule by which addresses become others."
 #include "conf/params_table.h"
 
 #define CONF_BLOCK edge_dnsbl
@@ -183,6 +189,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 	check_srs(e, d);
 	access_check(e, d);
 	relay_cert_check(e, d);
+	rewrite_check(e, d);
 	dnsbl_check(e, d);
 	directory_check(c, d);
 	metermaid_check(c, d);
@@ -191,6 +198,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 static void setup_free(struct edge_setup *s)
 {
 	access_free(&s->access);
+	rewrite_free(&s->rewrite);
 	drop_contexts(s);
 	conf_unref(&s->conf);
 	mem_free(s);
@@ -203,6 +211,7 @@ struct edge_setup *edge_setup_new(const struct conf *conf, struct buf *why)
 	s->conf = conf_ref(conf);
 	s->edge = conf_section(conf, &edge_block);
 	s->access = access_new(s->edge);
+	s->rewrite = rewrite_new(s->edge);
 	edge_srs(&s->srs, s->edge);
 	s->hostname = daemon_hostname(conf);
 	if (make_contexts(s, conf, why) && make_sasl(s, why) && relay_cert_setup(s, conf, why))

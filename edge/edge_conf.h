@@ -19,6 +19,10 @@
 #define CONF_DEF "edge/edge_access.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK edge_rewrite
+#define CONF_DEF "edge/edge_rewrite.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK edge_dnsbl
 #define CONF_DEF "edge/edge_dnsbl.params.def"
 #include "conf/params_struct.h"
@@ -65,6 +69,7 @@ enum spf_policy { SPF_OFF, SPF_MARK, SPF_ENFORCE };
 
 struct access;
 struct sasl_offer;
+struct rewrite;
 
 /* Words of edge_scanner.type and .command. */
 enum edge_scanner_type { EDGE_SCANNER_SPAMD, EDGE_SCANNER_CLAMD };
@@ -90,6 +95,7 @@ struct edge_setup {
 	const struct edge_conf *edge; /* of conf */
 	const char *hostname;         /* of conf */
 	struct access *access;        /* owned */
+	struct rewrite *rewrite;      /* owned; NULL: no rules */
 	struct srs srs;               /* into conf */
 	struct tls_ctx *tls;          /* owned; NULL: no listener wants TLS */
 	struct tls_ctx *tls_auth;  /* owned; the same that asks for certificates; NULL: none does */

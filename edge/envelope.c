@@ -18,6 +18,7 @@
 #include "edge/mail.h"
 #include "edge/policy_step.h"
 #include "edge/recipient.h"
+#include "edge/rewrite.h"
 #include "edge/screen.h"
 #include "edge/sender.h"
 
@@ -181,6 +182,22 @@ enum verdict envelope_sender_ok(struct session *s)
 	return s->ask != NULL ? V_WAIT : filter_sender(s);
 }
 
+struct rewrite_facts envelope_rewrite_facts(const struct session *s)
+{
+	return (struct rewrite_facts){ .listener = s->listener->head.title,
+		.ours = envelope_may_relay(s) };
+}
+
+static void rewrite_to(struct session *s, enum rewrite_kind kind, struct smtp_path *address)
+{
+	struct rewrite_facts f = envelope_rewrite_facts(s);
+	struct smtp_path was = *address;
+	const char *rule = rewrite_address(s->setup->rewrite, kind, &f, address);
+	if (rule != NULL)
+		session_notef(
+		    s, "rewrite", "<%s> is <%s> by rule %s", was.address, address->address, rule);
+}
+
 enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 {
 	struct smtp_path sender;
@@ -198,6 +215,7 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 		return session_refuse(s, 501, "5.1.7", why);
 	if (ext.size > s->setup->edge->message_size_max)
 		return session_refuse(s, 552, "5.3.4", "message is too big");
+	rewrite_to(s, REWRITE_SENDER, &sender);
 	s->mail = mail_new(s, &sender, ext.body == SMTP_BODY_8BITMIME);
 	s->mail->utf8 = s->mail->t->smtputf8 = utf8;
 	s->mail->binary = ext.body == SMTP_BODY_BINARYMIME ? mime_binary_new() : NULL;
@@ -474,6 +492,7 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 		return envelope_refuse_recipient(s, 452, "4.5.3", "too many recipients");
 	m->redirected = false;
 	m->hold_by = NULL;
+	rewrite_to(s, REWRITE_RECIPIENT, &m->to);
 	if (is_listed(s, &v) || is_ruled(s, &v) || recipient_is_srs(s, &v))
 		return v;
 	if (m->to.kind == SMTP_PATH_POSTMASTER)

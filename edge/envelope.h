@@ -2,6 +2,7 @@
 #ifndef EDGE_ENVELOPE_H
 #define EDGE_ENVELOPE_H
 
+#include "edge/rewrite.h"
 #include "edge/session.h"
 
 enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd);
@@ -25,6 +26,8 @@ enum verdict envelope_refuse_recipient(
 enum verdict envelope_take_recipient(
     struct session *s, struct span user, struct span detail, struct span store);
 enum verdict envelope_meter_recipient(struct session *s);
+/* Whose mail rewrite rules are asked about. */
+struct rewrite_facts envelope_rewrite_facts(const struct session *s);
 /* May this client ask for delivery reports (RFC 3461)? */
 bool envelope_offers_dsn(const struct session *s);
 

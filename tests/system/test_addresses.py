@@ -51,6 +51,12 @@ ENTRIES = [
     group("closed", "mgrpRFC822MailMember: alice@example.org", "mgrpBroadcasterPolicy: SMTP_AUTH_REQUIRED",
           "mgrpMsgRejectText: members of staff only"),
 ]
+RULES = """
+	rewrite old { address recipient; pattern "*@*.old.example"; to "$U@example.org"; }
+	rewrite trap { address recipient; pattern "*@trap.example"; to "$U@far.example"; }
+	rewrite senders { address sender, from; client ours; pattern "*@host.example.org"; to "$U@example.org"; }
+	rewrite fields { address to; pattern "*@*.old.example"; to "$U@example.org"; }
+"""
 ALIASES = "sales@example.org: alice@example.org, gone@example.org, dave@example.net\n"
 
 
@@ -91,7 +97,7 @@ class Tiers(Edge):
 @pytest.fixture(scope="module", params=["file", "ldap"])
 def edge(run_dir, request):
     tier = relaying_edge(run_dir, request.param, 1, "\tqueue_retry_max 2s;\n\terrors_max 200;\n\tunknown_max 100;\n"
-                         "\tsrs_domain example.org;\n\tsrs_keys \"0123456789abcdef\";\n")
+                         "\tsrs_domain example.org;\n\tsrs_keys \"0123456789abcdef\";\n" + RULES)
     tier.__class__ = Tiers
     directory = f"backend file; file {tier.path('directory.ldif')};"
     if request.param == "ldap":
@@ -273,6 +279,26 @@ def test_nothing_is_relayed_all_the_same(edge):
                 s.data(b"Subject: relayed\r\n\r\nrelayed\r\n")
     wait_for(edge.queue_is_empty, 20, "an empty queue")
     assert edge.taken[before:] == []
+
+
+def test_rewrite_rules(edge):
+    """Envelope for all, header for our own users; a rule opens no relay."""
+    token = mail.new_token()
+    text = mail.message(token, "alice@host.example.org", ["dave <alice@www.old.example>", "x@far.example"])
+    alice = edge.user("alice")
+    _, code, reply = send(edge, STRANGER, ["alice@www.old.example"], text=text)
+    assert code == 250, reply
+    stored, = edge.wait_stored(alice, token)
+    assert mail.original(stored) == text  # the header of a stranger is its own
+    _, code, reply = send(edge, STRANGER, ["victim@trap.example"])
+    assert code == 550 and "relay denied" in reply
+    token = mail.new_token()
+    text = mail.message(token, "alice@host.example.org", ["dave <alice@www.old.example>", "x@far.example"])
+    _, code, reply = send(edge, "alice@host.example.org", ["alice@www.old.example"], service="submission", user=alice, text=text)
+    assert code == 250, reply
+    stored, = edge.wait_stored(alice, token)
+    want = text.replace(b"<alice@host.example.org>", b"<alice@example.org>", 1).replace(b"www.old.example", b"example.org", 1)
+    assert stored.startswith(b"Return-Path: <alice@example.org>") and mail.original(stored) == want
 
 
 def dry(edge, sender, *recipients, ip="192.0.2.7", more=()):
