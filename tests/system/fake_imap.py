@@ -1,5 +1,7 @@
 """A store that speaks just enough IMAP for thousands of sessions, and a crowd of clients for it; nothing but selectors.
 
+Beside IMAP it takes FLOOD BYTES, which sends so many before its OK, and DEAF, after which it reads no more.
+
 As a program: fake_imap.py PORT - the store, until it is ended."""
 import contextlib
 import os
@@ -8,6 +10,7 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 import time
 
 READ = selectors.EVENT_READ
@@ -58,6 +61,10 @@ def read_one(sel, key):
         while b"\r\n" in pending:
             line, _, rest = bytes(pending).partition(b"\r\n")
             pending[:] = rest
+            if b" FLOOD " in line or b" DEAF" in line:
+                sel.unregister(s)
+                apart(s, line)
+                return
             s.send(answer(line))
             last = last or b" LOGOUT" in line.upper()
     except (ConnectionError, BlockingIOError):
@@ -65,6 +72,29 @@ def read_one(sel, key):
     if last:
         sel.unregister(s)
         s.close()
+
+
+DEAF = []
+
+
+def apart(s, line):
+    """It goes on without the selector."""
+    if b" DEAF" in line:
+        DEAF.append(s)
+        return
+    threading.Thread(target=flood, args=(s, line), daemon=True).start()
+
+
+def flood(s, line):
+    tag, _, rest = line.partition(b" FLOOD ")
+    left, piece = int(rest), b"x" * 65534 + b"\r\n"
+    s.setblocking(True)
+    with contextlib.suppress(OSError):
+        while left > 0:
+            s.sendall(piece[:left])
+            left -= len(piece[:left])
+        s.sendall(tag + b" OK done\r\n")
+    s.close()
 
 
 class Crowd:

@@ -55,6 +55,12 @@ def metric(t, name, service="admin"):
         return int(re.search(rf"^{re.escape(name)} (\d+)$", r.read().decode(), re.M).group(1))
 
 
+def start_fake(t):
+    """In the place of store 1 of the tier."""
+    t.spawn("fake", [sys.executable, "-B", fake_imap.__file__, str(t.store_port(1, "imap"))])
+    wait_for(lambda: port_answers(t.store_port(1, "imap")), 30, "the fake store")
+
+
 def fake_tier(new_tier, name, root_extra="", mmp_extra="", workers=2):
     """The multiplexor in front of the fake store, plain."""
     t = new_tier(name, stores=1, needs=("mmp",))
@@ -68,8 +74,7 @@ def fake_tier(new_tier, name, root_extra="", mmp_extra="", workers=2):
     t.drain_timeout = "1s"
     t.mmp_extra += "\tstore_facts none;\n" + (mmp_extra or "\tconnections_max 100000;\n")
     t.write_all()
-    t.spawn("fake", [sys.executable, "-B", fake_imap.__file__, str(t.store_port(1, "imap"))])
-    wait_for(lambda: port_answers(t.store_port(1, "imap")), 30, "the fake store")
+    start_fake(t)
     start_mmp(t)
     running(t)
     return t

@@ -2,13 +2,12 @@
 import re
 import selectors
 import signal
-import sys
 import time
 
 import fake_imap
 import peers
-from mmp_clients import fake_tier, metric, running, start_mmp
-from tier import port_answers, wait_for
+from mmp_clients import fake_tier, metric, running, start_fake, start_mmp
+from tier import wait_for
 
 MANY, WINDOW = 300, 4
 IDLE = 3.2  # a client that was silent for so long counts as idle
@@ -76,8 +75,7 @@ def test_a_store_that_returns(new_tier):
     crowd.add(1)
     assert len(crowd.lost) == 1 and "UNAVAILABLE" in crowd.lost[0]
     crowd.lost = []
-    t.spawn("fake", [sys.executable, "-B", fake_imap.__file__, str(t.store_port(1, "imap"))])
-    wait_for(lambda: port_answers(t.store_port(1, "imap")), 30, "the fake store")
+    start_fake(t)
 
     def back():
         crowd.add(1)
