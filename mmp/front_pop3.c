@@ -1,5 +1,6 @@
 /* front_pop3.c - what a POP3 client sees before its login (step 3 of 5; before: admit.c; after:
  * authenticate.c). Owns: struct pop3_front. */
+#include "base/ident.h"
 #include "base/mem.h"
 #include "proto/line.h"
 #include "proto/pop3_cmd.h"
@@ -10,11 +11,12 @@
 #include "mmp/session.h"
 
 /* Room for a PLAIN response with the longest names and secret that are taken. */
-enum { LINE_MAX_BYTES = 4096, ANSWER_MAX = 8192 };
+enum { LINE_MAX_BYTES = 4096, ANSWER_MAX = 8192, CHALLENGE_MAX = 512 };
 
 struct pop3_front {
 	struct line_scan scan;
-	struct buf user; /* after USER */
+	struct buf user;      /* after USER */
+	struct buf challenge; /* of the greeting, for APOP; empty: not offered */
 };
 
 typedef enum verdict cmd_fn(struct session *s, const struct pop3_cmd *cmd);
@@ -135,6 +137,20 @@ static enum verdict cmd_pass(struct session *s, const struct pop3_cmd *cmd)
 	return v;
 }
 
+static enum verdict cmd_apop(struct session *s, const struct pop3_cmd *cmd)
+{
+	struct pop3_front *f = front_data(s);
+	if (buf_len(&f->challenge) == 0)
+		return cmd_unknown(s, cmd);
+	if (!front_takes_secrets(s))
+		return authenticate_deny(s, cmd->argument, WHY_PLAINTEXT);
+	struct buf message = BUF_INIT(LINE_MAX_BYTES);
+	buf_printf(&message, "%.*s %.*s", SPAN_ARG(cmd->argument), SPAN_ARG(cmd->digest));
+	enum verdict v = sasl_turn_apop(s, buf_span(&f->challenge), buf_span(&message));
+	buf_end(&message);
+	return v;
+}
+
 static enum verdict list_mechanisms(struct session *s)
 {
 	struct buf list = BUF_INIT(ANSWER_MAX);
@@ -163,6 +179,7 @@ static enum verdict cmd_auth(struct session *s, const struct pop3_cmd *cmd)
 static cmd_fn *const commands[POP3_VERB_COUNT] = {
 	[POP3_VERB_USER] = cmd_user,
 	[POP3_VERB_PASS] = cmd_pass,
+	[POP3_VERB_APOP] = cmd_apop,
 	[POP3_VERB_AUTH] = cmd_auth,
 	[POP3_VERB_STLS] = cmd_stls,
 	[POP3_VERB_CAPA] = cmd_capa,
@@ -216,6 +233,7 @@ static void *front_open(struct session *s)
 	struct pop3_front *f = MEM_NEW(struct pop3_front);
 	f->scan = LINE_SCAN_INIT(LINE_MAX_BYTES);
 	f->user = BUF_INIT(SASL_NAME_MAX);
+	f->challenge = BUF_INIT(CHALLENGE_MAX);
 	return f;
 }
 
@@ -223,12 +241,18 @@ static void front_close(void **data)
 {
 	struct pop3_front *f = *data;
 	buf_end(&f->user);
+	buf_end(&f->challenge);
 	MEM_FREE(data);
 }
 
+/* The challenge is not the session's id: that is in logs and answers. */
 static void greet(struct session *s)
 {
-	stream_printf(s->client, "+OK %s ready\r\n", s->setup->hostname);
+	struct buf *challenge = &front_data(s)->challenge;
+	if (s->setup->mmp->apop)
+		buf_printf(challenge, "<%s@%s>", ident_new().s, s->setup->hostname);
+	stream_printf(s->client, "+OK %s ready%s%.*s\r\n", s->setup->hostname,
+	    buf_len(challenge) > 0 ? " " : "", SPAN_ARG(buf_span(challenge)));
 }
 
 static void challenge(struct session *s, struct span prompt)

@@ -96,6 +96,8 @@ static void check_mechanisms(const struct mmp_setup *s, struct conf_diag *d)
 {
 	const struct store_policy *stores = s->stores;
 	const char *word = s->sasl != NULL ? sasl_offer_without_password(s->sasl) : NULL;
+	if (word == NULL && s->mmp->apop)
+		word = "apop";
 	if (word == NULL || stores == NULL)
 		return;
 	for (; stores->login == LOGIN_PASSWORD; stores++)

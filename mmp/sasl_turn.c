@@ -87,3 +87,10 @@ enum sasl_turn_rx sasl_turn_take(struct session *s, struct span line, enum verdi
 	}
 	return SASL_TURN_STARTED;
 }
+
+enum verdict sasl_turn_apop(struct session *s, struct span challenge, struct span message)
+{
+	if (sasl_exchange_apop(&s->sasl, challenge, message) == SASL_X_ACCOUNT)
+		return authenticate_exchange(s, s->sasl.user);
+	return s->front->complain(s, "Not a name and a digest");
+}

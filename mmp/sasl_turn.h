@@ -24,6 +24,8 @@ void sasl_turn_put_mechs(
 bool sasl_turn_begin(struct session *s, struct span mechanism);
 /* One line of the client without CRLF, or the initial response. */
 enum sasl_turn_rx sasl_turn_take(struct session *s, struct span line, enum verdict *verdict_out);
+/* POP3's APOP: the attempt runs with "name digest"; or the client is told what is wrong with it. */
+enum verdict sasl_turn_apop(struct session *s, struct span challenge, struct span message);
 /* The account was found (or not): the exchange goes on with it. */
 enum verdict sasl_turn_account(struct session *s);
 

@@ -144,6 +144,16 @@ enum sasl_exchange_rx sasl_exchange_take(struct sasl_exchange *x, struct span li
 	return settle(x, rx);
 }
 
+enum sasl_exchange_rx sasl_exchange_apop(
+    struct sasl_exchange *x, struct span challenge, struct span message)
+{
+	struct sasl_facts facts = { .hostname = "", .challenge = challenge };
+	x->mech = SASL_APOP;
+	x->prompt = BUF_INIT(SASL_TEXT_MAX);
+	x->server = sasl_server_new(SASL_APOP, &facts);
+	return settle(x, told_of(x, sasl_server_take(x->server, message)));
+}
+
 enum sasl_exchange_rx sasl_exchange_account(
     struct sasl_exchange *x, const struct directory *d, const struct account *account)
 {

@@ -38,6 +38,10 @@ static inline bool sasl_exchange_active(const struct sasl_exchange *x)
 
 /* False: a mechanism that is not offered now. None may be going on. */
 bool sasl_exchange_begin(struct sasl_exchange *x, const struct sasl_peer *p, struct span mechanism);
+/* POP3's APOP, in one command: the greeting's challenge, and "name digest". ACCOUNT or BAD. Whether it is offered
+ * is for the caller to know. None may be going on. */
+enum sasl_exchange_rx sasl_exchange_apop(
+    struct sasl_exchange *x, struct span challenge, struct span message);
 void sasl_exchange_end(struct sasl_exchange *x); /* wipes; fine at any time */
 /* Base64, may be "" (the client speaks first). */
 const char *sasl_exchange_prompt(struct sasl_exchange *x);

@@ -35,7 +35,7 @@ struct sasl_server {
 /* The password itself, where it may be read. NULL span: the user has none of that kind. */
 struct span sasl_plain_secret(const struct record *user, bool plain_allowed);
 
-extern const struct sasl_mechanism sasl_scram, sasl_scram_plus, sasl_cram, sasl_external,
+extern const struct sasl_mechanism sasl_scram, sasl_scram_plus, sasl_cram, sasl_apop, sasl_external,
     sasl_oauthbearer, sasl_xoauth2;
 /* SCRAM of another nonce than a random one: for tests. */
 extern const char *sasl_scram_nonce;

@@ -12,7 +12,7 @@
 static uint8_t salt_key[DIGEST_SHA256_LEN]; /* of the host's master and all its workers */
 
 static const struct sasl_mechanism *const mechanisms[] = { &sasl_scram, &sasl_scram_plus,
-	&sasl_cram, &sasl_oauthbearer, &sasl_xoauth2, &sasl_external };
+	&sasl_cram, &sasl_apop, &sasl_oauthbearer, &sasl_xoauth2, &sasl_external };
 
 static const struct sasl_mechanism *mechanism_of(enum sasl_mech mech)
 {
@@ -74,6 +74,7 @@ struct sasl_server *sasl_server_new(enum sasl_mech mech, const struct sasl_facts
 	x->authzid = BUF_INIT(SASL_NAME_MAX);
 	x->out = BUF_INIT(SASL_MESSAGE_MAX);
 	x->bound = x->nonce = x->so_far = BUF_INIT(SASL_MESSAGE_MAX);
+	buf_add_span(&x->so_far, facts->challenge);
 	return x;
 }
 

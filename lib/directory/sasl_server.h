@@ -19,6 +19,7 @@ struct oauth_check;
 /* What a mechanism may need of the connection. Copied. */
 struct sasl_facts {
 	const char *hostname;            /* of this server */
+	struct span challenge;           /* APOP: what the greeting said, with its brackets */
 	bool plus_offered;               /* a mechanism with channel binding was on offer */
 	const struct oauth_check *oauth; /* borrowed, longer than the exchange; NULL: no tokens */
 	struct span certified; /* name in the client's certificate, verified; empty: none */

@@ -17,11 +17,12 @@ static const char *const mech_names[SASL_MECH_COUNT] = {
 	[SASL_XOAUTH2] = "XOAUTH2",
 	[SASL_EXTERNAL] = "EXTERNAL",
 	[SASL_ANONYMOUS] = "ANONYMOUS",
+	[SASL_APOP] = "APOP",
 };
 
 enum sasl_mech sasl_mech_find(struct span name)
 {
-	for (size_t i = SASL_UNKNOWN + 1; i < SASL_MECH_COUNT; i++)
+	for (size_t i = SASL_UNKNOWN + 1; i < SASL_APOP; i++)
 		if (span_ieq_str(name, mech_names[i]))
 			return (enum sasl_mech)i;
 	return SASL_UNKNOWN;

@@ -26,6 +26,7 @@ enum sasl_mech {
 	SASL_XOAUTH2,
 	SASL_EXTERNAL,
 	SASL_ANONYMOUS,
+	SASL_APOP, /* POP3's own command, not of SASL: no name finds it */
 	SASL_MECH_COUNT
 };
 

@@ -3,6 +3,7 @@ multiplexor's own secret; stores under TLS with a pinned key."""
 import base64
 import hashlib
 import os
+import poplib
 import re
 import subprocess
 
@@ -217,7 +218,7 @@ def sasl_tier(new_tier):
         if not made:
             t = postern_tier(new_tier, "sasl", "command; login proxy; user edge; secret edge-demo",
                              store="\tproxy_user edge;\n\tproxy_secret edge-demo;\n",
-                             mmp="\tauth_mechanisms SCRAM-SHA-256-PLUS, SCRAM-SHA-256, CRAM-MD5, PLAIN;\n")
+                             mmp="\tauth_mechanisms SCRAM-SHA-256-PLUS, SCRAM-SHA-256, CRAM-MD5, PLAIN;\n\tapop yes;\n")
             with open(t.path("directory.ldif"), encoding="utf-8") as f:
                 text = f.read()
             with open(t.path("directory.ldif.new"), "w", encoding="utf-8") as f:
@@ -252,6 +253,28 @@ def test_keys_without_a_password(sasl_tier, mechanism):
     t = sasl_tier()
     assert gsasl(t, mechanism, "carol@example.net", "carol-demo")
     assert not gsasl(t, mechanism, "carol@example.net", "carol-wrong")
+
+
+def test_poplib_logs_in_by_apop(sasl_tier):
+    t = sasl_tier()
+    for password, good in (("alice-demo", True), ("alice-wrong", False)):
+        p = poplib.POP3_SSL("localhost", t.port("pop3s"), context=t.tls_context(), timeout=60)
+        try:
+            assert p.apop("alice@example.org", password).startswith(b"+OK") and good
+        except poplib.error_proto as error:
+            assert b"[AUTH]" in error.args[0] and not good
+        p.close()
+
+
+def test_fetchmail_logs_in_by_apop(sasl_tier, tmp_path):
+    t = sasl_tier()
+    rc = tmp_path / "rc"
+    rc.write_text(f'poll localhost protocol APOP port {t.port("pop3s")} user "alice@example.org" password "alice-demo" '
+                  f'ssl sslcertck sslcertfile {t.ca_file} mda "/bin/true"\n')
+    rc.chmod(0o600)
+    done = subprocess.run(["fetchmail", "-f", str(rc), "-v", "--check"], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "FETCHMAILHOME": str(tmp_path)})
+    assert "APOP alice@example.org" in done.stdout and done.returncode in (0, 1), done.stdout + done.stderr
 
 
 # ---- orders ---------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ static const char *base64(struct span raw)
 }
 
 /* client-final for what the server said first; binding: gs2-header and the channel's bytes. */
-static const char *scram_final(
+__attribute__((unused)) static const char *scram_final(
     const char *bare, struct span server_first, const char *secret, struct span binding)
 {
 	struct scram_keys k;
@@ -54,6 +54,18 @@ static const char *scram_final(
 	buf_end(&all);
 	buf_end(&final);
 	return text;
+}
+
+/* The last "+ ..." that came, decoded. */
+__attribute__((unused)) static struct span last_challenge(struct buf *heard, struct buf *raw)
+{
+	const char *at = NULL;
+	*raw = BUF_INIT(4000);
+	for (const char *p = buf_cstr(heard); (p = strstr(p, "+ ")) != NULL; p++)
+		at = p;
+	assert_non_null(at);
+	assert_true(base64_get(span_of(at + 2, strcspn(at + 2, "\r")), raw));
+	return buf_span(raw);
 }
 
 #endif

@@ -347,6 +347,17 @@ static UNUSED void expect_end(struct client *c, const char *want)
 	assert_string_equal(heard(c), want);
 }
 
+/* Waits until something came behind what has been heard. */
+static UNUSED void wait_more(struct client *c)
+{
+	size_t had = buf_len(&c->heard);
+	for (int i = 0; i < 200 && buf_len(&c->heard) == had; i++)
+		for (int j = 0; j < 3; j++)
+			if (!loop_step(world.loop, 2))
+				world_pass(10);
+	assert_true(buf_len(&c->heard) > had);
+}
+
 /* ---- life ---------------------------------------------------------------------------------------- */
 
 static const char *log_text(void)
