@@ -21,7 +21,8 @@ DEPS_test += postfix postgrey postfix-policyd-spf-python unbound msmtp node-node
 	libdb5.3 libgnutls-dane0 libidn12 libpcre2-8-0
 DEPS_bench := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy rspamd
 # Mail servers that cannot be installed beside each other: unpacked, run by tests in a root of their own
-DEPS_unpacked := exim4-base exim4-daemon-light opensmtpd
+DEPS_unpacked := exim4-base exim4-daemon-light opensmtpd cyrus-common cyrus-imapd cyrus-pop3d sasl2-bin libical3 libxapian30 \
+	libzephyr4 libclamav12 libmspack0
 DEPS_lint := clang-format-14 cppcheck universal-ctags
 
 , := ,

@@ -8,6 +8,8 @@ import uuid
 
 from tier import wait_for
 
+TRACE = (b"received", b"return-path", b"delivered-to", b"x-original-to", b"x-cyrus-session-id", b"x-sieve")
+
 
 def new_token():
     return uuid.uuid4().hex[:16]
@@ -106,7 +108,7 @@ def pop3_bodies(tier, user, token):
 
 def original(stored):
     """The message as it was sent: without the trace fields that the tier put on top."""
-    while stored.split(b":", 1)[0].lower() in (b"received", b"return-path", b"delivered-to", b"x-original-to"):
+    while stored.split(b":", 1)[0].lower() in TRACE:
         end = stored.index(b"\r\n") + 2
         while stored[end:end + 1] in (b" ", b"\t"):
             end = stored.index(b"\r\n", end) + 2

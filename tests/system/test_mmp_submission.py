@@ -1,5 +1,7 @@
-"""Submission through the multiplexor: Postfix and our own edge as relays; smtplib, swaks and curl as clients."""
+"""Submission through the multiplexor: Postfix and our own edge as relays; smtplib, swaks, curl and nodemailer as clients."""
+import os
 import re
+import shutil
 import smtplib
 import subprocess
 
@@ -133,6 +135,36 @@ def test_curl_sends(xclient, tmp_path):
                           f"smtps://localhost:{xclient.front_tls}"], capture_output=True, text=True, timeout=60)
     assert got.returncode == 0, got.stderr
     arrived(xclient, user, token, text)
+
+
+NODEMAILER = """
+const [port, secure, ca, user, pass, kind] = process.argv.slice(2);
+const transport = require("nodemailer").createTransport({host: "localhost", port: Number(port), secure: secure === "yes",
+    requireTLS: true, authMethod: kind, auth: {user, pass}, tls: {ca: require("fs").readFileSync(ca)}});
+transport.sendMail({from: user, to: user, raw: require("fs").readFileSync(0)}, error => {
+    if (error) { console.log(error.responseCode); process.exit(1); }
+    transport.close();
+});
+"""
+
+
+@pytest.mark.parametrize("tls,kind", [("no", "PLAIN"), ("yes", "LOGIN")], ids=["starttls", "implicit"])
+def test_nodemailer_sends(xclient, tmp_path, tls, kind):
+    if shutil.which("node") is None or not os.path.isdir("/usr/share/nodejs/nodemailer"):
+        pytest.skip("needs node-nodemailer")
+    user, token = xclient.user("alice"), mail.new_token()
+    text = mail.message(token, user["address"], [user["address"]], 20000)
+    (tmp_path / "send.js").write_text(NODEMAILER, encoding="ascii")
+
+    def run(password):
+        argv = ["node", str(tmp_path / "send.js"), str(xclient.front_tls if tls == "yes" else xclient.front), tls, xclient.ca_file,
+                user["address"], password, kind]
+        return subprocess.run(argv, input=text, capture_output=True, timeout=60, env={**os.environ, "NODE_PATH": "/usr/share/nodejs"})
+    done = run(user["password"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    arrived(xclient, user, token, text)
+    done = run("wrong")
+    assert done.returncode == 1 and done.stdout.strip() == b"535", done.stdout + done.stderr
 
 
 def test_nothing_before_login_reaches_the_relay(xclient):
