@@ -54,6 +54,13 @@ static void worker_drain(struct worker *w)
 		worker_drained(w);
 }
 
+static void worker_stopping(struct worker *w, uint64_t ms)
+{
+	struct mmp *m = worker_data(w);
+	if (m != NULL)
+		mmp_stopping(m, ms);
+}
+
 static void worker_retire(struct worker *w)
 {
 	struct mmp *m = worker_data(w);
@@ -126,6 +133,7 @@ static const struct daemon_role roles[] = {
 	    .start = worker_start,
 	    .reload = worker_reload,
 	    .drain = worker_drain,
+	    .stopping = worker_stopping,
 	    .retire = worker_retire,
 	    .control = worker_control,
 	    .healthy = worker_healthy,

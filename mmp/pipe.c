@@ -20,7 +20,8 @@ enum { QUIET_MS = 500, IDLE_MS = 3000 };
 struct piped {
 	uint32_t magic;
 	bool tls;
-	bool kicked; /* its end is on its way */
+	bool ending; /* its end is on its way ... */
+	bool kicked; /* ... by an operator's order */
 	struct ident id;
 	struct ip_port client;
 	struct list_node link; /* in mmp->piped */
@@ -104,7 +105,7 @@ static uint64_t on_lost(void *arg)
 {
 	struct piped *p = OBJ(piped, arg);
 	size_t crowd;
-	if (pipe_idle_ms(p->pipe) < IDLE_MS || p->kicked)
+	if (pipe_idle_ms(p->pipe) < IDLE_MS || p->ending)
 		return 0;
 	uint64_t window_ms = p->mmp->setup->mmp->store_lost_spread;
 	uint64_t ms = store_slot_lost(p->slot, window_ms, &crowd);
@@ -168,7 +169,7 @@ void pipe_session(struct session *s, struct stream **take_store)
 static bool is_meant(const struct piped *p, const struct pipe_match *match)
 {
 	struct span value = span_str(match->value);
-	if (p->kicked)
+	if (p->ending)
 		return false;
 	switch (match->key) {
 	case PIPE_BY_USER:
@@ -191,11 +192,16 @@ size_t pipe_count(const struct mmp *m, const struct pipe_match *match)
 	return n;
 }
 
-/* Words in the middle of what the store sends would be taken for a part of it. */
-static void kick_one(struct piped *p)
+static bool is_quiet(const struct piped *p)
 {
-	bool quiet = pipe_idle_ms(p->pipe) >= QUIET_MS;
-	p->kicked = true;
+	return pipe_idle_ms(p->pipe) >= QUIET_MS;
+}
+
+/* Words in the middle of what the store sends would be taken for a part of it. */
+static void end_one(struct piped *p)
+{
+	bool quiet = is_quiet(p);
+	p->ending = true;
 	pipe_stop(p->pipe, span_str(quiet ? p->front->last_words : ""));
 }
 
@@ -205,7 +211,19 @@ void pipe_kick(struct mmp *m, const struct pipe_match *match, size_t most)
 		struct piped *p = LIST_OF(struct piped, link, at);
 		if (!is_meant(p, match))
 			continue;
-		kick_one(p);
+		p->kicked = true;
+		end_one(p);
+		most--;
+	}
+}
+
+void pipe_end_some(struct mmp *m, size_t most, bool busy_too)
+{
+	for (struct list_node *at = m->piped.next; at != &m->piped && most > 0; at = at->next) {
+		struct piped *p = LIST_OF(struct piped, link, at);
+		if (p->ending || (!busy_too && !is_quiet(p)))
+			continue;
+		end_one(p);
 		most--;
 	}
 }

@@ -23,6 +23,9 @@ size_t pipe_count(const struct mmp *m, const struct pipe_match *match);
 /* Ends at most `most` of them, from the loop; an IMAP client that was idle is told so. */
 void pipe_kick(struct mmp *m, const struct pipe_match *match, size_t most);
 
+/* The same for any, because the worker will be stopped; without busy_too only for those that are idle. */
+void pipe_end_some(struct mmp *m, size_t most, bool busy_too);
+
 void pipe_who(const struct mmp *m, struct buf *out); /* a JSON array */
 void pipe_end_all(struct mmp *m); /* without a word to either end: the worker goes */
 

@@ -4,6 +4,7 @@
 #include "mmp/worker.h"
 
 #include "base/mem.h"
+#include "base/rand.h"
 #include "daemon/daemon.h"
 
 #include "mmp/accept.h"
@@ -15,13 +16,23 @@
 #include "mmp/session.h"
 #include "mmp/store_load.h"
 
-enum { STORES_MAX = 1024, WHY_MAX = 512 };
+enum { STORES_MAX = 1024, WHY_MAX = 512, ENDING_STEP_MS = 200 };
 
 static void reset_capability(struct mmp *m)
 {
 	for (size_t i = 0; i < MMP_PROTOCOLS; i++)
 		capability_reset(
 		    m->capability[i], mmp_conf_words(m->setup->mmp, (enum mmp_protocol)i));
+}
+
+static void on_ending(void *arg)
+{
+	struct mmp *m = arg;
+	uint64_t now = loop_now_ms(m->loop);
+	uint64_t steps = now < m->ended_ms ? (m->ended_ms - now) / ENDING_STEP_MS + 1 : 1;
+	pipe_end_some(m, (m->piped_n + steps - 1) / steps, steps == 1);
+	if (m->piped_n > 0)
+		timer_set(&m->ending, ENDING_STEP_MS / 2 + rand_below(ENDING_STEP_MS));
 }
 
 struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
@@ -45,6 +56,7 @@ struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
 	m->doors = accept_doors_new(m);
 	list_init(&m->prelogin);
 	list_init(&m->piped);
+	timer_init(&m->ending, l, on_ending, m);
 	return m;
 }
 
@@ -110,6 +122,12 @@ void mmp_drain(struct mmp *m, void (*drained)(void *arg), void *arg)
 	mmp_session_gone(m);
 }
 
+void mmp_stopping(struct mmp *m, uint64_t ms)
+{
+	m->ended_ms = loop_now_ms(m->loop) + ms * 8 / 10; /* the last ones need time to leave */
+	on_ending(m);
+}
+
 void mmp_who(const struct mmp *m, struct buf *out)
 {
 	pipe_who(m, out);
@@ -122,6 +140,7 @@ void mmp_free(struct mmp **m)
 	if (gone == NULL)
 		return;
 	gone->drained = NULL;
+	timer_clear(&gone->ending);
 	doors_free(&gone->doors);
 	orders_free(&gone->orders);
 	while (!list_empty(&gone->prelogin))

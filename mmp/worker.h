@@ -40,8 +40,10 @@ struct mmp {
 	uint64_t full_told_ms;   /* when that was logged last; 0: never */
 	struct list_node piped;  /* struct piped: pipe.c */
 	size_t piped_n;
-	bool retiring;              /* connections are still about to come in: accept.c */
-	bool draining;              /* no new sessions, and none waits for a command */
+	bool retiring;       /* connections are still about to come in: accept.c */
+	bool draining;       /* no new sessions, and none waits for a command */
+	struct timer ending; /* armed while sessions are being ended, until: */
+	uint64_t ended_ms;
 	void (*drained)(void *arg); /* called once no session is left; NULL unless draining */
 	void *drained_arg;
 };
@@ -55,6 +57,9 @@ void mmp_retire(struct mmp *m, void (*drained)(void *arg), void *arg);
 /* Stops accepting and ends sessions that wait for a command before login; the others run on. drained
  * is called from here or later, once, when none is left. */
 void mmp_drain(struct mmp *m, void (*drained)(void *arg), void *arg);
+/* What is left will be stopped in ms: sessions after login end one after the other before that, told in their
+ * protocol's words where they are idle. */
+void mmp_stopping(struct mmp *m, uint64_t ms);
 /* Appends the sessions after login as a JSON array. */
 void mmp_who(const struct mmp *m, struct buf *out);
 void mmp_free(struct mmp **m); /* ends every session */

@@ -62,6 +62,8 @@ struct daemon_role {
 	void (*reload)(
 	    struct worker *w, const struct conf *fresh); /* new sessions use it; may be NULL */
 	void (*drain)(struct worker *w); /* no new work; call worker_drained() when done */
+	/* After drain(): what is left will be stopped in ms. To end it before, gently. NULL: nothing. */
+	void (*stopping)(struct worker *w, uint64_t ms);
 	/* A newer process accepts in its place: lets go of every listening socket, lets each session run its
 	 * course, and calls worker_drained() when none is left. drain() may follow. NULL: as drain(). */
 	void (*retire)(struct worker *w);

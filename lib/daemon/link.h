@@ -18,11 +18,11 @@ enum link_type {
 	LINK_LISTENER, /* master: a new listener (index in the master's table) and its descriptor */
 	LINK_RELOAD,   /* master: packed configuration source */
 	LINK_TICKETS,  /* master: its own keys of session tickets */
-	LINK_DRAIN,    /* master: no new work */
-	LINK_DRAINED,  /* worker: nothing left */
-	LINK_STOP,     /* master: free everything and end */
-	LINK_RETIRE,   /* master: a newer one accepts in your place; finish what you have */
-	LINK_OPEN,     /* master: accept from now on */
+	LINK_DRAIN, /* master: no new work; id: milliseconds until LINK_STOP, 0: none is planned */
+	LINK_DRAINED, /* worker: nothing left */
+	LINK_STOP,    /* master: free everything and end */
+	LINK_RETIRE,  /* master: a newer one accepts in your place; finish what you have */
+	LINK_OPEN,    /* master: accept from now on */
 
 	/* between masters: upgrade.h. READY, CONTROL, ANSWER, TICKETS, DRAIN and STOP as well. */
 	LINK_SOCKET,  /* old: kind, role, name and place, NUL-separated, and a listening socket */

@@ -383,8 +383,10 @@ void master_begin_stop(struct master *m, bool force)
 		    LOG_FIELDS(LOG_U64("timeout_ms", root->drain_timeout)));
 		if (m->phase != MASTER_REPLACED)
 			daemon_notify("STOPPING=1\n");
-		if (m->phase != MASTER_DRAINED)
-			master_send_all(m, LINK_DRAIN, SPAN_NONE);
+		for (size_t i = 0; i < m->proc_count; i++)
+			if (m->procs[i].pid != 0)
+				link_send(m->procs[i].link, LINK_DRAIN,
+				    (uint32_t)root->drain_timeout, SPAN_NONE, -1);
 		if (m->inherit.link >= 0)
 			link_send(m->inherit.link, LINK_STOP, 0, SPAN_NONE, -1);
 		m->phase = MASTER_DRAINING;

@@ -250,6 +250,8 @@ static void on_message(struct worker *w, const struct link_msg *m)
 		break;
 	case LINK_DRAIN:
 		drain(w);
+		if (m->id > 0 && w->birth->role->stopping != NULL)
+			w->birth->role->stopping(w, m->id);
 		break;
 	case LINK_RETIRE:
 		retire(w);

@@ -13,8 +13,8 @@ MANY, WINDOW = 300, 4
 IDLE = 3.2  # a client that was silent for so long counts as idle
 
 
-def ends_of(sessions, seconds):
-    """When each was closed, from now; those that were not are missing."""
+def ends_of(sessions, seconds, heard=None):
+    """When each was closed, from now; those that were not are missing. heard: what each was told before."""
     sel, begun, ends = selectors.DefaultSelector(), time.monotonic(), []
     for s in sessions:
         s.setblocking(False)
@@ -22,7 +22,10 @@ def ends_of(sessions, seconds):
     while len(ends) < len(sessions) and time.monotonic() - begun < seconds:
         for key, _ in sel.select(0.1):
             try:
-                over = not key.fileobj.recv(4096)
+                got = key.fileobj.recv(4096)
+                over = not got
+                if heard is not None:
+                    heard[key.fileobj] = heard.get(key.fileobj, b"") + got
             except ConnectionError:
                 over = True
             if over:
@@ -108,6 +111,24 @@ def test_kicks_of_a_store_are_spread(new_tier):
     assert metric(t, "postern_mmp_piped_sessions") > 30
     t.postern("kick", "store", "store1", "0")
     wait_for(lambda: metric(t, "postern_mmp_piped_sessions") == 0, 20, "the rest")
+
+
+def test_a_stop_says_goodbye(new_tier):
+    """The multiplexor itself goes: its sessions end before drain_timeout, one after the other, and are told why."""
+    t = fake_tier(new_tier, "stops", root_extra="")
+    t.drain_timeout = "4s"
+    t.write_configs()
+    assert t.postern("reload").stdout.startswith("mmp: reloaded")
+    crowd = fake_imap.Crowd(t.port("imap"), t.user("alice"))
+    crowd.add(200)
+    mmp = t.processes["mmp"]
+    mmp.send_signal(signal.SIGTERM)
+    heard = {}
+    ends = ends_of(crowd.sessions, 30, heard)
+    assert len(ends) == 200 and all(b"* BYE" in words for words in heard.values())
+    assert sum(e < 1 for e in ends) < 150 and max(ends) < 4
+    assert t.stop_process("mmp") == 0
+    assert t.log("mmp").count("why=stopped") == 200
 
 
 def test_dovecot_is_killed(new_tier):
