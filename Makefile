@@ -219,8 +219,8 @@ bench-queue: deps-build deps-test $(BENCH_QUEUE) ## a million messages in the qu
 bench-meter: all deps-run deps-test deps-bench $(B)/bench/meter/bench_meter ## what a question to MeterMaid costs, beside anvil and rspamd (QUICK=1; as root)
 	@$(BENCH_ENV) $(B)/bench/meter/bench_meter
 	@$(BENCH_ENV) bench/meter/beside
-bench-traces: deps-build deps-test $(B)/bench/meter/bench_traces ## logins in hard cases: the recommended limits beside others
-	@$(B)/bench/meter/bench_traces conf/example/limits/limits.conf
+bench-traces: deps-build deps-test $(B)/bench/meter/bench_traces ## logins in hard cases: the recommended limits beside others (QUICK=1)
+	@$(BENCH_ENV) $(B)/bench/meter/bench_traces conf/example/limits/limits.conf
 
 prefix := /usr/local
 DESTDIR :=

@@ -100,6 +100,7 @@ static const struct guard guard_postern = { "postern", postern_begin, postern, p
 
 /* ---- actors ---- */
 
+static bool quick;
 static uint64_t seed;
 
 static uint64_t next(void) /* splitmix64 */
@@ -249,19 +250,20 @@ static void play(const struct trace *t, const struct guard *g, struct count *c)
 	struct heap h = { 0 };
 	unsigned n;
 	uint64_t begin = clock_mono_ms() + HOUR;
+	uint64_t length_ms = quick && t->hops ? t->length_ms / 2 : t->length_ms;
 	seed = 1;
 	g->begin();
 	struct actor *all = cast(t, &h, begin, &n);
 	for (;;) {
 		struct heap_node *first = heap_first(&h);
-		if (first->due > begin + t->length_ms)
+		if (first->due > begin + length_ms)
 			break;
 		if (first->due > clock_mono_ms())
 			clock_fake_advance(first->due - clock_mono_ms());
 		uint64_t wait = act(t, g, (struct actor *)(void *)first, c);
 		heap_put(&h, first, clock_mono_ms() + wait);
 	}
-	c->guessing_ms = t->length_ms - t->attack_ms;
+	c->guessing_ms = length_ms - t->attack_ms;
 	for (unsigned i = 0; i < n; i++)
 		heap_remove(&h, &all[i].node);
 	heap_end(&h);
@@ -350,19 +352,29 @@ static void tell(const struct trace *t, const struct guard *g)
 		    (double)c.guesses * HOUR / (double)c.guessing_ms);
 }
 
+/* QUICK: the strict rule where it makes the difference only. */
+static bool is_wanted(const struct trace *t, const struct guard *g, const char *name)
+{
+	if (name != NULL)
+		return strcmp(name, g->name) == 0;
+	return !quick || g != &guard_strict || t->roamers_pm > 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct guard *const guards[] = { &guard_postern, &guard_dovecot,
 		&guard_fail2ban, &guard_strict };
 	if (argc < 2 || argc > 3)
 		return 64;
+	const char *q = getenv("QUICK");
+	quick = q != NULL && q[0] == '1';
 	us.path = argv[1];
-	log_set_fd(open("/dev/null", O_WRONLY));
+	log_setup("bench", LOG_ERROR, false);
 	clock_fake(1000, 1700000000000000);
 	metermaid_prepare();
 	for (size_t g = 0; g < COUNT_OF(guards); g++) /* strict is the last: it stays */
 		for (size_t i = 0; i < COUNT_OF(traces); i++)
-			if (argc == 2 || strcmp(argv[2], guards[g]->name) == 0)
+			if (is_wanted(&traces[i], guards[g], argv[2]))
 				tell(&traces[i], guards[g]);
 	return 0;
 }
