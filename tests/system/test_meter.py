@@ -2,6 +2,7 @@
 import json
 import os
 import select
+import re
 import signal
 import smtplib
 import socket
@@ -16,6 +17,8 @@ from tier import port_answers, wait_for
 RULES = """
 	rule connects { on connect; key client/32,64, client/24,48; rate 500/1h, 900/1h; }
 	rule guesses  { on auth; kind penalty; key client/32,64, user; rate 3/1h; }
+	rule near     { on login; kind list; networks 127.0.0.0/8; action tag; }
+	rule mailing  { on mail; kind list; networks 127.0.0.0/8; action tag; tag local; }
 """
 
 
@@ -42,7 +45,7 @@ def banner(tier, service="mx"):
 
 def test_rules_and_keys_are_shown(metered):
     assert banner(metered).startswith(b"220 ")
-    assert {r["rule"] for r in rows(metered, "rules")} == {"connects", "guesses", "ban"}
+    assert {r["rule"] for r in rows(metered, "rules")} == {"connects", "guesses", "near", "mailing", "ban"}
     # workers that have just begun may have no Redis yet
     wait_for(lambda: banner(metered) and rows(metered, "show", "127.0.0.1"), 10, "a key in Redis")
     shown = {r["key"]: r for r in rows(metered, "show", "127.0.0.1")}
@@ -72,6 +75,22 @@ def test_a_reset_forgets_what_was_counted(metered):
     assert rows(metered, "show", key)[0]["used"] >= 3
     assert rows(metered, "reset", key)[0]["state"] == "reset"
     mail.imap(metered, user).logout()
+
+
+def test_tags_are_seen(metered):
+    """In the log of logins and of mail, and in what is delivered."""
+    user = metered.user("bob")
+    with mail.imap(metered, user):
+        pass
+    wait_for(lambda: re.search(r"login\.ok .*user=bob@.* tags=near ", metered.log("mmp")), 10, "the tag of a login")
+    with smtplib.SMTP("127.0.0.1", metered.port("mx"), timeout=30) as s:
+        s.sendmail("a@far.example", [user["address"]], "Subject: tagged\r\n\r\nhello\r\n")
+    wait_for(lambda: re.search(r"message\.received .* tags=local ", metered.log("edge")), 10, "the tag of a mail")
+    with mail.imap(metered, user) as box:
+        box.select()
+        found = box.search(None, "SUBJECT", "tagged")[1][0].split()
+        text = box.fetch(found[-1].decode(), "(BODY.PEEK[HEADER])")[1][0][1]
+    assert b"\r\nX-Postern-Tag: local\r\n" in text, text
 
 
 def test_mistakes_of_the_operator_are_told(metered):
