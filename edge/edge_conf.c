@@ -19,6 +19,7 @@
 #include "edge/out_conf.h"
 #include "edge/relay_cert.h"
 #include "edge/rewrite.h"
+#include "edge/verdict.h"
 
 #define CONF_BLOCK edge_listener
 #define CONF_DEF "edge/edge_listener.params.def"
@@ -188,6 +189,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 		conf_error(d, e->head.pos, "body_memory_all is less than body_memory");
 	check_srs(e, d);
 	access_check(e, d);
+	verdict_check(e, d);
 	relay_cert_check(e, d);
 	rewrite_check(e, d);
 	dnsbl_check(e, d);

@@ -35,6 +35,10 @@
 #define CONF_DEF "edge/edge_policy.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK edge_verdict
+#define CONF_DEF "edge/edge_verdict.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK edge_scanner
 #define CONF_DEF "edge/edge_scanner.params.def"
 #include "conf/params_struct.h"
@@ -80,13 +84,14 @@ enum edge_spamd_command {
 	EDGE_SPAMD_PROCESS
 };
 
-/* Words of .on_failure, and of edge_milter.on_quarantine and edge_scanner.on_hit. */
+/* Words of .on_failure, and of edge_milter.on_quarantine, edge_scanner.on_hit and edge_verdict.action. */
 enum edge_on_failure { EDGE_FAIL_TEMPFAIL, EDGE_FAIL_ACCEPT, EDGE_FAIL_REJECT };
 enum edge_on_verdict {
 	EDGE_VERDICT_REFUSE,
 	EDGE_VERDICT_TAG,
 	EDGE_VERDICT_DISCARD,
-	EDGE_VERDICT_HOLD
+	EDGE_VERDICT_HOLD,
+	EDGE_VERDICT_FOLDER
 };
 
 struct edge_setup {

@@ -14,6 +14,7 @@
 #include "edge/recipient.h"
 #include "edge/scanner.h"
 #include "edge/trace.h"
+#include "edge/verdict.h"
 
 #define filters_MAGIC 0xf1170001u
 
@@ -219,6 +220,7 @@ static void scan_next(struct filters *f)
 	struct scan_opts opts = { .loop = s->edge->loop,
 		.dns = s->edge->dns,
 		.health = s->edge->milter_health,
+		.edge = c,
 		.t = s->mail->t,
 		.edit = f->edit };
 	if (edit_write(f->edit)) {
@@ -305,11 +307,12 @@ static void discarded(struct filters *f, const char *filter)
 
 static void quarantine(struct filters *f, const struct edge_milter_conf *conf, const char *why)
 {
-	if (conf->on_quarantine == EDGE_VERDICT_HOLD)
-		transaction_hold(f->session->mail->t, span_str(why));
-	if (conf->on_quarantine == EDGE_VERDICT_DISCARD)
+	const struct session *s = f->session;
+	const struct verdict_hit hit = { conf->head.title, conf->on_quarantine, conf->folder, why };
+	enum verdict_end end = verdict_apply(s->setup->edge, s->mail->t, &hit);
+	if (end == VERDICT_DISCARD)
 		discarded(f, conf->head.title);
-	else if (conf->on_quarantine == EDGE_VERDICT_REFUSE)
+	else if (end == VERDICT_REFUSE)
 		decide(f, MILTER_REFUSE, &unwanted, conf->head.title);
 	else if (edit_add_field(f->edit, "X-Quarantine", span_str(why)))
 		decide(f, MILTER_REFUSE, &not_kept, conf->head.title);

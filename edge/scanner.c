@@ -12,6 +12,7 @@
 #include "edge/edge_tables.h"
 #include "edge/filter_conf.h"
 #include "edge/scan_text.h"
+#include "edge/verdict.h"
 
 #define scan_MAGIC 0x5ca70001u
 
@@ -125,11 +126,12 @@ static bool mark(struct scan *c, const char *name, struct span value)
 
 static enum scan_verdict act(struct scan *c, bool hit, bool marked)
 {
-	int on_hit = c->opts.conf->on_hit;
-	c->opts.t->hold |= hit && on_hit == EDGE_VERDICT_HOLD;
-	if (!hit || on_hit == EDGE_VERDICT_TAG || on_hit == EDGE_VERDICT_HOLD)
+	const struct edge_scanner_conf *conf = c->opts.conf;
+	const struct verdict_hit found = { conf->head.title, conf->on_hit, conf->folder, NULL };
+	enum verdict_end end = hit ? verdict_apply(c->opts.edge, c->opts.t, &found) : VERDICT_ON;
+	if (end == VERDICT_ON)
 		return marked ? SCAN_PASS : SCAN_FAILED;
-	return on_hit == EDGE_VERDICT_DISCARD ? SCAN_DISCARD : SCAN_REFUSE;
+	return end == VERDICT_DISCARD ? SCAN_DISCARD : SCAN_REFUSE;
 }
 
 static void settle_clamd(struct scan *c, const char *name)

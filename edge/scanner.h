@@ -19,6 +19,7 @@ struct scan_opts {
 	struct dns *dns;
 	struct milter_health *health;
 	const struct edge_scanner_conf *conf;
+	const struct edge_conf *edge;
 	struct transaction *t; /* with the message as it stands */
 	struct edit *edit;     /* the same; gets the fields that are added */
 };

@@ -99,6 +99,7 @@ def tier(run_dir):
     t.milter("every", every, f"listeners mx; {quick} on_quarantine tag;")
     t.milter("hard", "unix:" + every, f"listeners everyhard; {quick} on_failure reject; on_quarantine discard;")
     t.milter("soft", every, f"listeners everysoft; {quick} on_failure accept;")
+    t.edge_extra += "\tverdict mine { filters soft; recipient carol@example.net; action folder; folder Junk; }\n"
     t.milter("failover", f"127.0.0.1:{t.lying_port}, {every}", f"listeners failover; {quick}")
     t.milter("dkim", f"127.0.0.1:{t.dkim_port}", "listeners submission, verify; content_timeout 5s; command_timeout 5s;")
     t.prepare()
@@ -199,6 +200,19 @@ def test_quarantine_in_the_queue(tier):
     released = tier.postern("queue", "release", "all")
     assert released.returncode == 0, released.stderr
     assert b"\r\nX-Quarantine: looks odd\r\n\r\nhello" in tier.stored("alice", token)[0]
+
+
+def test_quarantine_in_a_folder(tier):
+    """One recipient wants what a filter quarantines in a folder; the filter's own word, hold, is for the others."""
+    token, carol = mail.new_token(), tier.user("carol")
+    with mail.imap(tier, carol) as c:
+        assert c.create("Junk")[0] == "OK"
+    code, reply = tier.send(tier.at["everysoft"], text_for(token, "quarantine"), ["carol@example.net"])
+    assert code == 250, reply
+
+    stored, = wait_for(lambda: mail.imap_bodies(tier, carol, token, "Junk"), 30, "the message in its folder")
+    assert b"\r\nX-Quarantine: looks odd\r\n\r\nhello" in stored
+    assert not mail.imap_bodies(tier, carol, token)
 
 
 def test_skip_large_text(tier):

@@ -56,6 +56,7 @@ static struct {
 	bool body_8bit, trusted, hold;
 	enum smtp_ret ret;
 	unsigned notify;
+	enum fate fate; /* of the first recipient, before the stores */
 } given;
 
 static void fake_cancel(struct ticket *t)
@@ -112,6 +113,7 @@ struct ticket *commit_start(
 	given.size = body_size(t->body);
 	given.body_8bit = t->body_8bit;
 	given.hold = t->hold;
+	given.fate = t->recipients[0].outcome.fate;
 	given.trusted = t->trusted;
 	given.ret = t->ret;
 	given.notify = t->recipients[0].notify;

@@ -17,7 +17,14 @@
 	"	scanner e { type clamd; address $/scan.sock; listeners soft; on_hit discard;\n"          \
 	"		on_failure accept; dead_time 0s; timeout 200ms; }\n"                                    \
 	"	scanner f { type clamd; address $/scan.sock; listeners some; dead_time 0s;\n"            \
-	"		recipient_domains other.example; }\n"
+	"		recipient_domains other.example; }\n"                                                   \
+	"	listener mixed { address 127.0.0.1:34; role mx; tls none; }\n"                           \
+	"	scanner g { type clamd; address $/scan.sock; listeners mixed; dead_time 0s;\n"           \
+	"		timeout 200ms; on_hit folder; folder Found; }\n"                                        \
+	"	verdict strict { filters g, f; recipient alice@example.org; action refuse; }\n"          \
+	"	verdict none { filters f; recipient example.org; action discard; }\n"                    \
+	"	verdict deaf { recipient alice.alias@example.org, .none.example; action discard; "       \
+	"}\n"
 #include "tests/unit/edge/session_bench.h"
 
 /* ---- the scanner ------------------------------------------------------------------------------------ */
@@ -181,6 +188,37 @@ static void test_clamd(void **state)
 	assert_int_equal(given.calls, 2);
 }
 
+#define TO(user) "RCPT TO:<" user "@example.org>\r\n"
+#define TEXT_OF "DATA\r\n" MESSAGE ".\r\n" QUIT
+
+/* Each recipient's own word counts; alice wants it refused, bob finds it in a folder. */
+static void test_verdicts_of_recipients(void **state)
+{
+	answers(SPAN("stream: Eicar-Test FOUND\0"));
+	given.code = 250;
+	given.calls = 0;
+	check("mixed", MAIL TO("alice") TEXT_OF, WANT("550"));
+	assert_int_equal(given.calls, 0);
+	check("mixed", MAIL TO("bob") TEXT_OF, WANT("250"));
+	assert_string_equal(given.detail, "Found");
+	assert_int_equal(given.fate, FATE_OPEN);
+	assert_non_null(strstr(given.head, "X-Virus-Status: Infected"));
+	check("mixed", MAIL TO("alice") TO("bob") TEXT_OF, "220 250 250 250 250 354 250 221");
+	assert_int_equal(given.recipients, 2);
+	assert_int_equal(given.fate, FATE_REFUSED);
+	check("mixed", MAIL TO("bob+x") TEXT_OF, WANT("250"));
+	assert_string_equal(given.detail, "Found");
+	given.calls = 0;
+	check("mixed", MAIL TO("alice.alias") TEXT_OF, WANT("250"));
+	assert_int_equal(given.calls, 0); /* thrown away */
+	check("mixed", MAIL TO("alice.alias") TO("bob") TEXT_OF, "220 250 250 250 250 354 250 221");
+	assert_int_equal(given.recipients, 1);
+	assert_string_equal(given.user, "bob@example.org");
+	answers(SPAN("stream: OK\0"));
+	check("mixed", MAIL TO("alice") TEXT_OF, WANT("250"));
+	assert_string_equal(given.detail, "-");
+}
+
 static void test_failures(void **state)
 {
 	static const struct span bad[] = {
@@ -227,6 +265,7 @@ int main(void)
 		TEST(test_symbols),
 		TEST(test_process),
 		TEST(test_clamd),
+		TEST(test_verdicts_of_recipients),
 		TEST(test_failures),
 		TEST(test_client_goes_meanwhile),
 	};

@@ -1,0 +1,157 @@
+/* verdict.c - what becomes of a finding, recipient by recipient (part of step 4). Owns nothing. */
+#include "edge/verdict.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+
+#include "edge/outcome.h"
+
+#define CONF_BLOCK edge_verdict
+#define CONF_DEF "edge/edge_verdict.params.def"
+#define CONF_PROSE                                                                                 \
+	"What some recipients want done with mail in which a milter (by quarantine) or a scanner " \
+	"has found something."
+#include "conf/params_table.h"
+
+static bool names(const struct conf_strings *list, const char *filter)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (strcmp(list->v[i], filter) == 0)
+			return true;
+	return list->n == 0;
+}
+
+/* "user@example.org", "example.org", ".example.org" */
+static bool means(const char *pattern, struct span address)
+{
+	struct span p = span_str(pattern);
+	size_t at = span_rfind(address, '@');
+	if (span_find(p, '@') != SIZE_MAX)
+		return span_ieq(p, address);
+	struct span domain = at == SIZE_MAX ? SPAN_NONE : span_from(address, at + 1);
+	return p.n > 0 && p.p[0] == '.' ? domain.n > p.n && span_iends(domain, p)
+					: span_ieq(p, domain);
+}
+
+static const struct edge_verdict_conf *rule_of(
+    const struct edge_conf *c, const char *filter, const char *address)
+{
+	for (size_t i = 0; i < c->verdict_n; i++) {
+		const struct edge_verdict_conf *v = c->verdict[i];
+		for (size_t k = 0; k < v->recipient.n && names(&v->filters, filter); k++)
+			if (means(v->recipient.v[k], span_str(address)))
+				return v;
+	}
+	return NULL;
+}
+
+static int action_of(const struct edge_conf *c, const struct recipient *r,
+    const struct verdict_hit *hit, const char **folder_out)
+{
+	const struct edge_verdict_conf *v = rule_of(c, hit->filter, r->address);
+	*folder_out = v != NULL ? v->folder : hit->folder;
+	return v != NULL ? v->action : hit->action;
+}
+
+static void file_into(struct recipient *r, const char *folder)
+{
+	if (r->user == NULL) /* elsewhere nobody knows our folders */
+		return;
+	mem_free(r->detail);
+	r->detail = mem_str(folder);
+}
+
+/* Not what must end the message for all; false: the recipient is to be taken out. */
+static bool apply_one(
+    struct transaction *t, struct recipient *r, int action, const char *folder, const char *why)
+{
+	switch (action) {
+	case EDGE_VERDICT_REFUSE:
+		outcome_set(&r->outcome, FATE_REFUSED, 550, "5.7.1", SPAN("refused by a filter"));
+		return true;
+	case EDGE_VERDICT_HOLD:
+		transaction_hold(t, span_str(why != NULL ? why : "held for a filter"));
+		return true;
+	case EDGE_VERDICT_FOLDER:
+		file_into(r, folder);
+		return true;
+	case EDGE_VERDICT_DISCARD:
+		return false;
+	default:
+		return true;
+	}
+}
+
+static size_t count(const struct edge_conf *c, const struct transaction *t,
+    const struct verdict_hit *hit, int action)
+{
+	const char *folder;
+	size_t n = 0;
+	for (size_t i = 0; i < t->recipient_count; i++)
+		n += action_of(c, &t->recipients[i], hit, &folder) == action;
+	return n;
+}
+
+enum verdict_end verdict_apply(
+    const struct edge_conf *c, struct transaction *t, const struct verdict_hit *hit)
+{
+	const char *folder;
+	size_t refuse = count(c, t, hit, EDGE_VERDICT_REFUSE);
+	size_t discard = count(c, t, hit, EDGE_VERDICT_DISCARD);
+	if (discard == t->recipient_count)
+		return VERDICT_DISCARD;
+	if (refuse + discard == t->recipient_count) /* nobody is left who takes it */
+		return VERDICT_REFUSE;
+	for (size_t i = t->recipient_count; i-- > 0;) {
+		struct recipient *r = &t->recipients[i];
+		int action = action_of(c, r, hit, &folder);
+		if (!apply_one(t, r, action, folder, hit->why))
+			transaction_remove(t, span_str(r->address));
+	}
+	return VERDICT_ON;
+}
+
+/* ---- settings --------------------------------------------------------------------------------- */
+
+/* It travels as a sub-address. */
+static bool folder_ok(const char *folder)
+{
+	for (const char *p = folder; *p != '\0'; p++) {
+		unsigned char u = (unsigned char)*p;
+		if (!ascii_is_alpha(u) && !ascii_is_digit(u) && strchr("-_/=", *p) == NULL)
+			return false;
+	}
+	return folder[0] != '\0';
+}
+
+static void check_folder(const struct conf_head *head, const char *folder, struct conf_diag *d)
+{
+	if (folder != NULL && !folder_ok(folder))
+		conf_error(d, head->pos, "folder: only letters, digits and - _ / =");
+}
+
+static bool is_filter(const struct edge_conf *c, const char *name)
+{
+	bool found = false;
+	for (size_t i = 0; i < c->milter_n && !found; i++)
+		found = strcmp(c->milter[i]->head.title, name) == 0;
+	for (size_t i = 0; i < c->scanner_n && !found; i++)
+		found = strcmp(c->scanner[i]->head.title, name) == 0;
+	return found;
+}
+
+void verdict_check(const struct edge_conf *c, struct conf_diag *d)
+{
+	for (size_t i = 0; i < c->milter_n; i++)
+		check_folder(&c->milter[i]->head, c->milter[i]->folder, d);
+	for (size_t i = 0; i < c->scanner_n; i++)
+		check_folder(&c->scanner[i]->head, c->scanner[i]->folder, d);
+	for (size_t i = 0; i < c->verdict_n; i++) {
+		const struct edge_verdict_conf *v = c->verdict[i];
+		check_folder(&v->head, v->folder, d);
+		for (size_t k = 0; k < v->filters.n; k++)
+			if (!is_filter(c, v->filters.v[k]))
+				conf_error(d, v->head.pos, "there is no milter or scanner \"%s\"",
+				    v->filters.v[k]);
+	}
+}

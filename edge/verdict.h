@@ -1,0 +1,31 @@
+/* verdict.h - what becomes of a message in which a filter or scanner has found something, recipient by recipient (part of
+ * step 4; asked by filter.c and scanner.c).
+ *
+ * Blocks `verdict NAME { ... }` are looked at in the order of the file; without one the filter's own word holds. One reply
+ * stands for all recipients: the message is refused when all of them want that; when only some do, they are refused alone,
+ * and the sender is told where that does no harm (commit.h). A hold holds the whole message. */
+#ifndef EDGE_VERDICT_H
+#define EDGE_VERDICT_H
+
+#include "edge/edge_conf.h"
+#include "edge/transaction.h"
+
+struct verdict_hit {
+	const char *filter; /* its name */
+	int action;         /* enum edge_on_verdict: its own word ... */
+	const char *folder; /* ... with this folder */
+	const char *why;    /* in words, or NULL */
+};
+
+enum verdict_end {
+	VERDICT_ON,     /* to those who are left, as they want it */
+	VERDICT_REFUSE, /* nobody takes it */
+	VERDICT_DISCARD /* nobody gets it */
+};
+enum verdict_end verdict_apply(
+    const struct edge_conf *c, struct transaction *t, const struct verdict_hit *hit);
+
+/* For edge_conf_check(): folders, names of filters. */
+void verdict_check(const struct edge_conf *c, struct conf_diag *d);
+
+#endif
