@@ -188,6 +188,20 @@ static void test_dns(void **state)
 	buf_end(&key);
 }
 
+/* Where searches of groups and their members may lie. */
+static void test_bases(void **state)
+{
+	const char *bases[] = { "ou=people, dc=x", "o=y" };
+	struct directory_conf none = { 0 }, base = { .base = "dc=x" }, both = { .base = "dc=x" };
+	both.group_bases = (struct conf_strings){ bases, 2 };
+	assert_true(member_dn_allowed(&none, SPAN("o=anything")));
+	assert_true(member_dn_allowed(&base, SPAN("uid=a,dc=x")));
+	assert_false(member_dn_allowed(&base, SPAN("uid=a,dc=y")));
+	assert_true(member_dn_allowed(&both, SPAN("uid=a,ou=people,dc=x")));
+	assert_true(member_dn_allowed(&both, SPAN("o=y")));
+	assert_false(member_dn_allowed(&both, SPAN("uid=a,dc=x")));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,6 +209,7 @@ int main(void)
 		cmocka_unit_test(test_large_filters),
 		cmocka_unit_test(test_urls),
 		cmocka_unit_test(test_dns),
+		cmocka_unit_test(test_bases),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -231,6 +231,28 @@ static void test_not_bounced(void **state)
 	bench_close(&b);
 }
 
+/* A return path that was made for a forward: the report goes to the sender it stands for. */
+static void test_bounce_to_rewritten(void **state)
+{
+	struct bench b;
+	struct srs srs;
+	char sender[SMTP_PATH_SIZE];
+	bench_open(&b, SCRIPT(LHLO, "C MAIL FROM:<SRS0=", "C RCPT TO:<bob@", "C DATA", GO,
+			   "S 552 5.2.2 no room for ever", MAIL("", "alice"), GO, DONE));
+	b.edge->srs_domain = mem_str("srs.test");
+	b.edge->srs_keys.bytes = SPAN("0123456789abcdef");
+	assert_true(edge_srs(&srs, b.edge));
+	assert_true(srs_forward(&srs, SPAN("alice@x.example"), clock_wall_us(), sender));
+	queue_again(&b);
+	set_body(&b, 100);
+	put_and_wait(&b, sender, TO(to("bob@x.example")));
+	WAIT_FOR(&b, seen(&b, "Final-Recipient: rfc822; bob@x.example") == 1 && EMPTY(&b));
+	assert_int_equal(seen(&b, "To: <alice@x.example>"), 1);
+	mem_free((char *)(uintptr_t)b.edge->srs_domain);
+	b.edge->srs_domain = NULL;
+	bench_close(&b);
+}
+
 static void test_given_up(void **state)
 {
 	struct bench b;
@@ -369,6 +391,7 @@ int main(void)
 		cmocka_unit_test(test_bounced_once),
 		cmocka_unit_test(test_bounce_of_commit),
 		cmocka_unit_test(test_not_bounced),
+		cmocka_unit_test(test_bounce_to_rewritten),
 		cmocka_unit_test(test_given_up),
 		cmocka_unit_test(test_user_gone),
 		cmocka_unit_test(test_fair),
