@@ -97,6 +97,16 @@ void expand_stop(struct expand *x, unsigned code, const char *enhanced, const ch
 	give(x);
 }
 
+bool expansion_goes_apart(const struct expansion *e)
+{
+	for (size_t i = 0; i < e->n; i++) {
+		const struct recipient *r = &e->members[i];
+		if (r->sender != NULL || (r->user == NULL && r->outcome.fate == FATE_OPEN))
+			return true;
+	}
+	return false;
+}
+
 void expansion_take(struct expansion *e, struct recipient *r)
 {
 	r->members = e->members;

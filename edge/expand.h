@@ -66,6 +66,8 @@ struct expansion {
 	    via; /* the address in its canonical form: marks what leaves by way of it (Delivered-To) */
 };
 
+/* Does a member get the mail in a transaction of its own (parts.h), and so a copy of it in the spool? */
+bool expansion_goes_apart(const struct expansion *e);
 /* Gives the members to a recipient, who owns them then. */
 void expansion_take(struct expansion *e, struct recipient *r);
 

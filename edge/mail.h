@@ -49,7 +49,7 @@ struct mail {
 	char *params;        /* owned; of MAIL, until filters have heard them */
 	bool to_new;         /* it was added to the transaction, and no filter has refused it yet */
 	bool to_postmaster;  /* it stands for the postmaster already */
-	unsigned expanded;   /* recipients that have members */
+	unsigned expanded;   /* recipients whose members get copies of their own */
 	unsigned notify;     /* what its sender wants to hear of it */
 	char orcpt[SMTP_ORCPT_MAX + 1]; /* "": not given */
 	uint64_t memory;                /* promised to the body, of edge->body_memory */

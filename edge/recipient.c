@@ -38,14 +38,15 @@ static enum verdict take_members(struct session *s, struct expansion *e)
 	if (!m->to_new)
 		return envelope_meter_recipient(s);
 	struct recipient *r = NULL;
-	if (m->expanded < (unsigned)c->expanded_recipients_max)
+	bool apart = expansion_goes_apart(e);
+	if (!apart || m->expanded < (unsigned)c->expanded_recipients_max)
 		r = transaction_add(m->t, (size_t)c->recipients_max, smtp_path_text(&m->to),
 		    SPAN_NONE, SPAN_NONE, SPAN_NONE);
 	if (r == NULL)
 		return envelope_refuse_recipient(s, 452, "4.5.3", "too many recipients");
 	if (s->dry == NULL)
 		log_expanded(s, e);
-	m->expanded++;
+	m->expanded += apart;
 	r->notify = m->notify;
 	r->orcpt = m->orcpt[0] != '\0' ? mem_str(m->orcpt) : NULL;
 	expansion_take(e, r);

@@ -97,7 +97,7 @@ class Tiers(Edge):
 @pytest.fixture(scope="module", params=["file", "ldap"])
 def edge(run_dir, request):
     tier = relaying_edge(run_dir, request.param, 1, "\tqueue_retry_max 2s;\n\terrors_max 200;\n\tunknown_max 100;\n"
-                         "\tsrs_domain example.org;\n\tsrs_keys \"0123456789abcdef\";\n" + RULES)
+                         "\texpanded_recipients_max 2;\n\tsrs_domain example.org;\n\tsrs_keys \"0123456789abcdef\";\n" + RULES)
     tier.__class__ = Tiers
     directory = f"backend file; file {tier.path('directory.ldif')};"
     if request.param == "ldap":
@@ -279,6 +279,17 @@ def test_nothing_is_relayed_all_the_same(edge):
                 s.data(b"Subject: relayed\r\n\r\nrelayed\r\n")
     wait_for(edge.queue_is_empty, 20, "an empty queue")
     assert edge.taken[before:] == []
+
+
+def test_copies_are_bounded(edge):
+    """Each recipient that is forwarded is a copy in the spool; aliases of our own users are none."""
+    with mail.smtp(edge) as s:
+        s.ehlo()
+        s.mail(STRANGER)
+        codes = [s.rcpt(r)[0] for r in ("fwd@example.org", "sales@example.org", "both@example.org", "team@example.org",
+                                        "found@example.org", "FWD@example.org", "alice@example.org")]
+        s.rset()
+    assert codes == [250, 250, 250, 452, 250, 250, 250]
 
 
 def test_rewrite_rules(edge):
