@@ -66,7 +66,8 @@ static enum verdict cmd_ehlo(struct session *s, const struct smtp_cmd *cmd)
 	if (stream_is_tls(s->io)) /* RFC 8689 section 4.1: not before */
 		buf_add_str(&text, "REQUIRETLS\n");
 	if (xclient_offered(s))
-		buf_add_str(&text, "XCLIENT NAME ADDR PORT PROTO HELO\n");
+		buf_printf(&text, "XCLIENT NAME ADDR PORT PROTO HELO%s\n",
+		    xclient_takes_login(s) ? " LOGIN" : "");
 	if (xforward_offered(s))
 		buf_add_str(&text, "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE\n");
 	buf_printf(&text, "LIMITS RCPTMAX=%lld", (long long)s->setup->edge->recipients_max);

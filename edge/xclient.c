@@ -1,4 +1,4 @@
-/* xclient.c - XCLIENT ADDR= PORT= NAME= HELO= PROTO= (part of step 2; before: greet.c; after: admit.c), and
+/* xclient.c - XCLIENT ADDR= PORT= NAME= HELO= PROTO= LOGIN= (part of step 2; before: greet.c; after: admit.c), and
  * XFORWARD, which changes nothing but what is logged of the next mail.
  *
  * NAME, HELO and PROTO are looked at for their form only: the name is asked of the DNS, and the client's next EHLO
@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "proto/sasl.h"
 #include "proto/smtp_ext.h"
 
 #include "edge/admit.h"
@@ -45,10 +46,31 @@ static bool set_nothing(struct ip_port *to, struct span v)
 	return true;
 }
 
+/* What XCLIENT says: from where the client comes, and who it has logged in as. */
+struct told {
+	struct ip_port client;
+	struct buf login; /* empty: nobody */
+	bool takes_login;
+};
+
+static bool set_login(struct told *to, struct span v)
+{
+	char lower[SASL_NAME_MAX];
+	buf_clear(&to->login);
+	if (!to->takes_login || v.n == 0 || v.n > sizeof lower || !span_is_utf8(v))
+		return false;
+	for (size_t i = 0; i < v.n; i++)
+		if ((unsigned char)v.p[i] <= ' ' || v.p[i] == 0x7f)
+			return false;
+	span_lower_to(lower, v);
+	return is_unknown(v) || buf_add(&to->login, lower, v.n);
+}
+
 typedef bool attribute_fn(void *arg, struct span name, struct span plain);
 
-static bool take_client(void *to, struct span name, struct span plain)
+static bool take_client(void *arg, struct span name, struct span plain)
 {
+	struct told *to = arg;
 	static const struct {
 		const char *name;
 		bool (*set)(struct ip_port *to, struct span v);
@@ -56,8 +78,8 @@ static bool take_client(void *to, struct span name, struct span plain)
 		{ "HELO", set_nothing }, { "PROTO", set_nothing } };
 	for (size_t i = 0; i < COUNT_OF(rows); i++)
 		if (span_ieq_str(name, rows[i].name))
-			return rows[i].set(to, plain);
-	return false;
+			return rows[i].set(&to->client, plain);
+	return span_ieq_str(name, "LOGIN") && set_login(to, plain);
 }
 
 /* The words of XFORWARD go to the log as they are. */
@@ -128,24 +150,58 @@ bool xclient_offered(const struct session *s)
 	return s->listener->tls != EDGE_TLS_IMPLICIT && s->may_xclient;
 }
 
-enum verdict xclient_command(struct session *s, const struct smtp_cmd *cmd)
+/* The host in front of us has checked the password, as we would have. */
+static void log_in(struct session *s, struct span user)
 {
-	struct ip_port client = s->from;
+	s->user = mem_span_str(user);
+	s->mechanism = "XCLIENT";
+	log_write(&edge_events[EDGE_EV_AUTH_OK], s->id.s,
+	    LOG_FIELDS(LOG_ADDR("client", s->from), LOG_STR("user", s->user),
+		LOG_STR("mechanism", s->mechanism),
+		LOG_STR("tls", stream_is_tls(s->io) ? "yes" : "no")));
+	metric_add(&edge_metrics[EDGE_M_AUTH_OK], 1);
+	session_notef(s, "auth", "ok by XCLIENT: %s", s->user);
+}
+
+static enum verdict begin_anew(struct session *s, const struct told *to)
+{
 	char text[IP_TEXT_SIZE];
-	if (!xclient_offered(s))
-		return session_refuse(s, 550, "5.7.0", "XCLIENT is not for you");
-	if (!take_attributes(cmd->argument, take_client, &client))
-		return session_refuse(
-		    s, 501, "5.5.4", "XCLIENT needs ADDR, PORT, NAME, HELO or PROTO");
 	forget(s);
 	edge_client_leave(s->edge, s->from.addr);
-	bool room = edge_client_enter(s->edge, client.addr);
+	bool room = edge_client_enter(s->edge, to->client.addr);
 	if (!room) /* counted where it was: the end of the session takes that away */
 		edge_client_enter(s->edge, s->from.addr);
 	else
-		s->from = client;
-	session_notef(s, "xclient", "the client is %s", ip_port_text(client, text));
-	return room ? admit_start(s) : session_bye(s, WHY_CLIENT_BUSY, NULL);
+		s->from = to->client;
+	session_notef(s, "xclient", "the client is %s", ip_port_text(to->client, text));
+	if (!room)
+		return session_bye(s, WHY_CLIENT_BUSY, NULL);
+	if (buf_len(&to->login) > 0)
+		log_in(s, buf_span(&to->login));
+	return admit_start(s);
+}
+
+bool xclient_takes_login(const struct session *s)
+{
+	return edge_has_auth(s->listener);
+}
+
+enum verdict xclient_command(struct session *s, const struct smtp_cmd *cmd)
+{
+	if (!xclient_offered(s))
+		return session_refuse(s, 550, "5.7.0", "XCLIENT is not for you");
+	struct told to = { .client = s->from,
+		.login = BUF_INIT(SASL_NAME_MAX),
+		.takes_login = xclient_takes_login(s) };
+	enum verdict v;
+	if (take_attributes(cmd->argument, take_client, &to))
+		v = begin_anew(s, &to);
+	else
+		v = session_refuse(s, 501, "5.5.4",
+		    to.takes_login ? "XCLIENT needs ADDR, PORT, NAME, HELO, PROTO or LOGIN"
+				   : "XCLIENT needs ADDR, PORT, NAME, HELO or PROTO");
+	buf_end(&to.login);
+	return v;
 }
 
 bool xforward_offered(const struct session *s)

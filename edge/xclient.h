@@ -8,6 +8,8 @@
 /* May this session say it? Both the socket's peer and the client it came for must be in xclient_from: a balancer
  * there would otherwise lend its trust to everybody behind it. */
 bool xclient_offered(const struct session *s);
+/* May it also say who the client has logged in as (LOGIN)? Where we would take AUTH from it. */
+bool xclient_takes_login(const struct session *s);
 /* The session begins anew as the one of the client that was named: admission, greeting and all. */
 enum verdict xclient_command(struct session *s, const struct smtp_cmd *cmd);
 

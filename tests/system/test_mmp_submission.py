@@ -230,6 +230,32 @@ def test_through_our_own_edge(own, tls):
     wait_for(lambda: re.search(rf"auth\.ok .*client={SOURCE}:\d+ user=bob@example\.org", own.log("edge")), 20, "the edge's line")
 
 
+def test_our_own_edge_takes_the_user_by_xclient(new_tier):
+    """SCRAM with the client; the edge is told who that is, and gets no password at all."""
+    t = new_tier("told", needs=("mmp", "edge", "store"))
+    t.use_redis, t.meter_rules = False, ""
+    add_listeners(t, "auth_mechanisms SCRAM-SHA-256, PLAIN; store relay { tls starttls; login xclient; }")
+    add_relay(t, t.port("submission"))
+    t.edge_listener_extra = "xclient_from 127.0.0.1/32;"
+    t.start()
+    wait_front(t)
+    done = subprocess.run(["gsasl", "--client", "--smtp", "--mechanism=SCRAM-SHA-256", "--authentication-id=bob@example.org",
+                           "--password=bob-demo", f"--x509-ca-file={t.ca_file}", "--starttls", "--no-cb", "localhost", str(t.front)],
+                          input=b"\n", capture_output=True, timeout=60)
+    assert b"235 2.7.0" in done.stdout + done.stderr, done.stdout + done.stderr
+    user = t.user("bob")
+    head = arrived(t, user, *send(t, user))
+    assert SOURCE in head
+    wait_for(lambda: re.search(rf"auth\.ok .*client={SOURCE}:\d+ user=bob@example\.org mechanism=XCLIENT tls=yes", t.log("edge")), 20,
+             "the edge's line")
+    with smtp(t) as s:
+        s.login(user["address"], user["password"])
+        code, _ = s.mail("alice@example.org")
+        if code == 250:
+            code, _ = s.rcpt("dave@example.net")
+        assert 500 <= code < 600
+
+
 def test_the_edge_sees_who_may_not_send(own):
     """Sender ownership is the edge's to check, with the user's own login."""
     user = own.user("bob")

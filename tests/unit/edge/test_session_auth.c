@@ -1,7 +1,9 @@
 /* test_session_auth.c - AUTH by mechanisms that send no password, in conversations with the edge. */
 #define BENCH_EDGE                                                                                 \
 	"	auth_mechanisms SCRAM-SHA-256-PLUS, SCRAM-SHA-256, CRAM-MD5, EXTERNAL, PLAIN;\n"         \
-	"	client_ca chain.pem;\n"
+	"	client_ca chain.pem;\n"                                                                  \
+	"	listener relay { address 127.0.0.1:29; role submission; tls none;\n"                     \
+	"		allow_plaintext_auth yes; xclient_from 192.0.2.20/32; }\n"
 #include "tests/unit/edge/session_bench.h"
 
 #include "tests/unit/sasl_client.h"
@@ -143,6 +145,48 @@ static void test_broken_exchanges(void **state)
 	talk_close(&t);
 }
 
+/* The multiplexor in front of us says who has logged in there; nobody else may, and only where AUTH is. */
+static void test_login_by_xclient(void **state)
+{
+#define IN "XCLIENT ADDR=192.0.2.77 LOGIN=Alice@example.org\r\n" HELLO
+	static const struct {
+		const char *listener, *client, *script, *want;
+	} rows[] = {
+		{ "relay", "192.0.2.20",
+		    HELLO IN "MAIL FROM:<alice@example.org>\r\nRCPT TO:<x@far.example>\r\n",
+		    "220 250 220 250 250 250 221" },
+		{ "relay", "192.0.2.20", HELLO IN "AUTH PLAIN\r\n", "220 250 220 250 503 221" },
+		{ "relay", "192.0.2.20", HELLO IN "MAIL FROM:<bob@example.org>\r\n",
+		    "220 250 220 250 550 221" },
+		{ "relay", "192.0.2.20",
+		    HELLO IN "XCLIENT LOGIN=[UNAVAILABLE]\r\n" HELLO
+			     "MAIL FROM:<alice@example.org>\r\n",
+		    "220 250 220 250 220 250 530 221" },
+		{ "relay", "192.0.2.20",
+		    HELLO "XCLIENT LOGIN=[UNAVAILABLE]\r\n" HELLO
+			  "MAIL FROM:<alice@example.org>\r\n",
+		    "220 250 220 250 530 221" },
+		{ "relay", "192.0.2.20", HELLO "XCLIENT LOGIN=\r\nXCLIENT LOGIN=a+0Ab\r\n",
+		    "220 250 501 501 221" },
+		{ "relay", "192.0.2.21", HELLO "XCLIENT LOGIN=alice@example.org\r\n",
+		    "220 250 550 221" },
+		{ "submission", "192.0.2.20", HELLO "XCLIENT LOGIN=alice@example.org\r\n",
+		    "220 250 550 221" },
+		{ "internal", "192.0.2.20", HELLO "XCLIENT LOGIN=alice@example.org\r\n",
+		    "220 250 501 221" },
+	};
+	char script[1024];
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		for (size_t cut = 1; cut != 0; cut = cut == 1 ? SIZE_MAX : 0) {
+			snprintf(script, sizeof script, "%s" QUIT, rows[i].script);
+			struct talk t =
+			    talk_whole(rows[i].listener, rows[i].client, span_str(script), cut);
+			if (strcmp(codes(&t), rows[i].want) != 0)
+				fail_msg("row %zu: %s", i, buf_cstr(&t.heard));
+			talk_close(&t);
+		}
+}
+
 static void test_settings_that_cannot_be_meant(void **state)
 {
 	static const char *const rows[][2] = {
@@ -173,6 +217,7 @@ int main(void)
 		cmocka_unit_test(test_scram),
 		cmocka_unit_test(test_cram_md5),
 		cmocka_unit_test(test_broken_exchanges),
+		cmocka_unit_test(test_login_by_xclient),
 		cmocka_unit_test(test_settings_that_cannot_be_meant),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
