@@ -225,7 +225,8 @@ static void set_epoch(struct meta_row *m, const void *arg)
 err_t index_writer_mark(struct index_writer *w, const char *boot, bool new_epoch)
 {
 	err_t err = update_meta(w, new_epoch ? set_epoch : set_boot, boot);
-	if (!err)
+	/* A file made anew, or of a snapshot, was never closed in order: another boot distrusts it as it is. */
+	if (!err && !new_epoch)
 		err = db_err(mdb_env_sync(w->db.env, 1));
 	return err;
 }

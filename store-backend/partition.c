@@ -84,6 +84,8 @@ struct partition *partition_open(
 	*err_out = keep_init(p);
 	if (!*err_out)
 		*err_out = partition_recover(p, opts, what_out);
+	if (!*err_out && p->took_snapshot)
+		partition_snapshot(p);
 	if (!*err_out)
 		p->expirer = expirer_new(p);
 	if (!*err_out && opts->events_to != NULL)

@@ -53,6 +53,7 @@ struct partition {
 	uint64_t epoch;
 	const char *how;
 	uint64_t replayed, skipped;
+	bool took_snapshot; /* there is one less: another is due at once */
 
 	bool failed;
 	const char *failed_what;

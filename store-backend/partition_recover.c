@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "store-backend/partition_internal.h"
 
-enum { REPLAY_AT_ONCE = 1000 };
+enum { REPLAY_AT_ONCE = 10000 }; /* pages of the index that neighbours change are written once */
 
 struct recovery {
 	struct partition *p;
@@ -164,14 +164,15 @@ static bool keep_index(struct recovery *v)
 	       covers_no_more_than_the_log(v, &s);
 }
 
-static bool restore_one(struct recovery *v, const struct snapshot *snap)
+static bool restore_one(struct recovery *v, const struct snapshot *snap, bool take)
 {
 	char to[PARTITION_PATH_SIZE];
 	struct index_state s;
 	wipe_index(v);
 	err_t err = ERR_TOO_LONG;
 	if (partition_file(v->p, "index/data.mdb", to))
-		err = snapshot_restore(v->p->snapshot_dir, snap, to);
+		err = take ? snapshot_take(v->p->snapshot_dir, snap, to)
+			   : snapshot_restore(v->p->snapshot_dir, snap, to);
 	if (!err)
 		v->p->writer = index_writer_open(v->index_dir, v->opts->index_bytes, &err);
 	if (!err && (!index_writer_state(v->p->writer, &s) || s.covered != snap->covered ||
@@ -188,8 +189,16 @@ static bool restore_index(struct recovery *v)
 {
 	struct snapshot list[SNAPSHOTS_MAX];
 	size_t n = snapshot_list(v->p->snapshot_dir, list);
+	/* The newest need not be copied while there is another good one to begin from: should this start die, the next
+	 * one copies that. A new snapshot is made as soon as the partition serves. */
+	if (!v->unfinished && n > 1 && snapshot_is_good(v->p->snapshot_dir, &list[1]) &&
+	    restore_one(v, &list[0], true)) {
+		v->p->took_snapshot = true;
+		return true;
+	}
+	n = snapshot_list(v->p->snapshot_dir, list);
 	for (size_t i = 0; i < n; i++)
-		if (restore_one(v, &list[i]))
+		if (restore_one(v, &list[i], false))
 			return true;
 	return false;
 }

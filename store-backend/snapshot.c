@@ -183,6 +183,29 @@ err_t snapshot_restore(const char *dir, const struct snapshot *s, const char *to
 	return err;
 }
 
+bool snapshot_is_good(const char *dir, const struct snapshot *s)
+{
+	char path[SNAPSHOT_PATH_SIZE];
+	uint32_t crc = 0;
+	uint64_t bytes;
+	int fd = path_of_snapshot(path, dir, s) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return false;
+	bool good = pass_on(fd, -1, &crc, &bytes) == ERR_OK && crc == s->crc;
+	close(fd);
+	return good;
+}
+
+err_t snapshot_take(const char *dir, const struct snapshot *s, const char *to)
+{
+	char from[SNAPSHOT_PATH_SIZE];
+	if (!path_of_snapshot(from, dir, s))
+		return ERR_TOO_LONG;
+	if (!snapshot_is_good(dir, s))
+		return ERR_CORRUPT;
+	return rename(from, to) == 0 ? ERR_OK : err_from_errno(errno);
+}
+
 struct snapshot snapshot_trim(const char *dir)
 {
 	struct snapshot v[SNAPSHOTS_MAX], none = { 0 };

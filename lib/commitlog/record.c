@@ -165,21 +165,26 @@ void walk_end(struct walk *w)
 	MEM_FREE(&w->window);
 }
 
+/* Makes the window hold the n bytes at `at`, which are below w->size. */
+static err_t walk_fill(struct walk *w, uint64_t at, size_t n)
+{
+	if (at >= w->window_at && at + n <= w->window_at + w->window_n)
+		return ERR_OK;
+	uint64_t left = w->size - at;
+	w->window_n = left < WALK_WINDOW ? (size_t)left : WALK_WINDOW;
+	w->window_at = at;
+	err_t err = read_full(w->fd, w->window, w->window_n, at);
+	if (err)
+		w->window_n = 0;
+	return err;
+}
+
 /* The 32 bytes at w->at, through the window. */
 static err_t walk_load(struct walk *w, uint64_t at, const uint8_t **out)
 {
-	if (at < w->window_at || at + RECORD_HEADER_BYTES > w->window_at + w->window_n) {
-		uint64_t left = w->size - at;
-		w->window_n = left < WALK_WINDOW ? (size_t)left : WALK_WINDOW;
-		w->window_at = at;
-		err_t err = read_full(w->fd, w->window, w->window_n, at);
-		if (err) {
-			w->window_n = 0;
-			return err;
-		}
-	}
+	err_t err = walk_fill(w, at, RECORD_HEADER_BYTES);
 	*out = w->window + (at - w->window_at);
-	return ERR_OK;
+	return err;
 }
 
 enum walk_result walk_next(struct walk *w, log_pos *pos_out, struct record_header *out)
@@ -207,9 +212,17 @@ err_t walk_payload(struct walk *w, log_pos pos, const struct record_header *h, s
 		return h->payload_crc == 0 ? ERR_OK : ERR_CORRUPT;
 	if (buf_room(out, h->length, &room) < h->length)
 		return ERR_TOO_LONG;
-	err_t err = read_full(w->fd, room, h->length, pos_offset(pos) + RECORD_HEADER_BYTES);
+	uint64_t at = pos_offset(pos) + RECORD_HEADER_BYTES;
+	err_t err = ERR_OK;
+	/* Small records are in the window already, or will be with those that follow. */
+	if (h->length <= WALK_WINDOW / 4)
+		err = walk_fill(w, at, h->length);
+	else
+		err = read_full(w->fd, room, h->length, at);
 	if (err)
 		return err;
+	if (h->length <= WALK_WINDOW / 4)
+		memcpy(room, w->window + (at - w->window_at), h->length);
 	buf_added(out, h->length);
 	return hash_crc32c(0, room, h->length) == h->payload_crc ? ERR_OK : ERR_CORRUPT;
 }

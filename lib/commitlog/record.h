@@ -75,7 +75,7 @@ err_t read_full(int fd, void *out, size_t n, uint64_t at);
 /* ---- going over the records of one segment ---------------------------------------------------------- */
 
 enum walk_result { WALK_RECORD, WALK_END, WALK_BAD, WALK_IO };
-enum { WALK_WINDOW = 64 * 1024 };
+enum { WALK_WINDOW = 256 * 1024 };
 
 struct walk {
 	int fd; /* borrowed */

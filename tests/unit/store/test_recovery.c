@@ -270,6 +270,65 @@ static void test_snapshots(void **state)
 	world_end(&w);
 }
 
+/* Opens from a snapshot in a process that dies as soon as it serves; does the newest one stay? */
+static bool newest_stays(struct world *w, uint64_t digest)
+{
+	char before[8][480], after[8][480];
+	size_t n = list(w, "snapshots", ".mdb", before), there = 0;
+	assert_true(n > 0);
+	remove_below(w, "index");
+	pid_t pid = fork();
+	int status;
+	if (pid == 0) {
+		open_as(w, "snapshot", digest);
+		_exit(0); /* the thread that copies is somewhere in its work */
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	size_t now = list(w, "snapshots", ".mdb", after);
+	for (size_t i = 0; i < now; i++)
+		there += strcmp(after[i], before[n - 1]) == 0;
+	assert_true(now > 0);
+	return there == 1;
+}
+
+/* A snapshot may become the index itself only while another good one is there, and no start has died of it. */
+static void test_last_good_snapshot_stays(void **state)
+{
+	struct world w;
+	char names[8][480], starting[200];
+	world_make(&w);
+	make_changes(&w, "one", 5);
+	snapshot_now(&w, 1);
+	uint64_t digest = partition_facts(w.partition).digest;
+	operation_link_free(&w.link);
+	world_close(&w);
+	assert_true(newest_stays(&w, digest)); /* it is the only one */
+	open_as(&w, "kept", digest);
+	world_link(&w);
+	make_changes(&w, "two", 5);
+	snapshot_now(&w, 2);
+	digest = partition_facts(w.partition).digest;
+	operation_link_free(&w.link);
+	world_close(&w);
+	snprintf(starting, sizeof starting, "%s/starting", w.path);
+	close(open(starting, O_CREAT | O_WRONLY, 0600));
+	assert_true(newest_stays(&w, digest)); /* the last start has died */
+	assert_false(newest_stays(&w, digest));
+	open_as(&w, "kept", digest);
+	world_link(&w);
+	make_changes(&w, "three", 5);
+	snapshot_now(&w, 2);
+	digest = partition_facts(w.partition).digest;
+	operation_link_free(&w.link);
+	world_close(&w);
+	assert_int_equal(list(&w, "snapshots", ".mdb", names), 2);
+	spoil(names[0], 20000, 10);
+	log_setup("test", LOG_ERROR + 1, false);
+	assert_true(newest_stays(&w, digest)); /* the other one is spoilt */
+	world_end(&w);
+}
+
 /* ---- what is forgotten ------------------------------------------------------------------------------------ */
 
 static struct commitlog_reader *reader_of(struct world *w)
@@ -432,6 +491,7 @@ int main(void)
 		cmocka_unit_test(test_start_that_dies),
 		cmocka_unit_test(test_torn_tail),
 		cmocka_unit_test(test_snapshots),
+		cmocka_unit_test(test_last_good_snapshot_stays),
 		cmocka_unit_test(test_old_changes_go),
 		cmocka_unit_test(test_removed_messages_go),
 		cmocka_unit_test(test_delivery_ids_go),
