@@ -46,6 +46,7 @@ static void put_user_capability(const struct imap_session *s, struct buf *out)
 	    " CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS STATUS=SIZE"
 	    " SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES WITHIN SAVEDATE OBJECTID"
 	    " PREVIEW COMPRESS=DEFLATE BINARY UTF8=ACCEPT REPLACE ACL RIGHTS=texk LIST-MYRIGHTS "
+	    "LANGUAGE "
 	    "QUOTA QUOTA=RES-STORAGE "
 	    "QUOTA=RES-MESSAGE");
 	buf_printf(out, " APPENDLIMIT=%llu", (unsigned long long)s->opts->message_size_max);

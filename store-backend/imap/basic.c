@@ -1,4 +1,4 @@
-/* basic.c - NOOP, CHECK, COMPRESS, ENABLE, ID, LOGOUT, IDLE, NAMESPACE: commands that need nothing of a mailbox. */
+/* basic.c - NOOP, CHECK, COMPRESS, ENABLE, ID, LOGOUT, IDLE, NAMESPACE, LANGUAGE: commands that need nothing of a mailbox. */
 #include "base/check.h"
 #include "proto/imap_cmd.h"
 
@@ -77,6 +77,52 @@ enum verdict cmd_namespace(struct imap_session *s)
 	imap_say(s, "* NAMESPACE ((\"\" \"/\")) %s %s\r\n",
 	    shared ? "((\"Other Users/\" \"/\"))" : "NIL",
 	    public ? "((\"Shared Folders/\" \"/\"))" : "NIL");
+	return imap_finish_done(s);
+}
+
+/* ---- LANGUAGE (RFC 5255 section 3) -------------------------------------------------------------------------- */
+
+static const char *const languages[] = { "en",
+	"i-default" }; /* what the texts here are in, by both names */
+
+/* RFC 4647 section 3.4: the range, or it with subtags cut off at its end. NULL: none of ours. */
+static const char *language_of(struct span range)
+{
+	if (span_eq_str(range, "*"))
+		return languages[0];
+	if (span_ieq_str(range, "default"))
+		return languages[1];
+	while (range.n > 0) {
+		for (size_t i = 0; i < COUNT_OF(languages); i++)
+			if (span_ieq_str(range, languages[i]))
+				return languages[i];
+		size_t cut = span_rfind(range, '-');
+		range = span_first(range, cut == SIZE_MAX ? 0 : cut);
+	}
+	return NULL;
+}
+
+/* The first range that one of ours fits; without any, what there is. */
+enum verdict cmd_language(struct imap_session *s)
+{
+	struct imap_cursor *c = &s->cmd.args;
+	const char *found = NULL;
+	bool any = false;
+	while (imap_try(c, ' ')) {
+		struct span range = imap_read_astring(c);
+		any = true;
+		if (imap_ok(c) && found == NULL)
+			found = language_of(range);
+	}
+	imap_read_end(c);
+	if (!imap_ok(c))
+		return imap_finish_bad(s, c->why);
+	if (any && found == NULL)
+		return imap_finish(s, "NO", "[CANNOT] None of these languages");
+	if (any)
+		imap_say(s, "* LANGUAGE (\"%s\")\r\n", found);
+	else
+		imap_say(s, "* LANGUAGE (\"%s\" \"%s\")\r\n", languages[0], languages[1]);
 	return imap_finish_done(s);
 }
 

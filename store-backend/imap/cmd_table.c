@@ -13,6 +13,7 @@ static const struct imap_row rows[] = {
 	{ "NOOP", LEVEL_ANY, false, SHAPE_NONE, NEWS_ALL, cmd_noop, false },
 	{ "LOGOUT", LEVEL_ANY, false, SHAPE_NONE, NEWS_NONE, cmd_logout, false },
 	{ "ID", LEVEL_ANY, false, SHAPE_OWN, NEWS_ALL, cmd_id, false },
+	{ "LANGUAGE", LEVEL_ANY, false, SHAPE_OWN, NEWS_ALL, cmd_language, false },
 
 	{ "STARTTLS", LEVEL_LOGIN, false, SHAPE_NONE, NEWS_NONE, cmd_starttls, false },
 	{ "LOGIN", LEVEL_LOGIN, false, SHAPE_OWN, NEWS_NONE, cmd_login, false },

@@ -59,8 +59,8 @@ void imap_fold_inbox(struct buf *name);
 /* The same as imap_read_mailbox() for an astring that was read. */
 void imap_name_of(const struct imap_session *s, struct span sent, struct buf *name_out);
 
-imap_cmd_fn cmd_enable, cmd_compress, cmd_capability, cmd_noop, cmd_logout, cmd_id, cmd_starttls,
-    cmd_login, cmd_authenticate;
+imap_cmd_fn cmd_enable, cmd_compress, cmd_capability, cmd_noop, cmd_logout, cmd_id, cmd_language,
+    cmd_starttls, cmd_login, cmd_authenticate;
 imap_cmd_fn cmd_select, cmd_examine, cmd_create, cmd_delete, cmd_rename, cmd_subscribe,
     cmd_unsubscribe;
 imap_cmd_fn cmd_getquota, cmd_getquotaroot, cmd_list, cmd_lsub, cmd_namespace, cmd_status,

@@ -73,7 +73,7 @@ def grant(a, rights, who="bob@example.org", box="Work"):
 def test_names_and_rights(pair):
     a, b = pair
     assert ok(a, "NAMESPACE") == ['* NAMESPACE (("" "/")) (("Other Users/" "/")) (("Shared Folders/" "/"))']
-    assert "ACL RIGHTS=texk LIST-MYRIGHTS" in ok(a, "CAPABILITY")[0]
+    assert "ACL RIGHTS=texk LIST-MYRIGHTS LANGUAGE" in ok(a, "CAPABILITY")[0]
     assert ok(a, "GETACL Work") == ["* ACL Work alice@example.org lrswipkxteacd"]
     grant(a, "lr")
     grant(a, "+sd", "BOB")  # of the owner's domain, and the old letter for x, t and e

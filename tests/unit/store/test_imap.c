@@ -11,7 +11,7 @@
 	"SPECIAL-USE CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED " \
 	"LIST-STATUS STATUS=SIZE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES "       \
 	"WITHIN SAVEDATE OBJECTID PREVIEW COMPRESS=DEFLATE BINARY UTF8=ACCEPT REPLACE ACL "        \
-	"RIGHTS=texk LIST-MYRIGHTS QUOTA "                                                         \
+	"RIGHTS=texk LIST-MYRIGHTS LANGUAGE QUOTA "                                                \
 	"QUOTA=RES-STORAGE "                                                                       \
 	"QUOTA=RES-MESSAGE "                                                                       \
 	"APPENDLIMIT=1048576] "                                                                    \
@@ -62,6 +62,23 @@ static void test_before_login(void **state)
 	    { "c3 NAMESPACE\r\n",
 		"* NAMESPACE ((\"\" \"/\")) ((\"Other Users/\" \"/\")) NIL\r\nc3 OK NAMESPACE "
 		"completed\r\n" });
+}
+
+static void test_language(void **state)
+{
+	RUN(NULL,
+	    { "a LANGUAGE\r\n",
+		"* LANGUAGE (\"en\" \"i-default\")\r\na OK LANGUAGE completed\r\n" },
+	    { "b LANGUAGE fr-CA EN-gb-oed x\r\n",
+		"* LANGUAGE (\"en\")\r\nb OK LANGUAGE completed\r\n" },
+	    { "c LANGUAGE \"default\"\r\n",
+		"* LANGUAGE (\"i-default\")\r\nc OK LANGUAGE completed\r\n" },
+	    { "d LANGUAGE I-Default\r\n",
+		"* LANGUAGE (\"i-default\")\r\nd OK LANGUAGE completed\r\n" },
+	    { "e LANGUAGE \"*\"\r\n", "* LANGUAGE (\"en\")\r\ne OK LANGUAGE completed\r\n" },
+	    { "f LANGUAGE de eng -\r\n", "f NO [CANNOT] None of these languages\r\n" },
+	    { "g LANGUAGE (en)\r\n", "g BAD String expected\r\n" }, log_in,
+	    { "h LANGUAGE en\r\n", "* LANGUAGE (\"en\")\r\nh OK LANGUAGE completed\r\n" });
 }
 
 static void test_login_with_literals(void **state)
@@ -311,6 +328,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_before_login),
+		cmocka_unit_test(test_language),
 		cmocka_unit_test(test_login_with_literals),
 		cmocka_unit_test(test_literal_too_large),
 		cmocka_unit_test(test_sasl),
