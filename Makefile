@@ -94,7 +94,7 @@ $(BUILD)/bin/%: $(B)/bin/% FORCE
 	@mkdir -p $(@D)
 	@cmp -s $< $@ || cp -f --remove-destination $< $@
 
-.PHONY: all compile FORCE help deps deps-build deps-run deps-test deps-unpacked deps-bench deps-lint check unit system lint run bench fuzz \
+.PHONY: all compile crash FORCE help deps deps-build deps-run deps-test deps-unpacked deps-bench deps-lint check unit system lint run bench fuzz \
 	fuzz-build install docs clean format
 all: deps-build $(BINS) ## build/bin/postern-*
 compile: deps-build $(foreach p,$(BUILT),$(B)/bin/$(BIN_$(p))) ## build without touching build/bin
@@ -168,6 +168,11 @@ fuzz: fuzz-build ## run every fuzzer for FUZZ_SECS seconds
 # ---- the whole check ----------------------------------------------------------------------------
 system: all deps-run deps-test deps-unpacked ## system tests only (TESTS=... for pytest arguments)
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin POSTERN_SAN=$(SAN) tests/run-system $(TESTS)
+
+# Each fault point of the queue a hundred times, and kill -9 at random of everything while 100,000 messages pass.
+crash: all deps-run deps-test $(B)/tests/unit/edge/test_queue_crash ## long run of the crash tests (half an hour)
+	@$(SAN_ENV) CRASH_HITS=100 $(B)/tests/unit/edge/test_queue_crash
+	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin CRASH_MESSAGES=100000 tests/run-system -s tests/system/test_crash.py
 
 check: all deps-run deps-test deps-unpacked $(UNITS) $(FUZZERS) ## every test; SAN=1 for sanitizers
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin POSTERN_SAN=$(SAN) FUZZ_SECS=$(FUZZ_SECS) \
