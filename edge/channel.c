@@ -18,6 +18,52 @@ static uint64_t first_of(uint64_t own, uint64_t general)
 	return own != 0 ? own : general;
 }
 
+enum { DAY_MINUTES = 24 * 60 };
+
+/* "06:30" up to "24:00"; what is behind it stays. */
+static bool take_minutes(struct span *text, unsigned *out)
+{
+	uint64_t hours, minutes;
+	struct span t = *text;
+	if (t.n < 5 || t.p[2] != ':' || !span_u64(span_first(t, 2), 24, &hours) ||
+	    !span_u64(span_first(span_from(t, 3), 2), 59, &minutes))
+		return false;
+	*out = (unsigned)(60 * hours + minutes);
+	*text = span_from(t, 5);
+	return *out <= DAY_MINUTES;
+}
+
+static bool parse_window(const char *text, unsigned *from_out, unsigned *to_out)
+{
+	struct span t = span_str(text);
+	if (!take_minutes(&t, from_out) || t.n == 0 || t.p[0] != '-')
+		return false;
+	t = span_from(t, 1);
+	return take_minutes(&t, to_out) && t.n == 0 && *from_out != *to_out;
+}
+
+static void put_windows(struct channel *ch, const struct conf_strings *texts)
+{
+	for (size_t i = 0; i < texts->n && ch->window_n < CHANNEL_WINDOWS_MAX; i++) {
+		unsigned from, to;
+		if (!parse_window(texts->v[i], &from, &to))
+			continue; /* channel_check() has said so */
+		ch->windows[ch->window_n].from = (uint16_t)from;
+		ch->windows[ch->window_n++].to = (uint16_t)to;
+	}
+}
+
+bool channel_is_open(const struct channel *c, uint64_t wall_us)
+{
+	unsigned now = (unsigned)(wall_us / 60000000 % DAY_MINUTES);
+	for (size_t i = 0; i < c->window_n; i++) {
+		unsigned from = c->windows[i].from, to = c->windows[i].to;
+		if (from < to ? now >= from && now < to : now >= from || now < to)
+			return true;
+	}
+	return c->window_n == 0;
+}
+
 struct channel channel_of(const struct edge_conf *c, enum q_dest_kind kind)
 {
 	static const struct edge_channel_conf none;
@@ -25,7 +71,7 @@ struct channel channel_of(const struct edge_conf *c, enum q_dest_kind kind)
 	for (size_t i = 0; i < c->channel_n; i++)
 		if (strcmp(c->channel[i]->head.title, names[kind]) == 0)
 			own = c->channel[i];
-	return (struct channel){
+	struct channel ch = {
 		.concurrency =
 		    (size_t)first_of((uint64_t)own->concurrency, (uint64_t)c->queue_concurrency),
 		.deliveries =
@@ -33,7 +79,11 @@ struct channel channel_of(const struct edge_conf *c, enum q_dest_kind kind)
 		.retry_first = first_of(own->retry_first, c->queue_retry_first),
 		.retry_max = first_of(own->retry_max, c->queue_retry_max),
 		.lifetime = first_of(own->lifetime, c->queue_lifetime),
+		.recipients = (size_t)first_of((uint64_t)own->recipients, CHANNEL_RECIPIENTS_MAX),
+		.size_max = first_of(own->size_max, UINT64_MAX),
 	};
+	put_windows(&ch, &own->window);
+	return ch;
 }
 
 static bool is_name(const char *title)
@@ -57,6 +107,17 @@ static void next_hop_check(const struct edge_conf *c, struct conf_diag *d)
 	}
 }
 
+static void windows_check(const struct edge_channel_conf *c, struct conf_diag *d)
+{
+	unsigned from, to;
+	if (c->window.n > CHANNEL_WINDOWS_MAX)
+		conf_error(d, c->head.pos, "more than %d windows", CHANNEL_WINDOWS_MAX);
+	for (size_t i = 0; i < c->window.n; i++)
+		if (!parse_window(c->window.v[i], &from, &to))
+			conf_error(
+			    d, c->head.pos, "\"%s\" is no window: 22:00-06:00", c->window.v[i]);
+}
+
 void channel_check(const struct edge_conf *c, struct conf_diag *d)
 {
 	next_hop_check(c, d);
@@ -65,6 +126,7 @@ void channel_check(const struct edge_conf *c, struct conf_diag *d)
 		if (!is_name(head->title))
 			conf_error(d, head->pos, "there is no channel \"%s\": store, smtp or relay",
 			    head->title);
+		windows_check(c->channel[i], d);
 		for (size_t k = 0; k < i; k++)
 			if (strcmp(head->title, c->channel[k]->head.title) == 0)
 				conf_error(d, head->pos, "second channel \"%s\"", head->title);

@@ -3,6 +3,7 @@
 #ifndef EDGE_CHANNEL_H
 #define EDGE_CHANNEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,11 +12,22 @@
 enum q_dest_kind { DEST_STORE, DEST_DOMAIN, DEST_RELAY, DEST_ROUTE };
 enum { DEST_KINDS = DEST_ROUTE + 1 };
 
+enum { CHANNEL_WINDOWS_MAX = 8, CHANNEL_RECIPIENTS_MAX = 100 };
+
 struct channel {
 	size_t concurrency;                        /* deliveries to one destination */
 	size_t deliveries;                         /* of the channel */
 	uint64_t retry_first, retry_max, lifetime; /* ms */
+	size_t recipients;                         /* of one delivery */
+	uint64_t size_max;                         /* bytes of a message; UINT64_MAX: any */
+	struct {
+		uint16_t from, to; /* minutes of the day, UTC; to <= from: past midnight */
+	} windows[CHANNEL_WINDOWS_MAX];
+	size_t window_n; /* 0: always open */
 };
+
+/* May deliveries begin at this time (wall clock)? */
+bool channel_is_open(const struct channel *c, uint64_t wall_us);
 
 /* Block "store" is for our stores, "smtp" for mail exchangers and where an operator reroutes mail, "relay" for
  * relay_host. */

@@ -493,6 +493,7 @@ static void on_prune(void *arg)
 	ended_prune(q, queue_now_us(q));
 	if (q->spool != NULL)
 		metric_set(&queue_metrics[QUEUE_M_SPOOL_BYTES], spool_stats(q->spool).disk_bytes);
+	queue_run_stalled(q); /* a channel's window may have opened */
 	timer_set(&q->prune_timer, 60 * 1000);
 }
 

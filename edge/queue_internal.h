@@ -22,7 +22,6 @@
 enum {
 	LOOKUPS_MAX = 200, /* questions to the directory at the same time */
 	CALLED_MAX = 200,  /* messages on their way from the shelf to their destination */
-	BATCH_MAX = 100,   /* recipients of one delivery */
 	PROGRESS_MAX = 16, /* progress records of a message before one snapshot replaces them */
 	REASON_MAX = 200,
 	ENDED_MINUTES = 60, /* ids that are done are remembered for so long */

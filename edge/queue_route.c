@@ -201,9 +201,9 @@ static void run_one(struct q_dest *d)
 {
 	struct q_item *first = LIST_OF(struct q_item, link, d->ready.next);
 	struct q_entry *e = first->entry;
-	struct q_item *batch[BATCH_MAX];
-	size_t n = 0;
-	for (size_t i = 0; i < e->item_count && n < BATCH_MAX; i++)
+	struct q_item *batch[CHANNEL_RECIPIENTS_MAX];
+	size_t n = 0, most = d->queue->channels[d->kind].limits.recipients;
+	for (size_t i = 0; i < e->item_count && n < most; i++)
 		if (e->items[i].state == Q_READY && e->items[i].dest == d)
 			batch[n++] = &e->items[i];
 	for (size_t i = 0; i < n; i++)
@@ -218,6 +218,8 @@ static bool is_full(const struct queue *q, enum q_dest_kind kind, bool proven)
 	const struct q_channel *ch = &q->channels[kind];
 	size_t most = (size_t)q->edge->queue_deliveries;
 	if (q->running >= most || ch->running >= ch->limits.deliveries)
+		return true;
+	if (!channel_is_open(&ch->limits, queue_now_us(q)))
 		return true;
 	return !proven && q->strange_running >= (most + 1) / 2;
 }
@@ -309,11 +311,47 @@ static void join(struct q_item *it)
 	}
 }
 
+static void end_without_delivery(
+    struct q_item *it, enum fate fate, unsigned code, const char *enhanced, const char *text)
+{
+	struct outcome o;
+	outcome_set(&o, fate, code, enhanced, span_str(text));
+	item_outcome(it, &o);
+	log_write(&queue_events[fate == FATE_REFUSED ? QUEUE_EV_REFUSED : QUEUE_EV_DEFERRED],
+	    it->entry->id.s,
+	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_U64("attempts", it->attempts),
+		LOG_U64("code", code), LOG_STR("text", text)));
+}
+
+static bool is_new_here(const struct q_item *it)
+{
+	return it->state == Q_READY && it->link.next == NULL;
+}
+
+/* Larger than its channel takes: that is the end. */
+static void refuse_large(struct q_entry *e)
+{
+	struct q_item **large = mem_array(e->item_count, sizeof(struct q_item *));
+	size_t n = 0;
+	for (size_t i = 0; i < e->item_count; i++) {
+		struct q_item *it = &e->items[i];
+		if (is_new_here(it) && e->body.bytes > item_channel(it)->size_max) {
+			end_without_delivery(
+			    it, FATE_REFUSED, 552, "5.3.4", "message is too big for this way");
+			large[n++] = it;
+		}
+	}
+	if (n > 0)
+		entry_save(e, large, n);
+	mem_free(large);
+}
+
 void entry_on_go(void *arg)
 {
 	struct q_entry *e = OBJ(q_entry, arg);
+	refuse_large(e);
 	for (size_t i = 0; i < e->item_count; i++)
-		if (e->items[i].state == Q_READY && e->items[i].link.next == NULL)
+		if (is_new_here(&e->items[i]))
 			join(&e->items[i]);
 	entry_called(e);
 	for (size_t i = 0; i < e->item_count; i++)
@@ -350,13 +388,7 @@ static void conclude(
     struct q_item *it, enum fate fate, unsigned code, const char *enhanced, const char *text)
 {
 	struct q_entry *e = it->entry;
-	struct outcome o;
-	outcome_set(&o, fate, code, enhanced, span_str(text));
-	item_outcome(it, &o);
-	log_write(&queue_events[fate == FATE_REFUSED ? QUEUE_EV_REFUSED : QUEUE_EV_DEFERRED],
-	    e->id.s,
-	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_U64("attempts", it->attempts),
-		LOG_U64("code", code), LOG_STR("text", text)));
+	end_without_delivery(it, fate, code, enhanced, text);
 	entry_save(e, &it, 1);
 	entry_settle(e);
 }
