@@ -341,6 +341,7 @@ static void bench_simulate(redisContext *c)
 	make_records(folder);
 	snprintf(text, sizeof text, "metermaid {\n%s\n}\n", replayed);
 	struct conf *rules = load(text, NULL);
+	double before = cpu_s();
 	uint64_t began = clock_mono_ms();
 	struct simulation *s = simulation_new(rules);
 	struct sim_log *log = sim_log_new();
@@ -348,6 +349,7 @@ static void bench_simulate(redisContext *c)
 	simulation_run(s, log);
 	simulation_put_json(s, &report);
 	figure("simulate_1m_s", (double)(clock_mono_ms() - began) / 1000);
+	figure("simulate_1m_cpu_s", cpu_s() - before);
 	printf("%.150s\n", buf_cstr(&report));
 	simulation_free(&s);
 	sim_log_free(&log);
