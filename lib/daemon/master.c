@@ -390,6 +390,7 @@ void master_begin_stop(struct master *m, bool force)
 		if (m->inherit.link >= 0)
 			link_send(m->inherit.link, LINK_STOP, 0, SPAN_NONE, -1);
 		m->phase = MASTER_DRAINING;
+		upgrade_abandon(m, "the daemon stops");
 		timer_set(&m->deadline, root->drain_timeout);
 	}
 	m->force = m->force || force;

@@ -65,6 +65,12 @@ static void give_up(struct master *m, const char *why)
 	control_upgraded(m, why);
 }
 
+void upgrade_abandon(struct master *m, const char *why)
+{
+	if (m->upgrade.state != UPGRADE_NONE && m->upgrade.state != UPGRADE_DONE)
+		give_up(m, why);
+}
+
 void upgrade_child_ended(struct master *m, pid_t pid, int wait_status)
 {
 	struct upgrade *u = &m->upgrade;
@@ -335,6 +341,16 @@ void upgrade_forward(struct master *m, int signo)
 		kill(pid, signo);
 }
 
+/* Reaps those that have ended: their signal may not have come yet. */
+static bool has_children(struct master *m)
+{
+	int status;
+	pid_t pid;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		m->exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 70;
+	return pid == 0;
+}
+
 /* A service manager that was told MAINPID watches the new one; any other watches us. */
 bool upgrade_stays(struct master *m)
 {
@@ -345,7 +361,7 @@ bool upgrade_stays(struct master *m)
 	let_go(&m->upgrade);
 	if (m->inherit.state != INHERIT_NONE || getenv("NOTIFY_SOCKET") != NULL)
 		return false;
-	return waitpid(-1, NULL, WNOHANG) == 0;
+	return has_children(m);
 }
 
 void upgrade_init(struct master *m)

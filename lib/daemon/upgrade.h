@@ -49,6 +49,8 @@ void upgrade_init(struct master *m);
 void upgrade_end(struct master *m);
 /* NULL: on its way, control_upgraded() tells how it ended; else why not. */
 const char *upgrade_begin(struct master *m);
+/* Before TAKE: the new one is ended, or it would think that it is to go on alone. */
+void upgrade_abandon(struct master *m, const char *why);
 /* A process or a role moves on: is the exclusive roles' end complete? */
 void upgrade_step(struct master *m);
 void upgrade_child_ended(struct master *m, pid_t pid, int wait_status);

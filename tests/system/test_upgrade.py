@@ -25,6 +25,8 @@ def reload(t):
 def upgrade(t, program="mmp", config="postern"):
     done = t.postern("upgrade", program, config=config)
     assert done.returncode == 0, done.stdout + done.stderr
+    first = t.processes.get(program if config == "postern" else config)
+    assert first is None or first.poll() is None  # it stays for as long as the daemon does
     return done
 
 
@@ -131,6 +133,19 @@ def test_a_program_that_is_no_good(new_tier):
     crowd.close()
 
 
+def test_a_stop_during_an_upgrade(new_tier):
+    """The new program does not outlive the daemon that it was to replace."""
+    t = fake_tier(new_tier, "early")
+    t.root_extra = f"program_dir {script(t, 'hangs', 'exec tail -f /dev/null')};\n"
+    t.write_configs()
+    reload(t)
+    t.processes["mmp"].send_signal(signal.SIGUSR2)
+    new = wait_for(lambda: re.search(r"upgrade\.started pid=(\d+)", t.log("mmp")), 20, "the new program").group(1)
+    assert t.stop_process("mmp") == 0
+    wait_for(lambda: not os.path.exists(f"/proc/{new}"), 20, "its end")
+    assert 'upgrade.failed' in t.log("mmp")
+
+
 def test_signals_and_the_pid_file(new_tier):
     """The first pid stands for the daemon: what it is sent the new one does, and it ends when that ends."""
     t = fake_tier(new_tier, "pids")
@@ -201,6 +216,13 @@ def test_the_edge_in_the_middle_of_a_mail(whole):
     wait_for(lambda: sorted(subjects(t)) == wanted, 60, "all mail")
     wait_for(lambda: "empty" in t.postern("queue", "list").stdout, 30, "an empty queue")
     assert sorted(subjects(t)) == wanted
+    wait_for(lambda: not status(t, "edge")["former"], 30, "the end of the old ones")
+    assert t.processes["edge"].poll() is None
+    pid = status(t, "edge")["pid"]
+    assert t.stop_process("edge") == 0 and not os.path.exists(f"/proc/{pid}")
+    t.start_daemon("edge", "postern")
+    wait_for(lambda: port_answers(t.port("mx")), 30, "mx")
+    running(t, "edge")
 
 
 def test_the_store_below_its_sessions(whole):
