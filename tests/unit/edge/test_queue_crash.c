@@ -310,7 +310,7 @@ static bool durable_arrived(void)
 static void torment(struct spool_link *link, unsigned wanted)
 {
 	for (enum point p = 0; p < POINTS; p++) {
-		uint64_t until = clock_mono_ms() + 1000ull * (wanted + 30);
+		uint64_t until = clock_mono_ms() + 1000ull * (5 * wanted + 30);
 		victim_up(p);
 		while (hits[p] < wanted && clock_mono_ms() < until && sent_n + BATCH < PUTS_MAX) {
 			if (all_answered())
