@@ -217,6 +217,7 @@ bench-store: all deps-run deps-bench $(BENCH_TOOLS) ## the store beside Dovecot:
 bench-edge-in: all deps-run deps-bench $(BENCH_TOOLS) ## the front door and its filters beside Postfix (QUICK=1; as root)
 	@$(BENCH_ENV) bench/edge-in
 	@$(BENCH_ENV) bench/edge-front
+	@$(BENCH_ENV) bench/edge-crowd
 bench-edge-out: all deps-run deps-bench $(BENCH_TOOLS) ## the edge beside Postfix: relay, spool, disk writes (QUICK=1)
 	@$(BENCH_ENV) bench/edge-out
 bench-queue: deps-build deps-test $(BENCH_QUEUE) ## a million messages in the queue, half of them for nobody (QUICK=1)
