@@ -40,7 +40,7 @@ def one_of_each(tier, user):
     ids = []
     for login, ok, bye in ((imap_login, b"a OK", b"b LOGOUT\r\n"), (pop3_login, b"+OK", b"QUIT\r\n")):
         answer, s, f = login(tier, user)
-        assert answer.startswith(ok), answer
+        assert answer.startswith(ok), (answer, tier.log("mmp"))
         s.sendall(bye)
         assert f.read() != b""
         hang_up(s, f)
@@ -284,7 +284,7 @@ def test_kick_hold_and_release(new_tier):
     t = dovecot_tier(new_tier, "orders", "", "mail_max_userip_connections = 0\n")
     user = t.user("alice")
     answer, s, f = imap_login(t, user)
-    assert answer.startswith(b"a OK")
+    assert answer.startswith(b"a OK"), (answer, t.log("mmp"))
     assert "alice@example.org" in t.postern("hold", "user", user["address"], "60").stdout
     assert "1" in t.postern("kick", "user", user["address"]).stdout
     f.read()

@@ -16,6 +16,13 @@ def refused_login(tier, user):
         return str(error)
 
 
+def is_taken(tier, user):
+    with mail.smtp(tier) as s:
+        s.ehlo()
+        s.mail(SENDER)
+        return s.rcpt(user["address"])[0] == 250
+
+
 def test_third_store_by_the_directory_alone(tier):
     pids = {name: tier.processes[name].pid for name in ("mmp", "edge")}
     tier.store_count = 3
@@ -27,6 +34,7 @@ def test_third_store_by_the_directory_alone(tier):
     user = tier.user("erin")
     # Each worker looks at the file once a second: all of them must have seen it.
     wait_for(lambda: all(refused_login(tier, user) is None for _ in range(8)), 30, "erin's login at every worker")
+    wait_for(lambda: all(is_taken(tier, user) for _ in range(8)), 30, "erin's mail at every worker")
     token = mail.new_token()
     text = mail.message(token, SENDER, [user["address"]])
     assert mail.send(tier, SENDER, [user["address"], tier.user("alice")["address"]], text)[0] == 250
