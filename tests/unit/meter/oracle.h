@@ -12,7 +12,7 @@ enum {
 	ORACLE_KEYS_MAX = 100000,
 	ORACLE_DEPTH = 8,
 	ORACLE_DEPTH_MAX = 64,
-	ORACLE_LOG_MAX = 2000000,
+	ORACLE_LOG_MAX = 16000000, /* mapped; only what is asked takes memory */
 	ORACLE_PROCS_MAX = 16
 };
 enum oracle_load { LOAD_UNIFORM, LOAD_ZIPF, LOAD_SINGLE };
