@@ -74,6 +74,14 @@ enum verdict front_take_sasl(struct session *s, struct span line)
 	return v;
 }
 
+enum verdict front_begin_sasl(struct session *s, bool has_initial, struct span initial)
+{
+	if (has_initial)
+		return front_take_sasl(s, initial);
+	front_challenge(s);
+	return V_READ;
+}
+
 enum verdict front_lost(struct session *s, const char *detail)
 {
 	return session_bye(s, WHY_BAD_FRAMING, detail);

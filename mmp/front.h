@@ -72,8 +72,10 @@ const char *front_words(enum told told);
 enum verdict front_error(struct session *s);
 /* Sends the SASL exchange's next prompt. */
 void front_challenge(struct session *s);
-/* A line of the client in its SASL exchange, or the initial response. */
+/* A line of the client in its SASL exchange. */
 enum verdict front_take_sasl(struct session *s, struct span line);
+/* What the command that began the exchange goes on with. initial may be empty and there. */
+enum verdict front_begin_sasl(struct session *s, bool has_initial, struct span initial);
 /* Framing is lost (the client has been told): V_CLOSE. */
 enum verdict front_lost(struct session *s, const char *detail);
 /* The command that starts TLS was eaten; ok is its answer. V_WAIT, or V_CLOSE when bytes followed it

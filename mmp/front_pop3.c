@@ -170,10 +170,7 @@ static enum verdict cmd_auth(struct session *s, const struct pop3_cmd *cmd)
 		return authenticate_deny(s, SPAN_NONE, WHY_PLAINTEXT);
 	if (!sasl_turn_begin(s, cmd->argument))
 		return say_err(s, "Mechanism not offered");
-	if (cmd->has_initial)
-		return front_take_sasl(s, cmd->initial);
-	front_challenge(s);
-	return V_READ;
+	return front_begin_sasl(s, cmd->has_initial, cmd->initial);
 }
 
 static cmd_fn *const commands[POP3_VERB_COUNT] = {

@@ -153,10 +153,7 @@ static enum verdict cmd_authenticate(struct session *s, const struct sieve_cmd *
 		say(s, known ? "NO (AUTH-TOO-WEAK)" : "NO", "Mechanism not offered");
 		return front_error(s);
 	}
-	if (cmd->has_initial)
-		return front_take_sasl(s, cmd->initial);
-	front_challenge(s);
-	return V_READ;
+	return front_begin_sasl(s, cmd->has_initial, cmd->initial);
 }
 
 static cmd_fn *const commands[SIEVE_VERB_COUNT] = {

@@ -155,10 +155,7 @@ static enum verdict cmd_auth(struct session *s, const struct smtp_cmd *cmd)
 		return authenticate_deny(s, SPAN_NONE, WHY_PLAINTEXT);
 	if (!sasl_turn_begin(s, cmd->argument))
 		return say_error(s, 504, "5.5.4", "Mechanism not offered");
-	if (cmd->has_initial)
-		return front_take_sasl(s, cmd->initial);
-	front_challenge(s);
-	return V_READ;
+	return front_begin_sasl(s, cmd->has_initial, cmd->initial);
 }
 
 /* What has no row belongs to mail, or to hosts of our own: it needs a login. */
