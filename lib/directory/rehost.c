@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "directory/entry.h"
 #include "directory/ldif.h"
+#include "directory/watched_file.h"
 
 /* ---- the text -------------------------------------------------------------------------------------------- */
 
@@ -132,25 +133,6 @@ enum rehost_result rehost_ldif(const struct directory_conf *c, const struct reho
 
 /* ---- the file -------------------------------------------------------------------------------------------------- */
 
-static bool read_file(const char *path, struct buf *out)
-{
-	char *p;
-	ssize_t got = 1;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	while (got > 0 && buf_ok(out)) {
-		size_t room = buf_room(out, 65536, &p);
-		if (room == 0)
-			break;
-		got = read(fd, p, room);
-		if (got > 0)
-			buf_added(out, (size_t)got);
-	}
-	close(fd);
-	return got == 0;
-}
-
 /* Owner and mode as before; durable under its name when this returns. */
 static err_t write_beside(int fd, const char *path, struct span text)
 {
@@ -193,12 +175,15 @@ static void sync_folder(const char *path)
 static enum rehost_result change_file(
     const struct directory_conf *c, const struct rehost *r, const char *fresh, struct buf *why)
 {
-	struct buf old = BUF_INIT(c->file_size_max), new = BUF_INIT(c->file_size_max);
+	struct buf new = BUF_INIT(c->file_size_max);
 	enum rehost_result result = REHOST_FAILED;
-	if (!read_file(c->file, &old))
+	struct file_id id;
+	char *text;
+	size_t n;
+	if (file_read(c->file, c->file_size_max, &id, &text, &n) != NULL)
 		buf_printf(why, "%s cannot be read", c->file);
 	else
-		result = rehost_ldif(c, r, buf_span(&old), &new, why);
+		result = rehost_ldif(c, r, span_of(text, n), &new, why);
 	if (result == REHOST_DONE && !r->only_look) {
 		err_t err = replace_file(c->file, fresh, buf_span(&new));
 		if (err)
@@ -206,7 +191,9 @@ static enum rehost_result change_file(
 		result = err ? REHOST_FAILED : REHOST_DONE;
 		sync_folder(c->file);
 	}
-	buf_wipe_end(&old);
+	if (text != NULL)
+		mem_wipe(text, n);
+	mem_free(text);
 	buf_wipe_end(&new);
 	return result;
 }
