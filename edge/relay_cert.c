@@ -20,11 +20,9 @@ static bool parse_pin(const char *text, uint8_t out[STREAM_BIND_LEN])
 	for (const char *c = text; *c != '\0'; c++) {
 		if (*c == ':' && n > 0 && n % 2 == 0)
 			continue;
-		char low = ascii_lower(*c);
-		bool digit = ascii_is_digit((unsigned char)low);
-		if (n == 2 * STREAM_BIND_LEN || (!digit && (low < 'a' || low > 'f')))
+		int v = ascii_hex(*c);
+		if (n == 2 * STREAM_BIND_LEN || v < 0)
 			return false;
-		unsigned v = (unsigned)(digit ? low - '0' : low - 'a' + 10);
 		out[n / 2] = (uint8_t)(n % 2 == 0 ? v << 4 : out[n / 2] | v);
 		n++;
 	}

@@ -110,22 +110,13 @@ bool decision_put(const struct decision *d, struct buf *out)
 
 /* ---- reading ---- */
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool decode(struct span v, struct buf *out)
 {
 	for (size_t i = 0; i < v.n; i++) {
 		char c = v.p[i];
 		if (c == '%') {
-			int high = i + 2 < v.n ? hex_digit(v.p[i + 1]) : -1;
-			int low = i + 2 < v.n ? hex_digit(v.p[i + 2]) : -1;
+			int high = i + 2 < v.n ? ascii_hex(v.p[i + 1]) : -1;
+			int low = i + 2 < v.n ? ascii_hex(v.p[i + 2]) : -1;
 			if (high < 0 || low < 0)
 				return false;
 			c = (char)(high << 4 | low);
@@ -148,7 +139,7 @@ static bool take_hex(struct span v, uint64_t *out)
 {
 	*out = 0;
 	for (size_t i = 0; i < v.n; i++) {
-		int digit = hex_digit(v.p[i]);
+		int digit = ascii_hex(v.p[i]);
 		if (digit < 0)
 			return false;
 		*out = *out << 4 | (uint64_t)digit;

@@ -79,5 +79,13 @@ static inline char ascii_lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
 }
+/* The value of a hex digit in either case; -1: it is none. */
+static inline int ascii_hex(char c)
+{
+	if (ascii_is_digit((unsigned char)c))
+		return c - '0';
+	c = ascii_lower(c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
 
 #endif

@@ -1,14 +1,6 @@
 /* ldap_url.c - the `uri` option taken apart. Pure. */
 #include "directory/ldap_url.h"
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = ascii_lower(c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Percent-decodes into host; false: too long, empty, or a byte that stands in no host name or path. */
 static bool put_host(struct span text, struct ldap_url *out)
 {
@@ -16,8 +8,8 @@ static bool put_host(struct span text, struct ldap_url *out)
 	for (size_t i = 0; i < text.n; i++) {
 		char c = text.p[i];
 		if (c == '%') {
-			int high = i + 2 < text.n ? hex_digit(text.p[i + 1]) : -1;
-			int low = i + 2 < text.n ? hex_digit(text.p[i + 2]) : -1;
+			int high = i + 2 < text.n ? ascii_hex(text.p[i + 1]) : -1;
+			int low = i + 2 < text.n ? ascii_hex(text.p[i + 2]) : -1;
 			if (high < 0 || low < 0)
 				return false;
 			c = (char)(high * 16 + low);

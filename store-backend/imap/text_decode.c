@@ -49,19 +49,11 @@ static void put_base64(struct transfer *t, struct span in, struct buf *out)
 	}
 }
 
-static int hex_digit(char c)
-{
-	if (ascii_is_digit((unsigned char)c))
-		return c - '0';
-	c = ascii_lower(c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* "=" and up to two more bytes are held: is it over, and what did it mean? */
 static void end_quoted(struct transfer *t, struct buf *out)
 {
-	int high = t->held_n > 1 ? hex_digit(t->held[1]) : -1;
-	int low = t->held_n > 2 ? hex_digit(t->held[2]) : -1;
+	int high = t->held_n > 1 ? ascii_hex(t->held[1]) : -1;
+	int low = t->held_n > 2 ? ascii_hex(t->held[2]) : -1;
 	bool line_end = t->held_n > 1 && t->held[t->held_n - 1] == '\n';
 	if (high >= 0 && low >= 0)
 		buf_add_char(out, (char)(high << 4 | low));
