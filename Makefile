@@ -246,4 +246,4 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
--include $(ALL_OBJ:.o=.d) $(UNITS:=.d) $(BENCH_C:=.d) $(BENCH_QUEUE).d $(call fobj,$(FUZZ_LIB_SRC:.c=.d))
+-include $(ALL_OBJ:.o=.d) $(UNITS:=.d) $(BENCH_C:=.d) $(BENCH_QUEUE).d $(patsubst %.o,%.d,$(call fobj,$(FUZZ_LIB_SRC)) $(FUZZERS:$(FB)/%=$(FB)/tests/fuzz/%.o))
