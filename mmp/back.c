@@ -222,7 +222,7 @@ static void set_login(struct talk *t, const struct back_ask *ask)
 		t->external = true;
 		buf_add_span(&t->authz, ask->user);
 		break;
-	case LOGIN_XCLIENT: /* there is nothing that another protocol could say */
+	case LOGIN_XCLIENT: /* of submission only: route.c sees to that */
 		buf_add_span(&t->authz, ask->user);
 		break;
 	}

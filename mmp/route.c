@@ -303,6 +303,10 @@ static enum verdict on_placed(struct session *s, const struct store_place *place
 		log_skipped(s, "protocol not offered");
 		return try_next(s);
 	}
+	if (a->policy->login == LOGIN_XCLIENT && s->listener->protocol != MMP_SUBMISSION) {
+		log_skipped(s, "store_login xclient is for submission");
+		return try_next(s);
+	}
 	if (a->policy->login != LOGIN_PASSWORD && !a->verified)
 		return authenticate_refuse(s, WHY_UNPROVEN, NULL);
 	if (a->policy->login == LOGIN_PASSWORD && buf_len(&a->secret) == 0)

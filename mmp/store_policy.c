@@ -59,24 +59,6 @@ static void fill_login(
 	p->separator = m->store_master_separator != NULL ? m->store_master_separator : "";
 }
 
-/* What is wrong with a policy that could be read, or NULL. */
-static const char *login_fault(const struct store_policy *p, const struct mmp_conf *m)
-{
-	if (p->login == LOGIN_PASSWORD)
-		return NULL;
-	if (!m->preauth)
-		return "anybody could log in: store_login needs preauth yes";
-	if (p->login == LOGIN_XCLIENT)
-		return NULL;
-	if (p->login == LOGIN_CERTIFICATE)
-		return p->ctx != NULL ? NULL : "login certificate needs store_tls";
-	if (p->user[0] == '\0' || p->secret.n == 0)
-		return "login proxy and master need user and secret";
-	return p->secret.n <= STORE_SECRET_MAX && span_str(p->user).n <= SASL_NAME_MAX
-		   ? NULL
-		   : "user or secret is too long";
-}
-
 static bool make_ctx(struct store_policy *p, const struct conf *conf, struct tls_pair pair,
     int verify, struct buf *why)
 {
@@ -110,20 +92,87 @@ static bool fill(struct store_policy *p, const struct conf *conf, const struct m
 			    c->pins.v[i]);
 			return false;
 		}
-	if (!make_ctx(p, conf, pair, inherited(c->verify, m->store_verify), why))
-		return false;
-	const char *fault = p->pin_n > 0 && p->ctx == NULL ? "pins need tls" : login_fault(p, m);
-	if (fault != NULL)
-		buf_printf(why, "store %s: %s", p->others ? "options" : p->name, fault);
-	return fault == NULL;
+	return make_ctx(p, conf, pair, inherited(c->verify, m->store_verify), why);
 }
 
 /* ---- all of them ------------------------------------------------------------------------------ */
 
+static const struct mmp_store_conf others = { .head = { .title = "" }, .connections_max = -1 };
+
+static bool speaks(const struct mmp_conf *m, bool submission)
+{
+	for (size_t i = 0; i < m->listener_n; i++)
+		if ((m->listener[i]->protocol == MMP_SUBMISSION) == submission)
+			return true;
+	return false;
+}
+
+/* Is there a relay whose block this is? */
+static bool is_of_relay(const struct mmp_conf *m, const struct mmp_store_conf *c)
+{
+	for (size_t i = 0; i < m->submission_relays.n; i++) {
+		size_t k = 0;
+		while (k < m->store_n &&
+		       !fits(m->store[k]->head.title, span_str(m->submission_relays.v[i])))
+			k++;
+		if (k < m->store_n && m->store[k] == c)
+			return true;
+	}
+	return false;
+}
+
+static const char *xclient_fault(const struct mmp_conf *m, const struct mmp_store_conf *c)
+{
+	if (!speaks(m, true))
+		return "login xclient is for submission only, and no listener speaks that";
+	if (!speaks(m, false) || is_of_relay(m, c))
+		return NULL;
+	return c == &others || c->login == 0
+		   ? "login xclient is for submission only: give it in the store blocks of "
+		     "submission_relays, the other listeners need another store_login"
+		   : "login xclient is for submission only: no host of submission_relays has this "
+		     "block";
+}
+
+/* What cannot work, or NULL. */
+static const char *login_fault(const struct mmp_conf *m, const struct mmp_store_conf *c)
+{
+	struct store_policy p = { 0 };
+	fill_login(&p, c, m);
+	if (p.login == LOGIN_PASSWORD)
+		return NULL;
+	if (!m->preauth)
+		return "anybody could log in: store_login needs preauth yes";
+	if (p.login == LOGIN_XCLIENT)
+		return xclient_fault(m, c);
+	if (p.login == LOGIN_CERTIFICATE)
+		return inherited(c->tls, m->store_tls) != MMP_TLS_NONE
+			   ? NULL
+			   : "login certificate needs store_tls";
+	if (p.user[0] == '\0' || p.secret.n == 0)
+		return "login proxy and master need user and secret";
+	return p.secret.n <= STORE_SECRET_MAX && span_str(p.user).n <= SASL_NAME_MAX
+		   ? NULL
+		   : "user or secret is too long";
+}
+
+static void check_block(
+    const struct mmp_conf *m, const struct mmp_store_conf *c, struct conf_diag *d)
+{
+	bool tls = inherited(c->tls, m->store_tls) != MMP_TLS_NONE;
+	const char *fault = c->pins.n > 0 && !tls ? "pins need tls" : login_fault(m, c);
+	if (fault != NULL && c == &others)
+		conf_error(d, m->head.pos, "store options: %s", fault);
+	else if (fault != NULL)
+		conf_error(d, c->head.pos, "store %s: %s", c->head.title, fault);
+}
+
 void store_policies_check(const struct mmp_conf *m, struct conf_diag *d)
 {
+	check_block(m, &others, d);
 	for (size_t i = 0; i < m->store_n; i++) {
 		const struct conf_head *head = &m->store[i]->head;
+		check_block(m, m->store[i], d);
 		if (head->title[0] == '\0' || span_eq_str(span_str(head->title), "*"))
 			conf_error(d, head->pos, "a store needs a name: store NAME { ... }");
 		for (size_t k = 0; k < i; k++)
@@ -136,8 +185,6 @@ void store_policies_check(const struct mmp_conf *m, struct conf_diag *d)
 struct store_policy *store_policies_new(
     const struct conf *conf, const struct mmp_conf *m, struct buf *why)
 {
-	static const struct mmp_store_conf others = { .head = { .title = "" },
-		.connections_max = -1 };
 	struct store_policy *list = mem_array(m->store_n + 1, sizeof *list);
 	bool good = true;
 	list[m->store_n].others = true;

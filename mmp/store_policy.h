@@ -37,7 +37,7 @@ struct store_policy {
 	const char *separator; /* between the user's name and ours: master */
 };
 
-/* Blocks that cannot be meant: names, pins, logins without a secret. */
+/* Blocks that cannot be meant: names, pins, logins without a secret, or that the protocols have not. */
 void store_policies_check(const struct mmp_conf *m, struct conf_diag *d);
 
 /* One for each block, in order, and one for all other stores. NULL: TLS settings cannot be used; a

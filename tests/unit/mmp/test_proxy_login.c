@@ -171,6 +171,26 @@ static void test_pins(void **state)
 
 /* ---- settings --------------------------------------------------------------------------------------- */
 
+static void expect_refused(const char *mmp, const char *why)
+{
+	struct conf_diag *d = conf_diag_new();
+	bool told = false;
+	write_config(mmp, NULL);
+	struct conf *c = load_config(d);
+	assert_null(c);
+	for (size_t k = 0; k < conf_error_count(d); k++)
+		told = told || strstr(conf_error_text(d, k), why) != NULL;
+	if (!told)
+		fail_msg("%s: %s", mmp, conf_error_text(d, 0));
+	conf_diag_free(&d);
+}
+
+static void expect_taken(const char *mmp)
+{
+	struct conf *c = world_conf(mmp, NULL);
+	conf_unref(&c);
+}
+
 static void test_settings_that_cannot_be_meant(void **state)
 {
 	static const struct {
@@ -188,18 +208,33 @@ static void test_settings_that_cannot_be_meant(void **state)
 		{ "store \"*\" { tls none; }", "a store needs a name" },
 		{ "store a { tls none; } store A { tls implicit; }", "a block for it already" },
 	};
-	for (size_t i = 0; i < COUNT_OF(rows); i++) {
-		struct conf_diag *d = conf_diag_new();
-		bool told = false;
-		write_config(rows[i].mmp, NULL);
-		struct conf *c = load_config(d);
-		assert_null(c);
-		for (size_t k = 0; k < conf_error_count(d); k++)
-			told = told || strstr(conf_error_text(d, k), rows[i].why) != NULL;
-		if (!told)
-			fail_msg("%s: %s", rows[i].mmp, conf_error_text(d, 0));
-		conf_diag_free(&d);
-	}
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		expect_refused(rows[i].mmp, rows[i].why);
+}
+
+/* XCLIENT is a word of submission: where it could not be said, that is told with the place. */
+static void test_xclient_where_it_cannot_be_said(void **state)
+{
+	static const char relays[] = "submission_relays store1, relay9; ";
+	char mmp[256];
+	expect_refused("store_login xclient;",
+	    "postern.conf:4:1: store options: login xclient is for submission only: give it");
+	expect_refused("store x {\n login xclient; }", "postern.conf:5:");
+	expect_refused(
+	    "store x { login xclient; }", "store x: login xclient is for submission only: no host");
+	snprintf(mmp, sizeof mmp, "%sstore \"*9\" { tls none; } store relay9 { login xclient; }",
+	    relays);
+	expect_refused(mmp, "store relay9: login xclient"); /* the first block that fits counts */
+	snprintf(mmp, sizeof mmp, "%sstore store1 { login xclient; }", relays);
+	expect_taken(mmp);
+	world_only = "protocol submission";
+	expect_taken("store_login xclient;");
+	expect_taken("store x { login xclient; }");
+	world_only = "protocol imap";
+	expect_refused("store_login xclient;", "no listener speaks that");
+	expect_refused("store x { login xclient; }",
+	    "store x: login xclient is for submission only, and no listener");
+	world_only = "protocol ";
 }
 
 int main(void)
@@ -212,6 +247,7 @@ int main(void)
 		cmocka_unit_test(test_unproven),
 		cmocka_unit_test(test_pins),
 		cmocka_unit_test(test_settings_that_cannot_be_meant),
+		cmocka_unit_test(test_xclient_where_it_cannot_be_said),
 	};
 	return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }

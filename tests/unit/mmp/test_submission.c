@@ -321,7 +321,7 @@ static void test_login_by_xclient(void **state)
 	static const char *const refuses[] = { XCLIENT_RELAY, "C XCLIENT ", "S 550 not you", "H",
 		NULL };
 	static const char *const imap[] = { STORE_GREETING, "C ", "H", NULL };
-	start("store_login xclient;");
+	start("submission_relays store1; store store1 { login xclient; }");
 	login_alice_anew(SUBMIT_OPEN, good, SUBMIT_IN);
 	assert_true(store_saw(" LOGIN=alice@example.org\n"));
 	assert_false(store_saw("AUTH"));
@@ -329,10 +329,13 @@ static void test_login_by_xclient(void **state)
 	assert_int_equal(logged("why=store_down"), 1);
 	login_alice_anew(SUBMIT_OPEN, refuses, SUBMIT_LATER);
 	assert_int_equal(logged("why=store_temporary"), 1);
-	login_alice_anew(IMAP_OPEN, imap, LATER); /* nothing that IMAP could say */
+	size_t before = world.store[0].conn_n;
+	login_alice_anew(IMAP_OPEN, imap, LATER); /* nothing that IMAP could say: it is not asked */
+	assert_int_equal(logged("why=\"store_login xclient is for submission\""), 1);
+	assert_int_equal(world.store[0].conn_n, before);
 	assert_false(store_saw("alice-secret"));
 	world_end();
-	start("store_login xclient; store_facts none;");
+	start("submission_relays store1; store store1 { login xclient; facts none; }");
 	static const char *const bare[] = { XCLIENT_RELAY, "C XCLIENT LOGIN=alice@example.org",
 		"S 220 again", "C EHLO pc", RELAY_SAYS, "E", NULL };
 	login_alice_anew(SUBMIT_OPEN, bare, SUBMIT_IN);

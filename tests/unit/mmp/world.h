@@ -63,6 +63,7 @@ static const struct {
 
 static char world_dir[64];
 static const char *world_proxy_from = "127.0.0.0/8"; /* of PROXIED */
+static const char *world_only = "protocol "; /* in the options of those listeners that there are */
 static struct {
 	struct loop *loop;
 	struct conf *conf;
@@ -178,9 +179,10 @@ static void write_config(const char *mmp, const char *root)
 	    root != NULL ? root : "directory { file users.ldif; default_domain example.org; }",
 	    strstr(mmp, "failure_delay_max") == NULL ? "auth_failure_delay_max 200ms;" : "", mmp);
 	for (int i = 0; i < PORTS; i++)
-		fprintf(f, " listener %s { address 127.0.0.1:%u; %s proxy_from %s; }\n",
-		    port_rows[i].name, world.port[i], port_rows[i].options,
-		    i == PROXIED ? world_proxy_from : "192.0.2.128/25");
+		if (strstr(port_rows[i].options, world_only) != NULL)
+			fprintf(f, " listener %s { address 127.0.0.1:%u; %s proxy_from %s; }\n",
+			    port_rows[i].name, world.port[i], port_rows[i].options,
+			    i == PROXIED ? world_proxy_from : "192.0.2.128/25");
 	fputs("}\n", f);
 	fclose(f);
 }
