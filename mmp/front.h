@@ -35,6 +35,7 @@ struct front {
 	const char *alpn;
 	const char
 	    *last_words; /* to an idle client after its login, when we end it; "": none allowed */
+	const char *goodbye; /* how the words begin that a store says before it closes */
 	const struct back *back;
 	struct stream_limits limits; /* in_max bounds what waits during a ticket */
 	void *(*open)(struct session *s);

@@ -277,6 +277,7 @@ const struct front front_pop3 = {
 	.name_short_tls = "pops",
 	.alpn = "pop3",
 	.last_words = "",
+	.goodbye = "-ERR ",
 	.back = &back_pop3,
 	.limits = { .in_max = 2 * LINE_MAX_BYTES, .out_max = 32768 },
 	.open = front_open,

@@ -120,6 +120,18 @@ static uint64_t on_lost(void *arg)
 	return ms;
 }
 
+/* It comes to a client that was idle, and nothing with it. In the midst of something else it could be a part of
+ * that; then the store goes on. */
+static bool is_goodbye(void *arg, struct span bytes)
+{
+	struct piped *p = OBJ(piped, arg);
+	struct span begins = span_str(p->front->goodbye);
+	return !p->ending && pipe_idle_ms(p->pipe) >= IDLE_MS && bytes.n > begins.n &&
+	       span_ieq(span_first(bytes, begins.n), begins) && bytes.p[bytes.n - 1] == '\n';
+}
+
+static const struct pipe_lost when_lost = { .ms = on_lost, .is_goodbye = is_goodbye };
+
 static struct piped *piped_new(const struct session *s)
 {
 	const char *parts[] = { s->listener->head.title, s->attempt->account->user,
@@ -161,7 +173,7 @@ void pipe_session(struct session *s, struct stream **take_store)
 	metric_set(&mmp_metrics[MMP_M_PIPED], m->piped_n);
 	p->pipe =
 	    pipe_start(m->loop, &s->client, take_store, s->setup->mmp->idle_timeout, on_end, p);
-	pipe_on_lost(p->pipe, on_lost);
+	pipe_on_lost(p->pipe, &when_lost);
 }
 
 /* ---- orders ----------------------------------------------------------------------------------- */

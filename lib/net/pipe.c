@@ -14,135 +14,19 @@
 #include "base/check.h"
 #include "base/mem.h"
 
-#include "net/loop_internal.h"
+#include "net/pipe_internal.h"
 #include "net/stream_internal.h"
-#include "net/wire.h"
-
-#define pipe_MAGIC 0x919e0001u
 
 enum {
-	READS_A_TURN = 4,       /* of a scratch buffer each; then the other pipes have their turn */
-	BURST_LEAST = 16384,    /* a splice that moves less ends the burst */
-	SPLICE_MAX = 262144,    /* size asked for the shared kernel pipe */
-	HALF_CLOSED_MS = 60000, /* without a byte, once one side has ended */
+	READS_A_TURN = 4,    /* of a scratch buffer each; then the other pipes have their turn */
+	BURST_LEAST = 16384, /* a splice that moves less ends the burst */
+	SPLICE_MAX = 262144, /* size asked for the shared kernel pipe */
 	LINGER_MS = 5000
 };
 
-enum side_id { CLIENT, STORE };
-
-/* Whether this side can still be sent to. */
-enum sending {
-	SEND_OPEN,
-	SEND_ENDING, /* the other side's EOF is to be passed on, behind what is held */
-	SEND_ENDED,
-	SEND_DEAD /* a write failed */
-};
-
-/* Bytes that a side did not take at once. */
-struct held {
-	size_t at, n;
-	char bytes[];
-};
-
-struct side {
-	struct pipe *pipe;
-	struct wire wire; /* owned */
-	struct watch watch;
-	struct held *held; /* owned; NULL while this side keeps up */
-	uint64_t received;
-	enum sending sending;
-	bool eof;                                /* nothing more comes from this side */
-	bool burst;                              /* its last read filled the buffer */
-	bool read_wants_write, write_wants_read; /* TLS */
-	bool may_park; /* TLS: its OpenSSL object may become dispensable */
-};
-
-struct pipe {
-	uint32_t magic;
-	bool over; /* ended: on_soon() or the driver finishes it */
-	bool cause_known;
-	bool waits;          /* the store has gone and the client is to be told later */
-	enum pipe_end cause; /* what happened first */
-	struct loop *loop;
-	void (*fn)(void *arg, const struct pipe_done *);
-	uint64_t (*lost_ms)(void *arg); /* NULL: the client hears of it at once */
-	void *arg;
-	uint64_t idle_ms, last_ms;
-	struct timer idle; /* looks at last_ms now and then: no byte moves it */
-	struct soon soon;
-	struct side sides[2];
-};
-
-static struct side *other(struct side *s)
-{
-	return &s->pipe->sides[s == &s->pipe->sides[CLIENT] ? STORE : CLIENT];
-}
-
-static bool is_client(const struct side *s)
-{
-	return s == &s->pipe->sides[CLIENT];
-}
-
-/* ---- what ended it ---- */
-
-static void set_cause(struct pipe *p, enum pipe_end cause)
-{
-	if (p->cause_known)
-		return;
-	p->cause_known = true;
-	p->cause = cause;
-	if (p->idle_ms == 0 || p->idle_ms > HALF_CLOSED_MS)
-		timer_set(&p->idle, HALF_CLOSED_MS);
-}
-
-/* This side ends first. True: it is the store, and its client is to hear of it later. */
-static bool may_wait(struct side *s)
-{
-	struct pipe *p = s->pipe;
-	struct side *client = other(s);
-	if (is_client(s) || p->lost_ms == NULL || p->cause_known || client->held != NULL ||
-	    client->sending != SEND_OPEN || wire_has_pending(&client->wire))
-		return false;
-	uint64_t ms = p->lost_ms(p->arg);
-	if (ms == 0)
-		return false;
-	p->waits = true;
-	timer_set(&p->idle, ms);
-	return true;
-}
-
-static void side_failed(struct side *s)
-{
-	bool later = may_wait(s);
-	if (later) {
-		s->pipe->cause_known = true;
-		s->pipe->cause = PIPE_STORE_FAILED;
-	} else {
-		set_cause(s->pipe, is_client(s) ? PIPE_CLIENT_FAILED : PIPE_STORE_FAILED);
-	}
-	s->sending = SEND_DEAD;
-	s->eof = true;
-	s->pipe->over = s->pipe->over || !later;
-}
-
-static void side_closed(struct side *s)
-{
-	struct side *to = other(s);
-	if (may_wait(s)) {
-		s->pipe->cause_known = true;
-		s->pipe->cause = PIPE_STORE_CLOSED;
-		s->sending = SEND_DEAD;
-	} else {
-		set_cause(s->pipe, is_client(s) ? PIPE_CLIENT_CLOSED : PIPE_STORE_CLOSED);
-	}
-	s->eof = true;
-	if (to->sending == SEND_OPEN && !s->pipe->waits)
-		to->sending = SEND_ENDING;
-}
-
 /* ---- sending to a side ---- */
 
-static void hold(struct side *to, struct span bytes)
+void side_hold(struct side *to, struct span bytes)
 {
 	size_t had = to->held != NULL ? to->held->n : 0;
 	if (bytes.n == 0)
@@ -184,8 +68,8 @@ static void sending_failed(struct side *to)
 
 static void put(struct side *to, struct span bytes)
 {
-	if (put_some(to, &bytes))
-		hold(to, bytes);
+	if (to->held != NULL || put_some(to, &bytes))
+		side_hold(to, bytes);
 	else
 		sending_failed(to);
 }
@@ -193,7 +77,8 @@ static void put(struct side *to, struct span bytes)
 /* Both sides have ended and this one has all: closing the descriptor says the same as a shutdown. */
 static bool ends_by_closing(struct side *to)
 {
-	return to->eof && other(to)->eof && other(to)->held == NULL && wire_is_plain(&to->wire);
+	return to->eof && side_other(to)->eof && side_other(to)->held == NULL &&
+	       wire_is_plain(&to->wire);
 }
 
 /* What waits for this side: held bytes, then the other side's EOF. */
@@ -220,7 +105,7 @@ static void catch_up(struct side *to)
 
 static bool may_move(struct side *from)
 {
-	struct side *to = other(from);
+	struct side *to = side_other(from);
 	return !from->eof && to->held == NULL && to->sending == SEND_OPEN;
 }
 
@@ -251,9 +136,15 @@ static bool copy_some(struct side *from)
 		side_failed(from);
 		return false;
 	}
+	struct span bytes = span_of(scratch, got);
+	if (side_keeps_farewell(from, bytes)) {
+		from->received += got;
+		return true; /* its end may stand behind it */
+	}
+	pipe_release_farewell(from->pipe);
 	count(from, got);
 	from->burst = got == WIRE_SCRATCH;
-	put(other(from), span_of(scratch, got));
+	put(side_other(from), bytes);
 	return got == WIRE_SCRATCH;
 }
 
@@ -285,14 +176,14 @@ static void drain_shared(struct side *to, size_t n)
 		ssize_t got = read(shared.out, wire_scratch(), n < WIRE_SCRATCH ? n : WIRE_SCRATCH);
 		CHECK(got > 0);
 		if (to->sending == SEND_OPEN)
-			hold(to, span_of(wire_scratch(), (size_t)got));
+			side_hold(to, span_of(wire_scratch(), (size_t)got));
 		n -= (size_t)got;
 	}
 }
 
 static bool splice_some(struct side *from)
 {
-	struct side *to = other(from);
+	struct side *to = side_other(from);
 	ssize_t got = splice(
 	    from->wire.fd, NULL, shared.in, NULL, SPLICE_MAX, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 	if (got <= 0) {
@@ -321,7 +212,8 @@ static bool splice_some(struct side *from)
 static void pump(struct side *from)
 {
 	for (int i = 0; i < READS_A_TURN && may_move(from); i++) {
-		bool more = can_splice(from, other(from)) ? splice_some(from) : copy_some(from);
+		bool more =
+		    can_splice(from, side_other(from)) ? splice_some(from) : copy_some(from);
 		if (!more)
 			break;
 	}
@@ -364,6 +256,7 @@ static void pipe_end(struct pipe *p)
 {
 	timer_clear(&p->idle);
 	soon_clear(&p->soon);
+	MEM_FREE(&p->farewell);
 	p->magic = 0;
 	mem_free(p);
 }
@@ -386,6 +279,7 @@ static void finish(struct pipe *p)
 	void (*fn)(void *, const struct pipe_done *) = p->fn;
 	void *arg = p->arg;
 	pipe_counts(p, &done.client_bytes, &done.store_bytes);
+	pipe_release_farewell(p);
 	side_leave(&p->sides[CLIENT]);
 	side_leave(&p->sides[STORE]);
 	pipe_end(p);
@@ -468,7 +362,7 @@ static void on_ready(void *arg, unsigned events)
 	}
 	if (s->held != NULL && (events & (s->write_wants_read ? WATCH_READ : WATCH_WRITE))) {
 		catch_up(s);
-		pump(other(s)); /* it was held up by this side; OpenSSL may have bytes of it */
+		pump(side_other(s)); /* it was held up by this side; OpenSSL may have bytes of it */
 	}
 	if (events & (s->read_wants_write ? WATCH_WRITE : WATCH_READ))
 		pump(s);
@@ -496,6 +390,11 @@ static void on_idle(void *arg)
 		finish(p);
 		return;
 	}
+	if (p->farewell != NULL) { /* the store has not closed behind it */
+		pipe_release_farewell(p);
+		settle(p);
+		return;
+	}
 	uint64_t limit = p->idle_ms, quiet = pipe_idle_ms(p);
 	if (p->cause_known && (limit == 0 || limit > HALF_CLOSED_MS))
 		limit = HALF_CLOSED_MS;
@@ -503,7 +402,7 @@ static void on_idle(void *arg)
 		timer_set(&p->idle, limit - quiet);
 		return;
 	}
-	set_cause(p, PIPE_IDLE);
+	pipe_set_cause(p, PIPE_IDLE);
 	finish(p);
 }
 
@@ -516,8 +415,8 @@ static void side_begin(struct pipe *p, enum side_id id, struct stream *s, const 
 	struct buf unsent = BUF_INIT(SIZE_MAX / 2);
 	CHECK(s->state == ST_OPEN || s->state == ST_FAILED);
 	out_copy(&s->out, &unsent);
-	hold(side, buf_span(&unsent));
-	hold(side, stream_input(from));
+	side_hold(side, buf_span(&unsent));
+	side_hold(side, stream_input(from));
 	buf_end(&unsent);
 	side->pipe = p;
 	side->received = s->bytes_in;
@@ -560,16 +459,17 @@ struct pipe *pipe_start(struct loop *l, struct stream **take_client, struct stre
 	return p;
 }
 
-void pipe_on_lost(struct pipe *p, uint64_t (*lost_ms)(void *arg))
+void pipe_on_lost(struct pipe *p, const struct pipe_lost *lost)
 {
-	OBJ(pipe, p)->lost_ms = lost_ms;
+	OBJ(pipe, p)->lost = lost;
 }
 
 void pipe_stop(struct pipe *p, struct span last_words)
 {
 	struct side *client = &OBJ(pipe, p)->sides[CLIENT];
+	pipe_release_farewell(p);
 	if (client->held == NULL && client->sending == SEND_OPEN)
-		hold(client, last_words);
+		side_hold(client, last_words);
 	p->cause_known = true;
 	p->cause = PIPE_STOPPED;
 	p->over = true;

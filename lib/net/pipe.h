@@ -35,10 +35,18 @@ struct pipe_done {
 struct pipe *pipe_start(struct loop *l, struct stream **take_client, struct stream **take_store,
     uint64_t idle_ms, void (*fn)(void *arg, const struct pipe_done *), void *arg);
 
-/* The store has closed or broken while the client had nothing to get from it: how long may the client wait to
- * hear of that? 0: not at all. Else the store's side is let go, and the pipe ends after so long, or when the
- * client sends or closes. Asked with the arg of fn; for right after pipe_start(). */
-void pipe_on_lost(struct pipe *p, uint64_t (*lost_ms)(void *arg));
+/* What a client that is even with its store hears when that goes away; both are asked with the arg of fn. */
+struct pipe_lost {
+	/* The store has closed or broken while the client had nothing to get from it: how long may the client
+	 * wait to hear of that? 0: not at all. Else the store's side is let go, and the pipe ends after so
+	 * long, or when the client sends or closes. */
+	uint64_t (*ms)(void *arg);
+	/* Are these bytes, all that came, words that a store closes behind? They are kept for the client:
+	 * until it hears of the end, or goes on when the store does, at the latest a second later. */
+	bool (*is_goodbye)(void *arg, struct span bytes);
+};
+/* For right after pipe_start(); lost lives longer than the pipe. */
+void pipe_on_lost(struct pipe *p, const struct pipe_lost *lost);
 
 /* Ends it now: fn comes from the loop with PIPE_STOPPED. last_words (may be empty) are sent to the
  * client if nothing is waiting to be sent to it. */

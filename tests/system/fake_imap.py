@@ -2,7 +2,7 @@
 
 Beside IMAP it takes FLOOD BYTES, which sends so many before its OK, and DEAF, after which it reads no more.
 
-As a program: fake_imap.py PORT - the store, until it is ended."""
+As a program: fake_imap.py PORT - the store, until it is ended; by SIGUSR1 in an orderly way, with a goodbye to each session."""
 import contextlib
 import os
 import resource
@@ -36,6 +36,7 @@ def answer(line):
 def serve(port):
     many_descriptors()
     sel = selectors.DefaultSelector()
+    signal.signal(signal.SIGUSR1, lambda *_: shut_down(sel))
     door = socket.create_server(("127.0.0.1", port), backlog=4096)
     door.setblocking(False)
     sel.register(door, READ, None)
@@ -50,6 +51,14 @@ def serve(port):
                         sel.register(s, READ, bytearray())
                 continue
             read_one(sel, key)
+
+
+def shut_down(sel):
+    sessions = [key.fileobj for key in sel.get_map().values() if key.data is not None]
+    for s in sessions:
+        with contextlib.suppress(OSError):
+            s.send(b"* BYE Server shutting down.\r\n")
+    os._exit(0)
 
 
 def read_one(sel, key):

@@ -4,6 +4,8 @@ import selectors
 import signal
 import time
 
+import pytest
+
 import fake_imap
 import peers
 from mmp_clients import fake_tier, metric, running, start_fake, start_mmp
@@ -42,22 +44,27 @@ def fall_idle(crowd):
     return crowd.sessions
 
 
-def test_a_dead_store_ends_its_sessions_over_time(new_tier):
-    t = fake_tier(new_tier, "dies", mmp_extra=f"\tstore_lost_spread {WINDOW}s;\n")
+@pytest.mark.parametrize("how", ["dies", "goodbye"])
+def test_a_store_that_goes_ends_its_sessions_over_time(new_tier, how):
+    """It is killed, or says goodbye to all of them: their clients hear of either one after the other."""
+    t = fake_tier(new_tier, how, mmp_extra=f"\tstore_lost_spread {WINDOW}s;\n")
     crowd = fake_imap.Crowd(t.port("imap"), t.user("alice"))
     crowd.add(MANY)
     sessions = fall_idle(crowd)
     busy, sessions = sessions[0], sessions[1:]
-    t.processes.pop("fake").kill()
+    t.processes.pop("fake").send_signal(signal.SIGKILL if how == "dies" else signal.SIGUSR1)
     wait_for(lambda: metric(t, "postern_mmp_sessions_spread_total") > MANY / 2, 20, "the loss")
     busy.sendall(b"n NOOP\r\n")  # who asks is answered: by the end
     busy.settimeout(WINDOW / 2)
+    words = b"" if how == "dies" else b"* BYE Server shutting down.\r\n"
     try:
-        assert busy.recv(100) == b""
+        assert busy.makefile("rb").read() == words
     except ConnectionError:
-        pass
-    ends = ends_of(sessions, WINDOW + 20)
+        assert how == "dies"
+    heard = {}
+    ends = ends_of(sessions, WINDOW + 20, heard)
     assert len(ends) == len(sessions)
+    assert all(heard.get(s, b"") == words for s in sessions)
     # ten of each worker at once; of the rest no half second of the window has more than its share, twice over
     for part in range(1, 2 * WINDOW):
         n = sum(part / 2 <= e < (part + 1) / 2 for e in ends)

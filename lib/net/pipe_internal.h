@@ -1,0 +1,85 @@
+/* pipe_internal.h - what the files of pipe.h share: pipe.c moves bytes, pipe_lost.c tells what ended it. */
+#ifndef NET_PIPE_INTERNAL_H
+#define NET_PIPE_INTERNAL_H
+
+#include <stdbool.h>
+
+#include "net/loop_internal.h"
+#include "net/pipe.h"
+#include "net/wire.h"
+
+#define pipe_MAGIC 0x919e0001u
+
+enum { HALF_CLOSED_MS = 60000 }; /* without a byte, once one side has ended */
+
+enum side_id { CLIENT, STORE };
+
+/* Whether this side can still be sent to. */
+enum sending {
+	SEND_OPEN,
+	SEND_ENDING, /* the other side's EOF is to be passed on, behind what is held */
+	SEND_ENDED,
+	SEND_DEAD /* a write failed */
+};
+
+/* Bytes that a side did not take at once. */
+struct held {
+	size_t at, n;
+	char bytes[];
+};
+
+struct side {
+	struct pipe *pipe;
+	struct wire wire; /* owned */
+	struct watch watch;
+	struct held *held; /* owned; NULL while this side keeps up */
+	uint64_t received;
+	enum sending sending;
+	bool eof;                                /* nothing more comes from this side */
+	bool burst;                              /* its last read filled the buffer */
+	bool read_wants_write, write_wants_read; /* TLS */
+	bool may_park; /* TLS: its OpenSSL object may become dispensable */
+};
+
+struct pipe {
+	uint32_t magic;
+	bool over; /* ended: on_soon() or the driver finishes it */
+	bool cause_known;
+	bool waits;          /* the store has gone and the client is to be told later */
+	enum pipe_end cause; /* what happened first */
+	struct loop *loop;
+	void (*fn)(void *arg, const struct pipe_done *);
+	const struct pipe_lost *lost; /* NULL: the client hears of it at once */
+	void *arg;
+	struct held
+	    *farewell; /* owned; the store's last words, kept from an idle client for a moment */
+	uint64_t idle_ms, last_ms;
+	struct timer idle; /* looks at last_ms now and then: no byte moves it */
+	struct soon soon;
+	struct side sides[2];
+};
+
+static inline struct side *side_other(struct side *s)
+{
+	return &s->pipe->sides[s == &s->pipe->sides[CLIENT] ? STORE : CLIENT];
+}
+
+static inline bool side_is_client(const struct side *s)
+{
+	return s == &s->pipe->sides[CLIENT];
+}
+
+/* pipe.c: bytes that the side gets when it takes them, behind those that wait already. */
+void side_hold(struct side *to, struct span bytes);
+
+/* pipe_lost.c */
+void pipe_set_cause(struct pipe *p, enum pipe_end cause); /* the first one stays */
+void side_failed(struct side *s);
+void side_closed(struct side *s); /* it will send no more */
+/* Are these bytes of a store its goodbye to an idle client, which need not hear it yet? True: they are kept, until
+ * the store closes, or a moment later are sent on. */
+bool side_keeps_farewell(struct side *store, struct span bytes);
+/* Something else happened: what was kept is the client's. */
+void pipe_release_farewell(struct pipe *p);
+
+#endif
