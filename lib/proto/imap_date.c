@@ -63,7 +63,8 @@ static int32_t read_zone_s(struct imap_cursor *c)
 int64_t imap_read_date_time(struct imap_cursor *c)
 {
 	imap_read_char(c, '"');
-	int32_t day = imap_try(c, ' ') ? read_digits(c, 1, 1) : read_digits(c, 2, 2);
+	/* One digit without the space before it is wrong (date-day-fixed), and what imapflow sends. */
+	int32_t day = imap_try(c, ' ') ? read_digits(c, 1, 1) : read_digits(c, 1, 2);
 	int64_t days = read_date_from_day(c, day);
 	imap_read_sp(c);
 	int32_t h = read_digits(c, 2, 2);

@@ -114,7 +114,7 @@ uint64_t imap_read_literal_size(struct imap_cursor *c);
 
 /* Days since 1970-01-01 of  dd-Mon-yyyy  with or without quotes (SEARCH). */
 int32_t imap_read_date(struct imap_cursor *c);
-/* Seconds since 1970 UTC of  "dd-Mon-yyyy hh:mm:ss +zzzz"  (APPEND). */
+/* Seconds since 1970 UTC of  "dd-Mon-yyyy hh:mm:ss +zzzz"  (APPEND); the first digit may be a space, or missing. */
 int64_t imap_read_date_time(struct imap_cursor *c);
 /* Writes  "dd-Mon-yyyy hh:mm:ss +0000"  with its quotes. */
 bool imap_put_date_time(struct buf *out, int64_t unix_s);
