@@ -26,6 +26,9 @@ DEPS_unpacked := exim4-base exim4-daemon-light opensmtpd cyrus-common cyrus-imap
 DEPS_lint := clang-format-14 cppcheck universal-ctags
 
 , := ,
+# A client that Debian does not package, by npm into build/node: without it the tests that use it fail, the others run
+NODE_PACKAGES := imapflow@1.0.164
+
 # ---- variants -----------------------------------------------------------------------------------
 CC := gcc
 BUILD := build
@@ -94,7 +97,7 @@ $(BUILD)/bin/%: $(B)/bin/% FORCE
 	@mkdir -p $(@D)
 	@cmp -s $< $@ || cp -f --remove-destination $< $@
 
-.PHONY: all compile crash FORCE help deps deps-build deps-run deps-test deps-unpacked deps-bench deps-lint check unit system lint run bench fuzz \
+.PHONY: all compile crash FORCE help deps deps-build deps-run deps-test deps-unpacked deps-node deps-bench deps-lint check unit system lint run bench fuzz \
 	fuzz-build install docs clean format
 all: deps-build $(BINS) ## build/bin/postern-*
 compile: deps-build $(foreach p,$(BUILT),$(B)/bin/$(BIN_$(p))) ## build without touching build/bin
@@ -110,7 +113,7 @@ define install_deps
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			$$missing >/dev/null; fi
 endef
-deps: deps-build deps-run deps-test deps-unpacked deps-bench deps-lint ## install every Debian package that any target needs
+deps: deps-build deps-run deps-test deps-unpacked deps-node deps-bench deps-lint ## install every Debian package that any target needs
 deps-build deps-run deps-test deps-bench deps-lint: deps-%: $(BUILD)/.deps-%
 $(BUILD)/.deps-%: Makefile
 	$(call install_deps,$(DEPS_$*))
@@ -122,6 +125,14 @@ $(BUILD)/.deps-unpacked: Makefile
 	@cd $(BUILD)/unpacked/deb && apt-get download -qq $(DEPS_unpacked) && \
 		for d in *.deb; do dpkg -x $$d ../root || exit 1; done
 	@touch $@
+
+deps-node: $(BUILD)/.deps-node
+$(BUILD)/.deps-node: Makefile
+	@command -v npm >/dev/null || { $(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm >/dev/null; }
+	@rm -rf $(BUILD)/node && mkdir -p $(BUILD)/node
+	@npm install --prefix $(BUILD)/node --no-package-lock --no-save --no-audit --no-fund --ignore-scripts --loglevel=error \
+		$(NODE_PACKAGES) >/dev/null && touch $@ || echo "$(NODE_PACKAGES) could not be installed: its tests will fail"
 
 # ---- unit tests: tests/unit/test_X.c needs the library, tests/unit/PROGRAM/test_X.c its program ---
 UNIT_LIB := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
@@ -166,7 +177,7 @@ fuzz: fuzz-build ## run every fuzzer for FUZZ_SECS seconds
 	@tests/run-fuzzers $(FB) $(FUZZ_SECS) $(FUZZERS)
 
 # ---- the whole check ----------------------------------------------------------------------------
-system: all deps-run deps-test deps-unpacked ## system tests only (TESTS=... for pytest arguments)
+system: all deps-run deps-test deps-unpacked deps-node ## system tests only (TESTS=... for pytest arguments)
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin POSTERN_SAN=$(SAN) tests/run-system $(TESTS)
 
 # Each fault point of the queue a hundred times, and kill -9 at random of everything while 100,000 messages pass.
@@ -174,7 +185,7 @@ crash: all deps-run deps-test $(B)/tests/unit/edge/test_queue_crash ## long run 
 	@$(SAN_ENV) CRASH_HITS=100 $(B)/tests/unit/edge/test_queue_crash
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin CRASH_MESSAGES=100000 tests/run-system -s tests/system/test_crash.py
 
-check: all deps-run deps-test deps-unpacked $(UNITS) $(FUZZERS) ## every test; SAN=1 for sanitizers
+check: all deps-run deps-test deps-unpacked deps-node $(UNITS) $(FUZZERS) ## every test; SAN=1 for sanitizers
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin POSTERN_SAN=$(SAN) FUZZ_SECS=$(FUZZ_SECS) \
 		tests/run-all $(B) $(FB) "$(UNITS)" "$(FUZZERS)"
 

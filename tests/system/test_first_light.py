@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+import imapflow
 import mail
 from tier import wait_for
 
@@ -141,6 +142,11 @@ def test_mutt_reads(tier, sent, tmp_path):
     got = wait_for(lambda: (tmp_path / "got").exists() and (tmp_path / "got").read_bytes(), 10, "mutt's copy")
     body = text.split(b"\r\n\r\n", 1)[1].rstrip().replace(b"\r\n", b"\n")
     assert body.replace(b"\nFrom the start", b"\n>From the start") in got or body in got
+
+
+@pytest.mark.parametrize("tls", ["starttls", "implicit"])
+def test_imapflow_reads(tier, sent, tls):
+    imapflow.check(tier, tier.port("imaps" if tls == "implicit" else "imap"), tls, sent)
 
 
 def test_unknown_and_foreign_recipients_are_refused(tier):

@@ -9,7 +9,7 @@ import mail
 from conftest import free_port
 from cyrus import start_cyrus
 # The reading programs are the same whatever is behind: these run here with the fixtures below.
-from test_first_light import test_curl_reads, test_fetchmail_reads, test_mbsync_reads, test_mutt_reads  # noqa: F401
+from test_first_light import test_curl_reads, test_fetchmail_reads, test_imapflow_reads, test_mbsync_reads, test_mutt_reads  # noqa: F401
 from test_mmp_sieve import sieve_connect
 from tier import port_answers, wait_for
 

@@ -18,7 +18,7 @@ import peers
 from conftest import free_port
 from mmp_clients import SERVICES, connect, hang_up, start_mmp
 # The reading programs are the same whatever is behind: these run here with the fixtures below.
-from test_first_light import test_curl_reads, test_fetchmail_reads, test_mbsync_reads, test_mutt_reads  # noqa: F401
+from test_first_light import test_curl_reads, test_fetchmail_reads, test_imapflow_reads, test_mbsync_reads, test_mutt_reads  # noqa: F401
 from tier import children_of, wait_for
 
 SENDER = "visitor@elsewhere.example"

@@ -11,6 +11,7 @@ import zlib
 
 import pytest
 
+import imapflow
 import mail
 from tier import wait_for
 
@@ -117,6 +118,16 @@ def test_compressed_over_tls(store):
     heard = ask(b"b FETCH * BODY.PEEK[]\r\n", rb"b OK .*\r\n")
     assert b"{%d}\r\n" % len(text) + text + b")\r\nb OK" in heard
     m.sock.close()
+
+
+def test_imapflow(store):
+    """Compressed by itself, as the store offers that."""
+    user, token = store.user("carol"), mail.new_token()
+    text = mail.message(token, SENDER, [user["address"]], 200_000)
+    with log_in(store, "carol") as m:
+        assert m.append("INBOX", None, None, text)[0] == "OK"
+    told = imapflow.check(store, store.store_port(1, "imap"), "starttls", (user, token, text))
+    assert "COMPRESS=DEFLATE" in told["capabilities"] and "MOVE" in told["capabilities"]
 
 
 def test_sort_thread_and_quota_in_imaplib(store):
