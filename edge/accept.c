@@ -1,18 +1,66 @@
 /* accept.c - connections come in (step 1 of 6; after: admit.c).
  *
  * The limits of the worker on connections are kept here, before a session costs anything: who is over
- * them gets one line. Owns nothing: the doors are the worker's. */
+ * them gets one line, or waits for a worker with room. Owns the doors' pause: the doors are the worker's. */
 #include "edge/accept.h"
 
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/slots.h"
 #include "proto/smtp_reply.h"
 
 #include "edge/edge_tables.h"
 #include "edge/session.h"
 
-enum { SHED_LINE_MAX = 512 };
+enum {
+	SHED_LINE_MAX = 512,
+	TOLD_EVERY_MS = 60000,
+	LOOK_MS = 500 /* full: are the others, too? Also when one of them has died */
+};
+
+/* ---- room ------------------------------------------------------------------------------------- */
+
+static void tell(struct edge *e)
+{
+	uint64_t now = loop_now_ms(e->loop);
+	if (e->full_told_ms != 0 && now - e->full_told_ms < TOLD_EVERY_MS)
+		return;
+	e->full_told_ms = now;
+	log_write(
+	    &edge_events[EDGE_EV_WORKER_FULL], NULL, LOG_FIELDS(LOG_U64("sessions", e->session_n)));
+}
+
+void accept_settle(struct edge *e)
+{
+	bool full = e->session_n >= (size_t)e->setup->edge->connections_max;
+	if (e->leaves || (!full && !e->full))
+		return;
+	e->full = full;
+	metric_set(&edge_metrics[EDGE_M_ACCEPTING], !full);
+	doors_pause(e->doors, full && slots_sum(&edge_metrics[EDGE_M_ACCEPTING]) > 0);
+	if (full) {
+		tell(e);
+		timer_set(&e->look, LOOK_MS);
+	} else {
+		timer_clear(&e->look);
+	}
+}
+
+/* A look now and then, and before each connection that would be refused. */
+static void on_look(void *arg)
+{
+	accept_settle(arg);
+}
+
+void accept_stop(struct edge *e)
+{
+	e->leaves = true;
+	metric_set(&edge_metrics[EDGE_M_ACCEPTING], 0);
+	timer_clear(&e->look);
+}
+
+/* ---- connections ------------------------------------------------------------------------------ */
 
 /* The line leaves if the socket's empty buffer takes it, and it does. */
 static void send_reason(int fd, enum reason why, struct ident id)
@@ -51,6 +99,7 @@ static void on_accepted(void *arg, const char *name, const struct accepted *a)
 		shed(name, c, a, WHY_CLIENT_BUSY);
 	else
 		session_start(e, c, a);
+	accept_settle(e);
 }
 
 static bool settings_of(void *arg, const char *name, struct door_settings *out)
@@ -64,8 +113,13 @@ static bool settings_of(void *arg, const char *name, struct door_settings *out)
 
 struct doors *accept_doors_new(struct edge *e)
 {
-	return doors_new(&(struct doors_opts){
-	    .loop = e->loop, .settings = settings_of, .accepted = on_accepted, .arg = e });
+	timer_init(&e->look, e->loop, on_look, e);
+	metric_set(&edge_metrics[EDGE_M_ACCEPTING], 1);
+	return doors_new(&(struct doors_opts){ .loop = e->loop,
+	    .settings = settings_of,
+	    .accepted = on_accepted,
+	    .before = on_look,
+	    .arg = e });
 }
 
 void accept_listeners(const struct conf *c, struct daemon_listeners *out)

@@ -53,6 +53,7 @@ void edge_reload(struct edge *e, const struct conf *fresh)
 		edge_setup_unref(&e->setup);
 		e->setup = setup;
 		doors_reload(e->doors);
+		accept_settle(e);
 	}
 	buf_end(&why);
 }
@@ -88,6 +89,7 @@ void edge_client_leave(struct edge *e, struct ip_addr client)
 
 void edge_session_gone(struct edge *e)
 {
+	accept_settle(e);
 	void (*drained)(void *arg) = e->drained;
 	if (drained == NULL || e->retiring || e->session_n > 0)
 		return;
@@ -107,6 +109,7 @@ void edge_retire(struct edge *e, void (*drained)(void *arg), void *arg)
 	e->retiring = true;
 	e->drained = drained;
 	e->drained_arg = arg;
+	accept_stop(e);
 	doors_retire(e->doors, on_doors_left, e);
 }
 
@@ -116,6 +119,7 @@ void edge_drain(struct edge *e, void (*drained)(void *arg), void *arg)
 	e->retiring = false;
 	e->drained = drained;
 	e->drained_arg = arg;
+	accept_stop(e);
 	doors_close(e->doors);
 	for (struct list_node *n = e->sessions.next, *next; n != &e->sessions; n = next) {
 		next = n->next;
@@ -153,6 +157,7 @@ void edge_free(struct edge **e)
 	if (gone == NULL)
 		return;
 	gone->drained = NULL;
+	accept_stop(gone);
 	doors_free(&gone->doors);
 	while (!list_empty(&gone->sessions))
 		session_drop(LIST_OF(struct session, link, gone->sessions.next), WHY_STOPPED);

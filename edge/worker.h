@@ -33,6 +33,10 @@ struct edge {
 	struct policy_pool *policies;
 	struct edge_setup *setup; /* the newest; sessions keep references of their own */
 	struct doors *doors;      /* owned: accept.c */
+	bool full,
+	    leaves; /* accept.c: it has all the sessions it may; it accepts no more, for good */
+	uint64_t full_told_ms; /* in the log */
+	struct timer look;     /* while it is full */
 	struct list_node sessions;
 	struct list_node dries; /* dry.c */
 	size_t session_n;
@@ -62,7 +66,7 @@ void edge_free(struct edge **e); /* ends every session */
 /* Counts a session of a client address in and out. False: connections_per_client_max is reached. */
 bool edge_client_enter(struct edge *e, struct ip_addr client);
 void edge_client_leave(struct edge *e, struct ip_addr client);
-/* A session has ended: is the drain complete? */
+/* A session has ended: is there room again, is the drain complete? */
 void edge_session_gone(struct edge *e);
 
 #endif

@@ -38,6 +38,12 @@ static void on_accept(void *arg, const struct accepted *a)
 	o->accepted(o->arg, p->name, a);
 }
 
+static void on_before(void *arg)
+{
+	const struct doors_opts *o = &OBJ(door, arg)->doors->opts;
+	o->before(o->arg);
+}
+
 static bool ask(const struct door *p, struct door_settings *out)
 {
 	const struct doors_opts *o = &p->doors->opts;
@@ -61,6 +67,7 @@ static void door_open(struct door *p)
 		.proxy_from = s.proxy_from.n > 0 ? &p->settings.proxy_from : NULL,
 		.proxy_ms = s.proxy_ms,
 		.proxy_waiting_max = PROXY_WAITING_MAX,
+		.before = p->doors->opts.before != NULL ? on_before : NULL,
 	};
 	p->listener = listener_new(p->doors->opts.loop, p->fd, &opts, on_accept, p);
 	listener_pause(p->listener, p->doors->paused || p->doors->retired);

@@ -26,6 +26,8 @@ struct doors_opts {
 	bool (*settings)(void *arg, const char *name, struct door_settings *out);
 	/* As accept_fn. It must not close doors. */
 	void (*accepted)(void *arg, const char *name, const struct accepted *a);
+	/* A connection waits: the last moment to leave it to another worker, by doors_pause(). NULL: never. */
+	void (*before)(void *arg);
 	void *arg;
 };
 

@@ -6,8 +6,10 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
+#include "base/metric.h"
 
 /* After every metric_register(), before the first fork. count: slots, the master's included. */
 void slots_create(size_t count);
@@ -17,6 +19,9 @@ void slots_attach(size_t i);
 void slots_reset_gauges(size_t i); /* its worker has ended */
 void slots_set_healthy(size_t i, bool healthy);
 bool slots_healthy(size_t i);
+/* What a metric says over all processes of this daemon, as far as each of them has come; in a process without slots,
+ * as a unit test is, what it says there. */
+uint64_t slots_sum(struct metric *m);
 
 /* The metrics and events of another process of the same program, which may be of another version: one line each,
  * "NAME VALUE" or "!EVENT VALUE". What this one does not know is left out. Slot i holds the newest. */

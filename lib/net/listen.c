@@ -239,11 +239,19 @@ static void greet(struct listener *l, int fd, const struct sockaddr_storage *pee
 		l->fn(l->arg, &a);
 }
 
+/* Asked once the kernel has a connection: the owner may want to leave it to another process by now. */
+static bool may_accept(const struct listener *l)
+{
+	if (l->opts.before != NULL && !l->paused)
+		l->opts.before(l->arg);
+	return !l->paused;
+}
+
 static void on_connection(void *arg, unsigned events)
 {
 	struct listener *l = OBJ(listener, arg);
 	accepting = l;
-	for (int i = 0; i < ACCEPTS_A_WAKE && accepting == l && !l->paused; i++) {
+	for (int i = 0; i < ACCEPTS_A_WAKE && accepting == l && may_accept(l); i++) {
 		struct sockaddr_storage peer = { 0 };
 		socklen_t n = sizeof peer;
 		int fd = accept4(l->fd, (struct sockaddr *)&peer, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -31,6 +31,8 @@ struct listener_opts {
 	const struct ip_prefixes *proxy_from; /* borrowed for the listener's life; NULL: none */
 	uint64_t proxy_ms;                    /* whole-header deadline, e.g. 5000 */
 	size_t proxy_waiting_max;             /* connections whose header is awaited, e.g. 4096 */
+	void (*before)(
+	    void *arg); /* before each accept(), which does not come if it pauses; may be NULL */
 };
 
 /* fd is borrowed: the listener never closes it. */

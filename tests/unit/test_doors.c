@@ -34,6 +34,14 @@ static void on_accepted(void *arg, const char *name, const struct accepted *a)
 	close(a->fd);
 }
 
+static bool leaves_it; /* to another worker */
+
+static void on_before(void *arg)
+{
+	assert_ptr_equal(arg, &settings);
+	doors_pause(doors, leaves_it);
+}
+
 static int setup(void **state)
 {
 	struct sockaddr_storage sa;
@@ -49,8 +57,12 @@ static int setup(void **state)
 	settings = (struct door_settings){ .proxy_from = { balancers, 1 }, .proxy_ms = 60000 };
 	named = true;
 	accepted_n = 0;
-	doors = doors_new(&(struct doors_opts){
-	    .loop = loop, .settings = settings_of, .accepted = on_accepted, .arg = &settings });
+	leaves_it = false;
+	doors = doors_new(&(struct doors_opts){ .loop = loop,
+	    .settings = settings_of,
+	    .accepted = on_accepted,
+	    .before = on_before,
+	    .arg = &settings });
 	doors_add(doors, "mx", door);
 	return 0;
 }
@@ -177,6 +189,21 @@ static void test_paused(void **state)
 	close(fd);
 }
 
+/* It was about to come in when there was no room any more; it waits for whoever accepts next. */
+static void test_left_to_others(void **state)
+{
+	leaves_it = true;
+	int fd = join(HALF REST);
+	run_rounds(20);
+	assert_int_equal(accepted_n, 0);
+	leaves_it = false;
+	run_rounds(20);
+	assert_int_equal(accepted_n, 0);
+	doors_pause(doors, false);
+	WAIT_FOR(accepted_n == 1);
+	close(fd);
+}
+
 static unsigned left_n;
 
 static void on_left(void *arg)
@@ -217,6 +244,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unknown_name_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_closed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_paused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_left_to_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_retired, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
