@@ -19,6 +19,7 @@ def two_full_workers(run_dir, request):
     """The edge and its sessions, as many as both workers may have: each of them was greeted."""
     tier = relaying_edge(run_dir, request.node.name[:24], 2, OPTIONS.format(EACH))
     tier.start()
+    wait_for(lambda: accepting(tier) == 2, 20, "both workers")
     held = []
     for i in range(2 * EACH):
         held.append(socket.create_connection(("127.0.0.1", tier.port("mx")), timeout=30))
