@@ -8,6 +8,7 @@
 #include "base/check.h"
 
 #include "edge/limit.h"
+#include "edge/passed.h"
 #include "edge/relay_cert.h"
 #include "edge/screen.h"
 
@@ -63,8 +64,29 @@ enum verdict admit_secure(struct session *s)
 
 /* ---- the connection --------------------------------------------------------------------------- */
 
-static enum verdict admitted(struct session *s, uint64_t wait_ms)
+/* It is the client behind it that is to be tested, after XCLIENT. */
+static bool is_front(const struct session *s)
 {
+	return s->may_xclient && ip_in_set(s->from.addr, &s->listener->xclient_from);
+}
+
+static uint64_t banner_delay(const struct session *s)
+{
+	bool held = s->listener->role == EDGE_MX && !s->probe && !is_front(s);
+	return held && !passed_has(s, PASS_GREETING) ? s->setup->edge->banner_delay : 0;
+}
+
+enum verdict admit_waited(struct session *s)
+{
+	if (banner_delay(s) > 0)
+		passed_earn(s, PASS_GREETING, NULL);
+	return admit_greet(s);
+}
+
+/* limit_ms: MeterMaid wants the greeting held back for so long. */
+static enum verdict admitted(struct session *s, uint64_t limit_ms)
+{
+	uint64_t delay = banner_delay(s), wait_ms = limit_ms > delay ? limit_ms : delay;
 	if (s->listener->tls == EDGE_TLS_IMPLICIT && s->dry == NULL) {
 		if (s->setup->tls == NULL)
 			return session_close(s, WHY_TLS_MISSING, NULL);
@@ -72,24 +94,20 @@ static enum verdict admitted(struct session *s, uint64_t wait_ms)
 	}
 	if (wait_ms == 0)
 		return admit_greet(s);
+	if (limit_ms == 0)
+		passed_cuts_delay(s);
 	session_hold(s, ST_BANNER, wait_ms < BANNER_DELAY_MAX_MS ? wait_ms : BANNER_DELAY_MAX_MS);
 	return V_WAIT;
 }
 
-static uint64_t banner_delay(const struct session *s)
-{
-	return s->listener->role == EDGE_MX && !s->probe ? s->setup->edge->banner_delay : 0;
-}
-
 static enum verdict on_answer(struct session *s, const struct meter_answer *a)
 {
-	uint64_t delay = banner_delay(s);
 	limit_note(s, "meter_connect", a);
 	switch (a->action) {
 	case METER_ALLOW:
-		return admitted(s, delay);
+		return admitted(s, 0);
 	case METER_DELAY:
-		return admitted(s, a->retry_ms > delay ? a->retry_ms : delay);
+		return admitted(s, a->retry_ms);
 	case METER_DEFER:
 	case METER_REFUSE:
 		break;
@@ -119,5 +137,5 @@ enum verdict admit_start(struct session *s)
 		.listener = span_str(s->listener->head.title),
 	};
 	s->ask = meter_ask(s->edge->meter, METER_CONNECT, &facts, on_meter, s);
-	return s->ask != NULL ? V_WAIT : admitted(s, banner_delay(s));
+	return s->ask != NULL ? V_WAIT : admitted(s, 0);
 }

@@ -15,6 +15,7 @@
 #include "edge/limit.h"
 #include "edge/mail.h"
 #include "edge/parts.h"
+#include "edge/passed.h"
 #include "edge/policy_step.h"
 #include "edge/recipient.h"
 #include "edge/screen.h"
@@ -82,6 +83,7 @@ static enum verdict committed(struct session *s)
 	if (ok) {
 		s->messages++;
 		s->errors = 0;
+		passed_keep(s);
 	}
 	return V_READ;
 }

@@ -242,10 +242,14 @@ static void answer(struct list_ask *a)
 	struct dnsbl_answer r = { 0 };
 	char zone[DNS_NAME_SIZE]; /* the set may go with the ask */
 	int64_t greatest = 0;
+	size_t believed = 0, answered = 0;
 	for (size_t i = 0; i < a->set->n; i++) {
 		const struct dnsbl_list *l = &a->set->v[i];
+		bool is_believed = dnsbl_health_fault(&l->health) == NULL;
 		put_part(a, i, &words);
-		if (!a->part[i].hit || dnsbl_health_fault(&l->health) != NULL)
+		believed += is_believed;
+		answered += is_believed && a->part[i].answered;
+		if (!a->part[i].hit || !is_believed)
 			continue;
 		r.score += l->weight;
 		if (l->weight > greatest) {
@@ -254,6 +258,7 @@ static void answer(struct list_ask *a)
 			r.zone = zone;
 		}
 	}
+	r.sure = answered > 0 && answered == believed;
 	r.words = buf_span(&words);
 	void (*fn)(void *, const struct dnsbl_answer *) = a->fn;
 	void *arg = a->arg;

@@ -21,6 +21,7 @@ struct dnsbl_answer {
 	int64_t score;
 	const char
 	    *zone; /* of the hit with the greatest weight; NULL: no hit. For the callback only */
+	bool sure; /* every list that is believed has answered, and at least one has */
 	struct span words; /* "zen.example 127.0.0.2 +4, list.example (does not answer)": ditto */
 };
 

@@ -8,6 +8,7 @@
 
 #include "edge/admit.h"
 #include "edge/dnsbl.h"
+#include "edge/passed.h"
 #include "edge/sender.h"
 
 #define screen_MAGIC 0xed6e0014u
@@ -18,7 +19,7 @@ struct screen {
 	uint32_t magic;
 	struct session *session;
 	struct ticket *lists, *reverse; /* owned while asked */
-	bool listed;
+	bool asked, listed;
 	char *zone, *words; /* owned, or NULL */
 	char *name;         /* owned, or NULL */
 };
@@ -30,8 +31,10 @@ static void on_name(void *arg, const struct dns_name *n)
 	};
 	struct screen *c = OBJ(screen, arg);
 	c->reverse = NULL;
-	if (n->status == DNS_FOUND)
+	if (n->status == DNS_FOUND) {
 		c->name = mem_str(n->name);
+		passed_earn(c->session, PASS_NAME, c->name);
+	}
 	session_note(c->session, "name", span_str(c->name != NULL ? c->name : words[n->status]));
 }
 
@@ -47,8 +50,12 @@ static void keep_lists(struct screen *c, const struct dnsbl_answer *a)
 	    SPAN_ARG(a->words));
 	session_note(s, "dnsbl", buf_span(&text));
 	buf_end(&text);
-	if (!c->listed)
+	if (!c->listed) {
+		if (a->sure)
+			passed_earn(s, PASS_LISTS, NULL);
 		return;
+	}
+	passed_revoke(s);
 	c->zone = mem_str(a->zone);
 	metric_add(&edge_metrics[EDGE_M_LISTED], 1);
 }
@@ -64,19 +71,37 @@ static void on_lists(void *arg, const struct dnsbl_answer *a)
 		session_step(s, sender_go_on(s));
 }
 
+static void ask_name(struct screen *c, struct session *s)
+{
+	if (passed_name(s) != NULL && c->name == NULL) {
+		ticket_cancel(&c->reverse);
+		c->name = mem_str(passed_name(s));
+	} else if (!c->asked) {
+		c->reverse = dns_reverse(s->edge->dns, s->from.addr, on_name, c);
+	}
+}
+
+void screen_ask(struct session *s)
+{
+	struct screen *c = OBJ(screen, s->screen);
+	if (passed_has(s, PASS_LISTS))
+		ticket_cancel(&c->lists);
+	else if (!c->asked && s->listener->role == EDGE_MX)
+		c->lists = dnsbl_ask(s->edge->dnsbl, s->from.addr, on_lists, c);
+	if (s->setup->edge->reverse_names)
+		ask_name(c, s);
+	c->asked = true;
+}
+
 void screen_start(struct session *s)
 {
-	const struct edge_conf *conf = s->setup->edge;
 	if ((s->probe && s->dry == NULL) || ip_is_loopback(s->from.addr))
 		return;
 	struct screen *c = MEM_NEW(struct screen);
 	c->magic = screen_MAGIC;
 	c->session = s;
 	s->screen = c;
-	if (s->listener->role == EDGE_MX)
-		c->lists = dnsbl_ask(s->edge->dnsbl, s->from.addr, on_lists, c);
-	if (conf->reverse_names)
-		c->reverse = dns_reverse(s->edge->dns, s->from.addr, on_name, c);
+	passed_start(s);
 }
 
 void screen_free(struct screen **c)
@@ -103,7 +128,10 @@ static bool at_connect(const struct session *s)
 
 bool screen_pending(const struct session *s)
 {
-	if (s->screen == NULL || s->screen->lists == NULL || s->user != NULL)
+	if (s->screen == NULL || s->user != NULL)
+		return false;
+	bool unasked = passed_pending(s) && s->setup->edge->dnsbl_n > 0;
+	if (s->screen->lists == NULL && !unasked)
 		return false;
 	return s->helo != NULL || at_connect(s);
 }

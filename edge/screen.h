@@ -7,7 +7,10 @@
 
 #include "edge/session.h"
 
+/* Begins: passed.c asks first what needs no question. */
 void screen_start(struct session *s);
+/* Asks what the client has not passed lately; what it has is not waited for (any more). */
+void screen_ask(struct session *s);
 void screen_free(struct screen **c);
 
 /* Are answers missing that decide? Then wait in ST_SCREEN or ST_SENDER. */

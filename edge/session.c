@@ -20,6 +20,7 @@
 #include "edge/filter.h"
 #include "edge/greet.h"
 #include "edge/mail.h"
+#include "edge/passed.h"
 #include "edge/relay_cert.h"
 #include "edge/screen.h"
 
@@ -55,7 +56,7 @@ static const struct {
 	bool client_turn; /* nobody but the client is waited for: its EOF ends the session */
 } states[ST_COUNT] = {
 	[ST_ADMIT] = { "admit", HELPER, on_early, NULL, on_stuck, true },
-	[ST_BANNER] = { "banner", HELPER, on_early, NULL, admit_greet, true },
+	[ST_BANNER] = { "banner", HELPER, on_early, NULL, admit_waited, true },
 	[ST_SCREEN] = { "screen", HELPER, on_early, NULL, on_stuck, true },
 	[ST_SECURE] = { "secure", TIME(command_timeout), NULL, NULL, on_slow_handshake, true },
 	[ST_FIRST] = { "first", TIME(command_timeout), on_first, NULL, on_slow_client, true },
@@ -232,6 +233,8 @@ static void session_end(struct session *s, uint64_t linger_ms) /* the only destr
 		record_keep(e->records, s->id, &s->record);
 	}
 	timer_clear(&s->deadline);
+	passed_settle(s);
+	passed_free(&s->passed);
 	screen_free(&s->screen);
 	attempt_free(&s->attempt);
 	record_end(&s->record);

@@ -64,6 +64,7 @@ enum session_state {
 
 struct attempt;
 struct dry;
+struct passed;
 struct screen;
 struct filters;
 struct mail;
@@ -78,6 +79,7 @@ struct session {
 	struct stream *io;                         /* owned */
 	struct timer deadline;                     /* of the state */
 	struct ticket *ask;                        /* owned; what the state waits for, or NULL */
+	struct passed *passed;                     /* owned; what it has passed before, or NULL */
 	struct screen *screen;         /* owned; what the DNS says of the client, or NULL */
 	struct record record;          /* of the connection */
 	struct attempt *attempt;       /* owned; from AUTH to its answer */

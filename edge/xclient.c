@@ -13,6 +13,7 @@
 #include "edge/admit.h"
 #include "edge/filter.h"
 #include "edge/mail.h"
+#include "edge/passed.h"
 #include "edge/screen.h"
 
 enum { VALUE_MAX = 256, ORIGIN_MAX = 1000 };
@@ -132,6 +133,7 @@ static void forget(struct session *s)
 {
 	mail_end(s);
 	filters_free(&s->filters); /* they know the former one */
+	passed_free(&s->passed);
 	screen_free(&s->screen);
 	meter_release(&s->held);
 	meter_release(&s->user_held);

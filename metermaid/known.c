@@ -89,3 +89,13 @@ uint64_t known_since(struct known *k, struct ip_addr client, struct span user, u
 	uint64_t at = p != NULL ? __atomic_load_n(&p->at_ms, __ATOMIC_RELAXED) : 0;
 	return at == 0 ? 0 : now_ms > at ? now_ms - at + 1 : 1;
 }
+
+void known_forget(struct known *k, struct ip_addr client, struct span user)
+{
+	uint64_t digest;
+	if (user.n == 0 || ip_is_none(client))
+		return;
+	struct pair *set = set_of(k, client, user, &digest), *p = find(set, digest);
+	if (p != NULL)
+		__atomic_store_n(&p->at_ms, 0, __ATOMIC_RELAXED);
+}

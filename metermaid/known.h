@@ -21,5 +21,7 @@ void known_free(struct known **k);
 void known_note(struct known *k, struct ip_addr client, struct span user, uint64_t now_ms);
 /* Milliseconds since the last good login of this pair and one more; 0: none is known. */
 uint64_t known_since(struct known *k, struct ip_addr client, struct span user, uint64_t now_ms);
+/* The pair is known no more. */
+void known_forget(struct known *k, struct ip_addr client, struct span user);
 
 #endif

@@ -18,6 +18,7 @@ enum {
 	SHARED_KEYS = 65536, /* made before the configuration is known to this library */
 	PRIVATE_KEYS = 8192,
 	KNOWN_PAIRS = 131072,
+	PASS_PAIRS = 65536,
 	ROLL_CALL_MS = 2000, /* workers tell Redis that they live */
 	ROLL_CALL_DEAD_MS = 7000,
 	ROLL_CALL_SOON_MS = 200,
@@ -27,7 +28,7 @@ enum {
 static struct {
 	struct table *table;
 	struct bans *bans;
-	struct known *known;
+	struct known *known, *passes;
 	uint64_t ahead_us; /* of the wall clock before the monotonic one */
 	uint8_t secret_key[DIGEST_SHA256_LEN];
 } host;
@@ -42,6 +43,7 @@ void metermaid_prepare(void)
 	host.table = table_new_shared(SHARED_KEYS);
 	host.bans = bans_new_shared();
 	host.known = known_new_shared(KNOWN_PAIRS);
+	host.passes = known_new_shared(PASS_PAIRS);
 	host.ahead_us = clock_wall_us() - clock_mono_ms() * 1000;
 	rand_bytes(host.secret_key, sizeof host.secret_key);
 }
@@ -54,6 +56,11 @@ struct table *meter_host_table(void)
 struct known *meter_host_known(void)
 {
 	return host.known;
+}
+
+struct known *meter_host_passes(void)
+{
+	return host.passes;
 }
 
 uint64_t meter_clock_ahead(const struct metermaid *m)

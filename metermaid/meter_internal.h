@@ -40,8 +40,9 @@ struct metermaid {
 };
 #define metermaid_MAGIC 0x3e7e4a1du
 
-struct table *meter_host_table(void); /* shared by the workers of this host */
-struct known *meter_host_known(void); /* the same */
+struct table *meter_host_table(void);  /* shared by the workers of this host */
+struct known *meter_host_known(void);  /* the same */
+struct known *meter_host_passes(void); /* the same, of tests and networks */
 
 /* A question over its rules: the facts (borrowed, or the question's own) and the keys they give. */
 struct asking {

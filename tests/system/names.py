@@ -7,14 +7,16 @@ from tier import wait_for
 DEAD_PORT = 9  # discard: nobody answers
 
 
-def config(base, host, port, records, redirects, broken):
-    """records: lines of a zone file; redirects: {zone: rdata for every name in it}; broken: zones without a server."""
+def config(base, host, port, records=(), redirects=None, broken=(), queries=False):
+    """records: lines of a zone file; redirects: {zone: rdata for every name in it}; broken: zones without a server;
+    queries: each is a line of the log."""
     lines = ["server:", f"\tinterface: {host}@{port}", "\tdo-daemonize: no", '\tchroot: ""', '\tusername: ""',
              f"\tdirectory: {base}", f"\tpidfile: {base}/unbound.pid", '\tlogfile: ""', "\tuse-syslog: no",
              "\taccess-control: 127.0.0.0/8 allow", '\tmodule-config: "iterator"', "\tdo-not-query-localhost: no",
              "\tnum-threads: 1", "\tso-reuseport: no", "\toutgoing-range: 64", '\tlocal-zone: "." static',
              '\tlocal-zone: "127.in-addr.arpa." static']
-    lines += [f'\tlocal-zone: "{zone}" redirect\n\tlocal-data: "{zone} 1 IN {data}"' for zone, data in redirects.items()]
+    lines += ["\tlog-queries: yes"] if queries else []
+    lines += [f'\tlocal-zone: "{zone}" redirect\n\tlocal-data: "{zone} 1 IN {data}"' for zone, data in (redirects or {}).items()]
     lines += [f'\tlocal-zone: "{zone}" transparent' for zone in broken]
     lines += ["\tlocal-data: '" + r + "'" for r in records]
     for zone in broken:
@@ -39,7 +41,7 @@ def start_unbound(tier, name="unbound", host="127.0.0.1", port=None, **data):
     tier.stop_process(name)
     path = os.path.join(base, "unbound.conf")
     with open(path, "w", encoding="ascii") as f:
-        f.write(config(base, host, port, data.get("records", ()), data.get("redirects", {}), data.get("broken", ())))
+        f.write(config(base, host, port, **data))
     tier.spawn(name, ["unbound", "-d", "-c", path])
     wait_for(lambda: answers(host, port), 30, "unbound")
     return port
