@@ -104,6 +104,17 @@ struct stream_tls {
 };
 bool stream_is_tls(const struct stream *s); /* handshake done */
 bool stream_tls(const struct stream *s, struct stream_tls *out);
+
+/* What was wrong with the certificate of a server, after a handshake that went well or not. */
+enum stream_certificate {
+	STREAM_CERT_GOOD, /* as far as the context looks: with TLS_VERIFY_NONE that means nothing */
+	STREAM_CERT_NONE, /* there was none to look at: the handshake did not come so far */
+	STREAM_CERT_NAME, /* for somebody else */
+	STREAM_CERT_EXPIRED,
+	STREAM_CERT_UNTRUSTED, /* by nobody we trust, revoked, not valid yet, or malformed */
+	STREAM_CERT_DANE       /* not one that DNSSEC names */
+};
+enum stream_certificate stream_certificate(const struct stream *s);
 err_t stream_err(const struct stream *s);
 const char *stream_err_text(const struct stream *s); /* OpenSSL's or errno's words, for logs */
 

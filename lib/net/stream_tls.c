@@ -103,3 +103,23 @@ bool stream_tls(const struct stream *s, struct stream_tls *out)
 	put_subject(ssl, out->peer_subject, sizeof out->peer_subject);
 	return true;
 }
+
+enum stream_certificate stream_certificate(const struct stream *s)
+{
+	const SSL *ssl = s->wire.ssl;
+	if (ssl == NULL)
+		return STREAM_CERT_NONE;
+	switch (SSL_get_verify_result(ssl)) {
+	case X509_V_OK: /* before there is one, too; one that failed is none of the session's */
+		return SSL_get0_peer_certificate(ssl) != NULL ? STREAM_CERT_GOOD : STREAM_CERT_NONE;
+	case X509_V_ERR_HOSTNAME_MISMATCH:
+	case X509_V_ERR_IP_ADDRESS_MISMATCH:
+		return STREAM_CERT_NAME;
+	case X509_V_ERR_CERT_HAS_EXPIRED:
+		return STREAM_CERT_EXPIRED;
+	case X509_V_ERR_DANE_NO_MATCH:
+		return STREAM_CERT_DANE;
+	default:
+		return STREAM_CERT_UNTRUSTED;
+	}
+}

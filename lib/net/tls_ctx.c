@@ -228,10 +228,8 @@ struct tls_ctx *tls_server_new(const struct tls_server_opts *opts, struct buf *w
 static bool set_up_client(struct tls_ctx *c, const struct tls_client_opts *o, struct buf *why)
 {
 	SSL_CTX *ctx = ssl_ctx_add(c);
-	if (o->verify == TLS_VERIFY_NONE)
-		SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
-	else
-		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	bool is_free = o->verify == TLS_VERIFY_NONE || o->verify == TLS_VERIFY_TELL;
+	SSL_CTX_set_verify(ctx, is_free ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
 	if (o->pair.chain_pem.n > 0 && !tls_use_pair(ctx, &o->pair, why))
 		return false;
 	if (o->ca_pem.n > 0)
@@ -274,7 +272,7 @@ static bool aim(SSL *ssl, const struct tls_ctx *c, const char *name)
 	bool literal = ip_parse(span_str(name), &a);
 	if (!literal && SSL_set_tlsext_host_name(ssl, name) != 1)
 		return false;
-	if (c->verify != TLS_VERIFY_NAME)
+	if (c->verify != TLS_VERIFY_NAME && c->verify != TLS_VERIFY_TELL)
 		return true;
 	if (literal)
 		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;

@@ -35,7 +35,12 @@ struct tls_server_opts {
 	                                  offers ALPN without it is refused, one without ALPN passes */
 };
 
-enum tls_verify { TLS_VERIFY_NAME, TLS_VERIFY_CHAIN, TLS_VERIFY_NONE };
+enum tls_verify {
+	TLS_VERIFY_NAME,
+	TLS_VERIFY_CHAIN,
+	TLS_VERIFY_NONE,
+	TLS_VERIFY_TELL /* looked at as for TLS_VERIFY_NAME, and taken whatever it is: see stream_certificate() */
+};
 
 struct tls_client_opts {
 	struct span ca_pem; /* trust anchors; none: the system's */

@@ -119,6 +119,36 @@ static void test_verify(void **state)
 	}
 }
 
+/* What is wrong with a certificate is told whether it is demanded or only looked at. */
+static void test_verdicts(void **state)
+{
+	struct cert old;
+	cert_make_for(&old, &test_ca, "old", "DNS:mail.one.example", (struct cert_days){ -3, -1 });
+	const struct {
+		const struct cert *shown;
+		const char *name;
+		enum stream_certificate verdict;
+	} cases[] = {
+		{ &first, "mail.one.example", STREAM_CERT_GOOD },
+		{ &first, "other.example", STREAM_CERT_NAME },
+		{ &old, "mail.one.example", STREAM_CERT_EXPIRED },
+		{ &alien, "alien.example", STREAM_CERT_UNTRUSTED },
+	};
+	for (size_t i = 0; i < 2 * COUNT_OF(cases); i++) {
+		bool tell = i % 2 == 0, good = cases[i / 2].verdict == STREAM_CERT_GOOD;
+		struct tls_pair pair = cert_pair(cases[i / 2].shown);
+		struct tls_server_opts o = { .pairs = &pair, .pair_count = 1 };
+		struct tls_ctx *server = tls_server_new(&o, NULL);
+		struct tls_ctx *client = test_client(tell ? TLS_VERIFY_TELL : TLS_VERIFY_NAME);
+		assert_int_equal(meet(server, client, cases[i / 2].name, NULL), tell || good);
+		assert_int_equal(stream_certificate(them.s), cases[i / 2].verdict);
+		part();
+		tls_ctx_unref(&server);
+		tls_ctx_unref(&client);
+	}
+	cert_end(&old);
+}
+
 static void test_alpn(void **state)
 {
 	struct tls_pair pair = cert_pair(&first);
@@ -292,6 +322,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_by_server_name),
 		CASE(test_verify),
+		CASE(test_verdicts),
 		CASE(test_alpn),
 		CASE(test_client_certificates),
 		CASE(test_bad_pairs),

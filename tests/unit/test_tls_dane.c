@@ -59,6 +59,8 @@ static void key_digest(const struct cert *c, unsigned char out[DIGEST])
 	OPENSSL_free(der);
 }
 
+static enum stream_certificate verdict;
+
 static bool dane_secure(const struct tls_dane *dane)
 {
 	end_begin(&them, wire[1], 100000, 100000);
@@ -66,6 +68,7 @@ static bool dane_secure(const struct tls_dane *dane)
 	assert_int_equal(stream_start_tls_dane(them.s, client, dane), 0);
 	WAIT_FOR(them.n[STREAM_SECURED] || them.n[STREAM_FAILED]);
 	bool secure = them.n[STREAM_SECURED] > 0;
+	verdict = stream_certificate(them.s);
 	again();
 	return secure;
 }
@@ -87,6 +90,7 @@ static void test_dane(void **state)
 	assert_true(dane_secure(&(struct tls_dane){ "other.example", NULL, &ee, 1 }));
 	assert_true(dane_secure(&(struct tls_dane){ "mail.example", NULL, two, 2 }));
 	assert_false(dane_secure(&(struct tls_dane){ "mail.example", NULL, &ee_wrong, 1 }));
+	assert_int_equal(verdict, STREAM_CERT_DANE);
 	assert_true(dane_secure(&(struct tls_dane){ "other.example", NULL, &pkix, 1 }));
 	assert_true(dane_secure(&(struct tls_dane){ "other.example", NULL, &strange, 1 }));
 	server_chain();
