@@ -19,6 +19,8 @@ static uint64_t first_of(uint64_t own, uint64_t general)
 }
 
 enum { DAY_MINUTES = 24 * 60 };
+/* Words of edge_channel.mta_sts. */
+enum { CHANNEL_GENERAL, CHANNEL_YES, CHANNEL_NO };
 
 /* "06:30" up to "24:00"; what is behind it stays. */
 static bool take_minutes(struct span *text, unsigned *out)
@@ -81,6 +83,8 @@ struct channel channel_of(const struct edge_conf *c, enum q_dest_kind kind)
 		.lifetime = first_of(own->lifetime, c->queue_lifetime),
 		.recipients = (size_t)first_of((uint64_t)own->recipients, CHANNEL_RECIPIENTS_MAX),
 		.size_max = first_of(own->size_max, UINT64_MAX),
+		.mta_sts =
+		    own->mta_sts == CHANNEL_GENERAL ? c->smtp_mta_sts : own->mta_sts == CHANNEL_YES,
 	};
 	put_windows(&ch, &own->window);
 	return ch;

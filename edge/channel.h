@@ -20,6 +20,7 @@ struct channel {
 	uint64_t retry_first, retry_max, lifetime; /* ms */
 	size_t recipients;                         /* of one delivery */
 	uint64_t size_max;                         /* bytes of a message; UINT64_MAX: any */
+	bool mta_sts;                              /* policies of domains count (RFC 8461) */
 	struct {
 		uint16_t from, to; /* minutes of the day, UTC; to <= from: past midnight */
 	} windows[CHANNEL_WINDOWS_MAX];

@@ -12,6 +12,7 @@
 #include "edge/outcome.h"
 #include "edge/out_conf.h"
 #include "edge/queue_internal.h"
+#include "edge/sts.h"
 #include "edge/tls_policy.h"
 #include "proto/smtp_path.h"
 
@@ -29,14 +30,15 @@ struct q_delivery {
 	size_t n;
 	struct spool_reader *reader;
 	struct out_mail mail;
-	bool dsn;           /* the next hop reports on what it took itself */
-	struct ticket *ask; /* store, MX, address, or the conversation */
-	struct dns_mx mx;   /* DEST_DOMAIN */
-	enum out_tls tls;   /* of this next hop; records of DNSSEC make it more */
-	bool secure;        /* the name of the next hop came by DNSSEC, or from the configuration */
+	bool dsn;              /* the next hop reports on what it took itself */
+	struct ticket *ask;    /* store, MX, address, or the conversation */
+	struct dns_mx mx;      /* DEST_DOMAIN */
+	struct sts_rules *sts; /* owned reference; NULL: no policy of the domain counts */
+	enum out_tls tls;      /* of this next hop; records of DNSSEC make it more */
+	bool secure; /* the name of the next hop came by DNSSEC, or from the configuration */
 	char host[ROUTE_HOST_SIZE]; /* while ask is about its certificate */
 	uint16_t port;
-	size_t mx_next;
+	size_t mx_next, mx_tried;
 };
 
 static void on_sent(void *arg, const struct out_result *r);
@@ -48,6 +50,7 @@ static void delivery_free(struct q_delivery *dl)
 	for (size_t i = 0; i < dl->n; i++)
 		mem_free((char *)(uintptr_t)dl->recipients[i].address);
 	spool_reader_free(&dl->reader);
+	sts_rules_unref(&dl->sts);
 	mem_free(dl->items);
 	mem_free(dl->recipients);
 	mem_free(dl->outcomes);
@@ -134,11 +137,24 @@ static void send_to(struct q_delivery *dl, const struct out_target *to)
 
 static bool send_next_mx(struct q_delivery *dl);
 
-/* This host does not get it: the next one, or later. */
+/* This host does not get it: the next one, or later. Last statement of whoever calls it. */
 static void pass_over(struct q_delivery *dl, const char *enhanced, const char *text)
 {
 	if (!send_next_mx(dl))
 		finish_all(dl, FATE_LATER, 451, enhanced, text);
+}
+
+/* How much TLS a host gets that DNSSEC does not speak for. False: mail must not go there. */
+static bool sts_tls(const struct q_delivery *dl, enum out_tls *tls)
+{
+	if (dl->sts == NULL)
+		return true;
+	bool allowed = sts_allows(dl->sts, dl->host);
+	if (dl->sts->policy.mode == STS_ENFORCE)
+		*tls = OUT_TLS_STS;
+	else if (allowed && *tls == OUT_TLS_MAY)
+		*tls = OUT_TLS_STS_TEST;
+	return allowed || dl->sts->policy.mode != STS_ENFORCE;
 }
 
 static void send_smtp_now(struct q_delivery *dl, struct span tlsa)
@@ -151,7 +167,12 @@ static void send_smtp_now(struct q_delivery *dl, struct span tlsa)
 		dane.domain = dl->dest->kind == DEST_DOMAIN ? dl->dest->name : NULL;
 		to.tls = OUT_TLS_DANE;
 		to.dane = &dane;
+	} else if (!sts_tls(dl, &to.tls)) {
+		pass_over(
+		    dl, "4.7.5", "the domain's MTA-STS policy does not name its mail exchanger");
+		return;
 	}
+	dl->mx_tried++;
 	send_to(dl, &to);
 }
 
@@ -189,7 +210,7 @@ static void send_smtp(struct q_delivery *dl, const char *host, uint16_t port)
 /* The next mail exchanger, in order of preference, up to the one that is this host. False: none left. */
 static bool send_next_mx(struct q_delivery *dl)
 {
-	if (dl->mx_next >= dl->mx.n || dl->mx_next >= MX_TRIES)
+	if (dl->mx_next >= dl->mx.n || dl->mx_tried >= MX_TRIES)
 		return false;
 	const char *host = dl->mx.v[dl->mx_next++].host;
 	if (span_ieq_str(span_str(host), dl->queue->hostname))
@@ -228,6 +249,38 @@ static void on_store(void *arg, enum directory_status status, const struct store
 		send_to_store(dl, place);
 }
 
+/* ---- the way there ------------------------------------------------------------------------------ */
+
+static void send_first_mx(struct q_delivery *dl)
+{
+	if (!send_next_mx(dl))
+		finish_all(
+		    dl, FATE_REFUSED, 554, "5.4.6", "mail for this domain would come back here");
+}
+
+static void on_sts(void *arg, const struct sts_answer *a)
+{
+	struct q_delivery *dl = OBJ(q_delivery, arg);
+	dl->ask = NULL;
+	if (a->later) {
+		finish_all(dl, FATE_LATER, 451, "4.4.3", "the domain's MTA-STS policy has to wait");
+		return;
+	}
+	dl->sts = a->rules != NULL ? sts_rules_ref(a->rules) : NULL;
+	send_first_mx(dl);
+}
+
+/* The mail exchangers are known. What the operator says of a domain stands above what that says of itself. */
+static void send_by_mx(struct q_delivery *dl)
+{
+	const struct queue *q = dl->queue;
+	if (q->channels[DEST_DOMAIN].limits.mta_sts && q->edge->smtp_tls != (int)OUT_TLS_NONE &&
+	    tls_policy_block(q->edge, dl->dest->name) == NULL)
+		dl->ask = sts_ask(q->sts, dl->dest->name, on_sts, dl);
+	else
+		send_first_mx(dl);
+}
+
 /* Without MX records the domain's own address takes its mail (RFC 5321 section 5.1). */
 static void on_address(void *arg, const struct dns_addrs *a)
 {
@@ -238,8 +291,11 @@ static void on_address(void *arg, const struct dns_addrs *a)
 	else if (a->status == DNS_ABSENT)
 		finish_all(
 		    dl, FATE_REFUSED, 550, "5.1.2", "the domain does not exist or takes no mail");
-	else
-		send_smtp(dl, dl->dest->name, (uint16_t)dl->queue->edge->relay_port);
+	else {
+		dl->mx.n = 1;
+		snprintf(dl->mx.v[0].host, sizeof dl->mx.v[0].host, "%s", dl->dest->name);
+		send_by_mx(dl);
+	}
 }
 
 static void on_mx(void *arg, const struct dns_mx *mx)
@@ -258,9 +314,8 @@ static void on_mx(void *arg, const struct dns_mx *mx)
 	dl->mx = *mx;
 	if (mx->n == 0)
 		finish_all(dl, FATE_REFUSED, 556, "5.1.10", "the domain takes no mail");
-	else if (!send_next_mx(dl))
-		finish_all(
-		    dl, FATE_REFUSED, 554, "5.4.6", "mail for this domain would come back here");
+	else
+		send_by_mx(dl);
 }
 
 /* "[192.0.2.1]", "[IPv6:...]": the address inside. */

@@ -9,9 +9,9 @@
 
 enum { WHY_MAX = 512 };
 
-/* Contexts for opportunistic and for verified TLS; both NULL where no TLS is wanted. */
+/* Owned; all NULL where no TLS is wanted. */
 struct contexts {
-	struct tls_ctx *may, *must;
+	struct tls_ctx *v[OUT_TLS_KINDS];
 };
 
 static bool wants_tls(const struct edge_conf *c)
@@ -19,20 +19,32 @@ static bool wants_tls(const struct edge_conf *c)
 	return c->lmtp_tls != (int)OUT_TLS_NONE || c->smtp_tls != (int)OUT_TLS_NONE;
 }
 
+/* Strangers' servers are vouched for by the public authorities, whoever does so for our stores. */
+static struct tls_ctx *sts_context(const struct conf *conf, enum tls_verify verify, struct buf *why)
+{
+	const struct edge_conf *c = conf_section(conf, &edge_block);
+	struct tls_client_opts o = { .ca_pem = c->mta_sts_ca.bytes, .verify = verify };
+	return tls_client_new(&o, why);
+}
+
 static struct contexts contexts_new(const struct conf *conf, struct buf *why)
 {
 	struct contexts x = { 0 };
 	if (!wants_tls(conf_section(conf, &edge_block)))
 		return x;
-	x.may = daemon_tls_client(conf, TLS_VERIFY_NONE, why);
-	x.must = daemon_tls_client(conf, TLS_VERIFY_NAME, why);
+	x.v[OUT_TLS_MAY] = daemon_tls_client(conf, TLS_VERIFY_NONE, why);
+	x.v[OUT_TLS_MUST] = daemon_tls_client(conf, TLS_VERIFY_NAME, why);
+	if (x.v[OUT_TLS_MUST] != NULL)
+		x.v[OUT_TLS_DANE] = tls_ctx_ref(x.v[OUT_TLS_MUST]);
+	x.v[OUT_TLS_STS] = sts_context(conf, TLS_VERIFY_NAME, why);
+	x.v[OUT_TLS_STS_TEST] = sts_context(conf, TLS_VERIFY_TELL, why);
 	return x;
 }
 
 static void contexts_end(struct contexts *x)
 {
-	tls_ctx_unref(&x->may);
-	tls_ctx_unref(&x->must);
+	for (size_t k = 0; k < OUT_TLS_KINDS; k++)
+		tls_ctx_unref(&x->v[k]);
 }
 
 /* Destinations keep within their channel's own limit: this one is for all. */
@@ -69,8 +81,8 @@ static struct contexts opts_with_tls(
 	struct contexts x = contexts_new(conf, &why);
 	buf_end(&why);
 	*opts = opts_of(conf, who);
-	opts->tls_may = x.may;
-	opts->tls_must = x.must;
+	for (size_t k = 0; k < OUT_TLS_KINDS; k++)
+		opts->tls[k] = x.v[k];
 	return x;
 }
 
@@ -110,7 +122,10 @@ void out_conf_set(struct out_pool *p, const struct conf *conf, enum out_user who
 bool out_conf_tls_ok(const struct conf *conf, struct buf *why)
 {
 	struct contexts x = contexts_new(conf, why);
-	bool ok = !wants_tls(conf_section(conf, &edge_block)) || (x.may != NULL && x.must != NULL);
+	bool ok = true;
+	for (size_t k = OUT_TLS_MAY; k < OUT_TLS_KINDS; k++)
+		ok = ok && x.v[k] != NULL;
+	ok = ok || !wants_tls(conf_section(conf, &edge_block));
 	contexts_end(&x);
 	return ok;
 }

@@ -27,7 +27,7 @@ struct out_pool {
 	struct dns *dns;
 	struct out_pool_opts opts;
 	char *helo;                         /* owned; opts points here */
-	struct tls_ctx *tls_may, *tls_must; /* owned references */
+	struct tls_ctx *tls[OUT_TLS_KINDS]; /* owned references */
 	struct map *peers;
 	size_t prune_at;           /* that many peers: those that are of no use go */
 	struct list_node all;      /* the same peers */
@@ -196,7 +196,7 @@ static struct out_conn *conn_new(struct out_peer *peer)
 		.helo = p->helo,
 		.tls = peer->tls,
 		.dane = peer->tls == OUT_TLS_DANE ? &peer->dane : NULL,
-		.tls_ctx = peer->tls >= OUT_TLS_MUST ? p->tls_must : p->tls_may,
+		.tls_ctx = p->tls[peer->tls],
 		.connect_ms = p->opts.connect_ms,
 		.reply_ms = p->opts.reply_ms,
 		.final_ms = p->opts.final_ms,
@@ -405,17 +405,14 @@ size_t out_pool_connections(const struct out_pool *p)
 void out_pool_set(struct out_pool *p, const struct out_pool_opts *opts)
 {
 	char *helo = mem_str(opts->helo);
-	struct tls_ctx *may = opts->tls_may != NULL ? tls_ctx_ref(opts->tls_may) : NULL;
-	struct tls_ctx *must = opts->tls_must != NULL ? tls_ctx_ref(opts->tls_must) : NULL;
-	if (p->tls_may != NULL)
-		tls_ctx_unref(&p->tls_may);
-	if (p->tls_must != NULL)
-		tls_ctx_unref(&p->tls_must);
 	mem_free(p->helo);
 	p->opts = *opts;
 	p->opts.helo = p->helo = helo;
-	p->opts.tls_may = p->tls_may = may;
-	p->opts.tls_must = p->tls_must = must;
+	for (size_t k = 0; k < OUT_TLS_KINDS; k++) {
+		struct tls_ctx *fresh = opts->tls[k] != NULL ? tls_ctx_ref(opts->tls[k]) : NULL;
+		tls_ctx_unref(&p->tls[k]);
+		p->opts.tls[k] = p->tls[k] = fresh;
+	}
 }
 
 struct out_pool *out_pool_new(struct loop *l, struct dns *dns, const struct out_pool_opts *opts)
@@ -467,10 +464,8 @@ void out_pool_free(struct out_pool **pp)
 	while (!list_empty(&p->all))
 		peer_end(LIST_OF(struct out_peer, link, p->all.next));
 	map_free(&p->peers);
-	if (p->tls_may != NULL)
-		tls_ctx_unref(&p->tls_may);
-	if (p->tls_must != NULL)
-		tls_ctx_unref(&p->tls_must);
+	for (size_t k = 0; k < OUT_TLS_KINDS; k++)
+		tls_ctx_unref(&p->tls[k]);
 	mem_free(p->helo);
 	MEM_FREE(pp);
 }

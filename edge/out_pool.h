@@ -15,7 +15,7 @@ struct out_pool_opts {
 	const char *helo;
 	size_t per_host_max;
 	uint64_t connect_ms, reply_ms, final_ms, idle_ms, dead_ms;
-	const struct tls_ctx *tls_may, *tls_must; /* NULL: no TLS of that kind */
+	const struct tls_ctx *tls[OUT_TLS_KINDS]; /* NULL: no TLS of that kind */
 };
 
 struct out_target {

@@ -12,7 +12,7 @@
 #include "edge/out_conf.h"
 #include "edge/queue_internal.h"
 
-enum { BUSY_PAUSE_MS = 10, FOLLOWED_US = 600 * 1000 * 1000 };
+enum { BUSY_PAUSE_MS = 10, FOLLOWED_US = 600 * 1000 * 1000, PATH_SIZE = 1100 };
 
 /* ---- recipients ------------------------------------------------------------------------------- */
 
@@ -510,8 +510,16 @@ static void set_conf(struct queue *q, const struct conf *conf)
 	conf_unref(&old);
 }
 
+/* Files that are worth keeping stand in the spool's folder, whose log has names of its own. */
+static const char *beside_spool(const struct queue *q, const char *name, char path[PATH_SIZE])
+{
+	int n = snprintf(path, PATH_SIZE, "%s/%s", q->edge->spool, name);
+	return n < PATH_SIZE ? path : NULL;
+}
+
 struct queue *queue_new(const struct queue_opts *opts)
 {
+	char path[PATH_SIZE];
 	struct queue *q = MEM_NEW(struct queue);
 	q->magic = queue_MAGIC;
 	q->loop = opts->loop;
@@ -520,6 +528,7 @@ struct queue *queue_new(const struct queue_opts *opts)
 	q->unsafe_no_sync = opts->unsafe_no_sync;
 	set_conf(q, opts->conf);
 	q->pool = out_conf_new(q->loop, q->dns, opts->conf, OUT_FOR_QUEUE);
+	q->sts = sts_new(q->loop, q->dns, q->edge, beside_spool(q, "mta-sts", path));
 	q->dests = map_new((size_t)INT32_MAX);
 	q->loaded_max = opts->loaded_max != 0 ? opts->loaded_max : LOADED_BYTES;
 	list_init(&q->scans);
@@ -542,6 +551,7 @@ void queue_reload(struct queue *q, const struct conf *fresh)
 {
 	set_conf(q, fresh);
 	out_conf_set(q->pool, fresh, OUT_FOR_QUEUE);
+	sts_set(q->sts, q->edge);
 }
 
 void queue_free(struct queue **pq)
@@ -551,6 +561,7 @@ void queue_free(struct queue **pq)
 		return;
 	queue_close(q);
 	out_pool_free(&q->pool);
+	sts_free(&q->sts);
 	map_free(&q->dests);
 	mem_free(q->left_words);
 	heap_end(&q->due);

@@ -12,6 +12,7 @@
 #include "edge/queue_filter.h"
 #include "edge/queue_tables.h"
 #include "edge/shelf.h"
+#include "edge/sts.h"
 
 #define queue_MAGIC 0x90e0e001u
 #define q_entry_MAGIC 0x90e0e002u
@@ -150,6 +151,7 @@ struct queue {
 	struct spool *spool; /* NULL: cannot be used now */
 	struct timer reopen;
 	struct out_pool *pool;
+	struct sts *sts;
 	struct map *dests;
 	struct shelf *shelf;      /* every message, in memory or not, and ids that are done */
 	struct shelf_list ended;  /* those ids, oldest first */

@@ -86,7 +86,9 @@ static void answer(struct smtp_out *o, enum out_end end)
 {
 	char why[OUT_WHY_SIZE]; /* fn may free o and read on */
 	memcpy(why, o->why, sizeof(why));
-	struct out_result r = { .end = end, .peer = o->peer, .why = why };
+	struct out_result r = { .end = end, .peer = o->peer, .local = o->local, .why = why };
+	r.tls = o->tls_fate;
+	o->tls_fate = OUT_TLS_UNSEEN;
 	r.dsn = (o->features & SMTP_HAS_DSN) != 0;
 	out_done_fn *fn = o->done;
 	MEM_FREE(&o->send);
@@ -181,12 +183,29 @@ static void step(struct smtp_out *o, enum out_verdict v)
 	}
 }
 
+/* What the handshake, which went well or not, has shown of the certificate. */
+static enum out_tls_fate fate_of(const struct smtp_out *o, bool failed)
+{
+	static const enum out_tls_fate fates[] = {
+		[STREAM_CERT_GOOD] = OUT_TLS_GOOD,
+		[STREAM_CERT_NONE] = OUT_TLS_FAILED,
+		[STREAM_CERT_NAME] = OUT_TLS_WRONG_NAME,
+		[STREAM_CERT_EXPIRED] = OUT_TLS_EXPIRED,
+		[STREAM_CERT_UNTRUSTED] = OUT_TLS_UNTRUSTED,
+		[STREAM_CERT_DANE] = OUT_TLS_FAILED,
+	};
+	if (!failed && o->opts.tls != OUT_TLS_STS_TEST)
+		return OUT_TLS_GOOD; /* what was asked for */
+	enum out_tls_fate fate = fates[stream_certificate(o->io)];
+	return failed && fate == OUT_TLS_GOOD ? OUT_TLS_FAILED : fate;
+}
+
 /* Opportunistic TLS that fails is plaintext on a new connection, not a lost next hop. */
 static void on_stream_failed(struct smtp_out *o)
 {
 	if (o->state == ST_TLS)
-		out_count_tls(o, true);
-	if (o->state == ST_TLS && o->opts.tls == OUT_TLS_MAY) {
+		out_count_tls(o, fate_of(o, true));
+	if (o->state == ST_TLS && !out_tls_is_must(o->opts.tls)) {
 		o->opts.tls = OUT_TLS_NONE;
 		drop_stream(o);
 		start_dial(o);
@@ -204,7 +223,7 @@ static void on_stream(void *arg, enum stream_event ev)
 		return;
 	case STREAM_SECURED:
 		smtp_reply_reader_reset(&o->reader);
-		out_count_tls(o, false);
+		out_count_tls(o, fate_of(o, false));
 		step(o, out_send_ehlo(o));
 		return;
 	case STREAM_EOF:
@@ -246,6 +265,7 @@ static void on_dialled(void *arg, const struct dial_result *r)
 		return;
 	}
 	o->io = r->stream;
+	o->local = stream_local(o->io).addr;
 	stream_set_owner(
 	    o->io, (struct stream_limits){ .in_max = IN_MAX, .out_max = OUT_MAX }, on_stream, o);
 	out_set_state(o, ST_GREETING);

@@ -21,8 +21,33 @@
 struct smtp_out;
 
 enum out_kind { OUT_LMTP, OUT_SMTP };
-/* DANE: encrypted, and the certificate is the one that DNSSEC names. */
-enum out_tls { OUT_TLS_NONE, OUT_TLS_MAY, OUT_TLS_MUST, OUT_TLS_DANE };
+/* DANE: encrypted, and the certificate is the one that DNSSEC names. STS: encrypted, and the certificate is one of the
+ * public PKI for the host's name (RFC 8461). STS_TEST: as MAY, but what is wrong with it is told. */
+enum out_tls {
+	OUT_TLS_NONE,
+	OUT_TLS_MAY,
+	OUT_TLS_MUST,
+	OUT_TLS_DANE,
+	OUT_TLS_STS,
+	OUT_TLS_STS_TEST,
+	OUT_TLS_KINDS
+};
+static inline bool out_tls_is_must(enum out_tls t)
+{
+	return t == OUT_TLS_MUST || t == OUT_TLS_DANE || t == OUT_TLS_STS;
+}
+
+/* What became of TLS on a connection, for reports (RFC 8460 section 4.3). */
+enum out_tls_fate {
+	OUT_TLS_UNSEEN, /* nothing new: the connection was there before, or broke off earlier */
+	OUT_TLS_GOOD,
+	OUT_TLS_NOT_OFFERED,
+	OUT_TLS_WRONG_NAME,
+	OUT_TLS_EXPIRED,
+	OUT_TLS_UNTRUSTED,
+	OUT_TLS_FAILED, /* for another reason; with DANE: none of the certificates that DNSSEC names */
+	OUT_TLS_FATES
+};
 
 /* What DNSSEC says of a next hop, with OUT_TLS_DANE. */
 struct out_dane {
@@ -84,8 +109,10 @@ struct out_result {
 	enum out_end end;
 	bool untried; /* UNREACHED by the memory of a pool (out_pool.h): nothing new is known */
 	bool dsn;     /* the server knows the sender's wishes: what it took, it reports on itself */
-	struct ip_port peer; /* none when never connected */
-	const char *why;     /* for the log, when not ANSWERED; lives during the callback */
+	struct ip_port peer;   /* none when never connected */
+	struct ip_addr local;  /* our end of the last connection to it; none when never connected */
+	enum out_tls_fate tls; /* told once for each connection */
+	const char *why;       /* for the log, when not ANSWERED; lives during the callback */
 };
 typedef void out_done_fn(void *arg, const struct out_result *r);
 

@@ -58,6 +58,7 @@ struct smtp_out {
 	struct tls_ctx *tls;  /* owned reference */
 	struct out_dane dane; /* owned strings */
 	bool tls_counted;     /* what became of TLS on this connection stands in the metrics */
+	enum out_tls_fate tls_fate; /* the same, until it is told with an answer */
 	void (*gone)(void *arg, struct smtp_out *o);
 	void *gone_arg;
 
@@ -70,6 +71,7 @@ struct smtp_out {
 	unsigned features; /* SMTP_HAS_* of the last EHLO */
 	uint64_t size_max;
 	struct ip_port peer;
+	struct ip_addr local;
 	bool kept; /* has carried a mail before */
 	bool needs_rset;
 	char why[OUT_WHY_SIZE]; /* after V_FAIL */
@@ -99,7 +101,7 @@ enum out_verdict out_send_ehlo(struct smtp_out *o);
 void out_pump_envelope(struct smtp_out *o); /* sends what may be sent now */
 enum out_verdict out_pump_body(struct smtp_out *o);
 
-void out_count_tls(struct smtp_out *o, bool failed); /* once a connection */
+void out_count_tls(struct smtp_out *o, enum out_tls_fate fate); /* once a connection */
 
 /* smtp_out.c: the only writer of the state, and the keeper of reasons. */
 void out_set_state(struct smtp_out *o, enum out_state to);

@@ -368,7 +368,7 @@ enum out_verdict out_on_greeting(struct smtp_out *o, const struct smtp_reply *r)
 enum out_verdict out_on_ehlo(struct smtp_out *o, const struct smtp_reply *r)
 {
 	struct smtp_ehlo said = { 0 };
-	if (r->code / 100 == 5 && o->opts.kind == OUT_SMTP && o->opts.tls < OUT_TLS_MUST) {
+	if (r->code / 100 == 5 && o->opts.kind == OUT_SMTP && !out_tls_is_must(o->opts.tls)) {
 		o->features = 0;
 		o->size_max = 0;
 		stream_printf(o->io, "HELO %s\r\n", o->helo);
@@ -387,8 +387,8 @@ enum out_verdict out_on_ehlo(struct smtp_out *o, const struct smtp_reply *r)
 		out_set_state(o, ST_STARTTLS);
 		return V_READ;
 	}
-	out_count_tls(o, o->opts.tls >= OUT_TLS_MUST);
-	if (o->opts.tls >= OUT_TLS_MUST)
+	out_count_tls(o, OUT_TLS_NOT_OFFERED);
+	if (out_tls_is_must(o->opts.tls))
 		return out_fail(o, "TLS is required and not to be had");
 	return out_start_envelope(o);
 }
@@ -410,25 +410,36 @@ static size_t start_tls(struct smtp_out *o)
 }
 
 /* How many sessions of which kind, as reports of TLS (RFC 8460) would have it. */
-void out_count_tls(struct smtp_out *o, bool failed)
+void out_count_tls(struct smtp_out *o, enum out_tls_fate fate)
 {
-	static const enum queue_metric good[] = { QUEUE_M_TLS_NONE, QUEUE_M_TLS_MAY,
-		QUEUE_M_TLS_MUST, QUEUE_M_TLS_DANE };
-	static const enum queue_metric bad[] = { QUEUE_M_TLS_NONE, QUEUE_M_TLS_MAY_FAILED,
-		QUEUE_M_TLS_MUST_FAILED, QUEUE_M_TLS_DANE_FAILED };
-	bool plain = !failed && !stream_is_tls(o->io);
+	static const struct {
+		enum queue_metric good, bad;
+	} kinds[OUT_TLS_KINDS] = {
+		[OUT_TLS_NONE] = { QUEUE_M_TLS_NONE, QUEUE_M_TLS_NONE },
+		[OUT_TLS_MAY] = { QUEUE_M_TLS_MAY, QUEUE_M_TLS_MAY_FAILED },
+		[OUT_TLS_MUST] = { QUEUE_M_TLS_MUST, QUEUE_M_TLS_MUST_FAILED },
+		[OUT_TLS_DANE] = { QUEUE_M_TLS_DANE, QUEUE_M_TLS_DANE_FAILED },
+		[OUT_TLS_STS] = { QUEUE_M_TLS_STS, QUEUE_M_TLS_STS_FAILED },
+		[OUT_TLS_STS_TEST] = { QUEUE_M_TLS_MAY, QUEUE_M_TLS_MAY_FAILED },
+	};
+	bool under_tls = stream_is_tls(o->io);
 	if (o->tls_counted || o->opts.kind == OUT_LMTP)
 		return;
 	o->tls_counted = true;
+	if (o->opts.tls != OUT_TLS_NONE)
+		o->tls_fate = fate;
+	bool plain = fate == OUT_TLS_NOT_OFFERED && !out_tls_is_must(o->opts.tls);
 	enum out_tls kind = plain ? OUT_TLS_NONE : o->opts.tls;
-	metric_add(&queue_metrics[failed ? bad[kind] : good[kind]], 1);
+	metric_add(&queue_metrics[under_tls ? kinds[kind].good : kinds[kind].bad], 1);
 }
 
 enum out_verdict out_on_starttls(struct smtp_out *o, const struct smtp_reply *r)
 {
-	if (r->code != 220)
-		return o->opts.tls >= OUT_TLS_MUST ? out_fail_reply(o, "STARTTLS", r)
-						   : out_start_envelope(o);
+	if (r->code != 220) {
+		out_count_tls(o, OUT_TLS_NOT_OFFERED);
+		return out_tls_is_must(o->opts.tls) ? out_fail_reply(o, "STARTTLS", r)
+						    : out_start_envelope(o);
+	}
 	out_set_state(o, ST_TLS);
 	if (start_tls(o) > 0)
 		return out_fail(o, "plaintext behind the reply to STARTTLS");

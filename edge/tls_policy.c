@@ -12,7 +12,7 @@
 
 enum { RECORDS_BYTES = 16384, RECORD_HEAD = 3, NAME_SIZE = DNS_NAME_SIZE + 20 };
 
-enum out_tls tls_policy_of(const struct edge_conf *c, const char *domain)
+const struct edge_next_hop_conf *tls_policy_block(const struct edge_conf *c, const char *domain)
 {
 	struct span name = span_str(domain);
 	const struct edge_next_hop_conf *best = NULL;
@@ -27,7 +27,13 @@ enum out_tls tls_policy_of(const struct edge_conf *c, const char *domain)
 			length = title.n;
 		}
 	}
-	return (enum out_tls)(best != NULL ? best->tls : c->smtp_tls);
+	return best;
+}
+
+enum out_tls tls_policy_of(const struct edge_conf *c, const char *domain)
+{
+	const struct edge_next_hop_conf *block = tls_policy_block(c, domain);
+	return (enum out_tls)(block != NULL ? block->tls : c->smtp_tls);
 }
 
 /* ---- records as bytes --------------------------------------------------------------------------- */

@@ -7,7 +7,9 @@
 #include "edge/smtp_out.h"
 #include "net/dns.h"
 
-/* The block next_hop of this domain, or of one that it is below; else smtp_tls. OUT_TLS_DANE: nothing less will do. */
+/* The block next_hop of this domain, or of one that it is below; NULL: none. */
+const struct edge_next_hop_conf *tls_policy_block(const struct edge_conf *c, const char *domain);
+/* What it says; else smtp_tls. OUT_TLS_DANE: nothing less will do. */
 enum out_tls tls_policy_of(const struct edge_conf *c, const char *domain);
 
 /* A copy with bytes of its own. */
