@@ -167,9 +167,7 @@ struct queue {
 	bool jumped;
 	struct soon room;
 	struct timer sweep_timer;
-	uint32_t swept; /* the last row that was looked at for its deadline */
-	log_pos *drops; /* owned; while the log is replayed: what is not needed any more */
-	size_t drop_n;
+	uint32_t swept;   /* the last row that was looked at for its deadline */
 	char *left_words; /* owned; of the order that did not get through the whole shelf */
 	uint32_t left_at;
 	struct q_channel channels[DEST_KINDS];

@@ -103,9 +103,10 @@ static bool list_is_full(const struct scan_job *j)
 /* Does the id alone say that it is not meant? */
 bool queue_scan_skims(const struct scan_job *j, const struct queue *q, uint32_t row)
 {
-	struct queue_filter only = { .id = j->filter.id };
-	struct ident id = ident_unpack(shelf_row(q->shelf, row)->id);
-	return !queue_filter_matches(&only, &(struct queue_facts){ .id = span_str(id.s) });
+	struct ident id;
+	if (j->filter.id.p == NULL)
+		return false;
+	return !ident_parse(j->filter.id, &id) || !shelf_is(q->shelf, row, id);
 }
 
 static bool skim(struct scan_job *j, struct queue *q, uint32_t row)

@@ -244,8 +244,9 @@ void entry_rest(struct q_entry *e)
 
 static void log_unreadable(log_pos pos, const char *what)
 {
+	metric_add(&queue_metrics[QUEUE_M_SPOOL_DAMAGED], 1);
 	log_write(&queue_events[QUEUE_EV_SPOOL_DAMAGED], NULL,
-	    LOG_FIELDS(LOG_U64("position", pos), LOG_STR("record", what)));
+	    LOG_FIELDS(LOG_U64("position", pos), LOG_STR("record", what), LOG_U64("bytes", 0)));
 }
 
 static void apply_told(struct q_entry *e)

@@ -48,15 +48,12 @@ void ended_prune(struct queue *q, uint64_t now_us)
 
 /* ---- replay ------------------------------------------------------------------------------------- */
 
-/* The log's record there is of no use any more: what made it so stands behind it. */
+/* The log's record there is of no use any more: what made it so stands behind it. It is not marked before the
+ * loop runs again, which is after the replay. */
 static void drop(struct queue *q, log_pos pos)
 {
-	if (pos == 0)
-		return;
-	if ((q->drop_n & (q->drop_n - 1)) == 0)
-		q->drops =
-		    mem_grow(q->drops, q->drop_n == 0 ? 1 : 2 * q->drop_n, sizeof(*q->drops));
-	q->drops[q->drop_n++] = pos;
+	if (pos != 0)
+		spool_forget(q->spool, pos);
 }
 
 static void drop_progress(struct queue *q, uint32_t row)
@@ -246,11 +243,6 @@ void item_apply(struct q_item *it, const struct spool_step *s)
 
 static void replayed(struct queue *q)
 {
-	for (size_t i = 0; i < q->drop_n; i++)
-		spool_forget(q->spool, q->drops[i]);
-	MEM_FREE(&q->drops);
-	q->drop_n = 0;
-	ended_prune(q, queue_now_us(q));
 	entry_count(q);
 	timer_set(&q->due_timer, 0);
 	for (uint32_t i = 1; i < q->numbered_n; i++)
@@ -279,7 +271,9 @@ void queue_open(struct queue *q)
 	struct buf why = BUF_INIT(1000);
 	timer_init(&q->reopen, q->loop, on_reopen, q);
 	queue_load_init(q);
-	q->spool = spool_open(q->loop, &opts, &v, &why);
+	q->spool = spool_open(q->loop, &opts, &why);
+	if (q->spool != NULL && spool_replay(q->spool, &v, &why) != ERR_OK)
+		spool_close(&q->spool);
 	if (q->spool != NULL) {
 		replayed(q);
 	} else {
@@ -301,8 +295,6 @@ void queue_close(struct queue *q)
 		entry_free(LIST_OF(struct q_entry, link, q->entries.next));
 	dests_free(q);
 	queue_load_end(q);
-	MEM_FREE(&q->drops);
-	q->drop_n = 0;
 	spool_close(&q->spool);
 	queue_check_drained(q);
 }

@@ -1,26 +1,67 @@
-/* shelf.c - rows in blocks that never move, a table of ids that grows by one bucket for each row (linear
- * hashing: no insertion stalls), and a binary heap of row numbers. Owns all three, nothing else. */
+/* shelf.c - rows, a table of ids that grows by one bucket for each row (linear hashing: no insertion stalls),
+ * and a binary heap of row numbers, all in blocks that never move. Owns all three, nothing else. */
 #include "edge/shelf.h"
 
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
 
-enum { BLOCK = 2048, BUCKETS_FIRST = 1024, HEAP_FIRST = 1024 };
+enum { BLOCK = 2048, BUCKETS_FIRST = 1024, WORDS = 4096 };
 
-_Static_assert(sizeof(struct shelf_row) == 48, "a row is what bounds the queue");
+_Static_assert(sizeof(struct shelf_row) == 44, "a row is what bounds the queue");
+
+/* An array of numbers that grows and shrinks at its end without moving. */
+struct words {
+	uint32_t **blocks; /* owned, like what they point to */
+	size_t block_n, cap;
+};
 
 struct shelf {
 	struct shelf_row **blocks; /* owned, like what they point to */
 	size_t block_n, block_cap;
 	uint32_t rows, unused; /* numbers given so far; the first of those that are free again */
 	size_t count;
-	uint32_t *buckets; /* owned */
-	size_t bucket_n, bucket_cap;
+	struct words buckets;
+	size_t bucket_n;
 	size_t level; /* a power of 2, at most bucket_n */
-	uint32_t *heap;
-	size_t heap_n, heap_cap;
+	struct words heap;
+	size_t heap_n;
 };
+
+/* ---- numbers ------------------------------------------------------------------------------------ */
+
+static uint32_t *word(const struct words *w, size_t at)
+{
+	return &w->blocks[at / WORDS][at % WORDS];
+}
+
+/* Room for n; what is new is 0. */
+static void words_room(struct words *w, size_t n)
+{
+	while (w->block_n * WORDS < n) {
+		if (w->block_n == w->cap) {
+			w->cap = w->cap == 0 ? 16 : 2 * w->cap;
+			w->blocks = mem_grow(w->blocks, w->cap, sizeof(*w->blocks));
+		}
+		w->blocks[w->block_n++] = mem_array(WORDS, sizeof(uint32_t));
+	}
+}
+
+/* n are left. One block more is kept, so that the next does not come and go. */
+static void words_shrink(struct words *w, size_t n)
+{
+	while (w->block_n * WORDS > n + 2 * (size_t)WORDS)
+		mem_free(w->blocks[--w->block_n]);
+}
+
+static void words_end(struct words *w)
+{
+	for (size_t i = 0; i < w->block_n; i++)
+		mem_free(w->blocks[i]);
+	mem_free(w->blocks);
+}
+
+/* ---- rows by number ----------------------------------------------------------------------------- */
 
 struct shelf_row *shelf_row(const struct shelf *s, uint32_t number)
 {
@@ -30,29 +71,31 @@ struct shelf_row *shelf_row(const struct shelf *s, uint32_t number)
 
 /* ---- ids ---------------------------------------------------------------------------------------- */
 
-static size_t bucket_of(const struct shelf *s, const uint8_t id[IDENT_PACKED])
+static uint64_t hash_of(const struct ident *id)
 {
-	uint64_t h = hash_keyed(span_of(id, IDENT_PACKED));
-	size_t wide = h & (2 * s->level - 1);
-	return wide < s->bucket_n ? wide : wide & (s->level - 1);
+	return hash_keyed(span_of(id->s, IDENT_LEN));
+}
+
+/* The head of the chain where rows with this hash are. */
+static uint32_t *bucket_of(const struct shelf *s, uint64_t hash)
+{
+	size_t wide = hash & (2 * s->level - 1);
+	return word(&s->buckets, wide < s->bucket_n ? wide : wide & (s->level - 1));
 }
 
 /* One bucket more: what belongs there comes from the one it shared until now. */
 static void split(struct shelf *s)
 {
-	if (s->bucket_n == s->bucket_cap) {
-		s->bucket_cap *= 2;
-		s->buckets = mem_grow(s->buckets, s->bucket_cap, sizeof(*s->buckets));
-	}
+	words_room(&s->buckets, s->bucket_n + 1);
 	if (s->bucket_n == 2 * s->level)
 		s->level *= 2;
-	size_t old = s->bucket_n - s->level;
-	uint32_t row = s->buckets[old], next;
-	s->buckets[s->bucket_n++] = 0;
-	s->buckets[old] = 0;
+	uint32_t *old = word(&s->buckets, s->bucket_n - s->level);
+	uint32_t row = *old, next;
+	s->bucket_n++;
+	*old = 0;
 	for (; row != 0; row = next) {
 		struct shelf_row *r = shelf_row(s, row);
-		uint32_t *head = &s->buckets[bucket_of(s, r->id)];
+		uint32_t *head = bucket_of(s, r->id);
 		next = r->same;
 		r->same = *head;
 		*head = row;
@@ -61,24 +104,31 @@ static void split(struct shelf *s)
 
 uint32_t shelf_find(const struct shelf *s, struct ident id)
 {
-	uint8_t packed[IDENT_PACKED];
-	uint32_t row;
 	if (id.s[0] == '\0')
 		return 0;
-	ident_pack(&id, packed);
-	for (row = s->buckets[bucket_of(s, packed)]; row != 0; row = shelf_row(s, row)->same)
-		if (memcmp(shelf_row(s, row)->id, packed, IDENT_PACKED) == 0)
-			break;
+	uint64_t hash = hash_of(&id);
+	uint32_t row = *bucket_of(s, hash);
+	while (row != 0 && shelf_row(s, row)->id != hash)
+		row = shelf_row(s, row)->same;
 	return row;
+}
+
+bool shelf_is(const struct shelf *s, uint32_t number, struct ident id)
+{
+	return id.s[0] != '\0' && shelf_row(s, number)->id == hash_of(&id);
 }
 
 static void unhash(struct shelf *s, uint32_t number)
 {
 	struct shelf_row *r = shelf_row(s, number);
-	uint32_t *at = &s->buckets[bucket_of(s, r->id)];
-	while (*at != number)
-		at = &shelf_row(s, *at)->same;
-	*at = r->same;
+	uint32_t *head = bucket_of(s, r->id), before = *head;
+	if (before == number) {
+		*head = r->same;
+		return;
+	}
+	while (shelf_row(s, before)->same != number)
+		before = shelf_row(s, before)->same;
+	shelf_row(s, before)->same = r->same;
 }
 
 /* ---- the heap ----------------------------------------------------------------------------------- */
@@ -89,23 +139,28 @@ static bool is_before(const struct shelf *s, uint32_t a, uint32_t b)
 	return (int32_t)(shelf_row(s, a)->due_cs - shelf_row(s, b)->due_cs) < 0;
 }
 
+static uint32_t heap_at(const struct shelf *s, size_t at) /* from 1 */
+{
+	return *word(&s->heap, at - 1);
+}
+
 static void put_at(struct shelf *s, uint32_t number, size_t at)
 {
-	s->heap[at - 1] = number;
+	*word(&s->heap, at - 1) = number;
 	shelf_row(s, number)->at = (uint32_t)at;
 }
 
 static void sift(struct shelf *s, uint32_t number)
 {
 	size_t at = shelf_row(s, number)->at, child;
-	for (; at > 1 && is_before(s, number, s->heap[at / 2 - 1]); at /= 2)
-		put_at(s, s->heap[at / 2 - 1], at);
+	for (; at > 1 && is_before(s, number, heap_at(s, at / 2)); at /= 2)
+		put_at(s, heap_at(s, at / 2), at);
 	for (; (child = at * 2) <= s->heap_n; at = child) {
-		if (child < s->heap_n && is_before(s, s->heap[child], s->heap[child - 1]))
+		if (child < s->heap_n && is_before(s, heap_at(s, child + 1), heap_at(s, child)))
 			child++;
-		if (!is_before(s, s->heap[child - 1], number))
+		if (!is_before(s, heap_at(s, child), number))
 			break;
-		put_at(s, s->heap[child - 1], at);
+		put_at(s, heap_at(s, child), at);
 	}
 	put_at(s, number, at);
 }
@@ -113,24 +168,22 @@ static void sift(struct shelf *s, uint32_t number)
 static void heap_take(struct shelf *s, uint32_t number)
 {
 	size_t at = shelf_row(s, number)->at;
-	uint32_t last = s->heap[--s->heap_n];
+	uint32_t last = heap_at(s, s->heap_n--);
 	if (last != number) {
 		put_at(s, last, at);
 		sift(s, last);
 	}
-	if (s->heap_cap > HEAP_FIRST && s->heap_n < s->heap_cap / 4) {
-		s->heap_cap /= 2;
-		s->heap = mem_grow(s->heap, s->heap_cap, sizeof(*s->heap));
-	}
+	words_shrink(&s->heap, s->heap_n);
 }
 
 uint32_t shelf_first(const struct shelf *s, uint64_t now_ms, uint64_t *wait_ms_out)
 {
 	if (s->heap_n == 0)
 		return 0;
-	int32_t wait = (int32_t)(shelf_row(s, s->heap[0])->due_cs - (uint32_t)(now_ms / 10));
+	uint32_t first = heap_at(s, 1);
+	int32_t wait = (int32_t)(shelf_row(s, first)->due_cs - (uint32_t)(now_ms / 10));
 	*wait_ms_out = wait > 0 ? 10ull * (uint32_t)wait : 0;
-	return s->heap[0];
+	return first;
 }
 
 /* ---- rows --------------------------------------------------------------------------------------- */
@@ -159,9 +212,8 @@ uint32_t shelf_add(struct shelf *s, const struct ident *id)
 	struct shelf_row *r = shelf_row(s, number);
 	if (s->count++ >= s->bucket_n)
 		split(s);
-	*r = (struct shelf_row){ .place = SHELF_IDLE, .used = 1 };
-	ident_pack(id, r->id);
-	uint32_t *head = &s->buckets[bucket_of(s, r->id)];
+	*r = (struct shelf_row){ .id = hash_of(id), .place = SHELF_IDLE, .used = 1 };
+	uint32_t *head = bucket_of(s, r->id);
 	r->same = *head;
 	*head = number;
 	return number;
@@ -223,13 +275,9 @@ void shelf_due(struct shelf *s, uint32_t number, uint64_t due_ms)
 {
 	struct shelf_row *r = shelf_row(s, number);
 	CHECK(r->place == SHELF_IDLE);
-	if (s->heap_n == s->heap_cap) {
-		s->heap_cap = s->heap_cap == 0 ? HEAP_FIRST : 2 * s->heap_cap;
-		s->heap = mem_grow(s->heap, s->heap_cap, sizeof(*s->heap));
-	}
+	words_room(&s->heap, ++s->heap_n);
 	r->place = SHELF_DUE;
 	r->due_cs = (uint32_t)((due_ms + 9) / 10);
-	s->heap_n++;
 	put_at(s, number, s->heap_n);
 	sift(s, number);
 }
@@ -268,8 +316,8 @@ uint64_t shelf_minutes(uint64_t wall_us)
 struct shelf *shelf_new(void)
 {
 	struct shelf *s = MEM_NEW(struct shelf);
-	s->bucket_n = s->bucket_cap = s->level = BUCKETS_FIRST;
-	s->buckets = mem_array(s->bucket_cap, sizeof(*s->buckets));
+	s->bucket_n = s->level = BUCKETS_FIRST;
+	words_room(&s->buckets, BUCKETS_FIRST);
 	return s;
 }
 
@@ -281,7 +329,7 @@ void shelf_free(struct shelf **ps)
 	for (size_t i = 0; i < s->block_n; i++)
 		mem_free(s->blocks[i]);
 	mem_free(s->blocks);
-	mem_free(s->buckets);
-	mem_free(s->heap);
+	words_end(&s->buckets);
+	words_end(&s->heap);
 	MEM_FREE(ps);
 }

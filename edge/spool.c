@@ -61,8 +61,17 @@ static bool claim_chunks(struct orphans *o, const struct spool_message *m, bool 
 
 static void log_damage(const struct log_record *r, const char *what)
 {
+	metric_add(&queue_metrics[QUEUE_M_SPOOL_DAMAGED], 1);
 	log_write(&queue_events[QUEUE_EV_SPOOL_DAMAGED], NULL,
-	    LOG_FIELDS(LOG_U64("position", r->pos), LOG_STR("record", what)));
+	    LOG_FIELDS(
+		LOG_U64("position", r->pos), LOG_STR("record", what), LOG_U64("bytes", r->lost)));
+}
+
+static const char *damaged_what(uint32_t type)
+{
+	if (type == 0)
+		return "gap";
+	return type == SPOOL_MESSAGE ? "message" : "other";
 }
 
 static bool visit_message(struct replay *rp, const struct log_record *r)
@@ -113,7 +122,7 @@ static bool on_record(void *arg, const struct log_record *r)
 		orphan_add(&rp->orphans, r->pos);
 	if (!ok) {
 		rp->damaged++;
-		log_damage(r, r->type == SPOOL_MESSAGE ? "message" : "other");
+		log_damage(r, damaged_what(r->type));
 	}
 	return true;
 }
@@ -152,32 +161,34 @@ static err_t forget_orphans(struct spool *s, struct orphans *o, const struct spo
 	return err;
 }
 
-struct spool *spool_open(struct loop *l, const struct commitlog_opts *opts,
-    const struct spool_visitor *v, struct buf *why)
+struct spool *spool_open(struct loop *l, const struct commitlog_opts *opts, struct buf *why)
 {
+	err_t err;
+	struct commitlog *log = commitlog_open(l, opts, &err, why);
+	if (log == NULL)
+		return NULL;
 	struct spool *s = MEM_NEW(struct spool);
-	struct replay rp = { .spool = s, .visitor = v };
-	err_t err = ERR_OK;
-	s->log = commitlog_open(l, opts, &err, why);
-	if (s->log != NULL) {
-		err = commitlog_replay(s->log, 0, on_record, &rp);
-		if (err == ERR_OK)
-			err = forget_orphans(s, &rp.orphans, v);
-		if (err)
-			buf_printf(why, "reading the log of %s: %s", opts->dir, err_text(err));
-	}
-	mem_free(rp.orphans.v);
-	if (err || s->log == NULL)
-		spool_close(&s);
+	s->log = log;
 	return s;
+}
+
+err_t spool_replay(struct spool *s, const struct spool_visitor *v, struct buf *why)
+{
+	struct replay rp = { .spool = s, .visitor = v };
+	err_t err = commitlog_replay(s->log, 0, on_record, &rp);
+	if (err == ERR_OK)
+		err = forget_orphans(s, &rp.orphans, v);
+	if (err)
+		buf_printf(why, "reading the log: %s", err_text(err));
+	mem_free(rp.orphans.v);
+	return err;
 }
 
 void spool_close(struct spool **s)
 {
 	if (*s == NULL)
 		return;
-	if ((*s)->log != NULL)
-		commitlog_close(&(*s)->log);
+	commitlog_close(&(*s)->log);
 	MEM_FREE(s);
 }
 

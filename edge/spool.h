@@ -24,9 +24,11 @@ struct spool_visitor {
 	void *arg;
 };
 
-/* NULL: why says what is wrong. Parts of messages that never became whole, or have ended, are forgotten. */
-struct spool *spool_open(struct loop *l, const struct commitlog_opts *opts,
-    const struct spool_visitor *v, struct buf *why);
+/* NULL: why says what is wrong. */
+struct spool *spool_open(struct loop *l, const struct commitlog_opts *opts, struct buf *why);
+/* Once, before anything is appended. Parts of messages that never became whole, or have ended, are forgotten; the
+ * visitor may forget what it finds to be of no use. An error, which why tells: the spool is to be closed. */
+err_t spool_replay(struct spool *s, const struct spool_visitor *v, struct buf *why);
 void spool_close(struct spool **s);
 
 /* ERR_NO_SPACE and ERR_BUSY are clean; after any other error the spool must be opened anew. */

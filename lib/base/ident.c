@@ -38,27 +38,3 @@ bool ident_parse(struct span text, struct ident *out)
 	out->s[IDENT_LEN] = '\0';
 	return true;
 }
-
-/* Five bits for each character, the last byte's low bits and what is left are 0. */
-void ident_pack(const struct ident *id, uint8_t out[IDENT_PACKED])
-{
-	memset(out, 0, IDENT_PACKED);
-	for (unsigned i = 0; i < IDENT_LEN; i++) {
-		size_t five = span_find(span_of(alphabet, 32), id->s[i]);
-		for (unsigned bit = 0; bit < 5; bit++)
-			if ((five >> (4 - bit) & 1) != 0)
-				out[(5 * i + bit) / 8] |= (uint8_t)(0x80u >> (5 * i + bit) % 8);
-	}
-}
-
-struct ident ident_unpack(const uint8_t packed[IDENT_PACKED])
-{
-	struct ident id = { { 0 } };
-	for (unsigned i = 0; i < IDENT_LEN; i++) {
-		unsigned five = 0;
-		for (unsigned at = 5 * i; at < 5 * i + 5; at++)
-			five = five << 1 | ((unsigned)packed[at / 8] >> (7 - at % 8) & 1u);
-		id.s[i] = alphabet[five];
-	}
-	return id;
-}

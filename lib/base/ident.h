@@ -22,9 +22,4 @@ struct ident {
 struct ident ident_new(void);
 bool ident_parse(struct span text, struct ident *out); /* strict; false leaves *out alone */
 
-/* The same in 90 bits, for those who keep millions of them. Not for "". */
-enum { IDENT_PACKED = 12 };
-void ident_pack(const struct ident *id, uint8_t out[IDENT_PACKED]);
-struct ident ident_unpack(const uint8_t packed[IDENT_PACKED]);
-
 #endif

@@ -107,7 +107,8 @@ void log_kick(struct commitlog *log)
 {
 	if (log->broken || log->job != JOB_NONE)
 		return;
-	if (!list_empty(&log->asked)) {
+	bool reclaim_first = log->reclaim_due && log->reclaim_turn && log_reclaim_is_late(log);
+	if (!list_empty(&log->asked) && !reclaim_first) {
 		start_sync(log);
 	} else if (log->reclaim_due && log_reclaim_waits_sync(log)) {
 		start_sync(log);
@@ -139,6 +140,7 @@ static void on_flushed(void *arg)
 	struct commitlog *log = OBJ(commitlog, arg);
 	enum log_job job = log->job;
 	log->job = JOB_NONE;
+	log->reclaim_turn = job == JOB_SYNC;
 	if (job == JOB_SYNC)
 		sync_done(log);
 	else
@@ -285,48 +287,57 @@ struct replay {
 	bool stopped;
 };
 
-static err_t replay_segment(
-    struct commitlog *log, const struct log_segment *seg, uint64_t from, struct replay *r)
+/* Reads what the record's callback gets to see. */
+static err_t replay_load(
+    struct replay *r, struct walk *w, const struct record_header *h, struct log_record *rec)
 {
-	char name[SEGMENT_NAME_SIZE];
-	struct segment_header sh;
-	struct walk w;
-	int fd = openat(log->dir_fd, segment_name(seg->number, name), O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return err_from_errno(errno);
-	err_t err = segment_header_read(fd, seg->number, &sh);
-	if (!err)
-		err = walk_init(&w, fd, &sh, from);
-	if (err) {
-		close(fd);
-		return err;
-	}
-	w.size = seg->bytes < w.size ? seg->bytes : w.size;
+	rec->type = h->type;
+	rec->dead = h->dead;
+	rec->payload = span_of(NULL, h->length);
+	if (h->dead)
+		return ERR_OK;
+	err_t err = walk_payload(w, rec->pos, h, &r->payload);
+	rec->damaged = err == ERR_CORRUPT;
+	if (rec->damaged)
+		buf_clear(&r->payload);
+	rec->payload = buf_span(&r->payload);
+	return rec->damaged ? ERR_OK : err;
+}
+
+static err_t replay_walk(struct replay *r, struct walk *w)
+{
+	err_t err = ERR_OK;
 	while (!err && !r->stopped) {
 		struct record_header h;
-		struct log_record rec = { 0 };
-		enum walk_result res = walk_next(&w, &rec.pos, &h);
+		struct log_record rec = { .pos = pos_of(w->number, w->at) };
+		enum walk_result res = walk_next(w, &rec.pos, &h);
 		if (res == WALK_END)
 			break;
-		if (res != WALK_RECORD) {
-			err = res == WALK_IO ? ERR_IO : ERR_CORRUPT;
-			break;
-		}
-		rec.type = h.type;
-		rec.dead = h.dead;
-		rec.payload = span_of(NULL, h.length);
-		if (!h.dead) {
-			err = walk_payload(&w, rec.pos, &h, &r->payload);
-			rec.damaged = err == ERR_CORRUPT;
-			if (rec.damaged) {
-				buf_clear(&r->payload);
-				err = ERR_OK;
-			}
-			rec.payload = buf_span(&r->payload);
+		if (res == WALK_RECORD) {
+			err = replay_load(r, w, &h, &rec);
+		} else {
+			rec.damaged = true;
+			rec.lost = res == WALK_BAD ? walk_skip(w) : 0;
+			err = res == WALK_IO || w->failed ? ERR_IO : ERR_OK;
 		}
 		if (!err)
 			r->stopped = !r->fn(r->arg, &rec);
 	}
+	return err;
+}
+
+static err_t replay_segment(
+    struct commitlog *log, const struct log_segment *seg, uint64_t from, struct replay *r)
+{
+	struct walk w;
+	int fd;
+	err_t err = log_walk_open(log, seg, from, &w, &fd);
+	if (err)
+		return err;
+	if (seg->bytes < SEGMENT_HEADER_BYTES) /* cut off: nobody knows what was there */
+		r->stopped = !r->fn(
+		    r->arg, &(struct log_record){ .pos = pos_of(seg->number, 0), .damaged = true });
+	err = replay_walk(r, &w);
 	walk_end(&w);
 	close(fd);
 	return err;
@@ -383,12 +394,14 @@ struct commitlog_stats commitlog_stats(const struct commitlog *log)
 
 /* ---- opening and closing -------------------------------------------------------------------------------- */
 
-static err_t take_lock(struct commitlog *log)
+static err_t take_lock(struct commitlog *log, struct buf *why)
 {
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	log->lock_fd = openat(log->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (log->lock_fd < 0)
+	if (log->lock_fd < 0) {
+		buf_printf(why, "%s/lock: %s", log->dir, strerror(errno));
 		return err_from_errno(errno);
+	}
 	if (fcntl(log->lock_fd, F_OFD_SETLK, &whole) != 0)
 		return errno == EAGAIN || errno == EACCES ? ERR_BUSY : err_from_errno(errno);
 	return ERR_OK;
@@ -406,7 +419,7 @@ static err_t open_all(struct commitlog *log, const char *dir, struct buf *why)
 {
 	err_t err = open_dir(log, dir);
 	if (!err)
-		err = take_lock(log);
+		err = take_lock(log, why);
 	if (!err)
 		err = log_recover(log, why);
 	if (err)

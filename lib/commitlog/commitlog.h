@@ -3,8 +3,8 @@
  * A record has a type, a payload and a position. Appending buffers nothing of its own: the bytes are
  * in the kernel when append returns, and durable when a sync ticket that was asked for afterwards
  * answers ERR_OK. One fdatasync in a flusher thread serves every sync asked meanwhile (group commit).
- * Recovery scans the tail and cuts a torn record; a checksum error before the tail is reported, not
- * skipped in silence. Space of dead records goes back by punching holes; a segment of which every
+ * Recovery scans the tail and cuts a torn record; damage before the tail is stepped over and told by
+ * commitlog_replay(), never in silence. Space of dead records goes back by punching holes; a segment of which every
  * record is dead is unlinked. One process writes (lock file), any number read.
  *
  * After a failed write or fdatasync the log refuses everything (ERR_IO, ERR_NO_SPACE): what the kernel
@@ -48,9 +48,10 @@ struct log_record {
 	struct span payload; /* valid during the callback */
 	bool dead;           /* payload was punched: only pos, type and length (payload.n) hold */
 	bool damaged;        /* payload fails its checksum: empty here, length in payload.n is 0 */
+	uint64_t lost; /* type 0, damaged: so many bytes from pos on are no records any more */
 };
-/* Calls fn for each record at or after `from` in order (0: all). fn false stops. ERR_CORRUPT when a header
- * is damaged, so that nothing behind it can be found. */
+/* Calls fn for each record at or after `from` in order (0: all). fn false stops. Where no record can be found, fn is
+ * told of the gap by one of type 0, and what stands behind it follows. */
 err_t commitlog_replay(struct commitlog *log, log_pos from,
     bool (*fn)(void *arg, const struct log_record *), void *arg);
 

@@ -13,11 +13,25 @@ enum {
 	COUNT_UNKNOWN = 0xffffffffu
 };
 
+/* Offsets of records of one segment that are to be marked dead. */
+enum { FORGOTTEN_BLOCK = 253 };
+struct forgotten_block {
+	struct forgotten_block *next;
+	uint32_t n;
+	uint32_t at[FORGOTTEN_BLOCK];
+};
+struct forgotten {
+	struct forgotten_block *first, *last; /* owned */
+	bool whole;                           /* instead: the whole segment goes */
+};
+
 struct log_segment {
 	uint32_t number;
 	uint32_t records, dead; /* COUNT_UNKNOWN until the segment had to be counted */
 	uint64_t bytes;         /* file size */
 	uint64_t dead_bytes;    /* known dead: not all of it was punched */
+	struct forgotten now;   /* of the round that is under way ... */
+	struct forgotten next;  /* ... and of the one behind it */
 };
 
 enum log_job { JOB_NONE, JOB_SYNC, JOB_RECLAIM };
@@ -30,12 +44,6 @@ struct sync_ticket {
 	err_t err; /* its answer, when in answered */
 };
 
-struct forgotten {
-	log_pos pos;    /* offset 0: the whole segment */
-	log_pos after;  /* may be marked once this much is durable */
-	uint64_t freed; /* the job's word: bytes of the record, 0 when it was dead before */
-};
-
 /* What the flusher thread works on. One of the two kinds at a time. */
 struct sync_job {
 	int fds[DIRTY_SEGMENTS_MAX + 1];
@@ -43,10 +51,13 @@ struct sync_job {
 	log_pos end; /* durable when the job succeeds */
 	int error;   /* errno, 0 = fine */
 };
-enum { RECLAIM_BATCH = 2048, RECLAIM_SEGMENTS = 8, RECLAIM_AFTER_MS = 100 };
+enum { RECLAIM_BATCH = 2048, RECLAIM_AFTER_MS = 100 };
 struct reclaim_job {
-	struct forgotten v[RECLAIM_BATCH];
+	uint32_t number; /* of the segment */
+	uint32_t at[RECLAIM_BATCH];
+	uint32_t freed[RECLAIM_BATCH]; /* bytes of the record, 0 when it was dead before */
 	size_t n;
+	uint64_t salt;
 	int dir_fd;
 	bool no_sync;
 	int error;
@@ -69,6 +80,7 @@ struct commitlog {
 	int fd;          /* of the last segment */
 	uint64_t end;    /* offset of the next record in it */
 	log_pos durable; /* everything before is on the disk */
+	bool bad_end;    /* while it is opened: the last segment ends in damage */
 	err_t broken;    /* not OK: nothing works any more but closing */
 
 	struct flusher *flusher;
@@ -83,11 +95,12 @@ struct commitlog {
 	size_t dirty_n;
 	bool answering, closed; /* closed by a callback: freed when the callbacks are through */
 
-	struct forgotten *forgotten; /* owned, ordered by `after` */
-	size_t forgotten_head, forgotten_n, forgotten_cap;
+	size_t now_n, next_n;          /* forgotten records and segments of both rounds */
+	log_pos now_after, next_after; /* they may be marked once this much is durable */
 	struct timer reclaim_timer;
 	bool reclaim_due;
-	log_pos swept; /* commitlog_forget_before() has been over everything before */
+	bool reclaim_turn; /* much is to be reclaimed, and the last job was a sync */
+	log_pos swept;     /* commitlog_forget_before() has been over everything before */
 
 	struct commitlog_reader *reader;
 	struct commitlog_stats stats;
@@ -102,8 +115,13 @@ struct log_segment *log_find_segment(struct commitlog *log, uint32_t number);
 void log_kick(struct commitlog *log); /* starts the next job when the flusher is free */
 
 /* reclaim.c */
-bool log_reclaim_waits_sync(const struct commitlog *log); /* the next one is not durable yet */
-bool log_reclaim_next(struct commitlog *log);             /* fills log->reclaim; false: none */
+/* Over the records of a segment; then walk_end(), and *fd_out is the caller's. */
+err_t log_walk_open(struct commitlog *log, const struct log_segment *seg, uint64_t from,
+    struct walk *w, int *fd_out);
+bool log_reclaim_waits_sync(struct commitlog *log); /* the next one is not durable yet */
+bool log_reclaim_is_late(
+    const struct commitlog *log);             /* so much waits that syncs share the disk with it */
+bool log_reclaim_next(struct commitlog *log); /* fills log->reclaim; false: none */
 void log_reclaim_done(struct commitlog *log);
 void log_reclaim_init(struct commitlog *log);
 void log_reclaim_end(struct commitlog *log);

@@ -3,6 +3,8 @@
 #include "commitlog/record.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -67,6 +69,47 @@ err_t segment_header_read(int fd, uint32_t number, struct segment_header *out)
 	if (!segment_header_decode(raw, out) || out->number != number)
 		return ERR_CORRUPT;
 	return ERR_OK;
+}
+
+err_t segment_header_or(
+    int fd, uint32_t number, uint64_t salt, struct segment_header *out, bool *damaged_out)
+{
+	err_t err = segment_header_read(fd, number, out);
+	*damaged_out = err == ERR_CORRUPT || err == ERR_NOT_FOUND;
+	if (!*damaged_out)
+		return err;
+	*out = (struct segment_header){ .number = number, .salt = salt };
+	return ERR_OK;
+}
+
+bool log_salt_read(int dir_fd, uint64_t *salt_out)
+{
+	char text[SALT_TEXT_BYTES];
+	uint64_t salt = 0;
+	int fd = openat(dir_fd, "lock", O_RDONLY | O_CLOEXEC);
+	err_t err = fd < 0 ? ERR_IO : read_full(fd, text, sizeof text, 0);
+	if (fd >= 0)
+		close(fd);
+	if (err || text[SALT_TEXT_BYTES - 1] != '\n')
+		return false;
+	for (int i = 0; i < SALT_TEXT_BYTES - 1; i++) {
+		int digit = ascii_hex(text[i]);
+		if (digit < 0)
+			return false;
+		salt = salt << 4 | (uint64_t)digit;
+	}
+	*salt_out = salt;
+	return true;
+}
+
+err_t log_salt_write(int lock_fd, uint64_t salt)
+{
+	char text[SALT_TEXT_BYTES + 1];
+	snprintf(text, sizeof text, "%016" PRIx64 "\n", salt);
+	ssize_t n = pwrite(lock_fd, text, SALT_TEXT_BYTES, 0);
+	if (n < 0)
+		return err_from_errno(errno);
+	return n == SALT_TEXT_BYTES ? ERR_OK : ERR_NO_SPACE;
 }
 
 const char *segment_name(uint32_t number, char out[SEGMENT_NAME_SIZE])
@@ -183,6 +226,7 @@ static err_t walk_fill(struct walk *w, uint64_t at, size_t n)
 static err_t walk_load(struct walk *w, uint64_t at, const uint8_t **out)
 {
 	err_t err = walk_fill(w, at, RECORD_HEADER_BYTES);
+	w->failed = w->failed || err;
 	*out = w->window + (at - w->window_at);
 	return err;
 }
@@ -227,15 +271,32 @@ err_t walk_payload(struct walk *w, log_pos pos, const struct record_header *h, s
 	return hash_crc32c(0, room, h->length) == h->payload_crc ? ERR_OK : ERR_CORRUPT;
 }
 
+/* The next whole header at *at or behind it, every 8 bytes; false: there is none. */
+static bool find_header(struct walk *w, uint64_t *at, struct record_header *out)
+{
+	const uint8_t *raw;
+	for (*at = (*at + 7) & ~(uint64_t)7;
+	     *at + RECORD_HEADER_BYTES <= w->size && walk_load(w, *at, &raw) == ERR_OK; *at += 8)
+		if (record_header_decode(raw, pos_of(w->number, *at), w->salt, out))
+			return true;
+	return false;
+}
+
+uint64_t walk_skip(struct walk *w)
+{
+	struct record_header h;
+	uint64_t from = w->at, at = from + 1;
+	while (find_header(w, &at, &h) && record_bytes(h.length) > w->size - at)
+		at += 8;
+	w->at = at + RECORD_HEADER_BYTES <= w->size ? at : w->size;
+	return w->at - from;
+}
+
 bool walk_proves_durable(struct walk *w, uint64_t from, log_pos pos)
 {
 	struct record_header h;
-	const uint8_t *raw;
-	for (uint64_t at = (from + 7) & ~(uint64_t)7;
-	     at + RECORD_HEADER_BYTES <= w->size && walk_load(w, at, &raw) == ERR_OK; at += 8) {
-		if (record_header_decode(raw, pos_of(w->number, at), w->salt, &h) &&
-		    h.durable > pos)
+	for (uint64_t at = from; find_header(w, &at, &h); at += 8)
+		if (h.durable > pos)
 			return true;
-	}
 	return false;
 }

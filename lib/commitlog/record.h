@@ -39,6 +39,14 @@ void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_H
 bool segment_header_decode(const uint8_t raw[SEGMENT_HEADER_BYTES], struct segment_header *out);
 /* Reads and checks the header of an open segment. */
 err_t segment_header_read(int fd, uint32_t number, struct segment_header *out);
+/* The same; salt is that of the log, and stands in for what a damaged header says (then *damaged_out). The records
+ * behind it are as good as ever. ERR_IO. */
+err_t segment_header_or(
+    int fd, uint32_t number, uint64_t salt, struct segment_header *out, bool *damaged_out);
+/* A copy of the salt stands in the file "lock", for the day when the only segment's header is damaged. */
+enum { SALT_TEXT_BYTES = 17 };
+bool log_salt_read(int dir_fd, uint64_t *salt_out);
+err_t log_salt_write(int lock_fd, uint64_t salt); /* not synced */
 const char *segment_name(uint32_t number, char out[SEGMENT_NAME_SIZE]);
 bool segment_name_parse(const char *name, uint32_t *number_out);
 
@@ -83,6 +91,7 @@ struct walk {
 	uint64_t salt;
 	uint64_t size; /* of the file */
 	uint64_t at;   /* offset of the next header; after WALK_BAD, of the bad one */
+	bool failed;   /* the disk did: what was not found may be there */
 	uint64_t window_at;
 	size_t window_n;
 	uint8_t *window; /* owned */
@@ -92,6 +101,8 @@ void walk_end(struct walk *w);
 /* WALK_RECORD: *pos_out and *out are the next record, w->at is behind it. A record whose payload reaches
  * over the end of the file is bad. */
 enum walk_result walk_next(struct walk *w, log_pos *pos_out, struct record_header *out);
+/* After WALK_BAD: over the damage, to the next record that can be walked over or to the file's end. How many bytes. */
+uint64_t walk_skip(struct walk *w);
 /* The payload of a record just walked over, into out (cleared first): ERR_CORRUPT when the checksum is
  * wrong. */
 err_t walk_payload(struct walk *w, log_pos pos, const struct record_header *h, struct buf *out);

@@ -1,9 +1,9 @@
 /* recover.c - step 2: what is really on the disk? Finds the segments, scans from the last point that is
  * known to be durable, cuts what a crash left behind it, and opens the end for appending.
  *
- * A bad record is cut when nothing proves that it had been durable (then nobody was told of it), and
- * reported as damage when a later record says so. Whole segments behind a cut are removed and their
- * numbers never used again: a reader may still have them open. */
+ * A bad record is cut when nothing proves that it had been durable (then nobody was told of it). When a later
+ * record says so it is damage: that is stepped over, here and by commitlog_replay(), which tells it. Whole
+ * segments behind a cut are removed and their numbers never used again: a reader may still have them open. */
 #include "commitlog/log.h"
 
 #include <dirent.h>
@@ -130,12 +130,12 @@ static bool later_proof(struct commitlog *log, size_t i, log_pos pos)
 		int fd = open_segment(log, log->segs[i].number, O_RDONLY);
 		if (fd < 0)
 			return true;
-		if (segment_header_read(fd, log->segs[i].number, &h) == ERR_OK) {
-			proof = h.durable > pos;
-			if (!proof && walk_init(&w, fd, &h, 0) == ERR_OK) {
-				proof = walk_proves_durable(&w, SEGMENT_HEADER_BYTES, pos);
-				walk_end(&w);
-			}
+		bool damaged;
+		proof = segment_header_or(fd, log->segs[i].number, log->salt, &h, &damaged) ||
+			h.durable > pos;
+		if (!proof && walk_init(&w, fd, &h, 0) == ERR_OK) {
+			proof = walk_proves_durable(&w, SEGMENT_HEADER_BYTES, pos) || w.failed;
+			walk_end(&w);
 		}
 		close(fd);
 	}
@@ -157,11 +157,18 @@ static bool is_damage(struct scan *s, log_pos pos, uint64_t search_from)
 	       later_proof(s->log, s->i + 1, pos);
 }
 
-static err_t scan_records(struct scan *s, struct buf *why)
+/* Nothing may be appended behind what is damaged up to the end of the file. */
+static void step_over(struct scan *s)
+{
+	(void)walk_skip(&s->w);
+	s->log->bad_end = s->w.at == s->w.size;
+}
+
+static err_t scan_records(struct scan *s)
 {
 	struct record_header h;
 	log_pos pos = 0;
-	for (;;) {
+	while (!s->w.failed) {
 		uint64_t at = s->w.at;
 		enum walk_result r = walk_next(&s->w, &pos, &h);
 		if (r == WALK_END)
@@ -170,28 +177,26 @@ static err_t scan_records(struct scan *s, struct buf *why)
 			return ERR_IO;
 		pos = pos_of(s->w.number, at);
 		if (r == WALK_BAD) {
-			if (is_damage(s, pos, at + 1)) {
-				buf_printf(why, "segment %08x: damaged record at %llu", s->w.number,
-				    (unsigned long long)at);
-				return ERR_CORRUPT;
-			}
-			s->cut = true;
-			return ERR_OK;
+			s->cut = !is_damage(s, pos, at + 1) && !s->w.failed;
+			if (s->cut)
+				return ERR_OK;
+			step_over(s);
+			continue;
 		}
 		if (h.durable > s->log->durable)
 			s->log->durable = h.durable;
 		if (h.dead)
 			continue;
 		err_t err = walk_payload(&s->w, pos, &h, &s->payload);
-		if (err == ERR_CORRUPT && !is_damage(s, pos, s->w.at)) {
+		if (err == ERR_CORRUPT && !is_damage(s, pos, s->w.at) && !s->w.failed) {
 			s->w.at = at;
 			s->cut = true;
 			return ERR_OK;
 		}
-		/* Damage that can be stepped over is told by commitlog_replay(). */
 		if (err && err != ERR_CORRUPT)
 			return err;
 	}
+	return ERR_IO;
 }
 
 static err_t cut_at(struct scan *s)
@@ -216,21 +221,22 @@ static err_t cut_at(struct scan *s)
 	return log_new_segment(log, last + 1);
 }
 
-static err_t scan_segment(struct commitlog *log, size_t i, bool *cut_out, struct buf *why)
+static err_t scan_segment(struct commitlog *log, size_t i, bool *cut_out)
 {
 	struct segment_header h;
+	bool damaged;
 	int fd = open_segment(log, log->segs[i].number, O_RDONLY);
 	if (fd < 0)
 		return err_from_errno(errno);
 	struct scan s = { .log = log, .i = i, .payload = BUF_INIT(COMMITLOG_PAYLOAD_MAX) };
-	err_t err = segment_header_read(fd, log->segs[i].number, &h);
+	err_t err = segment_header_or(fd, log->segs[i].number, log->salt, &h, &damaged);
+	log->bad_end = log->segs[i].bytes < SEGMENT_HEADER_BYTES;
 	if (!err && h.durable > log->durable)
 		log->durable = h.durable;
 	if (!err)
-		err = walk_init(
-		    &s.w, fd, &h, pos_segment(h.durable) == h.number ? pos_offset(h.durable) : 0);
+		err = walk_init(&s.w, fd, &h, 0);
 	if (!err) {
-		err = scan_records(&s, why);
+		err = scan_records(&s);
 		if (!err && s.cut)
 			err = cut_at(&s);
 		*cut_out = s.cut;
@@ -279,7 +285,7 @@ static err_t make_durable(struct commitlog *log)
 }
 
 /* A last segment that is no longer than a header and has no good one was being made at the crash. */
-static err_t drop_unfinished(struct commitlog *log, uint32_t *next_out, struct buf *why)
+static err_t drop_unfinished(struct commitlog *log, uint32_t *next_out)
 {
 	while (log->seg_n > 0) {
 		struct log_segment *last = &log->segs[log->seg_n - 1];
@@ -291,21 +297,36 @@ static err_t drop_unfinished(struct commitlog *log, uint32_t *next_out, struct b
 		close(fd);
 		if (last->number >= *next_out)
 			*next_out = last->number + 1;
-		if (!err) {
-			log->salt = h.salt;
-			log->durable = h.durable;
+		if (!err || last->bytes > SEGMENT_HEADER_BYTES)
 			return ERR_OK;
-		}
-		if (last->bytes > SEGMENT_HEADER_BYTES) {
-			buf_printf(why, "segment %08x: damaged header", last->number);
-			return ERR_CORRUPT;
-		}
 		err = remove_segment(log, last->number);
 		if (err)
 			return err;
 		log->seg_n--;
 	}
 	return ERR_OK;
+}
+
+/* What the newest good header says. Where there is none, the copy of the salt makes the records readable. */
+static err_t read_headers(struct commitlog *log, struct buf *why)
+{
+	for (size_t i = log->seg_n; i-- > 0;) {
+		struct segment_header h;
+		int fd = open_segment(log, log->segs[i].number, O_RDONLY);
+		if (fd < 0)
+			return err_from_errno(errno);
+		err_t err = segment_header_read(fd, log->segs[i].number, &h);
+		close(fd);
+		if (!err) {
+			log->salt = h.salt;
+			log->durable = h.durable;
+			return ERR_OK;
+		}
+	}
+	if (log_salt_read(log->dir_fd, &log->salt))
+		return ERR_OK;
+	buf_printf(why, "every segment's header is damaged, and the copy in the file lock");
+	return ERR_CORRUPT;
 }
 
 /* Index of the segment that holds the newest point known durable: all before it are whole. */
@@ -322,7 +343,7 @@ static err_t open_end(struct commitlog *log, uint32_t next)
 	if (log->fd >= 0)
 		return ERR_OK; /* made by a cut */
 	struct log_segment *last = &log->segs[log->seg_n - 1];
-	if (last->number + 1 < next)
+	if (last->number + 1 < next || log->bad_end || last->bytes % 8 != 0)
 		return log_new_segment(log, next);
 	log->fd = open_segment(log, last->number, O_RDWR);
 	if (log->fd < 0)
@@ -331,13 +352,25 @@ static err_t open_end(struct commitlog *log, uint32_t next)
 	return ERR_OK;
 }
 
+/* A precaution: a disk that has no room for it opens all the same. */
+static void keep_salt(struct commitlog *log)
+{
+	uint64_t kept;
+	if (log_salt_read(log->dir_fd, &kept) && kept == log->salt)
+		return;
+	if (log_salt_write(log->lock_fd, log->salt) == ERR_OK && !log->no_sync)
+		(void)fdatasync(log->lock_fd);
+}
+
 err_t log_recover(struct commitlog *log, struct buf *why)
 {
 	uint32_t next = 1;
 	bool cut = false;
 	err_t err = list_segments(log);
 	if (!err)
-		err = drop_unfinished(log, &next, why);
+		err = drop_unfinished(log, &next);
+	if (!err && log->seg_n > 0)
+		err = read_headers(log, why);
 	if (err)
 		return err;
 	if (log->seg_n == 0) {
@@ -345,7 +378,7 @@ err_t log_recover(struct commitlog *log, struct buf *why)
 		err = log_new_segment(log, next);
 	} else {
 		for (size_t i = first_to_scan(log); !err && !cut && i < log->seg_n; i++)
-			err = scan_segment(log, i, &cut, why);
+			err = scan_segment(log, i, &cut);
 		if (!err && !log->no_sync)
 			err = make_durable(log);
 		if (!err)
@@ -353,5 +386,7 @@ err_t log_recover(struct commitlog *log, struct buf *why)
 	}
 	if (!err)
 		log->durable = pos_of(log->segs[log->seg_n - 1].number, log->end);
+	if (!err)
+		keep_salt(log);
 	return err;
 }

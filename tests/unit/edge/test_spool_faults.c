@@ -1,11 +1,15 @@
-/* test_spool_faults.c - disk full, no permission, a torn end, a flipped byte, clocks that jump: clients are told to come
+/* test_spool_faults.c - disk full, no permission, a read-only disk, a torn end, a flipped byte, clocks that jump: clients are told to come
  * back, nothing is lost or sent twice, and all goes on by itself when the cause is gone. */
 #include "tests/unit/edge/queue_bench.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+
+#include "edge/queue_tables.h"
 
 enum { DAY_S = 24 * 3600 };
 
@@ -138,24 +142,62 @@ static void test_torn_end(void **state)
 	}
 }
 
-/* The first of two messages is damaged on the disk: the log says so, the other one is delivered. */
+/* The first of two messages is damaged on the disk, in its bytes or in what says where it ends: the log says so and counts
+ * it, the other one is there, new ones are taken, and all that without anybody's hand. */
 static void test_flipped_byte(void **state)
 {
+	static const off_t places[] = { 100, 5 };
+	for (size_t i = 0; i < COUNT_OF(places); i++) {
+		struct bench b;
+		char path[200], byte;
+		open_late(&b, SCRIPT("S 421 no", "X", "S 421 no", "X"));
+		off_t at = segment_size(&b) + places[i];
+		assert_int_equal(put_now(&b)->err, ERR_OK);
+		assert_int_equal(put_now(&b)->err, ERR_OK);
+		queue_gone(&b);
+		int fd = open(segment(&b, path), O_RDWR);
+		assert_int_equal(pread(fd, &byte, 1, at), 1);
+		byte ^= 0x40;
+		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+		close(fd);
+		uint64_t before = metric_get(&queue_metrics[QUEUE_M_SPOOL_DAMAGED]);
+		queue_up(&b);
+		assert_non_null(queue_spool(b.queue));
+		assert_int_equal(metric_get(&queue_metrics[QUEUE_M_SPOOL_DAMAGED]), before + 1);
+		assert_int_equal(queue_recipients(b.queue), 1);
+		assert_int_equal(put_now(&b)->err, ERR_OK);
+		queue_again(&b);
+		assert_int_equal(queue_recipients(b.queue), 2);
+		bench_close(&b);
+	}
+}
+
+/* The disk is read-only at start: nothing is promised, and when it may be written again all goes on by itself. As root
+ * only: the disk is a small one of our own. */
+static void test_read_only(void **state)
+{
 	struct bench b;
-	char path[200], byte;
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) != 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+		skip();
 	open_late(&b, SCRIPT("S 421 no", "X", "S 421 no", "X"));
-	off_t first = segment_size(&b);
-	assert_int_equal(put_now(&b)->err, ERR_OK);
+	queue_gone(&b);
+	if (mount("tmpfs", b.edge->spool, "tmpfs", 0, "size=1m") != 0)
+		skip();
+	queue_up(&b);
 	assert_int_equal(put_now(&b)->err, ERR_OK);
 	queue_gone(&b);
-	int fd = open(segment(&b, path), O_RDWR);
-	assert_int_equal(pread(fd, &byte, 1, first + 100), 1);
-	byte ^= 0x40;
-	assert_int_equal(pwrite(fd, &byte, 1, first + 100), 1);
-	close(fd);
+	assert_int_equal(mount(NULL, b.edge->spool, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
 	queue_up(&b);
-	assert_non_null(queue_spool(b.queue));
+	assert_null(queue_spool(b.queue));
+	assert_int_not_equal(put_now(&b)->err, ERR_OK);
+	assert_int_equal(mount(NULL, b.edge->spool, NULL, MS_REMOUNT, NULL), 0);
+	WAIT_FOR(&b, queue_spool(b.queue) != NULL);
 	assert_int_equal(queue_recipients(b.queue), 1);
+	assert_int_equal(put_now(&b)->err, ERR_OK);
+	queue_gone(&b);
+	assert_int_equal(umount2(b.edge->spool, MNT_DETACH), 0);
+	queue_up(&b);
 	bench_close(&b);
 }
 
@@ -203,6 +245,7 @@ int main(void)
 		cmocka_unit_test(test_no_permission),
 		cmocka_unit_test(test_torn_end),
 		cmocka_unit_test(test_flipped_byte),
+		cmocka_unit_test(test_read_only),
 		cmocka_unit_test(test_clock_jumps),
 	};
 	sigaction(SIGXFSZ, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
