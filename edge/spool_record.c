@@ -2,8 +2,8 @@
  * checked, every count is bounded by what is really there. */
 #include "edge/spool_record.h"
 
+#include "base/bytes.h"
 #include "base/mem.h"
-#include "edge/bytes.h"
 #include "edge/transaction.h"
 
 enum {

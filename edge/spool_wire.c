@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "edge/bytes.h"
+#include "base/bytes.h"
 
 static size_t payload_max(unsigned type)
 {

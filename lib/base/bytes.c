@@ -1,5 +1,5 @@
-/* bytes.c - fields of the spool's records and of the frames between worker and queue. */
-#include "edge/bytes.h"
+/* bytes.c - fields of records in the spool, and of frames between processes. */
+#include "base/bytes.h"
 
 static void put_number(struct buf *out, uint64_t v, size_t n)
 {

@@ -1,9 +1,9 @@
-/* bytes.h - fields of records and frames: little-endian numbers and strings with their length.
+/* bytes.h - fields of binary records: little-endian numbers and strings with their length.
  *
  * Readers are sticky: after the first field that does not fit every reader gives 0 or an empty span and
  * bytes_ok() is false. */
-#ifndef EDGE_BYTES_H
-#define EDGE_BYTES_H
+#ifndef BASE_BYTES_H
+#define BASE_BYTES_H
 
 #include <stdbool.h>
 #include <stdint.h>
