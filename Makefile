@@ -163,7 +163,7 @@ FUZZ_SECS := 3
 FB := $(BUILD)/fuzz
 FUZZ_FLAGS := -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 FUZZERS := $(patsubst tests/fuzz/%.c,$(FB)/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIB_SRC := $(LIB_SRC) $(filter-out %/main.c,$(SRC_store))
+FUZZ_LIB_SRC := $(LIB_SRC) mmp/handover.c $(filter-out %/main.c,$(SRC_store))
 fobj = $(patsubst %.c,$(FB)/%.o,$(1))
 $(FB)/%.o: %.c
 	@mkdir -p $(@D)

@@ -91,6 +91,11 @@ bool meter_ask_now(struct metermaid *m, enum meter_moment moment, const struct m
 /* Charge after the fact, nothing waits for it: a failed login counts (moment METER_AUTH). */
 void meter_charge(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f);
 
+/* What rules of kind concurrency count at this moment goes on here, and has been let in before, by another worker:
+ * counted without asking, never refused. NULL: no rule counts it. */
+struct meter_lease *meter_hold(
+    struct metermaid *m, enum meter_moment moment, const struct meter_facts *f);
+
 /* What a rule of kind concurrency counted ends. Fine on NULL, and after metermaid_free(). */
 void meter_release(struct meter_lease **l);
 

@@ -537,3 +537,20 @@ void meter_charge(struct metermaid *m, enum meter_moment moment, const struct me
 	if (a.n > 0)
 		question_charge(m, &a);
 }
+
+struct meter_lease *meter_hold(
+    struct metermaid *m, enum meter_moment moment, const struct meter_facts *f)
+{
+	struct hold *holds[LEASE_KEYS_MAX];
+	struct asking a;
+	struct fold fold;
+	asking_begin(&a, moment, f, &fold);
+	asking_gather(m, &a);
+	size_t n = find_holds(m, &a, holds);
+	struct meter_lease *l = holds_lease(m->holds, holds, n);
+	for (size_t i = 0; i < n; i++) {
+		hold_doubt(holds[i]);
+		hold_expect(holds[i], false);
+	}
+	return l;
+}

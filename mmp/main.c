@@ -1,10 +1,13 @@
 /* main.c - postern-mmp: clients of IMAP, POP3, ManageSieve and submission in front, message stores and relays behind.
  *
  * Tables for lib/daemon; the work begins in accept.c. */
+#include <unistd.h>
+
 #include "base/mem.h"
 #include "daemon/daemon.h"
 
 #include "mmp/accept.h"
+#include "mmp/handover.h"
 #include "mmp/mmp_tables.h"
 #include "mmp/orders.h"
 #include "mmp/worker.h"
@@ -68,6 +71,25 @@ static void worker_retire(struct worker *w)
 		mmp_retire(m, on_drained, w);
 	else
 		worker_drained(w);
+}
+
+/* A worker whose setup has failed closes it: the sessions stay where they are. */
+static void worker_give(struct worker *w, int take_fd)
+{
+	struct mmp *m = worker_data(w);
+	if (m != NULL)
+		give_begin(m, take_fd);
+	else
+		close(take_fd);
+}
+
+static void worker_take(struct worker *w, int take_fd)
+{
+	struct mmp *m = worker_data(w);
+	if (m != NULL)
+		take_begin(m, take_fd);
+	else
+		close(take_fd);
 }
 
 static bool worker_healthy(struct worker *w)
@@ -135,6 +157,8 @@ static const struct daemon_role roles[] = {
 	    .drain = worker_drain,
 	    .stopping = worker_stopping,
 	    .retire = worker_retire,
+	    .give = worker_give,
+	    .take = worker_take,
 	    .control = worker_control,
 	    .healthy = worker_healthy,
 	    .stop = worker_stop,

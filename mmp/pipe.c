@@ -1,4 +1,5 @@
-/* pipe.c - what is left of a session after its login (step 5 of 5; before: route.c).
+/* pipe.c - what is left of a session after its login (step 5 of 5; before: route.c; at an upgrade it goes on in another
+ * worker: handover.h).
  *
  * Bytes are moved by lib/net. Owns: one small record per session, for `who` and the last log line. */
 #include "mmp/pipe.h"
@@ -10,6 +11,8 @@
 #include "net/pipe.h"
 
 #include "mmp/authenticate.h"
+#include "mmp/crowd.h"
+#include "mmp/handover.h"
 #include "mmp/session.h"
 #include "mmp/store_load.h"
 
@@ -20,13 +23,15 @@ enum { QUIET_MS = 500, IDLE_MS = 3000 };
 struct piped {
 	uint32_t magic;
 	bool tls;
-	bool ending; /* its end is on its way ... */
-	bool kicked; /* ... by an operator's order */
+	bool ending;   /* its end is on its way ... */
+	bool kicked;   /* ... by an operator's order */
+	bool verified; /* the directory has accepted the secret */
 	struct ident id;
 	struct ip_port client;
 	struct list_node link; /* in mmp->piped */
 	struct mmp *mmp;
 	struct pipe *pipe;           /* owned */
+	struct piped **offer;        /* give.c's pointer to this, while it is offered; else NULL */
 	struct store_slot *slot;     /* owned: its connection is counted */
 	struct meter_lease *held[2]; /* owned; what limits count of the connection, of the user */
 	const struct front *front;
@@ -58,6 +63,8 @@ static const char *store_of(const struct piped *p)
 static void piped_free(struct piped *p)
 {
 	struct mmp *m = p->mmp;
+	if (p->offer != NULL)
+		*p->offer = NULL;
 	pipe_free(&p->pipe);
 	meter_release(&p->held[0]);
 	meter_release(&p->held[1]);
@@ -132,48 +139,164 @@ static bool is_goodbye(void *arg, struct span bytes)
 
 static const struct pipe_lost when_lost = { .ms = on_lost, .is_goodbye = is_goodbye };
 
-static struct piped *piped_new(const struct session *s)
+static struct piped *piped_new(
+    struct mmp *m, struct span listener, struct span user, struct span store)
 {
-	const char *parts[] = { s->listener->head.title, s->attempt->account->user,
-		s->attempt->store };
-	size_t len[COUNT_OF(parts)], all = 0;
-	for (size_t i = 0; i < COUNT_OF(parts); i++) {
-		len[i] = span_str(parts[i]).n + 1;
-		all += len[i];
-	}
-	CHECK(all <= UINT16_MAX);
-	struct piped *p = mem_alloc(sizeof *p + all);
+	size_t user_at = listener.n + 1, store_at = user_at + user.n + 1;
+	CHECK(store_at + store.n < UINT16_MAX);
+	struct piped *p = mem_alloc(sizeof *p + store_at + store.n + 1);
 	p->magic = piped_MAGIC;
-	p->user_at = (uint16_t)len[0];
-	p->store_at = (uint16_t)(len[0] + len[1]);
-	memcpy(p->words, parts[0], len[0]);
-	memcpy(p->words + p->user_at, parts[1], len[1]);
-	memcpy(p->words + p->store_at, parts[2], len[2]);
+	p->mmp = m;
+	p->user_at = (uint16_t)user_at;
+	p->store_at = (uint16_t)store_at;
+	memcpy(p->words, listener.p, listener.n);
+	memcpy(p->words + user_at, user.p, user.n);
+	memcpy(p->words + store_at, store.p, store.n);
 	return p;
+}
+
+static void enter(struct piped *p)
+{
+	struct mmp *m = p->mmp;
+	list_add_tail(&m->piped, &p->link);
+	m->piped_n++;
+	metric_set(&mmp_metrics[MMP_M_PIPED], m->piped_n);
 }
 
 void pipe_session(struct session *s, struct stream **take_store)
 {
 	struct mmp *m = s->mmp;
-	struct piped *p = piped_new(s);
-	p->mmp = m;
+	struct attempt *a = s->attempt;
+	struct piped *p = piped_new(
+	    m, span_str(s->listener->head.title), span_str(a->account->user), span_str(a->store));
 	p->id = s->id;
 	p->client = s->from;
-	p->slot = s->attempt->slot;
-	s->attempt->slot = NULL;
+	p->slot = a->slot;
+	a->slot = NULL;
 	p->tls = stream_is_tls(s->client);
+	p->verified = a->verified;
 	p->front = s->front;
 	p->since_us = clock_wall_us();
 	p->since_ms = s->begun_ms;
 	p->held[0] = s->held;
-	p->held[1] = s->attempt->held;
-	s->held = s->attempt->held = NULL;
-	list_add_tail(&m->piped, &p->link);
-	m->piped_n++;
-	metric_set(&mmp_metrics[MMP_M_PIPED], m->piped_n);
-	p->pipe =
-	    pipe_start(m->loop, &s->client, take_store, s->setup->mmp->idle_timeout, on_end, p);
+	p->held[1] = a->held;
+	s->held = a->held = NULL;
+	enter(p);
+	const struct pipe_owner owner = { s->setup->mmp->idle_timeout, on_end, p };
+	p->pipe = pipe_start(m->loop, &s->client, take_store, &owner);
 	pipe_on_lost(p->pipe, &when_lost);
+}
+
+/* ---- to another worker ------------------------------------------------------------------------ */
+
+struct piped *pipe_of_node(struct list_node *n)
+{
+	return LIST_OF(struct piped, link, n);
+}
+
+bool pipe_offer(struct piped *p, struct piped **slot, struct buf *out, int fds_out[2])
+{
+	const struct session_card card = {
+		.id = p->id,
+		.client = p->client,
+		.since_us = p->since_us,
+		.since_ms = p->since_ms,
+		.tls = p->tls,
+		.verified = p->verified,
+		.protocol = span_str(p->front->name),
+		.listener = span_str(p->words),
+		.user = span_str(user_of(p)),
+		.store = span_str(store_of(p)),
+	};
+	if (p->ending || p->offer != NULL || !pipe_may_leave(p->pipe))
+		return false;
+	pipe_freeze(p->pipe);
+	session_card_put(out, &card);
+	if (!pipe_save(p->pipe, out, fds_out)) {
+		pipe_thaw(p->pipe);
+		return false;
+	}
+	p->offer = slot;
+	*slot = p;
+	return true;
+}
+
+void pipe_keep(struct piped *p)
+{
+	*p->offer = NULL;
+	p->offer = NULL;
+	pipe_thaw(p->pipe);
+}
+
+void pipe_give(struct piped *p)
+{
+	CHECK(p->offer != NULL);
+	piped_free(p);
+}
+
+static const struct front *front_named(struct span name)
+{
+	for (int i = 0; i < MMP_PROTOCOLS; i++)
+		if (span_eq_str(name, front_of((enum mmp_protocol)i)->name))
+			return front_of((enum mmp_protocol)i);
+	return NULL;
+}
+
+struct piped *pipe_take(struct mmp *m, struct span record, const int fds[2])
+{
+	struct bytes_reader in = bytes_reader_of(record);
+	struct session_card card;
+	if (!session_card_get(&in, &card) || front_named(card.protocol) == NULL)
+		return NULL;
+	struct piped *p = piped_new(m, card.listener, card.user, card.store);
+	p->id = card.id;
+	p->client = card.client;
+	p->tls = card.tls;
+	p->verified = card.verified;
+	p->front = front_named(card.protocol);
+	p->since_us = card.since_us;
+	p->since_ms = card.since_ms < loop_now_ms(m->loop) ? card.since_ms : loop_now_ms(m->loop);
+	const struct pipe_owner owner = { m->setup->mmp->idle_timeout, on_end, p };
+	p->slot = store_load_add(m->load, store_of(p));
+	if (p->slot != NULL)
+		p->pipe = pipe_load(m->loop, &in, fds, &owner);
+	if (p->pipe == NULL)
+		pipe_drop(&p);
+	return p;
+}
+
+void pipe_drop(struct piped **p)
+{
+	struct piped *gone = *p;
+	*p = NULL;
+	if (gone == NULL)
+		return;
+	pipe_free(&gone->pipe);
+	store_slot_drop(&gone->slot);
+	gone->magic = 0;
+	mem_free(gone);
+}
+
+/* What limits of connections count of it is counted here now: the other worker's lease ends. */
+static void hold_leases(struct piped *p)
+{
+	struct meter_facts facts = {
+		.client = p->client.addr,
+		.listener = span_str(p->words),
+	};
+	p->held[0] = meter_hold(p->mmp->meter, METER_CONNECT, &facts);
+	facts.user = span_str(user_of(p));
+	facts.authenticated = p->verified;
+	p->held[1] = meter_hold(p->mmp->meter, METER_SESSION, &facts);
+}
+
+void pipe_go_on(struct piped *p)
+{
+	hold_leases(p);
+	enter(p);
+	pipe_on_lost(p->pipe, &when_lost);
+	pipe_thaw(p->pipe);
+	crowd_settle(p->mmp);
 }
 
 /* ---- orders ----------------------------------------------------------------------------------- */
@@ -213,6 +336,8 @@ static bool is_quiet(const struct piped *p)
 static void end_one(struct piped *p)
 {
 	bool quiet = is_quiet(p);
+	if (p->offer != NULL)
+		pipe_keep(p); /* it ends here */
 	p->ending = true;
 	pipe_stop(p->pipe, span_str(quiet ? p->front->last_words : ""));
 }

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/ip.h"
+#include "base/list.h"
 #include "net/stream.h"
 
 struct session;
@@ -25,6 +26,19 @@ void pipe_kick(struct mmp *m, const struct pipe_match *match, size_t most);
 
 /* The same for any, because the worker will be stopped; without busy_too only for those that are idle. */
 void pipe_end_some(struct mmp *m, size_t most, bool busy_too);
+
+/* ---- to another worker: handover.h. Of the two only one lets bytes of it move. */
+struct piped;
+struct piped *pipe_of_node(struct list_node *n); /* of m->piped */
+/* The old worker's: stops it and appends its record, with secrets; the descriptors stay its own. *slot is p until the
+ * offer is over, and NULL when its end or an order came first. False: it cannot move, nothing has changed but out. */
+bool pipe_offer(struct piped *p, struct piped **slot, struct buf *out, int fds_out[2]);
+void pipe_keep(struct piped *p); /* no offer after all: it goes on here */
+void pipe_give(struct piped *p); /* the other's now: forgotten without a word */
+/* The new worker's: takes the descriptors and does not move yet. NULL: not understood, they stay the caller's. */
+struct piped *pipe_take(struct mmp *m, struct span record, const int fds[2]);
+void pipe_drop(struct piped **p); /* not ours after all; fine on NULL */
+void pipe_go_on(struct piped *p); /* ours: one of m->piped */
 
 void pipe_who(const struct mmp *m, struct buf *out); /* a JSON array */
 void pipe_end_all(struct mmp *m); /* without a word to either end: the worker goes */

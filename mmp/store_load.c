@@ -142,6 +142,14 @@ struct store_slot *store_load_take(struct store_load *load, const char *store, s
 	return r;
 }
 
+struct store_slot *store_load_add(struct store_load *load, const char *store)
+{
+	struct store_slot *r = record_of(load, store);
+	if (r != NULL)
+		r->count++;
+	return r;
+}
+
 struct ticket *store_load_wait(struct store_load *load, const struct store_wait *ask,
     void (*fn)(void *arg, struct store_slot *take_slot), void *arg)
 {

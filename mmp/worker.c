@@ -10,6 +10,7 @@
 #include "mmp/accept.h"
 #include "mmp/crowd.h"
 #include "mmp/failures.h"
+#include "mmp/handover.h"
 #include "mmp/mmp_tables.h"
 #include "mmp/orders.h"
 #include "mmp/pipe.h"
@@ -56,6 +57,7 @@ struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
 	m->doors = accept_doors_new(m);
 	list_init(&m->prelogin);
 	list_init(&m->piped);
+	list_init(&m->takings);
 	timer_init(&m->ending, l, on_ending, m);
 	return m;
 }
@@ -100,7 +102,7 @@ static void on_doors_left(void *arg)
 
 void mmp_retire(struct mmp *m, void (*drained)(void *arg), void *arg)
 {
-	m->retiring = true;
+	m->retired = m->retiring = true;
 	m->drained = drained;
 	m->drained_arg = arg;
 	doors_retire(m->doors, on_doors_left, m);
@@ -140,6 +142,8 @@ void mmp_free(struct mmp **m)
 	if (gone == NULL)
 		return;
 	gone->drained = NULL;
+	take_end_all(gone);
+	give_end(gone);
 	timer_clear(&gone->ending);
 	doors_free(&gone->doors);
 	orders_free(&gone->orders);

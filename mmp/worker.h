@@ -18,6 +18,7 @@
 #include "mmp/mmp_conf.h"
 
 struct failures;
+struct giving;
 struct orders;
 struct store_load;
 
@@ -40,9 +41,12 @@ struct mmp {
 	uint64_t full_told_ms;   /* when that was logged last; 0: never */
 	struct list_node piped;  /* struct piped: pipe.c */
 	size_t piped_n;
-	bool retiring;       /* connections are still about to come in: accept.c */
-	bool draining;       /* no new sessions, and none waits for a command */
-	struct timer ending; /* armed while sessions are being ended, until: */
+	struct giving *giving; /* owned: give.c, in an old worker; NULL: nothing is handed over */
+	struct list_node takings; /* struct taking, owned: take.c, in a new one */
+	bool retired;             /* a newer process accepts in its place */
+	bool retiring;            /* connections are still about to come in: accept.c */
+	bool draining;            /* no new sessions, and none waits for a command */
+	struct timer ending;      /* armed while sessions are being ended, until: */
 	uint64_t ended_ms;
 	void (*drained)(void *arg); /* called once no session is left; NULL unless draining */
 	void *drained_arg;

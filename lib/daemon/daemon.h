@@ -67,6 +67,11 @@ struct daemon_role {
 	/* A newer process accepts in its place: lets go of every listening socket, lets each session run its
 	 * course, and calls worker_drained() when none is left. drain() may follow. NULL: as drain(). */
 	void (*retire)(struct worker *w);
+	/* At an upgrade, after retire(), and in the new binary's worker: a SOCK_SEQPACKET connection between the two,
+	 * over which sessions that live move; each takes its end. An old worker has one, a new one has any
+	 * number; when the other side knows nothing of it, it closes. Both NULL: sessions run their course in the old. */
+	void (*give)(struct worker *w, int take_fd);
+	void (*take)(struct worker *w, int take_fd);
 	/* Of two masters during an upgrade only one may run it: the old one's processes are drained and ended
 	 * before the new one's start. They must come to life again on what those have left. */
 	bool exclusive;

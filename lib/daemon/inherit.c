@@ -208,6 +208,21 @@ static void predecessor_gone(struct master *m)
 	master_step(m);
 }
 
+/* An old worker's connection goes to one of ours; without one it is closed, and the old worker knows. */
+static void pass_on(struct master *m, const struct link_msg *msg)
+{
+	const struct proc *able[PROCS_MAX];
+	size_t n = 0;
+	for (size_t i = 0; i < m->proc_count; i++) {
+		const struct proc *p = &m->procs[i];
+		if (p->role->take != NULL && proc_is_serving(p) &&
+		    span_eq_str(buf_span(&msg->payload), p->role->name))
+			able[n++] = p;
+	}
+	if (n > 0 && msg->fd >= 0)
+		link_send(able[msg->id % n]->link, LINK_SESSIONS, 0, SPAN_NONE, msg->fd);
+}
+
 static void on_message(struct master *m, const struct link_msg *msg)
 {
 	struct inheritance *in = &m->inherit;
@@ -220,6 +235,10 @@ static void on_message(struct master *m, const struct link_msg *msg)
 	case LINK_TAKE:
 		if (in->state == INHERIT_UP)
 			take_over(m);
+		break;
+	case LINK_SESSIONS_OF:
+		if (in->state == INHERIT_TAKEN)
+			pass_on(m, msg);
 		break;
 	case LINK_METRICS:
 		slots_take_totals(m->former_slot, buf_span(&msg->payload));

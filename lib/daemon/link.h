@@ -19,10 +19,12 @@ enum link_type {
 	LINK_RELOAD,   /* master: packed configuration source */
 	LINK_TICKETS,  /* master: its own keys of session tickets */
 	LINK_DRAIN, /* master: no new work; id: milliseconds until LINK_STOP, 0: none is planned */
-	LINK_DRAINED, /* worker: nothing left */
-	LINK_STOP,    /* master: free everything and end */
-	LINK_RETIRE,  /* master: a newer one accepts in your place; finish what you have */
-	LINK_OPEN,    /* master: accept from now on */
+	LINK_DRAINED,  /* worker: nothing left */
+	LINK_STOP,     /* master: free everything and end */
+	LINK_RETIRE,   /* master: a newer one accepts in your place; finish what you have */
+	LINK_OPEN,     /* master: accept from now on */
+	LINK_SESSIONS, /* master: with a socket to the worker of the other binary that gives or takes
+	                  sessions: role->give() after LINK_RETIRE, role->take() else */
 
 	/* between masters: upgrade.h. READY, CONTROL, ANSWER, TICKETS, DRAIN and STOP as well. */
 	LINK_SOCKET,  /* old: kind, role, name and place, NUL-separated, and a listening socket */
@@ -30,6 +32,7 @@ enum link_type {
 	LINK_UP,      /* new: everything runs */
 	LINK_TAKE,    /* old: it is yours */
 	LINK_METRICS, /* old: its totals, for slots_take_totals() */
+	LINK_SESSIONS_OF, /* old: a role, its worker's index, and the socket for one of the new one's */
 };
 
 enum { LINK_INLINE_MAX = 16 * 1024, LINK_PAYLOAD_MAX = 64 * 1024 * 1024 };

@@ -104,6 +104,22 @@ static void report(struct master *m)
 	buf_end(&totals);
 }
 
+/* A connection between each worker that can give sessions and one of the new master's. */
+static void connect_workers(struct master *m)
+{
+	int fds[2];
+	for (size_t i = 0; i < m->proc_count; i++) {
+		const struct proc *p = &m->procs[i];
+		if (p->role->give == NULL || !proc_is_serving(p) || !link_pair(fds))
+			continue;
+		if (link_send(m->upgrade.link, LINK_SESSIONS_OF, p->index, span_str(p->role->name),
+			fds[0]))
+			link_send(p->link, LINK_SESSIONS, 0, SPAN_NONE, fds[1]);
+		close(fds[0]);
+		close(fds[1]);
+	}
+}
+
 static void hand_over(struct master *m)
 {
 	struct upgrade *u = &m->upgrade;
@@ -124,6 +140,7 @@ static void hand_over(struct master *m)
 	control_upgraded(m, NULL);
 	timer_set(&u->timer, REPORT_MS);
 	master_retire(m, options(m)->upgrade_linger);
+	connect_workers(m);
 }
 
 static bool exclusive_left(const struct master *m)

@@ -9,6 +9,7 @@
  *	ends the processes of exclusive roles .. ->  YIELDED: starts its own
  *	                                         <-  UP: everything runs
  *	stops accepting, retires its workers ... ->  TAKE: accepts, owns control and admin sockets, pid file
+ *	joins each of them with a new one ...... ->  SESSIONS_OF: roles with give() and take() move what lives
  *	serves the sessions it has, until they
  *	end or upgrade_linger is over .......... ->  METRICS, answers to control questions
  *

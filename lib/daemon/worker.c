@@ -233,6 +233,26 @@ static void open_doors(struct worker *w)
 		w->birth->role->reload(w, w->conf);
 }
 
+/* The connection to a worker of the other binary. */
+static void take_sessions_link(struct worker *w, int take_fd)
+{
+	const struct daemon_role *role = w->birth->role;
+	if (take_fd < 0)
+		return;
+	if (w->retired && role->give != NULL)
+		role->give(w, take_fd);
+	else if (!w->retired && role->take != NULL)
+		role->take(w, take_fd);
+	else
+		close(take_fd);
+}
+
+/* Whose descriptor is the receiver's. */
+static bool keeps_descriptor(enum link_type type)
+{
+	return type == LINK_LISTENER || type == LINK_SESSIONS;
+}
+
 static void on_message(struct worker *w, const struct link_msg *m)
 {
 	switch (m->type) {
@@ -259,6 +279,9 @@ static void on_message(struct worker *w, const struct link_msg *m)
 	case LINK_OPEN:
 		open_doors(w);
 		break;
+	case LINK_SESSIONS:
+		take_sessions_link(w, m->fd);
+		break;
 	case LINK_STOP:
 		loop_stop(w->loop);
 		break;
@@ -277,7 +300,7 @@ static void on_link(void *arg, unsigned events)
 	if (got != LINK_MSG)
 		return;
 	on_message(w, &m);
-	if (m.fd >= 0 && m.type != LINK_LISTENER)
+	if (m.fd >= 0 && !keeps_descriptor(m.type))
 		close(m.fd);
 	buf_end(&m.payload);
 }

@@ -418,7 +418,6 @@ static void side_begin(struct pipe *p, enum side_id id, struct stream *s, const 
 	side_hold(side, buf_span(&unsent));
 	side_hold(side, stream_input(from));
 	buf_end(&unsent);
-	side->pipe = p;
 	side->received = s->bytes_in;
 }
 
@@ -427,7 +426,8 @@ static void side_take(struct pipe *p, enum side_id id, struct stream **take)
 	struct side *side = &p->sides[id];
 	bool failed = (*take)->state == ST_FAILED, eof = (*take)->eof;
 	/* Before the stream lets go of the descriptor: so the kernel need not be told of either. */
-	watch_init(&side->watch, p->loop, (*take)->wire.fd, on_ready, side);
+	side->wire.fd = (*take)->wire.fd;
+	side_watch(side);
 	watch_set(&side->watch, (*take)->watch.events);
 	side->wire = stream_take_wire(take);
 	side->may_park = side->wire.ssl != NULL;
@@ -437,20 +437,33 @@ static void side_take(struct pipe *p, enum side_id id, struct stream **take)
 		side_closed(side);
 }
 
-struct pipe *pipe_start(struct loop *l, struct stream **take_client, struct stream **take_store,
-    uint64_t idle_ms, void (*fn)(void *arg, const struct pipe_done *), void *arg)
+void side_watch(struct side *s)
+{
+	watch_init(&s->watch, s->pipe->loop, s->wire.fd, on_ready, s);
+}
+
+struct pipe *pipe_new(struct loop *l, const struct pipe_owner *owner)
 {
 	struct pipe *p = MEM_NEW(struct pipe);
 	p->magic = pipe_MAGIC;
 	p->loop = l;
-	p->fn = fn;
-	p->arg = arg;
-	p->idle_ms = idle_ms;
+	p->fn = owner->fn;
+	p->arg = owner->arg;
+	p->idle_ms = owner->idle_ms;
 	p->last_ms = loop_now_ms(l);
+	p->sides[CLIENT].pipe = p->sides[STORE].pipe = p;
+	p->sides[CLIENT].wire.fd = p->sides[STORE].wire.fd = -1;
 	timer_init(&p->idle, l, on_idle, p);
 	soon_init(&p->soon, on_soon, p);
-	if (idle_ms > 0)
-		timer_set(&p->idle, idle_ms);
+	return p;
+}
+
+struct pipe *pipe_start(struct loop *l, struct stream **take_client, struct stream **take_store,
+    const struct pipe_owner *owner)
+{
+	struct pipe *p = pipe_new(l, owner);
+	if (p->idle_ms > 0)
+		timer_set(&p->idle, p->idle_ms);
 	side_begin(p, CLIENT, *take_client, *take_store);
 	side_begin(p, STORE, *take_store, *take_client);
 	side_take(p, CLIENT, take_client);
@@ -473,6 +486,7 @@ void pipe_stop(struct pipe *p, struct span last_words)
 	p->cause_known = true;
 	p->cause = PIPE_STOPPED;
 	p->over = true;
+	p->frozen = false;
 	soon_set(p->loop, &p->soon);
 }
 

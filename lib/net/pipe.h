@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
 #include "net/stream.h"
 
@@ -32,8 +33,13 @@ struct pipe_done {
 
 /* idle_ms: no byte in either direction for so long ends the pipe; 0 = never. fn comes exactly once,
  * from the loop, and the pipe is gone when it starts. */
+struct pipe_owner {
+	uint64_t idle_ms;
+	void (*fn)(void *arg, const struct pipe_done *);
+	void *arg;
+};
 struct pipe *pipe_start(struct loop *l, struct stream **take_client, struct stream **take_store,
-    uint64_t idle_ms, void (*fn)(void *arg, const struct pipe_done *), void *arg);
+    const struct pipe_owner *owner);
 
 /* What a client that is even with its store hears when that goes away; both are asked with the arg of fn. */
 struct pipe_lost {
@@ -54,5 +60,20 @@ void pipe_stop(struct pipe *p, struct span last_words);
 void pipe_free(struct pipe **p);             /* ends it silently: no callback */
 uint64_t pipe_idle_ms(const struct pipe *p); /* since the last byte */
 void pipe_counts(const struct pipe *p, uint64_t *client_bytes, uint64_t *store_bytes);
+
+/* ---- to another process: what the kernel and we know of it moves, and no byte is lost or doubled as long as only
+ * one of the two lets bytes move. TLS must be parked (net/tls_park.h): an OpenSSL object cannot move. ---- */
+
+/* Could it move now? Not one that is about to end, that one side has finished sending to, or under OpenSSL. */
+bool pipe_may_leave(const struct pipe *p);
+void pipe_freeze(
+    struct pipe *p); /* no byte and no callback until pipe_thaw(), pipe_stop() or pipe_free() */
+void pipe_thaw(struct pipe *p);
+/* Of a frozen one: its record, with secrets, and its descriptors, client's and store's, which stay its own. False: it
+ * does not fit. When the other process has it, pipe_free(). */
+bool pipe_save(const struct pipe *p, struct buf *out, int fds_out[2]);
+/* Frozen. Takes the descriptors unless it answers NULL: that is not, to its end, what pipe_save() wrote. */
+struct pipe *pipe_load(
+    struct loop *l, struct bytes_reader *in, const int fds[2], const struct pipe_owner *owner);
 
 #endif

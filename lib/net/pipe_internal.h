@@ -1,4 +1,5 @@
-/* pipe_internal.h - what the files of pipe.h share: pipe.c moves bytes, pipe_lost.c tells what ended it. */
+/* pipe_internal.h - what the files of pipe.h share: pipe.c moves bytes, pipe_lost.c tells what ended
+ * it, pipe_leave.c takes it to another process. */
 #ifndef NET_PIPE_INTERNAL_H
 #define NET_PIPE_INTERNAL_H
 
@@ -45,6 +46,7 @@ struct pipe {
 	uint32_t magic;
 	bool over; /* ended: on_soon() or the driver finishes it */
 	bool cause_known;
+	bool frozen;         /* pipe_freeze(): nothing of it is watched */
 	bool waits;          /* the store has gone and the client is to be told later */
 	enum pipe_end cause; /* what happened first */
 	struct loop *loop;
@@ -69,8 +71,10 @@ static inline bool side_is_client(const struct side *s)
 	return s == &s->pipe->sides[CLIENT];
 }
 
-/* pipe.c: bytes that the side gets when it takes them, behind those that wait already. */
+/* pipe.c: without its sides yet; bytes that a side gets when it takes them, behind those that wait already. */
+struct pipe *pipe_new(struct loop *l, const struct pipe_owner *owner);
 void side_hold(struct side *to, struct span bytes);
+void side_watch(struct side *s); /* its wire, without any event yet */
 
 /* pipe_lost.c */
 void pipe_set_cause(struct pipe *p, enum pipe_end cause); /* the first one stays */

@@ -13,11 +13,12 @@
 #define tls_park_MAGIC 0x7a4c0001u
 
 enum {
-	RECORDS_AT_ONCE = 4,       /* of full size, sealed for one system call */
-	IDLE_RECORDS_MAX = 32,     /* in a row that carry no bytes of the application */
-	TICKET_MAX = 1 << 16,      /* a NewSessionTicket that is passed over */
-	HANDSHAKE_NEW_TICKET = 4,  /* RFC 8446 section 4 */
-	HANDSHAKE_KEY_UPDATE = 24, /* section 4.6.3 */
+	RECORDS_AT_ONCE = 4,           /* of full size, sealed for one system call */
+	IDLE_RECORDS_MAX = 32,         /* in a row that carry no bytes of the application */
+	TICKET_MAX = 1 << 16,          /* a NewSessionTicket that is passed over */
+	PART_MAX = 2 * TLS_RECORD_MAX, /* of a record that waits for its rest, when it moves */
+	HANDSHAKE_NEW_TICKET = 4,      /* RFC 8446 section 4 */
+	HANDSHAKE_KEY_UPDATE = 24,     /* section 4.6.3 */
 	HANDSHAKE_HEAD = 4,
 	KEY_UPDATE_LEN = HANDSHAKE_HEAD + 1,
 	ALERT_LEN = 2
@@ -395,4 +396,94 @@ enum wire_result tls_park_read(struct tls_park *p, int fd, char *out, size_t n, 
 	if (k.got > 0)
 		return WIRE_OK;
 	return p->ended ? tell_end(p) : WIRE_WANT_READ;
+}
+
+/* ---- to another process ---- */
+
+static void save_keys(const struct tls_keys *k, struct buf *out)
+{
+	buf_add(out, k->secret, tls_secret_len((enum tls_suite)k->suite));
+	bytes_put_u64(out, k->seq);
+}
+
+/* The length, then what is left of it. */
+static void save_kept(const struct kept *k, struct buf *out)
+{
+	size_t n = k != NULL ? k->n - k->at : 0;
+	bytes_put_u32(out, n);
+	if (n > 0)
+		buf_add(out, k->bytes + k->at, n);
+}
+
+bool tls_park_save(const struct tls_park *p, struct buf *out)
+{
+	if (p->ended || p->failed || p->said_goodbye)
+		return false;
+	bytes_put_u8(out, p->keys_in.suite);
+	bytes_put_u8(out, p->client);
+	bytes_put_u8(out, p->owes_update);
+	bytes_put_u8(out, p->idle_records);
+	bytes_put_u8(out, p->message_n);
+	buf_add(out, p->message, sizeof p->message);
+	bytes_put_u32(out, p->message_skip);
+	bytes_put_u32(out, p->record_max);
+	save_keys(&p->keys_in, out);
+	save_keys(&p->keys_out, out);
+	save_kept(p->part, out);
+	bytes_put_u32(out, p->unsent != NULL ? p->unsent->plain : 0);
+	save_kept(p->unsent, out);
+	return buf_ok(out);
+}
+
+static void load_keys(struct bytes_reader *in, unsigned suite, struct tls_keys *out)
+{
+	struct span secret = bytes_raw(in, tls_secret_len((enum tls_suite)suite));
+	uint64_t seq = bytes_u64(in);
+	if (bytes_ok(in))
+		tls_keys_begin(out, (enum tls_suite)suite, (const uint8_t *)secret.p, seq);
+}
+
+static struct kept *load_kept(struct bytes_reader *in)
+{
+	uint32_t n = bytes_u32(in);
+	struct span bytes = n <= PART_MAX ? bytes_raw(in, n) : SPAN_NONE;
+	in->bad = in->bad || n > PART_MAX;
+	return bytes.n > 0 ? keep(bytes.p, bytes.n) : NULL;
+}
+
+static void load_rest(struct tls_park *p, struct bytes_reader *in)
+{
+	p->part = load_kept(in);
+	uint32_t plain = bytes_u32(in);
+	p->unsent = load_kept(in);
+	if (p->unsent != NULL)
+		p->unsent->plain = plain;
+	in->bad = in->bad || plain > TLS_PLAIN_MAX || (plain > 0 && p->unsent == NULL);
+}
+
+struct tls_park *tls_park_load(struct bytes_reader *in)
+{
+	unsigned suite = bytes_u8(in);
+	if (suite >= TLS_SUITES || !bytes_ok(in))
+		return NULL;
+	struct tls_park *p = MEM_NEW(struct tls_park);
+	p->magic = tls_park_MAGIC;
+	p->client = bytes_u8(in) != 0;
+	p->owes_update = bytes_u8(in) != 0;
+	p->idle_records = bytes_u8(in);
+	p->message_n = bytes_u8(in);
+	struct span message = bytes_raw(in, sizeof p->message);
+	p->message_skip = bytes_u32(in);
+	p->record_max = bytes_u32(in);
+	load_keys(in, suite, &p->keys_in);
+	load_keys(in, suite, &p->keys_out);
+	load_rest(p, in);
+	if (bytes_ok(in) && p->idle_records <= IDLE_RECORDS_MAX && p->message_n < KEY_UPDATE_LEN &&
+	    p->message_skip <= TICKET_MAX && p->record_max > 0 && p->record_max <= TLS_PLAIN_MAX) {
+		memcpy(p->message, message.p, sizeof p->message);
+		return p;
+	}
+	in->bad = true;
+	tls_park_free(&p);
+	return NULL;
 }

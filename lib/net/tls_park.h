@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/bytes.h"
 #include "base/span.h"
 #include "net/tls_record.h"
 #include "net/wire.h"
@@ -38,5 +39,11 @@ enum wire_result tls_park_write(struct tls_park *p, int fd, struct span bytes, s
 /* close_notify; the descriptor stays open for writing. OK, WANT_WRITE or FAILED. */
 enum wire_result tls_park_finish(struct tls_park *p, int fd);
 bool tls_park_has_end(const struct tls_park *p);
+
+/* All of it, secrets too, for another process that has the descriptor: what was not read or sent goes on there.
+ * False: it ends here, nothing was added. Of the two only one may go on. */
+bool tls_park_save(const struct tls_park *p, struct buf *out);
+/* NULL: that is not what tls_park_save() wrote. */
+struct tls_park *tls_park_load(struct bytes_reader *in);
 
 #endif

@@ -36,6 +36,22 @@ static void begin(uint8_t how)
 	the.got = BUF_INIT(1 << 20);
 }
 
+/* To another process and back; of what was saved, cut short, nothing is made. */
+static void move(void)
+{
+	struct buf record = BUF_INIT(1 << 17);
+	if (tls_park_save(the.park, &record)) {
+		struct bytes_reader whole = bytes_reader_of(buf_span(&record)),
+				    part = bytes_reader_of(
+					span_first(buf_span(&record), buf_len(&record) - 1));
+		CHECK(tls_park_load(&part) == NULL);
+		tls_park_free(&the.park);
+		the.park = tls_park_load(&whole);
+		CHECK(the.park != NULL && whole.rest.n == 0);
+	}
+	buf_wipe_end(&record);
+}
+
 static void take(void)
 {
 	static char out[WIRE_SCRATCH];
@@ -76,6 +92,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		send_piece(how, piece);
 		if (how % 3 == 0)
 			take();
+		if (how % 5 == 0)
+			move();
 	}
 	take();
 	size_t put;

@@ -117,6 +117,42 @@ static void end(void)
 	ERR_clear_error();
 }
 
+/* ---- it moves to another process, as far as tls_park.c can tell: everything runs once without, once so ---- */
+
+static bool moves;
+
+static struct tls_park *moved(struct span record)
+{
+	struct bytes_reader in = bytes_reader_of(record);
+	struct tls_park *p = tls_park_load(&in);
+	assert_true(p == NULL || (bytes_ok(&in) && in.rest.n == 0));
+	return p;
+}
+
+/* A record that lacks something is refused. Not each length each time: they are many. */
+static void expect_no_part(struct span record)
+{
+	static size_t turn;
+	for (size_t n = turn++ % 13; n < record.n; n += 13)
+		assert_null(moved(span_first(record, n)));
+}
+
+static void move(void)
+{
+	struct buf record = BUF_INIT(100000);
+	if (!moves || the.us.park == NULL)
+		return;
+	if (tls_park_save(the.us.park, &record)) {
+		expect_no_part(buf_span(&record));
+		tls_park_free(&the.us.park);
+		the.us.park = moved(buf_span(&record));
+		assert_non_null(the.us.park);
+	} else {
+		assert_int_equal(buf_len(&record), 0);
+	}
+	buf_wipe_end(&record);
+}
+
 /* ---- bytes, each with its place ---- */
 
 static void peer_writes(size_t n)
@@ -128,10 +164,13 @@ static void peer_writes(size_t n)
 static size_t we_read(void)
 {
 	size_t got = 0, total = 0;
+	move();
 	while (wire_read(&the.us, wire_scratch(), WIRE_SCRATCH, &got) == WIRE_OK) {
 		assert_memory_equal(wire_scratch(), pattern + the.got_at + total, got);
 		total += got;
+		move();
 	}
+	move();
 	return total;
 }
 
@@ -180,9 +219,11 @@ static void us_to_peer(size_t n)
 	struct span left = span_of(pattern + (the.sent_at %= MOST / 2), n);
 	size_t put, had = 0, got;
 	while (left.n > 0) {
+		move();
 		enum wire_result r = wire_write(&the.us, left, &put);
 		assert_true(r == WIRE_OK || r == WIRE_WANT_WRITE);
 		left = span_from(left, put);
+		move();
 		to_peer();
 		while (SSL_read_ex(the.ssl, out + had, MOST - had, &got) == 1)
 			had += got;
@@ -383,7 +424,9 @@ static void test_slow_reader(void **state)
 		while (left.n > 0) {
 			/* Now and then more is offered than the time before. */
 			struct span some = span_first(left, 100000 + stuck % 3 * 777);
+			move();
 			enum wire_result r = wire_write(&the.us, some, &put);
+			move();
 			left = span_from(left, put);
 			if (r == WIRE_OK)
 				continue;
@@ -506,5 +549,8 @@ int main(void)
 		CASE(test_unusual_is_not_parked),
 		CASE(test_off),
 	};
-	return cmocka_run_group_tests_name("tls_park", tests, group_setup, certs_teardown);
+	int failed = cmocka_run_group_tests_name("tls_park", tests, group_setup, certs_teardown);
+	moves = true;
+	return failed +
+	       cmocka_run_group_tests_name("tls_park, moving", tests, group_setup, certs_teardown);
 }
