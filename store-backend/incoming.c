@@ -14,6 +14,8 @@
 #include "store-backend/incoming.h"
 #include "store-backend/parse.h"
 
+enum { CACHES_MAX = 3 * 1024 * 1024 };
+
 struct incoming {
 	size_t memory_max;
 	uint64_t size_max, size;
@@ -173,13 +175,13 @@ err_t incoming_err(const struct incoming *in)
 	return in->err;
 }
 
-err_t incoming_source(struct incoming *in, struct message_source *out)
+/* The bytes, in memory until unmap(). */
+static err_t map_message(struct incoming *in, struct span *out)
 {
-	struct span message = buf_span(&in->memory);
-	*out = (struct message_source){ .size = in->size };
-	if (in->err)
+	*out = buf_span(&in->memory);
+	if (in->err || in->file == NULL)
 		return in->err;
-	if (in->file != NULL && in->map == NULL) {
+	if (in->map == NULL) {
 		/* the file has no name and one user, so it cannot shrink below the mapping */
 		void *map =
 		    mmap(NULL, (size_t)in->size, PROT_READ, MAP_PRIVATE, file_ref_fd(in->file), 0);
@@ -187,13 +189,61 @@ err_t incoming_source(struct incoming *in, struct message_source *out)
 			return fail(in, err_from_errno(errno));
 		in->map = map;
 	}
-	if (in->file != NULL)
-		message = span_of(in->map, (size_t)in->size);
+	*out = span_of(in->map, (size_t)in->size);
+	return ERR_OK;
+}
+
+static void fill_source(struct incoming *in, struct message_source *out)
+{
+	unmap(in);
+	out->bytes = in->file == NULL ? buf_span(&in->memory) : SPAN_NONE;
+	out->file = in->file;
+}
+
+err_t incoming_source(struct incoming *in, struct message_source *out)
+{
+	struct span message;
+	*out = (struct message_source){ .size = in->size };
+	err_t err = map_message(in, &message);
+	if (err)
+		return err;
 	buf_clear(&in->cache);
 	parse_message(message, &in->cache);
-	unmap(in);
-	out->bytes = in->file == NULL ? message : SPAN_NONE;
-	out->file = in->file;
+	fill_source(in, out);
 	out->cache = buf_span(&in->cache);
+	return ERR_OK;
+}
+
+/* What has no room goes without: it is parsed when it is read. */
+static size_t parse_one(struct incoming *in, struct span message)
+{
+	size_t before = buf_len(&in->cache);
+	if (before + STORE_CACHE_MAX > CACHES_MAX)
+		return 0;
+	parse_message(message, &in->cache);
+	return buf_len(&in->cache) - before;
+}
+
+err_t incoming_sources(struct incoming *in, const uint64_t *sizes, size_t n,
+    struct message_source *out, struct span *caches_out)
+{
+	struct span rest, caches;
+	*out = (struct message_source){ .size = in->size };
+	err_t err = map_message(in, &rest);
+	if (err)
+		return err;
+	buf_end(&in->cache);
+	in->cache = BUF_INIT(CACHES_MAX);
+	for (size_t i = 0; i < n; i++) {
+		caches_out[i].n = parse_one(in, span_first(rest, (size_t)sizes[i]));
+		rest = span_from(rest, (size_t)sizes[i]);
+	}
+	caches = buf_span(&in->cache);
+	for (size_t i = 0; i < n; i++) {
+		size_t length = caches_out[i].n;
+		caches_out[i] = span_first(caches, length);
+		caches = span_from(caches, length);
+	}
+	fill_source(in, out);
 	return ERR_OK;
 }

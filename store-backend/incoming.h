@@ -29,6 +29,11 @@ uint64_t incoming_size(const struct incoming *in);
 bool incoming_has_nul(const struct incoming *in); /* seen by incoming_add_text() */
 err_t incoming_err(const struct incoming *in);
 
+/* The same for several messages that were added one behind the other, of these sizes: out->cache stays empty, each
+ * has its own in caches_out, as long as all fit 3 MiB. */
+err_t incoming_sources(struct incoming *in, const uint64_t *sizes, size_t n,
+    struct message_source *out, struct span *caches_out);
+
 /* Parses and fills *out, whose spans and file belong to `in` and live until it is freed. */
 err_t incoming_source(struct incoming *in, struct message_source *out);
 

@@ -297,6 +297,7 @@ static apply_fn *const handlers[OP_KIND_COUNT] = {
 	[OP_ADOPT_VANISHED] = apply_adopt_vanished,
 	[OP_ADOPT_DELIVERY] = apply_adopt_delivery,
 	[OP_SET_ACL] = apply_set_acl,
+	[OP_APPEND_MANY] = apply_append_many,
 };
 
 static void begin(struct apply *a, struct index_txn *t, const struct operation *op,
@@ -349,8 +350,8 @@ bool index_would_take(
 	if (op->kind != OP_DELIVER) {
 		t->answer.result = apply_gate(&a);
 		if (t->answer.result == OPR_OK)
-			t->answer.result = op->kind == OP_APPEND ? apply_append_allowed(&a)
-								 : apply_adopt_allowed(&a);
+			t->answer.result = op->kind == OP_ADOPT_MESSAGE ? apply_adopt_allowed(&a)
+									: apply_append_allowed(&a);
 		any = t->answer.result == OPR_OK;
 	} else {
 		any = apply_deliver_allowed(&a);

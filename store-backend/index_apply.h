@@ -33,11 +33,12 @@ bool apply_load_box(struct apply *a, uint64_t id, struct box *out);
 /* Stores mailbox and user, and tells of the mailbox in the answer. */
 void apply_store_box(struct apply *a, struct box *b);
 
-/* The message was logged though nobody takes it: dead from the start. */
+/* The message (or messages) was logged though nobody takes it: dead from the start. */
 void apply_message_in_vain(struct apply *a);
 
 /* ---- index_message.c ----------------------------------------------------------------------------------- */
-apply_fn apply_append, apply_deliver, apply_flags, apply_copy, apply_expunge, apply_take_recent;
+apply_fn apply_append, apply_append_many, apply_deliver, apply_flags, apply_copy, apply_expunge,
+    apply_take_recent;
 
 /* ---- index_acl.c ------------------------------------------------------------------------------------------ */
 apply_fn apply_set_acl;
@@ -56,7 +57,7 @@ apply_fn apply_adopt_allowed; /* would the message be taken? */
 apply_fn apply_gate;
 enum store_stay stay_of(struct index_txn *t, struct span user);
 
-enum operation_result apply_append_allowed(struct apply *a);
+enum operation_result apply_append_allowed(struct apply *a); /* APPEND_MANY too */
 /* Fills in what would become of each recipient now; false: nobody would get anything. */
 bool apply_deliver_allowed(struct apply *a);
 

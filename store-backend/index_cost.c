@@ -22,8 +22,10 @@ static uint64_t named(struct index_txn *t, uint64_t mailbox, const struct uid_se
 
 uint64_t index_cost(struct index_txn *t, const struct operation *op, size_t encoded)
 {
-	uint64_t told = t->events ? COST_EVENT_BYTES * (1 + op->recipient_n) + encoded : 0;
-	uint64_t fixed = told + encoded + COST_BYTES * (1 + op->recipient_n / COST_RECIPIENTS);
+	uint64_t told =
+	    t->events ? COST_EVENT_BYTES * (1 + op->recipient_n + op->message_n) + encoded : 0;
+	uint64_t fixed =
+	    told + encoded + COST_BYTES * (1 + op->recipient_n / COST_RECIPIENTS + op->message_n);
 	return op->kind == OP_COPY ? fixed + COST_COPY_BYTES * named(t, op->mailbox, &op->uids)
 				   : fixed;
 }

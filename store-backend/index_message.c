@@ -34,13 +34,16 @@ static struct box *replaced_box(struct apply *a)
 static enum operation_result append_allowed(struct apply *a, const struct pick *replaced)
 {
 	bool full = false;
+	uint64_t n = a->op->kind == OP_APPEND_MANY ? a->op->message_n : 1;
 	struct user_row u = a->user;
 	u.bytes -= replaced->bytes;
 	u.messages -= replaced->n;
-	if (!user_has_room(&u, a->op->message.size, 1))
+	if (!user_has_room(&u, a->op->message.size, n))
 		return OPR_OVER_QUOTA;
 	(void)box_keyword_bits(&a->box, &a->op->set, true, &full);
-	return full || box_full(&a->box, 1) ? OPR_TOO_MANY : OPR_OK;
+	for (size_t i = 0; i < a->op->message_n; i++)
+		(void)box_keyword_bits(&a->box, &a->op->messages[i].set, true, &full);
+	return full || box_full(&a->box, n) ? OPR_TOO_MANY : OPR_OK;
 }
 
 /* out->v: the caller frees it. */
@@ -79,11 +82,21 @@ static void remove_replaced(struct apply *a, const struct pick *replaced)
 }
 
 /* One reference that comes and goes. */
+static void blob_in_vain(struct apply *a, log_pos blob, uint64_t size, struct span cache)
+{
+	blob_add(a->t, blob, size, cache);
+	blob_ref(a->t, blob);
+	blob_unref(a->t, blob);
+}
+
 void apply_message_in_vain(struct apply *a)
 {
-	blob_add(a->t, a->facts->blob, a->op->message.size, a->op->message.cache);
-	blob_ref(a->t, a->facts->blob);
-	blob_unref(a->t, a->facts->blob);
+	if (a->op->kind != OP_APPEND_MANY)
+		blob_in_vain(a, a->facts->blob, a->op->message.size, a->op->message.cache);
+	for (size_t i = 0; i < a->op->message_n; i++) {
+		const struct op_message *m = &a->op->messages[i];
+		blob_in_vain(a, m->blob, m->size, m->cache);
+	}
 }
 
 enum operation_result apply_append(struct apply *a)
@@ -109,6 +122,42 @@ enum operation_result apply_append(struct apply *a)
 	event_message(a->t, "MessageAppend", &a->box, a->t->answer.uid, e.size);
 	event_messages(a->t, "MessageExpunge", replaced_box(a),
 	    &(struct event_more){ .uids = uid_list_set(&a->t->uids) });
+	return OPR_OK;
+}
+
+static uint32_t append_one(struct apply *a, const struct op_message *m)
+{
+	bool full = false;
+	struct flag_set set = apply_flags_allowed(a, &a->box, &m->set);
+	struct entry_row e = {
+		.size = m->size,
+		.blob = m->blob,
+		.date_s = m->date_s,
+		.saved_s = (int64_t)a->facts->wall_s,
+		.flags = set.flags,
+		.keywords = box_keyword_bits(&a->box, &set, true, &full),
+	};
+	blob_add(a->t, m->blob, m->size, m->cache);
+	return box_entry_add(a->t, &a->box, &a->user, &e);
+}
+
+enum operation_result apply_append_many(struct apply *a)
+{
+	const struct operation *op = a->op;
+	enum operation_result r = apply_append_allowed(a);
+	if (r != OPR_OK) {
+		apply_message_in_vain(a);
+		return r;
+	}
+	a->box.row.modseq++;
+	for (size_t i = 0; i < op->message_n; i++)
+		uid_list_add(&a->t->target_uids, append_one(a, &op->messages[i]));
+	apply_store_box(a, &a->box);
+	a->t->answer.target_uids = uid_list_set(&a->t->target_uids);
+	a->t->answer.uid = a->t->answer.target_uids.v[0].first;
+	for (size_t i = 0; i < op->message_n; i++)
+		event_message(a->t, "MessageAppend", &a->box, a->t->answer.uid + (uint32_t)i,
+		    op->messages[i].size);
 	return OPR_OK;
 }
 

@@ -20,6 +20,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/span.h"
+#include "commitlog/commitlog.h"
 #include "net/loop.h"
 #include "net/stream.h"
 #include "net/ticket.h"
@@ -35,7 +36,8 @@ enum {
 	STORE_MESSAGES_MAX = 2000000, /* in one mailbox */
 	STORE_RANGES_MAX = 65536,     /* of one uid set */
 	STORE_CACHE_MAX = 256 * 1024, /* bytes of one message's parse cache */
-	STORE_DELIVERY_ID_MAX = 64
+	STORE_DELIVERY_ID_MAX = 64,
+	STORE_AT_ONCE_MAX = 1000 /* messages of one APPEND_MANY */
 };
 
 /* System flags; bit positions are stored and sent, so they never change. \Recent is not a flag here:
@@ -113,6 +115,7 @@ enum operation_kind {
 	OP_ADOPT_VANISHED, /* uids that were expunged at that store, with the modseq of it */
 	OP_ADOPT_DELIVERY, /* a delivery id that was seen at that store */
 	OP_SET_ACL,        /* mailbox, name (whose), uses (enum acl_right), how */
+	OP_APPEND_MANY,    /* several messages to one mailbox, all or none (RFC 3502) */
 	OP_KIND_COUNT
 };
 
@@ -147,12 +150,21 @@ struct op_recipient {
 	struct span folder; /* empty, or a mailbox that is used when it exists, else INBOX */
 };
 
+/* One of several messages: operation.message holds their bytes, one behind the other. */
+struct op_message {
+	uint64_t size;
+	struct span cache;
+	struct flag_set set;
+	int64_t date_s;
+	log_pos blob; /* where it is in the log: the committer says */
+};
+
 /* What each kind reads; the rest is zero. Everything is borrowed for the call that takes it. */
 struct operation {
 	enum operation_kind kind;
 	struct span user;     /* whose: all but DELIVER */
 	struct span actor;    /* who does it, when that is somebody else: needs rights */
-	uint64_t mailbox;     /* id: APPEND FLAGS COPY MOVE EXPUNGE TAKE_RECENT */
+	uint64_t mailbox;     /* id: APPEND APPEND_MANY FLAGS COPY MOVE EXPUNGE TAKE_RECENT */
 	uint64_t target;      /* id of the mailbox of the same user copied into: COPY MOVE; of that
 	                                 which uids are taken out of: APPEND with uids */
 	struct span name;     /* SET_ACL CREATE DELETE RENAME (from) SUBSCRIBE UNSUBSCRIBE */
@@ -168,7 +180,7 @@ struct operation {
 	    unchanged_since; /* FLAGS: messages of a higher modseq are left alone and reported in
 	                                  answer.uids; UINT64_MAX (operation_init) = no condition */
 	struct flag_set set; /* FLAGS, APPEND */
-	struct message_source message; /* DELIVER APPEND */
+	struct message_source message; /* DELIVER APPEND APPEND_MANY */
 	int64_t date_s;                /* INTERNALDATE, seconds since 1970: DELIVER APPEND */
 	int16_t date_zone;             /* its zone, minutes east of UTC */
 	struct span delivery_id; /* DELIVER: empty, or repeated deliveries of it are known again */
@@ -176,7 +188,9 @@ struct operation {
 	size_t recipient_n;
 	uint64_t quota_bytes; /* ENSURE_USER, STAY (arriving): 0 = no limit */
 	uint64_t quota_messages;
-	struct op_adopted adopted; /* STAY and ADOPT kinds */
+	struct op_adopted adopted;         /* STAY and ADOPT kinds */
+	const struct op_message *messages; /* APPEND_MANY */
+	size_t message_n;                  /* at most STORE_AT_ONCE_MAX */
 };
 
 enum operation_result {
@@ -216,8 +230,8 @@ struct operation_answer {
 	struct uid_set
 	    uids; /* FLAGS: not touched because of unchanged_since; EXPUNGE, APPEND: removed;
 	                                  COPY MOVE: the sources, in the order of target_uids */
-	struct uid_set
-	    target_uids; /* COPY MOVE: the n-th number of it belongs to the n-th of uids */
+	struct uid_set target_uids; /* COPY MOVE: the n-th number of it belongs to the n-th of uids;
+	                                  APPEND_MANY: of the new messages */
 	const struct op_outcome *outcomes; /* DELIVER: one for each recipient, in order */
 	size_t outcome_n;
 };

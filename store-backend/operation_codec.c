@@ -246,6 +246,68 @@ static void get_adopted(struct wire_in *w, struct op_adopted *a)
 	a->folder_hash = wire_get_u64(w);
 }
 
+/* All keywords have one array in the arena, so it is said first how many there are. */
+static void put_messages(struct buf *b, const struct operation *op)
+{
+	uint32_t words = 0;
+	for (size_t i = 0; i < op->message_n; i++)
+		words += (uint32_t)op->messages[i].set.keyword_n;
+	wire_put_u32(b, (uint32_t)op->message_n);
+	wire_put_u32(b, words);
+	for (size_t i = 0; i < op->message_n; i++) {
+		const struct op_message *m = &op->messages[i];
+		wire_put_u64(b, m->size);
+		wire_put_u64(b, (uint64_t)m->date_s);
+		wire_put_u64(b, m->blob);
+		wire_put_string(b, m->cache);
+		put_flags(b, &m->set);
+	}
+}
+
+struct word_room {
+	struct span *v; /* of the arena */
+	size_t n, cap;
+};
+
+static void get_message_flags(struct wire_in *w, struct word_room *room, struct flag_set *out)
+{
+	*out = (struct flag_set){ .flags = wire_get_u32(w) };
+	size_t n = get_count(w, STORE_KEYWORDS_MAX, 4);
+	if ((out->flags & ~(uint32_t)STORE_FLAGS_ALL) != 0 || n > room->cap - room->n)
+		w->bad = true;
+	if (w->bad || n == 0)
+		return;
+	out->keywords = room->v + room->n;
+	out->keyword_n = n;
+	for (size_t i = 0; i < n; i++) {
+		struct span word = wire_get_string(w, STORE_KEYWORD_LEN_MAX);
+		w->bad = w->bad || !operation_keyword_ok(word);
+		room->v[room->n++] = word;
+	}
+}
+
+static void get_messages(struct wire_in *w, struct operation *op, struct operation_arena *a)
+{
+	struct word_room room = { 0 };
+	size_t n = get_count(w, STORE_AT_ONCE_MAX, 28);
+	room.cap = get_count(w, STORE_AT_ONCE_MAX * STORE_KEYWORDS_MAX, 4);
+	if (w->bad || n == 0)
+		return;
+	struct op_message *v = arena_array(a, n, sizeof *v);
+	if (room.cap > 0)
+		room.v = arena_array(a, room.cap, sizeof *room.v);
+	for (size_t i = 0; i < n; i++) {
+		v[i].size = wire_get_u64(w);
+		v[i].date_s = (int64_t)wire_get_u64(w);
+		v[i].blob = wire_get_u64(w);
+		v[i].cache = wire_get_string(w, STORE_CACHE_MAX);
+		get_message_flags(w, &room, &v[i].set);
+	}
+	w->bad = w->bad || room.n != room.cap;
+	op->messages = v;
+	op->message_n = n;
+}
+
 bool operation_encode(const struct operation *op, struct buf *out)
 {
 	wire_put_u8(out, (uint8_t)((unsigned)op->kind | (op->actor.n > 0 ? HAS_ACTOR : 0)));
@@ -270,6 +332,8 @@ bool operation_encode(const struct operation *op, struct buf *out)
 	wire_put_string(out, op->message.cache);
 	if (has_adopted(op->kind))
 		put_adopted(out, &op->adopted);
+	if (op->kind == OP_APPEND_MANY)
+		put_messages(out, op);
 	if (op->actor.n > 0)
 		wire_put_string(out, op->actor);
 	return buf_ok(out);
@@ -289,12 +353,26 @@ static uint64_t uid_set_count(const struct uid_set *set)
 	return n;
 }
 
+/* Every message has bytes, and all bytes are of one. */
+static bool messages_sound(const struct operation *op)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < op->message_n; i++) {
+		if (op->messages[i].size == 0 || op->messages[i].size > op->message.size - sum)
+			return false;
+		sum += op->messages[i].size;
+	}
+	return op->message_n > 0 && sum == op->message.size && op->message.cache.n == 0;
+}
+
 /* Numbers of another store that no store can have. */
 static bool adopted_sound(const struct operation *op)
 {
 	const struct op_adopted *a = &op->adopted;
 	if (op->kind == OP_SET_ACL)
 		return acl_who_ok(op->name) && op->uses <= ACL_ALL;
+	if (op->kind == OP_APPEND_MANY)
+		return messages_sound(op);
 	if (op->kind == OP_STAY)
 		return a->stay < STAY_COUNT;
 	if (op->kind == OP_ADOPT_MAILBOX)
@@ -355,6 +433,8 @@ bool operation_decode(struct span in, struct operation *out, struct operation_ar
 	out->message.cache = wire_get_string(&w, STORE_CACHE_MAX);
 	if (has_adopted(out->kind))
 		get_adopted(&w, &out->adopted);
+	if (out->kind == OP_APPEND_MANY)
+		get_messages(&w, out, a);
 	if ((kind & HAS_ACTOR) != 0) {
 		out->actor = wire_get_string(&w, STORE_USER_MAX);
 		w.bad = w.bad || !operation_user_ok(out->actor);

@@ -62,14 +62,15 @@ enum frame_result frame_take(
 
 static inline bool operation_has_message(enum operation_kind kind)
 {
-	return kind == OP_DELIVER || kind == OP_APPEND || kind == OP_ADOPT_MESSAGE;
+	return kind == OP_DELIVER || kind == OP_APPEND || kind == OP_ADOPT_MESSAGE ||
+	       kind == OP_APPEND_MANY;
 }
 
 /* Everything but the message's bytes. False: out is full. */
 bool operation_encode(const struct operation *op, struct buf *out);
 
 struct operation_arena { /* what a decoded operation or answer points to besides the input */
-	void *v[4];      /* owned */
+	void *v[6];      /* owned */
 	size_t n;
 };
 void operation_arena_end(struct operation_arena *a);

@@ -48,33 +48,78 @@ static void refuse(struct asked *a, enum operation_result r)
 
 /* ---- into the log --------------------------------------------------------------------------------------------- */
 
-/* A large message goes from its file through a mapping: it is in the page cache anyway. */
-static err_t append_message(struct partition *p, struct asked *a, log_pos *pos_out)
+/* A large message goes from its file through a mapping: it is in the page cache anyway. False: it cannot be had. */
+static bool open_message(const struct asked *a, struct span *out)
 {
-	struct span message = span_of(a->bytes, a->size);
-	void *map = NULL;
-	if (a->file >= 0) {
-		map = mmap(NULL, (size_t)a->size, PROT_READ, MAP_SHARED, a->file, 0);
-		if (map == MAP_FAILED)
-			return ERR_IO;
-		message.p = map;
-	}
+	*out = span_of(a->bytes, (size_t)a->size);
+	if (a->file >= 0)
+		out->p = mmap(NULL, (size_t)a->size, PROT_READ, MAP_SHARED, a->file, 0);
+	return out->p != MAP_FAILED;
+}
+
+static void close_message(const struct asked *a, struct span message)
+{
+	if (a->file >= 0)
+		CHECK(munmap((void *)(uintptr_t)message.p, message.n) == 0);
+}
+
+static err_t append_message(struct partition *p, const struct asked *a, log_pos *pos_out)
+{
+	struct span message;
+	if (!open_message(a, &message))
+		return ERR_IO;
 	err_t err = commitlog_append(p->log, LOG_BLOB, &message, 1, pos_out);
-	if (map != NULL)
-		CHECK(munmap(map, (size_t)a->size) == 0);
+	close_message(a, message);
+	return err;
+}
+
+static void forget_messages(struct partition *p, const struct op_message *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		commitlog_forget(p->log, v[i].blob);
+}
+
+/* Each is a record of its own; where they are becomes part of the change, which is written anew. */
+static err_t append_messages(struct partition *p, struct asked *a)
+{
+	struct op_message *v = (struct op_message *)(uintptr_t)a->op.messages; /* a's own arena */
+	struct span message, one;
+	size_t n = 0;
+	if (!open_message(a, &message))
+		return ERR_IO;
+	err_t err = ERR_OK;
+	struct span rest = message;
+	while (!err && n < a->op.message_n) {
+		one = span_first(rest, (size_t)v[n].size);
+		err = commitlog_append(p->log, LOG_BLOB, &one, 1, &v[n].blob);
+		rest = span_from(rest, one.n);
+		n += !err;
+	}
+	close_message(a, message);
+	buf_end(&a->record);
+	a->record = BUF_INIT(OPERATION_HEAD_MAX);
+	if (!err && !operation_encode(&a->op, &a->record))
+		err = ERR_TOO_LONG;
+	if (err)
+		forget_messages(p, v, n);
 	return err;
 }
 
 static err_t append(struct partition *p, struct asked *a, struct index_facts *facts)
 {
+	bool many = a->op.kind == OP_APPEND_MANY;
 	err_t err = ERR_OK;
-	if (operation_has_message(a->op.kind))
+	if (many)
+		err = append_messages(p, a);
+	else if (operation_has_message(a->op.kind))
 		err = append_message(p, a, &facts->blob);
 	if (err)
 		return err;
-	err = record_operation(p, facts, buf_span(&a->head));
+	err = record_operation(p, facts, buf_span(many ? &a->record : &a->head));
 	if (err && facts->blob != 0)
 		commitlog_forget(p->log, facts->blob); /* no change speaks of it */
+	if (err && many)
+		forget_messages(p, a->op.messages, a->op.message_n);
 	return err;
 }
 

@@ -26,6 +26,7 @@ struct asked {
 	struct buf head; /* owned: what op points into */
 	struct operation op;
 	struct operation_arena arena; /* owned */
+	struct buf record;            /* owned: APPEND_MANY as it is logged */
 	uint64_t size, got;           /* of the message */
 	char *bytes;                  /* owned: the message when it is small */
 	int file;                     /* owned: else an unnamed file; -1 */

@@ -90,6 +90,7 @@ void asked_free(struct partition *p, struct asked *a)
 	p->held -= a->charge;
 	operation_arena_end(&a->arena);
 	buf_end(&a->head);
+	buf_end(&a->record);
 	buf_end(&a->answer);
 	mem_free(a);
 }

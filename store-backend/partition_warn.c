@@ -19,9 +19,10 @@ bool warn_has_room(struct partition *p, const struct operation *op)
 {
 	bool copies = op->kind == OP_COPY || op->kind == OP_MOVE;
 	const struct store_conf *rules = p->settings.rules;
-	uint64_t bytes = op->message.size, messages = 1;
+	bool many = op->kind == OP_APPEND_MANY;
+	uint64_t bytes = op->message.size, messages = many ? op->message_n : 1;
 	struct index_mailbox m;
-	if (rules == NULL || rules->quota_n == 0 || (!copies && op->kind != OP_APPEND) ||
+	if (rules == NULL || rules->quota_n == 0 || (!copies && !many && op->kind != OP_APPEND) ||
 	    (copies && op->mailbox == op->target))
 		return true;
 	if (copies)
@@ -76,7 +77,7 @@ void warn_after(struct partition *p, const struct operation *op)
 	const struct store_conf *rules = p->settings.rules;
 	if (rules == NULL || rules->quota_warn.n == 0 || (op->uses & DELIVER_WARNING) != 0)
 		return;
-	if (op->kind == OP_APPEND || op->kind == OP_COPY)
+	if (op->kind == OP_APPEND || op->kind == OP_APPEND_MANY || op->kind == OP_COPY)
 		warn_user(p, op->user);
 	for (size_t i = 0; op->kind == OP_DELIVER && i < op->recipient_n; i++)
 		warn_user(p, op->recipients[i].user);

@@ -82,9 +82,10 @@ static bool literal_announced(struct span line, uint64_t *size_out, bool *sync_o
 static enum imap_rx enter_literal(struct imap_frame *f, uint64_t size, bool sync)
 {
 	f->line_used += f->at - f->line_at;
-	if (++f->literals > IMAP_LITERALS_MAX)
+	bool many = ++f->literals > IMAP_LITERALS_MAX;
+	if (many && !f->from_client)
 		return IMAP_RX_TOO_LONG;
-	if (size > f->limits.literal_max || size > f->limits.total_max - f->at) {
+	if (many || size > f->limits.literal_max || size > f->limits.total_max - f->at) {
 		f->len = f->at;
 		f->literal_size = size;
 		f->literal_sync = sync;

@@ -18,8 +18,9 @@
 enum imap_rx {
 	IMAP_RX_MORE, /* incomplete: call again when there are more bytes */
 	IMAP_RX_CONTINUE, /* the peer waits for "+ ..." before it sends its literal: send it, call again */
-	IMAP_RX_COMMAND,  /* complete: the first `len` bytes of input, CRLF included */
-	IMAP_RX_LITERAL,  /* a literal larger than literal_max was announced (see below) */
+	IMAP_RX_COMMAND, /* complete: the first `len` bytes of input, CRLF included */
+	IMAP_RX_LITERAL, /* a literal was announced that is larger than literal_max, does not fit any more, or is
+	                     a client's one too many (see below) */
 	IMAP_RX_TOO_LONG, /* a line, or the whole, is longer than the limit: answer BAD and close */
 	IMAP_RX_BAD       /* NUL, bare CR or bare LF in a line: answer BAD and close */
 };

@@ -6,10 +6,8 @@
 
 /* More bytes of the literal. */
 void imap_append_data(struct imap_session *s, struct span bytes);
-/* The command is whole. */
-enum verdict imap_append_commit(struct imap_session *s);
-/* What must stand behind a large literal. */
-const char *imap_append_tail(const struct imap_session *s);
+/* What stands behind a large literal is framed: s->cmd.args reads it. */
+enum verdict imap_append_more(struct imap_session *s);
 void imap_append_free(struct imap_append **a);
 
 #endif

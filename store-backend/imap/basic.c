@@ -22,6 +22,7 @@ static const struct {
 	{ "QRESYNC", ENABLED_QRESYNC },
 	{ "UTF8=ACCEPT", ENABLED_UTF8 },
 	{ "IMAP4rev2", ENABLED_REV2 },
+	{ "UIDONLY", ENABLED_UIDONLY },
 };
 
 /* RFC 5161: what is not known is passed over. */

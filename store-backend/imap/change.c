@@ -71,7 +71,7 @@ static void on_changed(void *arg, const struct operation_answer *a)
 static void on_removed(void *arg, const struct operation_answer *a)
 {
 	struct imap_session *s = OBJ(imap_session, arg);
-	if (a->result != OPR_OK || a->uids.n == 0 || !s->box->vanished) {
+	if (a->result != OPR_OK || a->uids.n == 0 || (s->enabled & ENABLED_QRESYNC) == 0) {
 		on_changed(s, a);
 		return;
 	}

@@ -72,7 +72,7 @@ static void begin_message(struct imap_session *s, struct fetch_job *f)
 	f->in_message = true;
 	f->any_said = f->noted = false;
 	f->item = 0;
-	imap_say(s, "* %zu FETCH (", f->subject.at + 1);
+	selected_put_fetch(s->box, f->subject.at, &s->text);
 	if (!f->needs_entry)
 		return;
 	blob_init(&f->blob, s->partition->reader, &f->subject.entry);
@@ -369,7 +369,7 @@ static bool prepare_modseqs(
 static struct fetch_job *new_fetch(const struct imap_session *s)
 {
 	struct fetch_job *f = MEM_NEW(struct fetch_job);
-	f->job = (struct imap_job){ run_fetch, end_fetch };
+	f->job = (struct imap_job){ .run = run_fetch, .end = end_fetch };
 	f->subject.box = s->box;
 	f->subject.message = &f->message;
 	return f;
@@ -380,7 +380,7 @@ enum verdict imap_start_changes(struct imap_session *s, struct index_view *v,
 {
 	static const enum fetch_kind kinds[] = { FETCH_UID, FETCH_FLAGS, FETCH_MODSEQ };
 	struct fetch_job *f = new_fetch(s);
-	for (size_t i = 0; i < COUNT_OF(kinds); i++)
+	for (size_t i = s->box->uidonly ? 1 : 0; i < COUNT_OF(kinds); i++)
 		f->req.v[f->req.n++] = (struct fetch_item){ .kind = kinds[i] };
 	f->req.changed = f->req.vanished = true;
 	f->req.since = ask->since;
@@ -407,7 +407,7 @@ static void read_fetch(struct imap_session *s, struct fetch_job *f, struct imap_
 	imap_read_sp(c);
 	imap_read_set(c, &f->set);
 	imap_read_sp(c);
-	fetch_parse(c, s->cmd.uid, &f->req);
+	fetch_parse(c, s->cmd.uid && !s->box->uidonly, &f->req);
 	fetch_parse_modifiers(c, &f->req);
 	imap_read_end(c);
 	check_modifiers(s, &f->req);

@@ -108,6 +108,11 @@ void fetch_put_path(const struct fetch_item *it, struct buf *out);
 /* Of the bytes those that the item asks for, if it asks for less than all. */
 void fetch_cut_range(const struct fetch_item *it, struct message_range *r);
 
+/* The bytes of a section themselves: a range of the message, or (of header fields) of text_out. */
+enum fetch_section { SECTION_RANGE, SECTION_TEXT, SECTION_NONE, SECTION_UNREADABLE };
+enum fetch_section fetch_section(const struct fetch_request *req, const struct fetch_item *it,
+    struct message *m, struct buf *text_out, struct message_range *range_out);
+
 enum fetch_put {
 	PUT_DONE,
 	PUT_RANGE, /* the literal was announced: the range's bytes come next, and do not pass here */

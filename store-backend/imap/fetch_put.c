@@ -144,27 +144,59 @@ static enum fetch_put put_range(struct buf *out, const struct fetch_request *req
 	return is_small ? PUT_DONE : PUT_RANGE;
 }
 
+/* Where a section is: of fields the part that has them (NULL: the message itself). PUT_DONE: there is no such section. */
+static enum fetch_put find_section(const struct fetch_item *it, struct message *m,
+    const struct mime_part **part_out, struct message_range *range_out)
+{
+	*part_out = NULL;
+	*range_out = (struct message_range){ 0, m->bytes.size };
+	if (it->path_n == 0 && (it->text == TEXT_WHOLE || is_fields(it)))
+		return PUT_RANGE;
+	const struct mime *parts = message_parts(m);
+	if (parts == NULL)
+		return PUT_UNREADABLE;
+	*part_out = section_part(parts, it);
+	if (*part_out == NULL)
+		return PUT_DONE;
+	*range_out = section_range(*part_out, it);
+	return PUT_RANGE;
+}
+
 static enum fetch_put put_section(struct buf *out, const struct fetch_request *req,
     const struct fetch_item *it, struct message *m, struct message_range *range_out)
 {
-	const struct mime_part *part = NULL;
-	*range_out = (struct message_range){ 0, m->bytes.size };
-	if (it->path_n > 0 || (it->text != TEXT_WHOLE && !is_fields(it))) {
-		const struct mime *parts = message_parts(m);
-		if (parts == NULL)
-			return PUT_UNREADABLE;
-		part = section_part(parts, it);
-		if (part == NULL) {
-			put_label(out, req, it);
-			buf_add_str(out, " NIL");
-			return PUT_DONE;
-		}
-		*range_out = section_range(part, it);
+	const struct mime_part *part;
+	enum fetch_put found = find_section(it, m, &part, range_out);
+	if (found == PUT_DONE) {
+		put_label(out, req, it);
+		buf_add_str(out, " NIL");
 	}
+	if (found != PUT_RANGE)
+		return found;
 	if (is_fields(it))
 		return put_field_section(out, req, it, m, part);
 	fetch_cut_range(it, range_out);
 	return put_range(out, req, it, m, range_out);
+}
+
+enum fetch_section fetch_section(const struct fetch_request *req, const struct fetch_item *it,
+    struct message *m, struct buf *text_out, struct message_range *range_out)
+{
+	const struct mime_part *part;
+	struct buf header = BUF_INIT(MIME_HEADER_MAX);
+	enum fetch_put found = find_section(it, m, &part, range_out);
+	enum fetch_section s = found == PUT_DONE         ? SECTION_NONE
+			       : found == PUT_UNREADABLE ? SECTION_UNREADABLE
+							 : SECTION_RANGE;
+	if (s == SECTION_RANGE && is_fields(it)) {
+		s = read_header(m, req, it, part, &header) ? SECTION_TEXT : SECTION_UNREADABLE;
+		if (s == SECTION_TEXT)
+			put_fields(text_out, req, it, buf_span(&header));
+		*range_out = (struct message_range){ 0, buf_len(text_out) };
+	}
+	buf_end(&header);
+	fetch_cut_range(it, range_out);
+	return s;
 }
 
 /* ---- texts --------------------------------------------------------------------------------------- */

@@ -52,6 +52,12 @@ static void read_verb(struct imap_command *c)
 		imap_fail(&c->args, "Unknown command");
 }
 
+/* RFC 9586 section 3: EXPUNGE names no message. */
+static bool needs_uid(const struct imap_session *s)
+{
+	return (s->enabled & ENABLED_UIDONLY) != 0 && s->cmd.row->run != cmd_expunge;
+}
+
 static enum verdict run_command(struct imap_session *s)
 {
 	struct imap_command *c = &s->cmd;
@@ -60,6 +66,9 @@ static enum verdict run_command(struct imap_session *s)
 		return imap_finish_bad(s, c->args.why);
 	if ((c->row->levels & level_of(s)) == 0)
 		return imap_finish_bad(s, wrong_level(s));
+	if (c->row->uid_ok && !c->uid && needs_uid(s))
+		return imap_finish_bad(
+		    s, "[UIDREQUIRED] Messages have no numbers after ENABLE UIDONLY");
 	if (c->pending && !c->row->literal)
 		return imap_finish_bad(s, "Literal too long");
 	s->news = (enum imap_news)c->row->news;
@@ -74,6 +83,7 @@ static enum verdict begin_command(struct imap_session *s, bool pending)
 {
 	struct imap_command *c = &s->cmd;
 	size_t n = s->frame.len;
+	s->commands++;
 	c->bytes = BUF_INIT(IMAP_TOTAL_MAX);
 	c->scratch = BUF_INIT(IMAP_TOTAL_MAX);
 	c->name = c->name2 = BUF_INIT(IMAP_NAME_BYTES);
@@ -87,16 +97,22 @@ static enum verdict begin_command(struct imap_session *s, bool pending)
 	return run_command(s);
 }
 
+enum verdict imap_swallow(struct imap_session *s)
+{
+	if (!s->cmd.pending || s->cmd.pending_sync)
+		return V_NEXT;
+	if (s->cmd.pending_size > IMAP_SWALLOW_MAX - s->swallowed)
+		return imap_bye(s, "literal-too-long", "Literal too long");
+	s->swallowed += s->cmd.pending_size;
+	return imap_start_literal(s, s->cmd.pending_size);
+}
+
 /* The front of a command with a large literal was framed. When it is refused its reply waits in ST_FINISH;
  * a client that does not wait for leave sends the bytes all the same. */
 static enum verdict begin_with_literal(struct imap_session *s)
 {
 	enum verdict v = begin_command(s, true);
-	if (s->state != ST_FINISH || s->cmd.pending_sync)
-		return v;
-	if (s->cmd.pending_size > IMAP_SWALLOW_MAX)
-		return imap_bye(s, "literal-too-long", "Literal too long");
-	return imap_start_literal(s, s->cmd.pending_size);
+	return s->state == ST_FINISH ? imap_swallow(s) : v;
 }
 
 static enum verdict bad_frame(struct imap_session *s, enum imap_rx rx)
@@ -167,25 +183,54 @@ enum verdict imap_go_literal(struct imap_session *s)
 	return s->literal_left > 0 ? V_MORE : V_NEXT;
 }
 
-/* What stands behind a large literal must be nothing. Bytes of one more literal that need no leave could
- * not be told from commands. */
+/* The bytes of the frame become what the cursor reads. */
+static void take_more(struct imap_session *s, bool pending)
+{
+	struct imap_command *c = &s->cmd;
+	size_t n = s->frame.len;
+	buf_end(&c->more);
+	c->more = BUF_INIT(IMAP_TOTAL_MAX);
+	buf_add_span(&c->more, span_first(stream_input(s->io), n));
+	c->pending = pending;
+	c->pending_sync = s->frame.literal_sync;
+	c->pending_size = s->frame.literal_size;
+	stream_eat(s->io, n);
+	imap_frame_reset(&s->frame);
+	buf_clear(&c->scratch);
+	imap_cursor_init(&c->args, buf_span(&c->more), &c->scratch);
+}
+
+static enum verdict end_literal(struct imap_session *s, bool pending)
+{
+	take_more(s, pending);
+	if (s->append != NULL)
+		return imap_append_more(s);
+	imap_set_state(s, ST_FINISH); /* refused before: the reply is there */
+	return imap_swallow(s);
+}
+
+/* What stands behind a large literal: of a refused command it is thrown away, and a client that waits for leave
+ * to send more is told the reply instead. */
 enum verdict imap_go_literal_end(struct imap_session *s)
 {
-	struct buf line = BUF_INIT(IMAP_LINE_MAX);
-	enum verdict v = imap_take_line(s, &line);
-	if (v == V_MORE)
+	enum imap_rx rx = imap_frame_scan(&s->frame, stream_input(s->io));
+	switch (rx) {
+	case IMAP_RX_MORE:
 		stream_ack_now(s->io);
-	bool fits = span_eq_str(buf_span(&line), s->append == NULL ? "" : imap_append_tail(s));
-	bool more = span_iends(buf_span(&line), SPAN("+}"));
-	buf_end(&line);
-	if (v != V_NEXT)
-		return v;
-	if (more)
-		return imap_bye(s, "literal-behind-literal", "A literal behind a literal");
-	if (s->append != NULL && fits)
-		return imap_append_commit(s);
-	if (s->append != NULL)
-		return imap_finish_bad(s, "Too many arguments");
-	imap_set_state(s, ST_FINISH); /* refused before: the reply is there */
-	return V_NEXT;
+		return V_MORE;
+	case IMAP_RX_CONTINUE: /* an empty one */
+		if (s->append == NULL) {
+			s->frame.len = s->frame.at;
+			return end_literal(s, false);
+		}
+		stream_write_span(s->io, SPAN("+ go on\r\n"));
+		return V_NEXT;
+	case IMAP_RX_COMMAND:
+	case IMAP_RX_LITERAL:
+		return end_literal(s, rx == IMAP_RX_LITERAL);
+	case IMAP_RX_TOO_LONG:
+	case IMAP_RX_BAD:
+		break;
+	}
+	return bad_frame(s, rx);
 }

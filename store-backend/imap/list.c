@@ -360,7 +360,7 @@ static enum verdict start_list(struct imap_session *s, const struct list_request
 	if (v == NULL)
 		return imap_finish_later(s);
 	struct list_job *j = MEM_NEW(struct list_job);
-	j->job = (struct imap_job){ run_list, end_list };
+	j->job = (struct imap_job){ .run = run_list, .end = end_list };
 	j->lsub = lsub;
 	j->extended = req->extended;
 	j->select = req->select;

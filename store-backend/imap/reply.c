@@ -27,8 +27,11 @@ bool imap_flush(struct imap_session *s)
 	size_t space = stream_space(s->io);
 	size_t room = space > IMAP_OUT_RESERVE ? space - IMAP_OUT_RESERVE : 0;
 	struct span part = span_first(buf_span(&s->text), room);
-	if (part.n > 0 && stream_write_span(s->io, part))
-		buf_eat(&s->text, part.n);
+	if (part.n > 0) {
+		s->mid_line = part.p[part.n - 1] != '\n';
+		if (stream_write_span(s->io, part))
+			buf_eat(&s->text, part.n);
+	}
 	return buf_len(&s->text) == 0;
 }
 
@@ -114,6 +117,48 @@ enum verdict imap_bye(struct imap_session *s, const char *why, const char *what)
 		s->why = why;
 	stream_printf(s->io, "* BYE %s (%s)\r\n", what, s->base.id.s);
 	return V_CLOSE;
+}
+
+/* ---- progress (RFC 9585) ------------------------------------------------------------------------------- */
+
+/* One timer for all commands that come while it runs: a short one costs nothing. */
+void imap_watch_progress(struct imap_session *s)
+{
+	if (s->progress_of != 0 || s->user == NULL)
+		return;
+	s->progress_of = s->commands;
+	timer_set(&s->progress, s->opts->imap_progress_every);
+}
+
+/* In front of an answer of which nothing has left. */
+static void say_progress(struct imap_session *s)
+{
+	uint64_t done = 0, goal = 0;
+	bool known = s->state == ST_JOB && s->job->progress != NULL;
+	if (s->mid_line || !imap_has_room(s) || (s->state == ST_JOB && !known))
+		return;
+	if (known)
+		s->job->progress(s->job, &done, &goal);
+	stream_printf(s->io, "* OK [INPROGRESS (\"%.*s\" ", SPAN_ARG(s->cmd.tag));
+	if (goal > 0)
+		stream_printf(
+		    s->io, "%llu %llu", (unsigned long long)done, (unsigned long long)goal);
+	else
+		stream_write_span(s->io, SPAN("NIL NIL"));
+	stream_write_span(s->io, SPAN(")] Still at work\r\n"));
+}
+
+void imap_on_progress(void *arg)
+{
+	struct imap_session *s = OBJ(imap_session, arg);
+	uint64_t of = s->progress_of;
+	bool works = s->cmd.row != NULL && (s->state == ST_WAIT || s->state == ST_JOB);
+	s->progress_of = 0;
+	if (!works)
+		return;
+	if (of == s->commands)
+		say_progress(s);
+	imap_watch_progress(s);
 }
 
 /* ---- news ------------------------------------------------------------------------------------------ */

@@ -323,6 +323,13 @@ static enum verdict run_search(struct imap_session *s, struct imap_job *job)
 	return v;
 }
 
+static void check_numbers(struct imap_session *s, const struct search_job *j)
+{
+	if (s->box->uidonly && search_has_numbers(&j->req))
+		imap_fail(
+		    &s->cmd.args, "[UIDREQUIRED] Messages have no numbers after ENABLE UIDONLY");
+}
+
 static enum verdict refuse_search(struct imap_session *s, struct search_job *j)
 {
 	enum verdict v = imap_ok(&s->cmd.args)
@@ -342,10 +349,18 @@ static void prepare(struct imap_session *s, struct search_job *j)
 		imap_enable(s, ENABLED_CONDSTORE);
 }
 
+static void tell_progress(const struct imap_job *job, uint64_t *done_out, uint64_t *goal_out)
+{
+	const struct search_job *j =
+	    (const struct search_job *)(const void *)job; /* its first member */
+	*done_out = j->next;
+	*goal_out = j->subject.box->told_n;
+}
+
 static struct search_job *new_search(struct imap_session *s)
 {
 	struct search_job *j = MEM_NEW(struct search_job);
-	j->job = (struct imap_job){ run_search, end_search };
+	j->job = (struct imap_job){ run_search, end_search, tell_progress };
 	j->subject.box = s->box;
 	return j;
 }
@@ -360,6 +375,7 @@ enum verdict imap_start_search(struct imap_session *s, struct search_sink *take_
 	search_parse_in(c, charset, &j->req);
 	if (!j->req.bad_charset)
 		imap_read_end(c);
+	check_numbers(s, j);
 	if (!imap_ok(c) || j->req.bad_charset)
 		return refuse_search(s, j);
 	prepare(s, j);
@@ -381,6 +397,7 @@ enum verdict cmd_search(struct imap_session *s)
 		imap_fail(c, "No CHARSET after ENABLE UTF8=ACCEPT");
 	if (!j->req.bad_charset)
 		imap_read_end(c);
+	check_numbers(s, j);
 	if (!imap_ok(c) || j->req.bad_charset)
 		return refuse_search(s, j);
 	prepare(s, j);

@@ -84,6 +84,8 @@ void search_end(struct search_request *r);
 /* Keys that are written in that charset. */
 void search_parse_in(struct imap_cursor *c, struct span charset, struct search_request *out);
 /* Makes the sets ready; keywords that the mailbox does not know match nothing. */
+/* Does a key name messages by number? */
+bool search_has_numbers(const struct search_request *r);
 void search_resolve(struct search_request *r, const struct selected *box);
 
 /* ---- one message --------------------------------------------------------------------------------- */

@@ -367,6 +367,14 @@ void search_parse(struct imap_cursor *c, struct search_request *out)
 	search_parse_in(c, charset, out);
 }
 
+bool search_has_numbers(const struct search_request *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->v[i].key == KEY_NUMBERS && r->v[i].set.n > 0)
+			return true;
+	return false;
+}
+
 void search_resolve(struct search_request *r, const struct selected *box)
 {
 	for (size_t i = 0; i < r->n; i++) {

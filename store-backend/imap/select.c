@@ -58,7 +58,8 @@ static void say_first_unseen(struct imap_session *s)
 static void say_recent(struct imap_session *s)
 {
 	imap_say(s, "* %zu RECENT\r\n", selected_recent(s->box));
-	say_first_unseen(s);
+	if (!s->box->uidonly)
+		say_first_unseen(s);
 }
 
 /* RFC 9051 section 6.3.2: the name as it is written here. */
@@ -168,6 +169,8 @@ static enum verdict start(struct imap_session *s, enum verdict (*go)(struct imap
 	select_parse(c, &params);
 	if (params.qresync && (s->enabled & ENABLED_QRESYNC) == 0)
 		imap_fail(c, "ENABLE QRESYNC first");
+	if (params.seqs.n > 0 && (s->enabled & ENABLED_UIDONLY) != 0)
+		imap_fail(c, "[UIDREQUIRED] Messages have no numbers after ENABLE UIDONLY");
 	imap_read_end(c);
 	if (!imap_ok(c)) {
 		select_params_end(&params);

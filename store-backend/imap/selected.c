@@ -418,22 +418,30 @@ static bool find_modseq(
 	return true;
 }
 
+void selected_put_fetch(const struct selected *box, size_t i, struct buf *out)
+{
+	buf_add_str(out, "* ");
+	buf_add_number(out, box->uidonly ? box->v[i].uid : i + 1);
+	buf_add_str(out, box->uidonly ? " UIDFETCH (" : " FETCH (");
+}
+
 static void report_one(struct selected *box, struct index_view *v, size_t i, struct buf *out)
 {
 	const struct selected_message *m = &box->v[i];
 	uint64_t modseq = 0;
 	if (box->modseqs && !find_modseq(box, v, m->uid, &modseq))
 		return;
-	buf_add_str(out, "* ");
-	buf_add_number(out, i + 1);
-	buf_add_str(out, " FETCH (UID ");
-	buf_add_number(out, m->uid);
+	const char *space = box->uidonly ? "" : " ";
+	selected_put_fetch(box, i, out);
+	if (!box->uidonly)
+		buf_printf(out, "UID %u", m->uid);
 	if ((m->bits & MARK_KNOWN) == 0 || !box->modseqs) {
-		buf_add_str(out, " FLAGS ");
+		buf_printf(out, "%sFLAGS ", space);
 		selected_put_flags(box, m, out);
+		space = " ";
 	}
 	if (box->modseqs)
-		buf_printf(out, " MODSEQ (%llu)", (unsigned long long)modseq);
+		buf_printf(out, "%sMODSEQ (%llu)", space, (unsigned long long)modseq);
 	buf_add_str(out, ")\r\n");
 }
 

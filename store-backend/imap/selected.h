@@ -39,7 +39,8 @@ struct selected {
 	uint32_t uidvalidity;
 	bool read_only;
 	bool modseqs;               /* news tell MODSEQ (CONDSTORE) */
-	bool vanished;              /* the expunged are told by uid (QRESYNC) */
+	bool vanished;              /* the expunged are told by uid (QRESYNC, UIDONLY) */
+	bool uidonly;               /* messages are told by uid only (UIDONLY) */
 	bool rev2;                  /* nothing is told of \Recent (RFC 9051) */
 	struct selected_message *v; /* owned, by uid */
 	size_t n, cap;
@@ -90,6 +91,8 @@ static inline uint64_t selected_modseq(const struct selected *box, const struct 
 void selected_put_mailbox_flags(const struct selected *box, struct buf *out);
 /* "PERMANENTFLAGS (...)": with \* while new keywords can be made. */
 void selected_put_permanent_flags(const struct selected *box, struct buf *out);
+/* "* 3 FETCH (", or with UIDONLY "* 25 UIDFETCH (". */
+void selected_put_fetch(const struct selected *box, size_t i, struct buf *out);
 /* EXISTS and FLAGS were said in another way. */
 void selected_told_all(struct selected *box);
 /* "(\Seen kw)" of one message. */

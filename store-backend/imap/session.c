@@ -58,11 +58,14 @@ void imap_end_command(struct imap_session *s)
 	imap_change_free(&s->change);
 	buf_wipe_end(&c->bytes); /* LOGIN's hold a secret */
 	buf_wipe_end(&c->scratch);
+	buf_end(&c->more);
 	buf_end(&c->name);
 	buf_end(&c->name2);
 	c->tag = SPAN_NONE;
 	c->row = NULL;
 	c->uid = c->pending = false;
+	s->swallowed = 0;
+	s->frame.limits.literal_max = IMAP_LITERAL_MAX;
 }
 
 /* ---- states -------------------------------------------------------------------------------------- */
@@ -94,6 +97,7 @@ static void session_end(struct imap_session *s)
 	buf_end(&s->text);
 	buf_end(&s->reply);
 	timer_clear(&s->deadline);
+	timer_clear(&s->progress);
 	soon_clear(&s->again);
 	stream_close(&s->io, IMAP_LINGER_MS);
 	mem_free(s->user);
@@ -196,6 +200,7 @@ static void on_deadline(void *arg)
 void imap_wait(struct imap_session *s)
 {
 	imap_set_state(s, ST_WAIT);
+	imap_watch_progress(s);
 }
 
 void imap_answered(struct imap_session *s)
@@ -207,6 +212,7 @@ enum verdict imap_start_job(struct imap_session *s, struct imap_job *take_job)
 {
 	imap_set_state(s, ST_JOB);
 	s->job = take_job;
+	imap_watch_progress(s);
 	return V_NEXT;
 }
 
@@ -233,7 +239,9 @@ enum verdict imap_start_sasl(struct imap_session *s, const char *prompt)
 enum verdict imap_start_literal(struct imap_session *s, uint64_t left)
 {
 	s->literal_left = left;
-	imap_set_state(s, ST_LITERAL);
+	s->frame.limits.literal_max =
+	    0; /* of what follows in this command each is looked at by itself */
+	imap_set_state(s, left > 0 ? ST_LITERAL : ST_LITERAL_END);
 	return V_NEXT;
 }
 
@@ -288,7 +296,8 @@ void imap_enable(struct imap_session *s, unsigned what)
 		imap_say(
 		    s, "* OK [HIGHESTMODSEQ %llu] Highest\r\n", (unsigned long long)s->box->modseq);
 	s->box->modseqs = (s->enabled & ENABLED_CONDSTORE) != 0;
-	s->box->vanished = (s->enabled & ENABLED_QRESYNC) != 0;
+	s->box->uidonly = (s->enabled & ENABLED_UIDONLY) != 0;
+	s->box->vanished = (s->enabled & (ENABLED_QRESYNC | ENABLED_UIDONLY)) != 0;
 	s->box->rev2 = (s->enabled & ENABLED_REV2) != 0;
 }
 
@@ -378,6 +387,7 @@ void imap_session_start(
 	imap_frame_init(&s->frame, limits, true);
 	timer_init(&s->deadline, loop, on_deadline, s);
 	timer_set(&s->deadline, s->opts->login_timeout);
+	timer_init(&s->progress, loop, imap_on_progress, s);
 	soon_init(&s->again, on_again, s);
 	s->io = stream_new(
 	    loop, a->fd, (struct stream_limits){ IMAP_IN_MAX, IMAP_OUT_MAX }, on_stream, s);

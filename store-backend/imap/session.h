@@ -18,7 +18,7 @@ enum imap_state {
 	ST_COMMAND,     /* between commands, or inside one that has not arrived whole */
 	ST_SASL,        /* a line of AUTHENTICATE */
 	ST_LITERAL,     /* the bytes of a large literal: APPEND's message, or thrown away */
-	ST_LITERAL_END, /* the line behind it */
+	ST_LITERAL_END, /* what is behind it: of APPEND more, of others thrown away */
 	ST_IDLE,
 	ST_WAIT,   /* a ticket */
 	ST_JOB,    /* an answer of any length is produced as room allows */
@@ -31,7 +31,8 @@ enum imap_enabled {
 	ENABLED_CONDSTORE = 1,
 	ENABLED_QRESYNC = 2,
 	ENABLED_UTF8 = 4,
-	ENABLED_REV2 = 8
+	ENABLED_REV2 = 8,
+	ENABLED_UIDONLY = 16 /* RFC 9586: no message has a number any more */
 };
 
 /* What a command is allowed to tell about other sessions' changes before its reply. */
@@ -46,7 +47,7 @@ enum {
 	IMAP_TEXT_MAX = 16 * 1024 * 1024,
 	IMAP_REPLY_MAX = 4 * 1024 * 1024,
 	IMAP_NAME_BYTES = 1024,
-	IMAP_SWALLOW_MAX = 64 * 1024 * 1024, /* a refused literal beyond it ends the session */
+	IMAP_SWALLOW_MAX = 64 * 1024 * 1024, /* refused literals beyond it end the session */
 	IMAP_ERRORS_MAX = 20,
 	IMAP_LOGIN_FAILURES_MAX = 5,
 	IMAP_LINGER_MS = 5000,
@@ -63,6 +64,7 @@ struct imap_command {
 	uint64_t pending_size; /* ... of so many bytes */
 	struct imap_cursor args;
 	struct buf bytes, scratch; /* owned */
+	struct buf more;           /* owned: of APPEND, what came behind a large literal */
 	struct buf name, name2;    /* owned: mailbox names of the arguments, in UTF-8 */
 };
 
@@ -71,6 +73,8 @@ struct imap_command {
 struct imap_job {
 	enum verdict (*run)(struct imap_session *s, struct imap_job *job);
 	void (*end)(struct imap_job *job); /* frees it */
+	/* How far it is, of how much; NULL: its answer shows it. */
+	void (*progress)(const struct imap_job *job, uint64_t *done_out, uint64_t *goal_out);
 };
 
 #define imap_session_MAGIC 0x1a9450e5u
@@ -86,12 +90,17 @@ struct imap_session {
 	const char *why;       /* first writer wins */
 	struct timer deadline; /* lazily: fires, looks at active_ms, is set again */
 	uint64_t active_ms;
-	uint64_t out_seen;  /* stream_bytes_out() at the last look */
-	struct soon again;  /* a yielding job's next turn */
-	struct ticket *ask; /* in ST_WAIT */
+	uint64_t out_seen;     /* stream_bytes_out() at the last look */
+	struct soon again;     /* a yielding job's next turn */
+	struct timer progress; /* while a command is in work: it is told how far it is (RFC 9585) */
+	uint64_t commands;     /* begun so far */
+	uint64_t progress_of;  /* the one that the timer was set in; 0: it is not set */
+	bool mid_line;         /* what has left is not at the end of a line */
+	struct ticket *ask;    /* in ST_WAIT */
 	struct imap_frame frame;
 	struct imap_command cmd;
 	uint64_t literal_left;      /* ST_LITERAL */
+	uint64_t swallowed;         /* of a refused command */
 	struct buf text;            /* untagged answers on their way into the stream */
 	struct buf reply;           /* the tagged line, until all else has left */
 	enum imap_news news;        /* what ST_FINISH may tell */
@@ -151,6 +160,8 @@ enum verdict imap_yield(struct imap_session *s);
 enum verdict imap_start_idle(struct imap_session *s);
 /* "+ prompt"; the next line is a SASL answer, for imap_sasl_line(). */
 enum verdict imap_start_sasl(struct imap_session *s, const char *prompt);
+/* The command was refused, and its reply waits: whatever of it comes without leave is thrown away. */
+enum verdict imap_swallow(struct imap_session *s);
 /* `left` bytes of a literal come; imap_append_data() gets them. */
 enum verdict imap_start_literal(struct imap_session *s, uint64_t left);
 enum verdict imap_start_tls(struct imap_session *s);

@@ -5,6 +5,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import statistics
 import time
 import zlib
@@ -22,6 +23,7 @@ SENDER = "visitor@elsewhere.example"
 def store(new_tier):
     """One store without anything in front of it."""
     t = new_tier("imapx", stores=1, needs=("store",))
+    t.store_extra = "\timap_progress_every 1s;\n"
     t.write_all()
     t.start_store(1)
     return t
@@ -175,3 +177,131 @@ push "<delete-message><sync-mailbox><exit>"
         m.select("INBOX")
         assert int(m.untagged_responses["EXISTS"][-1]) == count - 1, drawn[-2000:]
         m.logout()
+
+
+# ---- raw lines -----------------------------------------------------------------------------------------------------
+
+
+class Raw:
+    """A connection on which bytes are said as they are."""
+
+    def __init__(self, tier, name="alice", select=None):
+        log_in(tier, name).logout()
+        self.sock = socket.create_connection(("localhost", tier.store_port(1, "imap")), timeout=60)
+        self.file = self.sock.makefile("rb")
+        assert self.file.readline().startswith(b"* OK ")
+        user = tier.user(name)
+        assert b" OK " in self.ask("LOGIN %s %s" % (user["address"], user["password"]))[-1]
+        if select:
+            assert b" OK " in self.ask(f"SELECT {select}")[-1]
+
+    def send(self, data):
+        self.sock.sendall(data if isinstance(data, bytes) else data.encode())
+
+    def line(self):
+        """One response, literals in it included."""
+        heard = self.file.readline()
+        while (literal := re.search(rb"\{(\d+)\}\r\n$", heard)) is not None:
+            heard += self.file.read(int(literal[1])) + self.file.readline()
+        assert heard.endswith(b"\r\n"), heard
+        return heard
+
+    def until_tagged(self, tag=b"a"):
+        heard = [self.line()]
+        while not heard[-1].startswith(tag + b" "):
+            heard.append(self.line())
+        return heard
+
+    def ask(self, text):
+        data = text if isinstance(text, bytes) else text.encode()
+        self.send(b"a " + data + b"\r\n")
+        return self.until_tagged()
+
+    def ok(self, text):
+        heard = self.ask(text)
+        assert heard[-1].startswith(b"a OK "), heard
+        return heard[:-1] if len(heard) > 1 else heard
+
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+
+def committer_pid(tier):
+    return int(re.findall(r"worker\.started role=committer index=0 pid=(\d+)", tier.log("store1"))[-1])
+
+
+def test_several_messages_at_once(store):
+    """All or none, large ones among them, each with its flags and its date; and the set of their UIDs."""
+    c = Raw(store, "carol", select="INBOX")
+    big = b"Subject: big\r\n\r\n" + b"0123456789abcde\r\n" * 9000
+    c.send(b"a APPEND INBOX (\\Seen one) \"17-Jul-1996 02:44:25 -0700\" {%d}\r\n" % len(big))
+    assert c.line() == b"+ go on\r\n"
+    c.send(big + b" (\\Draft two) {%d+}\r\n" % len(big) + big + b" {14}\r\n")
+    assert c.line() == b"+ go on\r\n"
+    c.send(b"Subject: x\r\n\r\n\r\n")
+    done = c.until_tagged()[-1]
+    first, last = map(int, re.match(rb"a OK \[APPENDUID \d+ (\d+):(\d+)\]", done).groups())
+    assert last - first == 2
+    heard = c.ok("UID FETCH %d:%d (FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])" % (first, last))
+    assert b"one" in heard[0] and b"17-Jul-1996 09:44:25 +0000" in heard[0] and big in heard[0]
+    assert b"two" in heard[1] and b"\\Draft" in heard[1] and big in heard[1]
+    assert b"RFC822.SIZE 14 BODY[] {14}\r\nSubject: x\r\n\r\n)" in heard[2]
+    before = c.ok("STATUS INBOX (MESSAGES SIZE UIDNEXT)")
+    c.send(b"a APPEND INBOX {%d+}\r\n" % len(big) + big + b" (\\Nonsense) {%d+}\r\n" % len(big) + big + b"\r\n")
+    assert c.until_tagged()[-1].startswith(b"a BAD Unknown system flag")
+    assert c.ok("STATUS INBOX (MESSAGES SIZE UIDNEXT)") == before
+    c.close()
+
+
+def test_catenate(store):
+    """A draft made of parts of stored messages and of new text, the store killed behind the answer."""
+    c = Raw(store, "carol")
+    text = mail.message(mail.new_token(), SENDER, [store.user("carol")["address"]], 700_000)
+    c.ok("CREATE cat")
+    c.send(b"a APPEND cat {%d+}\r\n" % len(text) + text + b"\r\n")
+    assert c.until_tagged()[-1].startswith(b"a OK [APPENDUID ")
+    c.send(b"a APPEND cat (\\Draft) CATENATE (URL \"/cat/;UID=1/;SECTION=HEADER\" TEXT {7+}\r\nbefore\n"
+           b" URL \"/cat/;UID=1/;SECTION=TEXT\" URL \"imap://carol@any.example/cat/;UID=1/;PARTIAL=0.5\" TEXT {3}\r\n")
+    assert c.line() == b"+ go on\r\n"
+    c.send(b"end)\r\n")
+    assert re.match(rb"a OK \[APPENDUID \d+ 2\] ", c.until_tagged()[-1])
+    os.kill(committer_pid(store), signal.SIGKILL)
+    head, body = text.split(b"\r\n\r\n", 1)
+    want = head + b"\r\n\r\nbefore\r\n" + body + text[:5] + b"end"
+    wait_for(lambda: b" OK " in c.ask("CREATE behind-%d" % time.monotonic_ns())[-1], 60, "the committer")
+    c.ok("EXAMINE cat")
+    assert c.ok("FETCH 2 BODY.PEEK[]")[0] == b"* 2 FETCH (BODY[] {%d}\r\n" % len(want) + want + b")\r\n"
+    assert c.ask('APPEND cat CATENATE (URL "/cat/;UID=7")')[-1].startswith(b"a NO [BADURL /cat/;UID=7] ")
+    c.close()
+
+
+def test_uidonly(store):
+    c = Raw(store, "carol", select="INBOX")
+    for n in range(3):
+        c.send(b"a APPEND INBOX {14+}\r\nSubject: %d\r\n\r\n\r\n" % n)
+        c.until_tagged()
+    uids = re.findall(rb"\d+", c.ok("UID SEARCH ALL")[0])[-3:]
+    assert c.ok("ENABLE UIDONLY") == [b"* ENABLED UIDONLY\r\n"]
+    assert c.ask("FETCH 1 FLAGS")[-1].startswith(b"a BAD [UIDREQUIRED] ")
+    heard = c.ok("UID FETCH %s (FLAGS)" % uids[0].decode())
+    assert heard[0].startswith(b"* %s UIDFETCH (FLAGS (" % uids[0])
+    c.ok("UID STORE %s +FLAGS.SILENT (\\Deleted)" % uids[1].decode())
+    assert c.ok("EXPUNGE")[0] == b"* VANISHED %s\r\n" % uids[1]
+    c.close()
+
+
+def test_progress_is_told(store):
+    """A committer that has stopped: whoever waits for it is told that the command is still at work."""
+    c = Raw(store, "dave")
+    pid = committer_pid(store)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        c.send(b"tag1 CREATE waits\r\n")
+        assert c.line() == b'* OK [INPROGRESS ("tag1" NIL NIL)] Still at work\r\n'
+        assert c.line() == b'* OK [INPROGRESS ("tag1" NIL NIL)] Still at work\r\n'
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    heard = [line for line in c.until_tagged(b"tag1") if b"INPROGRESS" not in line]
+    assert re.fullmatch(rb"tag1 OK \[MAILBOXID \(F\d+\)\] CREATE completed\r\n", heard[-1])
+    c.close()

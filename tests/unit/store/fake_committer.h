@@ -64,7 +64,14 @@ static void fake_say_news(void *arg, uint64_t mailbox, uint64_t modseq, bool gon
 
 static log_pos fake_log_message(struct fake_committer *c, const struct operation *op)
 {
+	struct op_message *v = (struct op_message *)(uintptr_t)op->messages;
+	struct span rest = op->message.bytes;
 	log_pos pos = 0;
+	for (size_t i = 0; i < op->message_n; i++) {
+		struct span one = span_first(rest, (size_t)v[i].size);
+		assert_int_equal(commitlog_append(c->log, LOG_BLOB, &one, 1, &v[i].blob), ERR_OK);
+		rest = span_from(rest, one.n);
+	}
 	if (op->kind != OP_DELIVER && op->kind != OP_APPEND)
 		return 0;
 	assert_int_equal(commitlog_append(c->log, LOG_BLOB, &op->message.bytes, 1, &pos), ERR_OK);

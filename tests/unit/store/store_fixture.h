@@ -123,7 +123,8 @@ static void fixture_note(struct operation_link *k, const struct operation *op)
 		[OP_ADOPT_MARKS] = "adopt-marks",
 		[OP_ADOPT_VANISHED] = "adopt-vanished",
 		[OP_ADOPT_DELIVERY] = "adopt-delivery",
-		[OP_SET_ACL] = "set-acl" };
+		[OP_SET_ACL] = "set-acl",
+		[OP_APPEND_MANY] = "append-many" };
 	buf_add_str(&k->told, names[op->kind]);
 	for (size_t i = 0; i < op->uids.n; i++) {
 		const struct uid_range *u = &op->uids.v[i];

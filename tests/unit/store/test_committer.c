@@ -428,9 +428,78 @@ static void test_index_full_of_copies(void **state)
 	world_end(&w);
 }
 
+/* Several messages as one change, in memory and in a file: each is a record of its own. */
+static void check_many(
+    struct world *w, uint64_t inbox, const struct op_message *v, const char *bytes)
+{
+	char path[200];
+	err_t err;
+	snprintf(path, sizeof path, "%s/index", w->path);
+	struct index *x = index_open(path, &err);
+	struct index_view *view = index_view_begin(x);
+	snprintf(path, sizeof path, "%s/log", w->path);
+	struct commitlog_reader *reader = commitlog_reader_open(path);
+	for (uint32_t uid = 1; uid <= 6; uid++) {
+		const struct op_message *m = &v[(uid - 1) % 3];
+		struct index_entry e;
+		char *got = mem_alloc((size_t)m->size);
+		assert_true(index_entry(view, inbox, uid, &e));
+		assert_int_equal(e.size, m->size);
+		assert_int_equal(e.flags, m->set.flags);
+		assert_int_equal(
+		    commitlog_reader_read(reader, e.blob, 0, got, (size_t)m->size), ERR_OK);
+		assert_memory_equal(got,
+		    bytes + (m == v          ? 0
+				: m == v + 1 ? v[0].size
+					     : v[0].size + v[1].size),
+		    m->size);
+		mem_free(got);
+	}
+	index_view_end(&view);
+	index_close(&x);
+	commitlog_reader_close(&reader);
+}
+
+static void test_many_messages(void **state)
+{
+	enum { SIZE = 3 * 1024 * 1024 };
+	struct op_message v[3] = { { .size = 10, .set = { .flags = STORE_SEEN } },
+		{ .size = SIZE - 11 }, { .size = 1, .set = { .flags = STORE_DRAFT } } };
+	struct world w;
+	struct answer r;
+	char *bytes = mem_alloc(SIZE);
+	for (size_t i = 0; i < SIZE; i++)
+		bytes[i] = (char)(i * 7 + i / 251);
+	world_make(&w);
+	uint64_t inbox = ensure(&w, "a@x");
+	struct operation op = op_of(OP_APPEND_MANY, "a@x");
+	op.mailbox = inbox;
+	op.messages = v;
+	op.message_n = 3;
+	op.message.bytes = span_of(bytes, SIZE);
+	assert_int_equal(ask(&w, &op, &r), OPR_OK);
+	assert_int_equal(r.a.uid, 1);
+	assert_int_equal(r.a.target_uids.v[0].last, 3);
+	int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	assert_int_equal(pwrite(fd, bytes, SIZE, 0), SIZE);
+	struct file_ref *file = file_ref_new(fd);
+	op.message = (struct message_source){ .file = file, .size = SIZE };
+	assert_int_equal(ask(&w, &op, &r), OPR_OK);
+	assert_int_equal(r.a.uid, 4);
+	file_ref_put(&file);
+	op.mailbox = 99;
+	op.message = (struct message_source){ .bytes = span_of(bytes, SIZE) };
+	assert_int_equal(ask(&w, &op, &r), OPR_NO_MAILBOX);
+	world_close(&w);
+	check_many(&w, inbox, v, bytes);
+	mem_free(bytes);
+	world_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_many_messages),
 		cmocka_unit_test(test_users_and_mailboxes),
 		cmocka_unit_test(test_messages),
 		cmocka_unit_test(test_delivery),

@@ -84,7 +84,7 @@ static void test_append_large(void **state)
 		buf_add_str(&b, good ? "\r\n)\r\n" : "\r\n\r\n");
 		talk_expect(&t, buf_cstr(&b),
 		    good ? "a OK [APPENDUID @ 1] APPEND completed\r\n"
-			 : "a BAD Too many arguments\r\n");
+			 : "a BAD Closing parenthesis expected\r\n");
 	}
 	buf_end(&b);
 	talk_close(&t);

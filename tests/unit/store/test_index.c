@@ -59,7 +59,7 @@ static const struct operation_answer *apply(struct bench *b, const struct operat
 		.client = 1, .sequence = ++b->sequence, .wall_s = 1000 + b->sequence / 7
 	};
 	bench_begin(b);
-	if (operation_has_message(op->kind))
+	if (operation_has_message(op->kind) && op->kind != OP_APPEND_MANY)
 		facts.blob = ++b->blobs;
 	const struct operation_answer *a = index_apply(b->t, op, &facts);
 	assert_int_equal(index_txn_err(b->t), ERR_OK);
@@ -79,12 +79,16 @@ static uint64_t digest(struct bench *b)
 
 /* ---- at random --------------------------------------------------------------------------------------- */
 
+enum { FIRST_OF_MANY = 1 << 30 };
+
 struct dice {
 	uint64_t boxes[64]; /* ids seen, of anybody */
 	size_t box_n;
 	struct uid_range range[2];
 	struct op_recipient to[4];
 	char id[16];
+	struct op_message many[3];
+	log_pos blobs; /* of these: beyond those that apply() gives out */
 };
 
 static uint64_t any_box(struct dice *d)
@@ -106,6 +110,22 @@ static void throw_message(struct dice *d, struct operation *op)
 	op->recipients = d->to;
 	snprintf(d->id, sizeof d->id, "id%u", (unsigned)rand_below(200));
 	op->delivery_id = rand_below(4) == 0 ? SPAN_NONE : span_str(d->id);
+}
+
+static void throw_messages(struct dice *d, struct operation *op)
+{
+	op->message = (struct message_source){ .size = 0 };
+	op->messages = d->many;
+	op->message_n = 1 + (size_t)rand_below(3);
+	for (size_t i = 0; i < op->message_n; i++) {
+		d->many[i] = (struct op_message){ .size = 1 + rand_below(300),
+			.date_s = (int64_t)rand_below(1u << 30),
+			.blob = ++d->blobs,
+			.cache = span_first(SPAN("cached"), (size_t)rand_below(6)) };
+		d->many[i].set = (struct flag_set){ (uint32_t)rand_below(STORE_FLAGS_ALL + 1),
+			op->set.keywords, i == 0 ? op->set.keyword_n : 0 };
+		op->message.size += d->many[i].size;
+	}
 }
 
 /* Users come and go, but are mostly here. */
@@ -161,7 +181,9 @@ static struct operation throw_operation(struct dice *d)
 		op.unchanged_since = rand_below(50);
 	op.quota_bytes = rand_below(3) == 0 ? 20000 : 0;
 	throw_adopted(d, &op);
-	if (operation_has_message(op.kind))
+	if (op.kind == OP_APPEND_MANY)
+		throw_messages(d, &op);
+	else if (operation_has_message(op.kind))
 		throw_message(d, &op);
 	return op;
 }
@@ -244,7 +266,7 @@ static void count_dead(void *arg, log_pos blob)
 }
 
 /* Without mailboxes there is no reference left: every message is dead, and none twice. */
-static void empty_all(struct bench *b)
+static void empty_all(struct bench *b, size_t more_blobs)
 {
 	static const struct uid_range all = { 1, UINT32_MAX };
 	for (uint64_t id = 1; id < 2000; id++) {
@@ -265,13 +287,13 @@ static void empty_all(struct bench *b)
 	}
 	size_t dead = 0;
 	index_take_dead(b->t, UINT64_MAX, SIZE_MAX, count_dead, &dead);
-	assert_int_equal(dead, b->blobs);
+	assert_int_equal(dead, b->blobs + more_blobs);
 }
 
 static void test_random_operations(void **state)
 {
 	struct bench a, b;
-	struct dice d = { 0 };
+	struct dice d = { .blobs = FIRST_OF_MANY };
 	struct buf wire = BUF_INIT(OPERATION_HEAD_MAX);
 	size_t ok = 0;
 	bench_make(&a);
@@ -301,10 +323,65 @@ static void test_random_operations(void **state)
 	recount(a.dir);
 	err_t err;
 	a.w = index_writer_open(a.dir, 1 << 30, &err);
-	empty_all(&a);
+	empty_all(&a, (size_t)(d.blobs - FIRST_OF_MANY));
 	bench_commit(&a);
 	buf_end(&wire);
 	bench_end(&a);
+	bench_end(&b);
+}
+
+/* All or none, in the order they came, and each knows its own. */
+static void test_append_many(void **state)
+{
+	struct bench b;
+	static const struct span word = { "kw", 2 };
+	struct op_message v[3] = {
+		{ .size = 10, .blob = 1000, .date_s = 7, .set = { STORE_SEEN, &word, 1 } },
+		{ .size = 20, .blob = 1001, .cache = SPAN("c") },
+		{ .size = 30, .blob = 1002 },
+	};
+	bench_make(&b);
+	struct operation op = op_of(OP_ENSURE_USER, "a@x");
+	op.quota_messages = 5;
+	uint64_t inbox = apply(&b, &op)->mailbox;
+	op = op_of(OP_APPEND_MANY, "a@x");
+	op.mailbox = inbox;
+	op.messages = v;
+	op.message_n = 3;
+	op.message.size = 60;
+	const struct operation_answer *a = apply(&b, &op);
+	assert_int_equal(a->result, OPR_OK);
+	assert_int_equal(a->uid, 1);
+	assert_int_equal(a->target_uids.n, 1);
+	assert_int_equal(a->target_uids.v[0].last, 3);
+	for (int i = 0; i < 3; i++)
+		v[i].blob += 10;
+	assert_int_equal(apply(&b, &op)->result, OPR_OVER_QUOTA);
+	op.mailbox = 99;
+	for (int i = 0; i < 3; i++)
+		v[i].blob += 10;
+	assert_int_equal(apply(&b, &op)->result, OPR_NO_MAILBOX);
+	bench_commit(&b);
+	struct index *x = index_writer_reader(b.w);
+	struct index_view *view = index_view_begin(x);
+	struct index_entry e;
+	struct index_mailbox m;
+	assert_true(index_mailbox_get(view, inbox, &m));
+	assert_int_equal(m.messages, 3);
+	assert_int_equal(m.bytes, 60);
+	assert_true(index_entry(view, inbox, 1, &e));
+	assert_int_equal(e.flags, STORE_SEEN);
+	assert_int_equal(e.keywords, 1);
+	assert_int_equal(e.date_s, 7);
+	assert_int_equal(e.blob, 1000);
+	assert_true(index_entry(view, inbox, 3, &e));
+	assert_int_equal(e.size, 30);
+	assert_int_equal(index_cache(view, 1001).n, 1);
+	index_view_end(&view);
+	index_close(&x);
+	/* what nobody took is dead, and not lost: it can be forgotten */
+	assert_true(index_writer_has_blob(b.w, 1012));
+	assert_true(index_writer_has_blob(b.w, 1022));
 	bench_end(&b);
 }
 
@@ -489,6 +566,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_operations),
+		cmocka_unit_test(test_append_many),
 		cmocka_unit_test(test_keywords_are_bounded),
 		cmocka_unit_test(test_quota),
 		cmocka_unit_test(test_names),

@@ -1,0 +1,75 @@
+/* url_part.c - what a URL names; see url_part.h. Before: append.c (CATENATE), urlauth.c; after: fetch_put.c, which knows the
+ * parts of messages. Owns the text of header fields. */
+#include "store-backend/imap/url_part.h"
+
+/* "BODY.PEEK[section]<from.count>", as FETCH would say it. */
+static bool read_section(
+    const struct imap_url *u, struct buf *text, struct buf *scratch, struct fetch_request *req)
+{
+	struct imap_cursor c;
+	buf_printf(text, "BODY.PEEK[%.*s]", SPAN_ARG(u->section));
+	if (u->partial)
+		buf_printf(text, "<%u.%u>", u->from, u->count);
+	imap_cursor_init(&c, buf_span(text), scratch);
+	fetch_parse(&c, false, req);
+	imap_read_end(&c);
+	return buf_ok(text) && imap_ok(&c) && req->n == 1;
+}
+
+static bool find_bytes(struct url_part *p, const struct fetch_request *req, struct message *m)
+{
+	enum fetch_section s = fetch_section(req, &req->v[0], m, &p->text, &p->range);
+	p->in_text = s == SECTION_TEXT;
+	return s == SECTION_RANGE || s == SECTION_TEXT;
+}
+
+bool url_part_open(struct url_part *p, const struct imap_url *u, const struct store_partition *in,
+    struct index_view *v, const struct index_mailbox *m)
+{
+	struct buf text = BUF_INIT(2 * IMAP_URL_MAX), scratch = BUF_INIT(2 * IMAP_URL_MAX);
+	struct fetch_request req;
+	struct index_entry e;
+	struct message message;
+	*p = (struct url_part){ .text = BUF_INIT(FETCH_TEXT_MAX) };
+	bool ok = (u->uidvalidity == 0 || u->uidvalidity == m->uidvalidity) &&
+		  read_section(u, &text, &scratch, &req) && index_entry(v, m->id, u->uid, &e);
+	if (ok) {
+		blob_init(&p->blob, in->reader, &e);
+		message_init(&message, &p->blob.bytes);
+		message_set_cache(&message, index_cache(v, e.blob));
+		ok = find_bytes(p, &req, &message);
+		message_rest(&message);
+		message_end(&message);
+	}
+	buf_end(&text);
+	buf_end(&scratch);
+	return ok;
+}
+
+err_t url_part_read(struct url_part *p, struct buf *out)
+{
+	struct message_range *r = &p->range;
+	size_t n = r->n < URL_PIECE_MAX ? (size_t)r->n : URL_PIECE_MAX;
+	char *room;
+	err_t err = ERR_OK;
+	if (n == 0)
+		return ERR_OK;
+	if (p->in_text) {
+		if (!buf_add_span(out, span_of(buf_span(&p->text).p + r->at, n)))
+			err = ERR_TOO_LONG;
+	} else if (buf_room(out, n, &room) < n) {
+		err = ERR_TOO_LONG;
+	} else {
+		err = p->blob.bytes.read(p->blob.bytes.arg, r->at, room, n);
+		buf_added(out, err ? 0 : n);
+	}
+	r->at += n;
+	r->n -= n;
+	return err;
+}
+
+void url_part_end(struct url_part *p)
+{
+	buf_end(&p->text);
+	*p = (struct url_part){ .in_text = false };
+}

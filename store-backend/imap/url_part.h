@@ -1,0 +1,26 @@
+/* url_part.h - the message, or part of one, that a URL names: found in an index, and its bytes in pieces. */
+#ifndef STORE_IMAP_URL_PART_H
+#define STORE_IMAP_URL_PART_H
+
+#include "proto/imap_url.h"
+#include "store-backend/imap/blob.h"
+#include "store-backend/imap/fetch.h"
+#include "store-backend/store.h"
+
+struct url_part {
+	struct blob blob; /* does not move while the part is open */
+	struct buf text;  /* owned: of header fields; else empty */
+	bool in_text;
+	struct message_range range; /* what is left, of text or of the message */
+};
+
+enum { URL_PIECE_MAX = 256 * 1024 };
+
+/* The part of the message with that uid of mailbox m. False: there is none now, or it cannot be read. */
+bool url_part_open(struct url_part *p, const struct imap_url *u, const struct store_partition *in,
+    struct index_view *v, const struct index_mailbox *m);
+/* The next bytes, at most URL_PIECE_MAX of them; none are left when *out is empty. */
+err_t url_part_read(struct url_part *p, struct buf *out);
+void url_part_end(struct url_part *p);
+
+#endif
