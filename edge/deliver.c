@@ -157,13 +157,14 @@ static bool sts_tls(const struct q_delivery *dl, enum out_tls *tls)
 	return allowed || dl->sts->policy.mode != STS_ENFORCE;
 }
 
-static void send_smtp_now(struct q_delivery *dl, struct span tlsa)
+/* found: what DNSSEC says; NULL: nothing. */
+static void send_smtp_now(struct q_delivery *dl, const struct out_dane *found)
 {
-	struct out_dane dane = { NULL, tlsa };
+	struct out_dane dane = found != NULL ? *found : (struct out_dane){ 0 };
 	struct out_target to = {
 		.kind = OUT_SMTP, .host = dl->host, .port = dl->port, .tls = dl->tls
 	};
-	if (tlsa.n > 0) {
+	if (dane.tlsa.n > 0) {
 		dane.domain = dl->dest->kind == DEST_DOMAIN ? dl->dest->name : NULL;
 		to.tls = OUT_TLS_DANE;
 		to.dane = &dane;
@@ -176,7 +177,7 @@ static void send_smtp_now(struct q_delivery *dl, struct span tlsa)
 	send_to(dl, &to);
 }
 
-static void on_policy(void *arg, enum tls_policy_answer answer, struct span tlsa)
+static void on_policy(void *arg, enum tls_policy_answer answer, const struct out_dane *dane)
 {
 	struct q_delivery *dl = OBJ(q_delivery, arg);
 	dl->ask = NULL;
@@ -185,7 +186,7 @@ static void on_policy(void *arg, enum tls_policy_answer answer, struct span tlsa
 	else if (answer == TLS_POLICY_NONE && dl->tls == OUT_TLS_DANE)
 		pass_over(dl, "4.7.5", "DANE is required, and the next hop has no TLSA records");
 	else
-		send_smtp_now(dl, tlsa);
+		send_smtp_now(dl, answer == TLS_POLICY_DANE ? dane : NULL);
 }
 
 /* A host with a name. How much TLS it gets its domain says, and the DNS when its name came from there by DNSSEC. */
@@ -204,7 +205,7 @@ static void send_smtp(struct q_delivery *dl, const char *host, uint16_t port)
 	else if (dl->tls == OUT_TLS_DANE)
 		pass_over(dl, "4.7.5", "DANE is required, and the next hop's name is not secure");
 	else
-		send_smtp_now(dl, SPAN_NONE);
+		send_smtp_now(dl, NULL);
 }
 
 /* The next mail exchanger, in order of preference, up to the one that is this host. False: none left. */

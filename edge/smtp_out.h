@@ -53,6 +53,8 @@ enum out_tls_fate {
 struct out_dane {
 	const char
 	    *domain; /* whose mail it takes: a certificate for that will do as well; NULL: none */
+	const char *
+	    base; /* whose records they are: the host, or what that is an alias of; NULL: the host */
 	struct span tlsa; /* TLSA records, each behind its length in two bytes: see tls_policy.h */
 };
 

@@ -404,7 +404,8 @@ static size_t start_tls(struct smtp_out *o)
 	struct tls_dane_record v[DNS_TEXTS_MAX];
 	if (o->opts.tls != OUT_TLS_DANE)
 		return stream_start_tls_client(o->io, o->tls, o->host, NULL);
-	struct tls_dane dane = { .name = o->host, .other = o->dane.domain, .v = v };
+	const char *base = o->dane.base != NULL ? o->dane.base : o->host;
+	struct tls_dane dane = { .name = base, .others = { o->dane.domain, o->host }, .v = v };
 	dane.n = tls_policy_records(o->dane.tlsa, v);
 	return stream_start_tls_dane(o->io, o->tls, &dane);
 }

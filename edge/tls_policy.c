@@ -40,7 +40,7 @@ enum out_tls tls_policy_of(const struct edge_conf *c, const char *domain)
 
 struct out_dane out_dane_copy(const struct out_dane *d)
 {
-	struct out_dane copy = { .domain = mem_str(d->domain) };
+	struct out_dane copy = { .domain = mem_str(d->domain), .base = mem_str(d->base) };
 	copy.tlsa = span_of(mem_copy(d->tlsa.p, d->tlsa.n), d->tlsa.n);
 	return copy;
 }
@@ -48,6 +48,7 @@ struct out_dane out_dane_copy(const struct out_dane *d)
 void out_dane_end(struct out_dane *d)
 {
 	mem_free((char *)(uintptr_t)d->domain);
+	mem_free((char *)(uintptr_t)d->base);
 	mem_free((char *)(uintptr_t)d->tlsa.p);
 	*d = (struct out_dane){ 0 };
 }
@@ -84,8 +85,10 @@ struct policy_ask {
 	struct ticket ticket; /* first */
 	uint32_t magic;
 	struct dns *dns;
-	char name[NAME_SIZE];
-	struct ticket *ask; /* owned: the address, then TLSA */
+	char host[DNS_NAME_SIZE];
+	char base[DNS_NAME_SIZE]; /* whose records are asked for */
+	uint16_t port;
+	struct ticket *ask; /* owned: the address, perhaps the alias alone, then TLSA */
 	tls_policy_fn *fn;
 	void *arg;
 };
@@ -107,11 +110,16 @@ static void on_cancel(struct ticket *t)
 /* Last statement of whoever calls it. */
 static void answer(struct policy_ask *a, enum tls_policy_answer what, struct span tlsa)
 {
+	char base[DNS_NAME_SIZE];
+	struct out_dane dane = { .base = base, .tlsa = tlsa };
 	tls_policy_fn *fn = a->fn;
 	void *arg = a->arg;
+	memcpy(base, a->base, sizeof base);
 	ask_end(a);
-	fn(arg, what, tlsa);
+	fn(arg, what, &dane);
 }
+
+static void ask_tlsa(struct policy_ask *a, const char *base);
 
 static void on_tlsa(void *arg, const struct dns_tlsa *r)
 {
@@ -122,6 +130,10 @@ static void on_tlsa(void *arg, const struct dns_tlsa *r)
 	enum tls_policy_answer what = r->status == DNS_FAILED               ? TLS_POLICY_FAILED
 				      : r->status == DNS_FOUND && r->secure ? TLS_POLICY_DANE
 									    : TLS_POLICY_NONE;
+	if (what == TLS_POLICY_NONE && strcmp(a->base, a->host) != 0) {
+		ask_tlsa(a, a->host);
+		return;
+	}
 	for (size_t i = 0; what == TLS_POLICY_DANE && i < r->n; i++)
 		put_record(&tlsa, &(struct tls_dane_record){ r->v[i].usage, r->v[i].selector,
 				      r->v[i].matching, r->v[i].data });
@@ -131,13 +143,34 @@ static void on_tlsa(void *arg, const struct dns_tlsa *r)
 	buf_end(&tlsa);
 }
 
+static void ask_tlsa(struct policy_ask *a, const char *base)
+{
+	char name[NAME_SIZE];
+	memmove(a->base, base, strlen(base) + 1);
+	snprintf(name, sizeof name, "_%u._tcp.%s", a->port, a->base);
+	a->ask = dns_tlsa(a->dns, span_str(name), on_tlsa, a);
+}
+
+static void on_alias(void *arg, const struct dns_alias *r)
+{
+	struct policy_ask *a = arg;
+	CHECK(a->magic == tls_policy_MAGIC);
+	a->ask = NULL;
+	if (r->status == DNS_FOUND && r->secure)
+		ask_tlsa(a, a->host);
+	else
+		answer(a, r->status == DNS_FAILED ? TLS_POLICY_FAILED : TLS_POLICY_NONE, SPAN_NONE);
+}
+
 static void on_address(void *arg, const struct dns_addrs *r)
 {
 	struct policy_ask *a = arg;
 	CHECK(a->magic == tls_policy_MAGIC);
 	a->ask = NULL;
 	if (r->status == DNS_FOUND && r->secure)
-		a->ask = dns_tlsa(a->dns, span_str(a->name), on_tlsa, a);
+		ask_tlsa(a, r->alias[0] != '\0' ? r->alias : a->host);
+	else if (r->status == DNS_FOUND && r->alias[0] != '\0')
+		a->ask = dns_cname(a->dns, span_str(a->host), on_alias, a);
 	else
 		answer(a, TLS_POLICY_NONE,
 		    SPAN_NONE); /* dialling shows what is wrong with the address */
@@ -152,7 +185,8 @@ struct ticket *tls_policy_ask(
 	a->dns = d;
 	a->fn = fn;
 	a->arg = arg;
-	snprintf(a->name, sizeof a->name, "_%u._tcp.%s", port, host);
+	a->port = port;
+	snprintf(a->host, sizeof a->host, "%s", host);
 	a->ask = dns_addr(d, span_str(host), on_address, a);
 	return &a->ticket;
 }

@@ -23,10 +23,11 @@ enum tls_policy_answer {
 	TLS_POLICY_DANE,
 	TLS_POLICY_FAILED /* it cannot be known now: not a host to speak to */
 };
-/* tlsa: as in out_dane; lives during the callback. */
-typedef void tls_policy_fn(void *arg, enum tls_policy_answer answer, struct span tlsa);
+/* dane: with TLS_POLICY_DANE; lives during the callback, its domain is NULL. */
+typedef void tls_policy_fn(void *arg, enum tls_policy_answer answer, const struct out_dane *dane);
 /* What does DNSSEC say of the certificate at this port of this host? Its own name must be secure too, else its TLSA
- * records are not asked for: servers of zones without DNSSEC answer strangely. */
+ * records are not asked for: servers of zones without DNSSEC answer strangely. For an alias the records of what it
+ * stands for count, then its own; where only the alias itself is secure, its own (RFC 7672 section 2.2.2). */
 struct ticket *tls_policy_ask(
     struct dns *d, const char *host, uint16_t port, tls_policy_fn *fn, void *arg);
 

@@ -33,6 +33,8 @@ struct dns_addrs {
 	struct ip_addr v[DNS_ADDRS_MAX];
 	uint32_t ttl_s;
 	bool secure; /* validated (DNSSEC) by a server on this host; none else is believed */
+	char alias
+	    [DNS_NAME_SIZE]; /* whose addresses they are, when the name is an alias (CNAME); "": its own */
 };
 /* A and AAAA together, IPv6 and IPv4 interleaved as they came. */
 struct ticket *dns_addr(
@@ -46,6 +48,15 @@ struct dns_name {
 	enum dns_status status;
 	char name[DNS_NAME_SIZE]; /* without the final dot, lower case */
 };
+/* What is the name an alias of? DNS_ABSENT: of none. */
+struct dns_alias {
+	enum dns_status status;
+	bool secure; /* as above: of this one step */
+	char name[DNS_NAME_SIZE];
+};
+struct ticket *dns_cname(
+    struct dns *d, struct span name, void (*fn)(void *arg, const struct dns_alias *), void *arg);
+
 /* Reverse name, confirmed: the name's own addresses must hold `a`, else DNS_ABSENT. */
 struct ticket *dns_reverse(
     struct dns *d, struct ip_addr a, void (*fn)(void *arg, const struct dns_name *), void *arg);

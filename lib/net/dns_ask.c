@@ -28,6 +28,7 @@ struct ask {
 	union {
 		void (*addrs)(void *arg, const struct dns_addrs *);
 		void (*mx)(void *arg, const struct dns_mx *);
+		void (*alias)(void *arg, const struct dns_alias *);
 		void (*texts)(void *arg, const struct dns_texts *);
 		void (*tlsa)(void *arg, const struct dns_tlsa *);
 	} fn;
@@ -151,6 +152,15 @@ static void merge_addrs(const struct ask *a, struct dns_addrs *out)
 		}
 }
 
+static void put_alias(const struct ask *a, struct dns_addrs *out)
+{
+	for (int family = V6; family >= V4; family--) {
+		const struct dns_msg *m = a->msg[family];
+		if (status_of(m) == DNS_FOUND && dns_msg_alias(m).n > 0)
+			snprintf(out->alias, sizeof out->alias, "%.*s", SPAN_ARG(dns_msg_alias(m)));
+	}
+}
+
 static void answer_addrs(struct ask *a)
 {
 	struct dns_addrs r = { .status = DNS_ABSENT, .ttl_s = UINT32_MAX, .secure = true };
@@ -164,6 +174,7 @@ static void answer_addrs(struct ask *a)
 			r.ttl_s = ttl_left(a->dns, m);
 	}
 	merge_addrs(a, &r);
+	put_alias(a, &r);
 	if (r.n > 0)
 		r.status = DNS_FOUND;
 	if (r.status == DNS_FAILED)
@@ -282,6 +293,26 @@ struct ticket *dns_mx(
 	struct ask *a = ask_new(d, answer_mx, arg);
 	a->fn.mx = fn;
 	return ask_one(a, name, DNS_TYPE_MX);
+}
+
+static void answer_alias(struct ask *a)
+{
+	const struct dns_msg *m = a->msg[0];
+	struct dns_alias r = { .status = status_of(m), .secure = is_secure(a, m) };
+	if (r.status == DNS_FOUND)
+		snprintf(r.name, sizeof r.name, "%.*s", SPAN_ARG(dns_msg_data(m, 0)));
+	void (*fn)(void *, const struct dns_alias *) = a->fn.alias;
+	void *arg = a->arg;
+	ask_end(a);
+	fn(arg, &r);
+}
+
+struct ticket *dns_cname(
+    struct dns *d, struct span name, void (*fn)(void *arg, const struct dns_alias *), void *arg)
+{
+	struct ask *a = ask_new(d, answer_alias, arg);
+	a->fn.alias = fn;
+	return ask_one(a, name, DNS_TYPE_CNAME);
 }
 
 static void answer_texts(struct ask *a)

@@ -8,6 +8,7 @@
 
 enum dns_type {
 	DNS_TYPE_A = 1,
+	DNS_TYPE_CNAME = 5,
 	DNS_TYPE_SOA = 6,
 	DNS_TYPE_PTR = 12,
 	DNS_TYPE_MX = 15,
@@ -18,7 +19,7 @@ enum dns_type {
 
 enum { DNS_RECORDS_MAX = 32, DNS_DATA_MAX = 16384, DNS_NAME_MAX = 253 };
 
-/* A decoded reply. A and AAAA data are address bytes, PTR and MX a lower-case name without the final
+/* A decoded reply. A and AAAA data are address bytes, CNAME, PTR and MX a lower-case name without the final
  * dot ("" is the root), TXT the record's strings joined, TLSA the bytes. */
 struct dns_msg {
 	unsigned refs;
@@ -26,6 +27,8 @@ struct dns_msg {
 	bool secure; /* the server says that it has validated it (AD) */
 	uint32_t ttl_s;
 	uint64_t born_ms;
+	uint32_t alias_at,
+	    alias_len; /* in data: whose records they are, when not of the name itself */
 	size_t n;
 	struct {
 		uint16_t preference;
@@ -40,6 +43,7 @@ struct dns_msg *dns_msg_parse(struct span packet, enum dns_type type);
 struct dns_msg *dns_msg_ref(struct dns_msg *m);
 void dns_msg_unref(struct dns_msg **m);
 struct span dns_msg_data(const struct dns_msg *m, size_t i);
+struct span dns_msg_alias(const struct dns_msg *m); /* empty: none */
 
 /* dns.c: one wait per asker and question; embedded, all zero at first. */
 struct dns_wait {

@@ -28,6 +28,7 @@ struct cursor {
 };
 
 struct record {
+	char owner[DNS_NAME_SIZE]; /* "": not a name that we may look up */
 	unsigned type, class;
 	uint32_t ttl;
 	size_t data, len; /* in the packet */
@@ -63,6 +64,11 @@ struct span dns_msg_data(const struct dns_msg *m, size_t i)
 {
 	CHECK(i < m->n);
 	return span_first(span_from(buf_span(&m->data), m->v[i].at), m->v[i].len);
+}
+
+struct span dns_msg_alias(const struct dns_msg *m)
+{
+	return span_first(span_from(buf_span(&m->data), m->alias_at), m->alias_len);
 }
 
 bool dns_name_check(struct span name, char out[DNS_NAME_SIZE])
@@ -139,7 +145,8 @@ static bool take_name(struct cursor *c, char out[DNS_NAME_SIZE])
 static struct record take_record(struct cursor *c)
 {
 	struct record r;
-	take_name(c, NULL);
+	if (!take_name(c, r.owner))
+		r.owner[0] = '\0';
 	r.type = take_u16(c);
 	r.class = take_u16(c);
 	r.ttl = take_u32(c);
@@ -203,6 +210,7 @@ static void put_record(struct dns_msg *m, const struct cursor *packet, const str
 	case DNS_TYPE_MX:
 		preference = take_u16(&c);
 		/* fallthrough */
+	case DNS_TYPE_CNAME:
 	case DNS_TYPE_PTR:
 		if (take_name(&c, name) && c.at == r->data + r->len)
 			put(m, (uint16_t)preference, span_str(name));
@@ -210,6 +218,17 @@ static void put_record(struct dns_msg *m, const struct cursor *packet, const str
 	default:
 		break;
 	}
+}
+
+/* The name asked for is another one's, whose records these are. */
+static void put_alias(struct dns_msg *m, const char *asked, const char *owner)
+{
+	size_t n = strlen(owner), at = buf_len(&m->data);
+	if (m->alias_len > 0 || n == 0 || strcmp(asked, owner) == 0 || n > DNS_DATA_MAX - at)
+		return;
+	CHECK(buf_add(&m->data, owner, n));
+	m->alias_at = (uint32_t)at;
+	m->alias_len = (uint32_t)n;
 }
 
 static uint32_t least(uint32_t a, uint32_t b)
@@ -240,8 +259,9 @@ struct dns_msg *dns_msg_parse(struct span packet, enum dns_type type)
 	skip(&c, 2);
 	if (c.bad || packet.n > UINT16_MAX || (rcode != RCODE_OK && rcode != RCODE_NXDOMAIN))
 		return m;
+	char asked[DNS_NAME_SIZE] = "";
 	for (unsigned i = 0; i < questions && !c.bad; i++) {
-		take_name(&c, NULL);
+		take_name(&c, i == 0 ? asked : NULL);
 		skip(&c, 4);
 	}
 	m->secure = (flags & FLAG_AD) != 0;
@@ -252,8 +272,10 @@ struct dns_msg *dns_msg_parse(struct span packet, enum dns_type type)
 			continue;
 		/* Aliases on the way count for the time to live; the resolver has followed them. */
 		m->ttl_s = least(m->ttl_s, r.ttl);
-		if (r.type == type)
-			put_record(m, &c, &r);
+		if (r.type != type)
+			continue;
+		put_record(m, &c, &r);
+		put_alias(m, asked, r.owner);
 	}
 	if (c.bad)
 		m->n = 0;

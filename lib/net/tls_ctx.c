@@ -327,8 +327,9 @@ SSL *tls_session_dane(const struct tls_ctx *c, const struct tls_dane *dane)
 	bool ok = SSL_dane_enable(ssl, dane->name) == 1;
 	SSL_dane_set_flags(ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
 	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	if (dane->other != NULL)
-		ok = ok && SSL_add1_host(ssl, dane->other) == 1;
+	for (size_t i = 0; i < COUNT_OF(dane->others); i++)
+		if (dane->others[i] != NULL)
+			ok = ok && SSL_add1_host(ssl, dane->others[i]) == 1;
 	for (size_t i = 0; ok && i < dane->n; i++) {
 		const struct tls_dane_record *r = &dane->v[i];
 		if (r->usage == DANE_TA || r->usage == DANE_EE)

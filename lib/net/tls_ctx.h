@@ -51,7 +51,7 @@ struct tls_client_opts {
 /* What DNSSEC says of a server's certificate (RFC 7672): usages DANE-TA(2) and DANE-EE(3) count, others are not usable. */
 struct tls_dane {
 	const char *name; /* of the server, told as SNI; a DANE-TA certificate must be for it ... */
-	const char *other; /* ... or for this one; NULL: none */
+	const char *others[2]; /* ... or for one of these; NULL: none */
 	const struct tls_dane_record {
 		uint8_t usage, selector, matching;
 		struct span data;

@@ -16,7 +16,7 @@ from conftest import finish
 from test_edge import relaying_edge
 from tier import wait_for
 
-A, MX, TLSA = 1, 15, 52
+A, CNAME, MX, TLSA = 1, 5, 15, 52
 NXDOMAIN, SERVFAIL = 3, 2
 
 
@@ -30,14 +30,20 @@ class Zone(socketserver.BaseRequestHandler):
             labels.append(query[at + 1:at + 1 + query[at]].decode().lower())
             at += 1 + query[at]
         kind, name = int.from_bytes(query[at + 1:at + 3], "big"), ".".join(labels)
-        found = self.server.records.get((name, kind), [])
-        known = any(n == name for n, _ in self.server.records)
+        chain, names = [], [name]
+        while kind != CNAME and (names[-1], CNAME) in self.server.records:
+            (target,) = self.server.records[(names[-1], CNAME)]
+            chain.append((names[-1], CNAME, wire(target)))
+            names.append(target)
+        found = self.server.records.get((names[-1], kind), [])
+        known = any(n == names[-1] for n, _ in self.server.records)
         rcode = found if isinstance(found, int) else 0 if known else NXDOMAIN
-        data = [] if isinstance(found, int) else found
+        found = [] if isinstance(found, int) else [wire(d) for d in found] if kind == CNAME else found
+        data = chain + [(names[-1], kind, d) for d in found]
         asked = query[3] & 0x20
-        signed = asked and any(name == s or name.endswith("." + s) for s in self.server.signed)
+        signed = asked and all(any(n == s or n.endswith("." + s) for s in self.server.signed) for n in names)
         flags = 0x8180 | rcode | (0x20 if signed else 0)
-        body = b"".join(b"\xc0\x0c" + kind.to_bytes(2, "big") + b"\0\1\0\0\0\5" + len(d).to_bytes(2, "big") + d for d in data)
+        body = b"".join(wire(n) + k.to_bytes(2, "big") + b"\0\1\0\0\0\5" + len(d).to_bytes(2, "big") + d for n, k, d in data)
         head = query[:2] + flags.to_bytes(2, "big") + b"\0\1" + len(data).to_bytes(2, "big") + b"\0\0\0\0"
         sock.sendto(head + query[12:at + 5] + body, self.client_address)
 
@@ -114,6 +120,37 @@ def domains(digest):
     }
 
 
+# domain: (ends of names that are signed, what its mail exchanger is an alias of, TLSA by name below the domain)
+def aliases(digest):
+    good, wrong = b"\3\1\1" + digest, b"\3\1\1" + bytes(32)
+    return {
+        "aliased": (["aliased.example"], "real.aliased.example", {"real": [good], "mx": [wrong]}),
+        "aliasedwrong": (["aliasedwrong.example"], "real.aliasedwrong.example", {"real": [wrong], "mx": [good]}),
+        "aliasown": (["aliasown.example"], "real.aliasown.example", {"mx": [wrong]}),
+        "aliasowngood": (["aliasowngood.example"], "real.aliasowngood.example", {"mx": [good]}),
+        # what it stands for is not signed: its own records alone count
+        "halfsigned": (["halfsigned.example", "_tcp.mx.halfsigned.example"], "real.far.example", {"mx": [wrong]}),
+        "halfsignedgood": (["halfsignedgood.example"], "real.far.example", {"mx": [good]}),
+        "unsignedalias": ([], "real.signed.example", {"mx": [wrong]}),
+        "shared": (["shared.example"], None, {"mx": "tlsa.shared.example", "tlsa": [wrong]}),
+        "sharedgood": (["sharedgood.example"], None, {"mx": "tlsa.sharedgood.example", "tlsa": [good]}),
+    }
+
+
+def put_aliases(dns, digest, port):
+    for name, (signed, target, tlsa) in aliases(digest).items():
+        dns.signed += signed
+        dns.records[(f"{name}.example", MX)] = [b"\0\5" + wire(f"mx.{name}.example")]
+        if target:
+            dns.records[(f"mx.{name}.example", CNAME)] = [target]
+        dns.records[(target or f"mx.{name}.example", A)] = [socket.inet_aton("127.0.0.1")]
+        for host, what in tlsa.items():
+            owner = f"tlsa.{name}.example" if host == "tlsa" else f"_{port}._tcp.{host}.{name}.example"
+            dns.records[(owner, CNAME if isinstance(what, str) else TLSA)] = [what] if isinstance(what, str) else what
+    dns.records[(f"_{port}._tcp.real.far.example", TLSA)] = [b"\3\1\1" + bytes(31) + b"x"]
+    dns.signed += ["signed.example"]
+
+
 @pytest.fixture(scope="module")
 def edge(run_dir):
     os.makedirs(os.path.join(run_dir, "dane"), exist_ok=True)
@@ -126,6 +163,7 @@ def edge(run_dir):
         dns.records[(f"mx.{name}.example", A)] = [socket.inet_aton(address)]
         dns.records[(f"_{tier.relay_port}._tcp.mx.{name}.example", TLSA)] = tlsa
         dns.signed += [f"{name}.example"] if signed else []
+    put_aliases(dns, digest, tier.relay_port)
     tier.taken, servers = [], [dns]
     for address, tls in (("127.0.0.1", context), ("127.0.0.2", None)):
         server = Server((address, tier.relay_port), Sink)
@@ -145,6 +183,8 @@ def edge(run_dir):
     finish(tier)
 
 
+ALIASES_GO = ["aliased", "aliasowngood", "halfsignedgood", "unsignedalias", "sharedgood"]
+ALIASES_STAY = ["aliasedwrong", "aliasown", "halfsigned", "shared"]
 GOES = {"good": True, "unsigned": True, "none": True, "plain": False, "unusable": True, "wanted": True}
 STAYS = ["wrong", "broken", "bare", "required", "verified"]
 
@@ -168,3 +208,24 @@ def test_what_goes_and_what_stays(edge):
     reasons = {r.split("@")[1].split(".")[0]: row["reason"] for r, row in waiting().items()}
     assert "TLSA" in reasons["broken"] and "DANE is required" in reasons["required"]
     assert "TLS is required" in reasons["bare"]
+
+
+def test_aliases(edge):
+    alice = edge.user("alice")
+    to = [f"y@{name}.example" for name in ALIASES_GO + ALIASES_STAY]
+    code, reply = mail.send(edge, alice["address"], to, mail.message(mail.new_token(), alice["address"], to), service="submission",
+                            user=alice)
+    assert code == 250, reply
+
+    def tried():
+        rows = json.loads(edge.postern("queue", "list", "--json").stdout)
+        return {r["recipient"]: r["reason"] for r in rows if r["attempts"] >= 2 and r["recipient"].startswith("y@")}
+
+    wait_for(lambda: len(tried()) == len(ALIASES_STAY), 20, "two attempts for what stays")
+    assert sorted(tried()) == sorted(f"y@{name}.example" for name in ALIASES_STAY)
+    assert all("certificate" in reason for reason in tried().values()), tried()
+
+    def taken():
+        return sorted((r, tls) for r, tls in edge.taken if r.startswith("y@"))
+    wait_for(lambda: len(taken()) >= len(ALIASES_GO), 20, "what may go")
+    assert taken() == sorted((f"y@{name}.example", True) for name in ALIASES_GO)

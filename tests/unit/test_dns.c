@@ -199,8 +199,10 @@ static void test_found(void **state)
 	assert_int_equal(ns.udp_n, 2);
 	ask_addr("v4.test");
 	assert_true(addrs.n == 1 && has_addr(0, "192.0.2.4"));
+	assert_string_equal(addrs.alias, "");
 	ask_addr("alias.test");
 	assert_true(addrs.n == 1 && has_addr(0, "192.0.2.1"));
+	assert_string_equal(addrs.alias, "a.test");
 	assert_int_equal(addrs.ttl_s, 7);
 	answered = 0;
 	dns_a(dns, SPAN("a.test"), on_addrs, NULL);

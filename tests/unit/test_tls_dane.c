@@ -86,19 +86,22 @@ static void test_dane(void **state)
 	struct tls_dane_record pkix = { 1, 1, 1, span_of(leaf, DIGEST) };
 	struct tls_dane_record strange = { 3, 9, 77, span_of(leaf, 5) };
 	struct tls_dane_record two[] = { ee_wrong, ee };
-	assert_true(dane_secure(&(struct tls_dane){ "mail.example", NULL, &ee, 1 }));
-	assert_true(dane_secure(&(struct tls_dane){ "other.example", NULL, &ee, 1 }));
-	assert_true(dane_secure(&(struct tls_dane){ "mail.example", NULL, two, 2 }));
-	assert_false(dane_secure(&(struct tls_dane){ "mail.example", NULL, &ee_wrong, 1 }));
+	assert_true(dane_secure(&(struct tls_dane){ "mail.example", { NULL }, &ee, 1 }));
+	assert_true(dane_secure(&(struct tls_dane){ "other.example", { NULL }, &ee, 1 }));
+	assert_true(dane_secure(&(struct tls_dane){ "mail.example", { NULL }, two, 2 }));
+	assert_false(dane_secure(&(struct tls_dane){ "mail.example", { NULL }, &ee_wrong, 1 }));
 	assert_int_equal(verdict, STREAM_CERT_DANE);
-	assert_true(dane_secure(&(struct tls_dane){ "other.example", NULL, &pkix, 1 }));
-	assert_true(dane_secure(&(struct tls_dane){ "other.example", NULL, &strange, 1 }));
+	assert_true(dane_secure(&(struct tls_dane){ "other.example", { NULL }, &pkix, 1 }));
+	assert_true(dane_secure(&(struct tls_dane){ "other.example", { NULL }, &strange, 1 }));
 	server_chain();
-	assert_true(dane_secure(&(struct tls_dane){ "mail.example", NULL, &ta, 1 }));
+	assert_true(dane_secure(&(struct tls_dane){ "mail.example", { NULL }, &ta, 1 }));
 	server_chain();
-	assert_false(dane_secure(&(struct tls_dane){ "other.example", NULL, &ta, 1 }));
+	assert_false(dane_secure(&(struct tls_dane){ "other.example", { NULL }, &ta, 1 }));
 	server_chain();
-	assert_true(dane_secure(&(struct tls_dane){ "other.example", "mail.example", &ta, 1 }));
+	assert_true(dane_secure(&(struct tls_dane){ "other.example", { "mail.example" }, &ta, 1 }));
+	server_chain();
+	assert_true(dane_secure(
+	    &(struct tls_dane){ "other.example", { "x.example", "mail.example" }, &ta, 1 }));
 }
 
 int main(void)

@@ -55,13 +55,14 @@ static void test_records(void **state)
 static void test_copies(void **state)
 {
 	char domain[] = "example.org";
-	struct out_dane d = { domain, SPAN("abc") }, copy = out_dane_copy(&d);
+	struct out_dane d = { domain, "host.example", SPAN("abc") }, copy = out_dane_copy(&d);
 	domain[0] = 'x';
 	assert_string_equal(copy.domain, "example.org");
+	assert_string_equal(copy.base, "host.example");
 	assert_true(span_eq_str(copy.tlsa, "abc"));
 	out_dane_end(&copy);
 	assert_null(copy.domain);
-	copy = out_dane_copy(&(struct out_dane){ NULL, SPAN_NONE });
+	copy = out_dane_copy(&(struct out_dane){ 0 });
 	assert_null(copy.domain);
 	out_dane_end(&copy);
 }
