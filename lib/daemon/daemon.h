@@ -75,6 +75,9 @@ struct daemon_role {
 	/* Of two masters during an upgrade only one may run it: the old one's processes are drained and ended
 	 * before the new one's start. They must come to life again on what those have left. */
 	bool exclusive;
+	/* Started as root, it stays root, and its children may gain rights by set-user-ID programs: for a process that
+	 * must become others. It has to be small, and to believe nobody. */
+	bool keeps_rights;
 	/* Appends one JSON value to out; false: not a command of this role. NULL: none. */
 	bool (*control)(struct worker *w, const struct control_ask *ask, struct buf *out);
 	/* Could this worker serve? Asked every two seconds, for /healthz/ready. NULL: as worker_set_healthy()
@@ -122,6 +125,7 @@ void worker_answer(struct worker *w, uint32_t ask, struct span json);
 /* Root facts and the common TLS section. */
 const char *daemon_hostname(const struct conf *c);
 const char *daemon_run_dir(const struct conf *c);
+const char *daemon_user(const struct conf *c); /* whom workers become; NULL: nobody else */
 unsigned daemon_workers(const struct conf *c); /* processes of a role that has no count() */
 /* Server context with every certificate of the tls section (SNI); NULL and a reason when there is none
  * or it is broken. client context: verifies against tls.ca. Caller unrefs. */

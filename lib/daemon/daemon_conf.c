@@ -81,6 +81,11 @@ const char *daemon_run_dir(const struct conf *c)
 	return ((const struct root_conf *)conf_section(c, &root_block))->run_dir;
 }
 
+const char *daemon_user(const struct conf *c)
+{
+	return ((const struct root_conf *)conf_section(c, &root_block))->user;
+}
+
 unsigned daemon_workers(const struct conf *c)
 {
 	const struct root_conf *root = conf_section(c, &root_block);

@@ -337,6 +337,8 @@ static bool become_user(const char *user)
 static bool confine(const struct worker_birth *b)
 {
 	const struct root_conf *root = conf_section(b->conf, &root_block);
+	if (b->role->keeps_rights)
+		return getppid() == b->master;
 	if (!become_user(root->user)) {
 		log_write(&daemon_events[DAEMON_EV_SETUP_FAILED], NULL,
 		    LOG_FIELDS(LOG_STR("what", "user"), LOG_STR("error", strerror(errno))));
