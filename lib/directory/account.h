@@ -9,10 +9,16 @@
 
 #include "directory/text_list.h"
 
-enum { ACCOUNT_HOSTS_MAX = 8, ACCOUNT_FORWARDS_MAX = 64 };
+enum { ACCOUNT_HOSTS_MAX = 8, ACCOUNT_FORWARDS_MAX = 64, ACCOUNT_PROGRAMS_MAX = 16 };
 
 /* Words of mailDeliveryOption that mean something here; of a group, MAILBOX means its members. */
-enum { ACCOUNT_TO_MAILBOX = 1, ACCOUNT_TO_FORWARDS = 2, ACCOUNT_TO_HOLD = 4 };
+enum {
+	ACCOUNT_TO_MAILBOX = 1,
+	ACCOUNT_TO_FORWARDS = 2,
+	ACCOUNT_TO_HOLD = 4,
+	ACCOUNT_TO_NATIVE = 8,   /* native, unix: a mailbox of the host that delivers */
+	ACCOUNT_TO_PROGRAM = 16, /* those of account.programs */
+};
 
 /* First of inetDomainStatus, mailDomainStatus, inetUserStatus, mailUserStatus that is not active. */
 enum account_status {
@@ -37,6 +43,7 @@ struct account {
 	int64_t quota_messages;
 	unsigned delivery;            /* ACCOUNT_TO_*; 0: in no way that is offered here */
 	struct text_list forwards;    /* mailForwardingAddress, as they are written */
+	struct text_list programs;    /* mailProgramDeliveryInfo: names of programs */
 	const char *password;         /* userPassword when the back end can read it, else NULL */
 	const char *allowed_services; /* mailAllowedServiceAccess, NULL: all */
 	bool verify_at_store;         /* back end cannot check secrets: the store does */

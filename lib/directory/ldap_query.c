@@ -190,7 +190,7 @@ static size_t list_attrs(
 		[LDAP_Q_USER] = { c->attr_uid, c->attr_mail, c->attr_alternate, c->attr_equivalent,
 		    c->attr_host, c->attr_quota, c->attr_quota_messages, c->attr_services,
 		    c->attr_user_status, c->attr_mail_status, c->attr_delivery, c->attr_forward,
-		    password },
+		    c->attr_program, password },
 		[LDAP_Q_GROUP] = { GROUP_ATTRS },
 		[LDAP_Q_DN] = { "objectClass", c->attr_uid, c->attr_host, c->attr_quota,
 		    c->attr_quota_messages, c->attr_services, c->attr_user_status,

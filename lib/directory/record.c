@@ -42,7 +42,7 @@ struct record *record_with_status(const struct record *r, enum account_status st
 	ptrdiff_t shift = copy->text - r->text;
 	const char **texts[] = { &copy->account.id, &copy->account.user, &copy->account.address,
 		&copy->account.domain, &copy->account.password, &copy->account.allowed_services,
-		&copy->account.forwards.p };
+		&copy->account.forwards.p, &copy->account.programs.p };
 	copy->refs = 1;
 	copy->account.status = status;
 	for (size_t i = 0; i < COUNT_OF(texts); i++)
@@ -185,7 +185,7 @@ static void put_passwords(struct draft *d, const struct directory_conf *c, const
 	}
 }
 
-/* Words of mailDeliveryOption that are none of ours (program, file, native) promise nothing. */
+/* Words of mailDeliveryOption that are none of ours (file, autoreply) promise nothing. */
 unsigned record_delivery(const struct entry *e, const char *attr, unsigned without)
 {
 	static const struct {
@@ -197,6 +197,9 @@ unsigned record_delivery(const struct entry *e, const char *attr, unsigned witho
 		{ "members_offline", ACCOUNT_TO_MAILBOX },
 		{ "forward", ACCOUNT_TO_FORWARDS },
 		{ "hold", ACCOUNT_TO_HOLD },
+		{ "native", ACCOUNT_TO_NATIVE },
+		{ "unix", ACCOUNT_TO_NATIVE },
+		{ "program", ACCOUNT_TO_PROGRAM },
 	};
 	unsigned found = 0;
 	struct span word;
@@ -214,6 +217,9 @@ static void put_delivery(struct draft *d, const struct directory_conf *c, const 
 	draft_list(d, &a->forwards, e, c->attr_forward);
 	if (a->forwards.n > ACCOUNT_FORWARDS_MAX)
 		draft_fail(d, "too many values of mailForwardingAddress");
+	draft_list(d, &a->programs, e, c->attr_program);
+	if (a->programs.n > ACCOUNT_PROGRAMS_MAX)
+		draft_fail(d, "too many values of mailProgramDeliveryInfo");
 }
 
 struct record *record_from_user(
