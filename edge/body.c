@@ -75,11 +75,17 @@ static int open_named_and_unlink(const char *dir)
 	return fd;
 }
 
+int body_file(const char *dir)
+{
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
+		fd = open_named_and_unlink(dir);
+	return fd;
+}
+
 static err_t open_file(struct body *b)
 {
-	b->fd = open(b->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (b->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
-		b->fd = open_named_and_unlink(b->dir);
+	b->fd = body_file(b->dir);
 	return b->fd < 0 ? err_from_errno(errno) : ERR_OK;
 }
 

@@ -32,4 +32,7 @@ uint64_t body_size(const struct body *b); /* with what was prepended */
  * with *err_out set when the file cannot be read. */
 struct span body_read(struct body *b, uint64_t at, size_t n, err_t *err_out);
 
+/* A file without a name in dir, for reading and writing; -1 and errno: none. */
+int body_file(const char *dir);
+
 #endif

@@ -1,10 +1,13 @@
 /* channel.c - the settings of a kind of destination; for queue_route.c (step 6 of 6). Owns nothing. */
 #include "edge/channel.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "base/span.h"
+#include "edge/pattern.h"
+#include "proto/smtp_path.h"
 
 static const char *const names[DEST_KINDS] = {
 	[DEST_STORE] = "store",
@@ -12,6 +15,8 @@ static const char *const names[DEST_KINDS] = {
 	[DEST_RELAY] = "relay",
 	[DEST_ROUTE] = "smtp",
 };
+
+enum { RUNS = 20 }; /* programs at the same time */
 
 static uint64_t first_of(uint64_t own, uint64_t general)
 {
@@ -66,22 +71,30 @@ bool channel_is_open(const struct channel *c, uint64_t wall_us)
 	return c->window_n == 0;
 }
 
-struct channel channel_of(const struct edge_conf *c, enum q_dest_kind kind)
+/* Programs and mailboxes have one user at a time, and are few. */
+static size_t concurrency_of(const struct edge_conf *c, const struct edge_channel_conf *own)
 {
-	static const struct edge_channel_conf none;
-	const struct edge_channel_conf *own = &none;
-	for (size_t i = 0; i < c->channel_n; i++)
-		if (strcmp(c->channel[i]->head.title, names[kind]) == 0)
-			own = c->channel[i];
+	uint64_t general = channel_is_end(own) ? 1 : (uint64_t)c->queue_concurrency;
+	return (size_t)first_of((uint64_t)own->concurrency, general);
+}
+
+static size_t deliveries_of(const struct edge_conf *c, const struct edge_channel_conf *own)
+{
+	uint64_t general = channel_runs(own) ? RUNS : (uint64_t)c->queue_deliveries;
+	return (size_t)first_of((uint64_t)own->deliveries, general);
+}
+
+struct channel channel_limits(const struct edge_conf *c, const struct edge_channel_conf *own)
+{
 	struct channel ch = {
-		.concurrency =
-		    (size_t)first_of((uint64_t)own->concurrency, (uint64_t)c->queue_concurrency),
-		.deliveries =
-		    (size_t)first_of((uint64_t)own->deliveries, (uint64_t)c->queue_deliveries),
+		.concurrency = concurrency_of(c, own),
+		.deliveries = deliveries_of(c, own),
 		.retry_first = first_of(own->retry_first, c->queue_retry_first),
 		.retry_max = first_of(own->retry_max, c->queue_retry_max),
 		.lifetime = first_of(own->lifetime, c->queue_lifetime),
-		.recipients = (size_t)first_of((uint64_t)own->recipients, CHANNEL_RECIPIENTS_MAX),
+		.recipients = channel_is_end(own) ? 1
+						  : (size_t)first_of((uint64_t)own->recipients,
+							CHANNEL_RECIPIENTS_MAX),
 		.size_max = first_of(own->size_max, UINT64_MAX),
 		.mta_sts =
 		    own->mta_sts == CHANNEL_GENERAL ? c->smtp_mta_sts : own->mta_sts == CHANNEL_YES,
@@ -89,6 +102,82 @@ struct channel channel_of(const struct edge_conf *c, enum q_dest_kind kind)
 	put_windows(&ch, &own->window);
 	return ch;
 }
+
+struct channel channel_of(const struct edge_conf *c, enum q_dest_kind kind)
+{
+	static const struct edge_channel_conf none;
+	CHECK(kind < DEST_KINDS);
+	for (size_t i = 0; i < c->channel_n; i++)
+		if (strcmp(c->channel[i]->head.title, names[kind]) == 0)
+			return channel_limits(c, c->channel[i]);
+	return channel_limits(c, &none);
+}
+
+/* ---- named channels ----------------------------------------------------------------------------- */
+
+const struct edge_channel_conf *channel_named(const struct edge_conf *c, struct span name)
+{
+	for (size_t i = 0; i < c->channel_n; i++)
+		if (c->channel[i]->type != CHANNEL_DELIVER &&
+		    span_eq_str(name, c->channel[i]->head.title))
+			return c->channel[i];
+	return NULL;
+}
+
+bool channel_runs(const struct edge_channel_conf *c)
+{
+	return channel_is_end(c) || c->type == CHANNEL_DEFRAGMENT || c->type == CHANNEL_CONVERSION;
+}
+
+bool channel_has_address(const struct edge_channel_conf *c, struct span address)
+{
+	char plain[SMTP_PATH_SIZE];
+	size_t plus = span_find(address, '+'), at = span_rfind(address, '@');
+	struct span without = address;
+	if (at != SIZE_MAX && plus != SIZE_MAX && plus > 0 && plus < at &&
+	    address.n < sizeof plain) {
+		struct span domain = span_from(address, at);
+		memcpy(plain, address.p, plus);
+		memcpy(plain + plus, domain.p, domain.n);
+		without = span_of(plain, plus + domain.n);
+	}
+	for (size_t i = 0; i < c->addresses.n; i++)
+		if (pattern_means(c->addresses.v[i], address) ||
+		    pattern_means(c->addresses.v[i], without))
+			return true;
+	return false;
+}
+
+const struct edge_channel_conf *channel_end_of(const struct edge_conf *c, struct span address)
+{
+	for (size_t i = 0; i < c->channel_n; i++)
+		if (channel_is_end(c->channel[i]) && channel_has_address(c->channel[i], address))
+			return c->channel[i];
+	return NULL;
+}
+
+bool channel_has_station(const struct edge_conf *c, struct span address)
+{
+	for (size_t i = 0; i < c->channel_n; i++)
+		if (c->channel[i]->type != CHANNEL_DELIVER && !channel_is_end(c->channel[i]) &&
+		    channel_has_address(c->channel[i], address))
+			return true;
+	return false;
+}
+
+struct span channel_of_place(struct span place)
+{
+	struct span prefix = SPAN(CHANNEL_PLACE);
+	return span_starts(place, prefix) ? span_from(place, prefix.n) : SPAN_NONE;
+}
+
+const char *channel_place(const struct edge_channel_conf *c, char out[CHANNEL_PLACE_SIZE])
+{
+	snprintf(out, CHANNEL_PLACE_SIZE, CHANNEL_PLACE "%s", c->head.title);
+	return out;
+}
+
+/* ---- mistakes ----------------------------------------------------------------------------------- */
 
 static bool is_name(const char *title)
 {
@@ -127,18 +216,23 @@ void channel_check(const struct edge_conf *c, struct conf_diag *d)
 	next_hop_check(c, d);
 	for (size_t i = 0; i < c->channel_n; i++) {
 		const struct conf_head *head = &c->channel[i]->head;
-		if (!is_name(head->title))
-			conf_error(d, head->pos, "there is no channel \"%s\": store, smtp or relay",
+		if (is_name(head->title) != (c->channel[i]->type == CHANNEL_DELIVER))
+			conf_error(d, head->pos,
+			    is_name(head->title)
+				? "channel \"%s\" is always there and has no other type"
+				: "channel \"%s\" is not store, smtp or relay: it needs a type",
 			    head->title);
+		channel_check_named(c->channel[i], d);
 		windows_check(c->channel[i], d);
 		for (size_t k = 0; k < i; k++)
 			if (strcmp(head->title, c->channel[k]->head.title) == 0)
 				conf_error(d, head->pos, "second channel \"%s\"", head->title);
 	}
-	for (size_t k = 0; k < DEST_KINDS - 1; k++) {
-		struct channel ch = channel_of(c, (enum q_dest_kind)k);
+	for (size_t i = 0; i < c->channel_n; i++) {
+		struct channel ch = channel_limits(c, c->channel[i]);
 		if (ch.retry_max < ch.retry_first)
-			conf_error(d, c->head.pos, "channel %s: retry_max is less than retry_first",
-			    names[k]);
+			conf_error(d, c->channel[i]->head.pos,
+			    "channel %s: retry_max is less than retry_first",
+			    c->channel[i]->head.title);
 	}
 }

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "daemon/daemon.h"
+#include "edge/channel.h"
 #include "edge/out_conf.h"
 #include "edge/outcome.h"
 #include "edge/queue_tables.h"
@@ -257,18 +258,21 @@ static struct span held_text(const struct transaction *t)
 	return t->hold_why != NULL ? span_str(t->hold_why) : SPAN("held for a filter");
 }
 
-/* For the queue from the start: what is to be held or relayed, and that of which the sender wants a report of
+/* For the queue from the start: what is to be held or relayed, what goes to or by way of a named channel, and that of which the sender wants a report of
  * success, which must not be lost with this process. */
-static void set_queued(struct transaction *t)
+static void set_queued(struct transaction *t, const struct edge_conf *c)
 {
 	for (size_t i = 0; i < t->recipient_count; i++) {
 		const struct recipient *r = &t->recipients[i];
 		if (r->outcome.fate != FATE_OPEN)
 			continue;
 		bool report = recipient_wants(r->notify, SMTP_NOTIFY_SUCCESS) && t->trusted;
-		if (t->hold || r->user == NULL || (report && t->sender[0] != '\0'))
+		bool channel =
+		    channel_is_place(r->store) || channel_has_station(c, span_str(r->address));
+		if (t->hold || channel || r->user == NULL || (report && t->sender[0] != '\0'))
 			outcome_set(&t->recipients[i].outcome, FATE_LATER, 250, "2.0.0",
 			    t->hold           ? held_text(t)
+			    : channel         ? SPAN("to its channel")
 			    : r->user == NULL ? SPAN("to be relayed")
 					      : SPAN("to be reported on"));
 	}
@@ -287,7 +291,7 @@ struct ticket *commit_start(
 	c->arg = arg;
 	timer_init(&c->deadline, owner->loop, on_deadline, c);
 	list_add_tail(&owner->running, &c->link);
-	set_queued(t);
+	set_queued(t, owner->edge);
 	groups_start(c);
 	if (count(c, FATE_LATER) == t->recipient_count)
 		ask_spool(c);

@@ -12,6 +12,7 @@
 #include "edge/outcome.h"
 #include "edge/out_conf.h"
 #include "edge/queue_internal.h"
+#include "edge/run_outcome.h"
 #include "edge/sts.h"
 #include "edge/tls_policy.h"
 #include "proto/smtp_path.h"
@@ -341,6 +342,23 @@ static void send_to_route(struct q_delivery *dl)
 		finish_all(dl, FATE_LATER, 451, "4.3.5", "this route cannot be used");
 }
 
+/* ---- programs and mailboxes of this host -------------------------------------------------------- */
+
+static void on_run(void *arg, const struct run_result *r)
+{
+	struct q_delivery *dl = OBJ(q_delivery, arg);
+	dl->ask = NULL;
+	run_outcome(&dl->outcomes[0], r);
+	finish(dl, OUT_ANSWERED, (struct ip_port){ 0 });
+}
+
+static void ask_runner(struct q_delivery *dl)
+{
+	dl->ask = channel_deliver(dl->dest, dl->items[0], dl->mail.body, on_run, dl);
+	if (dl->ask == NULL)
+		finish_all(dl, FATE_LATER, 451, "4.3.5", "its channel is not configured any more");
+}
+
 static void ask_way(struct q_delivery *dl)
 {
 	struct queue *q = dl->queue;
@@ -359,6 +377,9 @@ static void ask_way(struct q_delivery *dl)
 		return;
 	case DEST_DOMAIN:
 		break;
+	default:
+		ask_runner(dl);
+		return;
 	}
 	if (smtp_literal_ok(span_str(dl->dest->name)))
 		send_to_literal(dl);

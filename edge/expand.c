@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "edge/channel.h"
 #include "edge/edge_tables.h"
 #include "edge/outcome.h"
 #include "proto/smtp_path.h"
@@ -101,7 +102,8 @@ bool expansion_goes_apart(const struct expansion *e)
 {
 	for (size_t i = 0; i < e->n; i++) {
 		const struct recipient *r = &e->members[i];
-		if (r->sender != NULL || (r->user == NULL && r->outcome.fate == FATE_OPEN))
+		bool leaves = r->user == NULL && r->outcome.fate == FATE_OPEN;
+		if (r->sender != NULL || (leaves && !channel_is_place(r->store)))
 			return true;
 	}
 	return false;
@@ -151,7 +153,7 @@ static bool see(struct expand *x, char what, struct span address)
 	return fresh;
 }
 
-static bool in_chain(const struct item *it, const char *address)
+bool expand_in_chain(const struct item *it, const char *address)
 {
 	struct span rest = span_str(it->chain);
 	while (rest.n > 0)
@@ -234,47 +236,38 @@ void expand_refuse(struct expand *x, unsigned code, const char *enhanced, const 
 	}
 }
 
-/* Somebody elsewhere, or (user not NULL) in a mailbox of ours. NULL: they are a member already. */
-static struct recipient *take(struct expand *x, const char *address, const struct account *user)
+static bool see_way(
+    struct expand *x, const char *address, const struct account *user, const char *place)
+{
+	const char *who = user != NULL ? user->user : address;
+	struct buf key = BUF_INIT(2048);
+	if (place != NULL)
+		buf_printf(&key, "%s ", place);
+	buf_add_str(&key, who);
+	bool fresh = see(x, place != NULL ? 'c' : user != NULL ? 'u' : 'r', buf_span(&key));
+	buf_end(&key);
+	return fresh;
+}
+
+struct recipient *expand_take(
+    struct expand *x, const char *address, const struct account *user, const char *place)
 {
 	struct smtp_path path;
 	struct span name, detail = SPAN_NONE;
-	const char *key = user != NULL ? user->user : address;
-	if (!see(x, user != NULL ? 'u' : 'r', span_str(key)))
+	if (!see_way(x, address, user, place))
 		return NULL;
 	struct recipient *r = add_member(x, address);
+	r->store = mem_str(place != NULL ? place : user != NULL ? user->hosts[0] : NULL);
 	if (user == NULL)
 		return r;
 	if (!smtp_address_parse(span_str(x->now->text), SMTP_PATH_UTF8_OK, &path, NULL))
 		smtp_path_split(&path, '+', &name, &detail);
 	r->user = mem_str(user->user);
 	r->detail = detail.n > 0 ? mem_span_str(detail) : NULL;
-	r->store = mem_str(user->hosts[0]);
 	return r;
 }
 
-/* ---- users ------------------------------------------------------------------------------------ */
-
-static const struct status_answer {
-	unsigned code;
-	const char *enhanced, *text;
-} by_status[] = {
-	[ACCOUNT_ACTIVE] = { 0, NULL, NULL },
-	[ACCOUNT_INACTIVE] = { 450, "4.2.1", "mailbox takes no mail now" },
-	[ACCOUNT_DISABLED] = { 550, "5.2.1", "mailbox is disabled" },
-	[ACCOUNT_DELETED] = { 550, "5.1.1", "no such mailbox" },
-	[ACCOUNT_HOLD] = { 450, "4.2.1", "mailbox is on hold" },
-	[ACCOUNT_OVERQUOTA] = { 452, "4.2.2", "mailbox is full" },
-	[ACCOUNT_DEFER] = { 450, "4.2.1", "mailbox takes no mail now" },
-};
-
-static void refuse_by_status(struct expand *x, enum account_status status)
-{
-	const struct status_answer *a = &by_status[status];
-	expand_refuse(x, a->code, a->enhanced, a->text);
-}
-
-static void push_all(struct expand *x, struct text_list list, const char *address)
+void expand_push_all(struct expand *x, struct text_list list, const char *address)
 {
 	char *chain = chain_with(x->now, address);
 	const char *text = list.p;
@@ -283,70 +276,16 @@ static void push_all(struct expand *x, struct text_list list, const char *addres
 	mem_free(chain);
 }
 
-/* The queue knows mailboxes, not forwards: only what has a mailbox and nothing else can wait there. A mailbox on
- * hold does so whoever asks; others only as members, so that they do not hold up the rest. */
-static bool can_wait(const struct expand *x, const struct account *a, enum account_status status)
-{
-	unsigned ways = a->delivery & ~(unsigned)ACCOUNT_TO_HOLD;
-	bool mailbox_only = ways == ACCOUNT_TO_MAILBOX || a->delivery == ACCOUNT_TO_HOLD;
-	return mailbox_only && a->host_count > 0 && by_status[status].code / 100 == 4 &&
-	       (status == ACCOUNT_HOLD || x->now->depth > 0);
-}
-
-static void wait_in_queue(struct expand *x, const struct target *t, enum account_status status)
-{
-	struct recipient *r = take(x, t->address, t->user);
-	const struct status_answer *a = &by_status[status];
-	if (r != NULL)
-		outcome_set(&r->outcome, FATE_LATER, a->code, a->enhanced, span_str(a->text));
-	x->held = x->held || status == ACCOUNT_HOLD;
-	expand_go_on(x);
-}
-
-/* Who comes by way of himself keeps the mail: that ends a loop without losing anything. */
-static void deliver_user(struct expand *x, const struct target *t)
-{
-	const struct account *a = t->user;
-	bool again = in_chain(x->now, t->address);
-	bool keeps = (again || (a->delivery & ACCOUNT_TO_MAILBOX) != 0) && a->host_count > 0;
-	bool forwards = !again && (a->delivery & ACCOUNT_TO_FORWARDS) != 0 && a->forwards.n > 0;
-	bool lacks_store = (a->delivery & ACCOUNT_TO_MAILBOX) != 0 && a->host_count == 0;
-	if (lacks_store || (!keeps && !forwards && !again)) {
-		expand_refuse(x, 451, "4.3.5",
-		    lacks_store ? "mailbox has no store" : "the mailbox has no way of delivery");
-		return;
-	}
-	if (keeps)
-		take(x, t->address, a);
-	if (forwards)
-		push_all(x, a->forwards, t->address);
-	x->out.plain = x->now->depth == 0 && keeps && !forwards && !t->renamed;
-	expand_go_on(x);
-}
-
-static void follow_user(struct expand *x, const struct target *t)
-{
-	enum account_status status = account_mail_status(t->user);
-	if (status == ACCOUNT_OVERQUOTA && (t->user->delivery & ACCOUNT_TO_MAILBOX) == 0)
-		status = ACCOUNT_ACTIVE;
-	if (can_wait(x, t->user, status))
-		wait_in_queue(x, t, status);
-	else if (status != ACCOUNT_ACTIVE)
-		refuse_by_status(x, status);
-	else
-		deliver_user(x, t);
-}
-
 /* ---- what the directory says ------------------------------------------------------------------ */
 
 static void follow_others(struct expand *x, const struct target *t)
 {
 	if (!x->asks_has && t->status != ACCOUNT_ACTIVE) {
-		refuse_by_status(x, t->status);
+		expand_refuse_by_status(x, t->status);
 		return;
 	}
-	if (!in_chain(x->now, t->address))
-		push_all(x, t->others, t->address);
+	if (!expand_in_chain(x->now, t->address))
+		expand_push_all(x, t->others, t->address);
 	expand_go_on(x);
 }
 
@@ -359,7 +298,7 @@ static void elsewhere(struct expand *x)
 	} else if (span_find(address, '[') != SIZE_MAX) {
 		expand_refuse(x, 550, "5.1.2", "mail is not relayed to address literals");
 	} else {
-		take(x, x->now->text, NULL);
+		expand_take(x, x->now->text, NULL, NULL);
 		expand_go_on(x);
 	}
 }
@@ -393,10 +332,10 @@ static void follow(struct expand *x, const struct target *t)
 		if (x->asks_has)
 			expand_go_on(x);
 		else
-			follow_user(x, t);
+			expand_user(x, t);
 		break;
 	case TARGET_GROUP:
-		if (in_chain(x->now, t->address))
+		if (expand_in_chain(x->now, t->address))
 			expand_go_on(x);
 		else
 			expand_group(x, t);
@@ -477,7 +416,8 @@ static void start_address(struct expand *x)
 	if (!ok)
 		expand_refuse(x, 550, "5.1.3", "a member's address is no address");
 	else if (is_left_out(it->scope, it->text) ||
-		 (!see(x, 'a', span_str(it->text)) && !in_chain(it, it->text)))
+		 (!see(x, 'a', span_str(it->text)) && !expand_in_chain(it, it->text)) ||
+		 expand_by_address(x))
 		expand_go_on(x);
 	else
 		x->wait = directory_target(x->opts.directory, span_str(it->text), on_target, x);

@@ -71,6 +71,21 @@ void expand_stop(struct expand *x, unsigned code, const char *enhanced, const ch
 /* The item at hand is done. */
 void expand_go_on(struct expand *x);
 
+/* Somebody elsewhere, or (user not NULL) in a mailbox of ours, or (place not NULL, channel.h) by a channel. NULL: they
+ * are a member already. */
+struct recipient *expand_take(
+    struct expand *x, const char *address, const struct account *user, const char *place);
+
+/* Addresses to follow from the item at hand by way of `address`. */
+void expand_push_all(struct expand *x, struct text_list list, const char *address);
+bool expand_in_chain(const struct item *it, const char *address);
+
+/* expand_user.c: the item at hand is a user. */
+void expand_user(struct expand *x, const struct target *t);
+void expand_refuse_by_status(struct expand *x, enum account_status status);
+/* A member whose address a channel takes (option addresses): it is one. */
+bool expand_by_address(struct expand *x);
+
 /* The item at hand is a group. address: as it was followed. */
 void expand_group(struct expand *x, const struct target *t);
 void expand_group_end(struct expand *x);

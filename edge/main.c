@@ -10,6 +10,8 @@
 #include "edge/edge_tables.h"
 #include "edge/queue.h"
 #include "edge/queue_tables.h"
+#include "edge/run_wire.h"
+#include "edge/runner.h"
 #include "edge/spool_serve.h"
 #include "edge/spool_wire.h"
 #include "edge/worker.h"
@@ -209,6 +211,44 @@ static void queue_stop(struct worker *w)
 	mem_free(p);
 }
 
+/* ---- role runner ------------------------------------------------------------------------------- */
+
+static unsigned runner_processes(const struct conf *c)
+{
+	return runner_is_needed(c);
+}
+
+static void on_runner_listener(void *arg, const struct daemon_listener *at, int fd)
+{
+	runner_listen(arg, fd);
+}
+
+static void runner_start(struct worker *w)
+{
+	struct runner *r = runner_new(worker_loop(w), worker_conf(w));
+	worker_set_data(w, r);
+	worker_each_listener(w, on_runner_listener, r);
+}
+
+static void runner_process_reload(struct worker *w, const struct conf *fresh)
+{
+	struct runner *r = worker_data(w);
+	runner_reload(r, fresh);
+	worker_each_listener(w, on_runner_listener, r);
+}
+
+static void runner_process_drain(struct worker *w)
+{
+	runner_drain(worker_data(w), on_drained, w);
+}
+
+static void runner_stop(struct worker *w)
+{
+	struct runner *r = worker_data(w);
+	worker_set_data(w, NULL);
+	runner_free(&r);
+}
+
 /* ---- tables ------------------------------------------------------------------------------------ */
 
 static void listeners(const struct conf *c, struct daemon_listeners *out)
@@ -220,6 +260,14 @@ static void listeners(const struct conf *c, struct daemon_listeners *out)
 		.unix_path = spool_socket_path(daemon_run_dir(c), path),
 		.unix_mode = 0600,
 	};
+	static char run_path[RUN_PATH_SIZE];
+	if (runner_is_needed(c))
+		out->v[out->n++] = (struct daemon_listener){
+			.role = "runner",
+			.name = "run",
+			.unix_path = run_socket_path(daemon_run_dir(c), run_path),
+			.unix_mode = 0600,
+		};
 	accept_listeners(c, out);
 }
 
@@ -242,6 +290,15 @@ static const struct conf_schema schema = {
 };
 
 static const struct daemon_role roles[] = {
+	{
+	    .name = "runner",
+	    .keeps_rights = true,
+	    .count = runner_processes,
+	    .start = runner_start,
+	    .reload = runner_process_reload,
+	    .drain = runner_process_drain,
+	    .stop = runner_stop,
+	},
 	{
 	    .name = "queue",
 	    .exclusive = true,

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "proto/header.h"
 
+#include "edge/channel.h"
 #include "edge/edge_tables.h"
 #include "edge/outcome.h"
 
@@ -208,6 +209,13 @@ static void add_share(struct parts *x, size_t recipient, struct part *p, size_t 
 static void put_recipient_key(struct buf *key, const struct recipient *r)
 {
 	bool refused = r->outcome.fate == FATE_REFUSED;
+	if (!refused && channel_is_place(r->store)) { /* one way of several to a user */
+		struct buf way = BUF_INIT(KEY_MAX);
+		buf_printf(&way, "%s %s", r->store, r->user != NULL ? r->user : r->address);
+		put_key(key, 'c', buf_span(&way));
+		buf_end(&way);
+		return;
+	}
 	put_key(key,
 	    refused           ? 'x'
 	    : r->user != NULL ? 'u'
@@ -275,7 +283,8 @@ static const struct outcome loop = { .fate = FATE_REFUSED,
 static void put_member(struct parts *x, size_t at, const struct recipient *m)
 {
 	const struct recipient *given = &x->t->recipients[at];
-	bool leaves = m->user == NULL && m->outcome.fate == FATE_OPEN;
+	bool leaves =
+	    m->user == NULL && m->outcome.fate == FATE_OPEN && !channel_is_place(m->store);
 	struct way w = { .sender = m->sender != NULL ? m->sender : x->t->sender,
 		.own_sender = m->sender != NULL };
 	struct buf mark = BUF_INIT(KEY_MAX);

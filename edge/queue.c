@@ -128,6 +128,7 @@ static void item_end(struct q_item *it)
 	mem_free(it->detail);
 	mem_free(it->orcpt);
 	mem_free(it->route);
+	mem_free(it->channel);
 	mem_free(it->reason);
 	it->magic = 0;
 }
@@ -319,6 +320,8 @@ static void item_init(struct q_item *it, struct q_entry *e, const struct spool_r
 	it->user = r->user.n > 0 ? mem_span_str(r->user) : NULL;
 	it->detail = r->detail.n > 0 ? mem_span_str(r->detail) : NULL;
 	it->orcpt = r->orcpt.n > 0 ? mem_span_str(r->orcpt) : NULL;
+	struct span channel = channel_of_place(r->store);
+	it->channel = channel.p != NULL ? mem_span_str(channel) : NULL;
 	it->notify = r->notify;
 	e->open++;
 	e->queue->items_open++;
@@ -397,6 +400,7 @@ void queue_add(struct queue *q, log_pos pos, const struct spool_message *m)
 	uint32_t row = shelf_add(q->shelf, &m->id);
 	struct q_entry *e = entry_new(q, row, pos, m);
 	shelf_row(q->shelf, row)->message = pos;
+	e->fresh = true;
 	e->sync = spool_sync(q->spool, on_durable, e);
 	metric_add(&queue_metrics[QUEUE_M_ADDED], 1);
 	entry_count(q);
@@ -505,8 +509,7 @@ static void set_conf(struct queue *q, const struct conf *conf)
 	q->conf = conf_ref(conf);
 	q->edge = conf_section(conf, &edge_block);
 	q->hostname = daemon_hostname(conf);
-	for (size_t k = 0; k < DEST_KINDS; k++)
-		q->channels[k].limits = channel_of(q->edge, (enum q_dest_kind)k);
+	queue_channels_set(q);
 	conf_unref(&old);
 }
 
@@ -526,6 +529,7 @@ struct queue *queue_new(const struct queue_opts *opts)
 	q->dns = opts->dns;
 	q->directory = opts->directory;
 	q->unsafe_no_sync = opts->unsafe_no_sync;
+	q->kind_n = DEST_KINDS;
 	set_conf(q, opts->conf);
 	q->pool = out_conf_new(q->loop, q->dns, opts->conf, OUT_FOR_QUEUE);
 	q->sts = sts_new(q->loop, q->dns, q->edge, beside_spool(q, "mta-sts", path));
@@ -533,7 +537,7 @@ struct queue *queue_new(const struct queue_opts *opts)
 	q->loaded_max = opts->loaded_max != 0 ? opts->loaded_max : LOADED_BYTES;
 	list_init(&q->scans);
 	list_init(&q->known);
-	for (size_t k = 0; k < DEST_KINDS; k++) {
+	for (size_t k = 0; k < DEST_KINDS_MAX; k++) {
 		list_init(&q->channels[k].stalled);
 		list_init(&q->channels[k].strange);
 	}
@@ -560,6 +564,7 @@ void queue_free(struct queue **pq)
 	if (q == NULL)
 		return;
 	queue_close(q);
+	queue_channels_end(q);
 	out_pool_free(&q->pool);
 	sts_free(&q->sts);
 	map_free(&q->dests);

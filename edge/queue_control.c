@@ -40,6 +40,8 @@ static bool apply_release(struct q_item *it, const struct queue_filter *f)
 	if (!it->on_hold)
 		return false;
 	it->on_hold = false;
+	if (item_has_hold_channel(it)) /* or it would be held at once */
+		it->route = mem_str(ROUTE_PAST_HOLD);
 	if (it->state == Q_HELD)
 		item_wait(it, 0);
 	return true;
@@ -187,8 +189,12 @@ static const char *order_mistake(
 		return "say which: an ID, a condition, or \"all\"";
 	if ((order->apply == apply_reroute) != (f->to.p != NULL))
 		return "to= says where reroute sends mail, and nothing else";
+	if (channel_of_place(f->to).p != NULL)
+		return channel_named(q->edge, channel_of_place(f->to)) != NULL
+			   ? NULL
+			   : "to=channel:NAME: there is no such channel";
 	if (f->to.p != NULL && !span_eq_str(f->to, "-") && !route_split(f->to, host, &port))
-		return "to= is HOST, HOST:PORT, or - for the usual way";
+		return "to= is HOST, HOST:PORT, channel:NAME, or - for the usual way";
 	return NULL;
 }
 

@@ -11,6 +11,7 @@
 #include "edge/queue.h"
 #include "edge/queue_filter.h"
 #include "edge/queue_tables.h"
+#include "edge/run_ask.h"
 #include "edge/shelf.h"
 #include "edge/sts.h"
 
@@ -55,9 +56,12 @@ struct q_item {
 	struct ticket *ask;    /* Q_LOOKUP */
 	char *address, *user, *detail; /* user NULL: to be relayed */
 	char *orcpt;                   /* NULL: not given */
-	char *route;                   /* where an operator sends it; NULL: the usual way */
-	bool on_hold;                  /* does not wait but is held, from the next attempt on */
-	unsigned notify;               /* SMTP_NOTIFY_*, 0: its sender did not say */
+	char *
+	    route; /* where an operator sends it (queue_channel.c), or ROUTE_PAST_HOLD; NULL: the usual way */
+	char *channel;   /* where it goes since it came in: a named channel; or NULL */
+	bool tried;      /* it was given to the runner */
+	bool on_hold;    /* does not wait but is held, from the next attempt on */
+	unsigned notify; /* SMTP_NOTIFY_*, 0: its sender did not say */
 	uint32_t attempts;
 	uint64_t due_us; /* wall clock, as it stands in the log */
 	uint16_t code;
@@ -78,6 +82,7 @@ struct q_entry {
 	uint64_t arrived_us;
 	char *sender, *envid; /* sender "": null; envid NULL: none */
 	bool trusted;
+	bool fresh; /* it came to this process: no other one has tried it */
 	enum smtp_ret ret;
 	enum spool_report report;    /* it is one itself */
 	enum spool_report reporting; /* while ask is: what its sender is to be told */
@@ -134,6 +139,9 @@ struct q_more {
 
 /* A kind of destination. */
 struct q_channel {
+	char *title; /* owned; of a named one, else NULL */
+	const struct edge_channel_conf
+	    *own; /* of a named one, of queue.conf; NULL: not configured any more */
 	struct channel limits;
 	size_t running;
 	struct list_node stalled, strange; /* destinations: proven ones, and the others */
@@ -170,7 +178,8 @@ struct queue {
 	uint32_t swept;   /* the last row that was looked at for its deadline */
 	char *left_words; /* owned; of the order that did not get through the whole shelf */
 	uint32_t left_at;
-	struct q_channel channels[DEST_KINDS];
+	struct q_channel channels[DEST_KINDS_MAX];
+	size_t kind_n; /* of them in use */
 	struct heap due;
 	struct timer due_timer, prune_timer;
 	size_t items_open, lookups, running;
@@ -236,6 +245,31 @@ void dest_hold(struct q_item *it);   /* Q_WAIT: sent at once when its destinatio
 void item_set_dest(struct q_item *it, struct q_dest *d);
 void dests_free(struct queue *q);
 void queue_run_stalled(struct queue *q);
+
+/* An end, or another wait, without any delivery. May free the entry. */
+void item_conclude(
+    struct q_item *it, enum fate fate, unsigned code, const char *enhanced, const char *text);
+
+/* ---- queue_channel.c: named channels ---------------------------------------------------------------- */
+
+/* An item's route when it is released from a hold channel: the usual way, past that. */
+#define ROUTE_PAST_HOLD "past:hold"
+
+void queue_channels_set(struct queue *q); /* the configuration is new */
+void queue_channels_end(struct queue *q);
+/* The item is on its way to a named channel, or waits for it: true; the entry may be gone. */
+bool item_to_channel(struct q_item *it);
+/* The same of ends alone: the directory knows its user. */
+bool item_to_end(struct q_item *it);
+/* Its route when that is a host; NULL: it is none. */
+const char *item_operator_route(const struct q_item *it);
+bool item_has_hold_channel(const struct q_item *it);
+/* Does a named channel have a say in where it goes? place: its store in the log, or empty. */
+bool item_needs_channel(const struct q_item *it);
+bool queue_needs_channel(const struct queue *q, struct span address, struct span place);
+/* To the runner. NULL: the channel is not configured any more. */
+struct ticket *channel_deliver(
+    struct q_dest *d, struct q_item *it, struct mail_source body, run_fn *fn, void *arg);
 
 /* ---- queue_spool.c: the log, its replay, what is durable ------------------------------------------- */
 

@@ -31,7 +31,7 @@ static const char *state_of(const struct q_item *it)
 
 static struct span destination_of(const struct q_item *it)
 {
-	if (it->route != NULL)
+	if (it->route != NULL && strcmp(it->route, ROUTE_PAST_HOLD) != 0)
 		return span_str(it->route);
 	if (it->dest != NULL)
 		return span_str(it->dest->name);

@@ -177,7 +177,8 @@ static struct q_dest *way_of_due(const struct q_entry *e)
 	enum q_dest_kind kind;
 	const char *name;
 	if (e->item_count > 1 || it->state != Q_WAIT || is_listed(it) || it->user != NULL ||
-	    it->due.due > loop_now_ms(q->loop) || !way_out(q, it->address, it->route, &kind, &name))
+	    it->due.due > loop_now_ms(q->loop) || item_needs_channel(it) ||
+	    !way_out(q, it->address, item_operator_route(it), &kind, &name))
 		return NULL;
 	return dest_get(q, kind, name);
 }

@@ -131,7 +131,7 @@ void dest_hold(struct q_item *it)
 static uint64_t next_backoff(const struct q_dest *d)
 {
 	const struct edge_conf *c = d->queue->edge;
-	bool far = d->kind == DEST_DOMAIN || d->kind == DEST_ROUTE;
+	bool far = d->kind != DEST_STORE && d->kind != DEST_RELAY;
 	const struct channel *ch = &d->queue->channels[d->kind].limits;
 	uint64_t first = far ? ch->retry_first : DOWN_FIRST_MS;
 	uint64_t most = far ? ch->retry_max : c->dead_backoff;
@@ -254,16 +254,16 @@ void dest_run(struct q_dest *d)
 static void run_list(struct queue *q, enum q_dest_kind kind, bool proven)
 {
 	struct list_node *list = proven ? &q->channels[kind].stalled : &q->channels[kind].strange;
-	while (!is_full(q, kind, proven) && !list_empty(list))
+	while (!list_empty(list) && !is_full(q, kind, proven))
 		dest_run(LIST_OF(struct q_dest, stalled, list_pop(list)));
 }
 
 /* Proven ones first, and our own stores before everybody else. */
 void queue_run_stalled(struct queue *q)
 {
-	for (size_t k = 0; k < DEST_KINDS; k++)
+	for (size_t k = 0; k < q->kind_n; k++)
 		run_list(q, (enum q_dest_kind)k, true);
-	for (size_t k = 0; k < DEST_KINDS; k++)
+	for (size_t k = 0; k < q->kind_n; k++)
 		run_list(q, (enum q_dest_kind)k, false);
 }
 
@@ -383,8 +383,7 @@ void dests_free(struct queue *q)
 
 /* ---- routing ------------------------------------------------------------------------------------ */
 
-/* An end, or another wait, without any delivery. May free the entry. */
-static void conclude(
+void item_conclude(
     struct q_item *it, enum fate fate, unsigned code, const char *enhanced, const char *text)
 {
 	struct q_entry *e = it->entry;
@@ -420,7 +419,7 @@ static void give_up(struct q_item *it)
 	    it->reason != NULL ? it->reason : "none");
 	char *words = mem_str(buf_cstr(&text));
 	buf_end(&text);
-	conclude(it, FATE_REFUSED, 554, "5.4.7", words);
+	item_conclude(it, FATE_REFUSED, 554, "5.4.7", words);
 	mem_free(words);
 }
 
@@ -441,7 +440,7 @@ static const struct {
 
 static void conclude_by_status(struct q_item *it, enum account_status s)
 {
-	conclude(
+	item_conclude(
 	    it, by_status[s].fate, by_status[s].code, by_status[s].enhanced, by_status[s].text);
 }
 
@@ -451,13 +450,15 @@ static void on_found(void *arg, enum directory_status status, const struct accou
 	struct queue *q = it->entry->queue;
 	it->ask = NULL;
 	if (status == DIRECTORY_UNKNOWN)
-		conclude(it, FATE_LATER, 451, "4.3.0", "the directory cannot be asked");
+		item_conclude(it, FATE_LATER, 451, "4.3.0", "the directory cannot be asked");
 	else if (status == DIRECTORY_ABSENT)
-		conclude(it, FATE_REFUSED, 550, "5.1.1", "no such user");
+		item_conclude(it, FATE_REFUSED, 550, "5.1.1", "no such user");
 	else if (by_status[account_mail_status(a)].text != NULL)
 		conclude_by_status(it, account_mail_status(a));
+	else if (item_to_end(it))
+		;
 	else if (a->host_count == 0 || strlen(a->hosts[0]) > SPOOL_STRING_MAX)
-		conclude(
+		item_conclude(
 		    it, FATE_LATER, 451, "4.3.5", "the directory names no store for this user");
 	else {
 		mem_free(it->user);
@@ -489,10 +490,10 @@ static void route_away(struct q_item *it)
 {
 	enum q_dest_kind kind;
 	const char *name;
-	if (way_out(it->entry->queue, it->address, it->route, &kind, &name))
+	if (way_out(it->entry->queue, it->address, item_operator_route(it), &kind, &name))
 		dest_ready(dest_get(it->entry->queue, kind, name), it);
 	else
-		conclude(it, FATE_REFUSED, 553, "5.1.3", "address without domain");
+		item_conclude(it, FATE_REFUSED, 553, "5.1.3", "address without domain");
 }
 
 void item_route(struct q_item *it)
@@ -500,7 +501,9 @@ void item_route(struct q_item *it)
 	struct queue *q = it->entry->queue;
 	if (is_expired(it)) {
 		give_up(it);
-	} else if (it->user == NULL || it->route != NULL) {
+	} else if (item_to_channel(it)) {
+		return;
+	} else if (it->user == NULL || item_operator_route(it) != NULL) {
 		route_away(it);
 	} else {
 		item_set_state(it, Q_LOOKUP);

@@ -109,7 +109,8 @@ static bool list_for_its_way(struct queue *q, uint32_t row, const struct spool_m
 {
 	enum q_dest_kind kind;
 	const char *name;
-	if (m->recipients[0].user.n > 0)
+	if (m->recipients[0].user.n > 0 ||
+	    queue_needs_channel(q, m->recipients[0].address, m->recipients[0].store))
 		return false;
 	char *address = mem_span_str(m->recipients[0].address);
 	bool listed = false;
@@ -168,7 +169,7 @@ static void apply_snapshot(struct queue *q, uint32_t row, const struct spool_pro
 		due_us = 0;
 	uint64_t delay = due_us > now_us ? (due_us - now_us) / 1000 : 0;
 	uint64_t most = 0;
-	for (size_t k = 0; k < DEST_KINDS; k++)
+	for (size_t k = 0; k < q->kind_n; k++)
 		most =
 		    q->channels[k].limits.retry_max > most ? q->channels[k].limits.retry_max : most;
 	if (due_us != UINT64_MAX)

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include "edge/channel.h"
 #include "edge/envelope.h"
 #include "edge/mail.h"
 
@@ -122,6 +123,11 @@ struct expand_opts recipient_expand_opts(const struct session *s)
 enum verdict recipient_look_for(struct session *s, struct span address)
 {
 	const struct expand_opts opts = recipient_expand_opts(s);
+	const struct edge_channel_conf *c = channel_end_of(s->setup->edge, address);
+	char place[CHANNEL_PLACE_SIZE];
+	if (c != NULL)
+		return envelope_take_recipient(
+		    s, SPAN_NONE, SPAN_NONE, span_str(channel_place(c, place)));
 	session_enter(s, ST_RECIPIENT);
 	s->ask = expand_start(&opts, address, on_found, s);
 	return V_WAIT;

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 
 #include "edge/outcome.h"
+#include "edge/pattern.h"
 
 #define CONF_BLOCK edge_verdict
 #define CONF_DEF "edge/edge_verdict.params.def"
@@ -21,25 +22,13 @@ static bool names(const struct conf_strings *list, const char *filter)
 	return list->n == 0;
 }
 
-/* "user@example.org", "example.org", ".example.org" */
-static bool means(const char *pattern, struct span address)
-{
-	struct span p = span_str(pattern);
-	size_t at = span_rfind(address, '@');
-	if (span_find(p, '@') != SIZE_MAX)
-		return span_ieq(p, address);
-	struct span domain = at == SIZE_MAX ? SPAN_NONE : span_from(address, at + 1);
-	return p.n > 0 && p.p[0] == '.' ? domain.n > p.n && span_iends(domain, p)
-					: span_ieq(p, domain);
-}
-
 static const struct edge_verdict_conf *rule_of(
     const struct edge_conf *c, const char *filter, const char *address)
 {
 	for (size_t i = 0; i < c->verdict_n; i++) {
 		const struct edge_verdict_conf *v = c->verdict[i];
 		for (size_t k = 0; k < v->recipient.n && names(&v->filters, filter); k++)
-			if (means(v->recipient.v[k], span_str(address)))
+			if (pattern_means(v->recipient.v[k], span_str(address)))
 				return v;
 	}
 	return NULL;
