@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "edge/bytes.h"
+#include "base/bytes.h"
 
 enum { VERSION = 1, LENGTH_BYTES = 4 };
 
