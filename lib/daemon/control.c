@@ -185,6 +185,22 @@ static const struct {
 
 /* ---- commands of the workers ---- */
 
+static bool all_serve(const struct master *m)
+{
+	for (size_t i = 0; i < m->proc_count; i++)
+		if (!proc_is_serving(&m->procs[i]))
+			return false;
+	return true;
+}
+
+static const char *why_no_answer(const struct control_conn *c)
+{
+	if (c->waiting > 0)
+		return "no worker answered in time";
+	return all_serve(c->master) ? "unknown command"
+				    : "unknown command, or a process that is not up knows it";
+}
+
 static void ask_finish(struct control_conn *c)
 {
 	if (c->relayed != 0) {
@@ -192,7 +208,7 @@ static void ask_finish(struct control_conn *c)
 		return;
 	}
 	if (c->answers == 0 && !c->known) {
-		reply_error(c, c->waiting > 0 ? "no worker answered in time" : "unknown command");
+		reply_error(c, why_no_answer(c));
 		return;
 	}
 	buf_printf(&c->out, "],\"silent\":%zu}\n", c->waiting);

@@ -50,6 +50,7 @@ class Edge(Tier):
         self.start_daemon("edge", "postern")
         for service in ("mx", "submission", "submissions"):
             wait_for(lambda s=service: port_answers(self.port(s)), 30, service)
+        wait_for(lambda: self.postern("queue", "list").returncode == 0, 30, "the queue")
 
     def stored(self, user):
         """Every message of a user as the store's files have it, with CRLF."""
