@@ -30,14 +30,16 @@ def tree(root):
 
 
 def cpu_s(root):
-    """Seconds of user and system time: living processes, and children that were waited for."""
+    """Seconds of user and system time: of living processes, to the microsecond, and of children that were waited for, in
+    ticks of the sum."""
     total = 0
     for pid in tree(root):
         try:
-            total += sum(int(x) for x in stat_of(pid)[11:15])
+            own, ended = task_ns(pid), sum(int(x) for x in stat_of(pid)[13:15])
         except (OSError, IndexError):
             continue
-    return total / TICK
+        total += own / 1e9 + ended / TICK
+    return total
 
 
 def task_ns(pid):

@@ -25,15 +25,18 @@ struct record_shelf {
 
 void record_note(struct record *r, uint64_t ms, const char *check, struct span answer)
 {
-	struct buf line = BUF_INIT(RECORD_MAX);
-	r->checks.max = RECORD_MAX;
-	buf_printf(
-	    &line, "%s{\"check\":\"%s\",\"answer\":", buf_len(&r->checks) > 0 ? "," : "", check);
-	fmt_json_string(&line, answer);
-	buf_printf(&line, ",\"ms\":%llu}", (unsigned long long)ms);
-	if (buf_ok(&line) && buf_len(&line) + buf_len(&r->checks) <= RECORD_MAX)
-		buf_add_span(&r->checks, buf_span(&line));
-	buf_end(&line);
+	struct buf *b = &r->checks;
+	b->max = RECORD_MAX;
+	size_t before = buf_len(b);
+	buf_add_str(b, before > 0 ? ",{\"check\":\"" : "{\"check\":\"");
+	buf_add_str(b, check);
+	buf_add_str(b, "\",\"answer\":");
+	fmt_json_string(b, answer);
+	buf_add_str(b, ",\"ms\":");
+	buf_add_number(b, ms);
+	buf_add_char(b, '}');
+	if (!buf_ok(b))
+		buf_cut(b, before);
 }
 
 void record_end(struct record *r)

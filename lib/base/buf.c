@@ -79,15 +79,19 @@ bool buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 {
 	va_list again;
 	va_copy(again, ap);
-	int n = vsnprintf(NULL, 0, fmt, again);
+	make_room(b, 0);
+	size_t room = b->cap - b->tail; /* what is written there does not count yet */
+	int n = vsnprintf(b->p + b->tail, room, fmt, again);
 	va_end(again);
 	CHECK(n >= 0);
 	if (b->over || (size_t)n > b->max - buf_len(b)) {
 		b->over = true;
 		return false;
 	}
-	make_room(b, (size_t)n);
-	vsnprintf(b->p + b->tail, (size_t)n + 1, fmt, ap);
+	if ((size_t)n >= room) {
+		make_room(b, (size_t)n);
+		vsnprintf(b->p + b->tail, (size_t)n + 1, fmt, ap);
+	}
 	b->tail += (size_t)n;
 	return true;
 }
@@ -135,6 +139,13 @@ void buf_eat(struct buf *b, size_t n)
 	b->head += n;
 	if (b->head == b->tail)
 		b->head = b->tail = 0;
+}
+
+void buf_cut(struct buf *b, size_t n)
+{
+	CHECK(n <= buf_len(b));
+	b->tail = b->head + n;
+	b->over = false;
 }
 
 void buf_clear(struct buf *b)

@@ -38,6 +38,7 @@ size_t buf_room(struct buf *b, size_t n, char **p_out);
 void buf_added(struct buf *b, size_t n);
 
 void buf_eat(struct buf *b, size_t n); /* n <= buf_len(b) */
+void buf_cut(struct buf *b, size_t n); /* keeps the first n <= buf_len(b) bytes, and is not over */
 void buf_clear(struct buf *b);         /* empty and not over; memory kept */
 void buf_shrink(struct buf *b);        /* gives memory back when empty */
 

@@ -71,10 +71,22 @@ static size_t utf8_step(struct span v)
 	return 0;
 }
 
+static bool is_json_plain(unsigned char c)
+{
+	return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
+}
+
 bool fmt_json_string(struct buf *out, struct span v)
 {
 	buf_add_char(out, '"');
 	while (v.n > 0) {
+		size_t plain = 0;
+		while (plain < v.n && is_json_plain((unsigned char)v.p[plain]))
+			plain++;
+		buf_add(out, v.p, plain);
+		v = span_from(v, plain);
+		if (v.n == 0)
+			break;
 		size_t step = utf8_step(v);
 		if (step == 1)
 			put_json_ascii(out, (unsigned char)v.p[0]);
@@ -91,9 +103,14 @@ bool fmt_json_string(struct buf *out, struct span v)
 bool fmt_line_text(struct buf *out, struct span v, size_t max)
 {
 	v = span_first(v, max);
-	for (size_t i = 0; i < v.n; i++) {
-		unsigned char c = (unsigned char)v.p[i];
-		buf_add_char(out, c < ' ' || c == 0x7f ? '?' : (char)c);
+	while (v.n > 0) {
+		size_t plain = 0;
+		while (plain < v.n && (unsigned char)v.p[plain] >= ' ' && v.p[plain] != 0x7f)
+			plain++;
+		buf_add(out, v.p, plain);
+		if (plain < v.n)
+			buf_add_char(out, '?');
+		v = span_from(v, plain + 1);
 	}
 	return buf_ok(out);
 }

@@ -1,8 +1,9 @@
 /* rand.c - kernel randomness, read in blocks; a forked child starts with an empty pool. */
 #include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include "base/check.h"
 #include "base/rand.h"
@@ -20,15 +21,23 @@ void rand_bytes(void *out, size_t n)
 	}
 }
 
+static uint64_t pool[32];
+static size_t left;
+
+static void forget_pool(void)
+{
+	left = 0;
+}
+
 uint64_t rand_u64(void)
 {
-	static uint64_t pool[32];
-	static size_t left;
-	static pid_t owner;
-	if (left == 0 || owner != getpid()) {
+	static bool guarded;
+	if (!guarded)
+		CHECK(pthread_atfork(NULL, NULL, forget_pool) == 0);
+	guarded = true;
+	if (left == 0) {
 		rand_bytes(pool, sizeof pool);
 		left = COUNT_OF(pool);
-		owner = getpid();
 	}
 	uint64_t v = pool[--left];
 	pool[left] = 0;

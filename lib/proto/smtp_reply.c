@@ -10,9 +10,12 @@ bool smtp_reply_put(struct buf *out, unsigned code, const char *enhanced, struct
 	CHECK(code >= 200 && code <= 599);
 	do {
 		struct span line = span_cut(&text, '\n');
-		buf_printf(out, "%03u%c", code, text.p != NULL ? '-' : ' ');
-		if (enhanced != NULL && enhanced[0] != '\0')
-			buf_printf(out, "%s ", enhanced);
+		buf_add_number(out, code);
+		buf_add_char(out, text.p != NULL ? '-' : ' ');
+		if (enhanced != NULL && enhanced[0] != '\0') {
+			buf_add_str(out, enhanced);
+			buf_add_char(out, ' ');
+		}
 		fmt_line_text(out, line, SMTP_REPLY_PUT_MAX);
 		buf_add_str(out, "\r\n");
 	} while (text.p != NULL);

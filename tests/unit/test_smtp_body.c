@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "base/rand.h"
 #include "proto/smtp_body.h"
 
 /* Decodes `in` given in pieces [0, first), then `more` bytes at a time. Returns bytes not used. */
@@ -121,6 +122,47 @@ static void test_nul(void **state)
 	buf_end(&out);
 }
 
+static size_t put_random_text(char *to, size_t max)
+{
+	static const char *const parts[] = { "some plain text of a message", "a", "\t", "\r\n",
+		"\r\n.", "\r\n..", ".", "\xc3\xa4", "\r", "\n", "\x01", "\x7f" };
+	size_t n = 0;
+	while (n + 32 < max) {
+		uint64_t which = rand_below(40);
+		const char *part = which < 28 ? parts[which % 4] : parts[which - 28];
+		size_t len = strlen(part);
+		memcpy(to + n, part, len);
+		n += len;
+		if (rand_below(100) == 0)
+			to[n++] = '\0';
+	}
+	memcpy(to + n, "\r\n.\r\n", 5);
+	return n + 5;
+}
+
+/* What goes by words and by lines is the same byte by byte, where no word is ever whole. */
+static void test_words(void **state)
+{
+	char in[600];
+	for (int round = 0; round < 3000; round++) {
+		struct span text = span_of(in, put_random_text(in, 8 + rand_below(sizeof in - 8)));
+		struct smtp_body_decoder whole, bytes;
+		struct buf one = BUF_INIT(1000), two = BUF_INIT(1000);
+		size_t line_max = 1 + rand_below(60);
+		smtp_body_decoder_init(&whole, line_max);
+		smtp_body_decoder_init(&bytes, line_max);
+		whole.normalize = bytes.normalize = round % 2 == 0;
+		assert_int_equal(
+		    decode(&whole, text, text.n, 1, &one), decode(&bytes, text, 1, 1, &two));
+		assert_true(span_eq(buf_span(&one), buf_span(&two)));
+		assert_int_equal(whole.faults, bytes.faults);
+		assert_int_equal(whole.fault_at, bytes.fault_at);
+		assert_int_equal(whole.taken, bytes.taken);
+		buf_end(&one);
+		buf_end(&two);
+	}
+}
+
 static const struct {
 	const char *in, *want;
 } encodings[] = {
@@ -170,6 +212,7 @@ int main(void)
 		cmocka_unit_test(test_every_split),
 		cmocka_unit_test(test_normalized),
 		cmocka_unit_test(test_nul),
+		cmocka_unit_test(test_words),
 		cmocka_unit_test(test_encoder),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
