@@ -119,6 +119,11 @@ static const struct question ask_holds = { only_mmp, hold_columns, { "kind", "va
 	"Nothing is held." };
 static const struct question ask_queue_rows = { only_edge, queue_columns, { NULL, NULL }, NULL,
 	"The queue is empty." };
+static int queue_list(const struct admin_args *a)
+{
+	return show_queue(a, &ask_queue_rows);
+}
+
 static const struct question ask_queue_order = { only_edge, order_columns, { NULL, NULL }, NULL,
 	"Nothing was done." };
 static const struct question ask_explain = { only_edge, explain_columns, { NULL, NULL }, NULL,
@@ -209,10 +214,10 @@ static const struct command {
 	    "dry run: what would be answered to this client, sender and recipient (more of "
 	    "them with "
 	    "more --rcpt), on --listener NAME, for a --user who has authenticated." },
-	{ "queue list", "[WHICH...]", 0, 16, NULL, &ask_queue_rows,
+	{ "queue list", "[WHICH...] [after=ID]", 0, 15, queue_list, NULL,
 	    "Messages that this host still has to deliver, and why. WHICH: ID, all, sender=, "
 	    "recipient=, destination=, reason=, state=, older=2h, younger=2h; * stands for any "
-	    "text." },
+	    "text. After 5000 recipients it ends and says how it goes on." },
 	{ "queue show", "ID", 1, 1, NULL, &ask_queue_rows,
 	    "Every recipient of a message in the queue." },
 	{ "queue cat", "ID", 1, 1, show_cat, NULL, "The message itself." },

@@ -185,16 +185,77 @@ size_t show_gather(const struct admin_args *a, const struct question *q, struct 
 	return *status_out == ADMIN_USAGE ? 0 : answered;
 }
 
+static void print_rows(const struct admin_args *a, const struct question *q, const json_t *rows)
+{
+	if (a->json)
+		print_json(rows);
+	else
+		put_rows_with(rows, q);
+}
+
 int show_rows(const struct admin_args *a, const struct question *q)
 {
 	int status;
 	json_t *rows = json_array();
 	const struct show_words words = { a->words, a->word_count, false };
-	size_t answered = show_gather(a, q, words, rows, &status);
-	if (answered > 0 && a->json)
-		print_json(rows);
-	else if (answered > 0)
-		put_rows_with(rows, q);
+	if (show_gather(a, q, words, rows, &status) > 0)
+		print_rows(a, q, rows);
+	json_decref(rows);
+	return status;
+}
+
+/* ---- the queue ------------------------------------------------------------------------------------ */
+
+/* Takes the row out that says that there is more; false: there is none. */
+static bool take_more(json_t *rows, char *after, size_t size)
+{
+	size_t i = json_array_size(rows);
+	while (i > 0 && !json_is_true(json_object_get(json_array_get(rows, i - 1), "more")))
+		i--;
+	if (i == 0)
+		return false;
+	const char *id = json_string_value(json_object_get(json_array_get(rows, i - 1), "after"));
+	snprintf(after, size, "after=%s", id != NULL ? id : "");
+	json_array_remove(rows, i - 1);
+	return true;
+}
+
+static void say_more(const struct admin_args *a, const char *after)
+{
+	bool known = strcmp(after, "after=") != 0;
+	fprintf(stderr, "postern: this is not all that is in the queue. %s: postern queue list",
+	    known ? "It goes on with" : "Ask again");
+	for (size_t i = 2; i < a->word_count; i++)
+		if (strncmp(a->words[i], "after=", 6) != 0)
+			fprintf(stderr, " %s", a->words[i]);
+	fprintf(stderr, "%s%s\n", known ? " " : "", known ? after : "");
+}
+
+enum { LIST_WORDS_MAX = 20 };
+
+int show_queue(const struct admin_args *a, const struct question *q)
+{
+	const char *v[LIST_WORDS_MAX + 1];
+	char after[64] = "";
+	struct show_words words = { v, 0, false };
+	json_t *rows = json_array();
+	bool more = true;
+	int status = ADMIN_OK;
+	for (; words.n < a->word_count && words.n < LIST_WORDS_MAX; words.n++)
+		v[words.n] = a->words[words.n];
+	size_t given = words.n, answered = 1;
+	while (more && answered > 0 && json_array_size(rows) < SHOW_LIST_MAX) {
+		answered = show_gather(a, q, words, rows, &status);
+		more = take_more(rows, after, sizeof after);
+		if (more && strcmp(after, "after=") == 0)
+			break;
+		v[given] = after; /* the last one counts */
+		words.n = given + 1;
+	}
+	if (answered > 0)
+		print_rows(a, q, rows);
+	if (answered > 0 && more)
+		say_more(a, after);
 	json_decref(rows);
 	return status;
 }

@@ -23,6 +23,9 @@ struct show_words {
 size_t show_gather(const struct admin_args *a, const struct question *q, struct show_words words,
     json_t *rows, int *status_out);
 
+/* queue list: asks on until it has everything or SHOW_LIST_MAX rows, and says when that is not all. */
+enum { SHOW_LIST_MAX = 5000 };
+int show_queue(const struct admin_args *a, const struct question *q);
 /* The words of the command line are the question. */
 int show_rows(const struct admin_args *a, const struct question *q);
 /* queue cat ID: the bytes of a message in the queue, as they are. */

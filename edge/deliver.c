@@ -40,6 +40,7 @@ struct q_delivery {
 	char host[ROUTE_HOST_SIZE]; /* while ask is about its certificate */
 	uint16_t port;
 	size_t mx_next, mx_tried;
+	uint64_t began_us, talk_ms; /* when; and how long the next hop was talked to */
 };
 
 static void on_sent(void *arg, const struct out_result *r);
@@ -68,12 +69,14 @@ static void log_outcome(const struct q_item *it, const struct q_dest *d, struct 
 			      : it->fate == SPOOL_DELIVERED ? QUEUE_EV_DELIVERED
 							    : QUEUE_EV_REFUSED;
 	uint64_t now = queue_now_us(e->queue);
+	char delays[DELAYS_SIZE];
 	log_write(&queue_events[ev], e->id.s,
 	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_STR("destination", d->name),
 		LOG_ADDR("peer", peer), LOG_U64("attempts", it->attempts),
 		LOG_U64("age_s", now > e->arrived_us ? (now - e->arrived_us) / 1000000 : 0),
 		LOG_U64("next_s", it->due_us > now ? (it->due_us - now) / 1000000 : 0),
-		LOG_U64("code", it->code), LOG_STR("text", it->reason)));
+		LOG_STR("delays", delays_text(&it->delays, delays)), LOG_U64("code", it->code),
+		LOG_STR("text", it->reason)));
 }
 
 /* Trouble of the whole host or of the way to it, not of a mailbox or a message (RFC 3463). */
@@ -93,6 +96,20 @@ static bool is_down(const struct q_delivery *dl, enum out_end end)
 	return true;
 }
 
+static struct q_delays delays_of(const struct q_delivery *dl)
+{
+	const struct q_entry *e = dl->entry;
+	uint64_t now = queue_now_us(dl->queue);
+	uint64_t added = e->added_us != 0 ? e->added_us : e->arrived_us;
+	struct q_delays d = { .talk = dl->talk_ms };
+	uint64_t taken = now > dl->began_us ? (now - dl->began_us) / 1000 : 0;
+	d.before = added > e->arrived_us ? (added - e->arrived_us) / 1000 : 0;
+	d.queued = dl->began_us > added ? (dl->began_us - added) / 1000 : 0;
+	d.setup = taken > d.talk ? taken - d.talk : 0;
+	d.total = 1 + d.before + d.queued + taken;
+	return d;
+}
+
 /* Every recipient has its outcome. Frees dl. */
 static void finish(struct q_delivery *dl, enum out_end end, struct ip_port peer)
 {
@@ -100,10 +117,12 @@ static void finish(struct q_delivery *dl, enum out_end end, struct ip_port peer)
 	struct q_dest *d = dl->dest;
 	struct q_entry *e = dl->entry;
 	bool down = is_down(dl, end);
+	struct q_delays delays = delays_of(dl);
 	for (size_t i = 0; i < dl->n; i++) {
 		struct q_item *it = dl->items[i];
 		if (dl->dsn)
 			it->notify &= ~(unsigned)SMTP_NOTIFY_SUCCESS;
+		it->delays = delays;
 		item_outcome(it, &dl->outcomes[i]);
 		log_outcome(it, d, peer);
 		if (it->state == Q_WAIT && down)
@@ -228,6 +247,7 @@ static void on_sent(void *arg, const struct out_result *r)
 	if (r->end == OUT_UNREACHED && send_next_mx(dl))
 		return;
 	dl->dsn = r->dsn;
+	dl->talk_ms = r->talk_ms;
 	finish(dl, r->end, r->peer);
 }
 
@@ -395,6 +415,7 @@ void deliver_start(struct q_dest *d, struct q_item *const *items, size_t n)
 	dl->dest = d;
 	dl->entry = items[0]->entry;
 	dl->n = n;
+	dl->began_us = queue_now_us(d->queue);
 	dl->items = mem_array(n, sizeof(struct q_item *));
 	dl->recipients = mem_array(n, sizeof(*dl->recipients));
 	dl->outcomes = mem_array(n, sizeof(*dl->outcomes));

@@ -401,6 +401,7 @@ void queue_add(struct queue *q, log_pos pos, const struct spool_message *m)
 	struct q_entry *e = entry_new(q, row, pos, m);
 	shelf_row(q->shelf, row)->message = pos;
 	e->fresh = true;
+	e->added_us = queue_now_us(q);
 	e->sync = spool_sync(q->spool, on_durable, e);
 	metric_add(&queue_metrics[QUEUE_M_ADDED], 1);
 	entry_count(q);

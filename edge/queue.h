@@ -57,7 +57,9 @@ void queue_on_close(struct queue *q, void (*fn)(void *arg), void *arg);
 /* words behind "queue": list, hold, release, retry, reroute, bounce, delete with a filter
  * (queue_filter.h), show ID, cat ID [OFFSET]. Appends one JSON value; false: no such command.
  *	list, show	array of {"id","sender","recipient","state","destination","age_s","attempts","next_s",
- *			"reason","bytes"} of what is not ended; show: of every recipient, and more members
+ *			"reason","bytes"} of what is not ended; show: of every recipient, and more members.
+ *			A list of more than 5000 recipients or 8 s ends with {"more":true,"after":ID}: the words
+ *			after=ID have it go on there; ID "": it has to begin anew
  *	cat		{"bytes","next","base64"}: a piece from OFFSET on, the next begins at "next"
  *	orders		{"order","recipients","more"}: more: say it again, one order ends so many
  *	else		{"error"} */

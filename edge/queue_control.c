@@ -189,6 +189,8 @@ static const char *order_mistake(
 		return "say which: an ID, a condition, or \"all\"";
 	if ((order->apply == apply_reroute) != (f->to.p != NULL))
 		return "to= says where reroute sends mail, and nothing else";
+	if (f->after.p != NULL)
+		return "after= is for list";
 	if (channel_of_place(f->to).p != NULL)
 		return channel_named(q->edge, channel_of_place(f->to)) != NULL
 			   ? NULL
@@ -231,6 +233,13 @@ static void run_cat(struct queue *q, const char *const *words, size_t n, struct 
 		put_error(out, SPAN("the message cannot be read"));
 }
 
+/* One that has ended is remembered for a while. */
+static uint32_t row_after(const struct queue *q, struct span id)
+{
+	struct ident after;
+	return ident_parse(id, &after) ? shelf_find(q->shelf, after) : 0;
+}
+
 static void start_scan(struct queue *q, const struct scan_words *said, const struct order *order,
     const struct queue_late *late, struct buf *out)
 {
@@ -246,6 +255,8 @@ static void start_scan(struct queue *q, const struct scan_words *said, const str
 		mistake = order_mistake(q, order, &f);
 	else if (q->spool == NULL)
 		mistake = "the spool cannot be used now";
+	else if (f.after.p != NULL && row_after(q, f.after) == 0)
+		mistake = "after= names no message that the queue remembers: begin anew";
 	if (mistake != NULL)
 		put_error(out, span_str(mistake));
 	else

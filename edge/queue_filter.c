@@ -37,6 +37,7 @@ static bool take_text(struct queue_filter *f, struct span name, struct span valu
 		{ "reason", &f->reason },
 		{ "state", &f->state },
 		{ "to", &f->to },
+		{ "after", &f->after },
 	};
 	for (size_t i = 0; i < COUNT_OF(texts); i++) {
 		if (!span_eq_str(name, texts[i].name))

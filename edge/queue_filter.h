@@ -13,8 +13,9 @@
 struct queue_filter {
 	struct span id, sender, recipient, destination, reason, state;
 	uint64_t older_s, younger_s;
-	bool all;       /* the word "all" */
-	struct span to; /* no condition: where `reroute` shall send them */
+	bool all;          /* the word "all" */
+	struct span to;    /* no condition: where `reroute` shall send them */
+	struct span after; /* no condition: the id behind which `list` goes on */
 };
 
 /* What is known of one recipient. */
@@ -25,7 +26,7 @@ struct queue_facts {
 
 enum { QUEUE_FILTER_WORD_MAX = 500 };
 
-/* Words: all, id=, sender=, recipient=, destination=, reason=, state=, older=, younger=, to=; a word
+/* Words: all, id=, sender=, recipient=, destination=, reason=, state=, older=, younger=, to=, after=; a word
  * without "=" is an id. sender= alone means the null sender. Spans point into the words. False: a
  * sentence is in why. */
 bool queue_filter_parse(

@@ -44,6 +44,15 @@ enum q_state {
 	Q_FINAL    /* fate says how it ended */
 };
 
+/* Where a message's time went, in ms: before it was in the queue, there, until the envelope could be said (looking up,
+ * waiting for a connection, making one), and with the next hop. total 0: not known. */
+struct q_delays {
+	uint64_t before, queued, setup, talk, total;
+};
+enum { DELAYS_SIZE = 100 };
+/* "0.010/2.500/0.100/0.350", in seconds; "" when it is not known. */
+const char *delays_text(const struct q_delays *d, char out[DELAYS_SIZE]);
+
 /* One recipient. */
 struct q_item {
 	uint32_t magic;
@@ -66,7 +75,8 @@ struct q_item {
 	uint64_t due_us; /* wall clock, as it stands in the log */
 	uint16_t code;
 	char enhanced[12];
-	char *reason; /* of the last attempt, at most REASON_MAX; NULL: none yet */
+	char *reason;           /* of the last attempt, at most REASON_MAX; NULL: none yet */
+	struct q_delays delays; /* at the end of the last attempt, while it stays in memory */
 };
 
 /* One message that is in memory. */
@@ -80,6 +90,7 @@ struct q_entry {
 	struct q_dest *called_by; /* loaded for this one, and not there yet */
 	struct ident id, session;
 	uint64_t arrived_us;
+	uint64_t added_us;    /* 0: before it was read from the log, when is not known */
 	char *sender, *envid; /* sender "": null; envid NULL: none */
 	bool trusted;
 	bool fresh; /* it came to this process: no other one has tried it */

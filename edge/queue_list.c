@@ -1,7 +1,9 @@
 /* queue_list.c - the queue as the operator sees it: rows of JSON. */
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "base/base64.h"
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/fmt.h"
 #include "edge/queue_scan.h"
@@ -90,8 +92,11 @@ static void begin_list(struct scan_job *j, struct buf *out)
 	buf_add_char(out, '[');
 }
 
+/* The last row is no recipient when there is more: with the word after= the list goes on there. */
 static void end_list(struct scan_job *j, struct buf *out)
 {
+	if (j->more)
+		buf_printf(out, "%s{\"more\":true,\"after\":\"%s\"}", j->n > 0 ? "," : "", j->at.s);
 	buf_add_char(out, ']');
 }
 
@@ -117,7 +122,7 @@ static bool skim(struct scan_job *j, struct queue *q, uint32_t row)
 static void list_entry(struct scan_job *j, struct q_entry *e, struct buf *out)
 {
 	uint64_t now_us = queue_now_us(e->queue);
-	for (size_t i = 0; i < e->item_count && !list_is_full(j); i++) {
+	for (size_t i = 0; i < e->item_count; i++) {
 		struct queue_facts facts = item_facts(&e->items[i], now_us);
 		if (e->items[i].state == Q_FINAL || !queue_filter_matches(&j->filter, &facts))
 			continue;
@@ -137,6 +142,17 @@ struct scan_job queue_list_job(void)
 		.end = end_list };
 }
 
+const char *delays_text(const struct q_delays *d, char out[DELAYS_SIZE])
+{
+	const uint64_t ms[] = { d->before, d->queued, d->setup, d->talk };
+	size_t n = 0;
+	out[0] = '\0';
+	for (size_t i = 0; d->total > 0 && i < COUNT_OF(ms); i++)
+		n += (size_t)snprintf(out + n, DELAYS_SIZE - n, "%s%" PRIu64 ".%03u",
+		    i > 0 ? "/" : "", ms[i] / 1000, (unsigned)(ms[i] % 1000));
+	return out;
+}
+
 void queue_show(const struct q_entry *e, struct buf *out)
 {
 	uint64_t now_us = queue_now_us(e->queue);
@@ -145,7 +161,7 @@ void queue_show(const struct q_entry *e, struct buf *out)
 		const struct q_item *it = &e->items[i];
 		struct queue_facts facts = item_facts(it, now_us);
 		struct buf notify = BUF_INIT(64);
-		char date[CLOCK_RFC3339_SIZE];
+		char date[CLOCK_RFC3339_SIZE], delays[DELAYS_SIZE];
 		smtp_notify_put(&notify, it->notify);
 		buf_add_char(out, i == 0 ? '[' : ',');
 		put_item(out, it, &facts);
@@ -153,6 +169,7 @@ void queue_show(const struct q_entry *e, struct buf *out)
 		put_string(out, "enhanced", span_str(it->enhanced));
 		put_string(out, "session", span_str(e->session.s));
 		put_string(out, "arrived", span_str(clock_rfc3339(e->arrived_us, date)));
+		put_string(out, "delays", span_str(delays_text(&it->delays, delays)));
 		put_string(out, "notify", buf_span(&notify));
 		put_string(out, "orcpt", span_str(it->orcpt));
 		put_string(out, "envid", span_str(e->envid));

@@ -25,7 +25,8 @@ struct queue_scan {
 	size_t word_n;
 	struct queue_late late;
 	uint32_t ask;
-	uint32_t at; /* the last row that was visited */
+	uint32_t at; /* the last row that was visited, and whose it was */
+	uint8_t at_id[IDENT_PACKED];
 	uint64_t until_ms;
 	struct buf out;
 	struct timer next;
@@ -45,6 +46,8 @@ static char *joined(const char *const *words, size_t n)
 static void remember(struct queue_scan *s)
 {
 	struct queue *q = s->queue;
+	if (s->job.order == NULL)
+		return; /* a list says where it was */
 	MEM_FREE(&q->left_words);
 	q->left_at = 0;
 	if (!s->job.more || s->at == 0)
@@ -53,8 +56,12 @@ static void remember(struct queue_scan *s)
 	q->left_at = s->at;
 }
 
-static uint32_t place_to_begin(const struct queue *q, const char *const *words, size_t n)
+static uint32_t place_to_begin(const struct queue_scan *s, const char *const *words, size_t n)
 {
+	const struct queue *q = s->queue;
+	struct ident after;
+	if (s->job.filter.after.p != NULL && ident_parse(s->job.filter.after, &after))
+		return shelf_find(q->shelf, after);
 	char *text = joined(words, n);
 	bool same = q->left_words != NULL && strcmp(text, q->left_words) == 0;
 	mem_free(text);
@@ -86,6 +93,7 @@ static bool visit_some(struct queue_scan *s)
 		if (row == 0)
 			return true;
 		s->at = row;
+		memcpy(s->at_id, shelf_row(q->shelf, row)->id, sizeof s->at_id);
 		if (shelf_row(q->shelf, row)->done || s->job.skim(&s->job, q, row))
 			continue;
 		loads += shelf_row(q->shelf, row)->place != SHELF_LOADED;
@@ -96,10 +104,17 @@ static bool visit_some(struct queue_scan *s)
 	return false;
 }
 
-static void scan_end(struct queue_scan *s)
+static void finish(struct queue_scan *s)
 {
+	if (s->job.more && s->at != 0)
+		s->job.at = ident_unpack(s->at_id);
 	s->job.end(&s->job, &s->out);
 	remember(s);
+}
+
+static void scan_end(struct queue_scan *s)
+{
+	finish(s);
 	s->late.end(s->late.arg, s->ask, buf_span(&s->out));
 	scan_free(s);
 }
@@ -128,7 +143,6 @@ void queue_scan_start(struct queue *q, const struct scan_words *said, struct sca
 	s->job = *job;
 	s->out = BUF_INIT(REPLY_MAX);
 	s->until_ms = loop_now_ms(q->loop) + SCAN_MS;
-	s->at = place_to_begin(q, said->v, said->n);
 	timer_init(&s->next, q->loop, on_next, s);
 	list_add_tail(&q->scans, &s->link);
 	for (; s->word_n < said->n; s->word_n++)
@@ -136,13 +150,13 @@ void queue_scan_start(struct queue *q, const struct scan_words *said, struct sca
 	CHECK(queue_filter_parse(
 	    (const char *const *)s->words + 1, s->word_n - 1, &s->job.filter, &why));
 	buf_end(&why);
+	s->at = place_to_begin(s, said->v, said->n);
 	s->job.begin(&s->job, &s->out);
 	do {
 		done = visit_some(s);
 	} while (!done && late == NULL);
 	if (done) {
-		s->job.end(&s->job, &s->out);
-		remember(s);
+		finish(s);
 		buf_add_span(out, buf_span(&s->out));
 		scan_free(s);
 		return;

@@ -20,7 +20,8 @@ struct scan_job {
 	struct queue_filter filter;
 	const struct order *order; /* NULL: a list */
 	size_t n;                  /* recipients met */
-	bool more;                 /* it ended before the end */
+	bool more;                 /* it ended before the end ... */
+	struct ident at;           /* ... behind this message; "": from the beginning */
 };
 
 struct scan_words {
@@ -32,7 +33,7 @@ struct scan_words {
 /* The answer is appended to out when it is ready soon, else given by late (NULL: there is time). */
 void queue_scan_start(struct queue *q, const struct scan_words *said, struct scan_job *job,
     const struct queue_late *late, struct buf *out);
-/* queue_list.c: rows of JSON, at most 5000. */
+/* queue_list.c: rows of JSON, 5000 and the rest of the last message; when it is not all, {"more","after"} is the last. */
 struct scan_job queue_list_job(void);
 bool queue_scan_skims(const struct scan_job *j, const struct queue *q, uint32_t row);
 void queue_scans_end(struct queue *q); /* all answer with what they have */

@@ -88,6 +88,7 @@ static void answer(struct smtp_out *o, enum out_end end)
 	memcpy(why, o->why, sizeof(why));
 	struct out_result r = { .end = end, .peer = o->peer, .local = o->local, .why = why };
 	r.tls = o->tls_fate;
+	r.talk_ms = o->envelope_ms != 0 ? loop_now_ms(o->opts.loop) - o->envelope_ms : 0;
 	o->tls_fate = OUT_TLS_UNSEEN;
 	r.dsn = (o->features & SMTP_HAS_DSN) != 0;
 	out_done_fn *fn = o->done;
@@ -353,6 +354,7 @@ struct ticket *smtp_out_send(struct smtp_out *o, struct out_mail *mail, out_done
 	o->done = fn;
 	o->done_arg = arg;
 	o->replies = 0;
+	o->envelope_ms = 0;
 	o->why[0] = '\0';
 	for (size_t i = 0; i < mail->recipient_count; i++)
 		mail->recipients[i].outcome->fate = FATE_OPEN;

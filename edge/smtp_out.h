@@ -114,7 +114,8 @@ struct out_result {
 	struct ip_port peer;   /* none when never connected */
 	struct ip_addr local;  /* our end of the last connection to it; none when never connected */
 	enum out_tls_fate tls; /* told once for each connection */
-	const char *why;       /* for the log, when not ANSWERED; lives during the callback */
+	uint64_t talk_ms; /* from the first command of the envelope on; 0: it did not come so far */
+	const char *why;  /* for the log, when not ANSWERED; lives during the callback */
 };
 typedef void out_done_fn(void *arg, const struct out_result *r);
 

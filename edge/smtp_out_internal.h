@@ -84,6 +84,7 @@ struct smtp_out {
 	size_t order_count;
 	size_t cmd_next, cmd_answered; /* places in the list of commands: see cmd_data() */
 	size_t replies;                /* to this mail */
+	uint64_t envelope_ms;          /* loop's time when its envelope began; 0: not yet */
 	bool mail_refused;
 	uint64_t body_at;
 	size_t final_at; /* recipient whose LMTP answer comes next */

@@ -344,6 +344,7 @@ enum out_verdict out_start_envelope(struct smtp_out *o)
 			o->order[o->order_count++] = i;
 	o->cmd_next = o->cmd_answered = o->needs_rset ? 0 : 1;
 	o->mail_refused = false;
+	o->envelope_ms = loop_now_ms(o->opts.loop);
 	out_set_state(o, ST_ENVELOPE);
 	out_pump_envelope(o);
 	return V_READ;

@@ -64,6 +64,11 @@ ANSWERS = {
                        "store": "store1", "since": 1790000000, "bytes_in": 10, "bytes_out": 20480, "tls": "TLSv1.3"}],
                      [{"id": "s2", "user": "b\u001b[2Jo\nb", "client": "192.0.2.2:5"}]],
     ("edge", "queue list"): [[]],
+    ("edge", "queue list sender=a"): [[{"id": "k1", "recipient": "r1"}, {"more": True, "after": "k1"}]],
+    ("edge", "queue list sender=a after=k1"): [[{"more": True, "after": "k7"}]],
+    ("edge", "queue list sender=a after=k7"): [[{"id": "k9", "recipient": "r2"}]],
+    ("edge", "queue list sender=b"): [[{"id": "k1", "recipient": f"r{n}"} for n in range(5000)] + [{"more": True, "after": "k1"}]],
+    ("edge", "queue list sender=c"): [[{"id": "k1", "recipient": "r1"}, {"more": True, "after": ""}]],
     ("mmp", "meter top"): [[{"rule": "r", "key": "k", "count": 3, "limit": 9, "retry_s": 0}],
                            [{"rule": "r", "key": "k", "count": 5, "limit": 9, "retry_s": 0}]],
     ("edge", "anything at all"): [{"x": 1}],
@@ -263,6 +268,19 @@ def test_questions(host):
     assert host.stop() == 0
     down = host.tool("status", *both)
     assert down.returncode == 69 and down.stderr.count("not running") == 3
+
+
+def test_long_queues(host):
+    """The tool asks on until it has everything, or 5000 rows; then it says that this was not all."""
+    host.run(*host.edge())
+    host.wait_ready()
+    done = host.tool("queue", "list", "sender=a", "--json", *host.edge())
+    assert [r["recipient"] for r in json.loads(done.stdout)] == ["r1", "r2"] and done.stderr == ""
+    done = host.tool("queue", "list", "sender=b", "--json", *host.edge())
+    assert len(json.loads(done.stdout)) == 5000 and "not all" in done.stderr
+    assert "postern queue list sender=b after=k1" in done.stderr and done.returncode == 0
+    done = host.tool("queue", "list", "sender=c", *host.edge())
+    assert "r1" in done.stdout and "not all" in done.stderr and "Ask again: postern queue list sender=c" in done.stderr
 
 
 def test_hostile_answers(host):

@@ -3,7 +3,7 @@ does everything right, and others that do not."""
 import http.server
 import json
 import os
-import socketserver
+import re
 import ssl
 import threading
 
@@ -253,6 +253,21 @@ def test_what_goes_and_what_stays(edge):
     assert 'domain=good.example id=1 mode=enforce' in log
     assert "redirect" in edge.web.asked and edge.web.asked.count("foreign") == 1  # nobody followed
     assert "overridden" not in edge.web.asked
+
+
+def test_where_the_time_went(edge):
+    """before the queue / in it / until a connection could be used / with the next hop, of what went and of what waits"""
+    def delays(line):
+        return [float(d) for d in re.search(r"delays=([0-9./]+) ", line).group(1).split("/")]
+    gone = [line for line in edge.log("edge").splitlines() if "queue.delivered" in line and "good.example" in line]
+    assert len(gone) == 1
+    before, queued, setup, talk = delays(gone[0])
+    assert 0 < setup < 30 and 0 < talk < 30 and before < 30 and queued < 30
+    row = rows(edge)["foreign"]
+    shown = json.loads(edge.postern("queue", "show", row["id"], "--json").stdout)
+    (mine,) = [r for r in shown if "foreign" in r["recipient"]]
+    assert len(mine["delays"].split("/")) == 4 and float(mine["delays"].split("/")[3]) == 0  # nobody was talked to
+    assert sum(float(d) for d in mine["delays"].split("/")) <= row["age_s"] + 30
 
 
 def test_remembered_and_refused_for_a_while(edge):

@@ -6,7 +6,7 @@
 /* The answer to words separated by single spaces. */
 static const char *said(struct bench *b, const char *line)
 {
-	static char words[1000], answer[1 << 20];
+	static char words[1000], answer[4 << 20];
 	const char *list[20];
 	size_t n = 0;
 	struct buf out = BUF_INIT(sizeof answer - 1);
@@ -190,6 +190,58 @@ static void test_show_and_cat(void **state)
 	bench_close(&b);
 }
 
+/* ---- long lists ----------------------------------------------------------------------------------- */
+
+static size_t count(const char *text, const char *word)
+{
+	size_t n = 0;
+	while ((text = strstr(text, word)) != NULL) {
+		text += strlen(word);
+		n++;
+	}
+	return n;
+}
+
+/* What is not all says so, and where it goes on: nobody is left out, nobody stands there twice. */
+static void test_pages(void **state)
+{
+	enum { MESSAGES = 7, EACH = 1000 };
+	static char addresses[EACH][32];
+	static struct spool_recipient all[EACH + 1];
+	struct bench b;
+	struct ident ids[MESSAGES];
+	char line[100], after[40] = "";
+	size_t rows = 0, pages = 0;
+	int unused;
+	open_late(&b, SCRIPT("X"));
+	b.edge->relay_host = (struct conf_hostport){ "127.0.0.1", dead_port(&unused) };
+	for (int i = 0; i < EACH; i++) {
+		snprintf(addresses[i], sizeof addresses[i], "u%d@far.example", i);
+		all[i] = to(addresses[i]);
+	}
+	for (int i = 0; i < MESSAGES; i++) {
+		ids[i] = put_and_wait(&b, "s@far.example", all);
+	}
+	do {
+		snprintf(line, sizeof line, "list%s%s", pages > 0 ? " after=" : "", after);
+		const char *answer = said(&b, line), *more = strstr(answer, "\"after\":\"");
+		rows += count(answer, "\"recipient\":");
+		for (int i = 0; i < MESSAGES; i++)
+			assert_true(count(answer, ids[i].s) % EACH <= 1);
+		if (more == NULL)
+			after[0] = '\0';
+		else
+			snprintf(
+			    after, sizeof after, "%.*s", (int)strcspn(more + 9, "\""), more + 9);
+	} while (++pages < 10 && after[0] != '\0');
+	assert_int_equal(rows, MESSAGES * EACH);
+	assert_int_equal(pages, 2);
+	assert_true(says(&b, "list after=nobody", "begin anew"));
+	assert_true(says(&b, "hold all after=x", "after= is for list"));
+	close(unused);
+	bench_close(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -199,6 +251,7 @@ int main(void)
 		cmocka_unit_test(test_bounce_and_delete),
 		cmocka_unit_test(test_reroute),
 		cmocka_unit_test(test_show_and_cat),
+		cmocka_unit_test(test_pages),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
