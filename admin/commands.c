@@ -128,6 +128,8 @@ static const struct question ask_queue_order = { only_edge, order_columns, { NUL
 	"Nothing was done." };
 static const struct question ask_explain = { only_edge, explain_columns, { NULL, NULL }, NULL,
 	"No worker knows this id (any more): look in the log." };
+static const struct question ask_explain_login = { only_mmp, explain_columns, { NULL, NULL }, NULL,
+	"No worker has answered." };
 static const struct question ask_meter_top = { metered, meter_columns, { "rule", "key" }, "count",
 	"No key is counted now." };
 static const struct question ask_meter_rules = { metered, rule_columns, { "rule", NULL }, "asked",
@@ -146,6 +148,15 @@ static const struct question ask_meter_bans = { metered, ban_columns, { "rule", 
 static int cmd_reload(const struct admin_args *a)
 {
 	return show_done(a, NULL, "reload", "reloaded");
+}
+
+/* A login is the multiplexor's, everything else the edge's. */
+static int cmd_explain(const struct admin_args *a)
+{
+	for (size_t i = 1; i < a->word_count; i++)
+		if (span_eq_str(span_str(a->words[i]), "--login"))
+			return show_rows(a, &ask_explain_login);
+	return show_rows(a, &ask_explain);
 }
 
 static int cmd_drain(const struct admin_args *a)
@@ -208,7 +219,8 @@ static const struct command {
 	{ "release", "user|store VALUE", 2, 2, NULL, &ask_release,
 	    "Ends a hold; what is remembered of the user's place is asked anew." },
 	{ "holds", "", 0, 0, NULL, &ask_holds, "What is held." },
-	{ "explain", "ID | --ip A [--helo H] --from F --rcpt R", 1, 24, NULL, &ask_explain,
+	{ "explain", "ID | --ip A [--helo H] --from F --rcpt R | --ip A --login USER", 1, 24,
+	    cmd_explain, NULL,
 	    "What each check answered about a connection or a message: the id is in every "
 	    "refusal. Or a "
 	    "dry run: what would be answered to this client, sender and recipient (more of "
@@ -307,7 +319,9 @@ static void put_options(FILE *to)
 	    "      --dry-run          of store expire: tells, and changes nothing\n"
 	    "      --rules FILE       of a simulation: a configuration with the new rules\n"
 	    "      --ip ADDRESS --helo NAME --from SENDER --rcpt RECIPIENT --listener NAME\n"
-	    "      --user USER        of a dry run of explain\n"
+	    "      --user USER        of a dry run of explain for a mail\n"
+	    "      --login USER --protocol imap|pop3|managesieve|submission\n"
+	    "                         of one for a login, with --ip and perhaps --listener\n"
 	    "  -h, --help             this text, or that of the command\n"
 	    "  -V, --version          the version\n",
 	    default_config);
@@ -364,11 +378,13 @@ enum option_letter {
 	OPTION_FROM,
 	OPTION_RCPT,
 	OPTION_LISTENER,
-	OPTION_USER
+	OPTION_USER,
+	OPTION_LOGIN,
+	OPTION_PROTOCOL
 };
 
 static const char *const explain_options[] = { "--ip", "--helo", "--from", "--rcpt", "--listener",
-	"--user" };
+	"--user", "--login", "--protocol" };
 
 struct asked_for {
 	bool help, version;
@@ -412,6 +428,8 @@ static bool take_option(struct admin_args *a, int letter, struct asked_for *aske
 	case OPTION_RCPT:
 	case OPTION_LISTENER:
 	case OPTION_USER:
+	case OPTION_LOGIN:
+	case OPTION_PROTOCOL:
 		return put_tail(a, explain_options[letter - OPTION_IP], optarg);
 	default:
 		return false;
@@ -435,6 +453,8 @@ static bool parse_args(int argc, char **argv, struct admin_args *a, struct asked
 		{ "rcpt", required_argument, NULL, OPTION_RCPT },
 		{ "listener", required_argument, NULL, OPTION_LISTENER },
 		{ "user", required_argument, NULL, OPTION_USER },
+		{ "login", required_argument, NULL, OPTION_LOGIN },
+		{ "protocol", required_argument, NULL, OPTION_PROTOCOL },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },

@@ -18,29 +18,43 @@ static void fold_span(struct fold *to, struct span *s)
 }
 
 /* Good logins are noted, and who tries to log in is looked for among them. */
-static void look_known(enum meter_moment moment, struct meter_facts *f)
+static void look_known(enum meter_moment moment, bool peek, struct meter_facts *f)
 {
 	struct known *k = meter_host_known();
 	f->known_ms = 0;
-	if (k != NULL && moment == METER_LOGIN && f->authenticated)
+	if (k != NULL && moment == METER_LOGIN && f->authenticated && !peek)
 		known_note(k, f->client, f->user, clock_mono_ms());
 	if (k != NULL && moment == METER_AUTH)
 		f->known_ms = known_since(k, f->client, f->user, clock_mono_ms());
 }
 
-void asking_begin(
-    struct asking *a, enum meter_moment moment, const struct meter_facts *f, struct fold *fold)
+static void begin(struct asking *a, bool peek, const struct meter_facts *f, struct fold *fold)
 {
 	fold->used = 0;
 	a->f = *f;
-	a->moment = moment;
-	a->quiet = false;
+	a->peek = peek;
+	a->quiet = peek;
 	a->n = 0;
 	fold_span(fold, &a->f.user);
 	fold_span(fold, &a->f.sender);
 	fold_span(fold, &a->f.recipient);
 	fold_span(fold, &a->f.helo);
-	look_known(moment, &a->f);
+	look_known(a->moment, peek, &a->f);
+}
+
+void asking_begin(
+    struct asking *a, enum meter_moment moment, const struct meter_facts *f, struct fold *fold)
+{
+	a->moment = moment;
+	begin(a, false, f, fold);
+}
+
+void asking_begin_peek(
+    struct asking *a, enum meter_moment moment, const struct meter_facts *f, struct fold *fold)
+{
+	a->moment = moment;
+	a->mode = OP_PEEK;
+	begin(a, true, f, fold);
 }
 
 static bool is_banned(void *arg, const struct rule *list, const struct meter_facts *f)
@@ -51,7 +65,7 @@ static bool is_banned(void *arg, const struct rule *list, const struct meter_fac
 
 enum local asking_judge(struct metermaid *m, const struct asking *a, struct meter_answer *out)
 {
-	const struct local_world world = { m->rules, is_banned, m };
+	const struct local_world world = { m->rules, is_banned, m, a->peek };
 	return local_judge(&world, a->moment, &a->f, out);
 }
 

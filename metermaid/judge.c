@@ -45,11 +45,14 @@ static void count(const struct asking *a, const struct op_answer *got, struct me
 		}
 		over = false;
 	}
-	bool limited = got->index < a->n;
-	metric_add(&meter_metrics[limited ? METER_M_REFUSED : METER_M_PASSED], 1);
+	metric_add(&meter_metrics[got->index < a->n ? METER_M_REFUSED : METER_M_PASSED], 1);
 	if (out->degraded)
 		metric_add(&meter_metrics[METER_M_DEGRADED], 1);
-	if (!limited)
+}
+
+static void decide(const struct asking *a, const struct op_answer *got, struct meter_answer *out)
+{
+	if (got->index >= a->n)
 		return;
 	const struct rule *r = a->keys[got->index].rule;
 	local_act(r, out);
@@ -112,10 +115,15 @@ static void tell(struct metermaid *m, const struct asking *a, size_t i, const st
 void judge(struct metermaid *m, const struct asking *a, const struct op_answer *got,
     struct meter_answer *out)
 {
+	if (a->peek) {
+		decide(a, got, out);
+		return;
+	}
 	if (a->quiet) {
 		witness_learned(m->witness, a, got);
 		return;
 	}
+	decide(a, got, out);
 	count(a, got, out);
 	for (size_t i = 0; i < a->n; i++) {
 		const struct meter_key *k = &a->keys[i];
@@ -138,6 +146,7 @@ void judge(struct metermaid *m, const struct asking *a, const struct op_answer *
 void judge_hot(struct metermaid *m, const struct asking *a, const struct op_answer *got,
     struct meter_answer *out)
 {
+	decide(a, got, out);
 	count(a, got, out);
 	for (size_t i = 0; i < a->n; i++) {
 		struct hot_cell *c = hot_find(m->hot, a->keys[i].op.id);

@@ -61,10 +61,12 @@ enum local local_judge(const struct local_world *w, enum meter_moment moment,
 		struct rule *r = &w->rules->v[i];
 		if ((r->kind != RULE_LIST && !r->never) || !rule_applies(r, moment, f))
 			continue;
-		rule_count(r, false);
+		if (!w->uncounted)
+			rule_count(r, false);
 		if (!is_met(w, r, f))
 			continue;
-		rule_count(r, true);
+		if (!w->uncounted)
+			rule_count(r, true);
 		local_act(r, out);
 		if (r->action == ACT_ALLOW || out->action != METER_ALLOW) {
 			out->retry_ms = out->action == METER_ALLOW ? 0 : NEVER_RETRY_MS;

@@ -50,6 +50,7 @@ struct asking {
 	enum meter_moment moment;
 	enum op_mode mode;
 	bool quiet; /* nobody is told, nothing is counted: it only leaves something */
+	bool peek;  /* it leaves nothing either */
 	size_t n;
 	struct meter_key keys[KEYS_PER_QUESTION_MAX];
 };
@@ -108,6 +109,9 @@ struct fold {
 /* All but the mode and the keys; spans of a->f may point into fold. */
 void asking_begin(
     struct asking *a, enum meter_moment moment, const struct meter_facts *f, struct fold *fold);
+/* The same for what leaves nothing behind. */
+void asking_begin_peek(
+    struct asking *a, enum meter_moment moment, const struct meter_facts *f, struct fold *fold);
 void asking_gather(
     struct metermaid *m, struct asking *a); /* the keys, under all rules that apply */
 
@@ -117,6 +121,7 @@ struct local_world {
 	struct rules *rules;
 	bool (*is_banned)(void *arg, const struct rule *list, const struct meter_facts *f);
 	void *arg;
+	bool uncounted; /* the rules' own counters do not move */
 };
 enum local local_judge(const struct local_world *w, enum meter_moment moment,
     const struct meter_facts *f, struct meter_answer *out);

@@ -88,6 +88,17 @@ struct ticket *meter_ask(struct metermaid *m, enum meter_moment moment, const st
 bool meter_ask_now(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f,
     struct meter_answer *answer_out);
 
+/* What meter_ask() would be answered now, at METER_AUTH for a login that has not failed; nothing is charged, counted,
+ * held or logged. Which rules apply is appended to rules_out, each with the key it counts under, as "rule|key".
+ * NULL: none does; the callback will not come. */
+struct meter_look {
+	enum meter_moment moment;
+	const struct meter_facts *facts;
+	struct buf *rules_out;
+};
+struct ticket *meter_peek(
+    struct metermaid *m, const struct meter_look *look, meter_fn *fn, void *arg);
+
 /* Charge after the fact, nothing waits for it: a failed login counts (moment METER_AUTH). */
 void meter_charge(struct metermaid *m, enum meter_moment moment, const struct meter_facts *f);
 

@@ -88,7 +88,7 @@ static size_t find_holds(
     struct metermaid *m, const struct asking *a, struct hold *out[LEASE_KEYS_MAX])
 {
 	size_t n = 0;
-	for (size_t i = 0; i < a->n && n < LEASE_KEYS_MAX; i++) {
+	for (size_t i = 0; i < a->n && n < LEASE_KEYS_MAX && !a->peek; i++) {
 		if (a->keys[i].op.kind != OP_LEASE)
 			continue;
 		struct buf text = BUF_INIT(KEY_TEXT_MAX);
@@ -553,4 +553,47 @@ struct meter_lease *meter_hold(
 		hold_expect(holds[i], false);
 	}
 	return l;
+}
+
+static void put_rules(struct metermaid *m, const struct asking *a, struct buf *out)
+{
+	for (size_t i = 0; i < m->rules->n; i++) {
+		const struct rule *r = &m->rules->v[i];
+		if ((r->kind == RULE_LIST || r->never) && rule_applies(r, a->moment, &a->f))
+			buf_printf(out, "%s%s", buf_len(out) > 0 ? ", " : "", r->name);
+	}
+	for (size_t i = 0; i < a->n; i++) {
+		struct buf text = BUF_INIT(KEY_TEXT_MAX);
+		if (op_is_helper(a->keys[i].op.kind))
+			continue;
+		rule_key_text(&a->keys[i], &a->f, &text);
+		buf_printf(out, "%s%.*s", buf_len(out) > 0 ? ", " : "", SPAN_ARG(buf_span(&text)));
+		buf_end(&text);
+	}
+}
+
+struct ticket *meter_peek(
+    struct metermaid *m, const struct meter_look *look, meter_fn *fn, void *arg)
+{
+	struct asked_for asked = { .decided = false };
+	asking_begin_peek(&asked.a, look->moment, look->facts, &asked.fold);
+	asked.local = asking_judge(m, &asked.a, &asked.answer);
+	asking_gather(m, &asked.a);
+	put_rules(m, &asked.a, look->rules_out);
+	if (asked.local == LOCAL_NOTHING && asked.a.n == 0)
+		return NULL;
+	bool known = asked.local == LOCAL_DECIDED || asked.a.n == 0;
+	if (!known && m->redis == NULL) {
+		ask_host(m, &asked.a, &asked.answer);
+		known = true;
+	}
+	struct question *q = question_new(m, &asked.a);
+	q->fn = fn;
+	q->arg = arg;
+	q->answer = asked.answer;
+	if (known)
+		answer_soon(q);
+	else
+		wait_for_batch(q);
+	return &q->ticket;
 }

@@ -460,7 +460,7 @@ static void learn_users(struct simulation *s, const struct decision *d)
 static void ask_again(struct simulation *s, const struct sim_line *line)
 {
 	struct again q = { .s = s, .line = line, .d = &line->d };
-	const struct local_world world = { s->rules, is_banned, &q };
+	const struct local_world world = { s->rules, is_banned, &q, false };
 	q.a.f = q.d->f;
 	q.a.moment = q.d->moment;
 	q.a.mode = q.d->mode;

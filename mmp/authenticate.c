@@ -82,9 +82,8 @@ static unsigned note_failure(struct session *s, bool *again_out)
 }
 
 /* auth_failure_delay, doubled for each failure after the first few. */
-static uint64_t step_ms(const struct session *s, unsigned failures)
+uint64_t authenticate_step_ms(const struct mmp_conf *c, unsigned failures)
 {
-	const struct mmp_conf *c = s->setup->mmp;
 	uint64_t step = c->auth_failure_delay;
 	for (unsigned n = FREE_FAILURES; n < failures && step < c->auth_failure_delay_max; n++)
 		step = 2 * step < c->auth_failure_delay_max ? 2 * step : c->auth_failure_delay_max;
@@ -94,7 +93,7 @@ static uint64_t step_ms(const struct session *s, unsigned failures)
 /* Until the next multiple of the step since the attempt began. */
 static uint64_t penalty_ms(const struct session *s, unsigned failures)
 {
-	uint64_t step = step_ms(s, failures);
+	uint64_t step = authenticate_step_ms(s->setup->mmp, failures);
 	uint64_t age = session_now_ms(s) - s->attempt->begun_ms;
 	uint64_t wait = step == 0 ? 0 : step - age % step;
 	return wait + s->attempt->extra_ms;
@@ -161,14 +160,22 @@ static enum reason status_reason(enum account_status status)
 	return WHY_STATUS_CLOSED;
 }
 
-static bool service_allowed(const struct session *s)
+static bool service_allowed(const struct front *f, bool tls, const struct account *a)
 {
-	const struct front *f = s->front;
-	bool tls = stream_is_tls(s->client);
 	const char *names[] = { f->name, f->name_short, tls ? f->name_tls : NULL,
 		tls ? f->name_short_tls : NULL };
-	return access_filter_allows(
-	    span_str(s->attempt->account->allowed_services), names, COUNT_OF(names));
+	return access_filter_allows(span_str(a->allowed_services), names, COUNT_OF(names));
+}
+
+enum reason authenticate_may(
+    const struct mmp *m, const struct front *f, bool tls, const struct account *a)
+{
+	enum reason why = status_reason(a->status);
+	if (why == WHY_NONE && !service_allowed(f, tls, a))
+		why = WHY_SERVICE_DENIED;
+	if (why == WHY_NONE && orders_hold_user(m->orders, a->user))
+		why = WHY_HELD;
+	return why;
 }
 
 /* ---- the limits of those who may log in ------------------------------------------------------- */
@@ -211,11 +218,8 @@ static enum verdict meter_login(struct session *s)
 /* The secret is right, or the store will tell: may this account log in at all? */
 static enum verdict check_account(struct session *s)
 {
-	enum reason why = status_reason(s->attempt->account->status);
-	if (why == WHY_NONE && !service_allowed(s))
-		why = WHY_SERVICE_DENIED;
-	if (why == WHY_NONE && orders_hold_user(s->mmp->orders, s->attempt->account->user))
-		why = WHY_HELD;
+	enum reason why =
+	    authenticate_may(s->mmp, s->front, stream_is_tls(s->client), s->attempt->account);
 	return why == WHY_NONE ? meter_login(s) : authenticate_refuse(s, why, NULL);
 }
 

@@ -8,6 +8,7 @@
 #include "directory/directory.h"
 
 #include "mmp/front.h"
+#include "mmp/worker.h"
 
 struct attempt {
 	struct buf user;               /* as typed */
@@ -49,6 +50,12 @@ enum verdict authenticate_refuse(struct session *s, enum reason why, const char 
 /* Deadlines of the session's states: a held back answer is due; a helper took too long. */
 enum verdict authenticate_answer(struct session *s);
 enum verdict authenticate_late(struct session *s);
+
+/* For dry.c, too. May the account log in at all, once it has shown its secret? WHY_NONE: yes. */
+enum reason authenticate_may(
+    const struct mmp *m, const struct front *f, bool tls, const struct account *a);
+/* A failure is answered at a multiple of this, when there were so many lately. */
+uint64_t authenticate_step_ms(const struct mmp_conf *c, unsigned failures);
 
 void attempt_free(struct attempt **a);
 

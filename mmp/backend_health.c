@@ -102,6 +102,21 @@ bool backend_health_try(struct backend_health *h, struct span key, uint64_t now_
 	return true;
 }
 
+const char *backend_health_look(
+    const struct backend_health *h, struct span key, uint64_t now_ms, uint64_t *ms_out)
+{
+	const struct record *r = map_get(h->records, key);
+	*ms_out = 0;
+	if (r == NULL || (r->back_ms != 0 && now_ms >= r->returned_ms))
+		return "good";
+	if (r->back_ms != 0) {
+		*ms_out = r->returned_ms - now_ms;
+		return "returning";
+	}
+	*ms_out = now_ms < r->again_ms ? r->again_ms - now_ms : 0;
+	return *ms_out > 0 && r->trials == 0 ? "dead" : "being tried";
+}
+
 bool backend_health_good(
     struct backend_health *h, struct span key, uint64_t return_ms, uint64_t now_ms)
 {

@@ -29,6 +29,11 @@ void backend_health_free(struct backend_health **h);
 bool backend_health_try(struct backend_health *h, struct span key, uint64_t now_ms,
     uint64_t wait_max_ms, uint64_t *wait_ms_out);
 
+/* What backend_health_try() would find, for people: "good", "dead", "being tried", "returning"; *ms_out: until the
+ * next try, or until it counts as good. */
+const char *backend_health_look(
+    const struct backend_health *h, struct span key, uint64_t now_ms, uint64_t *ms_out);
+
 /* It has answered well. True: it had failed, and begins to return (return_ms 0: is back). */
 bool backend_health_good(
     struct backend_health *h, struct span key, uint64_t return_ms, uint64_t now_ms);

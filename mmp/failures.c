@@ -87,10 +87,34 @@ static bool is_again(
 	return again;
 }
 
+static unsigned count_of(const struct failures *f, uint64_t key, uint64_t now_ms)
+{
+	const struct slot *set = f->sets[key % SETS];
+	for (size_t i = 0; i < SLOTS_PER_SET; i++) {
+		uint64_t gone = (now_ms - set[i].at_ms) / FORGET_ONE_MS;
+		if (set[i].key == key)
+			return gone < set[i].count ? set[i].count - (unsigned)gone : 0;
+	}
+	return 0;
+}
+
+static struct ip_prefix network_of(struct ip_addr client)
+{
+	return ip_network(client, ip_is_v4(client) ? 32 : 64);
+}
+
+unsigned failures_look(const struct failures *f, const struct failure *what, uint64_t now_ms)
+{
+	struct ip_prefix net = network_of(what->client);
+	unsigned of_net = count_of(f, key_of('n', &net, SPAN_NONE), now_ms);
+	unsigned of_user = count_of(f, key_of('u', NULL, what->user), now_ms);
+	return of_net > of_user ? of_net : of_user;
+}
+
 unsigned failures_note(
     struct failures *f, const struct failure *what, uint64_t now_ms, bool *again_out)
 {
-	struct ip_prefix net = ip_network(what->client, ip_is_v4(what->client) ? 32 : 64);
+	struct ip_prefix net = network_of(what->client);
 	*again_out = is_again(f, what, &net, now_ms);
 	unsigned one = *again_out ? 0 : 1;
 	unsigned of_net = add_to(f, key_of('n', &net, SPAN_NONE), one, now_ms);

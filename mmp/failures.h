@@ -28,4 +28,7 @@ struct failure {
 unsigned failures_note(
     struct failures *f, const struct failure *what, uint64_t now_ms, bool *again_out);
 
+/* How many there were lately, without one more. */
+unsigned failures_look(const struct failures *f, const struct failure *what, uint64_t now_ms);
+
 #endif

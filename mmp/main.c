@@ -7,6 +7,7 @@
 #include "daemon/daemon.h"
 
 #include "mmp/accept.h"
+#include "mmp/dry.h"
 #include "mmp/handover.h"
 #include "mmp/mmp_tables.h"
 #include "mmp/orders.h"
@@ -108,6 +109,25 @@ static void meter_answer(void *arg, uint32_t id, struct span json)
 	worker_answer(arg, id, json);
 }
 
+static void dry_told(void *arg, uint32_t id, struct span json)
+{
+	worker_answer(arg, id, json);
+}
+
+/* What cannot be asked is told once. */
+static void explain(struct worker *w, const struct control_ask *ask, struct buf *out)
+{
+	struct dry_ask question;
+	const char *why = dry_parse(ask->words + 1, ask->n - 1, &question);
+	question.worker = worker_index(w);
+	const struct dry_owner owner = { dry_told, w, worker_answer_later(w) };
+	if (why == NULL && dry_start(worker_data(w), &question, &owner, &why))
+		return;
+	if (question.worker == 0)
+		buf_printf(out, "[{\"check\":\"dry_run\",\"answer\":\"%s\",\"ms\":0}]", why);
+	worker_answer(w, owner.id, question.worker == 0 ? buf_span(out) : SPAN("[]"));
+}
+
 static bool worker_control(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
 	struct mmp *m = worker_data(w);
@@ -115,6 +135,10 @@ static bool worker_control(struct worker *w, const struct control_ask *ask, stru
 		return false;
 	if (ask->n == 1 && span_eq_str(span_str(ask->words[0]), "who")) {
 		mmp_who(m, out);
+		return true;
+	}
+	if (span_eq_str(span_str(ask->words[0]), "explain")) {
+		explain(w, ask, out);
 		return true;
 	}
 	if (orders_control(m->orders, ask, out))

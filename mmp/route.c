@@ -290,6 +290,15 @@ enum verdict route_turn(struct session *s)
 	return session_left_ms(s) > 0 ? take_slot(s) : authenticate_late(s);
 }
 
+const char *route_unfit(const struct store_policy *p, int protocol, uint16_t port)
+{
+	if (port == 0)
+		return "protocol not offered";
+	return p->login == LOGIN_XCLIENT && protocol != MMP_SUBMISSION
+		   ? "store_login xclient is for submission"
+		   : NULL;
+}
+
 static enum verdict on_placed(struct session *s, const struct store_place *place)
 {
 	uint64_t wait_ms;
@@ -299,12 +308,9 @@ static enum verdict on_placed(struct session *s, const struct store_place *place
 	a->policy = store_policy_of(s->setup->stores, a->store);
 	a->port = s->front->back->port(place, a->policy->tls == MMP_TLS_IMPLICIT);
 	a->addr = (struct ip_port){ .port = a->port };
-	if (a->port == 0) {
-		log_skipped(s, "protocol not offered");
-		return try_next(s);
-	}
-	if (a->policy->login == LOGIN_XCLIENT && s->listener->protocol != MMP_SUBMISSION) {
-		log_skipped(s, "store_login xclient is for submission");
+	const char *unfit = route_unfit(a->policy, s->listener->protocol, a->port);
+	if (unfit != NULL) {
+		log_skipped(s, unfit);
 		return try_next(s);
 	}
 	if (a->policy->login != LOGIN_PASSWORD && !a->verified)
@@ -343,20 +349,20 @@ static void on_place(void *arg, enum directory_status status, const struct store
 
 /* ---- the next candidate ----------------------------------------------------------------------- */
 
-/* The name of the store that is next, or NULL. */
-static const char *candidate(const struct session *s)
+const char *route_candidate(
+    const struct mmp_conf *c, int protocol, const struct account *a, size_t i)
 {
-	const struct attempt *a = s->attempt;
-	const struct conf_strings *relays = &s->setup->mmp->submission_relays;
-	if (s->listener->protocol == MMP_SUBMISSION && relays->n > 0)
-		return a->next_host < relays->n ? relays->v[a->next_host] : NULL;
-	return a->next_host < a->account->host_count ? a->account->hosts[a->next_host] : NULL;
+	const struct conf_strings *relays = &c->submission_relays;
+	if (protocol == MMP_SUBMISSION && relays->n > 0)
+		return i < relays->n ? relays->v[i] : NULL;
+	return i < a->host_count ? a->hosts[i] : NULL;
 }
 
 static enum verdict try_next(struct session *s)
 {
 	struct attempt *a = s->attempt;
-	const char *next = candidate(s);
+	const char *next =
+	    route_candidate(s->setup->mmp, s->listener->protocol, a->account, a->next_host);
 	if (next == NULL)
 		return authenticate_refuse(
 		    s, a->failed != WHY_NONE ? a->failed : WHY_NO_STORE, NULL);

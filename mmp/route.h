@@ -2,7 +2,10 @@
 #ifndef MMP_ROUTE_H
 #define MMP_ROUTE_H
 
+#include "directory/account.h"
+
 #include "mmp/front.h"
+#include "mmp/store_policy.h"
 
 /* The session's attempt has its account: tries the account's stores in order. Ends in the pipe or in
  * authenticate_refuse(). */
@@ -12,5 +15,13 @@ enum verdict route_start(struct session *s);
 enum verdict route_queue_late(struct session *s);
 /* ... at a store that returns has come. */
 enum verdict route_turn(struct session *s);
+
+/* ---- for dry.c, too */
+
+/* The account's store that is tried as number i, or the relay; NULL: there are not so many. */
+const char *route_candidate(
+    const struct mmp_conf *c, int protocol, const struct account *a, size_t i);
+/* Why a store is passed over whatever its state is; NULL: it is not. */
+const char *route_unfit(const struct store_policy *p, int protocol, uint16_t port);
 
 #endif

@@ -142,6 +142,13 @@ struct store_slot *store_load_take(struct store_load *load, const char *store, s
 	return r;
 }
 
+size_t store_load_look(const struct store_load *load, const char *store, size_t *waiting_out)
+{
+	const struct store_slot *r = map_get(load->stores, span_str(store));
+	*waiting_out = r != NULL ? r->waiting : 0;
+	return r != NULL ? r->count : 0;
+}
+
 struct store_slot *store_load_add(struct store_load *load, const char *store)
 {
 	struct store_slot *r = record_of(load, store);

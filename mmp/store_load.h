@@ -18,6 +18,9 @@ void store_load_free(struct store_load **load); /* every slot and ticket must be
 /* NULL: the store has `most` already (0: any number), or others wait for it. */
 struct store_slot *store_load_take(struct store_load *load, const char *store, size_t most);
 
+/* How many connections there are to it, and who waits for one. */
+size_t store_load_look(const struct store_load *load, const char *store, size_t *waiting_out);
+
 /* A connection that is there already, whatever the most is. NULL: there are too many stores. */
 struct store_slot *store_load_add(struct store_load *load, const char *store);
 

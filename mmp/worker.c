@@ -9,6 +9,7 @@
 
 #include "mmp/accept.h"
 #include "mmp/crowd.h"
+#include "mmp/dry.h"
 #include "mmp/failures.h"
 #include "mmp/handover.h"
 #include "mmp/mmp_tables.h"
@@ -58,6 +59,7 @@ struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
 	list_init(&m->prelogin);
 	list_init(&m->piped);
 	list_init(&m->takings);
+	list_init(&m->dries);
 	timer_init(&m->ending, l, on_ending, m);
 	return m;
 }
@@ -142,6 +144,7 @@ void mmp_free(struct mmp **m)
 	if (gone == NULL)
 		return;
 	gone->drained = NULL;
+	dry_free_all(gone);
 	take_end_all(gone);
 	give_end(gone);
 	timer_clear(&gone->ending);

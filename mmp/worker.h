@@ -41,7 +41,8 @@ struct mmp {
 	uint64_t full_told_ms;   /* when that was logged last; 0: never */
 	struct list_node piped;  /* struct piped: pipe.c */
 	size_t piped_n;
-	struct giving *giving; /* owned: give.c, in an old worker; NULL: nothing is handed over */
+	struct giving *giving;  /* owned: give.c, in an old worker; NULL: nothing is handed over */
+	struct list_node dries; /* struct dry, owned: dry.c */
 	struct list_node takings; /* struct taking, owned: take.c, in a new one */
 	bool retired;             /* a newer process accepts in its place */
 	bool retiring;            /* connections are still about to come in: accept.c */
