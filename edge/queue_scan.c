@@ -25,8 +25,8 @@ struct queue_scan {
 	size_t word_n;
 	struct queue_late late;
 	uint32_t ask;
-	uint32_t at; /* the last row that was visited, and whose it was */
-	uint8_t at_id[IDENT_PACKED];
+	uint32_t at;       /* the last row that was looked at */
+	struct ident last; /* of the last message that was visited */
 	uint64_t until_ms;
 	struct buf out;
 	struct timer next;
@@ -93,13 +93,14 @@ static bool visit_some(struct queue_scan *s)
 		if (row == 0)
 			return true;
 		s->at = row;
-		memcpy(s->at_id, shelf_row(q->shelf, row)->id, sizeof s->at_id);
 		if (shelf_row(q->shelf, row)->done || s->job.skim(&s->job, q, row))
 			continue;
 		loads += shelf_row(q->shelf, row)->place != SHELF_LOADED;
 		struct q_entry *e = row_load(q, row);
-		if (e != NULL)
-			s->job.visit(&s->job, e, &s->out);
+		if (e == NULL)
+			continue;
+		s->last = e->id;
+		s->job.visit(&s->job, e, &s->out);
 	}
 	return false;
 }
@@ -107,7 +108,7 @@ static bool visit_some(struct queue_scan *s)
 static void finish(struct queue_scan *s)
 {
 	if (s->job.more && s->at != 0)
-		s->job.at = ident_unpack(s->at_id);
+		s->job.at = s->last;
 	s->job.end(&s->job, &s->out);
 	remember(s);
 }
