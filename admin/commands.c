@@ -228,8 +228,8 @@ static const struct command {
 	    "more --rcpt), on --listener NAME, for a --user who has authenticated." },
 	{ "queue list", "[WHICH...] [after=ID]", 0, 15, queue_list, NULL,
 	    "Messages that this host still has to deliver, and why. WHICH: ID, all, sender=, "
-	    "recipient=, destination=, reason=, state=, older=2h, younger=2h; * stands for any "
-	    "text. After 5000 recipients it ends and says how it goes on." },
+	    "recipient=, domain=, destination=, reason=, state=, older=2h, younger=2h; * stands "
+	    "for any text. After 5000 recipients it ends and says how it goes on." },
 	{ "queue show", "ID", 1, 1, NULL, &ask_queue_rows,
 	    "Every recipient of a message in the queue." },
 	{ "queue cat", "ID", 1, 1, show_cat, NULL, "The message itself." },

@@ -10,6 +10,8 @@
  * it. Nothing is finished behind the client's back, as that would make the second copy certain. */
 #include "edge/commit_internal.h"
 
+#include <stdio.h>
+
 #include "base/check.h"
 #include "base/mem.h"
 #include "daemon/daemon.h"
@@ -18,6 +20,8 @@
 #include "edge/outcome.h"
 #include "edge/queue_tables.h"
 #include "edge/spool_wire.h"
+
+enum { KICK_MS = 10000 }; /* ETRN: longer than the queue goes over its messages */
 
 /* ---- the end ---------------------------------------------------------------------------------- */
 
@@ -306,6 +310,43 @@ static void set_conf(struct committer *k, const struct conf *conf)
 	k->conf = conf_ref(conf);
 	k->edge = conf_section(conf, &edge_block);
 	conf_unref(&old);
+}
+
+/* ---- ETRN ------------------------------------------------------------------------------------- */
+
+struct kick_ask {
+	struct ticket base; /* first */
+	struct ticket *ask; /* owned */
+	char node[ETRN_NODE_MAX + 1];
+	void (*fn)(void *arg, const struct etrn_answer *a);
+	void *arg;
+};
+
+static void kick_cancel(struct ticket *t)
+{
+	struct kick_ask *k = (struct kick_ask *)t;
+	ticket_cancel(&k->ask);
+	mem_free(k);
+}
+
+static void on_kicked(void *arg, err_t err, size_t recipients, bool more)
+{
+	struct kick_ask *k = arg;
+	const struct etrn_answer a = { span_str(k->node), err, recipients, more };
+	k->fn(k->arg, &a);
+	mem_free(k);
+}
+
+struct ticket *committer_kick(struct committer *c, struct span node,
+    void (*fn)(void *arg, const struct etrn_answer *a), void *arg)
+{
+	struct kick_ask *k = MEM_NEW(struct kick_ask);
+	k->base.cancel = kick_cancel;
+	k->fn = fn;
+	k->arg = arg;
+	snprintf(k->node, sizeof k->node, "%.*s", SPAN_ARG(node));
+	k->ask = spool_kick(c->spool, node, KICK_MS, on_kicked, k);
+	return &k->base;
 }
 
 struct committer *committer_new(

@@ -26,6 +26,17 @@ void committer_free(struct committer **c);
 struct ticket *commit_start(
     struct committer *c, struct transaction *t, void (*fn)(void *arg), void *arg);
 
+/* The queue process starts what waits for this node (queue_kick.h), or says that it cannot, within 10 s. */
+enum { ETRN_NODE_MAX = 256 };
+struct etrn_answer {
+	struct span node; /* for the callback only */
+	err_t err;
+	size_t recipients;
+	bool more;
+};
+struct ticket *committer_kick(struct committer *c, struct span node,
+    void (*fn)(void *arg, const struct etrn_answer *a), void *arg);
+
 /* The one SMTP reply for a transaction: 250 when at least one recipient is DELIVERED or SPOOLED and none
  * is LATER; refused ones then get a DSN if the sender may have one; all REFUSED: the first's 5xx; any
  * LATER with nothing delivered: 451. Text always names the transaction id. */

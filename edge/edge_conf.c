@@ -15,6 +15,7 @@
 #include "edge/access.h"
 #include "edge/channel.h"
 #include "edge/dnsbl.h"
+#include "edge/etrn.h"
 #include "edge/filter_conf.h"
 #include "edge/out_conf.h"
 #include "edge/relay_cert.h"
@@ -189,6 +190,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 		conf_error(d, e->head.pos, "body_memory_all is less than body_memory");
 	check_srs(e, d);
 	access_check(e, d);
+	etrn_check(e, d);
 	verdict_check(e, d);
 	relay_cert_check(e, d);
 	rewrite_check(e, d);

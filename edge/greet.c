@@ -10,6 +10,7 @@
 #include "edge/chunk.h"
 #include "edge/content.h"
 #include "edge/envelope.h"
+#include "edge/etrn.h"
 #include "edge/filter.h"
 #include "edge/mail.h"
 #include "edge/xclient.h"
@@ -65,6 +66,8 @@ static enum verdict cmd_ehlo(struct session *s, const struct smtp_cmd *cmd)
 	buf_add_str(&text, "ENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\n");
 	if (stream_is_tls(s->io)) /* RFC 8689 section 4.1: not before */
 		buf_add_str(&text, "REQUIRETLS\n");
+	if (etrn_offered(s))
+		buf_add_str(&text, "ETRN\n");
 	if (xclient_offered(s))
 		buf_printf(&text, "XCLIENT NAME ADDR PORT PROTO HELO%s\n",
 		    xclient_takes_login(s) ? " LOGIN" : "");
@@ -152,7 +155,7 @@ static const struct {
 	[SMTP_VERB_HELP] = { cmd_help, ANY_TIME },
 	[SMTP_VERB_STARTTLS] = { cmd_starttls, NOT_IN_MAIL }, /* some do not say EHLO for it */
 	[SMTP_VERB_AUTH] = { auth_start, WANTS_HELO | NOT_IN_MAIL },
-	[SMTP_VERB_ETRN] = { cmd_absent, ANY_TIME },
+	[SMTP_VERB_ETRN] = { etrn_command, WANTS_HELO | NOT_IN_MAIL },
 	[SMTP_VERB_XCLIENT] = { xclient_command, NOT_IN_MAIL },
 	[SMTP_VERB_XFORWARD] = { xforward_command, NOT_IN_MAIL },
 	[SMTP_VERB_HTTP] = { cmd_http, ANY_TIME },

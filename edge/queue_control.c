@@ -157,6 +157,18 @@ static bool skim_order(struct scan_job *j, struct queue *q, uint32_t row)
 	return queue_scan_skims(j, q, row);
 }
 
+/* What waits for one destination alone need not be loaded to know whether it is meant. */
+static bool skim_kick(struct scan_job *j, struct queue *q, uint32_t row)
+{
+	const struct shelf_row *r = shelf_row(q->shelf, row);
+	if (r->place != SHELF_LISTED || q->numbered[r->owner]->kind != DEST_DOMAIN)
+		return false;
+	if (!queue_filter_domain_is(j->filter.domain, span_str(q->numbered[r->owner]->name)))
+		return true;
+	j->n += r->open;
+	return retry_row(q, row);
+}
+
 static void begin_order(struct scan_job *j, struct buf *out)
 {
 }
@@ -165,6 +177,11 @@ static void end_order(struct scan_job *j, struct buf *out)
 {
 	buf_printf(out, "{\"order\":\"%s\",\"recipients\":%zu,\"more\":%s}", j->order->name, j->n,
 	    j->more ? "true" : "false");
+}
+
+static void end_kick(struct scan_job *j, struct buf *out)
+{
+	buf_printf(out, "%zu%s", j->n, j->more ? "+" : "");
 }
 
 /* ---- words -------------------------------------------------------------------------------------- */
@@ -262,6 +279,23 @@ static void start_scan(struct queue *q, const struct scan_words *said, const str
 	else
 		queue_scan_start(q, said, &job, late, out);
 	buf_end(&why);
+}
+
+void queue_control_kick(
+    struct queue *q, struct span node, const struct queue_late *late, struct buf *out)
+{
+	const struct order *retry = NULL;
+	char word[QUEUE_FILTER_WORD_MAX];
+	const char *const words[] = { "retry", word };
+	for (size_t i = 0; i < COUNT_OF(orders); i++)
+		if (orders[i].apply == apply_retry)
+			retry = &orders[i];
+	struct scan_job job = order_job(retry);
+	job.skim = skim_kick;
+	job.end = end_kick;
+	snprintf(word, sizeof word, "domain=%.*s", SPAN_ARG(node));
+	if (q->spool != NULL)
+		queue_scan_start(q, &(struct scan_words){ words, 2 }, &job, late, out);
 }
 
 bool queue_control(struct queue *q, const char *const *words, size_t n,

@@ -33,6 +33,7 @@ static bool take_text(struct queue_filter *f, struct span name, struct span valu
 		{ "id", &f->id },
 		{ "sender", &f->sender },
 		{ "recipient", &f->recipient },
+		{ "domain", &f->domain },
 		{ "destination", &f->destination },
 		{ "reason", &f->reason },
 		{ "state", &f->state },
@@ -73,7 +74,8 @@ bool queue_filter_parse(
 		if (word.n <= QUEUE_FILTER_WORD_MAX && take_word(out, word))
 			continue;
 		buf_printf(why,
-		    "\"%.100s\" is none of all, ID, sender=, recipient=, destination=, reason=, "
+		    "\"%.100s\" is none of all, ID, sender=, recipient=, domain=, destination=, "
+		    "reason=, "
 		    "state=, older=2h, younger=2h",
 		    words[i]);
 		return false;
@@ -84,8 +86,8 @@ bool queue_filter_parse(
 bool queue_filter_given(const struct queue_filter *f)
 {
 	return f->all || f->id.p != NULL || f->sender.p != NULL || f->recipient.p != NULL ||
-	       f->destination.p != NULL || f->reason.p != NULL || f->state.p != NULL ||
-	       f->older_s > 0 || f->younger_s > 0;
+	       f->domain.p != NULL || f->destination.p != NULL || f->reason.p != NULL ||
+	       f->state.p != NULL || f->older_s > 0 || f->younger_s > 0;
 }
 
 /* `*` stands for any bytes, none too. On a mismatch only the last `*` need take one byte more. */
@@ -120,11 +122,26 @@ static bool is_in(struct span part, struct span text)
 	return false;
 }
 
+bool queue_filter_domain_is(struct span wanted, struct span domain)
+{
+	bool below = span_starts(wanted, SPAN("@"));
+	struct span name = below ? span_from(wanted, 1) : wanted;
+	return span_ieq(domain, name) || (below && domain.n > name.n && span_iends(domain, name) &&
+					     domain.p[domain.n - name.n - 1] == '.');
+}
+
+static bool is_of_domain(struct span wanted, struct span address)
+{
+	size_t at = span_rfind(address, '@');
+	return at != SIZE_MAX && queue_filter_domain_is(wanted, span_from(address, at + 1));
+}
+
 bool queue_filter_matches(const struct queue_filter *f, const struct queue_facts *is)
 {
 	return (f->id.p == NULL || span_eq(f->id, is->id)) &&
 	       (f->sender.p == NULL || is_like(f->sender, is->sender)) &&
 	       (f->recipient.p == NULL || is_like(f->recipient, is->recipient)) &&
+	       (f->domain.p == NULL || is_of_domain(f->domain, is->recipient)) &&
 	       (f->destination.p == NULL || is_like(f->destination, is->destination)) &&
 	       (f->reason.p == NULL || is_in(f->reason, is->reason)) &&
 	       (f->state.p == NULL || span_ieq(f->state, is->state)) && is->age_s >= f->older_s &&

@@ -36,6 +36,10 @@ void queue_scan_start(struct queue *q, const struct scan_words *said, struct sca
 /* queue_list.c: rows of JSON, 5000 and the rest of the last message; when it is not all, {"more","after"} is the last. */
 struct scan_job queue_list_job(void);
 bool queue_scan_skims(const struct scan_job *j, const struct queue *q, uint32_t row);
+/* queue_control.c: an order `retry` for a node, see queue_kick.h. Appended or given late: how many recipients, and "+"
+ * when there are more; nothing when the spool cannot be used. */
+void queue_control_kick(
+    struct queue *q, struct span node, const struct queue_late *late, struct buf *out);
 void queue_scans_end(struct queue *q); /* all answer with what they have */
 
 #endif

@@ -77,6 +77,7 @@ static const struct {
 	[ST_FILTER_DATA] = { "filter_data", HELPER, NULL, NULL, on_stuck, false },
 	[ST_DATA] = { "data", TIME(data_timeout), content_input, NULL, content_slow, true },
 	[ST_CHUNK] = { "chunk", TIME(data_timeout), chunk_input, NULL, chunk_slow, true },
+	[ST_ETRN] = { "etrn", HELPER, NULL, NULL, on_stuck, false },
 	[ST_METER] = { "meter", HELPER, NULL, NULL, on_stuck, false },
 	[ST_TARPIT] = { "tarpit", HELPER, NULL, NULL, content_filter, false },
 	[ST_FILTER] = { "filter", HELPER, NULL, NULL, on_stuck, false },

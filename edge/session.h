@@ -55,6 +55,7 @@ enum session_state {
 	ST_FILTER_DATA, /* ... whether they want the message at all */
 	ST_DATA,        /* bytes of the message */
 	ST_CHUNK,       /* bytes of a chunk (BDAT) */
+	ST_ETRN,        /* the queue process starts what waits for a node */
 	ST_METER,       /* MeterMaid is asked about the message */
 	ST_TARPIT,      /* the message is held back */
 	ST_FILTER,      /* filters look at the message */

@@ -56,6 +56,9 @@ struct spool_put {
 	struct soon refuse;
 	err_t refusal;
 	spool_put_fn *fn;
+	spool_kick_fn *kick_fn; /* in its place: it is no message but a KICK */
+	size_t kicked;
+	bool kicked_more;
 	void *arg;
 };
 
@@ -89,13 +92,19 @@ static void link_down(struct spool_link *k, const char *why);
 static void put_answer(struct spool_put *p, err_t err)
 {
 	spool_put_fn *fn = p->fn;
+	spool_kick_fn *kick_fn = p->kick_fn;
+	size_t kicked = p->kicked;
+	bool more = p->kicked_more;
 	void *arg = p->arg;
 	struct spool_link *k = p->owner;
 	bool half = is_half_sent(p);
 	put_free(p);
 	if (half)
 		link_down(k, "a question was given up half sent");
-	fn(arg, err);
+	if (kick_fn != NULL)
+		kick_fn(arg, err, kicked, more);
+	else
+		fn(arg, err);
 }
 
 static void on_deadline(void *arg)
@@ -163,14 +172,31 @@ static void link_down(struct spool_link *k, const char *why)
 	link_retry(k);
 }
 
+/* Of DURABLE nothing is to be read. */
+static err_t take_kicked(struct spool_put *p, struct span said)
+{
+	uint64_t n = 0;
+	if (p->kick_fn == NULL)
+		return ERR_OK;
+	p->kicked_more = span_iends(said, SPAN("+"));
+	if (!span_u64(span_first(said, said.n - p->kicked_more), SIZE_MAX, &n))
+		return ERR_PROTOCOL;
+	p->kicked = (size_t)n;
+	return ERR_OK;
+}
+
 static void on_answer(struct spool_link *k, const struct spool_frame *f)
 {
 	struct spool_answer a;
 	if (!spool_answer_get(f->payload, &a))
 		return;
 	struct spool_put *p = map_get(k->by_id, span_str(a.id.s));
-	if (p != NULL)
-		put_answer(p, f->type == SPOOL_FRAME_DURABLE ? ERR_OK : ERR_NO_SPACE);
+	if (p == NULL)
+		return;
+	if (f->type == SPOOL_FRAME_FAILED)
+		put_answer(p, p->kick_fn != NULL ? ERR_BUSY : ERR_NO_SPACE);
+	else if ((f->type == SPOOL_FRAME_KICKED) == (p->kick_fn != NULL))
+		put_answer(p, take_kicked(p, a.why));
 }
 
 /* One frame at a time: an answer's callback may do anything to the link but free it. */
@@ -183,7 +209,8 @@ static void link_read(struct spool_link *k)
 		enum spool_frame_rx rx = spool_frame_take(stream_input(k->io), &f, &eat);
 		if (rx == SPOOL_FRAME_MORE)
 			return;
-		if (rx == SPOOL_FRAME_BAD || f.type < SPOOL_FRAME_DURABLE) {
+		if (rx == SPOOL_FRAME_BAD || f.type < SPOOL_FRAME_DURABLE ||
+		    f.type == SPOOL_FRAME_KICK) {
 			link_down(k, "bad frame from the queue");
 			return;
 		}
@@ -308,30 +335,54 @@ static bool put_accept(struct spool_link *k, struct spool_put *p, const struct s
 	return ok;
 }
 
-struct ticket *spool_put(
-    struct spool_link *k, const struct spool_put_opts *opts, spool_put_fn *fn, void *arg)
+static struct spool_put *put_new(struct spool_link *k, struct ident id, void *arg)
 {
 	struct spool_put *p = MEM_NEW(struct spool_put);
-	CHECK(opts->message->body_bytes == opts->body.size && opts->message->chunk_count == 0);
 	p->ticket.cancel = put_cancel;
 	p->magic = spool_put_MAGIC;
 	p->owner = k;
-	p->id = opts->message->id;
-	p->body = opts->body;
-	p->fn = fn;
+	p->id = id;
 	p->arg = arg;
 	timer_init(&p->deadline, k->loop, on_deadline, p);
 	soon_init(&p->refuse, on_refuse, p);
-	if (!put_accept(k, p, opts->message)) {
-		put_refuse(k, p, ERR_TOO_MANY);
-		return &p->ticket;
-	}
-	timer_set(&p->deadline, opts->deadline_ms);
+	return p;
+}
+
+static struct ticket *put_start(struct spool_link *k, struct spool_put *p, uint64_t deadline_ms)
+{
+	timer_set(&p->deadline, deadline_ms);
 	list_add_tail(&k->unsent, &p->link);
 	if (k->state == LK_UP)
 		link_pump(k);
 	else if (k->state == LK_DOWN && !timer_armed(&k->retry))
 		link_open(k);
+	return &p->ticket;
+}
+
+struct ticket *spool_put(
+    struct spool_link *k, const struct spool_put_opts *opts, spool_put_fn *fn, void *arg)
+{
+	CHECK(opts->message->body_bytes == opts->body.size && opts->message->chunk_count == 0);
+	struct spool_put *p = put_new(k, opts->message->id, arg);
+	p->body = opts->body;
+	p->fn = fn;
+	if (put_accept(k, p, opts->message))
+		return put_start(k, p, opts->deadline_ms);
+	put_refuse(k, p, ERR_TOO_MANY);
+	return &p->ticket;
+}
+
+struct ticket *spool_kick(
+    struct spool_link *k, struct span node, uint64_t deadline_ms, spool_kick_fn *fn, void *arg)
+{
+	struct spool_put *p = put_new(k, ident_new(), arg);
+	const struct spool_answer a = { p->id, node };
+	p->kick_fn = fn;
+	p->head = BUF_INIT(1024 + SPOOL_FRAME_HEAD);
+	if (spool_answer_put(&p->head, SPOOL_FRAME_KICK, &a) &&
+	    map_set(k->by_id, span_str(p->id.s), p, NULL))
+		return put_start(k, p, deadline_ms);
+	put_refuse(k, p, ERR_TOO_MANY);
 	return &p->ticket;
 }
 

@@ -27,4 +27,10 @@ struct spool_put_opts {
 struct ticket *spool_put(
     struct spool_link *k, const struct spool_put_opts *opts, spool_put_fn *fn, void *arg);
 
+/* The queue starts what waits for a node (queue_kick.h). more: there are recipients that it did not reach. Error:
+ * it cannot now (ERR_BUSY), or did not answer. */
+typedef void spool_kick_fn(void *arg, err_t err, size_t recipients, bool more);
+struct ticket *spool_kick(
+    struct spool_link *k, struct span node, uint64_t deadline_ms, spool_kick_fn *fn, void *arg);
+
 #endif

@@ -5,9 +5,12 @@
  * written. Every answer waits for its own sync, which the log shares among all that wait. */
 #include "edge/spool_serve.h"
 
+#include <stdio.h>
+
 #include "base/check.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "edge/queue_kick.h"
 #include "edge/queue_tables.h"
 #include "edge/spool_wire.h"
 #include "net/listen.h"
@@ -29,6 +32,7 @@ struct spool_serve {
 	uint32_t magic;
 	struct loop *loop;
 	struct queue *queue;
+	struct queue_kicks *kicks; /* owned */
 	struct listener *listeners[LISTENERS_MAX];
 	size_t listener_count;
 	struct list_node links;
@@ -59,13 +63,13 @@ struct serve_link {
 	size_t wait_count;
 };
 
-/* An answer that waits for a sync. */
+/* An answer that waits for a sync, or for a kick. */
 struct serve_wait {
 	uint32_t magic;
 	struct serve_link *owner;
 	struct list_node link;
 	struct ident id;
-	struct ticket *sync;
+	struct ticket *ask;
 };
 
 static void link_read(struct serve_link *k);
@@ -111,29 +115,48 @@ static void answer(
 
 static void wait_free(struct serve_wait *w)
 {
-	ticket_cancel(&w->sync);
+	ticket_cancel(&w->ask);
 	list_remove(&w->link);
 	w->owner->wait_count--;
 	w->magic = 0;
 	mem_free(w);
 }
 
-static void on_synced(void *arg, err_t err)
+static void answered(struct serve_wait *w)
 {
-	struct serve_wait *w = OBJ(serve_wait, arg);
 	struct serve_link *k = w->owner;
-	w->sync = NULL;
-	if (err == ERR_OK)
-		answer(k, SPOOL_FRAME_DURABLE, w->id, "");
-	else
-		answer(k, SPOOL_FRAME_FAILED, w->id, err_text(err));
 	bool was_full = k->wait_count == WAITS_MAX;
 	wait_free(w);
 	if (was_full)
 		link_read(k);
 }
 
-static void answer_when_durable(struct serve_link *k, struct ident id)
+static void on_synced(void *arg, err_t err)
+{
+	struct serve_wait *w = OBJ(serve_wait, arg);
+	struct serve_link *k = w->owner;
+	w->ask = NULL;
+	if (err == ERR_OK)
+		answer(k, SPOOL_FRAME_DURABLE, w->id, "");
+	else
+		answer(k, SPOOL_FRAME_FAILED, w->id, err_text(err));
+	answered(w);
+}
+
+static void on_kicked(void *arg, const struct queue_kicked *r)
+{
+	struct serve_wait *w = OBJ(serve_wait, arg);
+	char said[32];
+	w->ask = NULL;
+	snprintf(said, sizeof said, "%zu%s", r->recipients, r->more ? "+" : "");
+	if (r->later)
+		answer(w->owner, SPOOL_FRAME_FAILED, w->id, "not now");
+	else
+		answer(w->owner, SPOOL_FRAME_KICKED, w->id, said);
+	answered(w);
+}
+
+static struct serve_wait *wait_new(struct serve_link *k, struct ident id)
 {
 	struct serve_wait *w = MEM_NEW(struct serve_wait);
 	w->magic = serve_wait_MAGIC;
@@ -141,7 +164,24 @@ static void answer_when_durable(struct serve_link *k, struct ident id)
 	w->id = id;
 	list_add_tail(&k->waits, &w->link);
 	k->wait_count++;
-	w->sync = spool_sync(queue_spool(k->serve->queue), on_synced, w);
+	return w;
+}
+
+static void answer_when_durable(struct serve_link *k, struct ident id)
+{
+	struct serve_wait *w = wait_new(k, id);
+	w->ask = spool_sync(queue_spool(k->serve->queue), on_synced, w);
+}
+
+/* False: the frame makes no sense. */
+static bool on_kick(struct serve_link *k, struct span payload)
+{
+	struct spool_answer a;
+	if (!spool_answer_get(payload, &a))
+		return false;
+	struct serve_wait *w = wait_new(k, a.id);
+	w->ask = queue_kick(k->serve->kicks, a.why, on_kicked, w);
+	return true;
 }
 
 /* Swallows the rest of the message that is coming in. */
@@ -275,6 +315,8 @@ static void link_free(struct serve_link *k)
 /* False: the frame makes no sense here. */
 static bool serve_frame(struct serve_link *k, const struct spool_frame *f)
 {
+	if (k->state == IN_NONE && f->type == SPOOL_FRAME_KICK)
+		return on_kick(k, f->payload);
 	if (k->state == IN_NONE) {
 		if (f->type != SPOOL_FRAME_PUT || !on_put(k, f->payload))
 			return false;
@@ -346,6 +388,7 @@ struct spool_serve *spool_serve_new(struct loop *l, struct queue *q)
 	s->magic = spool_serve_MAGIC;
 	s->loop = l;
 	s->queue = q;
+	s->kicks = queue_kicks_new(q);
 	list_init(&s->links);
 	queue_on_close(q, on_spool_close, s);
 	return s;
@@ -367,6 +410,7 @@ void spool_serve_free(struct spool_serve **ps)
 	on_spool_close(s);
 	for (size_t i = 0; i < s->listener_count; i++)
 		listener_free(&s->listeners[i]);
+	queue_kicks_free(&s->kicks);
 	s->magic = 0;
 	MEM_FREE(ps);
 }

@@ -14,6 +14,8 @@ static size_t payload_max(unsigned type)
 		return SPOOL_FRAME_DATA_MAX;
 	case SPOOL_FRAME_DURABLE:
 	case SPOOL_FRAME_FAILED:
+	case SPOOL_FRAME_KICK:
+	case SPOOL_FRAME_KICKED:
 		return 1024;
 	default:
 		return 0;

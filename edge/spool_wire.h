@@ -2,7 +2,7 @@
  *
  * Worker: PUT (a message without its bytes, as spool_message_put() writes it), then DATA frames until
  * body_bytes have come; the next PUT may follow at once. Queue: DURABLE or FAILED with the message's id,
- * in any order. Asking again with the same id is harmless: the queue knows what it has. */
+ * in any order. KICK (ETRN, between messages): KICKED or FAILED. Asking again with the same id is harmless: the queue knows what it has. */
 #ifndef EDGE_SPOOL_WIRE_H
 #define EDGE_SPOOL_WIRE_H
 
@@ -19,7 +19,9 @@ enum spool_frame_type {
 	SPOOL_FRAME_PUT = 1,
 	SPOOL_FRAME_DATA = 2,
 	SPOOL_FRAME_DURABLE = 3,
-	SPOOL_FRAME_FAILED = 4
+	SPOOL_FRAME_FAILED = 4,
+	SPOOL_FRAME_KICK = 5,
+	SPOOL_FRAME_KICKED = 6
 };
 
 enum {
@@ -40,7 +42,8 @@ enum spool_frame_rx { SPOOL_FRAME_MORE, SPOOL_FRAME_READY, SPOOL_FRAME_BAD };
 enum spool_frame_rx spool_frame_take(struct span input, struct spool_frame *out, size_t *eat_out);
 bool spool_frame_put(struct buf *out, enum spool_frame_type type, struct span payload);
 
-/* DURABLE and FAILED: the id and, for FAILED, a sentence. */
+/* An id, and with it: of FAILED a sentence, of KICK a node, of KICKED how many recipients, "+" behind it when there are
+ * more. */
 struct spool_answer {
 	struct ident id;
 	struct span why;

@@ -138,6 +138,45 @@ void commit_reply(const struct transaction *t, struct outcome *out)
 	snprintf(out->text, sizeof out->text, "fate of %s", t->id.s);
 }
 
+/* ETRN: what the queue would say. */
+static struct etrn_answer given_etrn;
+static char given_node[ETRN_NODE_MAX];
+
+struct fake_kick {
+	struct ticket base; /* first */
+	struct soon soon;
+	void (*fn)(void *arg, const struct etrn_answer *a);
+	void *arg;
+};
+
+static void fake_kick_cancel(struct ticket *t)
+{
+	struct fake_kick *k = (struct fake_kick *)(void *)t;
+	soon_clear(&k->soon);
+	mem_free(k);
+}
+
+static void fake_kick_answer(void *arg)
+{
+	struct fake_kick k = *(struct fake_kick *)arg;
+	mem_free(arg);
+	given_etrn.node = span_str(given_node);
+	k.fn(k.arg, &given_etrn);
+}
+
+struct ticket *committer_kick(struct committer *c, struct span node,
+    void (*fn)(void *arg, const struct etrn_answer *a), void *arg)
+{
+	struct fake_kick *k = MEM_NEW(struct fake_kick);
+	k->base.cancel = fake_kick_cancel;
+	k->fn = fn;
+	k->arg = arg;
+	snprintf(given_node, sizeof given_node, "%.*s", SPAN_ARG(node));
+	soon_init(&k->soon, fake_kick_answer, k);
+	soon_set(c->loop, &k->soon);
+	return &k->base;
+}
+
 /* ---- set-up ------------------------------------------------------------------------------------ */
 
 /* A test file may define BENCH_EDGE (more settings of section edge; $ stands for the test's directory)

@@ -78,7 +78,8 @@ static void test_nonsense(void **state)
 {
 	static const struct span nonsense[] = { SPAN("GET / HTTP/1.0\r\n\r\n"),
 		SPAN("\0\0\0\2\1ab"), SPAN("\0\0\0\1\2x"), SPAN("\377\377\377\377\1"),
-		SPAN("\0\0\0\0\3"), SPAN("\0\0\0\1\1\1") };
+		SPAN("\0\0\0\0\3"), SPAN("\0\0\0\1\1\1"), SPAN("\0\0\0\1\6x"),
+		SPAN("\0\0\0\3\5abc") };
 	struct bench b;
 	bench_open(&b, SCRIPT(LHLO, MAIL("", "alice"), GO, DONE));
 	set_body(&b, 100);
@@ -97,6 +98,60 @@ static void test_nonsense(void **state)
 	bench_close(&b);
 }
 
+/* ETRN: what waits is started, once in a while; nobody hears of a question that was taken back. */
+static struct {
+	unsigned answers;
+	err_t err;
+	size_t recipients;
+	bool more;
+} kicked;
+
+static void on_kicked(void *arg, err_t err, size_t recipients, bool more)
+{
+	kicked.answers++;
+	kicked.err = err;
+	kicked.recipients = recipients;
+	kicked.more = more;
+}
+
+static void kick(struct bench *b, const char *node, err_t err, size_t recipients)
+{
+	unsigned before = kicked.answers;
+	spool_kick(b->link, span_str(node), 10000, on_kicked, NULL);
+	WAIT_FOR(b, kicked.answers > before);
+	assert_int_equal(kicked.err, err);
+	assert_int_equal(kicked.recipients, recipients);
+	assert_false(kicked.more);
+}
+
+static bool has_tried(struct bench *b)
+{
+	const char *const list[] = { "list", "all" };
+	struct buf out = BUF_INIT(1 << 20);
+	queue_control(b->queue, list, 2, NULL, &out);
+	bool tried = strstr(buf_cstr(&out), "\"attempts\":1") != NULL;
+	buf_end(&out);
+	return tried;
+}
+
+static void test_kick(void **state)
+{
+	struct bench b;
+	open_with_puts(&b, SCRIPT("S 421 no", "X"));
+	for (int i = 0; i < PUTS; i++)
+		WAIT_FOR(&b, b.puts[i].answered);
+	WAIT_FOR(&b, has_tried(&b));
+	kick(&b, "far.example", ERR_OK, 0);
+	kick(&b, "@example", ERR_OK, PUTS);
+	kick(&b, "@EXAMPLE", ERR_BUSY, 0);
+	struct ticket *t = spool_kick(b.link, SPAN("a.example"), 10000, on_kicked, NULL);
+	unsigned before = kicked.answers;
+	ticket_cancel(&t);
+	kick(&b, "b.example", ERR_OK, 0);
+	assert_int_equal(kicked.answers, before + 1);
+	bench_close(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -104,6 +159,7 @@ int main(void)
 		cmocka_unit_test(test_put_cancelled),
 		cmocka_unit_test(test_unreadable),
 		cmocka_unit_test(test_nonsense),
+		cmocka_unit_test(test_kick),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
