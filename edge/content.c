@@ -117,14 +117,15 @@ static bool is_ours(const struct session *s)
 }
 
 /* Nobody else speaks in our name. *start is the message's beginning, before and after. */
-static err_t strip_results(struct session *s, struct span *start)
+static err_t strip_forged(struct session *s, struct span *start)
 {
+	const struct trace_forged what = { .hostname = is_ours(s) ? NULL : s->setup->hostname,
+		.marks = !ip_in_set(s->from.addr, &s->listener->tags_from) };
 	struct buf kept = BUF_INIT(HEADER_LOOK);
 	size_t bytes;
 	err_t err = ERR_OK;
-	if (trace_strip_results(*start, s->setup->hostname, &kept, &bytes)) {
-		session_note(
-		    s, "results", SPAN("Authentication-Results in our name are taken out"));
+	if (trace_strip_forged(*start, &what, &kept, &bytes)) {
+		session_note(s, "forged", SPAN("header fields in our name are taken out"));
 		err = body_set_head(s->mail->t->body, bytes, buf_span(&kept));
 		if (err == ERR_OK)
 			*start = body_read(s->mail->t->body, 0, HEADER_LOOK, &err);
@@ -142,7 +143,7 @@ static err_t add_trace(struct session *s)
 	struct span start = body_read(b, 0, HEADER_LOOK, &err);
 	if (err)
 		return err;
-	if (!is_ours(s) && (err = strip_results(s, &start)) != ERR_OK)
+	if ((err = strip_forged(s, &start)) != ERR_OK)
 		return err;
 	bool ok = trace_put_received(s, &lines) && screen_put_header(s, &lines) &&
 		  sender_put_header(s, &lines) && limit_put_tags(s, &lines) &&

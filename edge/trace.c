@@ -68,7 +68,7 @@ bool trace_has_header(struct span message)
 	return header_next(&w, &first) == HEADER_FIELD || span_starts(message, SPAN("\r\n"));
 }
 
-/* ---- Authentication-Results of others --------------------------------------------------------- */
+/* ---- fields in our name ------------------------------------------------------------- */
 
 /* Skips white space and comments (RFC 5322 section 3.2.2). */
 static struct span skip_comments(struct span v)
@@ -101,8 +101,14 @@ static bool is_results_of(const struct header_field *f, const char *hostname)
 	return id.n == 0 || strchr("\" \t\r\n(;/", id.p[0]) != NULL;
 }
 
-bool trace_strip_results(
-    struct span start, const char *hostname, struct buf *kept, size_t *bytes_out)
+static bool is_forged(const struct header_field *f, const struct trace_forged *what)
+{
+	return (what->hostname != NULL && is_results_of(f, what->hostname)) ||
+	       (what->marks && span_istarts(f->name, SPAN("X-Postern-")));
+}
+
+bool trace_strip_forged(
+    struct span start, const struct trace_forged *what, struct buf *kept, size_t *bytes_out)
 {
 	struct header_walk w;
 	struct header_field f;
@@ -110,7 +116,7 @@ bool trace_strip_results(
 	*bytes_out = 0;
 	header_walk_init(&w, start);
 	while (header_next(&w, &f) == HEADER_FIELD) {
-		bool forged = is_results_of(&f, hostname);
+		bool forged = is_forged(&f, what);
 		any = any || forged;
 		if (!forged)
 			buf_add_span(kept, f.raw);

@@ -15,10 +15,15 @@ bool trace_put_missing(const struct session *s, struct span message, struct buf 
 void trace_put_addr(struct ip_addr a, struct buf *out);
 /* How many servers it went through. */
 size_t trace_hops(struct span message);
-/* Authentication-Results that claim to be of this host (RFC 8601 section 5): true: there are some, kept has the other
- * fields, which are to stand in the place of the first *bytes_out bytes. */
-bool trace_strip_results(
-    struct span start, const char *hostname, struct buf *kept, size_t *bytes_out);
+/* Fields that only we may have put there: Authentication-Results that claim to be of this host (RFC 8601 section 5),
+ * X-Postern-*. True: there are some, kept has the other fields, which are to stand in the place of the first *bytes_out
+ * bytes. */
+struct trace_forged {
+	const char *hostname; /* NULL: Authentication-Results stay */
+	bool marks;           /* X-Postern-* do not stay */
+};
+bool trace_strip_forged(
+    struct span start, const struct trace_forged *what, struct buf *kept, size_t *bytes_out);
 /* Does the message begin with header fields, or with its body's empty line? */
 bool trace_has_header(struct span message);
 

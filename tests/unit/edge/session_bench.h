@@ -217,7 +217,8 @@ static const char config[] =
     "		allow_plaintext_auth yes; }\n"
     "	listener strict { address 127.0.0.1:588; role submission; }\n"
     "	listener internal { address 127.0.0.1:26; role internal; tls none; xclient_from "
-    "192.0.2.20/32; xforward_from 192.0.2.21/32; normalize_from 192.0.2.22/32; relay_from "
+    "192.0.2.20/32; xforward_from 192.0.2.21/32; normalize_from 192.0.2.22/32; tags_from "
+    "192.0.2.22/32; relay_from "
     "192.0.2.9/32; }\n"
     "	listener slow { address 127.0.0.1:27; role mx; tls none; }\n" BENCH_EDGE "}\n";
 

@@ -199,6 +199,28 @@ static void test_forged_results(void **state)
 	}
 }
 
+static void check_from(const char *client, const char *script, const char *want);
+
+/* Marks are ours, or of hosts whose marks count (192.0.2.22). */
+static void test_forged_marks(void **state)
+{
+	static const char *const fields[] = { "\r\nX-Postern-Tag: good\r\n",
+		"\r\nx-postern-listed:\r\n zen.example 127.0.0.2 +4\r\n" };
+	char script[1024];
+	given.code = 250;
+	for (size_t i = 0; i < COUNT_OF(fields); i++) {
+		snprintf(script, sizeof script,
+		    ALICE "DATA\r\nA: 1%sSubject: x\r\n\r\nhello\r\n.\r\n" QUIT, fields[i]);
+		check("mx", script, "220 250 250 250 354 250 221");
+		assert_null(strstr(given.head, fields[i]));
+		assert_non_null(strstr(given.head, "\r\nA: 1\r\nSubject: x\r\n"));
+		check_from("192.0.2.21", script, "220 250 250 250 354 250 221");
+		assert_null(strstr(given.head, fields[i]));
+		check_from("192.0.2.22", script, "220 250 250 250 354 250 221");
+		assert_non_null(strstr(given.head, fields[i]));
+	}
+}
+
 static void check_from(const char *client, const char *script, const char *want)
 {
 	struct talk t = talk_whole("internal", client, span_str(script), SIZE_MAX);
@@ -253,6 +275,7 @@ int main(void)
 		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_xclient),
 		cmocka_unit_test(test_forged_results),
+		cmocka_unit_test(test_forged_marks),
 		cmocka_unit_test(test_xforward),
 		cmocka_unit_test(test_normalized),
 	};
