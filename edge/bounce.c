@@ -120,6 +120,7 @@ static void tell(struct q_entry *e, const char *address, const struct account *a
 		.report = e->reporting,
 		.notices = notices_due(e),
 		.body_8bit = true,
+		.require_tls = e->require_tls, /* RFC 8689 section 5 */
 		.arrived_us = queue_now_us(q),
 		.recipients = &to,
 		.recipient_count = 1 };

@@ -244,7 +244,7 @@ static void on_sent(void *arg, const struct out_result *r)
 {
 	struct q_delivery *dl = OBJ(q_delivery, arg);
 	dl->ask = NULL;
-	if (r->end == OUT_UNREACHED && send_next_mx(dl))
+	if ((r->end == OUT_UNREACHED || r->unfit) && send_next_mx(dl))
 		return;
 	dl->dsn = r->dsn;
 	dl->talk_ms = r->talk_ms;

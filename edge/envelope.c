@@ -198,6 +198,21 @@ static void rewrite_to(struct session *s, enum rewrite_kind kind, struct smtp_pa
 		    s, "rewrite", "<%s> is <%s> by rule %s", was.address, address->address, rule);
 }
 
+/* What filters hear: binary parts are base64 when they see them (RFC 3030 ends at this door). */
+static char *params_told(struct span params)
+{
+	struct buf out = BUF_INIT(SMTP_LINE_MAX);
+	while (params.n > 0) {
+		struct span word = span_cut(&params, ' ');
+		if (span_ieq(word, SPAN("BODY=BINARYMIME")))
+			word = SPAN("BODY=8BITMIME");
+		buf_printf(&out, "%s%.*s", buf_len(&out) > 0 ? " " : "", SPAN_ARG(word));
+	}
+	char *text = mem_span_str(buf_span(&out));
+	buf_end(&out);
+	return text;
+}
+
 enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 {
 	struct smtp_path sender;
@@ -227,7 +242,7 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 	s->mail->size = ext.size;
 	take_wishes(s, &ext);
 	session_notef(s, "mail", "from <%s> in session %s", sender.address, s->id.s);
-	s->mail->params = mem_span_str(cmd->params);
+	s->mail->params = params_told(cmd->params);
 	return sender_start(s, &sender);
 }
 
@@ -266,12 +281,15 @@ static bool same_recipient(const struct recipient *r, struct span address, struc
 	return r->user == NULL && span_eq_str(address, r->address);
 }
 
+/* One that is in the mail already, by another name, stays as it is. */
 static void hold(struct session *s, const struct edge_access_conf *rule)
 {
+	struct transaction *t = s->mail->t;
 	struct buf why = BUF_INIT(EXT_TEXT_MAX);
 	buf_printf(&why, "access rule %.60s%s%.150s", rule->head.title,
 	    rule->text != NULL ? ": " : "", rule->text != NULL ? rule->text : "");
-	transaction_hold(s->mail->t, buf_span(&why));
+	if (s->mail->to_new && t->recipient_count > 0)
+		t->recipients[t->recipient_count - 1].hold_why = mem_span_str(buf_span(&why));
 	session_note(s, "hold", buf_span(&why));
 	buf_end(&why);
 }

@@ -150,13 +150,18 @@ static bool is_marked(const struct parts *x, const char *via)
 struct way {
 	const char *sender;
 	const char *mark; /* NULL: none */
+	const char *hold; /* why it is held; NULL: it is not */
 	bool own_sender;  /* not the client's, but one of the site's choice */
 	bool rewritten;   /* by SRS */
 };
 
 static bool fits_way(const struct part *p, const struct way *w)
 {
-	return p->t->recipient_count < RECIPIENTS_MAX && strcmp(p->t->sender, w->sender) == 0 &&
+	bool same_hold = w->hold != NULL
+			     ? p->t->hold && span_eq_str(span_str(w->hold), p->t->hold_why)
+			     : p->t->hold == p->all->t->hold;
+	return p->t->recipient_count < RECIPIENTS_MAX && same_hold &&
+	       strcmp(p->t->sender, w->sender) == 0 &&
 	       span_eq(span_str(p->t->prefix), span_str(w->mark));
 }
 
@@ -171,6 +176,8 @@ static struct transaction *copy_for(const struct transaction *t, const struct wa
 	p->smtputf8 = t->smtputf8;
 	p->hold = t->hold;
 	p->hold_why = mem_str(t->hold_why);
+	if (w->hold != NULL)
+		transaction_hold(p, span_str(w->hold));
 	p->require_tls = t->require_tls;
 	p->trusted = t->trusted || w->own_sender || (w->rewritten && t->aligned);
 	p->ret = t->ret;
@@ -257,10 +264,16 @@ static void wish(struct recipient *made, const struct recipient *given)
 	made->orcpt = mem_str(given->orcpt);
 }
 
+/* When all of the mail is held its reason stands for everybody. */
+static const char *hold_of(const struct parts *x, const struct recipient *r)
+{
+	return x->t->hold ? NULL : r->hold_why;
+}
+
 static void put_plain(struct parts *x, size_t at)
 {
 	const struct recipient *r = &x->t->recipients[at];
-	const struct way w = { .sender = x->t->sender };
+	const struct way w = { .sender = x->t->sender, .hold = hold_of(x, r) };
 	wish(put(x, at, r, &w), r);
 }
 
@@ -286,6 +299,7 @@ static void put_member(struct parts *x, size_t at, const struct recipient *m)
 	bool leaves =
 	    m->user == NULL && m->outcome.fate == FATE_OPEN && !channel_is_place(m->store);
 	struct way w = { .sender = m->sender != NULL ? m->sender : x->t->sender,
+		.hold = hold_of(x, given),
 		.own_sender = m->sender != NULL };
 	struct buf mark = BUF_INIT(KEY_MAX);
 	if (body_size(x->t->body) > m->size_max) {
@@ -437,9 +451,12 @@ static void on_soon(void *arg)
 static size_t count_all(const struct transaction *t)
 {
 	size_t n = t->recipient_count, members = 0;
-	for (size_t i = 0; i < t->recipient_count; i++)
+	bool holds = false;
+	for (size_t i = 0; i < t->recipient_count; i++) {
 		members += t->recipients[i].member_count;
-	return members > 0 ? n + members : 0;
+		holds = holds || t->recipients[i].hold_why != NULL;
+	}
+	return members > 0 || holds ? n + members : 0;
 }
 
 struct ticket *parts_commit(

@@ -1,5 +1,5 @@
-/* parts.h - one mail of a client as one transaction or several: who gets it with another return path, or with
- * a mark of its way, gets it in a transaction of its own (between steps 4 and 5; before: content.c; after:
+/* parts.h - one mail of a client as one transaction or several: who gets it with another return path, with
+ * a mark of its way, or held in the queue, gets it in a transaction of its own (between steps 4 and 5; before: content.c; after:
  * commit.c).
  *
  * Members found twice get the mail once, with the client's own return path where there is the choice. A member
@@ -20,7 +20,7 @@ struct parts_opts {
 	const struct srs *srs; /* lives until the answer */
 };
 
-/* As commit_start(), which it is when no recipient has members. Outcomes of recipients with members: LATER if a
+/* As commit_start(), which it is when no recipient has members or is to be held. Outcomes of recipients with members: LATER if a
  * member has it, else DELIVERED or SPOOLED if one has, else REFUSED as the first. */
 struct ticket *parts_commit(
     const struct parts_opts *opts, struct transaction *t, void (*fn)(void *arg), void *arg);

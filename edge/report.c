@@ -165,10 +165,11 @@ static void put_status(struct buf *out, const struct q_entry *e, struct ident id
 
 /* ---- the message -------------------------------------------------------------------------------- */
 
-/* RET says what comes back of a message that failed; of others it is the header. */
+/* RET says what comes back of a message that failed; of others it is the header, and of those that want TLS too (RFC 8689
+ * section 5). */
 static bool is_full(const struct q_entry *e)
 {
-	return (e->ret == SMTP_RET_FULL || e->reporting == REPORT_DOUBLE) &&
+	return !e->require_tls && (e->ret == SMTP_RET_FULL || e->reporting == REPORT_DOUBLE) &&
 	       has(e, SPOOL_REFUSED) && e->body.bytes <= e->queue->edge->report_size_max;
 }
 

@@ -91,6 +91,7 @@ static void answer(struct smtp_out *o, enum out_end end)
 	r.talk_ms = o->envelope_ms != 0 ? loop_now_ms(o->opts.loop) - o->envelope_ms : 0;
 	o->tls_fate = OUT_TLS_UNSEEN;
 	r.dsn = (o->features & SMTP_HAS_DSN) != 0;
+	r.unfit = o->unfit;
 	out_done_fn *fn = o->done;
 	MEM_FREE(&o->send);
 	MEM_FREE(&o->order);

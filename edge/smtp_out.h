@@ -90,9 +90,9 @@ struct out_mail {
 	struct ident id;    /* XDELIVERYID, where the server offers it */
 	const char *sender; /* "" = null sender */
 	bool body_8bit;
-	bool smtputf8; /* its sender said so: its header may need it, though no address does */
-	bool
-	    require_tls; /* only to a server that offers REQUIRETLS under TLS; LMTP: see out_conf_tls() */
+	bool smtputf8;     /* its sender said so: its header may need it, though no address does */
+	bool require_tls;  /* only under TLS, and but for a null sender only to a server that offers
+			    REQUIRETLS (RFC 8689 section 5); LMTP: see out_conf_tls() */
 	enum smtp_ret ret; /* with envid (NULL: none): told to servers that offer DSN */
 	const char *envid;
 	struct mail_source body;
@@ -110,7 +110,8 @@ enum out_end {
 struct out_result {
 	enum out_end end;
 	bool untried; /* UNREACHED by the memory of a pool (out_pool.h): nothing new is known */
-	bool dsn;     /* the server knows the sender's wishes: what it took, it reports on itself */
+	bool unfit; /* ANSWERED by us: it cannot keep the sender's wish for TLS, another host may */
+	bool dsn;   /* the server knows the sender's wishes: what it took, it reports on itself */
 	struct ip_port peer;   /* none when never connected */
 	struct ip_addr local;  /* our end of the last connection to it; none when never connected */
 	enum out_tls_fate tls; /* told once for each connection */

@@ -297,11 +297,11 @@ static void refuse(struct outcome *out, unsigned code, const char *enhanced, con
 }
 
 /* RFC 8689 section 4.2.1: a server that does not know the wish would pass the mail on in plaintext. Behind LMTP
- * nothing goes on. */
+ * nothing goes on. A report is not lost because of that (section 5). */
 static bool promises_tls(const struct smtp_out *o)
 {
-	return !o->mail->require_tls || o->opts.kind == OUT_LMTP ||
-	       (stream_is_tls(o->io) && (o->features & SMTP_HAS_REQUIRETLS) != 0);
+	bool keeps = (o->features & SMTP_HAS_REQUIRETLS) != 0 || o->mail->sender[0] == '\0';
+	return !o->mail->require_tls || o->opts.kind == OUT_LMTP || (stream_is_tls(o->io) && keeps);
 }
 
 /* What the server cannot take by its own announcement, and what must not be sent to any. */
@@ -312,11 +312,12 @@ static void refuse_hopeless(struct smtp_out *o)
 	bool no_utf8 = (o->features & SMTP_HAS_SMTPUTF8) == 0;
 	bool header_utf8 = no_utf8 && m->smtputf8 && header_needs_utf8(&m->body);
 	bool bad_sender = !is_safe(m->sender) && m->sender[0] != '\0';
+	o->unfit = !promises_tls(o);
 	for (size_t i = 0; i < m->recipient_count; i++) {
 		struct out_recipient *r = &m->recipients[i];
 		if (too_big)
 			refuse(r->outcome, 552, "5.3.4", "message too big for the next hop");
-		if (!promises_tls(o))
+		if (o->unfit)
 			refuse(r->outcome, 550, "5.7.30", "next hop does not offer REQUIRETLS");
 		if (header_utf8)
 			refuse(r->outcome, 553, "5.6.7", "next hop does not take this header");

@@ -25,6 +25,7 @@ static void recipient_end(struct recipient *r)
 	mem_free(r->detail);
 	mem_free(r->store);
 	mem_free(r->orcpt);
+	mem_free(r->hold_why);
 	mem_free(r->sender);
 	mem_free(r->via);
 	recipients_free(r->members, r->member_count);

@@ -38,6 +38,7 @@ struct recipient {
 	char *store;     /* local: mailHost value */
 	unsigned notify; /* SMTP_NOTIFY_*: of what its sender wants to hear; 0: did not say */
 	char *orcpt;     /* ORCPT as it came, or NULL */
+	char *hold_why;  /* owned; its copy of the mail is to be held, in words, or NULL */
 	/* Who gets the mail for this address instead (expand.h): owned, NULL: it is the recipient itself. Members
 	 * have none of their own. */
 	struct recipient *members;

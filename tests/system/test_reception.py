@@ -3,6 +3,7 @@ import email
 import hashlib
 import random
 import smtplib
+import socket
 import socketserver
 import ssl
 import subprocess
@@ -11,6 +12,7 @@ import threading
 import pytest
 
 import mail
+import names
 from conftest import finish, free_port
 from test_edge import SENDER, relaying_edge
 from tier import wait_for
@@ -20,6 +22,16 @@ class TlsRelay(socketserver.StreamRequestHandler):
     """A next hop with STARTTLS; what it offers behind it stands in server.offers."""
 
     def handle(self):
+        try:
+            self.talk()
+        except OSError:
+            pass
+        finally:
+            self.connection.close()
+
+    def talk(self):
+        self.server.greeted += 1
+        self.server.open.append(self.connection)
         self.wfile.write(b"220 relay\r\n")
         secure = False
         for line in iter(lambda: self.rfile.readline(), b""):  # STARTTLS makes another rfile
@@ -33,6 +45,7 @@ class TlsRelay(socketserver.StreamRequestHandler):
                 self.connection = self.server.context.wrap_socket(self.connection, server_side=True)
                 self.rfile = self.connection.makefile("rb")
                 self.wfile = socketserver._SocketWriter(self.connection)
+                self.server.open.append(self.connection)
                 secure = True
             elif verb == b"DATA":
                 self.wfile.write(b"354 go\r\n")
@@ -41,6 +54,10 @@ class TlsRelay(socketserver.StreamRequestHandler):
                 self.wfile.write(b"250 done\r\n")
                 return  # the next mail hears anew what is offered
             elif verb == b"QUIT":
+                return
+            elif verb == b"RCPT" and b"<bad@" in line:
+                self.wfile.write(b"550 5.1.1 no\r\n")
+                self.rfile.readline()
                 return
             else:
                 if verb == b"MAIL":
@@ -91,10 +108,33 @@ def test_a_certificate_is_not_its_clients(edge):
     assert relayed_with(edge, "pinned", before="XCLIENT ADDR=198.51.100.7") == 550
 
 
+def offer(edge, words):
+    """What the next hop offers from now on: connections that know something else are over."""
+    edge.relay.offers = words
+    while edge.relay.open:
+        try:
+            edge.relay.open.pop().shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
+def start_relay(tier, address, offers, name=None):
+    socketserver.ThreadingTCPServer.allow_reuse_address = True
+    socketserver.ThreadingTCPServer.daemon_threads = True
+    server = socketserver.ThreadingTCPServer((address, tier.relay_port), TlsRelay)
+    server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.context.load_cert_chain(tier.path("tls", f"{name or 'chain'}.pem"),
+                                   tier.path("tls", f"{name}.key" if name else "key.pem"))
+    server.taken, server.open, server.offers, server.mail_line, server.greeted = [], [], offers, b"", 0
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
 @pytest.fixture(scope="module")
 def edge(run_dir):
     tier = relaying_edge(run_dir, "reception", 1, "\tqueue_retry_max 4s;\n\tdead_backoff 2s;\n"
-                         "\taccess watched { sender watched.example; action hold; text \"for a look\"; }\n")
+                         "\taccess watched { sender watched.example; action hold; text \"for a look\"; }\n"
+                         "\taccess bob { sender far.example; recipient bob@example.org; action hold; }\n")
     tier.write_all()
     pin = make_client(tier, "pinned", "anybody", False)
     make_client(tier, "unpinned", "anybody", False)
@@ -106,14 +146,7 @@ def edge(run_dir):
     tier.edge_extra += (f"\trelay_ca {tier.ca_file};\n\tlistener certs {{ address 127.0.0.1:{tier.certs}; role internal; "
                         f"relay_keys \"{colons}\"; relay_names printer.example.org; xclient_from 127.0.0.1/32; }}\n")
     tier.start()
-    socketserver.ThreadingTCPServer.allow_reuse_address = True
-    socketserver.ThreadingTCPServer.daemon_threads = True
-    server = socketserver.ThreadingTCPServer(("127.0.0.1", tier.relay_port), TlsRelay)
-    server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.context.load_cert_chain(tier.path("tls", "chain.pem"), tier.path("tls", "key.pem"))
-    server.taken, server.offers, server.mail_line = [], [b"8BITMIME"], b""
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    tier.relay = server
+    server = tier.relay = start_relay(tier, "127.0.0.1", [b"8BITMIME"])
     yield tier
     server.shutdown()
     server.server_close()
@@ -206,18 +239,39 @@ def test_requiretls_is_offered_under_tls_only(edge):
 
 
 def test_requiretls_goes_on(edge):
-    edge.relay.offers = [b"8BITMIME", b"REQUIRETLS"]
+    offer(edge, [b"8BITMIME", b"REQUIRETLS"])
     token = send_required(edge, "good@far.example")
     (line, secure, _), = relayed(edge, token)
     assert b" REQUIRETLS" in line and secure
 
 
 def test_requiretls_does_not_go_where_nobody_knows_it(edge):
-    edge.relay.offers = [b"8BITMIME"]
+    offer(edge, [b"8BITMIME"])
     token = send_required(edge, "good@far.example")
     notice, = edge.wait_stored(edge.user("alice"), token)
     assert b"Status: 5.7.30" in notice
     assert not any(token.encode() in t for _, _, t in edge.relay.taken)
+
+
+@pytest.mark.parametrize("offers", [[b"8BITMIME", b"REQUIRETLS"], [b"8BITMIME"]])
+def test_a_report_carries_the_wish(edge, offers):
+    """RFC 8689 section 5: with the wish where it is known, under TLS in any case, and never the whole message."""
+    token, far = mail.new_token(), "s@elsewhere.example"
+    offer(edge, offers)
+    context = edge.tls_context()
+    context.load_cert_chain(edge.path("tls", "named.pem"), edge.path("tls", "named.key"))
+    with smtplib.SMTP("localhost", edge.certs, timeout=30, local_hostname="printer.example.org") as s:
+        s.starttls(context=context)
+        s.ehlo()
+        assert s.mail(far, ["REQUIRETLS"])[0] == 250
+        assert s.rcpt("bad@far.example")[0] == 250
+        assert s.data(mail.message(token, far, ["bad@far.example"]))[0] == 250
+
+    def told():
+        return [t for t in list(edge.relay.taken) if token.encode() in t[2] and b"<>" in t[0]]
+    (line, secure, text), = wait_for(told, 20, "the report")
+    assert secure and (b" REQUIRETLS" in line) == (b"REQUIRETLS" in offers)
+    assert b"message/rfc822" not in text and b"text/rfc822-headers" in text
 
 
 def test_requiretls_to_a_store_on_this_host(edge):
@@ -241,3 +295,50 @@ def test_a_rule_holds_mail_until_it_is_released(edge):
     assert edge.postern("queue", "release", "all").returncode == 0
     stored, = edge.wait_stored(alice, token)
     assert mail.original(stored) == text
+
+
+def test_a_rule_holds_one_recipients_copy(edge):
+    """The others have theirs at once."""
+    token, alice, bob = mail.new_token(), edge.user("alice"), edge.user("bob")
+    to = [alice["address"], bob["address"]]
+    text = mail.message(token, "a@far.example", to)
+    code, reply = mail.send(edge, "a@far.example", to, text)
+    assert code == 250, reply
+    edge.wait_stored(alice, token)
+    assert edge.having(bob, token) == []
+    wait_for(lambda: bob["address"] in edge.postern("queue", "list", "state=held").stdout, 20, "held")
+    assert edge.postern("queue", "release", f"recipient={bob['address']}").returncode == 0
+    stored, = edge.wait_stored(bob, token)
+    assert mail.original(stored) == text
+
+
+# ---- mail exchangers that differ ----
+
+def test_requiretls_goes_to_the_exchanger_that_knows_it(run_dir, edge):
+    """The first one does not offer it, the second does."""
+    tier = relaying_edge(run_dir, "exchangers", 1, "")
+    tier.write_all()
+    dns = names.start_unbound(tier, records=[
+        "far.example. 60 IN MX 10 one.far.example.", "far.example. 60 IN MX 20 two.far.example.",
+        "one.far.example. 60 IN A 127.0.0.1", "two.far.example. 60 IN A 127.0.0.2"])
+    tier.root_extra = f"dns_servers 127.0.0.1:{dns};\n"
+    tier.edge_extra = f"\trelay_port {tier.relay_port};\n\tqueue_retry_first 1h;\n"
+    tier.edge_listener_extra = "relay_from 127.0.0.1/32;"
+    with open(tier.path("tls", "far.ext"), "w", encoding="ascii") as f:
+        f.write("subjectAltName=DNS:one.far.example,DNS:two.far.example\nbasicConstraints=CA:FALSE\n")
+    tier.make_pair(tier.path("tls", "far.pem"), tier.path("tls", "far.key"), names="far.ext")
+    tier.write_configs()
+    hops = [start_relay(tier, address, offers, "far") for address, offers in (
+        ("127.0.0.1", [b"8BITMIME"]), ("127.0.0.2", [b"8BITMIME", b"REQUIRETLS"]))]
+    tier.start_edge()
+    try:
+        tier.relay = hops[1]
+        token = send_required(tier, "good@far.example")
+        (line, secure, _), = relayed(tier, token)
+        assert b" REQUIRETLS" in line and secure
+        assert hops[0].greeted > 0 and hops[0].taken == []
+    finally:
+        finish(tier)
+        for hop in hops:
+            hop.shutdown()
+            hop.server_close()

@@ -122,6 +122,12 @@ void committer_free(struct committer **c)
 {
 }
 
+struct ticket *committer_kick(struct committer *c, struct span node,
+    void (*fn)(void *arg, const struct etrn_answer *a), void *arg)
+{
+	return NULL;
+}
+
 /* ---- set-up ------------------------------------------------------------------------------------ */
 
 static void write_file(const char *name, const char *text)
@@ -284,6 +290,27 @@ static void test_nobody_twice(void **state)
 	    "250 250 250");
 }
 
+/* Only the copies of those for whom a rule says so, with all that stand behind them. */
+static void test_held_for_some(void **state)
+{
+	struct transaction *t = mail("s@far.test", TEXT);
+	plain(t, "anna@a.test");
+	plain(t, "bob@a.test")->hold_why = mem_str("look");
+	plain(t, "carl@a.test")->hold_why = mem_str("look");
+	plain(t, "x@far.test")->hold_why = mem_str("other");
+	with_members(t, "more@a.test", "dora@a.test bob@a.test")->hold_why = mem_str("look");
+	check(t,
+	    "<s@far.test> company envid: anna@a.test!\n"
+	    "<s@far.test> company envid hold=look: bob@a.test! carl@a.test! dora@a.test!\n"
+	    "<s@far.test> company envid hold=other: x@far.test!\n",
+	    "250 250 250 250 250");
+	t = mail("s@far.test", TEXT);
+	transaction_hold(t, SPAN("all"));
+	plain(t, "anna@a.test");
+	plain(t, "bob@a.test")->hold_why = mem_str("look");
+	check(t, "<s@far.test> envid hold=all: anna@a.test! bob@a.test!\n", "250 250");
+}
+
 static void test_forward_of_a_stranger(void **state)
 {
 	struct transaction *t = mail("s@far.test", TEXT);
@@ -430,6 +457,7 @@ int main(void)
 		cmocka_unit_test(test_without_members),
 		cmocka_unit_test(test_local_members_stay_in_one),
 		cmocka_unit_test(test_nobody_twice),
+		cmocka_unit_test(test_held_for_some),
 		cmocka_unit_test(test_forward_of_a_stranger),
 		cmocka_unit_test(test_sender_is_kept),
 		cmocka_unit_test(test_group_with_an_owner),

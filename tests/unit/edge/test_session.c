@@ -31,7 +31,7 @@ static void test_commands(void **state)
 		{ HELLO "MAIL FROM:<a@b.example> BODY=BINARY\r\n" QUIT, "220 250 501 221" },
 		{ MAIL "RCPT TO:<alice@example.org> FROB\r\n" QUIT, "220 250 250 555 221" },
 		{ HELLO "BDAT 3 LAST\r\nabcETRN x\r\nEXPN x\r\nXCLIENT ADDR=1.2.3.4\r\n" QUIT,
-		    "220 250 503 502 502 550 221" },
+		    "220 250 503 459 502 550 221" },
 		{ HELLO "AUTH PLAIN\r\n" QUIT, "220 250 502 221" },
 		{ "FROB\r\nFROB\r\nFROB\r\nFROB\r\nFROB\r\n" QUIT, "220 500 500 500 500 500 421" },
 		{ HELLO "QUIT now\r\n" QUIT, "220 250 501 221" },

@@ -292,7 +292,6 @@ static void test_smtputf8(void **state)
 	}
 }
 
-/* A kept connection that says goodbye, or dies, at the next mail: the mail goes over a new one. */
 /* A wish that nobody else is going to honour is not passed on, and neither is the mail. */
 static void test_requiretls(void **state)
 {
@@ -315,6 +314,7 @@ static void test_requiretls(void **state)
 	try_end(&t);
 }
 
+/* A kept connection that says goodbye, or dies, at the next mail: the mail goes over a new one. */
 static void test_stale_connection(void **state)
 {
 	static const char *const byes[] = { "X", "R 421 4.3.2 idle too long\r\n" };
