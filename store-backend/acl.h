@@ -26,6 +26,8 @@ enum acl_right {
 	ACL_ADMIN = 1024,  /* a */
 	ACL_ALL = 2047
 };
+/* One of them, beside l, lets have annotations (RFC 5464 section 3.3). */
+enum { ACL_METADATA = ACL_READ | ACL_SEEN | ACL_WRITE | ACL_INSERT | ACL_POST };
 enum { ACL_ROWS_MAX = 64, ACL_WHO_MAX = 255 };
 
 /* Letters; the old c is k, the old d is x, t and e. False: there is another letter. */

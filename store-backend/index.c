@@ -198,7 +198,6 @@ static bool entry_parse(uint32_t uid, const MDB_val *v, struct index_entry *out)
 		.saved_s = row.saved_s,
 		.date_zone = row.date_zone,
 		.blob = row.blob,
-		.object = row.blob,
 	};
 	return true;
 }
@@ -364,13 +363,22 @@ static bool digest_right(void *arg, struct span who, uint32_t rights)
 	return true;
 }
 
+static bool digest_metadata(void *arg, struct span whose, struct span name, struct span value)
+{
+	uint64_t *sum = arg;
+	uint64_t parts[4] = { *sum, hash_sip(&digest_key, whose), hash_sip(&digest_key, name),
+		hash_sip(&digest_key, value) };
+	*sum = hash_sip(&digest_key, span_of(parts, sizeof parts));
+	return true;
+}
+
 uint64_t index_mailbox_digest(struct index_view *v, uint64_t mailbox)
 {
 	struct index_mailbox m;
 	if (!index_mailbox_get(v, mailbox, &m))
 		return 0;
-	uint64_t parts[7] = { hash_sip(&digest_key, m.name), m.uidvalidity, m.uidnext, m.modseq,
-		m.recent_from, m.uses, m.vanished_from };
+	uint64_t parts[8] = { hash_sip(&digest_key, m.name), m.uidvalidity, m.uidnext, m.modseq,
+		m.recent_from, m.uses, m.vanished_from, index_mailbox_object(v, mailbox) };
 	uint64_t sum = hash_sip(&digest_key, span_of(parts, sizeof parts));
 	for (size_t i = 0; i < m.keyword_n; i++)
 		sum ^= hash_sip(&digest_key, m.keywords[i]) + i;
@@ -378,5 +386,6 @@ uint64_t index_mailbox_digest(struct index_view *v, uint64_t mailbox)
 	/* What is older is not told to anybody, and may be gone from one of two stores. */
 	index_vanished(v, mailbox, m.vanished_from, digest_vanished, &sum);
 	index_acl(v, mailbox, digest_right, &sum);
+	index_metadata_all(v, mailbox, digest_metadata, &sum);
 	return sum == 0 ? 1 : sum;
 }

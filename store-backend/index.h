@@ -70,6 +70,16 @@ uint32_t index_rights(struct index_view *v, const struct index_mailbox *m, struc
 /* The rows of its ACL, in byte order of the identifiers. */
 void index_acl(struct index_view *v, uint64_t mailbox,
     bool (*fn)(void *arg, struct span who, uint32_t rights), void *arg);
+/* Annotations (RFC 5464) of a mailbox, or with mailbox 0 of users at this server: those of `whose` (empty: shared) in
+ * byte order of their names, the store's own ("!name") among them. */
+void index_metadata(struct index_view *v, uint64_t mailbox, struct span whose,
+    bool (*fn)(void *arg, struct span name, struct span value), void *arg);
+/* False: there is none of that name. */
+bool index_metadata_get(struct index_view *v, uint64_t mailbox, struct span whose, struct span name,
+    struct span *value_out);
+/* All of a mailbox, of anybody. */
+void index_metadata_all(struct index_view *v, uint64_t mailbox,
+    bool (*fn)(void *arg, struct span whose, struct span name, struct span value), void *arg);
 /* Mailboxes whose ACL has a row for exactly this identifier, in order of their ids. */
 void index_granted(struct index_view *v, struct span who,
     bool (*fn)(void *arg, const struct index_mailbox *m), void *arg);
@@ -86,8 +96,7 @@ struct index_entry {
 	int64_t date_s;  /* INTERNALDATE */
 	int64_t saved_s; /* when it came into this mailbox (RFC 8514 SAVEDATE) */
 	int16_t date_zone;
-	log_pos blob;    /* the bytes: commitlog_reader_*; the same for each copy of a message */
-	uint64_t object; /* unique and constant per message content, RFC 8474 EMAILID */
+	log_pos blob; /* the bytes: commitlog_reader_*; the same for each copy of a message */
 };
 bool index_entry(struct index_view *v, uint64_t mailbox, uint32_t uid, struct index_entry *out);
 /* Entries with first <= uid <= last in order of uid. */
@@ -104,5 +113,10 @@ void index_vanished(struct index_view *v, uint64_t mailbox, uint64_t since,
 uint64_t index_mailbox_digest(struct index_view *v, uint64_t mailbox);
 /* The parse cache made at delivery; an empty span when there is none (then parse the bytes). */
 struct span index_cache(struct index_view *v, log_pos blob);
+
+/* Object ids (RFC 8474): of a message's content, the same for all its copies, and of a mailbox whatever it is called; both
+ * come along when the user moves to another store. */
+uint64_t index_object(struct index_view *v, log_pos blob);
+uint64_t index_mailbox_object(struct index_view *v, uint64_t mailbox);
 
 #endif

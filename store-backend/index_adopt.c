@@ -61,6 +61,7 @@ static size_t wipe_one(struct apply *a)
 		box_delete(a->t, &a->box);
 	if (found.n <= 1) {
 		txn_del_all(a->t, DB_SUBS, &subs);
+		metadata_drop_user(a->t, a->op->user);
 		(void)txn_del(a->t, DB_USERS, &user);
 	}
 	return found.n > 0 ? found.n - 1 : 0;
@@ -163,6 +164,7 @@ enum operation_result apply_adopt_mailbox(struct apply *a)
 	if (is_inbox)
 		a->user.inbox = a->box.id;
 	adopt_numbers(a, &a->box);
+	object_store(a->t, OBJECT_MAILBOX, a->box.id, op->adopted.object);
 	apply_store_box(a, &a->box);
 	return OPR_OK;
 }
@@ -211,6 +213,7 @@ enum operation_result apply_adopt_message(struct apply *a)
 		return r;
 	}
 	blob_add(a->t, a->facts->blob, a->op->message.size, a->op->message.cache);
+	object_store(a->t, OBJECT_MESSAGE, a->facts->blob, n->object);
 	struct entry_row e = {
 		.size = a->op->message.size,
 		.blob = a->facts->blob,
@@ -283,6 +286,6 @@ enum operation_result apply_gate(struct apply *a)
 	if (stay == STAY_ARRIVING && (kind == OP_SET_ACL || kind == OP_SUBSCRIBE ||
 					 kind == OP_UNSUBSCRIBE || kind == OP_DELETE))
 		return OPR_OK; /* what the mover needs of the common kinds */
-	bool adopts = kind > OP_STAY && kind <= OP_ADOPT_DELIVERY;
+	bool adopts = (kind > OP_STAY && kind <= OP_ADOPT_DELIVERY) || kind == OP_ADOPT_METADATA;
 	return stay == (adopts ? STAY_ARRIVING : STAY_HERE) ? OPR_OK : OPR_AWAY;
 }

@@ -298,6 +298,8 @@ static apply_fn *const handlers[OP_KIND_COUNT] = {
 	[OP_ADOPT_DELIVERY] = apply_adopt_delivery,
 	[OP_SET_ACL] = apply_set_acl,
 	[OP_APPEND_MANY] = apply_append_many,
+	[OP_SET_METADATA] = apply_set_metadata,
+	[OP_ADOPT_METADATA] = apply_adopt_metadata,
 };
 
 static void begin(struct apply *a, struct index_txn *t, const struct operation *op,
@@ -330,6 +332,7 @@ const struct operation_answer *index_apply(
 	struct apply a;
 	CHECK(op->kind < OP_KIND_COUNT && handlers[op->kind] != NULL);
 	begin(&a, t, op, facts);
+	object_begin(t, facts);
 	t->answer.result = apply_gate(&a);
 	if (t->answer.result == OPR_OK)
 		t->answer.result = handlers[op->kind](&a);

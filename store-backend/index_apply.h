@@ -49,6 +49,9 @@ bool apply_may(struct apply *a, const struct box *b, uint32_t rights); /* all of
 struct flag_set apply_flags_allowed(
     struct apply *a, const struct box *b, const struct flag_set *set);
 
+/* ---- index_metadata.c ------------------------------------------------------------------------------------- */
+apply_fn apply_set_metadata, apply_adopt_metadata;
+
 /* ---- index_adopt.c ------------------------------------------------------------------------------------- */
 apply_fn apply_stay, apply_adopt_mailbox, apply_adopt_message, apply_adopt_marks,
     apply_adopt_vanished, apply_adopt_delivery;

@@ -28,6 +28,8 @@ static const char *const table_names[DB_COUNT] = {
 	[DB_STAYS] = "stays",
 	[DB_ACLS] = "acls",
 	[DB_GRANTS] = "grants",
+	[DB_METADATA] = "metadata",
+	[DB_OBJECTS] = "objects",
 	[DB_ANSWERS] = "answers",
 	[DB_EVENTS] = "events",
 };

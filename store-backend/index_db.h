@@ -5,6 +5,7 @@
  *
  *	meta         "meta"                       meta_row
  *	             "events"                     position number   sent last
+ *	             "objects"                    salt_row of index_object.c
  *	users        user                         user_row
  *	names        user NUL name                mailbox id
  *	subs         user NUL name                -
@@ -20,6 +21,8 @@
  *	stays        user                         u8: enum store_stay, unless it is STAY_HERE
  *	acls         id who                       u32: enum acl_right
  *	grants       who NUL id                   -
+ *	metadata     id whose NUL name            value        id 0: of a user at the server; whose empty: shared
+ *	objects      "b" position, "f" id         number       object ids that were brought along
  *	answers      client sequence              seconds answer
  *	events       position number              seconds JSON          not sent yet, or not long ago */
 #ifndef STORE_INDEX_DB_H
@@ -47,6 +50,8 @@ enum db_table {
 	DB_STAYS,
 	DB_ACLS,
 	DB_GRANTS,
+	DB_METADATA,
+	DB_OBJECTS,
 	DB_ANSWERS,
 	DB_EVENTS,
 	DB_COUNT

@@ -162,6 +162,8 @@ void box_delete(struct index_txn *t, struct box *b)
 	txn_del_all(t, DB_MODSEQS, &prefix);
 	txn_del_all(t, DB_VANISHED, &prefix);
 	acl_drop(t, b->id);
+	metadata_drop(t, b->id);
+	object_drop(t, OBJECT_MAILBOX, b->id);
 	(void)txn_del(t, DB_NAMES, &name);
 	(void)txn_del(t, DB_MAILBOXES, &prefix);
 	if (user_load(t, box_user(b), &u)) {

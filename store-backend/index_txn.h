@@ -55,6 +55,7 @@ struct index_txn {
 	log_pos record;   /* of the operation that is being applied; 0: no events */
 	uint32_t event_n; /* events of it so far */
 	bool events;
+	bool salted; /* object_begin() was here */
 
 	struct operation_answer answer;
 	struct uid_list uids, target_uids;
@@ -123,6 +124,18 @@ void box_entries_in(struct index_txn *t, uint64_t id, const struct uid_set *set,
 void acl_store(struct index_txn *t, uint64_t mailbox, struct span who, uint32_t rights);
 void acl_drop(struct index_txn *t, uint64_t mailbox); /* all of it */
 void acl_inherit(struct index_txn *t, uint64_t from, uint64_t to);
+
+/* ---- index_metadata.c ------------------------------------------------------------------------------------- */
+void metadata_drop(struct index_txn *t, uint64_t mailbox);      /* all of it */
+void metadata_drop_user(struct index_txn *t, struct span user); /* at the server */
+
+/* ---- index_object.c ------------------------------------------------------------------------------------------ */
+enum { OBJECT_MESSAGE = 'b', OBJECT_MAILBOX = 'f' };
+void object_begin(
+    struct index_txn *t, const struct index_facts *facts); /* before the first change */
+void object_store(
+    struct index_txn *t, char kind, uint64_t number, uint64_t object); /* 0: nothing */
+void object_drop(struct index_txn *t, char kind, uint64_t number);
 
 /* ---- index_event.c: what is told outside; nothing unless events are kept ---------------------------------- */
 struct event_more {

@@ -476,6 +476,7 @@ void index_take_dead(struct index_txn *t, uint64_t before_s, size_t most,
 		(void)txn_del(t, DB_DEAD, &k);
 		(void)txn_del(t, DB_BLOBS, &at);
 		(void)txn_del(t, DB_CACHES, &at);
+		object_drop(t, OBJECT_MESSAGE, blob);
 		fn(arg, blob);
 	}
 }

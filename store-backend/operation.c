@@ -83,6 +83,20 @@ bool operation_user_ok(struct span user)
 	return true;
 }
 
+bool operation_entry_ok(struct span name)
+{
+	bool own = name.n > 1 && name.p[0] == '!';
+	if (name.n > STORE_ENTRY_NAME_MAX || name.n == 0 || name.p[name.n - 1] == '/')
+		return false;
+	for (size_t i = 0; i < name.n; i++) {
+		unsigned char c = (unsigned char)name.p[i];
+		if (c < 0x20 || c >= 0x7f || c == '*' || c == '%' || (c >= 'A' && c <= 'Z') ||
+		    (c == '/' && i > 0 && name.p[i - 1] == '/'))
+			return false;
+	}
+	return own || span_starts(name, SPAN("/private/")) || span_starts(name, SPAN("/shared/"));
+}
+
 bool operation_keyword_ok(struct span word)
 {
 	if (word.n == 0 || word.n > STORE_KEYWORD_LEN_MAX)

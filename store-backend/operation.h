@@ -37,7 +37,10 @@ enum {
 	STORE_RANGES_MAX = 65536,     /* of one uid set */
 	STORE_CACHE_MAX = 256 * 1024, /* bytes of one message's parse cache */
 	STORE_DELIVERY_ID_MAX = 64,
-	STORE_AT_ONCE_MAX = 1000 /* messages of one APPEND_MANY */
+	STORE_AT_ONCE_MAX = 1000,   /* messages of one APPEND_MANY */
+	STORE_ENTRY_NAME_MAX = 200, /* bytes of an annotation's name */
+	STORE_ENTRY_VALUE_MAX = 32 * 1024,
+	STORE_ENTRIES_MAX = 200 /* of one mailbox and user, and of one change */
 };
 
 /* System flags; bit positions are stored and sent, so they never change. \Recent is not a flag here:
@@ -116,6 +119,8 @@ enum operation_kind {
 	OP_ADOPT_DELIVERY, /* a delivery id that was seen at that store */
 	OP_SET_ACL,        /* mailbox, name (whose), uses (enum acl_right), how */
 	OP_APPEND_MANY,    /* several messages to one mailbox, all or none (RFC 3502) */
+	OP_SET_METADATA,   /* annotations of a mailbox, or (mailbox 0) of the user at this server */
+	OP_ADOPT_METADATA, /* the same of another store: name says whose they are, empty: shared */
 	OP_KIND_COUNT
 };
 
@@ -141,6 +146,7 @@ struct op_adopted {
 	uint64_t keywords;    /* MESSAGE MARKS: bits; ADOPT_MAILBOX says in set.keywords of what */
 	int64_t saved_s;      /* MESSAGE */
 	uint64_t folder_hash; /* DELIVERY */
+	uint64_t object;      /* MAILBOX MESSAGE: its object id; 0: none is known */
 };
 
 enum flag_how { FLAGS_SET, FLAGS_ADD, FLAGS_REMOVE };
@@ -157,6 +163,14 @@ struct op_message {
 	struct flag_set set;
 	int64_t date_s;
 	log_pos blob; /* where it is in the log: the committer says */
+};
+
+/* An annotation (RFC 5464): "/shared/..." is everybody's, whatever else that of whoever acts; a name that begins with "!" is
+ * the store's own and never shown. */
+struct op_entry {
+	struct span name; /* lower case */
+	struct span value;
+	bool nil; /* it goes */
 };
 
 /* What each kind reads; the rest is zero. Everything is borrowed for the call that takes it. */
@@ -191,6 +205,10 @@ struct operation {
 	struct op_adopted adopted;         /* STAY and ADOPT kinds */
 	const struct op_message *messages; /* APPEND_MANY */
 	size_t message_n;                  /* at most STORE_AT_ONCE_MAX */
+	const struct op_entry
+	    *entries;   /* SET_METADATA ADOPT_METADATA; of SET quota_messages says how many
+	                                      may be there afterwards, shared and private each */
+	size_t entry_n; /* at most STORE_ENTRIES_MAX */
 };
 
 enum operation_result {
@@ -243,6 +261,8 @@ void operation_init(struct operation *op, enum operation_kind kind);
 bool operation_name_ok(struct span name);
 bool operation_user_ok(struct span user); /* local@domain, lower case, printable, no "/" */
 bool operation_keyword_ok(struct span word);
+/* "/private/a", "/shared/a/b" in lower case without wildcards or empty levels, or "!name". */
+bool operation_entry_ok(struct span name);
 
 /* ---- the link of an access worker to one committer ------------------------------------------------ */
 

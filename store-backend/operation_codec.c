@@ -5,7 +5,8 @@
 #include "store-backend/acl.h"
 #include "store-backend/operation_wire.h"
 
-enum { HAS_ACTOR = 0x80 }; /* beside the kind; records from before it was invented have none */
+/* Beside the kind; records from before they were invented have none. */
+enum { HAS_ACTOR = 0x80, HAS_OBJECT = 0x40 };
 
 /* ---- numbers and strings -------------------------------------------------------------------------------- */
 
@@ -308,9 +309,44 @@ static void get_messages(struct wire_in *w, struct operation *op, struct operati
 	op->message_n = n;
 }
 
+static bool has_entries(enum operation_kind kind)
+{
+	return kind == OP_SET_METADATA || kind == OP_ADOPT_METADATA;
+}
+
+static void put_entries(struct buf *b, const struct operation *op)
+{
+	wire_put_u32(b, (uint32_t)op->entry_n);
+	for (size_t i = 0; i < op->entry_n; i++) {
+		wire_put_string(b, op->entries[i].name);
+		wire_put_u8(b, op->entries[i].nil);
+		wire_put_string(b, op->entries[i].value);
+	}
+}
+
+static void get_entries(struct wire_in *w, struct operation *op, struct operation_arena *a)
+{
+	size_t n = get_count(w, STORE_ENTRIES_MAX, 9);
+	w->bad = w->bad || n == 0;
+	if (w->bad)
+		return;
+	struct op_entry *v = arena_array(a, n, sizeof *v);
+	for (size_t i = 0; i < n; i++) {
+		v[i].name = wire_get_string(w, STORE_ENTRY_NAME_MAX);
+		uint8_t nil = wire_get_u8(w);
+		v[i].nil = nil != 0;
+		v[i].value = wire_get_string(w, STORE_ENTRY_VALUE_MAX);
+		w->bad = w->bad || nil > 1 || !operation_entry_ok(v[i].name);
+	}
+	op->entries = v;
+	op->entry_n = n;
+}
+
 bool operation_encode(const struct operation *op, struct buf *out)
 {
-	wire_put_u8(out, (uint8_t)((unsigned)op->kind | (op->actor.n > 0 ? HAS_ACTOR : 0)));
+	bool object = has_adopted(op->kind) && op->adopted.object != 0;
+	wire_put_u8(out, (uint8_t)((unsigned)op->kind | (op->actor.n > 0 ? HAS_ACTOR : 0) |
+				   (object ? HAS_OBJECT : 0)));
 	wire_put_u8(out, (uint8_t)op->how);
 	wire_put_u8(out, op->only_deleted);
 	wire_put_string(out, op->user);
@@ -334,6 +370,10 @@ bool operation_encode(const struct operation *op, struct buf *out)
 		put_adopted(out, &op->adopted);
 	if (op->kind == OP_APPEND_MANY)
 		put_messages(out, op);
+	if (has_entries(op->kind))
+		put_entries(out, op);
+	if (object)
+		wire_put_u64(out, op->adopted.object);
 	if (op->actor.n > 0)
 		wire_put_string(out, op->actor);
 	return buf_ok(out);
@@ -373,6 +413,8 @@ static bool adopted_sound(const struct operation *op)
 		return acl_who_ok(op->name) && op->uses <= ACL_ALL;
 	if (op->kind == OP_APPEND_MANY)
 		return messages_sound(op);
+	if (has_entries(op->kind))
+		return op->name.n == 0 || operation_user_ok(op->name);
 	if (op->kind == OP_STAY)
 		return a->stay < STAY_COUNT;
 	if (op->kind == OP_ADOPT_MAILBOX)
@@ -410,7 +452,7 @@ bool operation_decode(struct span in, struct operation *out, struct operation_ar
 	struct wire_in w = { .rest = in };
 	*out = (struct operation){ 0 };
 	unsigned kind = wire_get_u8(&w);
-	out->kind = (enum operation_kind)(kind & ~(unsigned)HAS_ACTOR);
+	out->kind = (enum operation_kind)(kind & ~(unsigned)(HAS_ACTOR | HAS_OBJECT));
 	out->how = (enum flag_how)wire_get_u8(&w);
 	out->only_deleted = wire_get_u8(&w) != 0;
 	out->user = wire_get_string(&w, STORE_USER_MAX);
@@ -435,6 +477,12 @@ bool operation_decode(struct span in, struct operation *out, struct operation_ar
 		get_adopted(&w, &out->adopted);
 	if (out->kind == OP_APPEND_MANY)
 		get_messages(&w, out, a);
+	if (has_entries(out->kind))
+		get_entries(&w, out, a);
+	if ((kind & HAS_OBJECT) != 0) {
+		out->adopted.object = wire_get_u64(&w);
+		w.bad = w.bad || out->adopted.object == 0 || !has_adopted(out->kind);
+	}
 	if ((kind & HAS_ACTOR) != 0) {
 		out->actor = wire_get_string(&w, STORE_USER_MAX);
 		w.bad = w.bad || !operation_user_ok(out->actor);

@@ -17,21 +17,23 @@ enum move_frame {
 	MOVE_ASK_ENTRIES,    /* u64 mailbox */
 	MOVE_ASK_MESSAGE,    /* u64 mailbox, u32 uid */
 	MOVE_ASK_DELIVERIES, /* */
+	MOVE_ASK_METADATA,   /* u64 mailbox; 0: of the user at the server */
 	MOVE_USER,           /* u8 there, u8 stay, u64 quota_bytes, u64 quota_messages */
 	MOVE_MAILBOX, /* u64 id, name, u32 uses uidvalidity uidnext recent_from, u64 modseq vanished_from
-	                      digest, u32 count, keywords */
+	                      digest object, u32 count, keywords */
 	MOVE_ACL,          /* who, u32 rights: of the mailbox before */
 	MOVE_SUBSCRIPTION, /* name */
 	MOVE_ENTRIES,  /* rows of MOVE_ENTRY_BYTES: u32 uid, u64 modseq, u32 flags, u64 keywords */
 	MOVE_VANISHED, /* rows of MOVE_VANISHED_BYTES: u32 uid, u64 modseq; in order of modseq */
 	MOVE_MESSAGE,  /* u8 there, u64 size, u64 date, u32 zone, u64 saved, u32 flags, u64 keywords
-	                      modseq; and then the message's bytes, outside of the frame */
+	                      modseq object; and then the message's bytes, outside of the frame */
 	MOVE_DELIVERY, /* id, u64 folder_hash */
+	MOVE_METADATA, /* whose, name, value */
 	MOVE_END,      /* of a list */
 	MOVE_KIND_COUNT
 };
 enum {
-	MOVE_VERSION = 1,
+	MOVE_VERSION = 2,
 	MOVE_ENTRY_BYTES = 24,
 	MOVE_VANISHED_BYTES = 12,
 	MOVE_ROWS = 1000, /* in one frame */

@@ -118,6 +118,7 @@ static bool take_mailbox(struct pull *x, struct wire_in w)
 	b->numbers.modseq = wire_get_u64(&w);
 	b->numbers.vanished_from = wire_get_u64(&w);
 	b->digest = wire_get_u64(&w);
+	b->numbers.object = wire_get_u64(&w);
 	if (w.bad || !operation_name_ok(name))
 		return false;
 	b->name = mem_span_str(name);
@@ -299,7 +300,7 @@ static bool pull_pass(struct pull *x)
 	bool ok = read_mailboxes(x, subs) && drop_others(x);
 	for (size_t i = 0; ok && i < x->box_n; i++)
 		ok = is_same(x, &x->boxes[i]) || pull_box(x, &x->boxes[i]);
-	ok = ok && pull_subscriptions(x, subs) && pull_deliveries(x);
+	ok = ok && pull_subscriptions(x, subs) && pull_deliveries(x) && pull_metadata(x, 0, 0);
 	map_free(&subs);
 	if (ok && x->link.refused > 0 && x->link.first_refused != OPR_EXISTS)
 		ok = pull_fail(x, operation_result_name(x->link.first_refused));

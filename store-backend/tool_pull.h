@@ -51,4 +51,7 @@ bool pull_next(struct pull *x, enum move_frame *kind_out, struct wire_in *w_out)
 /* tool_pull_box.c: brings the mailbox to what it is at the other store. */
 bool pull_box(struct pull *x, struct pull_box *b);
 
+/* tool_pull_metadata.c: annotations of a mailbox, there and here by its ids; 0 and 0: of the user at the server. */
+bool pull_metadata(struct pull *x, uint64_t there, uint64_t here);
+
 #endif

@@ -281,6 +281,7 @@ static bool take_message(struct compare *k, const struct row *r)
 	op.set.flags = wire_get_u32(&w);
 	op.adopted.keywords = wire_get_u64(&w);
 	op.adopted.modseq = wire_get_u64(&w);
+	op.adopted.object = wire_get_u64(&w);
 	if (kind != MOVE_MESSAGE || w.bad || w.rest.n > 0 ||
 	    op.message.size > OPERATION_MESSAGE_MAX)
 		return pull_fail(k->x, "the other store sent nonsense");
@@ -360,7 +361,8 @@ static bool adopt_acl(struct compare *k)
 bool pull_box(struct pull *x, struct pull_box *b)
 {
 	struct compare k = { .x = x, .b = b };
-	bool ok = adopt_mailbox(x, b) && adopt_acl(&k) && read_there(&k) && read_here(&k);
+	bool ok = adopt_mailbox(x, b) && adopt_acl(&k) && pull_metadata(x, b->there, b->here) &&
+		  read_there(&k) && read_here(&k);
 	if (ok) {
 		compare_vanished(&k);
 		compare_entries(&k);

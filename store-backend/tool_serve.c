@@ -114,6 +114,7 @@ static bool put_mailbox(void *arg, const struct index_mailbox *m)
 	wire_put_u64(b, m->modseq);
 	wire_put_u64(b, m->vanished_from);
 	wire_put_u64(b, index_mailbox_digest(s->view, m->id));
+	wire_put_u64(b, index_mailbox_object(s->view, m->id));
 	wire_put_u32(b, (uint32_t)m->keyword_n);
 	for (size_t i = 0; i < m->keyword_n; i++)
 		wire_put_string(b, m->keywords[i]);
@@ -208,6 +209,7 @@ static void on_message(struct serve *s, struct wire_in *w)
 	wire_put_u32(&s->frame, e.flags);
 	wire_put_u64(&s->frame, e.keywords);
 	wire_put_u64(&s->frame, e.modseq);
+	wire_put_u64(&s->frame, there ? index_object(s->view, e.blob) : 0);
 	put(s, MOVE_MESSAGE);
 	if (there)
 		put_bytes(s, &e);
@@ -228,6 +230,33 @@ static void on_deliveries(struct serve *s, struct wire_in *w)
 	put(s, MOVE_END);
 }
 
+static bool put_metadata(void *arg, struct span whose, struct span name, struct span value)
+{
+	struct serve *s = arg;
+	wire_put_string(&s->frame, whose);
+	wire_put_string(&s->frame, name);
+	wire_put_string(&s->frame, value);
+	put(s, MOVE_METADATA);
+	return s->ok;
+}
+
+static bool put_own_metadata(void *arg, struct span name, struct span value)
+{
+	struct serve *s = arg;
+	return put_metadata(s, s->user, name, value);
+}
+
+static void on_metadata(struct serve *s, struct wire_in *w)
+{
+	struct index_mailbox m;
+	uint64_t mailbox = wire_get_u64(w);
+	if (mailbox == 0 && !w->bad)
+		index_metadata(s->view, 0, s->user, put_own_metadata, s);
+	else if (own_mailbox(s, mailbox, &m))
+		index_metadata_all(s->view, m.id, put_metadata, s);
+	put(s, MOVE_END);
+}
+
 /* ---- the loop ------------------------------------------------------------------------------------------------- */
 
 static void answer(struct serve *s, enum move_frame kind, struct span body)
@@ -238,6 +267,7 @@ static void answer(struct serve *s, enum move_frame kind, struct span body)
 		[MOVE_ASK_ENTRIES] = on_entries,
 		[MOVE_ASK_MESSAGE] = on_message,
 		[MOVE_ASK_DELIVERIES] = on_deliveries,
+		[MOVE_ASK_METADATA] = on_metadata,
 	};
 	struct wire_in w = { .rest = body };
 	s->view = index_view_begin(s->p.index);

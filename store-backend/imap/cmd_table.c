@@ -32,6 +32,8 @@ static const struct imap_row rows[] = {
 	{ "LSUB", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_lsub, false },
 	{ "GETQUOTA", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_getquota, false },
 	{ "GETQUOTAROOT", LEVEL_IN, false, SHAPE_MAILBOX, NEWS_ALL, cmd_getquotaroot, false },
+	{ "GETMETADATA", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_getmetadata, false },
+	{ "SETMETADATA", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_setmetadata, true },
 	{ "SETACL", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_setacl, false },
 	{ "DELETEACL", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_deleteacl, false },
 	{ "GETACL", LEVEL_IN, false, SHAPE_MAILBOX, NEWS_ALL, cmd_getacl, false },
@@ -116,7 +118,7 @@ void imap_put_name(struct imap_session *s, struct span name)
 	buf_end(&wire);
 }
 
-bool imap_put_mailboxid(struct buf *out, uint64_t mailbox)
+bool imap_put_mailboxid(struct buf *out, uint64_t object)
 {
-	return buf_printf(out, "(F%llu)", (unsigned long long)mailbox);
+	return buf_printf(out, "(F%llu)", (unsigned long long)object);
 }

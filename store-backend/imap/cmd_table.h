@@ -53,7 +53,7 @@ void imap_put_name(struct imap_session *s, struct span name);
 /* As sent, to UTF-8: a name or a LIST pattern. False: it is none. */
 bool imap_decode_name(const struct imap_session *s, struct span sent, struct buf *out);
 /* "(F1)", the object id of a mailbox (RFC 8474). */
-bool imap_put_mailboxid(struct buf *out, uint64_t mailbox);
+bool imap_put_mailboxid(struct buf *out, uint64_t object);
 /* A name, or a LIST pattern, whose first level is INBOX in whatever case: as the store writes it. */
 void imap_fold_inbox(struct buf *name);
 /* The same as imap_read_mailbox() for an astring that was read. */
@@ -65,6 +65,7 @@ imap_cmd_fn cmd_select, cmd_examine, cmd_create, cmd_delete, cmd_rename, cmd_sub
     cmd_unsubscribe;
 imap_cmd_fn cmd_getquota, cmd_getquotaroot, cmd_list, cmd_lsub, cmd_namespace, cmd_status,
     cmd_append, cmd_replace, cmd_idle;
+imap_cmd_fn cmd_getmetadata, cmd_setmetadata;
 imap_cmd_fn cmd_setacl, cmd_deleteacl, cmd_getacl, cmd_listrights, cmd_myrights;
 imap_cmd_fn cmd_check, cmd_close, cmd_unselect, cmd_expunge, cmd_search, cmd_sort, cmd_thread,
     cmd_fetch, cmd_store, cmd_copy, cmd_move;

@@ -75,6 +75,8 @@ static void begin_message(struct imap_session *s, struct fetch_job *f)
 	selected_put_fetch(s->box, f->subject.at, &s->text);
 	if (!f->needs_entry)
 		return;
+	if (fetch_has(&f->req, FETCH_EMAILID))
+		f->subject.object = index_object(f->view, f->subject.entry.blob);
 	blob_init(&f->blob, s->partition->reader, &f->subject.entry);
 	message_init(&f->message, &f->blob.bytes);
 	message_set_cache(&f->message, index_cache(f->view, f->subject.entry.blob));

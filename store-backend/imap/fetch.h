@@ -75,6 +75,7 @@ struct fetch_subject {
 	size_t at; /* in box */
 	struct index_entry entry;
 	struct message *message;
+	uint64_t object; /* with FETCH_EMAILID */
 };
 
 /* fetch_binary.c: BINARY[...] and BINARY.SIZE[...] (RFC 3516) in steps: first all is decoded to know its size,

@@ -282,7 +282,7 @@ enum fetch_put fetch_put_item(struct buf *out, const struct fetch_request *req,
 		return PUT_DONE;
 	case FETCH_EMAILID:
 		buf_add_str(out, "EMAILID (");
-		imap_put_emailid(out, of->entry.object);
+		imap_put_emailid(out, of->object);
 		buf_add_char(out, ')');
 		return PUT_DONE;
 	case FETCH_THREADID:

@@ -147,16 +147,26 @@ static void read_new_mailbox(struct imap_session *s, struct buf *name)
 		imap_name_of(s, sent, name);
 }
 
+/* Without the code when the index cannot be read at this moment. */
+static enum verdict finish_created(struct imap_session *s, uint64_t mailbox)
+{
+	struct buf id = BUF_INIT(64);
+	struct index_view *view = index_view_begin(s->partition->index);
+	if (view == NULL)
+		return imap_finish_done(s);
+	imap_put_mailboxid(&id, index_mailbox_object(view, mailbox));
+	index_view_end(&view);
+	enum verdict v = imap_finishf(s, "OK", "[MAILBOXID %s] CREATE completed", buf_cstr(&id));
+	buf_end(&id);
+	return v;
+}
+
 static void on_created(void *arg, const struct operation_answer *a)
 {
 	struct imap_session *s = OBJ(imap_session, arg);
-	struct buf id = BUF_INIT(64);
 	imap_answered(s);
-	imap_put_mailboxid(&id, a->mailbox);
-	imap_step(s, a->result == OPR_OK
-			 ? imap_finishf(s, "OK", "[MAILBOXID %s] CREATE completed", buf_cstr(&id))
-			 : imap_finish_result(s, a->result));
-	buf_end(&id);
+	imap_step(s,
+	    a->result == OPR_OK ? finish_created(s, a->mailbox) : imap_finish_result(s, a->result));
 }
 
 enum verdict cmd_create(struct imap_session *s)

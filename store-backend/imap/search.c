@@ -146,6 +146,8 @@ static bool load_entry(struct imap_session *s, struct search_job *j)
 	struct search_subject *of = &j->subject;
 	if (!index_entry(j->view, s->box->id, s->box->v[of->at].uid, &of->entry))
 		return false;
+	if (j->req.emailid)
+		of->object = index_object(j->view, of->entry.blob);
 	blob_init(&j->blob, s->partition->reader, &of->entry);
 	message_init(&of->message, &j->blob.bytes);
 	message_set_cache(&of->message, index_cache(j->view, of->entry.blob));

@@ -63,6 +63,7 @@ struct search_request {
 	int64_t now_s; /* for KEY_OLDER and KEY_YOUNGER: the caller's */
 	bool charset_said;
 	bool bad_charset;
+	bool emailid; /* KEY_EMAILID is among them */
 	bool
 	    modseq; /* KEY_MODSEQ is among them: the answer ends with the highest of what it found */
 };
@@ -96,6 +97,7 @@ struct search_subject {
 	bool
 	    has_entry; /* entry and message are there; without them only flags and numbers are known */
 	struct index_entry entry;
+	uint64_t object; /* with KEY_EMAILID */
 	struct message message;
 };
 

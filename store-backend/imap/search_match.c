@@ -49,10 +49,10 @@ static int64_t received_day(const struct index_entry *e)
 }
 
 /* RFC 8474: as FETCH tells it. */
-static bool match_emailid(struct span asked, const struct index_entry *e)
+static bool match_emailid(struct span asked, uint64_t object)
 {
 	struct buf own = BUF_INIT(32);
-	imap_put_emailid(&own, e->object);
+	imap_put_emailid(&own, object);
 	bool same = span_eq(asked, buf_span(&own));
 	buf_end(&own);
 	return same;
@@ -140,7 +140,7 @@ static bool match_entry(const struct search_node *n, struct search_subject *of, 
 	case KEY_SAVED_SINCE:
 		return match_day(n->key, day_of(of->entry.saved_s), n->day);
 	case KEY_EMAILID:
-		return match_emailid(n->name, &of->entry);
+		return match_emailid(n->name, of->object);
 	case KEY_SENT_BEFORE:
 	case KEY_SENT_ON:
 	case KEY_SENT_SINCE:

@@ -263,6 +263,7 @@ static uint16_t parse_word(struct imap_cursor *c, struct search_request *r)
 		n->name = span_str(words[i].field);
 		read_argument(c, words[i].argument, n);
 		r->modseq = r->modseq || n->key == KEY_MODSEQ;
+		r->emailid = r->emailid || n->key == KEY_EMAILID;
 		return at;
 	}
 	imap_fail(c, "Unknown search key");

@@ -70,7 +70,8 @@ static void say_listed(struct imap_session *s, struct span name)
 	imap_say(s, "\r\n");
 }
 
-static void say_selected(struct imap_session *s, const struct index_mailbox *m)
+static void say_selected(
+    struct imap_session *s, struct index_view *v, const struct index_mailbox *m)
 {
 	struct selected *box = s->box;
 	imap_say(s, "* ");
@@ -86,7 +87,7 @@ static void say_selected(struct imap_session *s, const struct index_mailbox *m)
 	    m->uidvalidity, m->uidnext);
 	imap_say(s, "* OK [HIGHESTMODSEQ %llu] Highest\r\n* OK [MAILBOXID ",
 	    (unsigned long long)box->modseq);
-	imap_put_mailboxid(&s->text, box->id);
+	imap_put_mailboxid(&s->text, index_mailbox_object(v, box->id));
 	imap_say(s, "] Id\r\n");
 	selected_told_all(box);
 }
@@ -102,7 +103,7 @@ static enum verdict open_mailbox(
 	    read_only ? "[READ-ONLY] EXAMINE completed" : "[READ-WRITE] SELECT completed";
 	imap_select(s, m, read_only)->rights = rights;
 	selected_refresh(s->box, v);
-	say_selected(s, m);
+	say_selected(s, v, m);
 	if (r != NULL && r->params.uidvalidity == m->uidvalidity)
 		return tell_changes(s, v, done);
 	return imap_finish(s, "OK", done);

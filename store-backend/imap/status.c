@@ -124,7 +124,7 @@ static void put_value(
     struct imap_session *s, struct index_view *v, const struct index_mailbox *m, unsigned item)
 {
 	if (item == ITEM_MAILBOXID)
-		imap_put_mailboxid(&s->text, m->id);
+		imap_put_mailboxid(&s->text, index_mailbox_object(v, m->id));
 	else
 		imap_say(s, "%llu",
 		    (unsigned long long)(item == ITEM_APPENDLIMIT ? s->opts->message_size_max

@@ -69,14 +69,20 @@ def everything(m):
     found = {}
     for row in m.list()[1]:
         name = row.decode().rsplit(' "/" ', 1)[1]
-        typ, data = m.status(name, "(MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ DELETED SIZE)")
+        typ, data = m.status(name, "(MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ DELETED SIZE MAILBOXID)")
         assert typ == "OK", data
         m.select(name, readonly=True)
-        rows = m.uid("FETCH", "1:*", "(FLAGS MODSEQ INTERNALDATE SAVEDATE RFC822.SIZE BODY.PEEK[])")[1]
+        rows = m.uid("FETCH", "1:*", "(FLAGS MODSEQ INTERNALDATE SAVEDATE EMAILID RFC822.SIZE BODY.PEEK[])")[1]
         rows = sorted(r if isinstance(r, bytes) else b"".join(r) for r in rows if r is not None)
         gone = m.uid("SEARCH", "RETURN", "(ALL)", "ALL")[1]
-        found[row] = (data[0].split(b"(", 1)[1], rows, gone, m.getacl(name)[1])
-    return found, sorted(m.lsub()[1])
+        found[row] = (data[0].split(b"(", 1)[1], rows, gone, m.getacl(name)[1], annotations(m, name))
+    return found, sorted(m.lsub()[1]), annotations(m, '""')
+
+
+def annotations(m, name):
+    imaplib.Commands.setdefault("GETMETADATA", ("AUTH", "SELECTED"))
+    assert m._simple_command("GETMETADATA", "(DEPTH infinity)", name, "(/private /shared)")[0] == "OK"
+    return m.response("METADATA")[1]
 
 
 def fill(tier, user, store):
@@ -86,6 +92,9 @@ def fill(tier, user, store):
     m.subscribe("Work/Deep")
     m.setacl("Work/Deep", "bob@example.org", "lrs")
     m.setacl("Work/Deep", "-anyone", "p")
+    imaplib.Commands.setdefault("SETMETADATA", ("AUTH", "SELECTED"))
+    for name, entries in (("Work/Deep", '(/private/comment "mine" /shared/vendor/x "\\"all\\"")'), ('""', '(/private/x "1")')):
+        assert m._simple_command("SETMETADATA", name, entries)[0] == "OK"
     m.subscribe("not-there")
     m.unsubscribe("INBOX")
     for n in range(60):
@@ -118,6 +127,9 @@ def test_everything_is_as_it_was(tier):
     fill(tier, user, 1)
     m = direct(tier, user, 1)
     before, gone = everything(m), vanished(m, "INBOX")
+    assert all(b"EMAILID (M" in row for box in before[0].values() for row in box[1] if row != b")")
+    assert b"/private/x" in before[2][0]
+    assert any(b"/shared/vendor/x" in box[4][0] for box in before[0].values() if box[4][0])
     m.logout()
     assert len(gone) == 2
     code, out, err = move(tier, user, "store1", "store2")

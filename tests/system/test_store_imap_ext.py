@@ -305,3 +305,19 @@ def test_progress_is_told(store):
     heard = [line for line in c.until_tagged(b"tag1") if b"INPROGRESS" not in line]
     assert re.fullmatch(rb"tag1 OK \[MAILBOXID \(F\d+\)\] CREATE completed\r\n", heard[-1])
     c.close()
+
+
+def test_annotations_outlive_the_committer(store):
+    c = Raw(store, "carol")
+    big = b"\x00\x01\xff" * 2000
+    c.ok("CREATE notes")
+    c.ok(b'SETMETADATA notes (/shared/comment "for all" /private/vendor/example/blob ~{%d+}\r\n' % len(big) + big + b")")
+    c.ok('SETMETADATA "" (/private/comment "mine")')
+    os.kill(committer_pid(store), signal.SIGKILL)
+    assert c.ok("GETMETADATA (MAXSIZE 5999 DEPTH infinity) notes (/private /shared)")[0] == \
+        b'* METADATA notes (/shared/comment "for all")\r\n'
+    assert c.ok("GETMETADATA (DEPTH infinity) notes (/private)")[0] == \
+        b"* METADATA notes (/private/vendor/example/blob ~{6000}\r\n" + big + b")\r\n"
+    wait_for(lambda: c.ask('SETMETADATA "" (/private/comment NIL /private/new "1")')[-1].startswith(b"a OK"), 60, "it is back")
+    assert c.ok('GETMETADATA (DEPTH 1) "" /private')[0] == b'* METADATA "" (/private/new "1")\r\n'
+    c.close()

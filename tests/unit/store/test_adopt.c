@@ -75,7 +75,8 @@ static enum operation_result adopt_mailbox(struct store *s, uint32_t uidvalidity
 		.uidnext = 9,
 		.recent_from = 4,
 		.vanished_from = 2,
-		.modseq = modseq };
+		.modseq = modseq,
+		.object = 77 };
 	op.set = (struct flag_set){ 0, words, 2 };
 	struct operation_answer a = apply(s, &op);
 	s->inbox = a.mailbox;
@@ -98,6 +99,7 @@ static enum operation_result adopt_message(struct store *s, uint32_t uid, uint64
 {
 	struct operation op = adopt(s, OP_ADOPT_MESSAGE, modseq);
 	op.adopted.uid = uid;
+	op.adopted.object = 1000 + uid;
 	return apply(s, &op).result;
 }
 
@@ -244,6 +246,12 @@ static void check_numbers(struct store *s)
 	assert_int_equal(u.messages, 3);
 	assert_int_equal(u.bytes, 30);
 	assert_int_equal(u.inbox, m.id);
+	assert_int_equal(index_mailbox_object(v, m.id), 77);
+	for (uint32_t uid = 1; uid < m.uidnext; uid++) {
+		struct index_entry e;
+		if (index_entry(v, m.id, uid, &e))
+			assert_int_equal(index_object(v, e.blob), 1000 + uid);
+	}
 	index_view_end(&v);
 	index_close(&x);
 }

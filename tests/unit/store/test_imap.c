@@ -11,7 +11,8 @@
 	"SPECIAL-USE CREATE-SPECIAL-USE ENABLE CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED " \
 	"LIST-STATUS STATUS=SIZE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES "       \
 	"WITHIN SAVEDATE OBJECTID PREVIEW COMPRESS=DEFLATE BINARY UTF8=ACCEPT REPLACE ACL "        \
-	"RIGHTS=texk LIST-MYRIGHTS LANGUAGE MULTIAPPEND CATENATE UIDONLY INPROGRESS QUOTA "        \
+	"RIGHTS=texk LIST-MYRIGHTS LANGUAGE MULTIAPPEND CATENATE UIDONLY INPROGRESS METADATA "     \
+	"QUOTA "                                                                                   \
 	"QUOTA=RES-STORAGE "                                                                       \
 	"QUOTA=RES-MESSAGE "                                                                       \
 	"APPENDLIMIT=1048576] "                                                                    \

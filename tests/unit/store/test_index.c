@@ -88,6 +88,7 @@ struct dice {
 	struct op_recipient to[4];
 	char id[16];
 	struct op_message many[3];
+	struct op_entry entries[2];
 	log_pos blobs; /* of these: beyond those that apply() gives out */
 };
 
@@ -128,6 +129,21 @@ static void throw_messages(struct dice *d, struct operation *op)
 	}
 }
 
+static void throw_entries(struct dice *d, struct operation *op)
+{
+	static const char *const entries[] = { "/private/a", "/private/b", "/shared/a", "!key" };
+	for (size_t i = 0; i < 2; i++)
+		d->entries[i] = (struct op_entry){ span_str(entries[rand_below(4)]),
+			span_first(SPAN("value value"), (size_t)rand_below(11)),
+			rand_below(3) == 0 };
+	if (rand_below(8) == 0)
+		op->mailbox = 0;
+	op->name = rand_below(2) == 0 ? SPAN_NONE : span_str(users[rand_below(USERS)]);
+	op->quota_messages = rand_below(4);
+	op->entries = d->entries;
+	op->entry_n = 1 + (size_t)rand_below(2);
+}
+
 /* Users come and go, but are mostly here. */
 static void throw_adopted(struct dice *d, struct operation *op)
 {
@@ -144,6 +160,7 @@ static void throw_adopted(struct dice *d, struct operation *op)
 	a->keywords = rand_below(8);
 	a->saved_s = 5;
 	a->folder_hash = rand_below(2);
+	a->object = rand_below(3);
 	if (rand_below(4) == 0)
 		op->actor = span_str(users[rand_below(USERS)]);
 	if (op->kind == OP_SET_ACL) {
@@ -181,6 +198,8 @@ static struct operation throw_operation(struct dice *d)
 		op.unchanged_since = rand_below(50);
 	op.quota_bytes = rand_below(3) == 0 ? 20000 : 0;
 	throw_adopted(d, &op);
+	if (op.kind == OP_SET_METADATA || op.kind == OP_ADOPT_METADATA)
+		throw_entries(d, &op);
 	if (op.kind == OP_APPEND_MANY)
 		throw_messages(d, &op);
 	else if (operation_has_message(op.kind))

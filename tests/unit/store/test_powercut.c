@@ -31,6 +31,12 @@ static void text_of(unsigned number, char out[4096])
 		    out + n, 4096 - (size_t)n, "line %u of the message number %u\r\n", i, number);
 }
 
+/* The annotation of INBOX that says how far its user is; acknowledged at this place in the order. */
+static struct note {
+	uint64_t mailbox;
+	unsigned noted_at;
+} notes[ROUNDS];
+
 static unsigned acknowledge(void)
 {
 	return atomic_fetch_add(&cut.acknowledged, 1) + 1;
@@ -52,6 +58,22 @@ static void change(struct world *w, unsigned number, enum operation_kind kind)
 		p->gone_at = acknowledge();
 }
 
+static void annotate(struct world *w, unsigned number)
+{
+	char value[16];
+	struct op_entry entry = { .name = SPAN("/private/number") };
+	struct operation op = op_of(OP_SET_METADATA, user_of(number));
+	struct answer r;
+	(void)snprintf(value, sizeof value, "%u", number);
+	entry.value = span_str(value);
+	op.mailbox = promises[number].mailbox;
+	op.entries = &entry;
+	op.entry_n = 1;
+	op.quota_messages = 1;
+	assert_int_equal(ask(w, &op, &r), OPR_OK);
+	notes[number] = (struct note){ op.mailbox, acknowledge() };
+}
+
 /* Changes, acknowledged one by one; now and then a copy of the index, so that the log is cut as well. */
 static void work(struct world *w)
 {
@@ -71,6 +93,8 @@ static void work(struct world *w)
 			change(w, promise_n - 2, OP_FLAGS);
 		if (promise_n % 5 == 4)
 			change(w, promise_n - 4, OP_EXPUNGE);
+		if (promise_n % 11 == 0)
+			annotate(w, promise_n);
 		if (promise_n % 100 == 99)
 			partition_snapshot(w->partition);
 	}
@@ -114,6 +138,19 @@ static void check_promise(struct index_view *v, unsigned number, unsigned promis
 	assert_memory_equal(found, text, strlen(text));
 }
 
+/* It says this number, or a later one that was on its way. */
+static void check_note(struct index_view *v, unsigned number, unsigned promised)
+{
+	const struct note *n = &notes[number];
+	struct span value;
+	uint64_t said;
+	if (n->noted_at == 0 || n->noted_at > promised)
+		return;
+	assert_true(index_metadata_get(
+	    v, n->mailbox, span_str(user_of(number)), SPAN("/private/number"), &value));
+	assert_true(span_u64(value, ROUNDS, &said) && said >= number);
+}
+
 static void check_cut(struct world *was, unsigned n)
 {
 	struct world w = { 0 };
@@ -138,6 +175,8 @@ static void check_cut(struct world *was, unsigned n)
 	struct index_view *v = index_view_begin(x);
 	for (unsigned i = 0; i < promise_n; i++)
 		check_promise(v, i, cut.promised[n]);
+	for (unsigned i = 0; i < promise_n; i++)
+		check_note(v, i, cut.promised[n]);
 	index_view_end(&v);
 	commitlog_reader_close(&checked);
 	index_close(&x);

@@ -51,7 +51,7 @@ static void spoil(const char *path, off_t at, size_t n)
 	close(fd);
 }
 
-enum { CHANGES = 7, MANY = 2 }; /* beside the deliveries; messages beside those */
+enum { CHANGES = 8, MANY = 2 }; /* beside the deliveries; messages beside those */
 
 /* Something of everything, `n` deliveries among it. */
 static void make_changes(struct world *w, const char *tag, unsigned n)
@@ -85,6 +85,14 @@ static void make_changes(struct world *w, const char *tag, unsigned n)
 	op.message.bytes = SPAN("a: 1\r\nb:2");
 	op.messages = many;
 	op.message_n = MANY;
+	assert_int_equal(ask(w, &op, &r), OPR_OK);
+	struct op_entry entries[2] = { { SPAN("/private/a"), SPAN("v"), false },
+		{ SPAN("/shared/b"), SPAN(""), false } };
+	op = op_of(OP_SET_METADATA, "a@x");
+	op.mailbox = box;
+	op.entries = entries;
+	op.entry_n = 2;
+	op.quota_messages = 1;
 	assert_int_equal(ask(w, &op, &r), OPR_OK);
 	op = op_of(OP_EXPUNGE, "a@x");
 	op.mailbox = box;
