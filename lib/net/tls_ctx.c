@@ -6,7 +6,9 @@
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/check.h"
 #include "base/ip.h"
@@ -225,6 +227,38 @@ struct tls_ctx *tls_server_new(const struct tls_server_opts *opts, struct buf *w
 
 /* ---- client ---- */
 
+/* The system's trust anchors, read once for all contexts, and again when their file is another one: there are many, and
+ * each reading of them takes tens of milliseconds. */
+static X509_STORE *system_anchors(void)
+{
+	static X509_STORE *anchors; /* stays until the process ends */
+	static struct timespec read_at;
+	const char *path = getenv(X509_get_default_cert_file_env());
+	struct stat st = { 0 };
+	if (stat(path != NULL ? path : X509_get_default_cert_file(), &st) != 0)
+		st.st_mtim = (struct timespec){ 0 };
+	if (anchors != NULL && st.st_mtim.tv_sec == read_at.tv_sec &&
+	    st.st_mtim.tv_nsec == read_at.tv_nsec)
+		return anchors;
+	X509_STORE *fresh = X509_STORE_new();
+	if (fresh == NULL || X509_STORE_set_default_paths(fresh) != 1) {
+		X509_STORE_free(fresh);
+		return NULL;
+	}
+	X509_STORE_free(anchors); /* contexts have references of their own */
+	anchors = fresh;
+	read_at = st.st_mtim;
+	return anchors;
+}
+
+static bool use_system_anchors(SSL_CTX *ctx)
+{
+	X509_STORE *anchors = system_anchors();
+	if (anchors != NULL)
+		SSL_CTX_set1_cert_store(ctx, anchors);
+	return anchors != NULL;
+}
+
 static bool set_up_client(struct tls_ctx *c, const struct tls_client_opts *o, struct buf *why)
 {
 	SSL_CTX *ctx = ssl_ctx_add(c);
@@ -235,7 +269,7 @@ static bool set_up_client(struct tls_ctx *c, const struct tls_client_opts *o, st
 	if (o->ca_pem.n > 0)
 		return tls_use_authorities(ctx, o->ca_pem, false, why);
 	ERR_clear_error();
-	return o->verify == TLS_VERIFY_NONE || SSL_CTX_set_default_verify_paths(ctx) == 1 ||
+	return o->verify == TLS_VERIFY_NONE || use_system_anchors(ctx) ||
 	       tls_say(why, "the system's trust anchors cannot be read");
 }
 
