@@ -157,7 +157,7 @@ static void on_header_bytes(void *arg, unsigned events)
 		refuse(&a, h.why);
 }
 
-static void await_header(struct listener *l, const struct accepted *a)
+static void await_header(struct listener *l, const struct accepted *a, struct buf *take_head)
 {
 	if (l->waiting_n >= l->opts.proxy_waiting_max) {
 		if (!l->crowded)
@@ -167,19 +167,37 @@ static void await_header(struct listener *l, const struct accepted *a)
 		l->crowded = true;
 		metric_add(&net_metrics[NET_PROXY_BAD], 1);
 		close(a->fd);
+		buf_end(take_head);
 		return;
 	}
 	struct waiting *w = MEM_NEW(struct waiting);
 	w->magic = waiting_MAGIC;
 	w->listener = l;
 	w->a = *a;
-	w->head = BUF_INIT(PEEK_MAX);
+	w->head = *take_head;
 	list_add_tail(&l->waiting, &w->link);
 	l->waiting_n++;
 	watch_init(&w->watch, l->loop, a->fd, on_header_bytes, w);
 	timer_init(&w->deadline, l->loop, on_header_late, w);
 	timer_set(&w->deadline, l->opts.proxy_ms);
 	watch_set(&w->watch, WATCH_READ);
+}
+
+/* A balancer sends its header with the connection: most often it is there by now. */
+static void take_header(struct listener *l, struct accepted *a)
+{
+	struct buf head = BUF_INIT(PEEK_MAX);
+	struct proxy_hdr h = { 0 };
+	enum look seen = look_at_header(a->fd, &head, &h);
+	if (seen == LOOK_MORE) {
+		await_header(l, a, &head);
+		return;
+	}
+	buf_end(&head);
+	if (seen == LOOK_DONE)
+		hand_over(l, a, &h);
+	else
+		refuse(a, h.why);
 }
 
 /* ---- accepting ---- */
@@ -234,7 +252,7 @@ static void greet(struct listener *l, int fd, const struct sockaddr_storage *pee
 	l->failing = false;
 	metric_add(&net_metrics[NET_ACCEPTED], 1);
 	if (peer->ss_family != AF_UNIX && ip_in_set(a.peer.addr, l->opts.proxy_from))
-		await_header(l, &a);
+		take_header(l, &a);
 	else
 		l->fn(l->arg, &a);
 }

@@ -273,7 +273,8 @@ void out_drop_secret(struct out_queue *q)
 	q->last = kept.last;
 }
 
-/* Several pieces of bytes with one call; MSG_MORE when a file follows them. */
+/* Several pieces of bytes with one call; MSG_MORE when a file follows them, or the end: last words and FIN are one
+ * packet then. */
 static enum wire_result put_pieces(struct stream *s, size_t *put_out)
 {
 	struct iovec iov[OUT_IOV_MAX];
@@ -284,7 +285,7 @@ static enum wire_result put_pieces(struct stream *s, size_t *put_out)
 		iov[msg.msg_iovlen++] =
 		    (struct iovec){ .iov_base = p->bytes.p + p->bytes.head, .iov_len = v.n };
 	}
-	bool more = p != NULL && p->file != NULL;
+	bool more = s->state == ST_FLUSH || (p != NULL && p->file != NULL);
 	return wire_send(&s->wire, &msg, more, put_out);
 }
 
