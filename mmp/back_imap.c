@@ -188,8 +188,10 @@ static enum talk_verdict on_login(struct talk *t, const struct imap_resp *r)
 	if (r->kind == IMAP_RESP_UNTAGGED) {
 		if (r->cond == IMAP_COND_PREAUTH)
 			return talk_broken(t, "greets twice");
-		if (r->cond == IMAP_COND_OK || r->cond == IMAP_COND_NO ||
-		    r->cond == IMAP_COND_BAD) /* the whole line, or nothing of it */
+		bool told =
+		    r->cond == IMAP_COND_OK || r->cond == IMAP_COND_NO || r->cond == IMAP_COND_BAD;
+		/* The whole line, or nothing of it; capabilities have been learnt, and are told at the end. */
+		if (told && !span_ieq_str(r->code, "CAPABILITY"))
 			buf_printf(&t->notices, "%.*s\r\n", SPAN_ARG(buf_span(&t->line)));
 		return TALK_READ;
 	}

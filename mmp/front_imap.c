@@ -313,13 +313,27 @@ static void refuse(struct session *s, enum told told)
 	    SPAN_ARG(buf_span(&front_data(s)->tag)), code_of(told), front_words(told), s->id.s);
 }
 
+/* The store's own words, but for what is masked. */
+static void put_store_capability(const struct session *s, struct buf *out, struct span words)
+{
+	const char *before = "[CAPABILITY";
+	while (words.n > 0) {
+		struct span word = span_cut(&words, ' ');
+		if (word.n == 0 || mmp_conf_masks(s->setup->mmp, word))
+			continue;
+		buf_printf(out, "%s %.*s", before, SPAN_ARG(word));
+		before = "";
+	}
+	if (before[0] == '\0')
+		buf_add_str(out, "] ");
+}
+
 static void welcome(struct session *s, const struct back_done *done)
 {
 	stream_write_span(s->client, done->notices);
 	struct buf out = BUF_INIT(ANSWER_MAX);
 	buf_printf(&out, "%.*s OK ", SPAN_ARG(buf_span(&front_data(s)->tag)));
-	if (done->capability.n > 0)
-		buf_printf(&out, "[CAPABILITY %.*s] ", SPAN_ARG(done->capability));
+	put_store_capability(s, &out, done->capability);
 	buf_add_str(&out, "Logged in\r\n");
 	stream_write_span(s->client, buf_span(&out));
 	buf_end(&out);

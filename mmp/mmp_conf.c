@@ -68,6 +68,14 @@ const struct conf_strings *mmp_conf_words(const struct mmp_conf *m, enum mmp_pro
 	return (const void *)((const char *)m + capability_rows[protocol].at);
 }
 
+bool mmp_conf_masks(const struct mmp_conf *m, struct span capability)
+{
+	for (size_t i = 0; i < m->imap_mask.n; i++)
+		if (span_ieq_str(capability, m->imap_mask.v[i]))
+			return true;
+	return false;
+}
+
 /* What clients are shown must not break their parsers. */
 static bool is_capability(struct span word, bool spaces)
 {
@@ -90,6 +98,15 @@ static void check_capability(
 	for (size_t i = 0; i < list->n; i++)
 		if (!is_capability(span_str(list->v[i]), capability_rows[protocol].spaces))
 			conf_error(d, pos, "%s: \"%s\" is not a capability", option, list->v[i]);
+}
+
+static void check_mask(const struct mmp_conf *m, struct conf_diag *d)
+{
+	const struct conf_strings *list = &m->imap_mask;
+	for (size_t i = 0; i < list->n; i++)
+		if (list->v[i][0] != '\0' && !is_capability(span_str(list->v[i]), false))
+			conf_error(
+			    d, m->head.pos, "imap_mask: \"%s\" is not a capability", list->v[i]);
 }
 
 static void check_mechanisms(const struct mmp_setup *s, struct conf_diag *d)
@@ -169,6 +186,7 @@ void mmp_conf_check(const struct conf *c, struct conf_diag *d)
 	store_policies_check(m, d);
 	for (size_t i = 0; i < MMP_PROTOCOLS; i++)
 		check_capability(m, (enum mmp_protocol)i, d);
+	check_mask(m, d);
 	if (m->store_retry_max < m->store_retry_min)
 		conf_error(d, m->head.pos, "store_retry_max is less than store_retry_min");
 	struct buf why = BUF_INIT(WHY_MAX);

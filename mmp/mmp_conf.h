@@ -56,6 +56,9 @@ void mmp_setup_unref(struct mmp_setup **s);
 /* What is shown before login: the words of the protocol's option. */
 const struct conf_strings *mmp_conf_words(const struct mmp_conf *m, enum mmp_protocol protocol);
 
+/* Is a client not to be told of this capability of a store? */
+bool mmp_conf_masks(const struct mmp_conf *m, struct span capability);
+
 /* The listener block with this title; NULL: not (any more) configured. */
 const struct mmp_listener_conf *mmp_setup_listener(const struct mmp_setup *s, const char *name);
 

@@ -47,11 +47,25 @@ static struct capability *capability_of(const struct session *s)
 	return s->mmp->capability[s->listener->protocol];
 }
 
+/* A store that can do what its clients are not to be told of: it is better switched off there. */
+static void log_masked(const struct session *s, struct span words)
+{
+	while (words.n > 0) {
+		struct span word = span_cut(&words, ' ');
+		if (s->listener->protocol == MMP_IMAP && mmp_conf_masks(s->setup->mmp, word))
+			log_write(&mmp_events[MMP_EV_STORE_MASKED], s->id.s,
+			    LOG_FIELDS(
+				LOG_STR("store", s->attempt->store), LOG_SPAN("capability", word)));
+	}
+}
+
 static void learn_capability(struct session *s, const struct back_done *done)
 {
 	if (!done->learnt || s->setup != s->mmp->setup)
 		return;
 	struct buf key = store_key(s->attempt);
+	if (!capability_known(capability_of(s), buf_span(&key)))
+		log_masked(s, done->capability);
 	capability_learn(capability_of(s), buf_span(&key), done->capability);
 	buf_end(&key);
 }

@@ -59,4 +59,26 @@ def test_nodemailer_sends_and_imapflow_reads(store, tls, kind):
     assert [mail.original(m) for m in mail.imap_wait(store, user, token)] == [text]
     assert [mail.original(m) for m in mail.pop3_bodies(store, user, token)] == [text]
     service, way = ("imaps", "implicit") if tls == "yes" else ("imap", "starttls")
-    imapflow.check(store, store.port(service), way, (user, token, text))
+    told = imapflow.check(store, store.port(service), way, (user, token, text))
+    assert "UNAUTHENTICATE" not in told["capabilities"]
+    if store.store_is_postern:
+        assert "COMPRESS=DEFLATE" in told["capabilities"]  # and was used
+
+
+def test_compression_can_be_masked(store):
+    """imapflow compresses wherever it is told that it may; in the same way as before, it does not when it is not told."""
+    user, token = store.user("alice"), mail.new_token()
+    text = mail.message(token, user["address"], [user["address"]], 3000)
+    with mail.imap(store, user) as m:
+        assert m.append("INBOX", None, None, text)[0] == "OK"
+    plain = store.mmp_extra
+    store.mmp_extra += "\timap_mask COMPRESS=DEFLATE;\n"
+    store.write_configs()
+    assert store.postern("reload").stdout.count("reloaded")
+    try:
+        told = imapflow.check(store, store.port("imaps"), "implicit", (user, token, text))
+        assert "COMPRESS=DEFLATE" not in told["capabilities"]
+    finally:
+        store.mmp_extra = plain
+        store.write_configs()
+        store.postern("reload")

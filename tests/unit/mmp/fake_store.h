@@ -6,6 +6,7 @@
  *	"E"        echoes from here on            "F"        a flow: see struct flow
  *	"X"        closes                         "H"        does nothing any more
  *	"P"        takes a PROXY header           "L"        answers POP3's CAPA if that comes next
+ *	"0 text"   sends text as it is, each '@' in it as a NUL
  * What came is kept in `seen`. */
 #ifndef TESTS_MMP_FAKE_STORE_H
 #define TESTS_MMP_FAKE_STORE_H
@@ -177,6 +178,10 @@ static bool fake_one(struct fake_conn *c)
 		return stream_printf(c->io, "%s\r\n", text);
 	case 'R':
 		return stream_write_span(c->io, span_str(text));
+	case '0':
+		for (const char *at = text; *at != '\0'; at++)
+			stream_write(c->io, *at == '@' ? "" : at, 1);
+		return true;
 	case 'C':
 		return fake_line(c, text);
 	case 'P':
