@@ -15,10 +15,10 @@ const { ImapFlow } = require("imapflow");
 const [port, tls, ca, user, pass, token] = process.argv.slice(2);
 const client = new ImapFlow({ host: "localhost", port: Number(port), secure: tls === "implicit", logger: false,
     auth: { user, pass }, tls: { ca: require("fs").readFileSync(ca) },
-    clientInfo: { name: "postern-test" } });
+    clientInfo: { name: "postern-test" }, connectionTimeout: 60000, greetingTimeout: 60000 });
 const told = { exists: [], expunged: 0 };
 const ended = new Promise(resolve => client.on("close", resolve));
-const until = async (what, done) => { for (const limit = Date.now() + 20000; !done();) {
+const until = async (what, done) => { for (const limit = Date.now() + 60000; !done();) {
     if (Date.now() > limit) throw new Error("waited in vain: " + what);
     await new Promise(resolve => setImmediate(resolve)); await client.noop(); } };
 async function work() {
@@ -77,7 +77,7 @@ def run(tier, port, tls, user, token):
     with open(script, "w", encoding="ascii") as f:
         f.write(SCRIPT)
     done = subprocess.run(["node", script, str(port), tls, tier.ca_file, user["address"], user["password"], token],
-                          capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "NODE_PATH": MODULES})
+                          capture_output=True, text=True, timeout=180, check=False, env={**os.environ, "NODE_PATH": MODULES})
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 
