@@ -11,7 +11,7 @@
 #include "mmp/pipe.h"
 #include "mmp/worker.h"
 
-enum { MESSAGES_A_TURN = 64 };
+enum { MESSAGES_A_TURN = 64, TOLD_MS = 1000 };
 
 #define taking_MAGIC 0x6d6d7038u
 
@@ -29,16 +29,25 @@ struct taking {
 	struct taken taken[HANDOVER_WINDOW];
 	struct handover_msg reply; /* that could not be sent yet: nothing is read before */
 	bool reply_due;
-	size_t sessions;
+	struct timer told; /* so long after the last one, how many have come is logged */
+	size_t sessions;   /* that were not told yet */
 };
+
+static void tell(void *arg)
+{
+	struct taking *t = OBJ(taking, arg);
+	if (t->sessions > 0)
+		log_write(
+		    &mmp_events[MMP_EV_TAKEN], NULL, LOG_FIELDS(LOG_U64("sessions", t->sessions)));
+	t->sessions = 0;
+}
 
 static void taking_free(struct taking *t)
 {
 	for (size_t i = 0; i < HANDOVER_WINDOW; i++)
 		pipe_drop(&t->taken[i].p);
-	if (t->sessions > 0)
-		log_write(
-		    &mmp_events[MMP_EV_TAKEN], NULL, LOG_FIELDS(LOG_U64("sessions", t->sessions)));
+	tell(t);
+	timer_clear(&t->told);
 	watch_free(&t->watch);
 	close(t->fd);
 	list_remove(&t->link);
@@ -94,6 +103,7 @@ static bool on_verdict(struct taking *t, const struct handover_msg *msg)
 	struct piped *p = one->p;
 	one->p = NULL;
 	t->sessions++;
+	timer_set(&t->told, TOLD_MS);
 	metric_add(&mmp_metrics[MMP_M_TAKEN], 1);
 	pipe_go_on(p);
 	return true;
@@ -135,6 +145,7 @@ void take_begin(struct mmp *m, int take_fd)
 	t->magic = taking_MAGIC;
 	t->mmp = m;
 	t->fd = take_fd;
+	timer_init(&t->told, m->loop, tell, t);
 	t->watch = watch_new(m->loop, take_fd, on_ready, t);
 	watch_set(t->watch, WATCH_READ);
 	list_add_tail(&m->takings, &t->link);
