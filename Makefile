@@ -223,7 +223,7 @@ bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="
 	@$(BENCH_ENV) bench/run $(BENCH)
 bench-mmp: all deps-run deps-bench $(BENCH_TOOLS) ## the multiplexor against nginx, Dovecot, HAProxy and bare floors (QUICK=1)
 	@$(BENCH_ENV) bench/mmp $(BENCH)
-bench-store: all deps-run deps-bench $(BENCH_TOOLS) ## the store beside Dovecot: deliveries, a large mailbox (QUICK=1)
+bench-store: all deps-run deps-test deps-unpacked deps-bench $(BENCH_TOOLS) ## the store beside Dovecot and Cyrus: deliveries, a large mailbox, waiting sessions (QUICK=1; as root)
 	@$(BENCH_ENV) bench/store $(BENCH)
 bench-edge-in: all deps-run deps-bench $(BENCH_TOOLS) ## the front door and its filters beside Postfix (QUICK=1; as root)
 	@$(BENCH_ENV) bench/edge-in

@@ -334,6 +334,15 @@ protocol lmtp {{
     def dovecot_mdbox(self):
         return self.dovecot_store("mdbox")
 
+    def cyrus_store(self):
+        """As the tests set it up, without anonymous logins; a message and its index are synced before the 250."""
+        sys.path.append(os.path.join(TOP, "tests", "system"))
+        from cyrus import start_cyrus  # pylint: disable=import-outside-toplevel
+        t, user = self.tier, self.tier.users[0]
+        t.store_count = max(t.store_count, 3)
+        start_cyrus(t, 3, self.port(), [(user["name"], user["domain"], user["password"])])
+        return Contender("cyrus", t.processes["cyrus3"].pid, lmtp=t.store_port(3, "lmtp"), imap=t.store_port(3, "imap"))
+
 
 @contextlib.contextmanager
 def ground_of(make=Ground, where=None):

@@ -78,6 +78,18 @@ def user_bytes(root):
     return total
 
 
+def settled(read, seconds=5):
+    """The value once it stays: kernels free late."""
+    last = read()
+    for _ in range(seconds * 4):
+        time.sleep(0.25)
+        now = read()
+        if abs(now - last) <= 65536:
+            return now
+        last = now
+    return last
+
+
 SOCKET_CACHES = {"TCP", "sock_inode_cache", "filp", "dentry", "eventpoll_epi", "eventpoll_pwq", "tcp_bind_bucket",
                  "request_sock_TCP"}
 
