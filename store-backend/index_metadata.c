@@ -29,7 +29,7 @@ static bool count_row(void *arg, const MDB_val *key, const MDB_val *value)
 
 static uint64_t count_rows(struct apply *a, struct span whose)
 {
-	struct db_key prefix = whose_key(a->op->mailbox, whose);
+	struct db_key prefix = row_key(a->op->mailbox, whose, SPAN("/"));
 	uint64_t n = 0;
 	db_each(&(struct db_range){ &a->t->writer->db, a->t->txn, DB_METADATA, &prefix, &prefix },
 	    count_row, &n);
@@ -51,6 +51,9 @@ void metadata_drop_user(struct index_txn *t, struct span user)
 static void store_entry(struct apply *a, struct span whose, const struct op_entry *e)
 {
 	struct db_key k = row_key(a->op->mailbox, whose, e->name);
+	MDB_val v;
+	if (a->op->how == FLAGS_ADD && txn_get(a->t, DB_METADATA, &k, &v))
+		return;
 	if (e->nil)
 		(void)txn_del(a->t, DB_METADATA, &k);
 	else
@@ -92,8 +95,8 @@ static bool fits(struct apply *a, bool shared)
 		const struct op_entry *e = &op->entries[i];
 		struct db_key k = row_key(op->mailbox, whose_of(a, e), e->name);
 		MDB_val v;
-		if (is_shared(e) != shared)
-			continue;
+		if (is_shared(e) != shared || e->name.p[0] != '/')
+			continue; /* the store's own have no limit: there is one */
 		bool there = txn_get(a->t, DB_METADATA, &k, &v);
 		n = n > 0 ? n : count_rows(a, whose_of(a, e));
 		more += !there && !e->nil;

@@ -189,7 +189,7 @@ struct operation {
 	    uids; /* FLAGS COPY MOVE EXPUNGE, and APPEND, which removes them from `target` with
 	                                 the same change; uids that do not exist are passed over */
 	bool only_deleted; /* EXPUNGE: of these only such with \Deleted */
-	enum flag_how how; /* FLAGS */
+	enum flag_how how; /* FLAGS; SET_METADATA: FLAGS_ADD leaves alone what is there */
 	uint64_t
 	    unchanged_since; /* FLAGS: messages of a higher modseq are left alone and reported in
 	                                  answer.uids; UINT64_MAX (operation_init) = no condition */

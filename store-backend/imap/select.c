@@ -88,7 +88,7 @@ static void say_selected(
 	imap_say(s, "* OK [HIGHESTMODSEQ %llu] Highest\r\n* OK [MAILBOXID ",
 	    (unsigned long long)box->modseq);
 	imap_put_mailboxid(&s->text, index_mailbox_object(v, box->id));
-	imap_say(s, "] Id\r\n");
+	imap_say(s, "] Id\r\n* OK [URLMECH INTERNAL] URLs can be authorized\r\n");
 	selected_told_all(box);
 }
 

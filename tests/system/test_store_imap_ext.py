@@ -321,3 +321,22 @@ def test_annotations_outlive_the_committer(store):
     wait_for(lambda: c.ask('SETMETADATA "" (/private/comment NIL /private/new "1")')[-1].startswith(b"a OK"), 60, "it is back")
     assert c.ok('GETMETADATA (DEPTH 1) "" /private')[0] == b'* METADATA "" (/private/new "1")\r\n'
     c.close()
+
+
+def test_urls_for_others(store):
+    """Made by one user, read by another, also behind a restart; void when the key is made anew."""
+    c, other = Raw(store, "carol"), Raw(store, "bob")
+    text = mail.message(mail.new_token(), SENDER, [store.user("carol")["address"]], 500_000)
+    c.ok("CREATE lent")
+    c.send(b"a APPEND lent {%d+}\r\n" % len(text) + text + b"\r\n")
+    assert c.until_tagged()[-1].startswith(b"a OK ")
+    address = store.user("carol")["address"].replace("@", "%40")
+    made = c.ok(f'GENURLAUTH "imap://{address}@mail.example/lent/;uid=1;urlauth=user+{store.user("bob")["address"]}" INTERNAL')[0]
+    url = re.fullmatch(rb'\* GENURLAUTH ("imap://.*:internal:[0-9a-f]{66}")\r\n', made)[1]
+    os.kill(committer_pid(store), signal.SIGKILL)
+    assert other.ok(b"URLFETCH " + url)[0] == b"* URLFETCH " + url + b" {%d}\r\n" % len(text) + text + b"\r\n"
+    assert c.ok(b"URLFETCH " + url) == [b"* URLFETCH " + url + b" NIL\r\n"]
+    wait_for(lambda: c.ask("RESETKEY lent")[-1].startswith(b"a OK [URLMECH INTERNAL]"), 60, "a new key")
+    assert other.ok(b"URLFETCH " + url) == [b"* URLFETCH " + url + b" NIL\r\n"]
+    c.close()
+    other.close()

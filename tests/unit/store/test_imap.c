@@ -12,6 +12,7 @@
 	"LIST-STATUS STATUS=SIZE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES "       \
 	"WITHIN SAVEDATE OBJECTID PREVIEW COMPRESS=DEFLATE BINARY UTF8=ACCEPT REPLACE ACL "        \
 	"RIGHTS=texk LIST-MYRIGHTS LANGUAGE MULTIAPPEND CATENATE UIDONLY INPROGRESS METADATA "     \
+	"URLAUTH "                                                                                 \
 	"QUOTA "                                                                                   \
 	"QUOTA=RES-STORAGE "                                                                       \
 	"QUOTA=RES-MESSAGE "                                                                       \
@@ -22,7 +23,8 @@
 	"* FLAGS (" ALL_FLAGS ")\r\n* OK [PERMANENTFLAGS (" ALL_FLAGS                              \
 	" \\*)] Flags that can be changed\r\n* " n " EXISTS\r\n* " recent " RECENT\r\n" unseen     \
 	"* OK [UIDVALIDITY @] UIDs are valid\r\n* OK [UIDNEXT " next "] Next UID\r\n"              \
-	"* OK [HIGHESTMODSEQ @] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n"
+	"* OK [HIGHESTMODSEQ @] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n* OK [URLMECH INTERNAL] "   \
+	"URLs can be authorized\r\n"
 #define MESSAGE "Subject: x\r\n\r\ntext\r\n"
 
 #define RUN(prepare, ...) PLAY(prepare, talk_open, __VA_ARGS__)
@@ -147,7 +149,8 @@ static void test_select(void **state)
 		"* FLAGS (" ALL_FLAGS ")\r\n* OK [PERMANENTFLAGS ()] Flags that can be changed\r\n"
 		"* 3 EXISTS\r\n* 3 RECENT\r\n* OK [UNSEEN 2] First unseen\r\n"
 		"* OK [UIDVALIDITY @] UIDs are valid\r\n* OK [UIDNEXT 4] Next UID\r\n"
-		"* OK [HIGHESTMODSEQ @] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n"
+		"* OK [HIGHESTMODSEQ @] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n* OK [URLMECH "
+		"INTERNAL] URLs can be authorized\r\n"
 		"a OK [READ-ONLY] EXAMINE completed\r\n" },
 	    { "b STORE 1 FLAGS (\\Seen)\r\n",
 		"b NO [NOPERM] The mailbox is open for reading only\r\n" },

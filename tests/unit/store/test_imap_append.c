@@ -39,7 +39,8 @@ static void test_many(void **state)
 		"First "
 		"unseen\r\n* OK [UIDVALIDITY @] UIDs are valid\r\n* OK [UIDNEXT 7] Next UID\r\n* "
 		"OK "
-		"[HIGHESTMODSEQ 4] Highest\r\n* OK [MAILBOXID (F@)] Id\r\nb OK [READ-ONLY] EXAMINE "
+		"[HIGHESTMODSEQ 4] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n* OK [URLMECH INTERNAL] "
+		"URLs can be authorized\r\nb OK [READ-ONLY] EXAMINE "
 		"completed\r\n" },
 	    { "c FETCH 4:6 (FLAGS)\r\n",
 		"* 4 FETCH (FLAGS (\\Seen \\Recent $One))\r\n* 5 FETCH (FLAGS (\\Draft \\Recent "

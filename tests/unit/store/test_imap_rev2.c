@@ -98,7 +98,8 @@ static void test_search(void **state)
 		"* OK [PERMANENTFLAGS ()] Flags that can be changed\r\n* 1 EXISTS\r\n* 1 RECENT\r\n"
 		"* OK [UNSEEN 1] First unseen\r\n* OK [UIDVALIDITY @] UIDs are valid\r\n"
 		"* OK [UIDNEXT 2] Next UID\r\n* OK [HIGHESTMODSEQ 2] Highest\r\n"
-		"* OK [MAILBOXID (F@)] Id\r\ns OK [READ-ONLY] EXAMINE completed\r\n" },
+		"* OK [MAILBOXID (F@)] Id\r\n* OK [URLMECH INTERNAL] URLs can be authorized\r\ns "
+		"OK [READ-ONLY] EXAMINE completed\r\n" },
 	    { "a SEARCH CHARSET UTF-8 SUBJECT x\r\n", "* SEARCH 1\r\na OK SEARCH completed\r\n" },
 	    UTF8,
 	    { "a SEARCH CHARSET UTF-8 SUBJECT x\r\n",
@@ -120,7 +121,8 @@ static void test_select(void **state)
 		"* OK [PERMANENTFLAGS (\\Seen \\Answered \\Flagged \\Deleted \\Draft \\*)] "
 		"Flags that can be changed\r\n* 0 EXISTS\r\n* LIST () \"/\" \"" GRUESSE "\"\r\n"
 		"* OK [UIDVALIDITY @] UIDs are valid\r\n* OK [UIDNEXT 1] Next UID\r\n"
-		"* OK [HIGHESTMODSEQ 1] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n"
+		"* OK [HIGHESTMODSEQ 1] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n* OK [URLMECH "
+		"INTERNAL] URLs can be authorized\r\n"
 		"s OK [READ-WRITE] SELECT completed\r\n" },
 	    { "a APPEND \"" GRUESSE "\" {4+}\r\na:b\n\r\n",
 		"* 1 EXISTS\r\na OK [APPENDUID @ 1] APPEND completed\r\n" },

@@ -12,7 +12,8 @@
 		   "Flags that can be changed\r\n* " n " EXISTS\r\n* 0 RECENT\r\n"                 \
 		   "* OK [UNSEEN 1] First unseen\r\n* OK [UIDVALIDITY @] UIDs are valid\r\n"       \
 		   "* OK [UIDNEXT " next "] Next UID\r\n* OK [HIGHESTMODSEQ " modseq               \
-		   "] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n"
+		   "] Highest\r\n* OK [MAILBOXID (F@)] Id\r\n* OK [URLMECH INTERNAL] URLs can be " \
+		   "authorized\r\n"
 #define ENABLE                                                                                     \
 	{                                                                                          \
 		"e ENABLE QRESYNC\r\n", "* ENABLED QRESYNC\r\ne OK ENABLE completed\r\n"           \
