@@ -119,6 +119,23 @@ static const struct question ask_holds = { only_mmp, hold_columns, { "kind", "va
 	"Nothing is held." };
 static const struct question ask_queue_rows = { only_edge, queue_columns, { NULL, NULL }, NULL,
 	"The queue is empty." };
+static const struct column tlsrpt_columns[] = {
+	{ "domain", "domain", COLUMN_TEXT },
+	{ "policy", "policy", COLUMN_TEXT },
+	{ "good", "good", COLUMN_NUMBER },
+	{ "bad", "bad", COLUMN_NUMBER },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+static const struct column tlsrpt_send_columns[] = {
+	{ "order", "order", COLUMN_TEXT },
+	{ "policies", "policies", COLUMN_NUMBER },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+static const struct question ask_tlsrpt = { only_edge, tlsrpt_columns, { NULL, NULL }, NULL,
+	"No TLS session is counted." };
+static const struct question ask_tlsrpt_send = { only_edge, tlsrpt_send_columns, { NULL, NULL },
+	NULL, "Nothing was done." };
+
 static int queue_list(const struct admin_args *a)
 {
 	return show_queue(a, &ask_queue_rows);
@@ -244,6 +261,10 @@ static const struct command {
 	    "Gives them up; their senders are told." },
 	{ "queue delete", "WHICH...", 1, 16, NULL, &ask_queue_order,
 	    "Throws them away; nobody is told." },
+	{ "tlsrpt show", "", 0, 0, NULL, &ask_tlsrpt,
+	    "Sessions under TLS, and those that failed, since the last report to their domains." },
+	{ "tlsrpt send", "", 0, 0, NULL, &ask_tlsrpt_send,
+	    "Reports them now to the domains that ask for it, in place of tonight." },
 	{ "meter rules", "", 0, 0, NULL, &ask_meter_rules,
 	    "The limits, and how often they were asked and gone beyond." },
 	{ "meter top", "[RULE]", 0, 1, NULL, &ask_meter_top, "The heaviest keys of the limits." },

@@ -101,7 +101,7 @@ static void try_again(struct q_entry *e, err_t err)
 
 static void log_told(const struct q_entry *e, const struct spool_message *m, const char *to)
 {
-	static const char *const kinds[REPORTS] = { "", "end", "delay", "double" };
+	static const char *const kinds[REPORTS] = { "", "end", "delay", "double", "tls" };
 	metric_add(&queue_metrics[QUEUE_M_BOUNCED], 1);
 	log_write(&queue_events[QUEUE_EV_BOUNCED], e->id.s,
 	    LOG_FIELDS(LOG_STR("sender", to), LOG_STR("notification", m->id.s),
@@ -141,6 +141,26 @@ static void tell(struct q_entry *e, const char *address, const struct account *a
 	mem_free(m.chunks);
 	mark_told(e, true);
 	entry_settle(e);
+}
+
+bool bounce_tls_report(void *queue, const char *to, const char *user, struct span text)
+{
+	struct queue *q = OBJ(queue, queue);
+	struct spool_recipient r = { .address = span_str(to), .user = span_str(user) };
+	struct spool_message m = { .id = ident_new(),
+		.session = ident_new(),
+		.report = REPORT_TLS,
+		.arrived_us = queue_now_us(q),
+		.recipients = &r,
+		.recipient_count = 1 };
+	log_pos pos = 0;
+	err_t err = q->spool == NULL ? ERR_BUSY : append(q->spool, &m, text, &pos);
+	if (err == ERR_OK)
+		queue_add(q, pos, &m);
+	else if (err != ERR_NO_SPACE && err != ERR_BUSY)
+		queue_spool_broke(q, err);
+	mem_free(m.chunks);
+	return err == ERR_OK;
 }
 
 /* Who has sent it: a return path that we have made for a forward is read back. */

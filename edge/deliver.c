@@ -35,7 +35,11 @@ struct q_delivery {
 	struct ticket *ask;    /* store, MX, address, or the conversation */
 	struct dns_mx mx;      /* DEST_DOMAIN */
 	struct sts_rules *sts; /* owned reference; NULL: no policy of the domain counts */
-	enum out_tls tls;      /* of this next hop; records of DNSSEC make it more */
+	enum sts_fault sts_fault;
+	enum tlsrpt_kind judge; /* by which policy the session under way is judged, for reports */
+	bool mismatch;          /* it goes to a host that a policy under test does not name */
+	struct out_dane dane;   /* owned; with TLSRPT_TLSA */
+	enum out_tls tls;       /* of this next hop; records of DNSSEC make it more */
 	bool secure; /* the name of the next hop came by DNSSEC, or from the configuration */
 	char host[ROUTE_HOST_SIZE]; /* while ask is about its certificate */
 	uint16_t port;
@@ -53,6 +57,7 @@ static void delivery_free(struct q_delivery *dl)
 		mem_free((char *)(uintptr_t)dl->recipients[i].address);
 	spool_reader_free(&dl->reader);
 	sts_rules_unref(&dl->sts);
+	out_dane_end(&dl->dane);
 	mem_free(dl->items);
 	mem_free(dl->recipients);
 	mem_free(dl->outcomes);
@@ -148,6 +153,68 @@ static void finish_all(
 	finish(dl, OUT_ANSWERED, (struct ip_port){ 0 });
 }
 
+/* ---- reports of TLS ------------------------------------------------------------------------------- */
+
+/* Their own delivery is none of those that are counted, and no policy holds them up (RFC 8460 section 3). */
+static bool is_tls_report(const struct q_delivery *dl)
+{
+	return dl->entry->report == REPORT_TLS;
+}
+
+static void count_session(
+    const struct q_delivery *dl, enum tlsrpt_result result, const struct out_result *r)
+{
+	struct tlsrpt *t = dl->queue->tlsrpt;
+	if (!tlsrpt_on(t) || dl->dest->kind != DEST_DOMAIN || is_tls_report(dl))
+		return;
+	struct tlsrpt_session s = { .domain = dl->dest->name,
+		.kind = dl->judge,
+		.sts = dl->sts,
+		.dane = dl->judge == TLSRPT_TLSA && dl->dane.tlsa.n > 0 ? &dl->dane : NULL,
+		.result = result,
+		.mx = dl->host };
+	if (r != NULL) {
+		s.connected = true;
+		s.local = r->local;
+		s.peer = r->peer.addr;
+	}
+	tlsrpt_count(t, &s);
+}
+
+/* It ends before there is a session. */
+static void count_failure(struct q_delivery *dl, enum tlsrpt_kind judge, enum tlsrpt_result result)
+{
+	dl->judge = judge;
+	count_session(dl, result, NULL);
+}
+
+static void count_sent(struct q_delivery *dl, const struct out_result *r)
+{
+	static const enum tlsrpt_result results[OUT_TLS_FATES] = {
+		[OUT_TLS_GOOD] = TLSRPT_SUCCESS,
+		[OUT_TLS_NOT_OFFERED] = TLSRPT_STARTTLS_NOT_SUPPORTED,
+		[OUT_TLS_WRONG_NAME] = TLSRPT_CERTIFICATE_HOST_MISMATCH,
+		[OUT_TLS_EXPIRED] = TLSRPT_CERTIFICATE_EXPIRED,
+		[OUT_TLS_UNTRUSTED] = TLSRPT_CERTIFICATE_NOT_TRUSTED,
+		[OUT_TLS_FAILED] = TLSRPT_VALIDATION_FAILURE,
+	};
+	static const enum tlsrpt_result faults[] = {
+		[STS_FETCH_FAILED] = TLSRPT_STS_POLICY_FETCH_ERROR,
+		[STS_CERTIFICATE_BAD] = TLSRPT_STS_WEBPKI_INVALID,
+		[STS_POLICY_BAD] = TLSRPT_STS_POLICY_INVALID,
+	};
+	if (r->tls == OUT_TLS_UNSEEN)
+		return;
+	enum tlsrpt_result result = results[r->tls];
+	if (dl->judge != TLSRPT_TLSA && dl->sts == NULL && dl->sts_fault != STS_FINE) {
+		dl->judge = TLSRPT_STS;
+		result = faults[dl->sts_fault];
+	} else if (dl->mismatch) {
+		result = TLSRPT_VALIDATION_FAILURE;
+	}
+	count_session(dl, result, r);
+}
+
 /* ---- sending ------------------------------------------------------------------------------------ */
 
 static void send_to(struct q_delivery *dl, const struct out_target *to)
@@ -165,11 +232,13 @@ static void pass_over(struct q_delivery *dl, const char *enhanced, const char *t
 }
 
 /* How much TLS a host gets that DNSSEC does not speak for. False: mail must not go there. */
-static bool sts_tls(const struct q_delivery *dl, enum out_tls *tls)
+static bool sts_tls(struct q_delivery *dl, enum out_tls *tls)
 {
 	if (dl->sts == NULL)
 		return true;
 	bool allowed = sts_allows(dl->sts, dl->host);
+	dl->judge = TLSRPT_STS;
+	dl->mismatch = !allowed;
 	if (dl->sts->policy.mode == STS_ENFORCE)
 		*tls = OUT_TLS_STS;
 	else if (allowed && *tls == OUT_TLS_MAY)
@@ -184,11 +253,17 @@ static void send_smtp_now(struct q_delivery *dl, const struct out_dane *found)
 	struct out_target to = {
 		.kind = OUT_SMTP, .host = dl->host, .port = dl->port, .tls = dl->tls
 	};
+	dl->judge = TLSRPT_NO_POLICY;
+	dl->mismatch = false;
 	if (dane.tlsa.n > 0) {
+		dl->judge = TLSRPT_TLSA;
+		out_dane_end(&dl->dane);
+		dl->dane = out_dane_copy(&dane);
 		dane.domain = dl->dest->kind == DEST_DOMAIN ? dl->dest->name : NULL;
 		to.tls = OUT_TLS_DANE;
 		to.dane = &dane;
 	} else if (!sts_tls(dl, &to.tls)) {
+		count_failure(dl, TLSRPT_STS, TLSRPT_VALIDATION_FAILURE);
 		pass_over(
 		    dl, "4.7.5", "the domain's MTA-STS policy does not name its mail exchanger");
 		return;
@@ -201,12 +276,15 @@ static void on_policy(void *arg, enum tls_policy_answer answer, const struct out
 {
 	struct q_delivery *dl = OBJ(q_delivery, arg);
 	dl->ask = NULL;
-	if (answer == TLS_POLICY_FAILED)
+	if (answer == TLS_POLICY_FAILED) {
+		count_failure(dl, TLSRPT_TLSA, TLSRPT_DNSSEC_INVALID);
 		pass_over(dl, "4.4.3", "the next hop's TLSA records cannot be looked up now");
-	else if (answer == TLS_POLICY_NONE && dl->tls == OUT_TLS_DANE)
+	} else if (answer == TLS_POLICY_NONE && dl->tls == OUT_TLS_DANE) {
+		count_failure(dl, TLSRPT_TLSA, TLSRPT_DANE_REQUIRED);
 		pass_over(dl, "4.7.5", "DANE is required, and the next hop has no TLSA records");
-	else
+	} else {
 		send_smtp_now(dl, answer == TLS_POLICY_DANE ? dane : NULL);
+	}
 }
 
 /* A host with a name. How much TLS it gets its domain says, and the DNS when its name came from there by DNSSEC. */
@@ -219,7 +297,10 @@ static void send_smtp(struct q_delivery *dl, const char *host, uint16_t port)
 		dl->tls = OUT_TLS_MUST;
 	snprintf(dl->host, sizeof dl->host, "%s", host);
 	dl->port = port;
-	bool wanted = dl->tls == OUT_TLS_DANE || (c->smtp_dane && dl->tls != OUT_TLS_NONE);
+	if (is_tls_report(dl) && dl->tls != OUT_TLS_NONE)
+		dl->tls = OUT_TLS_MAY;
+	bool wanted = dl->tls == OUT_TLS_DANE ||
+		      (c->smtp_dane && dl->tls != OUT_TLS_NONE && !is_tls_report(dl));
 	if (wanted && dl->secure)
 		dl->ask = tls_policy_ask(dl->queue->dns, host, port, on_policy, dl);
 	else if (dl->tls == OUT_TLS_DANE)
@@ -244,6 +325,7 @@ static void on_sent(void *arg, const struct out_result *r)
 {
 	struct q_delivery *dl = OBJ(q_delivery, arg);
 	dl->ask = NULL;
+	count_sent(dl, r);
 	if ((r->end == OUT_UNREACHED || r->unfit) && send_next_mx(dl))
 		return;
 	dl->dsn = r->dsn;
@@ -288,6 +370,7 @@ static void on_sts(void *arg, const struct sts_answer *a)
 		finish_all(dl, FATE_LATER, 451, "4.4.3", "the domain's MTA-STS policy has to wait");
 		return;
 	}
+	dl->sts_fault = a->fault;
 	dl->sts = a->rules != NULL ? sts_rules_ref(a->rules) : NULL;
 	send_first_mx(dl);
 }
@@ -297,7 +380,7 @@ static void send_by_mx(struct q_delivery *dl)
 {
 	const struct queue *q = dl->queue;
 	if (q->channels[DEST_DOMAIN].limits.mta_sts && q->edge->smtp_tls != (int)OUT_TLS_NONE &&
-	    tls_policy_block(q->edge, dl->dest->name) == NULL)
+	    tls_policy_block(q->edge, dl->dest->name) == NULL && !is_tls_report(dl))
 		dl->ask = sts_ask(q->sts, dl->dest->name, on_sts, dl);
 	else
 		send_first_mx(dl);

@@ -195,6 +195,12 @@ static void queue_process_drain(struct worker *w)
 static bool queue_process_control(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
 	struct queue_post *p = worker_data(w);
+	if (ask->n == 2 && is_word(ask, 0, "tlsrpt")) {
+		bool send = is_word(ask, 1, "send");
+		const char *const words[] = { send ? "tlsrpt-send" : "tlsrpt-show" };
+		return (send || is_word(ask, 1, "show")) &&
+		       queue_control(p->queue, words, 1, NULL, out);
+	}
 	return is_word(ask, 0, "queue") &&
 	       queue_control(p->queue, ask->words + 1, ask->n - 1,
 		   &(struct queue_late){ begin_later, answer_later, w }, out);

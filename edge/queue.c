@@ -534,6 +534,13 @@ struct queue *queue_new(const struct queue_opts *opts)
 	set_conf(q, opts->conf);
 	q->pool = out_conf_new(q->loop, q->dns, opts->conf, OUT_FOR_QUEUE);
 	q->sts = sts_new(q->loop, q->dns, q->edge, beside_spool(q, "mta-sts", path));
+	q->tlsrpt = tlsrpt_new(&(struct tlsrpt_opts){ .loop = q->loop,
+				   .dns = q->dns,
+				   .directory = q->directory,
+				   .kept = beside_spool(q, "tls-reports", path),
+				   .mail = bounce_tls_report,
+				   .arg = q },
+	    q->edge, q->hostname);
 	q->dests = map_new((size_t)INT32_MAX);
 	q->loaded_max = opts->loaded_max != 0 ? opts->loaded_max : LOADED_BYTES;
 	list_init(&q->scans);
@@ -557,6 +564,7 @@ void queue_reload(struct queue *q, const struct conf *fresh)
 	set_conf(q, fresh);
 	out_conf_set(q->pool, fresh, OUT_FOR_QUEUE);
 	sts_set(q->sts, q->edge);
+	tlsrpt_set(q->tlsrpt, q->edge, q->hostname);
 }
 
 void queue_free(struct queue **pq)
@@ -567,6 +575,7 @@ void queue_free(struct queue **pq)
 	queue_close(q);
 	queue_channels_end(q);
 	out_pool_free(&q->pool);
+	tlsrpt_free(&q->tlsrpt);
 	sts_free(&q->sts);
 	map_free(&q->dests);
 	mem_free(q->left_words);

@@ -60,6 +60,7 @@ void queue_on_close(struct queue *q, void (*fn)(void *arg), void *arg);
  *			"reason","bytes"} of what is not ended; show: of every recipient, and more members.
  *			A list of more than 5000 recipients or 8 s ends with {"more":true,"after":ID}: the words
  *			after=ID have it go on there; ID "": it has to begin anew
+ *	tlsrpt-send	{"order","policies"}: reports of TLS are sent now; tlsrpt-show: rows of what is counted
  *	cat		{"bytes","next","base64"}: a piece from OFFSET on, the next begins at "next"
  *	orders		{"order","recipients","more"}: more: say it again, one order ends so many
  *	else		{"error"} */

@@ -310,7 +310,11 @@ bool queue_control(struct queue *q, const char *const *words, size_t n,
 	for (size_t i = 0; i < COUNT_OF(orders); i++)
 		if (span_eq_str(word, orders[i].name))
 			order = &orders[i];
-	if (is_cat && n >= 2)
+	if (span_eq_str(word, "tlsrpt-send") && n == 1)
+		buf_printf(out, "{\"order\":\"send\",\"policies\":%zu}", tlsrpt_send(q->tlsrpt));
+	else if (span_eq_str(word, "tlsrpt-show") && n == 1)
+		tlsrpt_show(q->tlsrpt, out);
+	else if (is_cat && n >= 2)
 		run_cat(q, words + 1, n - 1, out);
 	else if (is_show && n == 2 && (e = find(q, words[1], out)) != NULL)
 		queue_show(e, out);

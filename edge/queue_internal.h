@@ -14,6 +14,7 @@
 #include "edge/run_ask.h"
 #include "edge/shelf.h"
 #include "edge/sts.h"
+#include "edge/tlsrpt.h"
 
 #define queue_MAGIC 0x90e0e001u
 #define q_entry_MAGIC 0x90e0e002u
@@ -171,6 +172,7 @@ struct queue {
 	struct timer reopen;
 	struct out_pool *pool;
 	struct sts *sts;
+	struct tlsrpt *tlsrpt;
 	struct map *dests;
 	struct shelf *shelf;      /* every message, in memory or not, and ids that are done */
 	struct shelf_list ended;  /* those ids, oldest first */
@@ -340,6 +342,8 @@ void deliveries_free(struct queue *q);
  * that nobody is told. Ends with their fate SPOOL_TOLD and entry_settle(). */
 void bounce_start(struct q_entry *e);
 /* Has it waited so long that its sender is to be told? */
+/* A whole message of ours about TLS, with a null sender: nobody is told when it fails. See tlsrpt.h. */
+bool bounce_tls_report(void *queue, const char *to, const char *user, struct span text);
 bool bounce_delay_is_due(const struct q_entry *e);
 void bounce_delay(struct q_entry *e);
 

@@ -46,6 +46,7 @@ enum spool_report {
 	REPORT_END,    /* all recipients that were REFUSED or SENT then */
 	REPORT_DELAY,  /* it waits */
 	REPORT_DOUBLE, /* the parent is a notification that was refused */
+	REPORT_TLS, /* no notification: counts of TLS sessions (RFC 8460), which no policy holds up */
 	REPORTS
 };
 

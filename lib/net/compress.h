@@ -1,5 +1,5 @@
-/* compress.h - a stream's bytes as raw DEFLATE (RFC 1951) both ways, e.g. for IMAP's COMPRESS (RFC 4978). The only
- * home of zlib. Private to lib/net.
+/* compress.h - a stream's bytes as raw DEFLATE (RFC 1951) both ways, e.g. for IMAP's COMPRESS (RFC 4978).
+ * Private to lib/net, as zlib is.
  *
  * At rest it holds the peer's history alone, as much as it may refer to still (32 KiB at most, and no more than was
  * received): the compressor's memory goes with the end of each burst of output, the decompressor's whenever the

@@ -52,10 +52,16 @@ static bool is_record_value(struct span s)
 	return s.n > 0;
 }
 
+/* The version is the first field, and a ';' behind it. */
+static bool is_version(struct span text, const char *version)
+{
+	struct span first = span_cut(&text, ';');
+	return text.p != NULL && span_eq_str(blanks_off(first), version) && first.p[0] == 'v';
+}
+
 bool sts_is_record(struct span text)
 {
-	struct span version = span_cut(&text, ';');
-	return text.p != NULL && span_eq_str(blanks_off(version), "v=STSv1") && version.p[0] == 'v';
+	return is_version(text, "v=STSv1");
 }
 
 static bool take_field(struct span field, struct span *id_out)
@@ -210,4 +216,77 @@ bool sts_mx_matches(struct span pattern, struct span host)
 	size_t dot = span_find(host, '.');
 	return dot != SIZE_MAX && dot > 0 &&
 	       span_ieq(span_from(pattern, 2), span_from(host, dot + 1));
+}
+
+/* ---- reports ----------------------------------------------------------------------------------- */
+
+bool tlsrpt_is_record(struct span text)
+{
+	return is_version(text, "v=TLSRPTv1");
+}
+
+static bool is_uri(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] < 0x21 || s.p[i] > 0x7e || s.p[i] == '!' || s.p[i] == ';')
+			return false;
+	return s.n > 0 && s.n <= TLSRPT_URI_MAX;
+}
+
+static bool take_uris(struct span list, struct tlsrpt_uris *out)
+{
+	while (list.p != NULL) {
+		struct span uri = blanks_off(span_cut(&list, ',')), host, path;
+		uint16_t port;
+		if (!is_uri(uri))
+			return false;
+		bool known = tlsrpt_mailto(uri, &host) || tlsrpt_https(uri, &host, &port, &path);
+		if (known && out->n < TLSRPT_URIS_MAX)
+			out->v[out->n++] = uri;
+	}
+	return true;
+}
+
+bool tlsrpt_record_parse(struct span text, struct tlsrpt_uris *out)
+{
+	*out = (struct tlsrpt_uris){ 0 };
+	if (!tlsrpt_is_record(text))
+		return false;
+	span_cut(&text, ';');
+	while (text.p != NULL) {
+		struct span value = blanks_off(span_cut(&text, ';')), name = span_cut(&value, '=');
+		if (name.n == 0 && value.p == NULL && text.p == NULL)
+			break; /* a ';' at the end */
+		if (value.p == NULL || !is_name(name))
+			return false;
+		bool ok = span_eq_str(name, "rua") ? take_uris(value, out) : is_record_value(value);
+		if (!ok)
+			return false;
+	}
+	return out->n > 0;
+}
+
+bool tlsrpt_mailto(struct span uri, struct span *address_out)
+{
+	if (!span_istarts(uri, SPAN("mailto:")))
+		return false;
+	struct span rest = span_from(uri, 7);
+	*address_out = span_cut(&rest, '?');
+	return span_find(*address_out, '@') != SIZE_MAX && span_find(*address_out, '%') == SIZE_MAX;
+}
+
+bool tlsrpt_https(struct span uri, struct span *host_out, uint16_t *port_out, struct span *path_out)
+{
+	uint64_t port = 443;
+	if (!span_istarts(uri, SPAN("https://")))
+		return false;
+	uri = span_from(uri, 8);
+	size_t slash = span_find(uri, '/');
+	struct span at = slash == SIZE_MAX ? uri : span_first(uri, slash), rest = at;
+	*path_out = slash == SIZE_MAX ? SPAN("/") : span_from(uri, slash);
+	*host_out = span_cut(&rest, ':');
+	if (rest.p != NULL && (!span_u64(rest, UINT16_MAX, &port) || port == 0))
+		return false;
+	*port_out = (uint16_t)port;
+	return sts_mx_ok(*host_out) && host_out->p[0] != '*';
 }

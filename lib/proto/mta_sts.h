@@ -1,4 +1,5 @@
-/* mta_sts.h - what a domain says of TLS towards its mail servers: the record and the policy of MTA-STS (RFC 8461).
+/* mta_sts.h - what a domain says of TLS towards its mail servers: the record and the policy of MTA-STS (RFC 8461), and the
+ * record of who wants reports about it (TLSRPT, RFC 8460).
  *
  * Grammar only: who asks for them, and how long they are believed, is in edge/sts.c. */
 #ifndef PROTO_MTA_STS_H
@@ -44,5 +45,21 @@ bool sts_mx_ok(struct span pattern);
 /* Is the mail exchanger one that the pattern means? A '*' stands for exactly one label (section 4.1). Case does not
  * count, nor does a final dot of the host. */
 bool sts_mx_matches(struct span pattern, struct span host);
+
+enum { TLSRPT_URIS_MAX = 4, TLSRPT_URI_MAX = 500 };
+struct tlsrpt_uris {
+	size_t n;
+	struct span
+	    v[TLSRPT_URIS_MAX]; /* of mailto: and https:, printable ASCII; point into the record */
+};
+/* "v=TLSRPTv1;": RFC 8460 section 3. Others at the same name are passed over. */
+bool tlsrpt_is_record(struct span text);
+/* False: it is malformed, or names nobody that we could write to. Of more URIs the first ones count. */
+bool tlsrpt_record_parse(struct span text, struct tlsrpt_uris *out);
+/* "mailto:reports@example.org": the address; false: another scheme, or something is escaped in it. */
+bool tlsrpt_mailto(struct span uri, struct span *address_out);
+/* "https://example.org:444/path?query": path is "/" where there is none. */
+bool tlsrpt_https(
+    struct span uri, struct span *host_out, uint16_t *port_out, struct span *path_out);
 
 #endif

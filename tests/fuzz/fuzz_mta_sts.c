@@ -7,6 +7,7 @@
 #include "proto/mta_sts.h"
 
 #include "edge/sts_file.c"
+#include "edge/tlsrpt_file.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -39,6 +40,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		CHECK(id.n > 0 && id.n <= STS_ID_MAX && sts_is_record(in));
 	if (sts_policy_parse(in, &p))
 		check_policy(&p);
+	struct tlsrpt_uris u;
+	if (tlsrpt_record_parse(in, &u))
+		for (size_t i = 0; i < u.n; i++)
+			CHECK(u.v[i].n <= TLSRPT_URI_MAX && span_is_ascii(u.v[i]));
+	struct tlsrpt_policy p_kept;
+	struct span lines = in;
+	while (tlsrpt_kept_take(&lines, &p_kept)) {
+		CHECK(p_kept.failure_n <= TLSRPT_FAILURES_MAX && p_kept.rules != NULL);
+		tlsrpt_policy_end(&p_kept);
+	}
 	struct sts_kept k;
 	struct span rest = in;
 	while (sts_kept_take(&rest, &k))

@@ -165,6 +165,54 @@ static void test_matches(void **state)
 		    cases[i].yes);
 }
 
+static void test_reports(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t n; /* 0: nobody is to be told */
+		const char *last;
+	} cases[] = {
+		{ "v=TLSRPTv1; rua=mailto:reports@example.org", 1, "mailto:reports@example.org" },
+		{ "v=TLSRPTv1;rua=https://reports.example.org/v1/tlsrpt?a=b;", 1,
+		    "https://reports.example.org/v1/tlsrpt?a=b" },
+		{ "v=TLSRPTv1; rua=mailto:a@b , https://c:444/d; x=y", 2, "https://c:444/d" },
+		{ "v=TLSRPTv1; rua=ftp://a/b, mailto:a@b", 1, "mailto:a@b" },
+		{ "v=TLSRPTv1; rua=mailto:a@b,mailto:a@b,mailto:a@b,mailto:c@d,mailto:e@f", 4,
+		    "mailto:c@d" },
+		{ "v=TLSRPTv1; rua=ftp://a/b", 0, "" },
+		{ "v=TLSRPTv1; rua=", 0, "" },
+		{ "v=TLSRPTv1; rua=mailto:a@b,", 0, "" },
+		{ "v=TLSRPTv1; rua=mailto:a@b!10m", 0, "" },
+		{ "v=TLSRPTv1; rua=mailto:a b@c", 0, "" },
+		{ "v=TLSRPTv1; rua=mailto:a%40b@c", 0, "" },
+		{ "v=TLSRPTv1; rua=mailto:nobody", 0, "" },
+		{ "v=TLSRPTv1; rua=https://a:0/", 0, "" },
+		{ "v=TLSRPTv1; rua=https://a:b/", 0, "" },
+		{ "v=TLSRPTv1; rua=https://a@b/", 0, "" },
+		{ "v=TLSRPTv1; rua=https://", 0, "" },
+		{ "v=TLSRPTv1;", 0, "" },
+		{ "v=TLSRPTv2; rua=mailto:a@b", 0, "" },
+		{ "rua=mailto:a@b", 0, "" },
+		{ "v=TLSRPTv1 rua=mailto:a@b", 0, "" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct tlsrpt_uris u;
+		assert_int_equal(tlsrpt_record_parse(span_str(cases[i].text), &u), cases[i].n > 0);
+		if (cases[i].n == 0)
+			continue;
+		assert_int_equal(u.n, cases[i].n);
+		assert_true(span_eq_str(u.v[u.n - 1], cases[i].last));
+	}
+	struct span host, path;
+	uint16_t port;
+	assert_true(tlsrpt_https(SPAN("HTTPS://a.example"), &host, &port, &path));
+	assert_true(span_eq_str(host, "a.example") && port == 443 && span_eq_str(path, "/"));
+	assert_true(tlsrpt_https(SPAN("https://a:8443/b?c"), &host, &port, &path));
+	assert_true(port == 8443 && span_eq_str(path, "/b?c"));
+	assert_true(tlsrpt_mailto(SPAN("mailto:a@b?subject=x"), &host));
+	assert_true(span_eq_str(host, "a@b"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -173,6 +221,7 @@ int main(void)
 		cmocka_unit_test(test_cuts),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_matches),
+		cmocka_unit_test(test_reports),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
