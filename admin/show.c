@@ -236,7 +236,7 @@ enum { LIST_WORDS_MAX = 20 };
 int show_queue(const struct admin_args *a, const struct question *q)
 {
 	const char *v[LIST_WORDS_MAX + 1];
-	char after[64] = "";
+	char after[64] = "", former[64];
 	struct show_words words = { v, 0, false };
 	json_t *rows = json_array();
 	bool more = true;
@@ -245,9 +245,10 @@ int show_queue(const struct admin_args *a, const struct question *q)
 		v[words.n] = a->words[words.n];
 	size_t given = words.n, answered = 1;
 	while (more && answered > 0 && json_array_size(rows) < SHOW_LIST_MAX) {
+		memcpy(former, after, sizeof former);
 		answered = show_gather(a, q, words, rows, &status);
 		more = take_more(rows, after, sizeof after);
-		if (more && strcmp(after, "after=") == 0)
+		if (more && (strcmp(after, "after=") == 0 || strcmp(after, former) == 0))
 			break;
 		v[given] = after; /* the last one counts */
 		words.n = given + 1;
