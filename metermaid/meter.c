@@ -29,8 +29,8 @@ static struct {
 	struct table *table;
 	struct bans *bans;
 	struct known *known, *passes;
-	uint64_t ahead_us; /* of the wall clock before the monotonic one */
-	uint8_t secret_key[DIGEST_SHA256_LEN];
+	uint64_t ahead_us;          /* of the wall clock before the monotonic one */
+	struct digest_mac *secrets; /* with a key of this host */
 } host;
 
 void metermaid_prepare(void)
@@ -45,7 +45,10 @@ void metermaid_prepare(void)
 	host.known = known_new_shared(KNOWN_PAIRS);
 	host.passes = known_new_shared(PASS_PAIRS);
 	host.ahead_us = clock_wall_us() - clock_mono_ms() * 1000;
-	rand_bytes(host.secret_key, sizeof host.secret_key);
+	uint8_t key[DIGEST_SHA256_LEN];
+	rand_bytes(key, sizeof key);
+	host.secrets = digest_mac_new(DIGEST_SHA256, span_of(key, sizeof key));
+	mem_wipe(key, sizeof key);
 }
 
 struct table *meter_host_table(void)
@@ -83,8 +86,7 @@ uint32_t meter_secret_hash(struct span user, struct span secret)
 	buf_add_span(&both, user);
 	buf_add_char(&both, '\0');
 	buf_add_span(&both, secret);
-	digest_hmac(DIGEST_SHA256, span_of(host.secret_key, sizeof host.secret_key),
-	    buf_span(&both), digest);
+	digest_mac_make(host.secrets, buf_span(&both), digest);
 	buf_wipe_end(&both);
 	memcpy(&out, digest, sizeof out);
 	return out != 0 ? out : 1;

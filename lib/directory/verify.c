@@ -28,7 +28,7 @@ struct slot {
 
 struct verifier {
 	struct loop *loop;
-	uint8_t key[DIGEST_SHA256_LEN];
+	struct digest_mac *mac;             /* owned; with a key of this process */
 	struct slot (*sets)[SLOTS_PER_SET]; /* owned */
 	struct crypt_pool *crypt;           /* owned */
 };
@@ -59,7 +59,7 @@ static bool make_tag(
 	buf_add(&in, &ask->user->revision, sizeof ask->user->revision);
 	buf_add_span(&in, ask->secret);
 	bool ok = buf_ok(&in);
-	digest_hmac(DIGEST_SHA256, span_of(v->key, sizeof v->key), buf_span(&in), mac);
+	digest_mac_make(v->mac, buf_span(&in), mac);
 	memcpy(out, mac, DIGEST_SHA256_LEN);
 	buf_wipe_end(&in);
 	return ok;
@@ -243,7 +243,10 @@ struct verifier *verifier_new(struct loop *l, const struct directory_conf *conf)
 {
 	struct verifier *v = MEM_NEW(struct verifier);
 	v->loop = l;
-	rand_bytes(v->key, sizeof v->key);
+	uint8_t key[DIGEST_SHA256_LEN];
+	rand_bytes(key, sizeof key);
+	v->mac = digest_mac_new(DIGEST_SHA256, span_of(key, sizeof key));
+	mem_wipe(key, sizeof key);
 	v->sets = mem_array(SETS, sizeof v->sets[0]);
 	v->crypt = crypt_pool_new(l, (size_t)conf->crypt_threads, (size_t)conf->crypt_queue);
 	return v;
@@ -255,6 +258,6 @@ void verifier_free(struct verifier **v)
 		return;
 	crypt_pool_free(&(*v)->crypt);
 	mem_free((*v)->sets);
-	mem_wipe((*v)->key, sizeof(*v)->key);
+	digest_mac_free(&(*v)->mac);
 	MEM_FREE(v);
 }

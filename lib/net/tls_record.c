@@ -1,26 +1,28 @@
 /* tls_record.c - TLS 1.3 records sealed and opened, key schedule of a traffic secret.
  *
  * Below tls_park.c. Owns one cipher object of OpenSSL per suite and direction; each holds the key
- * that was used last, so that a burst of one session sets its key once. */
+ * that was used last, so that a burst of one session sets its key once. Owns one HMAC per suite, without a secret. */
 #include "net/tls_record.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "base/mem.h"
 
+#include "net/digest.h"
+
 enum { TAG_LEN = 16, INNER_MAX = TLS_PLAIN_MAX + 1, LABEL_MAX = 32 };
 
 static const struct {
-	const char *cipher, *digest;
+	const char *cipher;
+	enum digest_kind digest;
 	size_t key_len, secret_len;
 } suites[TLS_SUITES] = {
-	[TLS_AES_128_GCM] = { "AES-128-GCM", "SHA256", 16, 32 },
-	[TLS_AES_256_GCM] = { "AES-256-GCM", "SHA384", 32, 48 },
-	[TLS_CHACHA20_POLY1305] = { "ChaCha20-Poly1305", "SHA256", 32, 32 },
+	[TLS_AES_128_GCM] = { "AES-128-GCM", DIGEST_SHA256, 16, 32 },
+	[TLS_AES_256_GCM] = { "AES-256-GCM", DIGEST_SHA384, 32, 48 },
+	[TLS_CHACHA20_POLY1305] = { "ChaCha20-Poly1305", DIGEST_SHA256, 32, 32 },
 };
 
 enum way { OPENING, SEALING, WAYS };
@@ -37,11 +39,27 @@ size_t tls_secret_len(enum tls_suite suite)
 
 /* ---- keys ---- */
 
-/* HKDF-Expand-Label(secret, label, "", n): one block of HMAC is enough for all that is asked. */
-static void expand(const struct tls_keys *k, const char *label, uint8_t *out, size_t n)
+/* HMAC under the secret, until drop_secret(). */
+static struct digest_mac *take_secret(const struct tls_keys *k)
 {
-	uint8_t info[2 + 1 + LABEL_MAX + 1 + 1], block[EVP_MAX_MD_SIZE];
-	unsigned block_n = 0;
+	static struct digest_mac *macs[TLS_SUITES]; /* owned for good */
+	struct span secret = span_of(k->secret, suites[k->suite].secret_len);
+	if (macs[k->suite] == NULL)
+		macs[k->suite] = digest_mac_new(suites[k->suite].digest, secret);
+	else
+		digest_mac_set_key(macs[k->suite], secret);
+	return macs[k->suite];
+}
+
+static void drop_secret(struct digest_mac *mac)
+{
+	digest_mac_set_key(mac, SPAN("no session's"));
+}
+
+/* HKDF-Expand-Label(secret, label, "", n): one block of HMAC is enough for all that is asked. */
+static void expand(struct digest_mac *mac, const char *label, uint8_t *out, size_t n)
+{
+	uint8_t info[2 + 1 + LABEL_MAX + 1 + 1], block[DIGEST_LEN_MAX];
 	size_t label_n = strlen(label), at = 0;
 	info[at++] = 0;
 	info[at++] = (uint8_t)n;
@@ -50,10 +68,7 @@ static void expand(const struct tls_keys *k, const char *label, uint8_t *out, si
 	at += label_n;
 	info[at++] = 0; /* no context */
 	info[at++] = 1; /* the first block */
-	const EVP_MD *md = EVP_get_digestbyname(suites[k->suite].digest);
-	CHECK(md != NULL && HMAC(md, k->secret, (int)suites[k->suite].secret_len, info, at, block,
-				&block_n) != NULL);
-	CHECK(n <= block_n);
+	CHECK(n <= digest_mac_make(mac, span_of(info, at), block));
 	memcpy(out, block, n);
 	mem_wipe(block, sizeof block);
 }
@@ -61,8 +76,10 @@ static void expand(const struct tls_keys *k, const char *label, uint8_t *out, si
 static void derive(struct tls_keys *k, uint64_t next_seq)
 {
 	static uint64_t last_id;
-	expand(k, "tls13 key", k->key, suites[k->suite].key_len);
-	expand(k, "tls13 iv", k->iv, sizeof k->iv);
+	struct digest_mac *mac = take_secret(k);
+	expand(mac, "tls13 key", k->key, suites[k->suite].key_len);
+	expand(mac, "tls13 iv", k->iv, sizeof k->iv);
+	drop_secret(mac);
 	k->id = ++last_id;
 	k->seq = next_seq;
 }
@@ -92,7 +109,9 @@ void tls_keys_update(struct tls_keys *k)
 {
 	uint8_t next[TLS_SECRET_MAX];
 	forget(k);
-	expand(k, "tls13 traffic upd", next, suites[k->suite].secret_len);
+	struct digest_mac *mac = take_secret(k);
+	expand(mac, "tls13 traffic upd", next, suites[k->suite].secret_len);
+	drop_secret(mac);
 	memcpy(k->secret, next, sizeof next);
 	mem_wipe(next, sizeof next);
 	derive(k, 0);

@@ -27,6 +27,9 @@ static const struct {
 	{ DIGEST_SHA1, DIGEST_SHA1_LEN, "a9993e364706816aba3e25717850c26c9cd0d89d" },
 	{ DIGEST_SHA256, DIGEST_SHA256_LEN,
 	    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
+	{ DIGEST_SHA384, DIGEST_SHA384_LEN,
+	    "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed"
+	    "8086072ba1e7cc2358baeca134c825a7" },
 	{ DIGEST_SHA512, DIGEST_SHA512_LEN,
 	    "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
 	    "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f" },
@@ -65,6 +68,31 @@ static void test_keyed(void **state)
 	assert_hex(out, n, "ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957");
 }
 
+/* The same as digest_hmac(), message after message, whatever was before. */
+static void test_mac(void **state)
+{
+	const struct span keys[] = { SPAN("Jefe"),
+		SPAN("a key of more than one block: "
+		     "0123456789012345678901234567890123456789012345678901234567890123456789"
+		     "0123456789012345678901234567890123456789012345678901234567890123456789") };
+	const struct span texts[] = { SPAN("what do ya want for nothing?"), SPAN_NONE, SPAN("x") };
+	uint8_t want[DIGEST_LEN_MAX], got[DIGEST_LEN_MAX];
+	for (size_t kind = 0; kind < DIGEST_KINDS; kind++) {
+		struct digest_mac *m = digest_mac_new((enum digest_kind)kind, SPAN("another"));
+		for (size_t i = 0; i < COUNT_OF(keys) * COUNT_OF(texts) * 2; i++) {
+			struct span key = keys[i / COUNT_OF(texts) % COUNT_OF(keys)];
+			struct span text = texts[i % COUNT_OF(texts)];
+			size_t n = digest_hmac((enum digest_kind)kind, key, text, want);
+			if (i % COUNT_OF(texts) == 0)
+				digest_mac_set_key(m, key);
+			assert_int_equal(digest_mac_make(m, text, got), n);
+			assert_memory_equal(got, want, n);
+		}
+		digest_mac_free(&m);
+		assert_null(m);
+	}
+}
+
 static void test_equal(void **state)
 {
 	assert_true(digest_equal(SPAN("same"), SPAN("same")));
@@ -78,6 +106,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_digests),
 		cmocka_unit_test(test_keyed),
+		cmocka_unit_test(test_mac),
 		cmocka_unit_test(test_equal),
 	};
 	return cmocka_run_group_tests_name("digest", tests, NULL, NULL);
