@@ -19,6 +19,12 @@ bool ip_is_none(struct ip_addr a)
 	return ip_eq(a, none);
 }
 
+bool ip_is_any(struct ip_addr a)
+{
+	static const uint8_t zero[4];
+	return ip_is_none(a) || (ip_is_v4(a) && memcmp(a.b + 12, zero, sizeof zero) == 0);
+}
+
 bool ip_is_loopback(struct ip_addr a)
 {
 	static const uint8_t one[16] = { [15] = 1 };
@@ -81,20 +87,44 @@ bool ip_parse_prefix(struct span text, struct ip_prefix *out)
 	return true;
 }
 
+/* Digits, without a NUL; returns what is behind them. */
+static char *put_number(char *out, unsigned n)
+{
+	char digits[10];
+	size_t at = sizeof digits;
+	do {
+		digits[--at] = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	memcpy(out, digits + at, sizeof digits - at);
+	return out + (sizeof digits - at);
+}
+
 const char *ip_text(struct ip_addr a, char out[IP_TEXT_SIZE])
 {
-	if (ip_is_v4(a))
-		inet_ntop(AF_INET, a.b + 12, out, IP_TEXT_SIZE);
-	else
-		inet_ntop(AF_INET6, a.b, out, IP_TEXT_SIZE);
+	if (ip_is_v4(
+		a)) { /* inet_ntop() would print it with sprintf(), and this is in each log line */
+		char *end = out;
+		for (int i = 12; i < 16; i++) {
+			end = put_number(end, a.b[i]);
+			*end++ = i < 15 ? '.' : '\0';
+		}
+	} else {
+		inet_ntop(AF_INET6, a.b, out, INET6_ADDRSTRLEN);
+	}
 	return out;
 }
 
 const char *ip_port_text(struct ip_port e, char out[IP_TEXT_SIZE])
 {
-	char host[IP_TEXT_SIZE];
-	ip_text(e.addr, host);
-	snprintf(out, IP_TEXT_SIZE, ip_is_v4(e.addr) ? "%.46s:%u" : "[%.46s]:%u", host, e.port);
+	bool bracket = !ip_is_v4(e.addr);
+	out[0] = '[';
+	ip_text(e.addr, out + bracket);
+	char *end = out + strlen(out);
+	if (bracket)
+		*end++ = ']';
+	*end++ = ':';
+	*put_number(end, e.port) = '\0';
 	return out;
 }
 

@@ -36,6 +36,7 @@ enum { IP_TEXT_SIZE = 64 }; /* fits "[ipv6]:port" and "ipv6/128" */
 
 bool ip_is_v4(struct ip_addr a);
 bool ip_is_none(struct ip_addr a);
+bool ip_is_any(struct ip_addr a); /* where a listener hears on every address: 0.0.0.0, :: */
 bool ip_is_loopback(struct ip_addr a);
 bool ip_eq(struct ip_addr a, struct ip_addr b);
 bool ip_parse(struct span text, struct ip_addr *out);          /* "192.0.2.1", "2001:db8::1" */

@@ -1,12 +1,12 @@
 /* log.c - builds one line per event in a fixed buffer and writes it with one call. */
-#include <inttypes.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fmt.h"
 #include "base/log.h"
+
+enum { LINE_USUAL = 480 };
 
 static struct {
 	const char *program;
@@ -35,17 +35,30 @@ void log_set_counter(void (*fn)(const struct log_event *ev))
 	cfg.counter = fn;
 }
 
+/* Fields are put together by hand: printf() would cost more than all else that a login costs of our own. */
+
+static struct span number_text(uint64_t n, bool negative, char tmp[IP_TEXT_SIZE])
+{
+	size_t at = IP_TEXT_SIZE;
+	do {
+		tmp[--at] = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	if (negative)
+		tmp[--at] = '-';
+	return span_of(tmp + at, IP_TEXT_SIZE - at);
+}
+
 static struct span field_text(const struct log_field *f, char tmp[IP_TEXT_SIZE])
 {
 	switch (f->type) {
 	case LOG_T_SPAN:
 		return f->v.span;
 	case LOG_T_U64:
-		snprintf(tmp, IP_TEXT_SIZE, "%" PRIu64, f->v.u64);
-		break;
+		return number_text(f->v.u64, false, tmp);
 	case LOG_T_I64:
-		snprintf(tmp, IP_TEXT_SIZE, "%" PRId64, f->v.i64);
-		break;
+		return number_text(
+		    f->v.i64 < 0 ? 0 - (uint64_t)f->v.i64 : (uint64_t)f->v.i64, f->v.i64 < 0, tmp);
 	case LOG_T_IP:
 		ip_text(f->v.ip, tmp);
 		break;
@@ -62,24 +75,41 @@ static struct span field_text(const struct log_field *f, char tmp[IP_TEXT_SIZE])
 
 static void put_pair(struct buf *b, const char *key, struct span v)
 {
+	buf_add_str(b, cfg.json ? ",\"" : " ");
+	buf_add_str(b, key);
 	if (cfg.json) {
-		buf_printf(b, ",\"%s\":", key);
+		buf_add_str(b, "\":");
 		fmt_json_string(b, span_first(v, LOG_VALUE_MAX));
 	} else {
-		buf_printf(b, " %s=", key);
+		buf_add_char(b, '=');
 		fmt_log_value(b, v, LOG_VALUE_MAX);
 	}
 }
 
+/* What stands between the parts of a head, in both forms. */
+static const struct head_form {
+	const char *open, *program, *pid, *level, *event, *close;
+} head_forms[] = {
+	{ "", " ", "[", "] ", " ", "" },
+	{ "{\"time\":\"", "\",\"program\":\"", "\",\"pid\":", ",\"level\":\"", "\",\"event\":\"",
+	    "\"" },
+};
+
 static void put_head(struct buf *b, const struct log_event *ev)
 {
 	char stamp[CLOCK_RFC3339_SIZE];
-	clock_rfc3339(clock_wall_us(), stamp);
-	buf_printf(b,
-	    cfg.json
-		? "{\"time\":\"%s\",\"program\":\"%s\",\"pid\":%d,\"level\":\"%s\",\"event\":\"%s\""
-		: "%s %s[%d] %s %s",
-	    stamp, cfg.program, (int)getpid(), level_names[ev->level], ev->name);
+	const struct head_form *form = &head_forms[cfg.json];
+	buf_add_str(b, form->open);
+	buf_add_str(b, clock_rfc3339(clock_wall_us(), stamp));
+	buf_add_str(b, form->program);
+	buf_add_str(b, cfg.program);
+	buf_add_str(b, form->pid);
+	buf_add_number(b, (uint64_t)getpid());
+	buf_add_str(b, form->level);
+	buf_add_str(b, level_names[ev->level]);
+	buf_add_str(b, form->event);
+	buf_add_str(b, ev->name);
+	buf_add_str(b, form->close);
 }
 
 void log_write(const struct log_event *ev, const char *id, const struct log_field *fields)
@@ -89,7 +119,9 @@ void log_write(const struct log_event *ev, const char *id, const struct log_fiel
 		cfg.counter(ev);
 	if (ev->level < cfg.least)
 		return;
+	char *room; /* a line's worth at once, instead of growing to it */
 	struct buf b = BUF_INIT(LOG_LINE_MAX - 2);
+	buf_room(&b, LINE_USUAL, &room);
 	put_head(&b, ev);
 	if (id != NULL && id[0] != '\0')
 		put_pair(&b, "id", span_str(id));
