@@ -474,7 +474,7 @@ static struct session *session_new(
 	s->begun_ms = session_now_ms(s);
 	s->begun_us = clock_wall_us();
 	struct stream_limits limits = { .in_max = IN_MAX, .out_max = OUT_MAX };
-	s->io = stream_new(e->loop, a->fd, limits, on_stream, s);
+	s->io = stream_accepted(e->loop, a->fd, limits, on_stream, s);
 	timer_init(&s->deadline, e->loop, on_deadline, s);
 	list_add_tail(&e->sessions, &s->link);
 	e->session_n++;

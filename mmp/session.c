@@ -330,7 +330,7 @@ void session_start(
 	s->local = a->local;
 	s->probe = a->probe;
 	s->begun_ms = session_now_ms(s);
-	s->client = stream_new(m->loop, a->fd, s->front->limits, on_stream, s);
+	s->client = stream_accepted(m->loop, a->fd, s->front->limits, on_stream, s);
 	stream_set_secret(s->client);
 	timer_init(&s->deadline, m->loop, on_deadline, s);
 	crowd_enter(s);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -39,6 +40,7 @@ struct listener {
 	struct listener_opts opts;
 	accept_fn *fn;
 	void *arg;
+	struct ip_port at; /* an address of its own, or "any": then each connection is asked */
 	struct watch watch;
 	struct timer resume;
 	bool paused;           /* by the owner */
@@ -243,12 +245,10 @@ static void back_off(struct listener *l, int errnum)
 
 static void greet(struct listener *l, int fd, const struct sockaddr_storage *peer)
 {
-	struct sockaddr_storage local = { 0 };
-	socklen_t n = sizeof local;
-	struct accepted a = { .fd = fd };
+	struct accepted a = { .fd = fd, .local = l->at };
 	a.client = a.peer = ip_from_sockaddr((const struct sockaddr *)peer);
-	if (getsockname(fd, (struct sockaddr *)&local, &n) == 0)
-		a.local = ip_from_sockaddr((const struct sockaddr *)&local);
+	if (peer->ss_family != AF_UNIX && ip_is_any(l->at.addr))
+		a.local = wire_local(fd);
 	l->failing = false;
 	metric_add(&net_metrics[NET_ACCEPTED], 1);
 	if (peer->ss_family != AF_UNIX && ip_in_set(a.peer.addr, l->opts.proxy_from))
@@ -296,6 +296,9 @@ struct listener *listener_new(
 	li->opts = *opts;
 	li->fn = fn;
 	li->arg = arg;
+	li->at = wire_local(fd);
+	int on = 1; /* connections inherit it; a unix socket refuses it, which is fine */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	list_init(&li->waiting);
 	watch_init(&li->watch, l, fd, on_connection, li);
 	timer_init(&li->resume, l, on_resume, li);

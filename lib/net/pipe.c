@@ -77,8 +77,7 @@ static void put(struct side *to, struct span bytes)
 /* Both sides have ended and this one has all: closing the descriptor says the same as a shutdown. */
 static bool ends_by_closing(struct side *to)
 {
-	return to->eof && side_other(to)->eof && side_other(to)->held == NULL &&
-	       wire_is_plain(&to->wire);
+	return to->eof && side_other(to)->eof && side_other(to)->held == NULL;
 }
 
 /* What waits for this side: held bytes, then the other side's EOF. */
@@ -96,8 +95,11 @@ static void catch_up(struct side *to)
 			return;
 		MEM_FREE(&to->held);
 	}
-	if (to->sending == SEND_ENDING &&
-	    (ends_by_closing(to) || wire_finish(&to->wire) != WIRE_WANT_WRITE))
+	if (to->sending != SEND_ENDING)
+		return;
+	enum wire_result r =
+	    ends_by_closing(to) ? wire_say_goodbye(&to->wire) : wire_finish(&to->wire);
+	if (r != WIRE_WANT_WRITE)
 		to->sending = SEND_ENDED;
 }
 
@@ -337,7 +339,7 @@ static void settle(struct pipe *p)
 	struct side *a = &p->sides[CLIENT], *b = &p->sides[STORE];
 	bury(a);
 	bury(b);
-	/* An EOF that came in this turn goes on in this turn. */
+	/* An EOF that came in this round goes on in this round. */
 	if (a->held == NULL)
 		catch_up(a);
 	if (b->held == NULL)
@@ -366,7 +368,12 @@ static void on_ready(void *arg, unsigned events)
 	}
 	if (events & (s->read_wants_write ? WATCH_WRITE : WATCH_READ))
 		pump(s);
-	settle(p);
+	/* An end waits for the end of the round: the other side often ends in the same one, and then nothing need be
+	 * said about either. */
+	if (s->eof && !p->over && !p->waits)
+		soon_set(p->loop, &p->soon);
+	else
+		settle(p);
 }
 
 static void on_soon(void *arg)

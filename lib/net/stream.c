@@ -239,7 +239,7 @@ static bool on_handshake(struct stream *s, unsigned events)
 		metric_add(&net_metrics[NET_TLS_HANDSHAKES], 1);
 		stream_set_state(s, ST_OPEN);
 		s->due |= bit(STREAM_SECURED);
-		return true;
+		return has_pending(s); /* else the descriptor tells when there is more */
 	case WIRE_WANT_WRITE:
 		s->read_wants_write = true;
 		return false;
@@ -400,6 +400,12 @@ struct stream *stream_new(
 	return stream_of_wire(l, (struct wire){ .fd = take_fd }, limits, fn, arg);
 }
 
+struct stream *stream_accepted(
+    struct loop *l, int take_fd, struct stream_limits limits, stream_fn *fn, void *arg)
+{
+	return stream_of_wire(l, (struct wire){ .fd = take_fd }, limits, fn, arg);
+}
+
 struct wire stream_take_wire(struct stream **s)
 {
 	struct stream *dying = OBJ(stream, *s);
@@ -525,24 +531,14 @@ const char *stream_err_text(const struct stream *s)
 	return s->fault_text != NULL ? s->fault_text : err_text(s->fault);
 }
 
-static struct ip_port name_of(
-    int fd, int (*get)(int, struct sockaddr *restrict, socklen_t *restrict))
-{
-	struct sockaddr_storage sa = { 0 };
-	socklen_t n = sizeof sa;
-	if (get(fd, (struct sockaddr *)&sa, &n) < 0)
-		return (struct ip_port){ 0 };
-	return ip_from_sockaddr((const struct sockaddr *)&sa);
-}
-
 struct ip_port stream_peer(const struct stream *s)
 {
-	return name_of(s->wire.fd, getpeername);
+	return wire_peer(s->wire.fd);
 }
 
 struct ip_port stream_local(const struct stream *s)
 {
-	return name_of(s->wire.fd, getsockname);
+	return wire_local(s->wire.fd);
 }
 
 uint64_t stream_bytes_in(const struct stream *s)

@@ -37,8 +37,11 @@ struct stream_limits {
 	size_t in_max, out_max;
 };
 
-/* take_fd: connected, non-blocking. Reading starts at once. */
+/* take_fd: connected, or about to be, non-blocking. Reading starts at once. */
 struct stream *stream_new(
+    struct loop *l, int take_fd, struct stream_limits limits, stream_fn *fn, void *arg);
+/* The same for what listen.h accepted: such a descriptor sends without delay already. */
+struct stream *stream_accepted(
     struct loop *l, int take_fd, struct stream_limits limits, stream_fn *fn, void *arg);
 void stream_free(struct stream **s); /* closes now; unsent output is lost */
 

@@ -19,6 +19,8 @@
 #include "net/tls_notes.h"
 #include "net/tls_park.h"
 
+enum { SHORT_RECORD = 4096 };
+
 static struct wire_fault fault;
 
 char *wire_scratch(void)
@@ -128,7 +130,10 @@ static enum wire_result read_tls(struct wire *w, char *p, size_t n, size_t *got_
 			total += got;
 		else
 			r = judge_ssl(w->ssl, ret);
+		if (got > 0 && got < SHORT_RECORD && !SSL_has_pending(w->ssl))
+			break; /* most likely the last there is: else the descriptor tells */
 	}
+	w->dry = r == WIRE_WANT_READ;
 	*got_out = total;
 	/* EOF and failures show again at the next call. */
 	return total > 0 ? WIRE_OK : r;
@@ -146,8 +151,8 @@ bool wire_has_pending(const struct wire *w)
 {
 	if (w->park != NULL)
 		return tls_park_has_end(w->park);
-	return w->ssl != NULL &&
-	       (SSL_pending(w->ssl) > 0 || (SSL_get_shutdown(w->ssl) & SSL_RECEIVED_SHUTDOWN));
+	return w->ssl != NULL && ((!w->dry && SSL_has_pending(w->ssl)) || SSL_pending(w->ssl) > 0 ||
+				     (SSL_get_shutdown(w->ssl) & SSL_RECEIVED_SHUTDOWN));
 }
 
 enum wire_result wire_swallow(struct wire *w)
@@ -235,7 +240,7 @@ bool wire_park(struct wire *w)
 	return now == TLS_PARK_LATER;
 }
 
-enum wire_result wire_finish(struct wire *w)
+enum wire_result wire_say_goodbye(struct wire *w)
 {
 	if (w->park != NULL && tls_park_finish(w->park, w->fd) == WIRE_WANT_WRITE)
 		return WIRE_WANT_WRITE;
@@ -247,6 +252,13 @@ enum wire_result wire_finish(struct wire *w)
 		if (r == WIRE_WANT_WRITE)
 			return r;
 	}
+	return WIRE_OK;
+}
+
+enum wire_result wire_finish(struct wire *w)
+{
+	if (wire_say_goodbye(w) == WIRE_WANT_WRITE)
+		return WIRE_WANT_WRITE;
 	if (shutdown(w->fd, SHUT_WR) < 0)
 		return wire_fail_errno(errno);
 	return WIRE_OK;
@@ -260,4 +272,26 @@ void wire_close(struct wire *w)
 	if (w->fd >= 0)
 		close(w->fd);
 	w->fd = -1;
+}
+
+/* ---- names ---- */
+
+static struct ip_port name_of(
+    int fd, int (*get)(int, struct sockaddr *restrict, socklen_t *restrict))
+{
+	struct sockaddr_storage sa = { 0 };
+	socklen_t n = sizeof sa;
+	if (get(fd, (struct sockaddr *)&sa, &n) < 0)
+		return (struct ip_port){ 0 };
+	return ip_from_sockaddr((const struct sockaddr *)&sa);
+}
+
+struct ip_port wire_local(int fd)
+{
+	return name_of(fd, getsockname);
+}
+
+struct ip_port wire_peer(int fd)
+{
+	return name_of(fd, getpeername);
 }

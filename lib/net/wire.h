@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "base/ip.h"
 #include "base/span.h"
 
 struct ssl_st;
@@ -21,6 +22,7 @@ struct wire {
 	struct ssl_st *ssl;    /* owned */
 	struct tls_park *park; /* owned; instead of ssl, once wire_park() has been done */
 	int fd;                /* owned; -1: none */
+	bool dry;              /* what OpenSSL holds is not yet a whole record */
 };
 
 enum wire_result {
@@ -57,12 +59,18 @@ enum wire_result wire_handshake(struct wire *w);
  * one that only moves bytes from here on. Nothing given to wire_write() may be unsent. True: it may
  * become possible later. */
 bool wire_park(struct wire *w);
-/* close_notify when TLS, then shutdown(SHUT_WR). */
+/* close_notify when TLS: WANT_WRITE, or all that can be done is done. */
+enum wire_result wire_say_goodbye(struct wire *w);
+/* The same, then shutdown(SHUT_WR). */
 enum wire_result wire_finish(struct wire *w);
 /* Reads and drops raw bytes: OK, WANT_READ, EOF or FAILED. */
 enum wire_result wire_swallow(struct wire *w);
 /* Frees the TLS object so that its session stays resumable, and closes. Fine when closed. */
 void wire_close(struct wire *w);
+
+/* The addresses of a socket's ends; none when it is not an IP socket, or not connected. */
+struct ip_port wire_local(int fd);
+struct ip_port wire_peer(int fd);
 
 /* Of the last WIRE_FAILED in this process. */
 struct wire_fault {

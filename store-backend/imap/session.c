@@ -389,7 +389,7 @@ void imap_session_start(
 	timer_set(&s->deadline, s->opts->login_timeout);
 	timer_init(&s->progress, loop, imap_on_progress, s);
 	soon_init(&s->again, on_again, s);
-	s->io = stream_new(
+	s->io = stream_accepted(
 	    loop, a->fd, (struct stream_limits){ IMAP_IN_MAX, IMAP_OUT_MAX }, on_stream, s);
 	stream_keepalive(s->io, IMAP_KEEPALIVE_S);
 	if (!s->base.probe)

@@ -235,7 +235,7 @@ void lmtp_session_start(
 	store_session_begin(&s->base, &class, w, lc);
 	s->base.probe = a->probe;
 	timer_init(&s->clock, store_worker_loop(w), on_clock, s);
-	s->io = stream_new(store_worker_loop(w), a->fd, limits, on_stream, s);
+	s->io = stream_accepted(store_worker_loop(w), a->fd, limits, on_stream, s);
 	if (!ip_is_none(a->client.addr) && !ip_in_set(a->client.addr, &lc->lmtp_from)) {
 		log_write(&store_events[STORE_EV_LMTP_REFUSED], s->base.id.s,
 		    LOG_FIELDS(LOG_ADDR("client", a->client), LOG_STR("why", "not in lmtp_from")));

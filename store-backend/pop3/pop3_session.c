@@ -362,7 +362,7 @@ void pop3_session_start(
 	timer_init(&s->clock, loop, on_clock, s);
 	timer_set(&s->clock, s->opts->login_timeout);
 	soon_init(&s->again, on_again, s);
-	s->io = stream_new(
+	s->io = stream_accepted(
 	    loop, a->fd, (struct stream_limits){ POP3_IN_MAX, POP3_OUT_MAX }, on_stream, s);
 	stream_keepalive(s->io, POP3_KEEPALIVE_S);
 	if (!s->base.probe)
