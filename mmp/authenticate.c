@@ -19,7 +19,7 @@
 #include "mmp/session.h"
 #include "mmp/store_load.h"
 
-enum { EXTRA_MAX_MS = 60000, FREE_FAILURES = 3 };
+enum { EXTRA_MAX_MS = 60000, FREE_FAILURES = 3, KEY_MAX = 300 };
 
 void attempt_free(struct attempt **a)
 {
@@ -31,6 +31,7 @@ void attempt_free(struct attempt **a)
 	directory_account_unref(&gone->account);
 	meter_release(&gone->held);
 	store_slot_drop(&gone->slot);
+	buf_end(&gone->key);
 	mem_free(gone->store);
 	mem_free(gone->host);
 	MEM_FREE(a);
@@ -310,6 +311,7 @@ static void attempt_new(struct session *s, struct span user)
 	struct attempt *a = MEM_NEW(struct attempt);
 	a->user = BUF_INIT(SASL_NAME_MAX);
 	a->secret = BUF_INIT(SASL_SECRET_MAX);
+	a->key = BUF_INIT(KEY_MAX);
 	a->begun_ms = session_now_ms(s);
 	char lower[SASL_NAME_MAX];
 	user = span_first(user, SASL_NAME_MAX);

@@ -25,6 +25,7 @@ struct attempt {
 	char *store;                       /* owned: the store that is being tried */
 	char *host;                        /* owned: its host name ... */
 	uint16_t port;                     /* ... and port */
+	struct buf key;                    /* HOST:PORT: by which records of stores are found */
 	const struct store_policy *policy; /* of the session's setup */
 	struct store_slot *slot;           /* owned: its connection is counted */
 	enum reason failed;  /* why the last store was not used, WHY_NONE: none was tried */

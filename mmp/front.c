@@ -40,8 +40,11 @@ void front_put_capability(
 	const struct conf_strings *words = mmp_conf_words(s->setup->mmp, protocol);
 	bool known = s->setup == s->mmp->setup; /* else the words are other ones */
 	for (size_t i = 0; i < words->n; i++)
-		if (!known || capability_shows(s->mmp->capability[protocol], i))
-			buf_printf(out, "%s%s%s", before, words->v[i], behind);
+		if (!known || capability_shows(s->mmp->capability[protocol], i)) {
+			buf_add_str(out, before);
+			buf_add_str(out, words->v[i]);
+			buf_add_str(out, behind);
+		}
 }
 
 enum verdict front_error(struct session *s)

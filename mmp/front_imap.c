@@ -332,7 +332,8 @@ static void welcome(struct session *s, const struct back_done *done)
 {
 	stream_write_span(s->client, done->notices);
 	struct buf out = BUF_INIT(ANSWER_MAX);
-	buf_printf(&out, "%.*s OK ", SPAN_ARG(buf_span(&front_data(s)->tag)));
+	buf_add_span(&out, buf_span(&front_data(s)->tag));
+	buf_add_str(&out, " OK ");
 	put_store_capability(s, &out, done->capability);
 	buf_add_str(&out, "Logged in\r\n");
 	stream_write_span(s->client, buf_span(&out));

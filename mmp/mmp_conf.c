@@ -251,11 +251,20 @@ static bool reaches(const struct conf_address *a, struct ip_port local, struct i
 {
 	if (a->unix_path != NULL || a->at.port != remote.port)
 		return false;
-	static const uint8_t v4_any[16] = { [10] = 0xff, [11] = 0xff };
-	bool any = ip_is_none(a->at.addr) || memcmp(a->at.addr.b, v4_any, sizeof v4_any) == 0;
-	if (!any)
+	if (!ip_is_any(a->at.addr))
 		return ip_eq(a->at.addr, remote.addr);
 	return ip_eq(local.addr, remote.addr) || ip_is_loopback(remote.addr);
+}
+
+bool mmp_setup_has_port(const struct mmp_setup *s, uint16_t port)
+{
+	for (size_t i = 0; i < s->mmp->listener_n; i++) {
+		const struct conf_addresses *list = &s->mmp->listener[i]->address;
+		for (size_t j = 0; j < list->n; j++)
+			if (list->v[j].unix_path == NULL && list->v[j].at.port == port)
+				return true;
+	}
+	return false;
 }
 
 bool mmp_setup_is_own(const struct mmp_setup *s, struct ip_port local, struct ip_port remote)

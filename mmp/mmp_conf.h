@@ -62,6 +62,9 @@ bool mmp_conf_masks(const struct mmp_conf *m, struct span capability);
 /* The listener block with this title; NULL: not (any more) configured. */
 const struct mmp_listener_conf *mmp_setup_listener(const struct mmp_setup *s, const char *name);
 
+/* Has one of our own listeners this port? Only then can a connection come back to us. */
+bool mmp_setup_has_port(const struct mmp_setup *s, uint16_t port);
+
 /* Would a connection whose ends are local and remote come back to one of our own listeners? */
 bool mmp_setup_is_own(const struct mmp_setup *s, struct ip_port local, struct ip_port remote);
 

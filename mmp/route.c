@@ -19,25 +19,19 @@
 #include "mmp/store_load.h"
 #include "mmp/store_policy.h"
 
-enum { KEY_MAX = 300 };
-
 static enum verdict try_next(struct session *s);
 
 /* ---- records of stores ------------------------------------------------------------------------ */
 
-static struct buf store_key(const struct attempt *a)
+static struct span store_key(const struct session *s)
 {
-	struct buf key = BUF_INIT(KEY_MAX);
-	buf_printf(&key, "%s:%u", a->host, a->port);
-	return key;
+	return buf_span(&s->attempt->key);
 }
 
 static bool store_may_be_tried(struct session *s, uint64_t *wait_ms_out)
 {
-	struct buf key = store_key(s->attempt);
-	bool may = backend_health_try(s->mmp->health, buf_span(&key), session_now_ms(s),
+	bool may = backend_health_try(s->mmp->health, store_key(s), session_now_ms(s),
 	    s->setup->mmp->store_queue_timeout, wait_ms_out);
-	buf_end(&key);
 	return may;
 }
 
@@ -63,31 +57,25 @@ static void learn_capability(struct session *s, const struct back_done *done)
 {
 	if (!done->learnt || s->setup != s->mmp->setup)
 		return;
-	struct buf key = store_key(s->attempt);
-	if (!capability_known(capability_of(s), buf_span(&key)))
+	if (!capability_known(capability_of(s), store_key(s)))
 		log_masked(s, done->capability);
-	capability_learn(capability_of(s), buf_span(&key), done->capability);
-	buf_end(&key);
+	capability_learn(capability_of(s), store_key(s), done->capability);
 }
 
 static bool is_known(const struct session *s)
 {
-	struct buf key = store_key(s->attempt);
-	bool known = capability_known(capability_of(s), buf_span(&key));
-	buf_end(&key);
+	bool known = capability_known(capability_of(s), store_key(s));
 	return known;
 }
 
 static void store_is_good(struct session *s)
 {
 	const struct attempt *a = s->attempt;
-	struct buf key = store_key(a);
 	if (backend_health_good(
-		s->mmp->health, buf_span(&key), s->setup->mmp->store_return, session_now_ms(s)))
+		s->mmp->health, store_key(s), s->setup->mmp->store_return, session_now_ms(s)))
 		log_write(&mmp_events[MMP_EV_STORE_BACK], s->id.s,
 		    LOG_FIELDS(LOG_STR("store", a->store), LOG_STR("host", a->host),
 			LOG_U64("port", a->port)));
-	buf_end(&key);
 }
 
 static void log_failed(const struct session *s, err_t err, const char *detail)
@@ -102,11 +90,9 @@ static void log_failed(const struct session *s, err_t err, const char *detail)
 static void store_is_bad(struct session *s, err_t err, const char *detail)
 {
 	const struct mmp_conf *c = s->setup->mmp;
-	struct buf key = store_key(s->attempt);
-	backend_health_bad(s->mmp->health, buf_span(&key),
+	backend_health_bad(s->mmp->health, store_key(s),
 	    (struct backend_pause){ c->store_retry_min, c->store_retry_max }, session_now_ms(s));
-	capability_doubt(capability_of(s), buf_span(&key));
-	buf_end(&key);
+	capability_doubt(capability_of(s), store_key(s));
 	metric_add(&mmp_metrics[MMP_M_STORE_FAILURES], 1);
 	log_failed(s, err, detail);
 }
@@ -188,7 +174,8 @@ static enum verdict start_login(struct session *s, struct stream *store)
 {
 	const struct mmp_conf *c = s->setup->mmp;
 	struct attempt *a = s->attempt;
-	if (mmp_setup_is_own(s->setup, stream_local(store), stream_peer(store))) {
+	if (mmp_setup_has_port(s->setup, a->addr.port) &&
+	    mmp_setup_is_own(s->setup, stream_local(store), stream_peer(store))) {
 		log_write(&mmp_events[MMP_EV_STORE_LOOP], s->id.s,
 		    LOG_FIELDS(LOG_STR("store", a->store), LOG_ADDR("addr", a->addr)));
 		stream_free(&store);
@@ -250,6 +237,7 @@ static enum verdict dial_store(struct session *s)
 		.tls = a->policy->tls == MMP_TLS_IMPLICIT ? a->policy->ctx : NULL,
 		.alpn = a->policy->tls == MMP_TLS_IMPLICIT ? s->front->alpn : NULL,
 		.first = buf_span(&first),
+		.greets = true,
 		.deadline_ms = c->store_connect_timeout,
 		.limits = back_stream_limits,
 	};
@@ -322,6 +310,10 @@ static enum verdict on_placed(struct session *s, const struct store_place *place
 	a->policy = store_policy_of(s->setup->stores, a->store);
 	a->port = s->front->back->port(place, a->policy->tls == MMP_TLS_IMPLICIT);
 	a->addr = (struct ip_port){ .port = a->port };
+	buf_clear(&a->key);
+	buf_add_str(&a->key, a->host);
+	buf_add_char(&a->key, ':');
+	buf_add_number(&a->key, a->port);
 	const char *unfit = route_unfit(a->policy, s->listener->protocol, a->port);
 	if (unfit != NULL) {
 		log_skipped(s, unfit);

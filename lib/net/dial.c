@@ -20,7 +20,11 @@
 
 #define dial_MAGIC 0xd1a10001u
 
-enum { HOST_MAX = 1024, FIRST_MAX = 65536 };
+enum {
+	HOST_MAX = 1024,
+	FIRST_MAX = 65536,
+	GREETING_MS = 100 /* a server that says nothing for so long may be connected all the same */
+};
 
 enum dial_state { DIAL_BEGIN, DIAL_RESOLVE, DIAL_CONNECT, DIAL_SECURE };
 static const char *const while_doing[] = {
@@ -45,17 +49,20 @@ struct dial {
 	char *first;
 	size_t first_n;
 	uint16_t port;
+	bool greets;
 	struct stream_limits limits;
-	uint64_t ends_ms;
+	uint64_t ends_ms, each_ms; /* the deadline; what one address may take of it */
 
 	struct soon begin;
 	struct timer deadline, share; /* of all; of this address */
+	struct timer silent;          /* a greeting is awaited, see await_greeting() */
 	struct ticket *ask;           /* owned in DIAL_RESOLVE */
 	struct ip_addr addrs[DNS_ADDRS_MAX];
 	size_t addr_n, at; /* addresses, and the next one to try */
-	int fd;            /* owned in DIAL_CONNECT, else -1 */
+	int fd;            /* owned in DIAL_CONNECT without a stream, else -1 */
 	struct watch watch;
-	struct stream *stream; /* owned in DIAL_SECURE */
+	struct stream
+	    *stream; /* owned in DIAL_SECURE, and in DIAL_CONNECT where a greeting is awaited */
 
 	struct ip_port tried;
 	err_t err; /* of the last failure */
@@ -70,6 +77,7 @@ static void try_next(struct dial *d);
 static void drop_attempt(struct dial *d)
 {
 	timer_clear(&d->share);
+	timer_clear(&d->silent);
 	watch_end(&d->watch);
 	if (d->fd >= 0)
 		close(d->fd);
@@ -153,19 +161,24 @@ static void on_share_over(void *arg)
 static void on_stream(void *arg, enum stream_event ev)
 {
 	struct dial *d = OBJ(dial, arg);
-	if (ev == STREAM_SECURED)
+	if (ev == STREAM_SECURED || (d->state == DIAL_CONNECT && ev != STREAM_FAILED))
 		answer(d, ERR_OK);
 	else if (ev == STREAM_FAILED)
 		fail_address(d, stream_err(d->stream), stream_err_text(d->stream));
 }
 
-static void on_connected(struct dial *d)
+static void make_stream(struct dial *d)
 {
 	int fd = d->fd;
 	watch_end(&d->watch); /* the stream watches from here on */
 	d->fd = -1;
-	d->state = DIAL_SECURE;
 	d->stream = stream_new(d->loop, fd, d->limits, on_stream, d);
+}
+
+static void on_connected(struct dial *d)
+{
+	d->state = DIAL_SECURE;
+	make_stream(d);
 	if (!stream_write(d->stream, d->first, d->first_n)) {
 		fail_address(d, ERR_TOO_LONG, "the first bytes do not fit the output limit");
 		return;
@@ -188,12 +201,35 @@ static void on_writable(void *arg, unsigned events)
 	struct dial *d = OBJ(dial, arg);
 	int errnum = 0;
 	socklen_t n = sizeof errnum;
-	if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &errnum, &n) < 0)
+	int fd = d->stream != NULL ? stream_fd(d->stream) : d->fd;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &n) < 0)
 		errnum = errno;
 	if (errnum != 0)
 		fail_errno(d, errnum);
+	else if (d->stream != NULL)
+		answer(d, ERR_OK);
 	else
 		on_connected(d);
+}
+
+static void await_writable(struct dial *d, int fd)
+{
+	watch_init(&d->watch, d->loop, fd, on_writable, d);
+	watch_set(&d->watch, WATCH_WRITE);
+}
+
+static void on_silent(void *arg)
+{
+	struct dial *d = OBJ(dial, arg);
+	await_writable(d, stream_fd(d->stream));
+}
+
+/* The first words of a server come with the news that it is there, or just behind it: only one that keeps silent is
+ * asked whether it is. */
+static void await_greeting(struct dial *d)
+{
+	make_stream(d);
+	timer_set(&d->silent, d->each_ms / 2 < GREETING_MS ? d->each_ms / 2 : GREETING_MS);
 }
 
 static void connect_to(struct dial *d, const struct sockaddr_storage *sa, socklen_t n)
@@ -212,8 +248,10 @@ static void connect_to(struct dial *d, const struct sockaddr_storage *sa, sockle
 		fail_errno(d, errno);
 		return;
 	}
-	watch_init(&d->watch, d->loop, d->fd, on_writable, d);
-	watch_set(&d->watch, WATCH_WRITE);
+	if (d->greets && d->tls == NULL && d->first_n == 0)
+		await_greeting(d);
+	else
+		await_writable(d, d->fd);
 }
 
 /* ---- which address ---- */
@@ -223,8 +261,9 @@ static void set_share(struct dial *d)
 	uint64_t now = loop_now_ms(d->loop), left = d->ends_ms > now ? d->ends_ms - now : 0;
 	size_t ways = d->addr_n - d->at;
 	/* The last one has all that is left: the deadline of the whole ends it. */
+	d->each_ms = left / ways;
 	if (ways > 1)
-		timer_set(&d->share, left / ways);
+		timer_set(&d->share, d->each_ms);
 }
 
 /* Recursion through fail_address() is bounded by DNS_ADDRS_MAX. */
@@ -315,9 +354,11 @@ struct ticket *dial_start(struct loop *l, struct dns *dns, const struct dial_tar
 	d->tls_name = mem_str(target->tls_name);
 	d->alpn = mem_str(target->alpn);
 	d->port = target->port;
+	d->greets = target->greets;
 	d->limits = target->limits;
 	timer_init(&d->deadline, l, on_deadline, d);
 	timer_init(&d->share, l, on_share_over, d);
+	timer_init(&d->silent, l, on_silent, d);
 	soon_init(&d->begin, on_begin, d);
 	d->ends_ms = loop_now_ms(l) + target->deadline_ms;
 	timer_set(&d->deadline, target->deadline_ms);

@@ -17,6 +17,8 @@ struct dial_target {
 	const char *tls_name; /* name to verify; NULL: host */
 	const char *alpn;     /* NULL: none */
 	struct span first;    /* sent before anything else, before TLS: a PROXY v2 header */
+	bool
+	    greets; /* the server speaks first: its first words tell that it is there, at the cost of one wake-up */
 	uint64_t deadline_ms; /* for everything, e.g. 10000 */
 	struct stream_limits limits;
 };

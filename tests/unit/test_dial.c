@@ -36,6 +36,8 @@ static struct ip_port at;
 static struct end peer;
 static struct tls_ctx *server, *client;
 static bool speak_tls;
+static bool greets;          /* dials expect it of the server ... */
+static const char *greeting; /* ... that keeps silent where this is NULL */
 
 static void on_accept(void *arg, const struct accepted *a)
 {
@@ -43,6 +45,8 @@ static void on_accept(void *arg, const struct accepted *a)
 	end_begin(&peer, a->fd, 1000, 1000);
 	if (speak_tls)
 		stream_start_tls_server(peer.s, server);
+	if (greeting != NULL)
+		stream_write(peer.s, greeting, strlen(greeting));
 }
 
 static int setup(void **state)
@@ -56,6 +60,7 @@ static int setup(void **state)
 	listener = listener_new(loop, door, &none, on_accept, NULL);
 	peer = (struct end){ .s = NULL };
 	speak_tls = false;
+	greeting = NULL;
 	return 0;
 }
 
@@ -124,6 +129,7 @@ static struct dial_target target(const char *host)
 {
 	return (struct dial_target){ .host = span_str(host),
 		.port = at.port,
+		.greets = greets,
 		.deadline_ms = WAIT_MS,
 		.limits = { 1000, 1000 } };
 }
@@ -170,6 +176,22 @@ static void test_early_bytes(void **state)
 	WAIT_FOR(peer.s != NULL);
 	stream_write(peer.s, "220 hello\r\n", 11);
 	WAIT_FOR(buf_len(&mine.got) == 11);
+	end_end(&mine);
+}
+
+/* The first words and the connection come together, once; an end comes as one. */
+static void test_greeting(void **state)
+{
+	struct dial_target t = target("three.test");
+	greeting = "220 here\r\n";
+	finish(&t, ERR_OK);
+	WAIT_FOR(buf_len(&mine.got) == 10);
+	run_rounds(3);
+	assert_int_equal(buf_len(&mine.got), 10);
+	stream_write(mine.s, "QUIT\r\n", 6);
+	WAIT_FOR(buf_len(&peer.got) == 6);
+	end_end(&peer);
+	WAIT_FOR(mine.n[STREAM_EOF] == 1);
 	end_end(&mine);
 }
 
@@ -354,6 +376,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_connects),
 		CASE(test_early_bytes),
+		CASE(test_greeting),
 		CASE(test_fails),
 		CASE(test_deadline),
 		CASE(test_next_address),
@@ -362,5 +385,8 @@ int main(void)
 		CASE(test_first_bytes_before_tls),
 		CASE(test_cancel),
 	};
-	return cmocka_run_group_tests_name("dial", tests, certs_setup, certs_teardown);
+	int failed = cmocka_run_group_tests_name("dial", tests, certs_setup, certs_teardown);
+	greets = true;
+	return failed +
+	       cmocka_run_group_tests_name("dial, greets", tests, certs_setup, certs_teardown);
 }

@@ -89,6 +89,7 @@ static void test_a_login_that_takes_too_long(void **state)
 	world_start("login_timeout 10s; store_login_timeout 1m;", NULL);
 	world.store[0].script = mute;
 	say(&c, IMAP_OPEN, "a LOGIN alice alice-secret\r\n");
+	settle_silent();
 	world_pass(10000);
 	expect_end(&c, IMAP_OPEN_GREETING
 	    "a " LATER "* BYE [UNAVAILABLE] Temporarily unavailable, try again later (id)\r\n");
@@ -97,6 +98,7 @@ static void test_a_login_that_takes_too_long(void **state)
 	assert_int_equal(logged("detail=login"), 1);
 	client_leave(&c);
 	say(&c, POP3_OPEN, "USER alice\r\nPASS alice-secret\r\n");
+	settle_silent();
 	world_pass(10000);
 	expect_end(&c,
 	    POP3_GREETING "+OK Now the password\r\n"

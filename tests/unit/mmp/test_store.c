@@ -176,7 +176,7 @@ static void test_silent_stores(void **state)
 	client_open(&c, IMAP_OPEN);
 	client_send(&c, LOGIN);
 	WAIT(world.store[0].conn_n == 1);
-	settle();
+	settle_silent();
 	world_pass(4999);
 	settle();
 	assert_string_equal(heard(&c), IMAP_OPEN_GREETING);

@@ -242,6 +242,14 @@ static UNUSED void settle(void)
 		quiet = loop_step(world.loop, 0) ? 0 : quiet + 1;
 }
 
+/* The same with a store that says nothing: after a moment the dial looks whether it is connected. */
+static UNUSED void settle_silent(void)
+{
+	settle();
+	world_pass(100);
+	settle();
+}
+
 /* ---- clients ------------------------------------------------------------------------------------- */
 
 struct client {
