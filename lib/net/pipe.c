@@ -26,7 +26,7 @@ enum {
 
 /* ---- sending to a side ---- */
 
-void side_hold(struct side *to, struct span bytes)
+static void hold_bytes(struct side *to, struct span bytes)
 {
 	size_t had = to->held != NULL ? to->held->n : 0;
 	if (bytes.n == 0)
@@ -36,6 +36,12 @@ void side_hold(struct side *to, struct span bytes)
 		to->held->at = 0;
 	memcpy(to->held->bytes + had, bytes.p, bytes.n);
 	to->held->n = had + bytes.n;
+}
+
+void side_hold(struct side *to, struct span bytes)
+{
+	CHECK(to->stuck == NULL); /* it would go behind them, and side_unstick() behind it */
+	hold_bytes(to, bytes);
 }
 
 static struct span held_span(const struct side *s)
@@ -63,12 +69,31 @@ static bool put_some(struct side *to, struct span *bytes)
 static void sending_failed(struct side *to)
 {
 	MEM_FREE(&to->held);
+	side_drop_stuck(to);
 	to->sending = SEND_DEAD;
+}
+
+/* From a kernel pipe to memory, in front of whatever comes next. */
+void side_unstick(struct side *to)
+{
+	while (to->stuck != NULL)
+		hold_bytes(to, side_copy_stuck(to));
+}
+
+/* A socket that cannot take spliced bytes gets them as all others; one that is broken gets none. */
+static void splice_failed(struct side *to)
+{
+	bool cannot = errno == EINVAL;
+	if (cannot)
+		side_unstick(to);
+	else
+		sending_failed(to);
+	side_other(to)->burst = false;
 }
 
 static void put(struct side *to, struct span bytes)
 {
-	if (to->held != NULL || put_some(to, &bytes))
+	if (side_is_behind(to) || put_some(to, &bytes))
 		side_hold(to, bytes);
 	else
 		sending_failed(to);
@@ -77,12 +102,16 @@ static void put(struct side *to, struct span bytes)
 /* Both sides have ended and this one has all: closing the descriptor says the same as a shutdown. */
 static bool ends_by_closing(struct side *to)
 {
-	return to->eof && side_other(to)->eof && side_other(to)->held == NULL;
+	return to->eof && side_other(to)->eof && !side_is_behind(side_other(to));
 }
 
 /* What waits for this side: held bytes, then the other side's EOF. */
 static void catch_up(struct side *to)
 {
+	if (to->stuck != NULL && !side_put_stuck(to))
+		splice_failed(to);
+	if (to->stuck != NULL)
+		return;
 	if (to->held != NULL) {
 		struct span left = held_span(to);
 		size_t before = left.n;
@@ -108,7 +137,7 @@ static void catch_up(struct side *to)
 static bool may_move(struct side *from)
 {
 	struct side *to = side_other(from);
-	return !from->eof && to->held == NULL && to->sending == SEND_OPEN;
+	return !from->eof && !side_is_behind(to) && to->sending == SEND_OPEN;
 }
 
 static void count(struct side *from, size_t n)
@@ -150,64 +179,16 @@ static bool copy_some(struct side *from)
 	return got == WIRE_SCRATCH;
 }
 
-/* One kernel pipe for all pipes of the process, empty whenever control is elsewhere: an
- * unprivileged user has only so many full-sized ones. */
-static struct {
-	int in, out;
-	bool tried;
-} shared = { -1, -1, false };
-
-static bool can_splice(const struct side *from, const struct side *to)
-{
-	int fds[2];
-	if (!from->burst || !wire_is_plain(&from->wire) || !wire_is_plain(&to->wire))
-		return false;
-	if (!shared.tried && pipe2(fds, O_NONBLOCK | O_CLOEXEC) == 0) {
-		shared.out = fds[0];
-		shared.in = fds[1];
-		fcntl(shared.in, F_SETPIPE_SZ, SPLICE_MAX); /* smaller works as well */
-	}
-	shared.tried = true;
-	return shared.in >= 0;
-}
-
-/* Empties the shared pipe of n bytes: held for the side, or dropped when it is dead. */
-static void drain_shared(struct side *to, size_t n)
-{
-	while (n > 0) {
-		ssize_t got = read(shared.out, wire_scratch(), n < WIRE_SCRATCH ? n : WIRE_SCRATCH);
-		CHECK(got > 0);
-		if (to->sending == SEND_OPEN)
-			side_hold(to, span_of(wire_scratch(), (size_t)got));
-		n -= (size_t)got;
-	}
-}
-
+/* True: there may be more at once. */
 static bool splice_some(struct side *from)
 {
 	struct side *to = side_other(from);
-	ssize_t got = splice(
-	    from->wire.fd, NULL, shared.in, NULL, SPLICE_MAX, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-	if (got <= 0) {
-		/* Nothing there, the end, or a socket that cannot: reading tells which. */
-		from->burst = false;
-		return got == 0 || errno != EAGAIN;
-	}
-	size_t left = (size_t)got;
-	count(from, left);
-	from->burst = got >= BURST_LEAST;
-	while (left > 0) {
-		ssize_t sent = splice(
-		    shared.out, NULL, to->wire.fd, NULL, left, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-		if (sent <= 0) {
-			if (sent < 0 && errno != EAGAIN && errno != EINVAL)
-				sending_failed(to);
-			drain_shared(to, left);
-			from->burst = false;
-			return false;
-		}
-		left -= (size_t)sent;
-	}
+	size_t got = side_splice(from, to);
+	if (got == 0)
+		return errno != EAGAIN;
+	count(from, got);
+	if (!side_put_stuck(to))
+		splice_failed(to);
 	return false; /* one is a turn's worth, and asking for more than there is would end the burst */
 }
 
@@ -215,7 +196,7 @@ static void pump(struct side *from)
 {
 	for (int i = 0; i < READS_A_TURN && may_move(from); i++) {
 		bool more =
-		    can_splice(from, side_other(from)) ? splice_some(from) : copy_some(from);
+		    side_may_splice(from, side_other(from)) ? splice_some(from) : copy_some(from);
 		if (!more)
 			break;
 	}
@@ -231,6 +212,7 @@ static void side_end(struct side *s)
 	watch_end(&s->watch);
 	wire_close(&s->wire);
 	MEM_FREE(&s->held);
+	side_drop_stuck(s);
 }
 
 static void ignore_stream(void *arg, enum stream_event ev)
@@ -240,6 +222,7 @@ static void ignore_stream(void *arg, enum stream_event ev)
 /* A side that can still take bytes gets what is held for it, and no reset. */
 static void side_leave(struct side *s)
 {
+	side_unstick(s);
 	struct span rest = held_span(s);
 	if (s->sending == SEND_DEAD || (s->eof && s->sending == SEND_ENDED)) {
 		side_end(s);
@@ -295,7 +278,7 @@ static unsigned wanted_events(struct side *s)
 	unsigned e = 0;
 	if (may_move(s))
 		e |= s->read_wants_write ? WATCH_WRITE : WATCH_READ;
-	if (s->held != NULL)
+	if (side_is_behind(s))
 		e |= s->write_wants_read ? WATCH_READ : WATCH_WRITE;
 	else if (s->sending == SEND_ENDING)
 		e |= WATCH_WRITE;
@@ -317,7 +300,7 @@ static void bury(struct side *s)
 /* From here on this side only moves bytes: OpenSSL's object goes at the first moment it can. */
 static void park(struct side *s)
 {
-	if (s->may_park && !s->eof && s->held == NULL && s->sending == SEND_OPEN &&
+	if (s->may_park && !s->eof && !side_is_behind(s) && s->sending == SEND_OPEN &&
 	    !s->read_wants_write && !s->write_wants_read)
 		s->may_park = wire_park(&s->wire);
 }
@@ -340,9 +323,9 @@ static void settle(struct pipe *p)
 	bury(a);
 	bury(b);
 	/* An EOF that came in this round goes on in this round. */
-	if (a->held == NULL)
+	if (!side_is_behind(a))
 		catch_up(a);
-	if (b->held == NULL)
+	if (!side_is_behind(b))
 		catch_up(b);
 	if (p->over || (a->eof && b->eof && a->sending == SEND_ENDED && b->sending == SEND_ENDED)) {
 		finish(p);
@@ -362,7 +345,7 @@ static void on_ready(void *arg, unsigned events)
 		finish(p);
 		return;
 	}
-	if (s->held != NULL && (events & (s->write_wants_read ? WATCH_READ : WATCH_WRITE))) {
+	if (side_is_behind(s) && (events & (s->write_wants_read ? WATCH_READ : WATCH_WRITE))) {
 		catch_up(s);
 		pump(side_other(s)); /* it was held up by this side; OpenSSL may have bytes of it */
 	}
@@ -488,7 +471,7 @@ void pipe_stop(struct pipe *p, struct span last_words)
 {
 	struct side *client = &OBJ(pipe, p)->sides[CLIENT];
 	pipe_release_farewell(p);
-	if (client->held == NULL && client->sending == SEND_OPEN)
+	if (!side_is_behind(client) && client->sending == SEND_OPEN)
 		side_hold(client, last_words);
 	p->cause_known = true;
 	p->cause = PIPE_STOPPED;

@@ -29,11 +29,14 @@ struct held {
 	char bytes[];
 };
 
+struct kernel_pipe;
+
 struct side {
 	struct pipe *pipe;
 	struct wire wire; /* owned */
 	struct watch watch;
-	struct held *held; /* owned; NULL while this side keeps up */
+	struct held *held;         /* owned; NULL while this side keeps up ... */
+	struct kernel_pipe *stuck; /* ... as is this, whose bytes go before those that are held */
 	uint64_t received;
 	enum sending sending;
 	bool eof;                                /* nothing more comes from this side */
@@ -71,10 +74,25 @@ static inline bool side_is_client(const struct side *s)
 	return s == &s->pipe->sides[CLIENT];
 }
 
+static inline bool side_is_behind(const struct side *s)
+{
+	return s->held != NULL || s->stuck != NULL;
+}
+
 /* pipe.c: without its sides yet; bytes that a side gets when it takes them, behind those that wait already. */
 struct pipe *pipe_new(struct loop *l, const struct pipe_owner *owner);
 void side_hold(struct side *to, struct span bytes);
-void side_watch(struct side *s); /* its wire, without any event yet */
+void side_unstick(struct side *to); /* what is in a kernel pipe for it is held then */
+void side_watch(struct side *s);    /* its wire, without any event yet */
+
+/* pipe_splice.c. Is a burst to go from one to the other in the kernel? Neither is behind. */
+bool side_may_splice(const struct side *from, const struct side *to);
+/* What there is, up to a turn's worth, is stuck at `to` afterwards. 0: nothing, errno EAGAIN; else reading tells. */
+size_t side_splice(struct side *from, struct side *to);
+/* What the kernel takes; all is gone, or more is stuck. False: it fails, errno EINVAL: with splicing only. */
+bool side_put_stuck(struct side *to);
+struct span side_copy_stuck(struct side *s); /* some of it, in the scratch buffer */
+void side_drop_stuck(struct side *s);        /* fine when nothing is stuck */
 
 /* pipe_lost.c */
 void pipe_set_cause(struct pipe *p, enum pipe_end cause); /* the first one stays */

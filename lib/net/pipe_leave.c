@@ -27,8 +27,10 @@ void pipe_freeze(struct pipe *p)
 	p->frozen = true;
 	timer_clear(&p->idle);
 	soon_clear(&p->soon);
-	for (int i = CLIENT; i <= STORE; i++)
+	for (int i = CLIENT; i <= STORE; i++) {
+		side_unstick(&p->sides[i]);
 		watch_set(&p->sides[i].watch, 0);
+	}
 }
 
 void pipe_thaw(struct pipe *p)

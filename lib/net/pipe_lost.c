@@ -18,7 +18,7 @@ enum {
 /* Has the client everything, and may it be sent more? */
 static bool client_is_even(const struct side *client)
 {
-	return client->held == NULL && client->sending == SEND_OPEN &&
+	return !side_is_behind(client) && client->sending == SEND_OPEN &&
 	       !wire_has_pending(&client->wire);
 }
 
