@@ -31,6 +31,7 @@ class Mta:
     """A mail server that takes any user of its domain; what it took lies in .box as a Maildir."""
 
     relay_to = None  # (host, port): what it takes goes there in place of its box
+    tls = True       # it uses TLS there, where it is offered
 
     def __init__(self, tier, name, host, port):
         self.tier, self.name, self.host, self.port = tier, name, host, port
@@ -98,6 +99,7 @@ smtp_accept_max = 0
 smtp_accept_max_per_connection = 0
 smtp_accept_queue_per_connection = 0
 acl_smtp_rcpt = take
+smtputf8_advertise_hosts = *
 begin acl
 take:
   accept
@@ -107,6 +109,7 @@ begin transports
 out:
   driver = smtp
   hosts_try_chunking = *
+{"" if self.tls else "  hosts_avoid_tls = *"}
   tls_verify_certificates = system
   tls_try_verify_hosts = :
 box:
@@ -139,7 +142,8 @@ class Postfix(Mta):
         if self.relay_to is None:
             return "reject_unauth_destination"
         host, port = self.relay_to
-        return (f"permit_mynetworks, reject_unauth_destination\ndefault_transport = smtp:[{host}]:{port}\nsmtp_tls_security_level = may\n"
+        return (f"permit_mynetworks, reject_unauth_destination\ndefault_transport = smtp:[{host}]:{port}\n"
+                f"smtp_tls_security_level = {'may' if self.tls else 'none'}\n"
                 "smtp_tls_loglevel = 1\nvirtual_alias_maps =")
 
     SERVICES = ("cleanup unix n - n - 0 cleanup", "qmgr unix n - n 300 1 qmgr", "rewrite unix - - n - - trivial-rewrite",
