@@ -42,7 +42,7 @@ typedef enum verdict deadline_fn(struct session *s);
 typedef enum verdict line_fn(struct session *s, struct span line);
 
 static input_fn on_early, on_first, on_lines;
-static deadline_fn on_slow_client, on_slow_handshake, on_stuck;
+static deadline_fn on_slow_client, on_slow_handshake, on_stuck, on_delayed;
 
 #define TIME(option) offsetof(struct edge_conf, option)
 #define HELPER SIZE_MAX
@@ -62,6 +62,7 @@ static const struct {
 	[ST_FIRST] = { "first", TIME(command_timeout), on_first, NULL, on_slow_client, true },
 	[ST_COMMAND] = { "command", TIME(command_timeout), on_lines, greet_line, on_slow_client,
 	    true },
+	[ST_ERROR] = { "error", HELPER, NULL, NULL, on_delayed, false },
 	[ST_AUTH] = { "auth", TIME(command_timeout), on_lines, auth_line, on_slow_client, true },
 	[ST_AUTH_FIND] = { "auth_find", HELPER, NULL, NULL, on_stuck, false },
 	[ST_AUTH_METER] = { "auth_meter", HELPER, NULL, NULL, on_stuck, false },
@@ -159,6 +160,7 @@ enum verdict session_refuse_quietly(
 	if (code < 500)
 		return V_READ;
 	s->errors++;
+	s->owes_delay = s->errors > (unsigned)s->setup->edge->errors_free;
 	if (s->errors >= (unsigned)s->setup->edge->errors_max)
 		return session_bye(s, WHY_TOO_MANY_ERRORS, NULL);
 	return V_READ;
@@ -360,6 +362,11 @@ static enum verdict on_lines(struct session *s)
 {
 	if (stream_space(s->io) < OUT_LOW)
 		return V_WAIT; /* STREAM_SENT goes on */
+	if (s->owes_delay && s->state == ST_COMMAND && s->setup->edge->error_delay > 0) {
+		s->owes_delay = false;
+		session_hold(s, ST_ERROR, s->setup->edge->error_delay);
+		return V_WAIT;
+	}
 	struct span line = SPAN_NONE;
 	size_t eaten = 0;
 	char copy[SMTP_AUTH_LINE_MAX]; /* the stream's own bytes live until the next call on it */
@@ -396,6 +403,12 @@ static enum verdict on_slow_client(struct session *s)
 static enum verdict on_slow_handshake(struct session *s)
 {
 	return session_close(s, WHY_COMMAND_TIMEOUT, "TLS handshake");
+}
+
+static enum verdict on_delayed(struct session *s)
+{
+	session_enter(s, ST_COMMAND);
+	return V_READ;
 }
 
 static enum verdict on_stuck(struct session *s)

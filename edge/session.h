@@ -40,6 +40,7 @@ enum session_state {
 	ST_SECURE,      /* TLS handshake */
 	ST_FIRST,       /* the first bytes: is it SMTP at all? */
 	ST_COMMAND,     /* commands */
+	ST_ERROR,       /* too many of them were in error: the next one waits */
 	ST_AUTH,        /* the client's next line of an AUTH exchange */
 	ST_AUTH_FIND,   /* directory: who is it? */
 	ST_AUTH_METER,  /* MeterMaid is asked about the login */
@@ -106,6 +107,7 @@ struct session {
 	struct ident id;
 	struct ip_port from, peer; /* the client; the socket's peer */
 	uint64_t begun_ms, begun_us;
+	bool owes_delay;                    /* before the next command */
 	unsigned errors, unknown, failures; /* in a row: a taken message forgives errors */
 	unsigned messages, refused;         /* answered with 250; refused commands */
 	enum reason why;                    /* first writer wins */

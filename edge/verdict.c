@@ -51,15 +51,15 @@ static void file_into(struct recipient *r, const char *folder)
 }
 
 /* Not what must end the message for all; false: the recipient is to be taken out. */
-static bool apply_one(
-    struct transaction *t, struct recipient *r, int action, const char *folder, const char *why)
+static bool apply_one(struct recipient *r, int action, const char *folder, const char *why)
 {
 	switch (action) {
 	case EDGE_VERDICT_REFUSE:
 		outcome_set(&r->outcome, FATE_REFUSED, 550, "5.7.1", SPAN("refused by a filter"));
 		return true;
 	case EDGE_VERDICT_HOLD:
-		transaction_hold(t, span_str(why != NULL ? why : "held for a filter"));
+		if (r->hold_why == NULL)
+			r->hold_why = mem_str(why != NULL ? why : "held for a filter");
 		return true;
 	case EDGE_VERDICT_FOLDER:
 		file_into(r, folder);
@@ -94,7 +94,7 @@ enum verdict_end verdict_apply(
 	for (size_t i = t->recipient_count; i-- > 0;) {
 		struct recipient *r = &t->recipients[i];
 		int action = action_of(c, r, hit, &folder);
-		if (!apply_one(t, r, action, folder, hit->why))
+		if (!apply_one(r, action, folder, hit->why))
 			transaction_remove(t, span_str(r->address));
 	}
 	return VERDICT_ON;

@@ -96,7 +96,7 @@ class Tiers(Edge):
 
 @pytest.fixture(scope="module", params=["file", "ldap"])
 def edge(run_dir, request):
-    tier = relaying_edge(run_dir, request.param, 1, "\tqueue_retry_max 2s;\n\terrors_max 200;\n\tunknown_max 100;\n"
+    tier = relaying_edge(run_dir, request.param, 1, "\tqueue_retry_max 2s;\n\terrors_max 200;\n\terror_delay 0s;\n\tunknown_max 100;\n"
                          "\texpanded_recipients_max 2;\n\tsrs_domain example.org;\n\tsrs_keys \"0123456789abcdef\";\n" + RULES)
     tier.__class__ = Tiers
     directory = f"backend file; file {tier.path('directory.ldif')};"

@@ -203,16 +203,20 @@ def test_quarantine_in_the_queue(tier):
 
 
 def test_quarantine_in_a_folder(tier):
-    """One recipient wants what a filter quarantines in a folder; the filter's own word, hold, is for the others."""
+    """One recipient wants what a filter quarantines in a folder; the filter's own word, hold, is for the others, and holds
+    their copies only."""
     token, carol = mail.new_token(), tier.user("carol")
     with mail.imap(tier, carol) as c:
         assert c.create("Junk")[0] == "OK"
-    code, reply = tier.send(tier.at["everysoft"], text_for(token, "quarantine"), ["carol@example.net"])
+    code, reply = tier.send(tier.at["everysoft"], text_for(token, "quarantine"), ["alice@example.org", "carol@example.net"])
     assert code == 250, reply
-
     stored, = wait_for(lambda: mail.imap_bodies(tier, carol, token, "Junk"), 30, "the message in its folder")
     assert b"\r\nX-Quarantine: looks odd\r\n\r\nhello" in stored
     assert not mail.imap_bodies(tier, carol, token)
+    assert "alice@example.org" in tier.postern("queue", "list", "state=held").stdout
+    assert not mail.imap_bodies(tier, tier.user("alice"), token)
+    assert tier.postern("queue", "release", "all").returncode == 0
+    assert tier.stored("alice", token)
 
 
 def test_skip_large_text(tier):

@@ -38,7 +38,7 @@ class Sink(socketserver.StreamRequestHandler):
 
 @pytest.fixture(scope="module")
 def edge(run_dir):
-    tier = relaying_edge(run_dir, "relay", 1, "\terrors_max 100;\n\tunknown_max 100;\n")
+    tier = relaying_edge(run_dir, "relay", 1, "\terrors_max 100;\n\terror_delay 0s;\n\tunknown_max 100;\n")
     server = socketserver.ThreadingTCPServer(("127.0.0.1", tier.relay_port), Sink)
     server.heard = []
     threading.Thread(target=server.serve_forever, daemon=True).start()

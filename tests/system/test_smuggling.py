@@ -38,7 +38,7 @@ class Smuggler(Edge):
         threading.Thread(target=dns.serve_forever, daemon=True).start()
         self.dns = dns
         self.root_extra = f"dns_servers 127.0.0.1:{dns.server_address[1]};\n"
-        self.edge_extra = (f"\trelay_port {self.relay_port};\n\terrors_max 1000;\n\tqueue_retry_first 500ms;\n"
+        self.edge_extra = (f"\trelay_port {self.relay_port};\n\terrors_max 1000;\n\terror_delay 0s;\n\tqueue_retry_first 500ms;\n"
                            f"\tlistener normal {{ address 127.0.0.1:{self.normal}; role internal; tls none; "
                            "normalize_from 127.0.0.0/8; relay_from 127.0.0.0/8; }\n")
         self.edge_listener_extra = "relay_from 127.0.0.0/8;"

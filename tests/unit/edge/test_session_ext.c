@@ -267,6 +267,36 @@ static void test_normalized(void **state)
 	check_from("192.0.2.1", "EHLO c.example\nQUIT\n", "220 500");
 }
 
+static struct session *only_session(void)
+{
+	assert_int_equal(edge->session_n, 1);
+	return LIST_OF(struct session, link, edge->sessions.next);
+}
+
+/* Who makes many errors waits for the next command, and is not cut short for having closed its half. */
+static void test_errors_slow_down(void **state)
+{
+	struct edge_conf *c = (struct edge_conf *)(uintptr_t)edge->setup->edge;
+	const struct edge_conf was = *c;
+	c->errors_free = 1;
+	c->error_delay = 3600 * 1000;
+	struct talk t = talk_open("internal", "192.0.2.1");
+	talk_until(&t, "220");
+	talk_send(&t, SPAN("FROB\r\n"), SIZE_MAX);
+	talk_until(&t, "500");
+	assert_int_equal(only_session()->state, ST_COMMAND);
+	talk_send(&t, SPAN("RCPT\r\nNOOP\r\nQUIT\r\n"), SIZE_MAX);
+	talk_until(&t, "503");
+	loop_step(loop, 1);
+	assert_int_equal(only_session()->state, ST_ERROR);
+	assert_null(strstr(buf_cstr(&t.heard), "250"));
+	session_hold(only_session(), ST_ERROR, 0);
+	talk_until(&t, NULL);
+	assert_string_equal(codes(&t), "220 500 503 250 221");
+	talk_close(&t);
+	*c = was;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -278,6 +308,7 @@ int main(void)
 		cmocka_unit_test(test_forged_marks),
 		cmocka_unit_test(test_xforward),
 		cmocka_unit_test(test_normalized),
+		cmocka_unit_test(test_errors_slow_down),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
