@@ -180,10 +180,12 @@ fuzz: fuzz-build ## run every fuzzer for FUZZ_SECS seconds
 system: all deps-run deps-test deps-unpacked deps-node ## system tests only (TESTS=... for pytest arguments)
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin POSTERN_SAN=$(SAN) tests/run-system $(TESTS)
 
-# Each fault point of the queue a hundred times, and kill -9 at random of everything while 100,000 messages pass.
-crash: all deps-run deps-test $(B)/tests/unit/edge/test_queue_crash ## long run of the crash tests (half an hour)
-	@$(SAN_ENV) CRASH_HITS=100 $(B)/tests/unit/edge/test_queue_crash
-	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin CRASH_MESSAGES=100000 tests/run-system -s tests/system/test_crash.py
+# Each fault point of the queue a hundred times while 100,000 messages pass; kill -9 of the edge's processes, and of Postfix's
+# beside it, in front of a foreign server; and of everything, stores and Redis too, in front of our own stores.
+crash: all deps-run deps-test deps-bench $(B)/tests/unit/edge/test_queue_crash ## long run of the crash tests (half an hour; as root)
+	@$(SAN_ENV) CRASH_HITS=100 CRASH_MESSAGES=100000 $(B)/tests/unit/edge/test_queue_crash
+	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin CRASH_MESSAGES=5000 bench/edge-crash
+	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin CRASH_MESSAGES=20000 tests/run-system -s tests/system/test_crash.py
 
 check: all deps-run deps-test deps-unpacked deps-node $(UNITS) $(FUZZERS) ## every test; SAN=1 for sanitizers
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin POSTERN_SAN=$(SAN) FUZZ_SECS=$(FUZZ_SECS) \

@@ -272,7 +272,8 @@ maillog_file_prefixes = {base}
         for name, kind, private, program in services:
             place = f"127.0.0.1:{smtp}" if name == "smtp" else name
             wake, most = {"qmgr": ("300", "1"), "tlsmgr": ("1000?", "1"), "flush": ("1000?", "0"),
-                          "cleanup": ("-", "0"), "postlog": ("-", "1"), "anvil": ("-", "1"), "scache": ("-", "1")}.get(name, ("-", "-"))
+                          "cleanup": ("-", "0"), "bounce": ("-", "0"), "defer": ("-", "0"),
+                          "postlog": ("-", "1"), "anvil": ("-", "1"), "scache": ("-", "1")}.get(name, ("-", "-"))
             lines.append(f"{place} {kind} {private} - n {wake} {most} {program}")
         self.write("postfix/master.cf", "\n".join(lines) + "\n" + more_services)
         subprocess.run([*start_in, "postfix", "-c", base, "start"], check=True, timeout=60, capture_output=True)

@@ -1,9 +1,11 @@
 /* test_queue_crash.c - the queue process is killed at a list of fault points while messages come in and go out: what was
- * acknowledged arrives, under one id.
+ * acknowledged arrives. At a store that knows ids it arrives once; at a foreign server it comes again only where the
+ * queue cannot have seen the reply: it died before it said another word on that connection.
  *
  * Each victim is a child that runs the queue as it is, with syncs, and dies at the n-th call of one kind: at its
- * beginning, half done, or at its end. This process asks over the link, as workers do, and is the store, which
- * knows ids as Postern's do. CRASH_HITS says how often each point is hit (5; `make crash` says 100). */
+ * beginning, half done, or at its end. This process asks over the link, as workers do, and is both servers: what is for
+ * alice goes to the store with ids, what is for bob to the foreign one. CRASH_HITS says how often each point is hit (5),
+ * CRASH_MESSAGES how many messages pass at least; `make crash` says 100 and 100,000. Each point has a spool of its own. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -24,7 +26,7 @@
 #include "net/stream.h"
 #include "proto/smtp_body.h"
 
-enum { CALLS_MAX = 25, BATCH = 8, PUTS_MAX = 100000, WAIT_MS = 30000 };
+enum { BATCH = 24, PUTS_MAX = 400000, WAIT_MS = 60000 };
 
 /* ---- fault points ------------------------------------------------------------------------------- */
 
@@ -42,8 +44,22 @@ enum point {
 	AFTER_SEND,
 	POINTS
 };
-static const char *const names[POINTS] = { "at append", "in append", "after append", "at sync",
-	"after sync", "at mark", "after mark", "at punch", "after punch", "at send", "after send" };
+static const struct {
+	const char *name;
+	unsigned calls_max; /* a victim dies at one of so many calls: about a hundred messages */
+} points[POINTS] = {
+	[AT_APPEND] = { "at append", 400 },
+	[IN_APPEND] = { "in append", 400 },
+	[AFTER_APPEND] = { "after append", 400 },
+	[AT_SYNC] = { "at sync", 60 },
+	[AFTER_SYNC] = { "after sync", 60 },
+	[AT_MARK] = { "at mark", 200 },
+	[AFTER_MARK] = { "after mark", 200 },
+	[AT_PUNCH] = { "at punch", 40 },
+	[AFTER_PUNCH] = { "after punch", 40 },
+	[AT_SEND] = { "at send", 600 },
+	[AFTER_SEND] = { "after send", 600 },
+};
 
 static enum point fault = POINTS; /* none, but in a victim */
 static unsigned calls_left;
@@ -119,49 +135,83 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 struct put {
 	struct ident id;
 	struct ticket *ticket;
+	bool foreign;
 	bool answered, durable, arrived;
+	bool told; /* a foreign server's reply was read: the queue went on behind it */
 };
 static struct put *sent; /* owned */
-static size_t sent_n, arrived_n, again_n;
+static size_t sent_n,
+    done_n; /* before done_n: all of them have arrived, or nobody was promised that */
+static size_t arrived_n, asked_again_n, twice_n, wrong_n;
 static struct loop *loop;
 
+/* A connection to one of the servers. */
 struct guest {
 	struct stream *io;
-	bool in_body;
+	bool in_body, foreign;
+	size_t number; /* of the message that is coming, or came last; SIZE_MAX: none */
+	bool replied;
 	char id[IDENT_LEN + 1];
 };
 
-static void arrived(const char *id)
+/* At the store with ids a message that comes again is answered and not taken. */
+static void arrived(struct guest *g)
 {
-	for (size_t i = sent_n; i-- > 0;) {
-		if (strcmp(sent[i].id.s, id) != 0)
-			continue;
-		again_n += sent[i].arrived;
-		arrived_n += !sent[i].arrived;
-		sent[i].arrived = true;
-		return;
+	assert_true(g->number < sent_n);
+	struct put *p = &sent[g->number];
+	assert_true(p->foreign == g->foreign);
+	if (!g->foreign)
+		assert_string_equal(p->id.s, g->id);
+	arrived_n += !p->arrived;
+	if (p->arrived && g->foreign) {
+		twice_n++;
+		wrong_n += p->told;
+	} else if (p->arrived) {
+		asked_again_n++;
 	}
-	fail_msg("a message that nobody sent: %s", id);
+	p->arrived = true;
+	g->replied = true;
+}
+
+static void on_body(struct guest *g, struct span line)
+{
+	static const struct span field = { "X-Number: ", 10 };
+	if (span_starts(line, field)) {
+		char digits[20];
+		snprintf(digits, sizeof digits, "%.*s", SPAN_ARG(span_from(line, field.n)));
+		g->number = (size_t)strtoul(digits, NULL, 10);
+	}
+	if (!span_eq_str(line, "."))
+		return;
+	g->in_body = false;
+	arrived(g);
+	stream_write_span(g->io, SPAN("250 2.0.0 ok\r\n"));
 }
 
 static void on_line(struct guest *g, struct span line)
 {
 	static const struct span word = { " XDELIVERYID=", 13 };
 	if (g->in_body) {
-		if (!span_eq_str(line, "."))
-			return;
-		g->in_body = false;
-		arrived(g->id);
-	} else if (span_starts(line, SPAN("LHLO"))) {
-		stream_write_span(g->io, SPAN("250-x\r\n250-PIPELINING\r\n250 XDELIVERYID\r\n"));
+		on_body(g, line);
 		return;
-	} else if (span_starts(line, SPAN("MAIL"))) {
+	}
+	if (g->replied)
+		sent[g->number].told = true;
+	g->replied = false;
+	if (span_starts(line, SPAN("LHLO"))) {
+		stream_write_span(g->io, g->foreign ? SPAN("250-x\r\n250 PIPELINING\r\n")
+						    : SPAN("250-x\r\n250-PIPELINING\r\n"
+							   "250 XDELIVERYID\r\n"));
+		return;
+	}
+	if (span_starts(line, SPAN("MAIL"))) {
 		struct span at = line;
 		while (at.n > word.n && !span_starts(at, word))
 			at = span_from(at, 1);
 		snprintf(g->id, sizeof g->id, "%.*s", SPAN_ARG(span_from(at, word.n)));
 	} else if (span_starts(line, SPAN("DATA"))) {
 		g->in_body = true;
+		g->number = SIZE_MAX;
 		stream_write_span(g->io, SPAN("354 go\r\n"));
 		return;
 	}
@@ -192,6 +242,7 @@ static void on_guest(void *arg, enum stream_event ev)
 static void on_accept(void *arg, const struct accepted *a)
 {
 	struct guest *g = MEM_NEW(struct guest);
+	g->foreign = arg != NULL;
 	g->io = stream_new(loop, a->fd, (struct stream_limits){ 1 << 20, 1 << 20 }, on_guest, g);
 	stream_write_span(g->io, SPAN("220 store\r\n"));
 }
@@ -222,7 +273,7 @@ static void run_victim(enum point p, unsigned calls)
 
 static void victim_up(enum point p)
 {
-	unsigned calls = 1 + (unsigned)rand_below(CALLS_MAX);
+	unsigned calls = p < POINTS ? 1 + (unsigned)rand_below(points[p].calls_max) : 0;
 	victim = fork();
 	assert_true(victim >= 0);
 	if (victim > 0)
@@ -244,22 +295,27 @@ static bool victim_died(enum point p)
 
 /* ---- messages ----------------------------------------------------------------------------------- */
 
-enum { TEXT = 60000, SHORT = 500 };
+enum { TEXT = 60000, SHORT = 500, NUMBER = 22 };
 static char text[TEXT];
 
 static void make_text(void)
 {
 	static const char head[] = "Subject: x\r\n\r\n",
 			  line[] = "A line, and one more of the same kind.\r\n";
-	memcpy(text, head, sizeof head - 1);
-	for (size_t at = sizeof head - 1; at < TEXT; at++)
-		text[at] = line[(at - (sizeof head - 1)) % (sizeof line - 1)];
+	memset(text, ' ', NUMBER);
+	memcpy(text + NUMBER, head, sizeof head - 1);
+	for (size_t at = NUMBER + sizeof head - 1; at < TEXT; at++)
+		text[at] = line[(at - NUMBER) % (sizeof line - 1)];
 	for (size_t end = SHORT; end <= TEXT; end += TEXT - SHORT)
 		memcpy(text + end - 2, "\r\n", 2);
 }
 
+/* The first field is the message's number. */
 static struct span read_text(void *arg, uint64_t at, size_t n, err_t *err_out)
 {
+	char number[NUMBER + 1];
+	snprintf(number, sizeof number, "X-Number: %010zu\r\n", (size_t)(uintptr_t)arg);
+	memcpy(text, number, NUMBER);
 	return span_of(text + at, n);
 }
 
@@ -274,18 +330,20 @@ static void on_put(void *arg, err_t err)
 static void put_one(struct spool_link *link)
 {
 	struct put *p = &sent[sent_n];
-	struct spool_recipient to = { .address = SPAN("alice@x.example"),
-		.user = SPAN("alice@x.example") };
+	p->foreign = sent_n % 2 == 1;
+	struct span address = p->foreign ? SPAN("frank@x.example") : SPAN("alice@x.example");
+	struct spool_recipient to = { .address = address, .user = address };
 	p->id = ident_new();
 	struct spool_message m = { .id = p->id,
 		.session = ident_new(),
 		.arrived_us = clock_wall_us(),
 		.recipients = &to,
 		.recipient_count = 1,
-		.body_bytes = sent_n % 4 == 0 ? TEXT : SHORT };
+		.body_bytes = sent_n % 8 < 2 ? TEXT : SHORT };
 	p->ticket = spool_put(link,
-	    &(struct spool_put_opts){
-		.message = &m, .body = { read_text, NULL, m.body_bytes }, .deadline_ms = WAIT_MS },
+	    &(struct spool_put_opts){ .message = &m,
+		.body = { read_text, (void *)(uintptr_t)sent_n, m.body_bytes },
+		.deadline_ms = WAIT_MS },
 	    on_put, (void *)(uintptr_t)sent_n);
 	sent_n++;
 }
@@ -298,72 +356,123 @@ static bool all_answered(void)
 	return true;
 }
 
-static bool durable_arrived(void)
+/* Since the last point. */
+static size_t count_lost(void)
 {
-	for (size_t i = 0; i < sent_n; i++)
-		if (sent[i].durable && !sent[i].arrived)
-			return false;
-	return true;
+	size_t lost = 0;
+	for (size_t i = done_n; i < sent_n; i++)
+		lost += sent[i].durable && !sent[i].arrived;
+	return lost;
 }
 
-/* One victim after the other, each with a batch after the other, until each point was hit often enough. */
-static void torment(struct spool_link *link, unsigned wanted)
+static void victim_end(void)
 {
-	for (enum point p = 0; p < POINTS; p++) {
-		uint64_t until = clock_mono_ms() + 1000ull * (5 * wanted + 30);
-		victim_up(p);
-		while (hits[p] < wanted && clock_mono_ms() < until && sent_n + BATCH < PUTS_MAX) {
-			if (all_answered())
-				for (int i = 0; i < BATCH; i++)
-					put_one(link);
-			loop_step(loop, 5);
-			if (victim_died(p))
-				victim_up(p);
-		}
-		kill(victim, SIGKILL);
-		waitpid(victim, NULL, 0);
+	kill(victim, SIGKILL);
+	waitpid(victim, NULL, 0);
+}
+
+/* Victims of one kind, one after the other, with a batch after the other. */
+static void torment(struct spool_link *link, enum point p, unsigned wanted, size_t messages)
+{
+	uint64_t until = clock_mono_ms() + 1000ull * (10 * wanted + 60);
+	size_t enough = sent_n + messages;
+	victim_up(p);
+	while ((hits[p] < wanted || sent_n < enough) && clock_mono_ms() < until &&
+	       sent_n + BATCH < PUTS_MAX) {
+		if (all_answered())
+			for (int i = 0; i < BATCH; i++)
+				put_one(link);
+		loop_step(loop, 5);
+		if (victim_died(p))
+			victim_up(p);
 	}
+	victim_end();
 }
 
-static void test_fault_points(void **state)
+/* A queue that nothing happens to delivers what is left. How many it does not. */
+static size_t settle(void)
 {
-	char path[SPOOL_PATH_SIZE], store[100], spool[100];
-	unsigned wanted =
-	    getenv("CRASH_HITS") != NULL ? (unsigned)strtoul(getenv("CRASH_HITS"), NULL, 10) : 5;
+	uint64_t until = clock_mono_ms() + WAIT_MS;
+	victim_up(POINTS);
+	while (clock_mono_ms() < until && !(all_answered() && count_lost() == 0))
+		loop_step(loop, 10);
+	victim_end();
+	size_t lost = count_lost();
+	done_n = sent_n;
+	return lost;
+}
+
+static struct listener *door(const char *name, void *foreign)
+{
+	char path[100];
+	snprintf(path, sizeof path, "%s/%s.sock", dir, name);
+	return listener_new(loop, listen_open_unix(path, 0600),
+	    &(struct listener_opts){ .proxy_ms = 1000 }, on_accept, foreign);
+}
+
+static void add_frank(void)
+{
+	char path[100];
+	snprintf(path, sizeof path, "%s/users.ldif", dir);
+	FILE *f = fopen(path, "a");
+	assert_non_null(f);
+	fputs("\ndn: uid=frank,dc=x,dc=postern\nobjectClass: inetMailUser\nuid: frank\n"
+	      "mail: frank@x.example\nmailHost: store2\nuserPassword: x\n",
+	    f);
+	fclose(f);
+}
+
+static struct edge_conf *prepare(void)
+{
+	add_frank();
 	conf = load();
 	struct edge_conf *edge = (struct edge_conf *)(uintptr_t)conf_section(conf, &edge_block);
-	snprintf(spool, sizeof spool, "%s/spool", dir);
-	snprintf(store, sizeof store, "%s/store1.sock", dir);
-	edge->spool = spool;
 	edge->spool_segment = 64 * 1024;
 	edge->queue_retry_first = edge->queue_retry_max = edge->dead_backoff = 50;
 	make_text();
 	sent = mem_array(PUTS_MAX, sizeof(*sent));
 	loop = loop_new();
+	return edge;
+}
+
+static unsigned number_of(const char *variable, unsigned otherwise)
+{
+	const char *said = getenv(variable);
+	return said != NULL ? (unsigned)strtoul(said, NULL, 10) : otherwise;
+}
+
+static void test_fault_points(void **state)
+{
+	char path[SPOOL_PATH_SIZE], spool[100];
+	unsigned wanted = number_of("CRASH_HITS", 5);
+	size_t each = number_of("CRASH_MESSAGES", 0) / POINTS + 1, lost = 0;
+	struct edge_conf *edge = prepare();
 	spool_fd = listen_open_unix(spool_socket_path(dir, path), 0600);
-	int store_fd = listen_open_unix(store, 0600);
-	struct listener *door = listener_new(
-	    loop, store_fd, &(struct listener_opts){ .proxy_ms = 1000 }, on_accept, NULL);
+	struct listener *doors[2] = { door("store1", NULL), door("store2", &edge) };
 	struct spool_link *link = spool_link_new(loop, path);
-	torment(link, wanted);
-	victim_up(POINTS);
-	uint64_t until = clock_mono_ms() + WAIT_MS;
-	while (clock_mono_ms() < until && !(all_answered() && durable_arrived()))
-		loop_step(loop, 10);
-	kill(victim, SIGKILL);
-	waitpid(victim, NULL, 0);
-	size_t lost = 0;
+	for (enum point p = 0; p < POINTS; p++) {
+		snprintf(spool, sizeof spool, "%s/spool%d", dir, (int)p);
+		edge->spool = spool;
+		torment(link, p, wanted, each);
+		size_t lost_here = settle();
+		lost += lost_here;
+		printf("%s: %u hits, %zu messages so far, lost %zu\n", points[p].name, hits[p],
+		    sent_n, lost_here);
+		fflush(stdout);
+	}
+	size_t durable = 0;
 	for (size_t i = 0; i < sent_n; i++)
-		lost += sent[i].durable && !sent[i].arrived;
-	for (enum point p = 0; p < POINTS; p++)
-		printf("%s: %u\n", names[p], hits[p]);
-	printf("messages %zu arrived %zu asked again %zu lost %zu\n", sent_n, arrived_n, again_n,
-	    lost);
+		durable += sent[i].durable;
+	printf("messages %zu promised %zu arrived %zu lost %zu; with ids: asked again %zu; "
+	       "foreign: twice %zu, of these with a reply that was read %zu\n",
+	    sent_n, durable, arrived_n, lost, asked_again_n, twice_n, wrong_n);
 	assert_int_equal(lost, 0);
+	assert_int_equal(wrong_n, 0);
 	for (enum point p = 0; p < POINTS; p++)
 		assert_true(hits[p] > 0);
 	spool_link_free(&link);
-	listener_free(&door);
+	for (size_t i = 0; i < COUNT_OF(doors); i++)
+		listener_free(&doors[i]);
 }
 
 int main(void)
