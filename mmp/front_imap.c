@@ -321,7 +321,9 @@ static void put_store_capability(const struct session *s, struct buf *out, struc
 		struct span word = span_cut(&words, ' ');
 		if (word.n == 0 || mmp_conf_masks(s->setup->mmp, word))
 			continue;
-		buf_printf(out, "%s %.*s", before, SPAN_ARG(word));
+		buf_add_str(out, before);
+		buf_add_char(out, ' ');
+		buf_add_span(out, word);
 		before = "";
 	}
 	if (before[0] == '\0')
