@@ -17,7 +17,7 @@ const client = new ImapFlow({ host: "localhost", port: Number(port), secure: tls
     auth: { user, pass }, tls: { ca: require("fs").readFileSync(ca) },
     clientInfo: { name: "postern-test" }, connectionTimeout: 60000, greetingTimeout: 60000 });
 const told = { exists: [], expunged: 0 };
-const ended = new Promise(resolve => client.on("close", resolve));
+client.on("error", () => {}); // a connection that breaks behind the end is nobody's trouble; what is under way is rejected
 const until = async (what, done) => { for (const limit = Date.now() + 60000; !done();) {
     if (Date.now() > limit) throw new Error("waited in vain: " + what);
     await new Promise(resolve => setImmediate(resolve)); await client.noop(); } };
@@ -63,7 +63,6 @@ async function work() {
     await client.mailboxDelete(trash + "-2");
     await client.mailboxDelete(folder);
     await client.logout();
-    await ended;
     console.log(JSON.stringify(told));
 }
 work().catch(error => { console.log("FAILED", error.stack, error.responseText || "", error.response || ""); process.exit(1); });
