@@ -33,9 +33,7 @@ static const char *const smtp_tls[] = { "S 220 hi", "C EHLO", "R 250-relay\r\n25
 	"C STARTTLS", "S 220 go", "H", NULL };
 static const char *const *const before_tls[] = { imap_tls, pop3_tls, sieve_tls, smtp_tls };
 static const char *const injected[] = { "R P1 OK\r\n* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] x\r\n",
-	"R +OK\r\n+OK\r\n",
-	"R OK\r\n"
-	"\"SASL\" \"PLAIN\"\r\nOK\r\n",
+	"R +OK\r\n+OK\r\n", "R OK\r\n\"SASL\" \"PLAIN\"\r\nOK\r\n",
 	"R 220 go\r\n250 AUTH PLAIN\r\n" };
 
 static void begin_tls(void)
