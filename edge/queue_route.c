@@ -1,11 +1,12 @@
 /* queue_route.c - where a recipient goes, and whether mail for there moves at all.
  *
- * A local recipient is looked up for every attempt, so a user who was moved is found at the new store. A
- * destination that does not take mail holds up what is for it: one or a few of its recipients are tried
- * at growing intervals, and the first success lets all the others go at once. */
+ * A local recipient is looked up for every attempt, so a user who was moved is found at the new store, and one who was
+ * renamed under the new name. A destination that does not take mail holds up what is for it: one or a few of its
+ * recipients are tried at growing intervals, and the first success lets all the others go at once. */
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "edge/expand.h"
 #include "edge/outcome.h"
 #include "edge/queue_internal.h"
 
@@ -444,6 +445,55 @@ static void conclude_by_status(struct q_item *it, enum account_status s)
 	    it, by_status[s].fate, by_status[s].code, by_status[s].enhanced, by_status[s].text);
 }
 
+/* A user of ours with a mailbox, and nobody else: who the address stands for by now. */
+static bool is_one_user(const struct expansion *e)
+{
+	const struct recipient *r = e->members;
+	return e->end == EXPAND_TAKEN && e->n == 1 && !e->held && r->user != NULL &&
+	       r->sender == NULL && r->members == NULL && r->outcome.fate == FATE_OPEN &&
+	       !channel_is_place(r->store) && strlen(r->store) <= SPOOL_STRING_MAX;
+}
+
+static void on_expanded(void *arg, struct expansion *e)
+{
+	struct q_item *it = OBJ(q_item, arg);
+	struct queue *q = it->entry->queue;
+	it->ask = NULL;
+	if (is_one_user(e)) {
+		const struct recipient *r = e->members;
+		mem_free(it->user);
+		it->user = mem_str(r->user);
+		if (it->detail == NULL)
+			it->detail = mem_str(r->detail);
+		dest_ready(dest_get(q, DEST_STORE, r->store), it);
+	} else if (e->end == EXPAND_TAKEN && e->held) {
+		item_conclude(it, FATE_LATER, 450, "4.2.1", "mailbox is on hold");
+	} else if (e->end == EXPAND_TAKEN) {
+		item_conclude(it, FATE_REFUSED, 550, "5.1.6",
+		    "the address stands for others by now: send it again");
+	} else if (e->end == EXPAND_REFUSED) {
+		item_conclude(
+		    it, e->code < 500 ? FATE_LATER : FATE_REFUSED, e->code, e->enhanced, e->text);
+	} else {
+		item_conclude(it, FATE_REFUSED, 550, "5.1.1", "no such user");
+	}
+	queue_pump(q);
+}
+
+/* It was a user when the message came. Its address may be an alias, or a group's, by now: renamed users have their
+ * former address so. */
+static void ask_alias(struct q_item *it)
+{
+	const struct q_entry *e = it->entry;
+	struct expand_opts opts = { .loop = e->queue->loop,
+		.directory = e->queue->directory,
+		.conf = e->queue->edge,
+		.sender = { .address = span_str(e->sender),
+		    .trusted = e->trusted,
+		    .size = e->body.bytes } };
+	it->ask = expand_start(&opts, span_str(it->address), on_expanded, it);
+}
+
 static void on_found(void *arg, enum directory_status status, const struct account *a)
 {
 	struct q_item *it = OBJ(q_item, arg);
@@ -452,7 +502,7 @@ static void on_found(void *arg, enum directory_status status, const struct accou
 	if (status == DIRECTORY_UNKNOWN)
 		item_conclude(it, FATE_LATER, 451, "4.3.0", "the directory cannot be asked");
 	else if (status == DIRECTORY_ABSENT)
-		item_conclude(it, FATE_REFUSED, 550, "5.1.1", "no such user");
+		ask_alias(it);
 	else if (by_status[account_mail_status(a)].text != NULL)
 		conclude_by_status(it, account_mail_status(a));
 	else if (item_to_end(it))

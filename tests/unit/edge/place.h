@@ -47,6 +47,13 @@ static void write_directory(void)
 		    "\ndn: uid=%s,dc=x,dc=postern\nobjectClass: inetMailUser\nuid: %s\n"
 		    "mail: %s@x.example\nmailHost: store1\nuserPassword: x\n",
 		    users[i], users[i], users[i]);
+	buf_add_str(&out, "\ndn: cn=former,dc=x,dc=postern\nobjectClass: inetMailGroup\n"
+			  "cn: former\nmail: former@x.example\n"
+			  "mgrpRFC822MailMember: carol@x.example\n"
+			  "\ndn: cn=both,dc=x,dc=postern\nobjectClass: inetMailGroup\n"
+			  "cn: both\nmail: both@x.example\n"
+			  "mgrpRFC822MailMember: carol@x.example\n"
+			  "mgrpRFC822MailMember: alice@x.example\n");
 	write_file("users.ldif", buf_cstr(&out));
 	buf_end(&out);
 }

@@ -337,6 +337,21 @@ static void on_drained(void *arg)
 }
 
 /* The running delivery ends, nothing new begins, new mail is still made durable. */
+/* Users when their mail came; their addresses stand for others by now. */
+static void test_renamed(void **state)
+{
+	struct bench b;
+	bench_open(&b, SCRIPT(LHLO, MAIL("", "carol"), GO, DONE));
+	set_body(&b, 100);
+	put_and_wait(&b, "", TO(to("former@x.example")));
+	WAIT_FOR(&b, EMPTY(&b));
+	assert_int_equal(seen(&b, "RCPT TO:<carol"), 1);
+	put_and_wait(&b, "", TO(to("both@x.example"), to("nobody@x.example")));
+	WAIT_FOR(&b, EMPTY(&b));
+	assert_int_equal(seen(&b, "MAIL FROM"), 1);
+	bench_close(&b);
+}
+
 static void test_drain(void **state)
 {
 	struct bench b;
@@ -396,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_user_gone),
 		cmocka_unit_test(test_fair),
 		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_renamed),
 		cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_end_stays),
 	};
