@@ -31,6 +31,7 @@ static void scope_free(struct scope *s)
 {
 	list_remove(&s->link);
 	mem_free(s->sender);
+	mem_free(s->fields);
 	map_free(&s->left_out);
 	mem_free(s);
 }
@@ -103,7 +104,8 @@ bool expansion_goes_apart(const struct expansion *e)
 	for (size_t i = 0; i < e->n; i++) {
 		const struct recipient *r = &e->members[i];
 		bool leaves = r->user == NULL && r->outcome.fate == FATE_OPEN;
-		if (r->sender != NULL || (leaves && !channel_is_place(r->store)))
+		if (r->sender != NULL || r->fields != NULL ||
+		    (leaves && !channel_is_place(r->store)))
 			return true;
 	}
 	return false;
@@ -213,6 +215,8 @@ static struct recipient *add_member(struct expand *x, const char *address)
 		.size_max = scope_size_max(x->now->scope) };
 	if (sender != NULL && x->opts.sender.address.n > 0)
 		r->sender = mem_str(sender);
+	if (x->now->scope != NULL)
+		r->fields = mem_str(x->now->scope->fields);
 	return r;
 }
 

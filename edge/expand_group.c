@@ -28,13 +28,32 @@ void expand_group_end(struct expand *x)
 
 /* ---- members ---------------------------------------------------------------------------------- */
 
+/* The fields of the inner group stand above those of the outer ones; what does not fit is left out. */
+static char *fields_of(const struct group *g, const struct scope *outer)
+{
+	struct buf b = BUF_INIT(GROUP_FIELDS_MAX);
+	const char *text = g->fields.p;
+	char *fields = NULL;
+	for (size_t i = 0; i < g->fields.n; i++, text = text_list_next(text))
+		buf_printf(&b, "%s\r\n", text);
+	size_t more = outer != NULL && outer->fields != NULL ? strlen(outer->fields) : 0;
+	if (buf_len(&b) + more <= GROUP_FIELDS_MAX)
+		buf_add_str(&b, more > 0 ? outer->fields : "");
+	if (buf_len(&b) > 0)
+		fields = mem_span_str(buf_span(&b));
+	buf_end(&b);
+	return fields;
+}
+
 static struct scope *scope_new(struct expand *x, const struct group *g, bool members)
 {
 	struct scope *s = MEM_NEW(struct scope);
 	s->outer = x->now->scope;
 	s->size_max = g->size_max;
-	if (members)
+	if (members) {
 		s->sender = mem_str(g->errors_to);
+		s->fields = fields_of(g, s->outer);
+	}
 	if (members && g->left_out.n > 0)
 		s->left_out = map_new(LEFT_OUT_MAX);
 	list_add_tail(&x->scopes, &s->link);

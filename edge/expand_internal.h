@@ -13,6 +13,7 @@ struct scope {
 	struct list_node link; /* in expand.scopes */
 	const struct scope *outer;
 	char *sender; /* owned: mgrpErrorsTo, or NULL: as outer */
+	char *fields; /* owned: mgrpAddHeader of this group and those around it, or NULL */
 	uint64_t size_max;
 	struct map *left_out; /* owned: addresses in lower case, or NULL */
 };

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "directory/group.h"
 #include "proto/header.h"
 
 #include "edge/channel.h"
@@ -149,7 +150,7 @@ static bool is_marked(const struct parts *x, const char *via)
 /* How the mail goes to a recipient. */
 struct way {
 	const char *sender;
-	const char *mark; /* NULL: none */
+	const char *mark; /* fields in front; NULL: none */
 	const char *hold; /* why it is held; NULL: it is not */
 	bool own_sender;  /* not the client's, but one of the site's choice */
 	bool rewritten;   /* by SRS */
@@ -301,15 +302,16 @@ static void put_member(struct parts *x, size_t at, const struct recipient *m)
 	struct way w = { .sender = m->sender != NULL ? m->sender : x->t->sender,
 		.hold = hold_of(x, given),
 		.own_sender = m->sender != NULL };
-	struct buf mark = BUF_INIT(KEY_MAX);
+	struct buf mark = BUF_INIT(KEY_MAX + GROUP_FIELDS_MAX);
 	if (body_size(x->t->body) > m->size_max) {
 		put_refused(x, at, m->address, &too_big);
 		return;
 	}
-	if (leaves) {
+	if (leaves)
 		buf_printf(&mark, "Delivered-To: %s\r\n", given->via);
+	buf_add_str(&mark, m->fields != NULL ? m->fields : "");
+	if (buf_len(&mark) > 0)
 		w.mark = buf_cstr(&mark);
-	}
 	if (leaves && !w.own_sender && x->srs_sender[0] != '\0') {
 		w.sender = x->srs_sender;
 		w.rewritten = true;

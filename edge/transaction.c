@@ -27,6 +27,7 @@ static void recipient_end(struct recipient *r)
 	mem_free(r->orcpt);
 	mem_free(r->hold_why);
 	mem_free(r->sender);
+	mem_free(r->fields);
 	mem_free(r->via);
 	recipients_free(r->members, r->member_count);
 }

@@ -45,6 +45,7 @@ struct recipient {
 	size_t member_count;
 	char *via; /* with members, owned: this address, as it marks what leaves (Delivered-To) */
 	char *sender;      /* of members, owned: the return path of theirs, or NULL: the mail's */
+	char *fields;      /* of members, owned: header fields of their groups, or NULL */
 	uint64_t size_max; /* of members: bytes that a group lets through */
 	struct outcome outcome; /* of members it may be decided before anybody is asked */
 };

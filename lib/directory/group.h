@@ -8,6 +8,8 @@
 
 #include "directory/account.h"
 
+enum { GROUP_FIELDS_MAX = 800 };
+
 struct group {
 	const char *id;      /* dn */
 	const char *address; /* mail: the primary address */
@@ -28,7 +30,9 @@ struct group {
 	bool reject_to_moderator;    /* mgrpMsgRejectAction */
 	const char *reject_text;     /* mgrpMsgRejectText, or NULL */
 	const char *errors_to;       /* mgrpErrorsTo: an address, or NULL */
-	uint64_t size_max;           /* mgrpMsgMaxSize, bytes; UINT64_MAX: none */
+	struct text_list
+	    fields;        /* mgrpAddHeader: "Name: value", at most GROUP_FIELDS_MAX bytes in all */
+	uint64_t size_max; /* mgrpMsgMaxSize, bytes; UINT64_MAX: none */
 };
 
 #endif

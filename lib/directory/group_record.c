@@ -77,6 +77,31 @@ static void put_size(struct draft *d, const struct directory_conf *c, const stru
 		draft_fail(d, "mgrpMsgMaxSize is not a number of bytes");
 }
 
+/* "Name: value" (RFC 5322 section 2.2), in ASCII. */
+static bool is_field(struct span text)
+{
+	size_t colon = span_find(text, ':');
+	for (size_t i = 0; i < text.n; i++)
+		if (text.p[i] < ' ' || text.p[i] > '~' || (i < colon && text.p[i] == ' '))
+			return false;
+	return colon != SIZE_MAX && colon > 0 && span_trim(span_from(text, colon + 1)).n > 0;
+}
+
+static void put_fields(struct draft *d, const struct directory_conf *c, const struct entry *e)
+{
+	struct span text;
+	size_t at = 0, all = 0;
+	while (c->attr_group_add_header != NULL &&
+	       (text = entry_next(e, c->attr_group_add_header, &at)).p != NULL) {
+		all += text.n + 2;
+		if (!is_field(span_trim(text)))
+			draft_fail(d, "mgrpAddHeader is not a header field, NAME: VALUE");
+	}
+	if (all > GROUP_FIELDS_MAX)
+		draft_fail(d, "mgrpAddHeader: more than 800 bytes");
+	draft_list(d, &d->r.group.fields, e, c->attr_group_add_header);
+}
+
 struct record *record_from_group(
     const struct directory_conf *c, const struct entry *e, const char **why_out)
 {
@@ -94,6 +119,7 @@ struct record *record_from_group(
 	put_posting(&d, c, e);
 	put_policy(&d, c, e);
 	put_size(&d, c, e);
+	put_fields(&d, c, e);
 	return draft_finish(&d, why_out);
 }
 

@@ -41,7 +41,7 @@ ENTRIES = [
     user("gone", "example.org", "mailHost: store1", "mailUserStatus: deleted"),
     group("team", "mgrpRFC822MailMember: good@far.example", "uniqueMember: uid=alice,ou=people,dc=example-org,dc=postern",
           "uniqueMember: uid=long-gone,ou=people,dc=example-org,dc=postern", "mgrpRFC822MailMember: dave@example.net",
-          "mgrpErrorsTo: bob@example.org"),
+          "mgrpErrorsTo: bob@example.org", "mgrpAddHeader: List-Id: <team.example.org>"),
     group("badteam", "mgrpRFC822MailMember: bad@far.example", "mgrpRFC822MailMember: alice@example.org",
           "mgrpErrorsTo: bob@example.org"),
     group("found", "mgrpDeliverTo: ldap:///ou=people,dc=example-org,dc=postern?mail?one?(|(uid=alice)(uid=bob))"),
@@ -223,6 +223,9 @@ def test_group(edge):
     assert [copies(edge, n, token) for n in ("alice", "bob", "dave")] == [1, 0, 1]
     stored = edge.having(edge.user("dave"), token)[0]
     assert stored.startswith(b"Return-Path: <bob@example.org>")
+    for text in (stored, heard(edge, token)[0][2]):
+        assert b"\nList-Id: <team.example.org>\r\n" in text
+    assert b"List-Id" not in edge.having(edge.user("alice"), token)[0]  # the client has named her itself
     assert "directory.server_down" not in edge.log("edge")
 
 

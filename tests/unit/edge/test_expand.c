@@ -103,7 +103,11 @@ static const char tree[] = DOMAIN("a.test", "mailDomainCatchallAddress: anna@a.t
 		    "y@far.test") "mgrpModerator: mailto:mod@far.test\nmgrpModerator: bob@b.test\n"
 				  "mgrpAllowedBroadcaster: mod@far.test\nmgrpMsgRejectAction: "
 				  "toModerator\n"
-				  "mgrpErrorsTo: owner@a.test\n")
+				  "mgrpErrorsTo: owner@a.test\n") GROUP("listed",
+		BY_ADDRESS("anna@a.test")
+		    BY_ADDRESS("y@far.test") "mgrpAddHeader: List-Id: <l.a.test>\n"
+					     "mgrpAddHeader: X-A: 1\n") GROUP("around",
+		BY_ADDRESS("listed@a.test") BY_ADDRESS("z@far.test") "mgrpAddHeader: X-B: 2\n")
 		GROUP("small", BY_ADDRESS("anna@a.test") "mgrpMsgMaxSize: 1000\n")
 		    GROUP("nested", BY_ADDRESS("announce@a.test") BY_ADDRESS("bob@b.test"))
 			GROUP("forwards",
@@ -186,6 +190,8 @@ static void put_members(struct buf *out, const struct expansion *e)
 		    r->detail != NULL ? "+" : "", r->detail != NULL ? r->detail : "");
 		if (r->sender != NULL)
 			buf_printf(&b, "<%s>", r->sender);
+		for (const char *f = r->fields; f != NULL && *f != '\0'; f = strchr(f, '\n') + 1)
+			buf_printf(&b, "[%.*s]", (int)strcspn(f, "\r"), f);
 		if (r->outcome.fate != FATE_OPEN)
 			buf_printf(&b, "=%u", r->outcome.code);
 		texts[i] = mem_span_str(buf_span(&b));
@@ -481,9 +487,20 @@ static void test_cancelled(void **state)
 	}
 }
 
+/* Header fields of groups: of an inner one above those of the groups around it. */
+static void test_fields(void **state)
+{
+	check("listed@a.test", known("bob@b.test"),
+	    "anna@a.test[List-Id: <l.a.test>][X-A: 1] y@far.test[List-Id: <l.a.test>][X-A: 1]");
+	check("around@a.test", known("bob@b.test"),
+	    "anna@a.test[List-Id: <l.a.test>][X-A: 1][X-B: 2] "
+	    "y@far.test[List-Id: <l.a.test>][X-A: 1][X-B: 2] z@far.test[X-B: 2]");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_plain),
 		cmocka_unit_test(test_outcomes),

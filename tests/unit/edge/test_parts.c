@@ -358,6 +358,20 @@ static void test_group_with_an_owner(void **state)
 	    "250 250");
 }
 
+/* Fields of a group stand in front, for those at home too. */
+static void test_fields_of_a_group(void **state)
+{
+	struct transaction *t = mail("s@far.test", TEXT);
+	struct recipient *r = with_members(t, "team@a.test", "anna@a.test x@far.test bob@a.test");
+	for (size_t i = 0; i < 2; i++)
+		r->members[i].fields = mem_str("List-Id: <l.a.test>\r\n");
+	check(t,
+	    "<s@far.test> [List-Id: <l.a.test>] company envid: anna@a.test!\n"
+	    "<SRS0> [Delivered-To: team@a.test\r\nList-Id: <l.a.test>] company envid: x@far.test!\n"
+	    "<s@far.test> company envid: bob@a.test!\n",
+	    "250");
+}
+
 static void test_outcomes(void **state)
 {
 	static const struct {
@@ -461,6 +475,7 @@ int main(void)
 		cmocka_unit_test(test_forward_of_a_stranger),
 		cmocka_unit_test(test_sender_is_kept),
 		cmocka_unit_test(test_group_with_an_owner),
+		cmocka_unit_test(test_fields_of_a_group),
 		cmocka_unit_test(test_outcomes),
 		cmocka_unit_test(test_loops),
 		cmocka_unit_test(test_size),
