@@ -181,6 +181,12 @@ void index_subscriptions(
 	    on_subscription, &e);
 }
 
+uint64_t index_user_watch(struct span user)
+{
+	static const struct hash_key fixed = { 0x75736572u, 0x7761746368u };
+	return hash_sip(&fixed, user) | (uint64_t)1 << 63;
+}
+
 /* ---- entries ---------------------------------------------------------------------------------------------- */
 
 static bool entry_parse(uint32_t uid, const MDB_val *v, struct index_entry *out)

@@ -37,6 +37,9 @@ bool index_user(struct index_view *v, struct span user, struct index_user *out);
 
 /* Where the user's mail is: another answer than STAY_HERE means that nobody may log in or deliver here now. */
 enum store_stay index_stay(struct index_view *v, struct span user);
+/* What to watch (mailbox_watch_start()) to hear that a user's mailboxes, subscriptions, rights or annotations have changed;
+ * no mailbox has such an id. */
+uint64_t index_user_watch(struct span user);
 /* Delivery ids that are remembered for a user: those of the last days, of all that there are; folder_hash tells
  * the folders apart that were asked for. */
 void index_deliveries(struct index_view *v, struct span user,

@@ -220,6 +220,7 @@ enum operation_result apply_set_acl(struct apply *a)
 	else
 		rights = op->how == FLAGS_ADD ? rights | op->uses : rights & ~op->uses;
 	acl_store(a->t, op->mailbox, op->name, rights);
+	user_touch(a->t, op->user);
 	event_mailbox(a->t, "AclChange", &a->box, SPAN_NONE);
 	return OPR_OK;
 }

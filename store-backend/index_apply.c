@@ -269,6 +269,7 @@ static enum operation_result apply_subscribe(struct apply *a)
 		txn_put(a->t, DB_SUBS, &k, "", 0);
 	else
 		(void)txn_del(a->t, DB_SUBS, &k);
+	user_touch(a->t, a->op->user);
 	event_name(a->t, a->op->kind == OP_SUBSCRIBE ? "MailboxSubscribe" : "MailboxUnSubscribe",
 	    a->op->user, a->op->name);
 	return OPR_OK;

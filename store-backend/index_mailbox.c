@@ -48,6 +48,11 @@ void user_ensure(struct index_txn *t, struct span user, uint64_t quota_bytes,
 	txn_put(t, DB_SUBS, &k, "", 0);
 }
 
+void user_touch(struct index_txn *t, struct span user)
+{
+	txn_touch(t, index_user_watch(user), 1, false);
+}
+
 bool user_has_room(const struct user_row *u, uint64_t bytes, uint64_t messages)
 {
 	return (u->quota_bytes == 0 ||
@@ -139,6 +144,7 @@ void box_create(
 	memcpy(out->name, name.p, name.n);
 	box_store(t, out);
 	name_store(t, out);
+	user_touch(t, user);
 	if (user_load(t, user, &u)) {
 		u.mailboxes++;
 		user_store(t, user, &u);
@@ -173,6 +179,7 @@ void box_delete(struct index_txn *t, struct box *b)
 		user_store(t, box_user(b), &u);
 	}
 	txn_touch(t, b->id, b->row.modseq, true);
+	user_touch(t, box_user(b));
 }
 
 void box_rename(struct index_txn *t, struct box *b, struct span name)
@@ -184,6 +191,7 @@ void box_rename(struct index_txn *t, struct box *b, struct span name)
 	b->row.uidvalidity = next_uidvalidity(t);
 	box_store(t, b);
 	name_store(t, b);
+	user_touch(t, box_user(b));
 }
 
 unsigned box_keyword(struct box *b, struct span word, bool add)

@@ -119,6 +119,7 @@ enum operation_result apply_set_metadata(struct apply *a)
 		return OPR_TOO_MANY;
 	for (size_t i = 0; i < op->entry_n; i++)
 		store_entry(a, whose_of(a, &op->entries[i]), &op->entries[i]);
+	user_touch(a->t, op->user);
 	return OPR_OK;
 }
 

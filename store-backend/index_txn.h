@@ -77,6 +77,8 @@ void user_store(struct index_txn *t, struct span user, const struct user_row *ro
 /* Makes the user with INBOX when missing. */
 void user_ensure(struct index_txn *t, struct span user, uint64_t quota_bytes,
     uint64_t quota_messages, struct user_row *out);
+/* Whoever watches the user hears of it. */
+void user_touch(struct index_txn *t, struct span user);
 bool user_has_room(const struct user_row *u, uint64_t bytes, uint64_t messages);
 
 bool box_load(struct index_txn *t, uint64_t id, struct box *out);

@@ -34,6 +34,7 @@ static const struct imap_row rows[] = {
 	{ "GETQUOTAROOT", LEVEL_IN, false, SHAPE_MAILBOX, NEWS_ALL, cmd_getquotaroot, false },
 	{ "GETMETADATA", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_getmetadata, false },
 	{ "SETMETADATA", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_setmetadata, true },
+	{ "NOTIFY", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_notify, false },
 	{ "GENURLAUTH", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_genurlauth, false },
 	{ "RESETKEY", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_resetkey, false },
 	{ "URLFETCH", LEVEL_IN, false, SHAPE_OWN, NEWS_ALL, cmd_urlfetch, false },

@@ -65,7 +65,8 @@ imap_cmd_fn cmd_select, cmd_examine, cmd_create, cmd_delete, cmd_rename, cmd_sub
     cmd_unsubscribe;
 imap_cmd_fn cmd_getquota, cmd_getquotaroot, cmd_list, cmd_lsub, cmd_namespace, cmd_status,
     cmd_append, cmd_replace, cmd_idle;
-imap_cmd_fn cmd_getmetadata, cmd_setmetadata, cmd_genurlauth, cmd_resetkey, cmd_urlfetch;
+imap_cmd_fn cmd_getmetadata, cmd_setmetadata, cmd_genurlauth, cmd_resetkey, cmd_urlfetch,
+    cmd_notify;
 imap_cmd_fn cmd_setacl, cmd_deleteacl, cmd_getacl, cmd_listrights, cmd_myrights;
 imap_cmd_fn cmd_check, cmd_close, cmd_unselect, cmd_expunge, cmd_search, cmd_sort, cmd_thread,
     cmd_fetch, cmd_store, cmd_copy, cmd_move;

@@ -124,6 +124,11 @@ enum verdict imap_go_command(struct imap_session *s)
 {
 	if (!imap_has_room(s))
 		return V_WAIT;
+	if (s->notify != NULL && stream_input(s->io).n == 0) {
+		enum verdict v = imap_tell_between(s);
+		if (v != V_NEXT)
+			return v;
+	}
 	if (s->drain_asked && stream_input(s->io).n == 0)
 		return imap_bye(s, "drain", "[UNAVAILABLE] Server is shutting down, come back");
 	enum imap_rx rx = imap_frame_scan(&s->frame, stream_input(s->io));

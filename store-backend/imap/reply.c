@@ -5,6 +5,7 @@
 #include <stdarg.h>
 
 #include "base/check.h"
+#include "store-backend/imap/notify.h"
 #include "store-backend/imap/session_parts.h"
 
 /* ---- for handlers -------------------------------------------------------------------------------- */
@@ -182,12 +183,24 @@ static enum verdict tell_news(struct imap_session *s)
 	if (!imap_flush(s))
 		return V_WAIT;
 	if (s->box == NULL || s->news == NEWS_NONE)
-		return V_NEXT;
+		return imap_notify_tell(s);
 	struct index_view *v =
 	    s->box->stale || s->box->dirty > 0 ? index_view_begin(s->partition->index) : NULL;
 	enum verdict told = tell_news_in(s, v);
 	index_view_end(&v);
-	return told;
+	return told == V_NEXT ? imap_notify_tell(s) : told;
+}
+
+enum verdict imap_tell_between(struct imap_session *s)
+{
+	s->news = imap_notify_selected(s);
+	if (s->box != NULL)
+		s->box->hold_flags = !imap_notify_flags(s);
+	enum verdict v = tell_news(s);
+	if (s->box != NULL)
+		s->box->hold_flags = false;
+	s->news = NEWS_NONE;
+	return v;
 }
 
 enum verdict imap_go_idle(struct imap_session *s)

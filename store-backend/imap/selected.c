@@ -447,7 +447,7 @@ static void report_one(struct selected *box, struct index_view *v, size_t i, str
 
 static bool report_flags(struct selected *box, struct index_view *v, struct buf *out)
 {
-	if (box->modseqs && v == NULL)
+	if ((box->modseqs && v == NULL) || box->hold_flags)
 		return true; /* later */
 	for (; box->dirty > 0 && box->report_at < box->n; box->report_at++) {
 		uint32_t bits = box->v[box->report_at].bits;

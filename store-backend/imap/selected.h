@@ -49,6 +49,7 @@ struct selected {
 	uint32_t recent_floor;              /* below it none is \Recent */
 	char *keywords[STORE_KEYWORDS_MAX]; /* owned: bit i is keywords[i] */
 	size_t keyword_n;
+	bool hold_flags;             /* changed flags are told another time */
 	bool untold;                 /* the array is of an earlier session (selected_shelf.h) */
 	bool stale;                  /* the watch has news */
 	bool deleted;                /* the mailbox itself is gone */

@@ -11,6 +11,7 @@
 #include "store-backend/imap/append.h"
 #include "store-backend/imap/auth.h"
 #include "store-backend/imap/change.h"
+#include "store-backend/imap/notify.h"
 #include "store-backend/imap/selected_shelf.h"
 #include "store-backend/imap/session_parts.h"
 #include "store-backend/imap/shared.h"
@@ -93,6 +94,7 @@ static void session_end(struct imap_session *s)
 			LOG_U64("bytes_out", stream_bytes_out(s->io))));
 	ticket_cancel(&s->ask);
 	imap_end_command(s);
+	imap_notify_free(&s->notify);
 	imap_deselect(s);
 	buf_end(&s->text);
 	buf_end(&s->reply);
@@ -170,11 +172,16 @@ static void on_again(void *arg)
 	imap_step(OBJ(imap_session, arg), V_NEXT);
 }
 
+/* Between commands only what was asked for by NOTIFY. */
+void imap_news_came(struct imap_session *s)
+{
+	if (s->state == ST_IDLE || (s->state == ST_COMMAND && s->notify != NULL))
+		imap_step(s, V_NEXT);
+}
+
 static void on_news(void *arg)
 {
-	struct imap_session *s = OBJ(imap_session, arg);
-	if (s->state == ST_IDLE)
-		imap_step(s, V_NEXT);
+	imap_news_came(OBJ(imap_session, arg));
 }
 
 /* Logged in: silence counts, and that a long answer is not read. Before: the time since the connection was

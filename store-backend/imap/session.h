@@ -110,8 +110,9 @@ struct imap_session {
 	struct imap_change *change; /* owned, while messages are changed */
 	char *user;                 /* owned; NULL: not logged in */
 	struct store_partition *partition;
-	struct selected *box; /* owned; NULL: none is selected */
-	unsigned enabled;     /* enum imap_enabled */
+	struct selected *box;       /* owned; NULL: none is selected */
+	struct imap_notify *notify; /* owned; NULL: nothing was asked for */
+	unsigned enabled;           /* enum imap_enabled */
 	unsigned errors, login_failures;
 	bool drain_asked;
 };
@@ -180,6 +181,8 @@ struct imap_changes_ask {
 };
 enum verdict imap_start_changes(struct imap_session *s, struct index_view *v,
     const struct imap_changes_ask *ask, struct imap_set *take_known);
+/* There is something to tell: now, if the state allows it. s may be gone after it. */
+void imap_news_came(struct imap_session *s);
 /* Selects nothing. */
 void imap_deselect(struct imap_session *s);
 

@@ -20,6 +20,9 @@ enum verdict imap_take_line(struct imap_session *s, struct buf *line);
 void imap_watch_progress(struct imap_session *s);
 void imap_on_progress(void *arg);
 
+/* reply.c: what NOTIFY allows to be told while no command is in progress. V_NEXT: it is told. */
+enum verdict imap_tell_between(struct imap_session *s);
+
 /* reply.c: states in which answers leave. */
 imap_state_fn imap_go_idle, imap_go_finish;
 

@@ -340,3 +340,30 @@ def test_urls_for_others(store):
     assert other.ok(b"URLFETCH " + url) == [b"* URLFETCH " + url + b" NIL\r\n"]
     c.close()
     other.close()
+
+
+def test_notify(store):
+    """What another session and the edge do is told between commands, also when the committer came back."""
+    c, other = Raw(store, "carol"), Raw(store, "carol")
+    c.ok("CREATE seen")
+    c.ok("SELECT INBOX")
+    assert c.ok("NOTIFY SET STATUS (selected (MessageNew (UID ENVELOPE) MessageExpunge FlagChange)) "
+                "(subtree seen (MessageNew MessageExpunge MailboxName)) (personal (MailboxName))")[0] \
+        .startswith(b"* STATUS seen (MESSAGES 0 UIDNEXT 1 ")
+    other.send(b"a APPEND seen {14+}\r\nSubject: x\r\n\r\n\r\n")
+    assert other.until_tagged()[-1].startswith(b"a OK")
+    assert c.line().startswith(b"* STATUS seen (MESSAGES 1 UIDNEXT 2 ")
+    other.ok("CREATE seen/below")
+    assert c.line() == b'* LIST () "/" seen/below\r\n'
+    other.ok("RENAME seen/below elsewhere")
+    assert c.line() == b'* LIST () "/" elsewhere ("OLDNAME" (seen/below))\r\n'
+    other.send(b"a APPEND INBOX {19+}\r\nSubject: notice\r\n\r\n\r\n")
+    assert other.until_tagged()[-1].startswith(b"a OK")
+    heard = [c.line() for _ in range(3)]
+    assert b" EXISTS" in heard[0] and re.match(rb"\* \d+ FETCH \(UID \d+ ENVELOPE \(NIL \"notice\" ", heard[2]), heard
+    os.kill(committer_pid(store), signal.SIGKILL)
+    wait_for(lambda: other.ask("DELETE elsewhere")[-1].startswith((b"a OK", b"a NO [NONEXISTENT]")), 60, "the committer")
+    assert c.line() == b'* LIST (\\NonExistent) "/" elsewhere\r\n'
+    c.ok("NOTIFY NONE")
+    c.close()
+    other.close()
