@@ -92,9 +92,10 @@ struct channel channel_limits(const struct edge_conf *c, const struct edge_chann
 		.retry_first = first_of(own->retry_first, c->queue_retry_first),
 		.retry_max = first_of(own->retry_max, c->queue_retry_max),
 		.lifetime = first_of(own->lifetime, c->queue_lifetime),
-		.recipients = channel_is_end(own) ? 1
-						  : (size_t)first_of((uint64_t)own->recipients,
-							CHANNEL_RECIPIENTS_MAX),
+		.recipients =
+		    channel_is_end(own) || own->type == CHANNEL_REPROCESS
+			? 1
+			: (size_t)first_of((uint64_t)own->recipients, CHANNEL_RECIPIENTS_MAX),
 		.size_max = first_of(own->size_max, UINT64_MAX),
 		.mta_sts =
 		    own->mta_sts == CHANNEL_GENERAL ? c->smtp_mta_sts : own->mta_sts == CHANNEL_YES,

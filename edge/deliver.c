@@ -14,6 +14,7 @@
 #include "edge/queue_internal.h"
 #include "edge/run_outcome.h"
 #include "edge/sts.h"
+#include "edge/station.h"
 #include "edge/tls_policy.h"
 #include "proto/smtp_path.h"
 
@@ -455,8 +456,75 @@ static void on_run(void *arg, const struct run_result *r)
 	finish(dl, OUT_ANSWERED, (struct ip_port){ 0 });
 }
 
+/* ---- stations ----------------------------------------------------------------------------------- */
+
+/* What becomes of one of its recipients. */
+static void apply_station(
+    struct q_item *it, const struct station_result *r, enum channel_type type, const char *channel)
+{
+	static const char *const words[] = { [STATION_MOVED] = "moved",
+		[STATION_PAST] = "past",
+		[STATION_HELD] = "held",
+		[STATION_DROPPED] = "dropped",
+		[STATION_OUTCOME] = NULL };
+	if (words[r->end] != NULL)
+		log_write(&queue_events[QUEUE_EV_QUEUE_MOVED], it->entry->id.s,
+		    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_STR("channel", channel),
+			LOG_STR("end", words[r->end])));
+	if (r->end == STATION_OUTCOME) {
+		item_outcome(it, &r->outcome);
+		log_outcome(it, it->dest, (struct ip_port){ 0 });
+		return;
+	}
+	if (r->end == STATION_MOVED || r->end == STATION_DROPPED) {
+		it->fate = SPOOL_TOLD;
+		item_set_state(it, Q_FINAL);
+		return;
+	}
+	item_set_past(it, type);
+	if (r->end == STATION_HELD)
+		item_hold(it, channel, r->outcome.text);
+	else
+		item_wait(it, 0);
+}
+
+/* A station is no destination that could be down: what it cannot do for one message says nothing of the next. */
+static void on_station(void *arg, const struct station_result *r)
+{
+	struct q_delivery *dl = OBJ(q_delivery, arg);
+	struct queue *q = dl->queue;
+	struct q_dest *d = dl->dest;
+	struct q_entry *e = dl->entry;
+	const struct q_channel *ch = &q->channels[d->kind];
+	dl->ask = NULL;
+	for (size_t i = 0; i < dl->n; i++)
+		apply_station(dl->items[i], r,
+		    ch->own != NULL ? (enum channel_type)ch->own->type : CHANNEL_DELIVER,
+		    ch->title);
+	entry_save(e, dl->items, dl->n);
+	dest_is_up(d);
+	delivery_free(dl);
+	dest_release(d);
+	entry_settle(e);
+	queue_run_stalled(q);
+	queue_check_drained(q);
+}
+
+static bool ask_station(struct q_delivery *dl)
+{
+	const struct edge_channel_conf *own = dl->queue->channels[dl->dest->kind].own;
+	struct station_ask a = { dl->dest, dl->items, dl->n, &dl->mail.body };
+	if (own == NULL || channel_is_end(own))
+		return false;
+	if (own->type == CHANNEL_REPROCESS)
+		dl->ask = reprocess_start(&a, on_station, dl);
+	return dl->ask != NULL;
+}
+
 static void ask_runner(struct q_delivery *dl)
 {
+	if (ask_station(dl))
+		return;
 	dl->ask = channel_deliver(dl->dest, dl->items[0], dl->mail.body, on_run, dl);
 	if (dl->ask == NULL)
 		finish_all(dl, FATE_LATER, 451, "4.3.5", "its channel is not configured any more");

@@ -43,6 +43,8 @@ struct expand_opts {
 	struct directory *directory;
 	const struct edge_conf *conf;
 	struct expand_sender sender; /* spans and strings live until the answer */
+	/* It was taken before: its own group does not ask again who may post, and no group is put off. */
+	bool posted;
 };
 
 enum expand_end {

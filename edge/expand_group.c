@@ -92,6 +92,11 @@ static void push_values(
 static void to_members(struct expand *x)
 {
 	const struct group *g = x->group->group;
+	if ((g->delivery & ACCOUNT_TO_LATER) && expand_put_off(x, x->group->address)) {
+		expand_group_end(x);
+		expand_go_on(x);
+		return;
+	}
 	struct scope *scope = scope_new(x, g, true);
 	char *chain = group_chain(x);
 	push_list(x, ITEM_LEFT_OUT, &g->left_out, chain, scope);
@@ -305,7 +310,7 @@ void expand_group(struct expand *x, const struct target *t)
 	x->group = MEM_NEW(struct group_copy);
 	x->group->group = directory_group_ref(g);
 	x->group->address = mem_str(t->address);
-	if (x->asks_has)
+	if (x->asks_has || (x->opts.posted && x->now->depth == 0))
 		to_members(x);
 	else if (g->moderators.n > 0)
 		x->wait = expand_has(&x->opts, x->group->group->moderators, on_moderator, x);

@@ -84,6 +84,8 @@ bool expand_in_chain(const struct item *it, const char *address);
 /* expand_user.c: the item at hand is a user. */
 void expand_user(struct expand *x, const struct target *t);
 void expand_refuse_by_status(struct expand *x, enum account_status status);
+/* The group's members are found in the queue, by a channel of type reprocess; false: there is none, or this is there. */
+bool expand_put_off(struct expand *x, const char *address);
 /* A member whose address a channel takes (option addresses): it is one. */
 bool expand_by_address(struct expand *x);
 

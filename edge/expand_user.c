@@ -59,6 +59,18 @@ static void take_channels(struct expand *x, const struct target *t)
 	each(x, t->user, take, &(struct taking){ x, t });
 }
 
+bool expand_put_off(struct expand *x, const char *address)
+{
+	const struct edge_conf *c = x->opts.conf;
+	char place[CHANNEL_PLACE_SIZE];
+	for (size_t i = 0; i < c->channel_n && !x->asks_has && !x->opts.posted; i++)
+		if (c->channel[i]->type == CHANNEL_REPROCESS) {
+			expand_take(x, address, NULL, channel_place(c->channel[i], place));
+			return true;
+		}
+	return false;
+}
+
 bool expand_by_address(struct expand *x)
 {
 	const struct edge_channel_conf *c =

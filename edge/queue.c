@@ -128,7 +128,7 @@ static void item_end(struct q_item *it)
 	mem_free(it->detail);
 	mem_free(it->orcpt);
 	mem_free(it->route);
-	mem_free(it->channel);
+	mem_free(it->place);
 	mem_free(it->reason);
 	it->magic = 0;
 }
@@ -173,6 +173,7 @@ void entry_free(struct q_entry *e)
 	mem_free(e->items);
 	mem_free(e->sender);
 	mem_free(e->envid);
+	mem_free(e->auth_user);
 	mem_free(e->body.chunks);
 	e->magic = 0;
 	mem_free(e);
@@ -320,8 +321,7 @@ static void item_init(struct q_item *it, struct q_entry *e, const struct spool_r
 	it->user = r->user.n > 0 ? mem_span_str(r->user) : NULL;
 	it->detail = r->detail.n > 0 ? mem_span_str(r->detail) : NULL;
 	it->orcpt = r->orcpt.n > 0 ? mem_span_str(r->orcpt) : NULL;
-	struct span channel = channel_of_place(r->store);
-	it->channel = channel.p != NULL ? mem_span_str(channel) : NULL;
+	it->place = channel_of_place(r->store).p != NULL ? mem_span_str(r->store) : NULL;
 	it->notify = r->notify;
 	e->open++;
 	e->queue->items_open++;
@@ -359,6 +359,8 @@ struct q_entry *entry_new(struct queue *q, uint32_t row, log_pos pos, const stru
 	e->arrived_us = m->arrived_us;
 	e->sender = mem_span_str(m->sender);
 	e->envid = m->envid.n > 0 ? mem_span_str(m->envid) : NULL;
+	e->auth_user = m->auth_user.n > 0 ? mem_span_str(m->auth_user) : NULL;
+	e->stage = m->stage;
 	e->trusted = m->trusted || m->auth_user.n > 0;
 	e->ret = m->ret;
 	e->report = m->report;

@@ -65,52 +65,82 @@ static enum q_dest_kind kind_of(const struct queue *q, struct span name)
 
 /* ---- which one ---------------------------------------------------------------------------------- */
 
-static bool is_past_hold(const struct q_item *it)
+/* In the order in which mail passes them. */
+static const struct {
+	enum channel_type type;
+	unsigned stage;
+	const char *past;
+} stations[] = {
+	{ CHANNEL_REPROCESS, STAGE_REPROCESS, ROUTE_PAST "reprocess" },
+	{ CHANNEL_DEFRAGMENT, STAGE_DEFRAGMENT, ROUTE_PAST "defragment" },
+	{ CHANNEL_CONVERSION, STAGE_CONVERSION, ROUTE_PAST "conversion" },
+	{ CHANNEL_HOLD, STAGE_HOLD, ROUTE_PAST "hold" },
+};
+
+static unsigned past_of(const struct q_item *it)
 {
-	return it->route != NULL && strcmp(it->route, ROUTE_PAST_HOLD) == 0;
+	for (size_t i = 0; it->route != NULL && i < COUNT_OF(stations); i++)
+		if (strcmp(it->route, stations[i].past) == 0)
+			return stations[i].stage;
+	return STAGE_NONE;
+}
+
+void item_set_past(struct q_item *it, enum channel_type type)
+{
+	for (size_t i = 0; i < COUNT_OF(stations); i++)
+		if (stations[i].type == type) {
+			mem_free(it->route);
+			it->route = mem_str(stations[i].past);
+		}
+}
+
+static unsigned stage_of(const struct q_item *it)
+{
+	unsigned past = past_of(it);
+	return past > it->entry->stage ? past : it->entry->stage;
 }
 
 const char *item_operator_route(const struct q_item *it)
 {
 	bool is_place = it->route != NULL && channel_of_place(span_str(it->route)).p != NULL;
-	return is_place || is_past_hold(it) ? NULL : it->route;
+	return is_place || past_of(it) != STAGE_NONE ? NULL : it->route;
 }
 
-static const enum channel_type stations[] = { CHANNEL_HOLD };
-
-static const struct q_channel *station_of(const struct q_item *it, enum channel_type type)
+/* DEST_KINDS_MAX: no channel of this type has its address. */
+static enum q_dest_kind station_of(const struct q_item *it, enum channel_type type)
 {
 	const struct queue *q = it->entry->queue;
-	for (size_t k = DEST_KINDS; k < q->kind_n; k++) {
-		const struct edge_channel_conf *own = q->channels[k].own;
-		if (own != NULL && own->type == (int)type &&
-		    channel_has_address(own, span_str(it->address)))
-			return &q->channels[k];
-	}
-	return NULL;
+	size_t k = DEST_KINDS;
+	while (k < q->kind_n &&
+	       !(q->channels[k].own != NULL && q->channels[k].own->type == (int)type &&
+		   channel_has_address(q->channels[k].own, span_str(it->address))))
+		k++;
+	return k < q->kind_n ? (enum q_dest_kind)k : DEST_KINDS_MAX;
 }
 
-static const struct q_channel *next_station(const struct q_item *it)
+static enum q_dest_kind next_station(const struct q_item *it)
 {
-	const struct q_channel *ch = NULL;
-	if (it->route != NULL && !is_past_hold(it))
-		return NULL;
-	for (size_t i = 0; i < COUNT_OF(stations) && ch == NULL; i++)
-		if (stations[i] != CHANNEL_HOLD || !is_past_hold(it))
-			ch = station_of(it, stations[i]);
-	return ch;
+	enum q_dest_kind kind = DEST_KINDS_MAX;
+	unsigned stage = stage_of(it);
+	if (it->route != NULL && past_of(it) == STAGE_NONE)
+		return kind;
+	for (size_t i = 0; i < COUNT_OF(stations) && kind == DEST_KINDS_MAX; i++)
+		if (stations[i].stage > stage)
+			kind = station_of(it, stations[i].type);
+	return kind;
 }
 
 bool item_has_hold_channel(const struct q_item *it)
 {
-	return it->route == NULL && station_of(it, CHANNEL_HOLD) != NULL;
+	return item_operator_route(it) == NULL && stage_of(it) < STAGE_HOLD &&
+	       station_of(it, CHANNEL_HOLD) != DEST_KINDS_MAX;
 }
 
 /* The end that was chosen for it, by an operator or where it came in; p NULL: none. */
 static struct span chosen_end(const struct q_item *it)
 {
 	struct span place = channel_of_place(span_str(it->route));
-	return place.p != NULL ? place : span_str(it->channel);
+	return place.p != NULL ? place : channel_of_place(span_str(it->place));
 }
 
 static struct span end_of(const struct q_item *it)
@@ -150,20 +180,37 @@ static void go(struct q_item *it, enum q_dest_kind kind)
 	buf_end(&name);
 }
 
-static void hold(struct q_item *it, const struct q_channel *ch)
+void item_hold(struct q_item *it, const char *channel, const char *why)
 {
 	struct q_entry *e = it->entry;
-	struct buf why = BUF_INIT(REASON_MAX);
-	buf_printf(&why, "held by channel %s", ch->title);
 	mem_free(it->reason);
-	it->reason = mem_str(buf_cstr(&why));
-	buf_end(&why);
+	it->reason = mem_span_str(span_first(span_str(why), REASON_MAX));
 	it->on_hold = true;
 	item_wait(it, 0);
 	log_write(&queue_events[QUEUE_EV_QUEUE_HELD], e->id.s,
-	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_STR("channel", ch->title)));
+	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_STR("channel", channel),
+		LOG_STR("why", it->reason)));
+}
+
+static void hold(struct q_item *it, const char *channel)
+{
+	struct q_entry *e = it->entry;
+	struct buf why = BUF_INIT(REASON_MAX);
+	buf_printf(&why, "held by channel %s", channel);
+	item_hold(it, channel, buf_cstr(&why));
+	buf_end(&why);
 	entry_save(e, &it, 1);
 	entry_settle(e);
+}
+
+/* An operator may send mail to any channel, and a recipient be one of reprocess since it came in. */
+static void to_chosen(struct q_item *it, enum q_dest_kind kind)
+{
+	const struct q_channel *ch = &it->entry->queue->channels[kind];
+	if (ch->own->type == CHANNEL_HOLD)
+		hold(it, ch->title);
+	else
+		go(it, kind);
 }
 
 bool item_to_end(struct q_item *it)
@@ -176,22 +223,20 @@ bool item_to_end(struct q_item *it)
 	if (kind == DEST_KINDS_MAX)
 		item_conclude(
 		    it, FATE_LATER, 451, "4.3.5", "its channel is not configured any more");
-	else if (!channel_is_end(q->channels[kind].own))
-		item_conclude(it, FATE_LATER, 451, "4.3.5", "its channel delivers nothing");
 	else
-		go(it, kind);
+		to_chosen(it, kind);
 	return true;
 }
 
 /* Of a user of ours the directory is asked first, unless an operator or the configuration says where it goes. */
 bool item_to_channel(struct q_item *it)
 {
-	const struct q_channel *ch = next_station(it);
-	if (ch != NULL) {
-		hold(it, ch);
+	enum q_dest_kind station = next_station(it);
+	if (station != DEST_KINDS_MAX) {
+		to_chosen(it, station);
 		return true;
 	}
-	bool asks_first = it->user != NULL && it->channel != NULL && it->route == NULL;
+	bool asks_first = it->user != NULL && it->place != NULL && it->route == NULL;
 	return !asks_first && item_to_end(it);
 }
 

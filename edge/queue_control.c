@@ -41,7 +41,7 @@ static bool apply_release(struct q_item *it, const struct queue_filter *f)
 		return false;
 	it->on_hold = false;
 	if (item_has_hold_channel(it)) /* or it would be held at once */
-		it->route = mem_str(ROUTE_PAST_HOLD);
+		item_set_past(it, CHANNEL_HOLD);
 	if (it->state == Q_HELD)
 		item_wait(it, 0);
 	return true;

@@ -67,8 +67,8 @@ struct q_item {
 	char *address, *user, *detail; /* user NULL: to be relayed */
 	char *orcpt;                   /* NULL: not given */
 	char *
-	    route; /* where an operator sends it (queue_channel.c), or ROUTE_PAST_HOLD; NULL: the usual way */
-	char *channel;   /* where it goes since it came in: a named channel; or NULL */
+	    route; /* where an operator sends it (queue_channel.c), or past a station; NULL: the usual way */
+	char *place;     /* where it goes since it came in: "channel:NAME" (channel.h); or NULL */
 	bool tried;      /* it was given to the runner */
 	bool on_hold;    /* does not wait but is held, from the next attempt on */
 	unsigned notify; /* SMTP_NOTIFY_*, 0: its sender did not say */
@@ -93,6 +93,8 @@ struct q_entry {
 	uint64_t arrived_us;
 	uint64_t added_us;    /* 0: before it was read from the log, when is not known */
 	char *sender, *envid; /* sender "": null; envid NULL: none */
+	char *auth_user;      /* NULL: nobody */
+	unsigned stage;       /* STAGE_*: the last station that it has passed */
 	bool trusted;
 	bool fresh; /* it came to this process: no other one has tried it */
 	enum smtp_ret ret;
@@ -265,8 +267,10 @@ void item_conclude(
 
 /* ---- queue_channel.c: named channels ---------------------------------------------------------------- */
 
-/* An item's route when it is released from a hold channel: the usual way, past that. */
-#define ROUTE_PAST_HOLD "past:hold"
+/* Stations in the order in which mail passes them. An item's route is ROUTE_PAST and the name of the type of the last
+ * one, when it has passed it on its own. */
+enum { STAGE_NONE, STAGE_REPROCESS, STAGE_DEFRAGMENT, STAGE_CONVERSION, STAGE_HOLD };
+#define ROUTE_PAST "past:"
 
 void queue_channels_set(struct queue *q); /* the configuration is new */
 void queue_channels_end(struct queue *q);
@@ -280,6 +284,10 @@ bool item_has_hold_channel(const struct q_item *it);
 /* Does a named channel have a say in where it goes? place: its store in the log, or empty. */
 bool item_needs_channel(const struct q_item *it);
 bool queue_needs_channel(const struct queue *q, struct span address, struct span place);
+/* It goes on behind the station of this type. */
+void item_set_past(struct q_item *it, enum channel_type type);
+/* It is held at a station, for this reason. */
+void item_hold(struct q_item *it, const char *channel, const char *why);
 /* To the runner. NULL: the channel is not configured any more. */
 struct ticket *channel_deliver(
     struct q_dest *d, struct q_item *it, struct mail_source body, run_fn *fn, void *arg);

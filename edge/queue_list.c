@@ -33,7 +33,7 @@ static const char *state_of(const struct q_item *it)
 
 static struct span destination_of(const struct q_item *it)
 {
-	if (it->route != NULL && strcmp(it->route, ROUTE_PAST_HOLD) != 0)
+	if (it->route != NULL && !span_starts(span_str(it->route), SPAN(ROUTE_PAST)))
 		return span_str(it->route);
 	if (it->dest != NULL)
 		return span_str(it->dest->name);

@@ -16,6 +16,7 @@ enum {
 	FLAG_HOLD = 4,
 	FLAG_REQUIRE_TLS = 8,
 	FLAG_SMTPUTF8 = 16,
+	STAGE_SHIFT = 5, /* two bits */
 	RECIPIENT_BYTES_MIN = 15,
 	STEP_BYTES_MIN = 21
 };
@@ -43,7 +44,8 @@ bool spool_message_put(struct buf *out, const struct spool_message *m)
 			      (m->trusted ? (unsigned)FLAG_TRUSTED : 0u) |
 			      (m->hold ? (unsigned)FLAG_HOLD : 0u) |
 			      (m->require_tls ? (unsigned)FLAG_REQUIRE_TLS : 0u) |
-			      (m->smtputf8 ? (unsigned)FLAG_SMTPUTF8 : 0u));
+			      (m->smtputf8 ? (unsigned)FLAG_SMTPUTF8 : 0u) |
+			      (m->stage % SPOOL_STAGES) << STAGE_SHIFT);
 	bytes_put_ident(out, m->id);
 	bytes_put_ident(out, m->session);
 	bytes_put_ident(out, m->parent);
@@ -148,6 +150,7 @@ err_t spool_message_get(struct span payload, struct spool_message *out)
 	out->trusted = (flags & FLAG_TRUSTED) != 0;
 	out->hold = (flags & FLAG_HOLD) != 0;
 	out->smtputf8 = version > 2 && (flags & FLAG_SMTPUTF8) != 0;
+	out->stage = version > 2 ? flags >> STAGE_SHIFT & (SPOOL_STAGES - 1) : 0;
 	out->require_tls = (flags & FLAG_REQUIRE_TLS) != 0;
 	out->id = bytes_ident(&r);
 	out->session = bytes_ident(&r);

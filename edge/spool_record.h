@@ -31,6 +31,8 @@ enum {
 	SPOOL_RECORD_MAX = 4 * 1024 * 1024 /* of everything but body bytes */
 };
 
+enum { SPOOL_STAGES = 4 };
+
 enum spool_fate {
 	SPOOL_WAITING,
 	SPOOL_DELIVERED,
@@ -74,6 +76,7 @@ struct spool_message {
 	bool hold;             /* its recipients begin held */
 	bool require_tls;      /* goes on by REQUIRETLS or not at all (RFC 8689) */
 	bool trusted;          /* the sender is who it says: reports may go there */
+	unsigned stage;        /* the last station that it has passed: below SPOOL_STAGES */
 	enum smtp_ret ret;
 	struct span envid; /* as it came; may be empty */
 	struct spool_recipient *recipients;

@@ -111,6 +111,8 @@ struct record *record_from_group(
 	put_names(&d, c, e);
 	g->status = record_status_of(e, c->attr_group_status, c->attr_group_mail_status);
 	g->delivery = record_delivery(e, c->attr_delivery, ACCOUNT_TO_MAILBOX);
+	if (span_ieq(entry_get(e, c->attr_defer, 0), SPAN("yes")))
+		g->delivery |= ACCOUNT_TO_LATER;
 	draft_list(&d, &g->members, e, c->attr_group_member);
 	draft_list(&d, &g->entries, e, c->attr_group_entry);
 	draft_list(&d, &g->searches, e, c->attr_group_search);

@@ -194,7 +194,7 @@ unsigned record_delivery(const struct entry *e, const char *attr, unsigned witho
 	} words[] = {
 		{ "mailbox", ACCOUNT_TO_MAILBOX },
 		{ "members", ACCOUNT_TO_MAILBOX },
-		{ "members_offline", ACCOUNT_TO_MAILBOX },
+		{ "members_offline", ACCOUNT_TO_MAILBOX | ACCOUNT_TO_LATER },
 		{ "forward", ACCOUNT_TO_FORWARDS },
 		{ "hold", ACCOUNT_TO_HOLD },
 		{ "native", ACCOUNT_TO_NATIVE },

@@ -66,6 +66,7 @@ CHANNELS = """
 		addresses procmail.example; fields from, return-path, delivered-to; }}
 	channel maildrop {{ type pipe; program /usr/bin/maildrop; user news; arguments "{place}/mailfilter";
 		addresses maildrop.example; }}
+	channel later {{ type reprocess; addresses again.example; }}
 	channel quarantine {{ type hold; addresses held.scripts.example, alice@example.org; }}
 """
 
@@ -87,6 +88,14 @@ class Host(Tier):
     def user_entry(self, user):
         text = super().user_entry(user)
         return text.rstrip("\n") + "\n" + "".join(f"{line}\n" for line in user.get("lines", ()))
+
+    def directory_text(self):
+        group = ("dn: cn=team,ou=people,dc=example-org,dc=postern\nobjectClass: top\nobjectClass: groupOfNames\n"
+                 "objectClass: inetMailGroup\ncn: team\nmail: team@example.org\nmailDeliveryOption: members_offline\n"
+                 "mgrpErrorsTo: owner@example.org\nmgrpRFC822MailMember: one@script.example\n"
+                 "mgrpRFC822MailMember: two@script.example\nmgrpRFC822MailMember: man@example.org\n"
+                 "mgrpRFC822MailMember: nobody.there@example.org\n")
+        return super().directory_text() + "\n" + group
 
     def place(self, *parts):
         return self.path("place", *parts)
@@ -448,6 +457,38 @@ def test_hold_of_a_user(host):
     host.postern("queue", "reroute", row["id"], "to=channel:script")
     host.wait_empty()
     assert token in host.facts()[0]["text"]
+
+
+# ---- reprocess ----------------------------------------------------------------------------------------------------
+
+
+def test_group_later(host):
+    """The members of a group are looked for after its mail was taken; its return path counts, and its refusals."""
+    host.clean()
+    before = len(host.log("edge"))
+    token, _ = send(host, "team@example.org", size=200000)
+    wait_for(lambda: len(host.facts()) == 3, 20, "three members' mail")
+    assert {f["env"]["RECIPIENT"] for f in host.facts()} == {"one@script.example", "two@script.example", "man@example.org"}
+    assert all(token in f["text"] and f["env"]["SENDER"] == "owner@example.org" for f in host.facts())
+    log = host.log("edge")[before:]
+    assert re.search(r"queue.moved .*recipient=team@example.org channel=later end=moved", log)
+    assert "queue.notbounced" in log or "queue.bounced" in log  # of nobody.there
+    host.wait_empty()
+
+
+def test_reprocess_again(host):
+    """What waits for a store that is away goes where the user's mail goes now."""
+    host.clean()
+    token, _ = send(host, "bob@example.org")
+    row, = wait_for(lambda: [r for r in host.queue() if r["attempts"]], 20, "an attempt")
+    host.user("bob")["lines"] = ["mailDeliveryOption: forward", "mailForwardingAddress: bob@script.example"]
+    before = len(host.log("edge"))
+    host.write_directory()
+    wait_for(lambda: re.search(r"edge/queue.* directory.file_loaded", host.log("edge")[before:]), 20, "the new directory")
+    host.postern("queue", "reroute", row["id"], "to=channel:later")
+    host.wait_empty()
+    facts, = host.facts()
+    assert token in facts["text"] and facts["env"]["RECIPIENT"] == "bob@script.example"
 
 
 # ---- the end of processes -----------------------------------------------------------------------------------------
