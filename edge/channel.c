@@ -78,6 +78,12 @@ static size_t concurrency_of(const struct edge_conf *c, const struct edge_channe
 	return (size_t)first_of((uint64_t)own->concurrency, general);
 }
 
+static bool is_one_by_one(const struct edge_channel_conf *own)
+{
+	return channel_is_end(own) || own->type == CHANNEL_REPROCESS ||
+	       own->type == CHANNEL_DEFRAGMENT;
+}
+
 static size_t deliveries_of(const struct edge_conf *c, const struct edge_channel_conf *own)
 {
 	uint64_t general = channel_runs(own) ? RUNS : (uint64_t)c->queue_deliveries;
@@ -92,10 +98,9 @@ struct channel channel_limits(const struct edge_conf *c, const struct edge_chann
 		.retry_first = first_of(own->retry_first, c->queue_retry_first),
 		.retry_max = first_of(own->retry_max, c->queue_retry_max),
 		.lifetime = first_of(own->lifetime, c->queue_lifetime),
-		.recipients =
-		    channel_is_end(own) || own->type == CHANNEL_REPROCESS
-			? 1
-			: (size_t)first_of((uint64_t)own->recipients, CHANNEL_RECIPIENTS_MAX),
+		.recipients = is_one_by_one(own) ? 1
+						 : (size_t)first_of((uint64_t)own->recipients,
+						       CHANNEL_RECIPIENTS_MAX),
 		.size_max = first_of(own->size_max, UINT64_MAX),
 		.mta_sts =
 		    own->mta_sts == CHANNEL_GENERAL ? c->smtp_mta_sts : own->mta_sts == CHANNEL_YES,
@@ -127,7 +132,7 @@ const struct edge_channel_conf *channel_named(const struct edge_conf *c, struct 
 
 bool channel_runs(const struct edge_channel_conf *c)
 {
-	return channel_is_end(c) || c->type == CHANNEL_DEFRAGMENT || c->type == CHANNEL_CONVERSION;
+	return channel_is_end(c) || c->type == CHANNEL_CONVERSION;
 }
 
 bool channel_has_address(const struct edge_channel_conf *c, struct span address)

@@ -13,8 +13,8 @@
 #include "edge/out_conf.h"
 #include "edge/queue_internal.h"
 #include "edge/run_outcome.h"
-#include "edge/sts.h"
 #include "edge/station.h"
+#include "edge/sts.h"
 #include "edge/tls_policy.h"
 #include "proto/smtp_path.h"
 
@@ -466,6 +466,7 @@ static void apply_station(
 		[STATION_PAST] = "past",
 		[STATION_HELD] = "held",
 		[STATION_DROPPED] = "dropped",
+		[STATION_WAIT] = NULL,
 		[STATION_OUTCOME] = NULL };
 	if (words[r->end] != NULL)
 		log_write(&queue_events[QUEUE_EV_QUEUE_MOVED], it->entry->id.s,
@@ -474,6 +475,10 @@ static void apply_station(
 	if (r->end == STATION_OUTCOME) {
 		item_outcome(it, &r->outcome);
 		log_outcome(it, it->dest, (struct ip_port){ 0 });
+		return;
+	}
+	if (r->end == STATION_WAIT) {
+		item_wait(it, r->wait_ms);
 		return;
 	}
 	if (r->end == STATION_MOVED || r->end == STATION_DROPPED) {
@@ -501,7 +506,8 @@ static void on_station(void *arg, const struct station_result *r)
 		apply_station(dl->items[i], r,
 		    ch->own != NULL ? (enum channel_type)ch->own->type : CHANNEL_DELIVER,
 		    ch->title);
-	entry_save(e, dl->items, dl->n);
+	if (r->end != STATION_WAIT)
+		entry_save(e, dl->items, dl->n);
 	dest_is_up(d);
 	delivery_free(dl);
 	dest_release(d);
@@ -518,6 +524,8 @@ static bool ask_station(struct q_delivery *dl)
 		return false;
 	if (own->type == CHANNEL_REPROCESS)
 		dl->ask = reprocess_start(&a, on_station, dl);
+	else if (own->type == CHANNEL_DEFRAGMENT)
+		dl->ask = defragment_start(&a, on_station, dl);
 	return dl->ask != NULL;
 }
 

@@ -195,6 +195,7 @@ struct queue {
 	uint32_t left_at;
 	struct q_channel channels[DEST_KINDS_MAX];
 	size_t kind_n; /* of them in use */
+	struct pieces *pieces; /* owned: defragment.c; NULL: none yet */
 	struct heap due;
 	struct timer due_timer, prune_timer;
 	size_t items_open, lookups, running;

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "edge/queue_scan.h"
+#include "edge/station.h"
 
 enum { REOPEN_MS = 3000, ARRIVAL_OFF_S = 6 * 3600 };
 
@@ -295,6 +296,7 @@ void queue_close(struct queue *q)
 	while (!list_empty(&q->entries))
 		entry_free(LIST_OF(struct q_entry, link, q->entries.next));
 	dests_free(q);
+	defragment_end(q);
 	queue_load_end(q);
 	spool_close(&q->spool);
 	queue_check_drained(q);

@@ -52,11 +52,6 @@ bool run_ask_put(struct buf *out, const struct run_ask *a)
 	bytes_put_string(&b, a->sender);
 	bytes_put_u64(&b, a->arrived_us);
 	bytes_put_u8(&b, a->again);
-	bytes_put_string(&b, a->from);
-	bytes_put_string(&b, a->to);
-	bytes_put_u16(&b, (unsigned)a->size_n);
-	for (size_t i = 0; i < a->size_n; i++)
-		bytes_put_u64(&b, a->sizes[i]);
 	return put_frame(out, &b);
 }
 
@@ -67,15 +62,6 @@ static struct span get_name(struct bytes_reader *r)
 	if (span_find(s, '\0') != SIZE_MAX)
 		r->bad = true;
 	return s;
-}
-
-static void get_sizes(struct bytes_reader *r, struct run_ask *out)
-{
-	out->size_n = bytes_u16(r);
-	if (out->size_n > RUN_PIECES_MAX || (out->kind == RUN_ASSEMBLE) != (out->size_n > 0))
-		r->bad = true;
-	for (size_t i = 0; !r->bad && i < out->size_n; i++)
-		out->sizes[i] = bytes_u64(r);
 }
 
 enum run_got run_ask_get(struct span bytes, struct run_ask *out)
@@ -96,9 +82,6 @@ enum run_got run_ask_get(struct span bytes, struct run_ask *out)
 	out->sender = get_name(&r);
 	out->arrived_us = bytes_u64(&r);
 	out->again = bytes_u8(&r) == 1;
-	out->from = get_name(&r);
-	out->to = get_name(&r);
-	get_sizes(&r, out);
 	if (out->id.s[0] == '\0' || out->channel.n == 0)
 		return RUN_BAD;
 	return end_frame(&r);

@@ -5,7 +5,7 @@
  * only as template.h lets them through. What runs, as whom and within which limits its own configuration says.
  *
  *	question	length u32, version u8, kind u8, channel, id, recipient u16, address, user, detail, sender,
- *			arrived u64 (us), again u8, types: from and to, n u16, sizes n * u64
+ *			arrived u64 (us), again u8
  *	descriptors	the message; when it is to become another one: a second file that gets it
  *	answer		length u32, version u8, end u8, code u8, text */
 #ifndef EDGE_RUN_WIRE_H
@@ -22,16 +22,14 @@ enum {
 	RUN_ASK_MAX = 16 * 1024, /* a whole question */
 	RUN_TEXT_MAX = 1000,     /* of an answer */
 	RUN_ANSWER_MAX = RUN_TEXT_MAX + 16,
-	RUN_PIECES_MAX = 1000,
 	RUN_STRING_MAX = 1024,
 	RUN_FDS = 2
 };
 enum { RUN_PATH_SIZE = 108 };
 
 enum run_kind {
-	RUN_DELIVER,  /* to a program or a mailbox: one descriptor */
-	RUN_CONVERT,  /* two descriptors */
-	RUN_ASSEMBLE, /* the file has pieces, one behind the other: two descriptors */
+	RUN_DELIVER, /* to a program or a mailbox: one descriptor */
+	RUN_CONVERT, /* two descriptors */
 	RUN_KINDS
 };
 
@@ -43,10 +41,7 @@ struct run_ask {
 	struct span address, user, detail; /* user empty: the directory was not asked */
 	struct span sender;
 	uint64_t arrived_us;
-	bool again;           /* it may have been tried before */
-	struct span from, to; /* RUN_CONVERT: whose mail, and the channel that it goes to */
-	uint64_t sizes[RUN_PIECES_MAX]; /* RUN_ASSEMBLE */
-	size_t size_n;
+	bool again; /* it may have been tried before */
 };
 
 enum run_end {

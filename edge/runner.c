@@ -260,13 +260,8 @@ static bool is_running(const struct job *mine, const struct run_ask *a)
 static const char *mistake_of(
     const struct job *j, const struct run_ask *a, const struct edge_channel_conf *c)
 {
-	static const enum channel_type types[RUN_KINDS] = {
-		[RUN_CONVERT] = CHANNEL_CONVERSION,
-		[RUN_ASSEMBLE] = CHANNEL_DEFRAGMENT,
-	};
-	bool fits =
-	    c != NULL && (a->kind == RUN_DELIVER ? channel_is_end(c)
-						 : types[a->kind] == (enum channel_type)c->type);
+	bool fits = c != NULL &&
+		    (a->kind == RUN_DELIVER ? channel_is_end(c) : c->type == CHANNEL_CONVERSION);
 	if (!fits)
 		return "4.3.5 the runner knows no such channel; it may need a restart";
 	if (j->fd_n != (a->kind == RUN_DELIVER ? 1 : RUN_FDS))

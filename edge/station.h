@@ -6,6 +6,7 @@
 #include "net/ticket.h"
 
 struct q_dest;
+struct queue;
 struct q_item;
 struct mail_source;
 
@@ -14,12 +15,14 @@ enum station_end {
 	STATION_PAST,    /* they go on as they are */
 	STATION_HELD,    /* an operator is to look at them: outcome.text says why */
 	STATION_DROPPED, /* nobody gets it, and nobody is told */
+	STATION_WAIT,    /* they come again in wait_ms, which is no attempt */
 	STATION_OUTCOME  /* refused, or tried again */
 };
 
 struct station_result {
 	enum station_end end;
 	struct outcome outcome;
+	uint64_t wait_ms;
 };
 
 typedef void station_fn(void *arg, const struct station_result *r);
@@ -34,5 +37,9 @@ struct station_ask {
 
 /* reprocess.c: one recipient is looked up anew, as where it came in. */
 struct ticket *reprocess_start(const struct station_ask *a, station_fn *fn, void *arg);
+
+/* defragment.c: one recipient of a message that may be a piece of another. */
+struct ticket *defragment_start(const struct station_ask *a, station_fn *fn, void *arg);
+void defragment_end(struct queue *q); /* entries are gone */
 
 #endif

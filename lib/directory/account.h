@@ -18,7 +18,8 @@ enum {
 	ACCOUNT_TO_HOLD = 4,
 	ACCOUNT_TO_NATIVE = 8,   /* native, unix: a mailbox of the host that delivers */
 	ACCOUNT_TO_PROGRAM = 16, /* those of account.programs */
-	ACCOUNT_TO_LATER = 32,   /* of a group, with MAILBOX: members are looked for when it is out of the client's way */
+	ACCOUNT_TO_LATER =
+	    32, /* of a group, with MAILBOX: members are looked for when it is out of the client's way */
 };
 
 /* First of inetDomainStatus, mailDomainStatus, inetUserStatus, mailUserStatus that is not active. */

@@ -174,7 +174,7 @@ static bool put_base(struct query *q)
 /* What group_record.c reads. */
 #define GROUP_ATTRS                                                                                \
 	c->attr_mail, c->attr_alternate, c->attr_equivalent, c->attr_delivery, c->attr_forward,    \
-	    c->attr_defer, c->attr_group_status, c->attr_group_mail_status, c->attr_group_member,                 \
+	    c->attr_defer, c->attr_group_status, c->attr_group_mail_status, c->attr_group_member,  \
 	    c->attr_group_entry, c->attr_group_search, c->attr_group_exception,                    \
 	    c->attr_group_allowed, c->attr_group_disallowed, c->attr_group_allowed_domain,         \
 	    c->attr_group_disallowed_domain, c->attr_group_policy, c->attr_group_moderator,        \

@@ -66,6 +66,7 @@ CHANNELS = """
 		addresses procmail.example; fields from, return-path, delivered-to; }}
 	channel maildrop {{ type pipe; program /usr/bin/maildrop; user news; arguments "{place}/mailfilter";
 		addresses maildrop.example; }}
+	channel pieces {{ type defragment; addresses pieces.scripts.example; defragment_lifetime 20s; }}
 	channel later {{ type reprocess; addresses again.example; }}
 	channel quarantine {{ type hold; addresses held.scripts.example, alice@example.org; }}
 """
@@ -489,6 +490,73 @@ def test_reprocess_again(host):
     host.wait_empty()
     facts, = host.facts()
     assert token in facts["text"] and facts["env"]["RECIPIENT"] == "bob@script.example"
+
+
+# ---- defragment ---------------------------------------------------------------------------------------------------
+
+
+def piece(part_id, number, total, text, subject="outer", sender=SENDER):
+    of = f"; total={total}" if total else ""
+    return (f"From: <{sender}>\r\nX-Outer: {number}\r\nSubject: {subject} {number}\r\nMessage-ID: <{number}.{part_id}>\r\n"
+            f"MIME-Version: 1.0\r\nContent-Type: message/partial; id=\"{part_id}\"; number={number}{of}\r\n\r\n").encode() + text
+
+
+def split(token, count, size=3000):
+    """A message cut at line ends."""
+    whole = (b"Subject: " + token.encode() + b"\r\nMessage-ID: <whole." + token.encode() + b">\r\nX-Inner: no\r\n"
+             b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n")
+    lines = [whole] + [b"line %d of it\r\n" % i for i in range(size)]
+    step = -(-len(lines) // count)
+    return [b"".join(lines[i:i + step]) for i in range(0, len(lines), step)]
+
+
+@pytest.mark.parametrize("order, restart", [((1, 2, 3), False), ((3, 1, 2), True), ((2, 3, 1), False)])
+def test_pieces(host, order, restart):
+    """They wait for each other, also over a restart of the queue, and become what they were cut from."""
+    host.clean()
+    token = mail.new_token()
+    parts = split(token, 3, 30000)
+    to = "z@pieces.scripts.example"
+    for n, number in enumerate(order):
+        if restart and n == 2:
+            os.kill(host.role("queue")[0], signal.SIGKILL)
+            wait_for(lambda: len(host.queue()) == 2, 20, "two pieces")
+        assert mail.send(host, SENDER, [to], piece(token, number, 3 if number == 3 else 0, parts[number - 1]))[0] == 250
+        if n < 2:
+            wait_for(lambda w=n: len(host.queue("state=waiting")) == w + 1, 20, "a piece that waits")
+            assert host.facts() == []
+    host.wait_empty()
+    facts, = host.facts()
+    head, body = facts["text"].split("\n\n", 1)
+    assert f"Subject: {token}\n" in head + "\n" and "X-Outer: 1" in head and f"<whole.{token}>" in head
+    assert "X-Inner" not in head and "outer" not in head and "partial" not in head
+    assert body.encode() == b"".join(parts).split(b"\r\n\r\n", 1)[1].replace(b"\r\n", b"\n")
+
+
+def test_pieces_that_do_not_fit(host):
+    """Another total, a number that is there already, another sender's: they do not disturb, and go on as they are."""
+    host.clean()
+    token, to = mail.new_token(), "z@pieces.scripts.example"
+    parts = split(token, 2)
+
+    def post(number, total, text, sender=SENDER):
+        assert mail.send(host, sender, [to], piece(token, number, total, text, sender=sender))[0] == 250
+    post(1, 2, parts[0])
+    wait_for(lambda: len(host.queue("state=waiting")) == 1, 20, "a piece that waits")
+    post(1, 2, b"Subject: again\r\n\r\nx\r\n")
+    post(2, 3, b"other total\r\n")
+    post(3, 0, b"beyond\r\n")
+    post(2, 1000000, b"huge\r\n")
+    wait_for(lambda: len(host.facts()) == 4, 20, "four that do not fit")
+    assert all("message/partial" in f["text"] for f in host.facts())
+    post(2, 2, b"not mine\r\n", "stranger@evil.example")
+    wait_for(lambda: len(host.queue("state=waiting")) == 2, 20, "two groups")
+    post(2, 2, parts[1])
+    wait_for(lambda: len(host.facts()) == 5, 20, "the whole")
+    whole = [f for f in host.facts() if "message/partial" not in f["text"]]
+    assert len(whole) == 1 and "line 2999 of it" in whole[0]["text"] and "not mine" not in whole[0]["text"]
+    host.wait_empty(60)  # the stranger's has waited long enough
+    assert sum("not mine" in f["text"] for f in host.facts()) == 1
 
 
 # ---- the end of processes -----------------------------------------------------------------------------------------

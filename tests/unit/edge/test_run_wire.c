@@ -15,8 +15,8 @@
 
 static struct run_ask sample(void)
 {
-	struct run_ask a = { .kind = RUN_ASSEMBLE,
-		.channel = SPAN("pieces"),
+	struct run_ask a = { .kind = RUN_CONVERT,
+		.channel = SPAN("parts"),
 		.id = ident_new(),
 		.recipient = 7,
 		.address = SPAN("a+b@x.example"),
@@ -24,10 +24,7 @@ static struct run_ask sample(void)
 		.detail = SPAN("b"),
 		.sender = SPAN("s@far.example"),
 		.arrived_us = 1764115200000000ull,
-		.again = true,
-		.size_n = 2 };
-	a.sizes[0] = 5;
-	a.sizes[1] = 1ull << 40;
+		.again = true };
 	return a;
 }
 
@@ -40,14 +37,12 @@ static void test_ask(void **state)
 	for (size_t n = 0; n < buf_len(&b); n++)
 		assert_int_equal(run_ask_get(span_first(buf_span(&b), n), &got), RUN_MORE);
 	assert_int_equal(run_ask_get(buf_span(&b), &got), RUN_WHOLE);
-	assert_int_equal(got.kind, RUN_ASSEMBLE);
+	assert_int_equal(got.kind, RUN_CONVERT);
 	assert_true(span_eq(got.address, a.address) && span_eq(got.user, a.user));
 	assert_true(span_eq(got.detail, a.detail) && span_eq(got.sender, a.sender));
 	assert_string_equal(got.id.s, a.id.s);
 	assert_int_equal(got.recipient, 7);
 	assert_true(got.again && got.arrived_us == a.arrived_us);
-	assert_int_equal(got.size_n, 2);
-	assert_true(got.sizes[1] == 1ull << 40);
 	buf_add_char(&b, 'x');
 	assert_int_equal(run_ask_get(buf_span(&b), &got), RUN_BAD);
 	buf_end(&b);
@@ -57,10 +52,6 @@ static void test_bad_asks(void **state)
 {
 	struct run_ask a = sample(), got;
 	struct buf b = BUF_INIT(RUN_ASK_MAX + 1);
-	a.size_n = 0; /* nothing to assemble */
-	assert_true(run_ask_put(&b, &a));
-	assert_int_equal(run_ask_get(buf_span(&b), &got), RUN_BAD);
-	buf_clear(&b);
 	a.kind = RUN_DELIVER;
 	a.address = span_of("a\0b@x", 5); /* one name here, another one there */
 	assert_true(run_ask_put(&b, &a));
