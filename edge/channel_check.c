@@ -87,8 +87,37 @@ static void check_local(const struct edge_channel_conf *c, struct conf_diag *d)
 		    c->head.title);
 }
 
+static void check_part(
+    const struct edge_channel_conf *c, const struct edge_part_conf *p, struct conf_diag *d)
+{
+	bool runs = p->program != NULL, wants = p->action == 0; /* program */
+	if (runs != wants)
+		conf_error(d, p->head.pos,
+		    wants ? "part %s: action program needs program"
+			  : "part %s: program is for action program",
+		    p->head.title);
+	if (runs && p->program[0] != '/')
+		conf_error(d, p->head.pos, "part %s: program is a whole path", p->head.title);
+}
+
+static void check_conversion(const struct edge_channel_conf *c, struct conf_diag *d)
+{
+	if (c->part_n > 0 && c->type != CHANNEL_CONVERSION)
+		conf_error(d, c->head.pos, "channel %s: part is for conversion", c->head.title);
+	for (size_t i = 0; i < c->part_n; i++)
+		check_part(c, c->part[i], d);
+	if (c->type != CHANNEL_CONVERSION)
+		return;
+	if (c->part_n == 0)
+		conf_error(d, c->head.pos, "channel %s: a conversion needs part", c->head.title);
+	if (c->user == NULL || strchr(c->user, '{') != NULL)
+		conf_error(
+		    d, c->head.pos, "channel %s: a conversion needs user, by name", c->head.title);
+}
+
 void channel_check_named(const struct edge_channel_conf *c, struct conf_diag *d)
 {
+	check_conversion(c, d);
 	if (c->type == CHANNEL_DELIVER) {
 		if (c->addresses.n > 0)
 			conf_error(d, c->head.pos, "channel %s finds its recipients by itself",

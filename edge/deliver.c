@@ -458,41 +458,6 @@ static void on_run(void *arg, const struct run_result *r)
 
 /* ---- stations ----------------------------------------------------------------------------------- */
 
-/* What becomes of one of its recipients. */
-static void apply_station(
-    struct q_item *it, const struct station_result *r, enum channel_type type, const char *channel)
-{
-	static const char *const words[] = { [STATION_MOVED] = "moved",
-		[STATION_PAST] = "past",
-		[STATION_HELD] = "held",
-		[STATION_DROPPED] = "dropped",
-		[STATION_WAIT] = NULL,
-		[STATION_OUTCOME] = NULL };
-	if (words[r->end] != NULL)
-		log_write(&queue_events[QUEUE_EV_QUEUE_MOVED], it->entry->id.s,
-		    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_STR("channel", channel),
-			LOG_STR("end", words[r->end])));
-	if (r->end == STATION_OUTCOME) {
-		item_outcome(it, &r->outcome);
-		log_outcome(it, it->dest, (struct ip_port){ 0 });
-		return;
-	}
-	if (r->end == STATION_WAIT) {
-		item_wait(it, r->wait_ms);
-		return;
-	}
-	if (r->end == STATION_MOVED || r->end == STATION_DROPPED) {
-		it->fate = SPOOL_TOLD;
-		item_set_state(it, Q_FINAL);
-		return;
-	}
-	item_set_past(it, type);
-	if (r->end == STATION_HELD)
-		item_hold(it, channel, r->outcome.text);
-	else
-		item_wait(it, 0);
-}
-
 /* A station is no destination that could be down: what it cannot do for one message says nothing of the next. */
 static void on_station(void *arg, const struct station_result *r)
 {
@@ -500,12 +465,15 @@ static void on_station(void *arg, const struct station_result *r)
 	struct queue *q = dl->queue;
 	struct q_dest *d = dl->dest;
 	struct q_entry *e = dl->entry;
-	const struct q_channel *ch = &q->channels[d->kind];
 	dl->ask = NULL;
-	for (size_t i = 0; i < dl->n; i++)
-		apply_station(dl->items[i], r,
-		    ch->own != NULL ? (enum channel_type)ch->own->type : CHANNEL_DELIVER,
-		    ch->title);
+	for (size_t i = 0; i < dl->n; i++) {
+		if (r->end == STATION_OUTCOME) {
+			item_outcome(dl->items[i], &r->outcome);
+			log_outcome(dl->items[i], d, (struct ip_port){ 0 });
+		} else {
+			item_leave_station(dl->items[i], d, r);
+		}
+	}
 	if (r->end != STATION_WAIT)
 		entry_save(e, dl->items, dl->n);
 	dest_is_up(d);
@@ -526,6 +494,8 @@ static bool ask_station(struct q_delivery *dl)
 		dl->ask = reprocess_start(&a, on_station, dl);
 	else if (own->type == CHANNEL_DEFRAGMENT)
 		dl->ask = defragment_start(&a, on_station, dl);
+	else if (own->type == CHANNEL_CONVERSION)
+		dl->ask = conversion_start(&a, on_station, dl);
 	return dl->ask != NULL;
 }
 

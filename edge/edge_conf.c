@@ -42,6 +42,11 @@
 #define CONF_PROSE "A DNS list that clients are looked up in."
 #include "conf/params_table.h"
 
+#define CONF_BLOCK edge_part
+#define CONF_DEF "edge/edge_part.params.def"
+#define CONF_PROSE "Parts of messages that a conversion is about."
+#include "conf/params_table.h"
+
 #define CONF_BLOCK edge_channel
 #define CONF_DEF "edge/edge_channel.params.def"
 #define CONF_PROSE "How mail goes out to one kind of destination."

@@ -43,6 +43,10 @@
 #define CONF_DEF "edge/edge_scanner.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK edge_part
+#define CONF_DEF "edge/edge_part.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK edge_channel
 #define CONF_DEF "edge/edge_channel.params.def"
 #include "conf/params_struct.h"

@@ -12,6 +12,7 @@
 #include "daemon/daemon.h"
 #include "edge/mailbox.h"
 #include "edge/outcome.h"
+#include "edge/station.h"
 
 enum { DEST_NAME_MAX = CHANNEL_NAME_MAX + 1 + SPOOL_STRING_MAX };
 
@@ -167,6 +168,18 @@ bool item_needs_channel(const struct q_item *it)
 
 /* ---- going there -------------------------------------------------------------------------------- */
 
+struct span item_out_channel(const struct q_item *it)
+{
+	const struct queue *q = it->entry->queue;
+	struct span end = end_of(it);
+	if (end.p != NULL)
+		return end;
+	if (it->user != NULL && item_operator_route(it) == NULL)
+		return SPAN("store");
+	bool relay = item_operator_route(it) == NULL && q->edge->relay_host.host != NULL;
+	return relay ? SPAN("relay") : SPAN("smtp");
+}
+
 /* A destination is one user: who waits for a slow program of one does not wait for that of another. */
 static void go(struct q_item *it, enum q_dest_kind kind)
 {
@@ -176,6 +189,8 @@ static void go(struct q_item *it, enum q_dest_kind kind)
 	buf_printf(&name, "%s", ch->title);
 	if (channel_is_end(ch->own))
 		buf_printf(&name, "/%s", it->user != NULL ? it->user : it->address);
+	else if (ch->own->type == CHANNEL_CONVERSION) /* rules may ask for it */
+		buf_printf(&name, ">%.*s", SPAN_ARG(item_out_channel(it)));
 	dest_ready(dest_get(q, kind, buf_cstr(&name)), it);
 	buf_end(&name);
 }
@@ -238,6 +253,34 @@ bool item_to_channel(struct q_item *it)
 	}
 	bool asks_first = it->user != NULL && it->place != NULL && it->route == NULL;
 	return !asks_first && item_to_end(it);
+}
+
+void item_leave_station(struct q_item *it, const struct q_dest *d, const struct station_result *r)
+{
+	static const char *const words[] = { [STATION_MOVED] = "moved",
+		[STATION_PAST] = "past",
+		[STATION_HELD] = "held",
+		[STATION_DROPPED] = "dropped" };
+	const struct q_channel *ch = &d->queue->channels[d->kind];
+	CHECK(r->end != STATION_OUTCOME);
+	if (r->end == STATION_WAIT) {
+		item_wait(it, r->wait_ms);
+		return;
+	}
+	log_write(&queue_events[QUEUE_EV_QUEUE_MOVED], it->entry->id.s,
+	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_STR("channel", ch->title),
+		LOG_STR("end", words[r->end])));
+	if (r->end == STATION_MOVED || r->end == STATION_DROPPED) {
+		it->fate = SPOOL_TOLD;
+		item_set_state(it, Q_FINAL);
+		return;
+	}
+	if (ch->own != NULL)
+		item_set_past(it, (enum channel_type)ch->own->type);
+	if (r->end == STATION_HELD)
+		item_hold(it, ch->title, r->outcome.text);
+	else
+		item_wait(it, 0);
 }
 
 /* ---- delivery ----------------------------------------------------------------------------------- */

@@ -194,7 +194,7 @@ struct queue {
 	char *left_words; /* owned; of the order that did not get through the whole shelf */
 	uint32_t left_at;
 	struct q_channel channels[DEST_KINDS_MAX];
-	size_t kind_n; /* of them in use */
+	size_t kind_n;         /* of them in use */
 	struct pieces *pieces; /* owned: defragment.c; NULL: none yet */
 	struct heap due;
 	struct timer due_timer, prune_timer;
@@ -285,8 +285,13 @@ bool item_has_hold_channel(const struct q_item *it);
 /* Does a named channel have a say in where it goes? place: its store in the log, or empty. */
 bool item_needs_channel(const struct q_item *it);
 bool queue_needs_channel(const struct queue *q, struct span address, struct span place);
+/* The channel that it goes to when it has passed all stations, as far as is known without a question. */
+struct span item_out_channel(const struct q_item *it);
 /* It goes on behind the station of this type. */
 void item_set_past(struct q_item *it, enum channel_type type);
+/* What a station has answered, but for outcomes. */
+struct station_result;
+void item_leave_station(struct q_item *it, const struct q_dest *d, const struct station_result *r);
 /* It is held at a station, for this reason. */
 void item_hold(struct q_item *it, const char *channel, const char *why);
 /* To the runner. NULL: the channel is not configured any more. */

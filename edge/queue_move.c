@@ -31,19 +31,13 @@ struct move {
 
 struct ident move_id(const struct ident *from, const char *how, unsigned which)
 {
-	static const struct hash_key halves[2] = { { 0x706f737465726e31, 1 },
-		{ 0x706f737465726e32, 2 } };
+	static const struct hash_key key = { 0x706f737465726e20,
+		1 }; /* of no secret: the same after a start */
 	struct buf text = BUF_INIT(200);
-	uint8_t packed[IDENT_PACKED], made[IDENT_PACKED];
 	buf_printf(&text, "%s %s %u", from->s, how, which);
-	ident_pack(from, packed);
-	uint64_t a = hash_sip(&halves[0], buf_span(&text));
-	/* the first 40 bits are the time, and stay */
-	memcpy(made, packed, sizeof made);
-	memcpy(made + 5, &a, IDENT_PACKED - 5);
-	made[IDENT_PACKED - 1] &= 0xc0; /* 90 bits */
+	uint64_t hash = hash_sip(&key, buf_span(&text));
 	buf_end(&text);
-	return ident_unpack(made);
+	return ident_derived(*from, hash);
 }
 
 static void move_free(struct move *v)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "edge/convert.h"
 #include "edge/mailbox.h"
 #include "edge/run_user.h"
 
@@ -185,6 +186,19 @@ static noreturn void put_mailbox(const struct run_child *c, const struct run_use
 	leave(status, buf_cstr(&why));
 }
 
+static noreturn void convert_message(const struct run_child *c)
+{
+	struct buf why = BUF_INIT(RUN_TEXT_MAX);
+	struct convert_ask a = { .channel = c->channel,
+		.message = STDIN_FILENO,
+		.result = RESULT_FD,
+		.sender = c->ask->sender,
+		.ours = c->ask->ours,
+		.to = c->ask->to };
+	int status = convert(&a, &why);
+	leave(status, buf_cstr(&why));
+}
+
 noreturn void run_child(const struct run_child *c)
 {
 	struct run_user u = { .room_n = 0 };
@@ -199,5 +213,7 @@ noreturn void run_child(const struct run_child *c)
 	confine(c->channel);
 	if (c->channel->type == CHANNEL_LOCAL)
 		put_mailbox(c, &u);
+	if (c->channel->type == CHANNEL_CONVERSION)
+		convert_message(c);
 	run_program(c->channel, &u);
 }

@@ -52,6 +52,8 @@ bool run_ask_put(struct buf *out, const struct run_ask *a)
 	bytes_put_string(&b, a->sender);
 	bytes_put_u64(&b, a->arrived_us);
 	bytes_put_u8(&b, a->again);
+	bytes_put_u8(&b, a->ours);
+	bytes_put_string(&b, a->to);
 	return put_frame(out, &b);
 }
 
@@ -62,6 +64,13 @@ static struct span get_name(struct bytes_reader *r)
 	if (span_find(s, '\0') != SIZE_MAX)
 		r->bad = true;
 	return s;
+}
+
+static bool get_bool(struct bytes_reader *r)
+{
+	uint8_t v = bytes_u8(r);
+	r->bad = r->bad || v > 1;
+	return v == 1;
 }
 
 enum run_got run_ask_get(struct span bytes, struct run_ask *out)
@@ -81,7 +90,9 @@ enum run_got run_ask_get(struct span bytes, struct run_ask *out)
 	out->detail = get_name(&r);
 	out->sender = get_name(&r);
 	out->arrived_us = bytes_u64(&r);
-	out->again = bytes_u8(&r) == 1;
+	out->again = get_bool(&r);
+	out->ours = get_bool(&r);
+	out->to = get_name(&r);
 	if (out->id.s[0] == '\0' || out->channel.n == 0)
 		return RUN_BAD;
 	return end_frame(&r);

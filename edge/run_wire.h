@@ -5,7 +5,7 @@
  * only as template.h lets them through. What runs, as whom and within which limits its own configuration says.
  *
  *	question	length u32, version u8, kind u8, channel, id, recipient u16, address, user, detail, sender,
- *			arrived u64 (us), again u8
+ *			arrived u64 (us), again u8, ours u8, to
  *	descriptors	the message; when it is to become another one: a second file that gets it
  *	answer		length u32, version u8, end u8, code u8, text */
 #ifndef EDGE_RUN_WIRE_H
@@ -41,7 +41,9 @@ struct run_ask {
 	struct span address, user, detail; /* user empty: the directory was not asked */
 	struct span sender;
 	uint64_t arrived_us;
-	bool again; /* it may have been tried before */
+	bool again;     /* it may have been tried before */
+	bool ours;      /* RUN_CONVERT: its client is one of ours */
+	struct span to; /* RUN_CONVERT: the channel that the mail goes to */
 };
 
 enum run_end {

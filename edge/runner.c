@@ -29,6 +29,7 @@
 enum {
 	LISTENERS_MAX = 4,
 	JOBS_MAX = 1000,
+	CLEAN_MS = 5000,
 	ASK_MS = 5000, /* until the whole question is here */
 	WORDS_BLOCK = 4096,
 };
@@ -311,7 +312,8 @@ static void start(struct job *j, const struct run_ask *a)
 	fcntl(j->words, F_SETFL, O_NONBLOCK);
 	j->words_watch = watch_new(r->loop, j->words, on_words, j);
 	watch_set(j->words_watch, WATCH_READ);
-	timer_set(&j->deadline, c->time);
+	/* A conversion watches its time itself, to clean up behind its programs. */
+	timer_set(&j->deadline, c->time + (c->type == CHANNEL_CONVERSION ? CLEAN_MS : 0));
 	metric_set(&queue_metrics[QUEUE_M_RUNNING], ++r->running);
 }
 

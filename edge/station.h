@@ -42,4 +42,7 @@ struct ticket *reprocess_start(const struct station_ask *a, station_fn *fn, void
 struct ticket *defragment_start(const struct station_ask *a, station_fn *fn, void *arg);
 void defragment_end(struct queue *q); /* entries are gone */
 
+/* conversion.c: programs may change the message. */
+struct ticket *conversion_start(const struct station_ask *a, station_fn *fn, void *arg);
+
 #endif

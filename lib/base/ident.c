@@ -38,3 +38,9 @@ bool ident_parse(struct span text, struct ident *out)
 	out->s[IDENT_LEN] = '\0';
 	return true;
 }
+
+struct ident ident_derived(struct ident from, uint64_t hash)
+{
+	put_chars(from.s + TIME_CHARS, IDENT_LEN - TIME_CHARS, hash);
+	return from;
+}

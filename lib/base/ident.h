@@ -22,4 +22,7 @@ struct ident {
 struct ident ident_new(void);
 bool ident_parse(struct span text, struct ident *out); /* strict; false leaves *out alone */
 
+/* The id of what is made of something: its time is that of `from`, the rest is 45 bits of hash. */
+struct ident ident_derived(struct ident from, uint64_t hash);
+
 #endif

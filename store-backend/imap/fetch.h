@@ -83,7 +83,7 @@ struct fetch_subject {
 struct fetch_binary {
 	const struct fetch_item *item; /* borrowed */
 	struct message_range range;
-	enum text_transfer how;
+	enum mime_transfer how;
 	bool telling;
 	struct transfer transfer;
 	uint64_t at;          /* encoded bytes read in this round */

@@ -15,7 +15,7 @@ static bool is_known(struct span encoding)
 
 /* Only a leaf has an encoding of its own. */
 static enum fetch_binary_start read_encoding(
-    struct message *m, const struct mime_part *p, enum text_transfer *how_out)
+    struct message *m, const struct mime_part *p, enum mime_transfer *how_out)
 {
 	struct buf header = BUF_INIT(MIME_HEADER_MAX);
 	struct span value, encoding;
@@ -26,7 +26,7 @@ static enum fetch_binary_start read_encoding(
 	mime_find_field(buf_span(&header), "Content-Transfer-Encoding", &value);
 	encoding = mime_token(value);
 	bool known = is_known(encoding);
-	*how_out = text_transfer_of(encoding);
+	*how_out = mime_transfer_of(encoding);
 	buf_end(&header);
 	return !ok ? BINARY_UNREADABLE : known ? BINARY_STARTED : BINARY_UNKNOWN;
 }

@@ -13,7 +13,7 @@ enum text_kind { NO_TEXT, PLAIN_TEXT, HTML_TEXT };
 
 struct text_part {
 	enum text_kind kind;
-	enum text_transfer transfer;
+	enum mime_transfer transfer;
 	char charset[64];
 	struct message_range body;
 };
@@ -37,7 +37,7 @@ static void describe(struct span header, const struct mime_part *p, struct text_
 	mime_find_field(header, "Content-Transfer-Encoding", &encoding);
 	struct span charset = span_first(mime_param(&type, "charset"), sizeof out->charset - 1);
 	*out = (struct text_part){ .kind = kind_of(typed, &type),
-		.transfer = text_transfer_of(mime_token(encoding)),
+		.transfer = mime_transfer_of(mime_token(encoding)),
 		.body = message_part_body(p) };
 	if (charset.n > 0)
 		memcpy(out->charset, charset.p, charset.n);

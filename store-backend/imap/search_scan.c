@@ -70,7 +70,7 @@ static void begin_body(struct search_scan *s, const struct mime_part *p, struct 
 	if (p->kind == MIME_OPAQUE || (p->kind == MIME_LEAF && (!typed || is_text(type.type)))) {
 		s->left = message_part_body(p);
 		text_body_begin(
-		    &s->body, text_transfer_of(mime_token(encoding)), mime_param(&type, "charset"));
+		    &s->body, mime_transfer_of(mime_token(encoding)), mime_param(&type, "charset"));
 	}
 	buf_end(&scratch);
 }

@@ -12,21 +12,7 @@
 
 #include "base/buf.h"
 #include "base/span.h"
-
-/* ---- transfer encoding --------------------------------------------------------------------------- */
-
-enum text_transfer { TRANSFER_NONE, TRANSFER_BASE64, TRANSFER_QUOTED };
-enum text_transfer text_transfer_of(struct span name); /* of a Content-Transfer-Encoding */
-
-struct transfer {
-	enum text_transfer how;
-	uint32_t bits; /* base64: waiting for more digits */
-	unsigned digits;
-	char held[3]; /* quoted-printable: "=" and what came behind it */
-	unsigned held_n;
-};
-void transfer_put(struct transfer *t, struct span in, struct buf *out);
-void transfer_end(struct transfer *t, struct buf *out);
+#include "proto/mime_transfer.h"
 
 /* ---- charset ------------------------------------------------------------------------------------- */
 
@@ -72,7 +58,7 @@ struct text_body {
 	struct buf decoded, utf8; /* owned */
 };
 enum { TEXT_PIECE_MAX = 32 * 1024 }; /* bytes of one text_body_put() */
-void text_body_begin(struct text_body *b, enum text_transfer how, struct span charset);
+void text_body_begin(struct text_body *b, enum mime_transfer how, struct span charset);
 void text_body_put(struct text_body *b, struct span in, struct buf *out);
 /* The end of what was held back; frees. Fine on a zeroed one. */
 void text_body_end(struct text_body *b, struct buf *out);

@@ -54,7 +54,7 @@ static void ask_both(struct search_request *r, struct span bytes)
 }
 
 static void decode(
-    struct span in, size_t piece, enum text_transfer how, struct span charset, struct buf *out)
+    struct span in, size_t piece, enum mime_transfer how, struct span charset, struct buf *out)
 {
 	struct text_body b;
 	text_body_begin(&b, how, charset);
@@ -67,7 +67,7 @@ static void decode(
 static void decode_twice(struct span name, struct span in)
 {
 	struct buf whole = BUF_INIT(1 << 22), bytes = BUF_INIT(1 << 22), words = BUF_INIT(1 << 22);
-	enum text_transfer how = (enum text_transfer)(in.n % 3);
+	enum mime_transfer how = (enum mime_transfer)(in.n % 3);
 	decode(in, TEXT_PIECE_MAX, how, name, &whole);
 	decode(in, 1, how, name, &bytes);
 	CHECK(span_eq(buf_span(&whole), buf_span(&bytes)));

@@ -7,7 +7,9 @@ import re
 import signal
 import stat
 import subprocess
-import textwrap
+from email import message_from_string
+from email.message import EmailMessage
+from email.policy import SMTP
 
 import pytest
 
@@ -53,6 +55,30 @@ if len(order) > 1 and order[0].isdigit():
     print(" ".join(order[1:]))
 sys.exit(int(order[0]) if order[0].isdigit() else 0)
 """
+CONVERTER = r"""#!/usr/bin/python3
+import json, os, sys, time
+env = os.environ
+data = open(env["INPUT_FILE"], "rb").read()
+assert sys.argv[1:] in ([], [env["INPUT_FILE"], env["OUTPUT_FILE"]])
+if data.startswith(b"facts"):
+    json.dump(dict(env=dict(env), uid=os.getuid(), headers=open(env["INPUT_HEADERS"]).read(),
+                   message=open(env["MESSAGE_HEADERS"]).read()), open(env["OUTPUT_FILE"], "w"))
+    open(env["OUTPUT_OPTIONS"], "w").write('OUTPUT_TYPE=application\nOUTPUT_SUBTYPE="json"\nOUTPUT_DISPOSITION=inline\n')
+elif data.startswith(b"status "):
+    open(env["OUTPUT_OPTIONS"], "w").write('STATUS=%s\nOUTPUT_DIAGNOSTIC="the program says so"\n' % data.split()[1].decode())
+elif data.startswith(b"exit "):
+    sys.exit(int(data.split()[1]))
+elif data.startswith(b"hang"):
+    time.sleep(3600)
+elif data.startswith(b"much"):
+    f = open(env["OUTPUT_FILE"], "wb")
+    while True:
+        f.write(b"x" * 65536)
+elif data.startswith(b"link"):
+    os.symlink("/etc/passwd", env["OUTPUT_FILE"])
+elif not data.startswith(b"nothing"):
+    open(env["OUTPUT_FILE"], "wb").write(data.upper())
+"""
 CHANNELS = """
 	channel script {{ type pipe; program {place}/program; time 5s; memory 256M; retry_first 200ms; retry_max 1s;
 		addresses script.example, .scripts.example; user news;
@@ -66,6 +92,15 @@ CHANNELS = """
 		addresses procmail.example; fields from, return-path, delivered-to; }}
 	channel maildrop {{ type pipe; program /usr/bin/maildrop; user news; arguments "{place}/mailfilter";
 		addresses maildrop.example; }}
+	channel change {{ type conversion; user news; time 3s; addresses changed.scripts.example, dave@example.net;
+		work_dir {place}/work;
+		part safe {{ type image/gif; action keep; }}
+		part virus {{ name *.exe, *.scr; action delete; text "An attachment was removed here."; }}
+		part big {{ type application/zip; size_min 100k; action hold; text "a big archive"; }}
+		part bad {{ type application/x-bad; action bounce; text "No such files here."; }}
+		part gone {{ type application/x-gone; action drop; }}
+		part up {{ type text/x-up, image/*; program {place}/convert; arguments "{{input}}", "{{output}}"; }}
+		part soft {{ type application/x-soft; program {place}/convert; on_failure keep; }} }}
 	channel pieces {{ type defragment; addresses pieces.scripts.example; defragment_lifetime 20s; }}
 	channel later {{ type reprocess; addresses again.example; }}
 	channel quarantine {{ type hold; addresses held.scripts.example, alice@example.org; }}
@@ -136,12 +171,14 @@ def make_place(host):
     for name in ("spool", "tmp"):
         os.makedirs(host.path(name), exist_ok=True)
         os.chown(host.path(name), pwd.getpwnam(EDGE_USER).pw_uid, -1)
-    texts = {"program": PROGRAM, "procmailrc": f"DEFAULT={host.place('dropped')}/procmail/\nLOGFILE=\n",
+    os.makedirs(host.place("work"), exist_ok=True)
+    os.chown(host.place("work"), pwd.getpwnam("news").pw_uid, -1)
+    texts = {"program": PROGRAM, "convert": CONVERTER, "procmailrc": f"DEFAULT={host.place('dropped')}/procmail/\nLOGFILE=\n",
              "mailfilter": f'to "{host.place("dropped")}/maildrop"\n'}
     for name, text in texts.items():
         with open(host.place(name), "w", encoding="ascii") as f:
             f.write(text)
-        os.chmod(host.place(name), 0o755 if name == "program" else 0o644)
+        os.chmod(host.place(name), 0o755 if name in ("program", "convert") else 0o644)
     news = pwd.getpwnam("news")
     os.chown(host.place("mailfilter"), news.pw_uid, news.pw_gid)
     os.chmod(host.place("mailfilter"), 0o600)
@@ -482,14 +519,32 @@ def test_reprocess_again(host):
     host.clean()
     token, _ = send(host, "bob@example.org")
     row, = wait_for(lambda: [r for r in host.queue() if r["attempts"]], 20, "an attempt")
+    host.postern("queue", "hold", row["id"])
     host.user("bob")["lines"] = ["mailDeliveryOption: forward", "mailForwardingAddress: bob@script.example"]
     before = len(host.log("edge"))
     host.write_directory()
     wait_for(lambda: re.search(r"edge/queue.* directory.file_loaded", host.log("edge")[before:]), 20, "the new directory")
     host.postern("queue", "reroute", row["id"], "to=channel:later")
+    host.postern("queue", "release", row["id"])
     host.wait_empty()
     facts, = host.facts()
     assert token in facts["text"] and facts["env"]["RECIPIENT"] == "bob@script.example"
+
+
+def test_reprocess_refused(host):
+    """Who is gone by now is refused."""
+    carol = host.user("carol")
+    send(host, carol["address"])
+    row, = wait_for(lambda: [r for r in host.queue() if r["attempts"]], 20, "an attempt")
+    host.postern("queue", "hold", row["id"])
+    host.users.remove(carol)
+    before = len(host.log("edge"))
+    host.write_directory()
+    wait_for(lambda: re.search(r"edge/queue.* directory.file_loaded", host.log("edge")[before:]), 20, "the new directory")
+    host.postern("queue", "reroute", row["id"], "to=channel:later")
+    host.postern("queue", "release", row["id"])
+    host.wait_empty()
+    assert re.search(r"queue.failed .*recipient=carol@.* code=550 text=.no such mailbox", host.log("edge")[before:])
 
 
 # ---- defragment ---------------------------------------------------------------------------------------------------
@@ -559,6 +614,138 @@ def test_pieces_that_do_not_fit(host):
     assert sum("not mine" in f["text"] for f in host.facts()) == 1
 
 
+# ---- conversion ---------------------------------------------------------------------------------------------------
+
+
+def multipart(token, *parts):
+    m = EmailMessage()
+    m["Subject"], m["From"], m["To"] = f"test {token}", f"<{SENDER}>", "x@changed.scripts.example"
+    m.set_content(f"hello {token}\n")
+    for kind, data, name in parts:
+        m.add_attachment(data, *kind.split("/"), filename=name)
+    return m.as_bytes(policy=SMTP)
+
+
+def convert(host, *parts, before=None):
+    host.clean()
+    token = mail.new_token()
+    text = multipart(token, *parts)
+    code, reply = mail.send(host, SENDER, ["x@changed.scripts.example"], text)
+    assert code == 250, reply
+    return token, text
+
+
+def converted(host, *parts):
+    _, text = convert(host, *parts)
+    host.wait_empty()
+    facts, = host.facts()
+    assert os.listdir(host.place("work")) == []
+    return text, facts["text"], message_from_string(facts["text"])
+
+
+def test_conversion(host):
+    """Some parts become others, some go, and the rest keeps every byte."""
+    facts = b"facts" + b"x" * 200
+    text, got, m = converted(host, ("text/x-up", b"some text", "a.txt"), ("image/gif", b"GIF", "b.gif"),
+                             ("application/octet-stream", b"MZ", "c.EXE"), ("image/png", facts, "d e;.png"))
+    kinds = [(p.get_content_type(), p.get_payload(decode=True)) for p in m.walk() if not p.is_multipart()]
+    assert kinds[1] == ("text/x-up", b"SOME TEXT") and kinds[2] == ("image/gif", b"GIF")
+    assert kinds[3] == ("text/plain", b"An attachment was removed here.") and kinds[4][0] == "application/json"
+    told = json.loads(kinds[4][1])
+    env = told["env"]
+    assert told["uid"] == pwd.getpwnam("news").pw_uid and "d e" in told["headers"] and "hello" not in told["message"]
+    assert (env["INPUT_TYPE"], env["INPUT_SUBTYPE"], env["INPUT_ENCODING"]) == ("image", "png", "base64")
+    assert (env["PART_NUMBER"], env["ATTACHMENT_NUMBER"]) == ("5", "5") and env["INPUT_NAME"] == "d_e_.png"
+    assert (env["INPUT_CHANNEL"], env["OUTPUT_CHANNEL"]) == ("others", "script")
+    boundary = m.get_boundary()
+    pieces, old = got.split(f"--{boundary}"), text.decode("latin-1").replace("\r\n", "\n").split(f"--{boundary}")
+    assert len(pieces) == len(old) and pieces[1] == old[1] and pieces[3] == old[3] and pieces[6] == old[6]
+
+
+def test_not_converted(host):
+    """What no rule is about goes on as it is, in the same message."""
+    before = len(host.log("edge"))
+    text, got, _ = converted(host, ("application/pdf", b"x" * 1000, "x.pdf"), ("text/x-up", b"nothing here", "n"))
+    assert text.decode("latin-1").replace("\r\n", "\n") in got
+    assert "end=past" in host.log("edge")[before:]
+
+
+def test_single_part(host):
+    host.clean()
+    code, _ = mail.send(host, SENDER, ["x@changed.scripts.example"],
+                        b"Subject: s\r\nContent-Type: text/x-up\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\na=3Db=\r\nc\r\n")
+    assert code == 250
+    host.wait_empty()
+    m = message_from_string(host.facts()[0]["text"])
+    assert m["Subject"] == "s" and m["MIME-Version"] == "1.0" and m.get_payload(decode=True) == b"A=BC\r\n"
+
+
+@pytest.mark.parametrize("part, word", [
+    (("application/x-bad", b"x", "x"), "No such files here."), (("application/x-gone", b"x", "x"), "end=dropped"),
+    (("text/x-up", b"status 178029946 ", "x"), "the program says so"), (("text/x-up", b"status 178030259 ", "x"), "end=dropped"),
+    (("text/x-up", b"status bounce ", "x"), "the program says so")])
+def test_conversion_ends_it(host, part, word):
+    before = len(host.log("edge"))
+    convert(host, part)
+    host.wait_empty()
+    assert word in host.log("edge")[before:] and host.facts() == []
+
+
+@pytest.mark.parametrize("part, why", [
+    (("application/zip", b"PK" * 100000, "x.zip"), "a big archive"), (("text/x-up", b"status 178030250 ", "x"), "the program says so")])
+def test_conversion_holds(host, part, why):
+    _, text = convert(host, part)
+    row, = wait_for(lambda: host.queue("state=held"), 20, "held mail")
+    assert row["reason"] == why and host.facts() == []
+    host.postern("queue", "release", row["id"])
+    host.wait_empty()
+    assert text.decode("latin-1").replace("\r\n", "\n") in host.facts()[0]["text"]
+
+
+@pytest.mark.parametrize("data", [b"status 178030178 ", b"status delete "])
+def test_conversion_deletes(host, data):
+    _, _, m = converted(host, ("text/x-up", data, "x"))
+    assert [p.get_payload() for p in m.walk() if not p.is_multipart()][1] == "the program says so"
+
+
+@pytest.mark.parametrize("data", [b"exit 1", b"hang", b"much", b"link", b"status frob "])
+def test_conversion_fails(host, data):
+    """A program that fails: the mail is tried again, or goes on without it where the rule says so."""
+    before = len(host.log("edge"))
+    convert(host, ("text/x-up", data, "x"))
+    wait_for(lambda: "program for part 2 failed" in host.log("edge")[before:], 20, "a failure")
+    host.postern("queue", "delete", "all")
+    text, got, _ = converted(host, ("application/x-soft", data, "x"))
+    assert text.decode("latin-1").replace("\r\n", "\n") in got
+
+
+def test_conversion_of_a_user(host):
+    """Mail for a store goes by way of the conversion, too."""
+    before = len(host.log("edge"))
+    token, _ = send(host, "dave@example.net", text=lambda t: multipart(t, ("text/x-up", b"x", "x")))
+    wait_for(lambda: re.search(r"queue.moved .*dave@example.net channel=change end=moved", host.log("edge")[before:]), 20, "a move")
+    wait_for(lambda: [r for r in host.queue() if r["attempts"]], 20, "an attempt at the store")
+    host.postern("queue", "delete", "all")
+
+
+def test_killed_while_converting(host):
+    """Whatever dies on the way, each message arrives."""
+    host.clean()
+    tokens = []
+    for i in range(24):
+        tokens.append(mail.new_token())
+        assert mail.send(host, SENDER, ["x@changed.scripts.example"], multipart(tokens[-1], ("text/x-up", b"x" * 50000, "x")))[0] == 250
+        if i % 6 == 5:
+            role = ("queue", "runner")[(i // 6) % 2]
+            for pid in host.role(role):
+                os.kill(pid, signal.SIGKILL)
+            wait_for(lambda r=role: host.role(r), 20, role)
+    wait_for(lambda: (host.postern("queue", "retry"), not host.queue())[1], 60, "an empty queue")
+    texts = [f["text"] for f in host.facts()]
+    assert all(any(t in text for text in texts) for t in tokens)
+    host.clean()
+
+
 # ---- the end of processes -----------------------------------------------------------------------------------------
 
 
@@ -620,6 +807,10 @@ edge {
 	channel g { type pipe; program /bin/true; environment "x"; }
 	channel h { type pipe; program /bin/true; user "{sender}"; }
 	channel "i j" { type hold; }
+	channel k { type conversion; user news; }
+	channel l { type conversion; part x { program /bin/true; } }
+	channel m { type conversion; user news; part x { action keep; program /bin/true; } }
+	channel n { type hold; part x { action keep; } }
 }
 """
 
@@ -633,5 +824,5 @@ def test_mistakes(run_dir):
     told = done.stdout + done.stderr
     assert done.returncode == 78
     for line, word in ((6, "program"), (7, "{nothing}"), (8, "path"), (9, "always"), (10, "type"), (11, "root"), (12, "frob"),
-                       (13, "NAME=VALUE"), (14, "user"), (15, "letters")):
+                       (13, "NAME=VALUE"), (14, "user"), (15, "letters"), (16, "needs part"), (17, "user"), (18, "action program"), (19, "for conversion")):
         assert any(f"mistakes.conf:{line}:" in t and word in t for t in told.splitlines()), (line, word, told)

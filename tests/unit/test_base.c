@@ -203,6 +203,11 @@ static void test_ident(void **state)
 	a = ident_new();
 	assert_string_not_equal(a.s, ident_new().s);
 	assert_memory_equal(a.s, ident_new().s, 8); /* the time */
+	b = ident_derived(a, 0x123456789abcdefull);
+	assert_true(ident_parse(span_str(b.s), &c));
+	assert_memory_equal(a.s, b.s, 9);
+	assert_string_equal(b.s, ident_derived(a, 0x123456789abcdefull).s);
+	assert_string_not_equal(b.s, ident_derived(a, 0x123456789abcdeeull).s);
 	clock_fake_advance(1);
 	b = ident_new();
 	clock_fake_off();

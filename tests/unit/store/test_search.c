@@ -393,7 +393,7 @@ static void test_match_across_pieces(void **state)
 
 /* In two pieces cut at every place, and byte by byte. */
 static void check_body(
-    enum text_transfer how, const char *charset, struct span in, struct span want)
+    enum mime_transfer how, const char *charset, struct span in, struct span want)
 {
 	for (size_t cut = 0; cut <= in.n + 1; cut++) {
 		struct buf out = BUF_INIT(1 << 16);
@@ -414,7 +414,7 @@ static void check_body(
 static void test_bodies_at_every_split(void **state)
 {
 	static const struct {
-		enum text_transfer how;
+		enum mime_transfer how;
 		const char *charset, *in, *want;
 	} cases[] = {
 		{ TRANSFER_NONE, "utf-8", "A\xc3\x84\xe2\x82\xac\xf0\x9f\x98\x80Z",
