@@ -147,6 +147,7 @@ static void ask_spool(struct commit *c)
 		.session = t->session,
 		.body_8bit = t->body_8bit,
 		.smtputf8 = t->smtputf8,
+		.priority = t->priority,
 		.client = t->client,
 		.arrived_us = t->arrived_us,
 		.sender = span_str(t->sender),

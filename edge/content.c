@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "proto/header.h"
+#include "proto/priority.h"
 #include "proto/mime_binary.h"
 
 #include "edge/added.h"
@@ -318,6 +319,21 @@ static err_t rewrite_fields(struct session *s)
 	return err;
 }
 
+/* How urgent the message is, where MAIL did not say. Strangers may say that it is not, never that it is. Size lowers it. */
+static void set_priority(struct session *s, struct span start)
+{
+	const struct edge_conf *c = s->setup->edge;
+	struct transaction *t = s->mail->t;
+	if (!t->priority_said)
+		t->priority = priority_of_header(span_first(start, header_size(start)));
+	if (t->priority > 0 && !envelope_may_relay(s))
+		t->priority = 0;
+	if (t->priority > 0 && c->urgent_size_max != 0 && body_size(t->body) > c->urgent_size_max)
+		t->priority = 0;
+	if (t->priority == 0 && c->normal_size_max != 0 && body_size(t->body) > c->normal_size_max)
+		t->priority = PRIORITY_HEADER_LOW;
+}
+
 static enum verdict whole(struct session *s)
 {
 	struct mail *m = s->mail;
@@ -329,6 +345,7 @@ static enum verdict whole(struct session *s)
 		return refuse(s, 451, "4.3.0", "the message could not be kept");
 	if (trace_hops(start) >= (size_t)s->setup->edge->hops_max)
 		return refuse(s, 554, "5.4.6", "the message goes round in a loop");
+	set_priority(s, start);
 	session_enter(s, ST_POLICY);
 	s->ask = m->t->recipient_count == 0 ? NULL : policy_step(s, POLICY_AT_END, on_end_policy);
 	return s->ask != NULL ? V_WAIT : ask_meter(s);

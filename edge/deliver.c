@@ -563,6 +563,7 @@ void deliver_start(struct q_dest *d, struct q_item *const *items, size_t n)
 		.sender = dl->entry->sender,
 		.body_8bit = dl->entry->body_8bit,
 		.smtputf8 = dl->entry->smtputf8,
+		.priority = dl->entry->priority,
 		.require_tls = dl->entry->require_tls,
 		.ret = dl->entry->ret,
 		.envid = dl->entry->envid,

@@ -53,12 +53,18 @@ bool envelope_offers_dsn(const struct session *s)
 	return s->setup->edge->dsn == EDGE_DSN_ALL;
 }
 
+bool envelope_offers_priority(const struct session *s)
+{
+	return edge_is_submission(s->listener) || envelope_may_relay(s);
+}
+
 static unsigned offered(const struct session *s)
 {
 	if (!s->esmtp)
 		return 0;
 	return SMTP_PARAM_SIZE | SMTP_PARAM_BODY | SMTP_PARAM_SMTPUTF8 |
 	       (stream_is_tls(s->io) ? SMTP_PARAM_REQUIRETLS : 0) |
+	       (envelope_offers_priority(s) ? SMTP_PARAM_MT_PRIORITY : 0) |
 	       (edge_has_auth(s->listener) ? SMTP_PARAM_AUTH : 0) |
 	       (envelope_offers_dsn(s) ? SMTP_PARAM_RET | SMTP_PARAM_ENVID : 0);
 }
@@ -238,6 +244,8 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 	s->origin = NULL;
 	if (s->mail->origin != NULL)
 		session_note(s, "origin", span_str(s->mail->origin));
+	s->mail->t->priority = ext.priority;
+	s->mail->t->priority_said = (ext.seen & SMTP_PARAM_MT_PRIORITY) != 0;
 	s->mail->t->require_tls = (ext.seen & SMTP_PARAM_REQUIRETLS) != 0;
 	s->mail->size = ext.size;
 	take_wishes(s, &ext);

@@ -30,5 +30,7 @@ enum verdict envelope_meter_recipient(struct session *s);
 struct rewrite_facts envelope_rewrite_facts(const struct session *s);
 /* May this client ask for delivery reports (RFC 3461)? */
 bool envelope_offers_dsn(const struct session *s);
+/* MT-PRIORITY: to users and listed networks; strangers do not say how urgent their mail is to us. */
+bool envelope_offers_priority(const struct session *s);
 
 #endif

@@ -63,6 +63,8 @@ static enum verdict cmd_ehlo(struct session *s, const struct smtp_cmd *cmd)
 	auth_put_offer(s, &text);
 	if (envelope_offers_dsn(s))
 		buf_add_str(&text, "DSN\n");
+	if (envelope_offers_priority(s))
+		buf_add_str(&text, "MT-PRIORITY\n");
 	buf_add_str(&text, "ENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\n");
 	if (stream_is_tls(s->io)) /* RFC 8689 section 4.1: not before */
 		buf_add_str(&text, "REQUIRETLS\n");

@@ -175,6 +175,7 @@ static struct transaction *copy_for(const struct transaction *t, const struct wa
 	p->body_8bit = t->body_8bit;
 	p->auth_user = mem_str(t->auth_user);
 	p->smtputf8 = t->smtputf8;
+	p->priority = t->priority;
 	p->hold = t->hold;
 	p->hold_why = mem_str(t->hold_why);
 	if (w->hold != NULL)

@@ -71,16 +71,19 @@ void item_wait(struct q_item *it, uint64_t delay_ms)
 		timer_set(&q->due_timer, delay_ms);
 }
 
-/* Doubles with each attempt; a tenth more or less, so that what failed together does not return
+/* Doubles with each attempt, for urgent mail from half of it, for other from twice as much; a tenth more or less, so that what failed together does not return
  * together. */
 uint64_t item_delay_ms(const struct q_item *it)
 {
 	const struct channel *c = item_channel(it);
+	enum priority_class class = priority_class_of(it->entry->priority);
 	uint64_t delay = c->retry_first;
 	for (uint32_t i = 1; i < it->attempts && delay < c->retry_max; i++)
 		delay *= 2;
 	if (delay > c->retry_max)
 		delay = c->retry_max;
+	if (class != PRIORITY_NORMAL)
+		delay = class == PRIORITY_URGENT ? delay / 2 : delay * 2;
 	return delay - delay / 10 + rand_below(delay / 5 + 1);
 }
 
@@ -366,6 +369,7 @@ struct q_entry *entry_new(struct queue *q, uint32_t row, log_pos pos, const stru
 	e->report = m->report;
 	e->body_8bit = m->body_8bit;
 	e->smtputf8 = m->smtputf8;
+	e->priority = m->priority;
 	e->require_tls = m->require_tls;
 	e->body = (struct spool_body){ m->body_bytes, pos, m->body_at, NULL, m->chunk_count };
 	if (m->chunk_count > 0)

@@ -15,6 +15,7 @@
 #include "edge/shelf.h"
 #include "edge/sts.h"
 #include "edge/tlsrpt.h"
+#include "proto/priority.h"
 
 #define queue_MAGIC 0x90e0e001u
 #define q_entry_MAGIC 0x90e0e002u
@@ -102,6 +103,7 @@ struct q_entry {
 	enum spool_report reporting; /* while ask is: what its sender is to be told */
 	unsigned notices;            /* of delay, sent so far */
 	bool body_8bit, smtputf8;
+	int priority; /* -9 to 9 */
 	bool require_tls;
 	struct spool_body body;
 	struct q_item *items;
@@ -124,7 +126,8 @@ struct q_dest {
 	struct queue *queue;
 	enum q_dest_kind kind;
 	char *name; /* store, domain, relay host, or a route as an operator gave it */
-	struct list_node ready, held;
+	struct list_node ready[PRIORITY_CLASSES], held;
+	unsigned turn; /* which class of ready is asked first: see run_one() */
 	size_t ready_count, held_count, running;
 	size_t refs;             /* items whose dest it is */
 	uint32_t number;         /* in queue.numbered, 0: none yet */

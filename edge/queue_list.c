@@ -83,6 +83,7 @@ static void put_item(struct buf *out, const struct q_item *it, const struct queu
 	put_string(out, "destination", is->destination);
 	buf_printf(out, "\"age_s\":%" PRIu64 ",\"attempts\":%" PRIu32 ",\"next_s\":%" PRIu64 ",",
 	    is->age_s, it->attempts, next_s(it));
+	buf_printf(out, "\"priority\":%d,", it->entry->priority);
 	put_string(out, "reason", is->reason);
 	buf_printf(out, "\"bytes\":%" PRIu64, it->entry->body.bytes);
 }

@@ -89,7 +89,8 @@ struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, const char *name
 		d->kind = kind;
 		d->name = mem_str(name);
 		d->window = WINDOW_FIRST;
-		list_init(&d->ready);
+		for (size_t i = 0; i < PRIORITY_CLASSES; i++)
+			list_init(&d->ready[i]);
 		list_init(&d->held);
 		timer_init(&d->probe, q->loop, on_probe, d);
 		CHECK(map_set(q->dests, buf_span(&key), d, NULL));
@@ -162,6 +163,15 @@ static void dest_prove(struct q_dest *d, bool proven)
 	}
 }
 
+/* The oldest of the most urgent; there is one. */
+static struct q_item *ready_first(struct q_dest *d)
+{
+	size_t i = 0;
+	while (list_empty(&d->ready[i]))
+		CHECK(++i < PRIORITY_CLASSES);
+	return LIST_OF(struct q_item, link, d->ready[i].next);
+}
+
 void dest_is_down(struct q_dest *d, const char *why)
 {
 	bool was_up = d->backoff_ms == 0;
@@ -174,8 +184,8 @@ void dest_is_down(struct q_dest *d, const char *why)
 		log_write(&queue_events[QUEUE_EV_DESTINATION_DOWN], NULL,
 		    LOG_FIELDS(LOG_STR("destination", d->name), LOG_STR("why", why),
 			LOG_U64("next_s", d->backoff_ms / 1000)));
-	while (!list_empty(&d->ready)) {
-		struct q_item *it = LIST_OF(struct q_item, link, d->ready.next);
+	while (d->ready_count > 0) {
+		struct q_item *it = ready_first(d);
 		item_wait(it, item_delay_ms(it));
 		dest_hold(it);
 	}
@@ -197,10 +207,16 @@ void dest_is_up(struct q_dest *d)
 		item_wait(LIST_OF(struct q_item, link, d->held.next), 0);
 }
 
-/* The oldest recipient that is ready, and those of the same message with it. */
+/* The oldest recipient that is ready, and those of the same message with it. Urgent ones come first, but of eight turns
+ * two are for normal ones and one is for the others, where there are any: nobody waits for ever. */
 static void run_one(struct q_dest *d)
 {
-	struct q_item *first = LIST_OF(struct q_item, link, d->ready.next);
+	static const enum priority_class turns[] = { PRIORITY_URGENT, PRIORITY_URGENT,
+		PRIORITY_NORMAL, PRIORITY_URGENT, PRIORITY_URGENT, PRIORITY_NORMAL, PRIORITY_URGENT,
+		PRIORITY_NONURGENT };
+	const struct list_node *turn = &d->ready[turns[d->turn++ % COUNT_OF(turns)]];
+	struct q_item *first =
+	    list_empty(turn) ? ready_first(d) : LIST_OF(struct q_item, link, turn->next);
 	struct q_entry *e = first->entry;
 	struct q_item *batch[CHANNEL_RECIPIENTS_MAX];
 	size_t n = 0, most = d->queue->channels[d->kind].limits.recipients;
@@ -307,7 +323,7 @@ static void join(struct q_item *it)
 		item_wait(it, item_delay_ms(it));
 		dest_hold(it);
 	} else {
-		list_add_tail(&d->ready, &it->link);
+		list_add_tail(&d->ready[priority_class_of(it->entry->priority)], &it->link);
 		d->ready_count++;
 	}
 }

@@ -90,6 +90,7 @@ struct out_mail {
 	struct ident id;    /* XDELIVERYID, where the server offers it */
 	const char *sender; /* "" = null sender */
 	bool body_8bit;
+	int priority;      /* -9 to 9, told to servers that offer MT-PRIORITY */
 	bool smtputf8;     /* its sender said so: its header may need it, though no address does */
 	bool require_tls;  /* only under TLS, and but for a null sender only to a server that offers
 			    REQUIRETLS (RFC 8689 section 5); LMTP: see out_conf_tls() */

@@ -162,6 +162,8 @@ static void put_mail(struct smtp_out *o)
 		stream_printf(o->io, " SIZE=%" PRIu64, m->body.size);
 	if ((o->features & SMTP_HAS_8BITMIME) != 0 && m->body_8bit)
 		stream_printf(o->io, " BODY=8BITMIME");
+	if ((o->features & SMTP_HAS_MT_PRIORITY) != 0 && m->priority != 0)
+		stream_printf(o->io, " MT-PRIORITY=%d", m->priority);
 	if ((o->features & SMTP_HAS_REQUIRETLS) != 0 && m->require_tls)
 		stream_printf(o->io, " REQUIRETLS");
 	if ((o->features & SMTP_HAS_SMTPUTF8) != 0 && (m->smtputf8 || has_8bit(m)))

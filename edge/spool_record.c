@@ -5,11 +5,12 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 #include "edge/transaction.h"
+#include "proto/priority.h"
 
 enum {
 	DONE_VERSION = 1,
 	/* 1 knew nothing of the sender's wishes, 2 nothing of SMTPUTF8; both are still read */
-	MESSAGE_VERSION = 3,
+	MESSAGE_VERSION = 4,
 	PROGRESS_VERSION = 3, /* 1 knew no notices of delay, 2 no orders; both are still read */
 	FLAG_8BIT = 1,
 	FLAG_TRUSTED = 2,
@@ -39,7 +40,8 @@ static void put_recipient(struct buf *out, const struct spool_recipient *r)
 
 bool spool_message_put(struct buf *out, const struct spool_message *m)
 {
-	bytes_put_u8(out, MESSAGE_VERSION);
+	/* Most have none: an older program can read those. */
+	bytes_put_u8(out, m->priority != 0 ? MESSAGE_VERSION : MESSAGE_VERSION - 1);
 	bytes_put_u8(out, (m->body_8bit ? FLAG_8BIT : 0u) |
 			      (m->trusted ? (unsigned)FLAG_TRUSTED : 0u) |
 			      (m->hold ? (unsigned)FLAG_HOLD : 0u) |
@@ -57,6 +59,8 @@ bool spool_message_put(struct buf *out, const struct spool_message *m)
 	bytes_put_u8(out, m->notices);
 	bytes_put_u8(out, (unsigned)m->ret);
 	bytes_put_string(out, m->envid);
+	if (m->priority != 0)
+		bytes_put_u8(out, (unsigned)(m->priority - PRIORITY_LEAST));
 	bytes_put_u16(out, (unsigned)m->recipient_count);
 	for (size_t i = 0; i < m->recipient_count; i++)
 		put_recipient(out, &m->recipients[i]);
@@ -130,12 +134,15 @@ static void get_chunks(struct bytes_reader *r, struct spool_message *out)
 		r->bad = true;
 }
 
-static void get_wishes(struct bytes_reader *r, struct spool_message *out)
+static void get_wishes(struct bytes_reader *r, unsigned version, struct spool_message *out)
 {
 	out->report = (enum spool_report)get_small(r, REPORTS);
 	out->notices = bytes_u8(r);
 	out->ret = (enum smtp_ret)get_small(r, SMTP_RET_HDRS + 1);
 	out->envid = bytes_string(r, SMTP_ENVID_MAX);
+	if (version > 3)
+		out->priority =
+		    (int)get_small(r, PRIORITY_MOST - PRIORITY_LEAST + 1) + PRIORITY_LEAST;
 }
 
 err_t spool_message_get(struct span payload, struct spool_message *out)
@@ -162,7 +169,7 @@ err_t spool_message_get(struct span payload, struct spool_message *out)
 	out->sender = bytes_string(&r, SPOOL_STRING_MAX);
 	out->auth_user = bytes_string(&r, SPOOL_STRING_MAX);
 	if (version > 1)
-		get_wishes(&r, out);
+		get_wishes(&r, version, out);
 	else if (out->parent.s[0] != '\0')
 		out->report = REPORT_END;
 	get_recipients(&r, version, out);

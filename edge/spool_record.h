@@ -69,6 +69,7 @@ struct spool_message {
 	enum spool_report report;
 	unsigned notices; /* REPORT_DELAY: the how manieth it is */
 	bool body_8bit, smtputf8;
+	int priority; /* -9 to 9 */
 	struct ip_addr client;
 	uint64_t arrived_us;
 	struct span sender;    /* empty: null sender */

@@ -53,17 +53,19 @@ struct recipient {
 struct transaction {
 	struct ident id; /* transaction id = delivery id, to the store and in logs */
 	struct ident session;
-	char *sender;     /* reverse-path without brackets; "" = null sender */
-	bool body_8bit;   /* BODY=8BITMIME */
-	bool smtputf8;    /* SMTPUTF8 was said (RFC 6531) */
-	char *auth_user;  /* submission: who; NULL on MX */
-	bool hold;        /* an operator is to look at it: to the queue, held there */
-	char *hold_why;   /* owned; in words, or NULL */
-	bool require_tls; /* REQUIRETLS: every hop from here on (RFC 8689) */
-	bool trusted;     /* the sender is who it says: reports may go there */
-	bool aligned;     /* SPF says that the client may send for the sender: reports do no harm */
-	bool in_company;  /* other transactions have the rest of its recipients: parts.h */
-	char *prefix;     /* header fields in front of the body, or NULL */
+	char *sender;       /* reverse-path without brackets; "" = null sender */
+	bool body_8bit;     /* BODY=8BITMIME */
+	bool smtputf8;      /* SMTPUTF8 was said (RFC 6531) */
+	int priority;       /* -9 to 9: MT-PRIORITY, or what the header says; see content.c */
+	bool priority_said; /* by MT-PRIORITY: the header is not asked */
+	char *auth_user;    /* submission: who; NULL on MX */
+	bool hold;          /* an operator is to look at it: to the queue, held there */
+	char *hold_why;     /* owned; in words, or NULL */
+	bool require_tls;   /* REQUIRETLS: every hop from here on (RFC 8689) */
+	bool trusted;       /* the sender is who it says: reports may go there */
+	bool aligned;    /* SPF says that the client may send for the sender: reports do no harm */
+	bool in_company; /* other transactions have the rest of its recipients: parts.h */
+	char *prefix;    /* header fields in front of the body, or NULL */
 	enum smtp_ret ret;
 	char *envid; /* ENVID as it came, or NULL */
 	struct ip_addr client;

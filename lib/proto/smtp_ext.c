@@ -2,6 +2,7 @@
  *
  * Owns nothing; spans point into the caller's line. */
 #include "base/check.h"
+#include "proto/priority.h"
 #include "proto/smtp_ext.h"
 
 struct param_row {
@@ -73,6 +74,12 @@ static bool set_delivery_id(void *ext, struct span v)
 	return ident_parse(v, &m->delivery_id);
 }
 
+static bool set_priority(void *ext, struct span v)
+{
+	struct smtp_mail_ext *m = ext;
+	return priority_parse(v, &m->priority);
+}
+
 static const struct param_row mail_rows[] = {
 	{ "SIZE", SMTP_PARAM_SIZE, true, "SIZE is not a number", set_size },
 	{ "BODY", SMTP_PARAM_BODY, true, "unknown BODY type", set_body },
@@ -81,6 +88,8 @@ static const struct param_row mail_rows[] = {
 	{ "RET", SMTP_PARAM_RET, true, "RET must be FULL or HDRS", set_ret },
 	{ "ENVID", SMTP_PARAM_ENVID, true, "ENVID is not xtext or too long", set_envid },
 	{ "AUTH", SMTP_PARAM_AUTH, true, "AUTH is not xtext or too long", set_auth },
+	{ "MT-PRIORITY", SMTP_PARAM_MT_PRIORITY, true, "MT-PRIORITY is from -9 to 9",
+	    set_priority },
 	{ "XDELIVERYID", SMTP_PARAM_XDELIVERYID, true, "bad delivery id", set_delivery_id },
 };
 

@@ -1,5 +1,5 @@
 /* smtp_ext.h - parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (6152, 3030), SMTPUTF8 (6531), RET
- * ENVID NOTIFY ORCPT (DSN, 3461), AUTH (4954), REQUIRETLS (8689), and XDELIVERYID, private to Postern: the id under which
+ * ENVID NOTIFY ORCPT (DSN, 3461), AUTH (4954), REQUIRETLS (8689), MT-PRIORITY (6710), and XDELIVERYID, private to Postern: the id under which
  * a store knows a delivery again after a lost reply. */
 #ifndef PROTO_SMTP_EXT_H
 #define PROTO_SMTP_EXT_H
@@ -23,7 +23,8 @@ enum smtp_param {
 	SMTP_PARAM_XDELIVERYID = 1 << 6,
 	SMTP_PARAM_NOTIFY = 1 << 7,
 	SMTP_PARAM_ORCPT = 1 << 8,
-	SMTP_PARAM_REQUIRETLS = 1 << 9
+	SMTP_PARAM_REQUIRETLS = 1 << 9,
+	SMTP_PARAM_MT_PRIORITY = 1 << 10
 };
 
 enum smtp_body_kind { SMTP_BODY_7BIT, SMTP_BODY_8BITMIME, SMTP_BODY_BINARYMIME };
@@ -52,6 +53,7 @@ struct smtp_mail_ext {
 	struct span envid;
 	struct span auth; /* "<>" or an address, xtext */
 	struct ident delivery_id;
+	int priority; /* MT-PRIORITY, -9 to 9 (RFC 6710) */
 	struct smtp_ext_error error;
 };
 struct smtp_rcpt_ext {

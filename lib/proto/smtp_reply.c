@@ -151,6 +151,7 @@ static const struct {
 	{ "XCLIENT", SMTP_HAS_XCLIENT },
 	{ "XDELIVERYID", SMTP_HAS_XDELIVERYID },
 	{ "REQUIRETLS", SMTP_HAS_REQUIRETLS },
+	{ "MT-PRIORITY", SMTP_HAS_MT_PRIORITY },
 };
 
 void smtp_ehlo_parse(const struct smtp_reply *reply, struct smtp_ehlo *out)

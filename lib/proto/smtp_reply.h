@@ -70,7 +70,8 @@ enum smtp_feature {
 	SMTP_HAS_AUTH = 1 << 8,
 	SMTP_HAS_XCLIENT = 1 << 9,
 	SMTP_HAS_XDELIVERYID = 1 << 10,
-	SMTP_HAS_REQUIRETLS = 1 << 11
+	SMTP_HAS_REQUIRETLS = 1 << 11,
+	SMTP_HAS_MT_PRIORITY = 1 << 12
 };
 
 struct smtp_ehlo {

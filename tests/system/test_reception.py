@@ -342,3 +342,41 @@ def test_requiretls_goes_to_the_exchanger_that_knows_it(run_dir, edge):
         for hop in hops:
             hop.shutdown()
             hop.server_close()
+
+
+# ---- priority ----
+
+def test_priority_goes_on(edge):
+    """MT-PRIORITY (RFC 6710) from users, or what the header says, to next hops that know it."""
+    alice = edge.user("alice")
+    offer(edge, [b"8BITMIME", b"MT-PRIORITY MIXER"])
+    for params, field, told in ((["MT-PRIORITY=7"], "Priority: non-urgent", b"7"), (["MT-PRIORITY=-9"], "X-A: b", b"-9"),
+                                ([], "X-Priority: 1 (Highest)", b"4"), ([], "Precedence: bulk", b"-4"), ([], "Priority: normal", None),
+                                (["MT-PRIORITY=0"], "Priority: urgent", None)):
+        token = mail.new_token()
+        with mail.smtp(edge, service="submission", user=alice) as s:
+            s.ehlo()
+            assert s.has_extn("mt-priority")
+            assert s.mail(alice["address"], params)[0] == 250
+            assert s.rcpt("good@far.example")[0] == 250
+            assert s.data(field.encode() + b"\r\n" + mail.message(token, alice["address"], ["good@far.example"]))[0] == 250
+        (line, _, _), = relayed(edge, token)
+        assert (b" MT-PRIORITY=" in line) == (told is not None) and (told is None or b" MT-PRIORITY=" + told in line), (field, line)
+    offer(edge, [b"8BITMIME"])
+    token = mail.new_token()
+    with mail.smtp(edge, service="submission", user=alice) as s:
+        s.ehlo()
+        for bad in ("MT-PRIORITY=10", "MT-PRIORITY", "MT-PRIORITY=+1"):
+            assert s.mail(alice["address"], [bad])[0] == 501
+        assert s.mail(alice["address"], ["MT-PRIORITY=3"])[0] == 250
+        assert s.rcpt("good@far.example")[0] == 250
+        assert s.data(mail.message(token, alice["address"], ["good@far.example"]))[0] == 250
+    (line, _, _), = relayed(edge, token)
+    assert b"MT-PRIORITY" not in line
+
+
+def test_strangers_are_not_asked_how_urgent_they_are(edge):
+    with mail.smtp(edge) as s:
+        s.ehlo()
+        assert not s.has_extn("mt-priority")
+        assert s.mail(SENDER, ["MT-PRIORITY=9"])[0] == 555

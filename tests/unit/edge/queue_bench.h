@@ -49,6 +49,8 @@ struct bench {
 	bool trusted; /* of what put() sends: with what its sender wishes */
 	enum smtp_ret ret;
 	const char *envid;
+	bool hold;
+	int priority;
 };
 
 /* ---- the bench ---------------------------------------------------------------------------------- */
@@ -196,6 +198,8 @@ static struct put *put(
 		.sender = span_str(sender),
 		.trusted = b->trusted,
 		.ret = b->ret,
+		.hold = b->hold,
+		.priority = b->priority,
 		.envid = span_str(b->envid),
 		.recipients = recipients,
 		.body_bytes = buf_len(&b->body) };

@@ -337,6 +337,63 @@ static void on_drained(void *arg)
 }
 
 /* The running delivery ends, nothing new begins, new mail is still made durable. */
+/* What waits for the same place goes in order of urgency, behind the one that was there when nothing else was; again after a
+ * restart. */
+static void test_urgent_first(void **state)
+{
+	static const struct {
+		const char *to;
+		int priority;
+	} mails[] = { { "alice", 0 }, { "carol", -4 }, { "bob", 0 }, { "gone", 9 } };
+	static const char *const release[] = { "release", "all" };
+	for (int again = 0; again < 2; again++) {
+		struct bench b;
+		struct buf out = BUF_INIT(1000);
+		bench_open(&b, SCRIPT(LHLO, MAIL("", "alice"), GO, DONE, MAIL("", "gone"), GO, DONE,
+				   MAIL("", "bob"), GO, DONE, MAIL("", "carol"), GO, DONE));
+		set_body(&b, 100);
+		b.hold = true;
+		for (size_t i = 0; i < COUNT_OF(mails); i++) {
+			char address[40];
+			snprintf(address, sizeof address, "%s@x.example", mails[i].to);
+			b.priority = mails[i].priority;
+			put_and_wait(&b, "", TO(to(address)));
+		}
+		if (again)
+			queue_again(&b);
+		assert_true(listed(&b, "\"priority\":9,"));
+		assert_true(queue_control(b.queue, release, 2, NULL, &out));
+		WAIT_FOR(&b, EMPTY(&b));
+		buf_end(&out);
+		bench_close(&b);
+	}
+}
+
+/* A long row of urgent ones does not keep the others waiting to its end. */
+static void test_nobody_starves(void **state)
+{
+	static const char *const release[] = { "release", "all" };
+	struct buf out = BUF_INIT(1000);
+	struct bench b;
+	bench_open(
+	    &b, SCRIPT(LHLO, MAIL("", "gone"), GO, DONE, MAIL("", "gone"), GO, DONE,
+		    MAIL("", "bob"), GO, DONE, MAIL("", "gone"), GO, DONE, MAIL("", "gone"), GO,
+		    DONE, MAIL("", "gone"), GO, DONE, MAIL("", "gone"), GO, DONE, MAIL("", "carol"),
+		    GO, DONE, MAIL("", "gone"), GO, DONE, MAIL("", "gone"), GO, DONE));
+	set_body(&b, 100);
+	b.hold = true;
+	for (b.priority = 1; b.priority <= 8; b.priority++)
+		put_and_wait(&b, "", TO(to("gone@x.example")));
+	b.priority = 0;
+	put_and_wait(&b, "", TO(to("bob@x.example")));
+	b.priority = -1;
+	put_and_wait(&b, "", TO(to("carol@x.example")));
+	assert_true(queue_control(b.queue, release, 2, NULL, &out));
+	WAIT_FOR(&b, EMPTY(&b));
+	buf_end(&out);
+	bench_close(&b);
+}
+
 /* Users when their mail came; their addresses stand for others by now. */
 static void test_renamed(void **state)
 {
@@ -412,6 +469,8 @@ int main(void)
 		cmocka_unit_test(test_fair),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_renamed),
+		cmocka_unit_test(test_urgent_first),
+		cmocka_unit_test(test_nobody_starves),
 		cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_end_stays),
 	};

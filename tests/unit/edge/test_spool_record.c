@@ -95,10 +95,35 @@ static void test_version_2(void **state)
 	assert_true(m.body_8bit && m.trusted && m.hold && !m.smtputf8);
 	assert_int_equal(m.recipient_count, 2);
 	spool_message_end(&m);
-	out.p[out.head] = 4;
+	out.p[out.head] = 5;
 	assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_CORRUPT);
 	spool_message_end(&m);
 	buf_end(&out);
+}
+
+/* A priority makes the record one of version 4, at every cut. */
+static void test_priority(void **state)
+{
+	for (int level = -9; level <= 9; level++) {
+		struct buf out = BUF_INIT(10000);
+		struct spool_recipient r = { .address = SPAN("a@b.example") };
+		struct spool_message m = { .id = id_of("abcdefghjkmnpqrstu"),
+			.session = id_of("utsrqpnmkjhgfedcba"),
+			.priority = level,
+			.recipients = &r,
+			.recipient_count = 1 };
+		assert_true(spool_message_put(&out, &m));
+		assert_int_equal(buf_span(&out).p[0], level != 0 ? 4 : 3);
+		for (size_t n = 0; n < buf_len(&out); n++) {
+			assert_int_equal(
+			    spool_message_get(span_first(buf_span(&out), n), &m), ERR_CORRUPT);
+			spool_message_end(&m);
+		}
+		assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
+		assert_int_equal(m.priority, level);
+		spool_message_end(&m);
+		buf_end(&out);
+	}
 }
 
 /* Records of the first version are in spools that were filled before an upgrade. */
@@ -211,6 +236,7 @@ int main(void)
 		cmocka_unit_test(test_message),
 		cmocka_unit_test(test_version_1),
 		cmocka_unit_test(test_version_2),
+		cmocka_unit_test(test_priority),
 		cmocka_unit_test(test_chunks),
 		cmocka_unit_test(test_wrong_bytes),
 		cmocka_unit_test(test_progress),
