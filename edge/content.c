@@ -343,6 +343,8 @@ static enum verdict whole(struct session *s)
 	struct span start = body_read(m->t->body, 0, HEADER_LOOK, &err);
 	if (err)
 		return refuse(s, 451, "4.3.0", "the message could not be kept");
+	if (!trace_sees_header(start, body_size(m->t->body)))
+		return refuse(s, 552, "5.3.4", "the header section is too large");
 	if (trace_hops(start) >= (size_t)s->setup->edge->hops_max)
 		return refuse(s, 554, "5.4.6", "the message goes round in a loop");
 	set_priority(s, start);

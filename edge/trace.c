@@ -55,6 +55,24 @@ bool trace_put_missing(const struct session *s, struct span message, struct buf 
 	return buf_ok(out);
 }
 
+bool trace_sees_header(struct span start, uint64_t size)
+{
+	struct header_walk w;
+	struct header_field f;
+	enum header_rx rx;
+	size_t before;
+	header_walk_init(&w, start);
+	do {
+		before = w.at;
+		rx = header_next(&w, &f);
+	} while (rx == HEADER_FIELD && w.at < start.n);
+	if (start.n == size)
+		return rx != HEADER_TOO_MANY;
+	/* an empty line, or a whole line that is no field; half a line may become one */
+	return rx == HEADER_END &&
+	       (w.at > before || span_find(span_from(start, w.at), '\n') != SIZE_MAX);
+}
+
 size_t trace_hops(struct span message)
 {
 	return header_count(message, SPAN("Received"));

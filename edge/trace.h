@@ -13,6 +13,9 @@ bool trace_put_received(const struct session *s, struct buf *out);
 bool trace_put_missing(const struct session *s, struct span message, struct buf *out);
 /* "192.0.2.1", "IPv6:2001:db8::1": as between the brackets of an address literal. */
 void trace_put_addr(struct ip_addr a, struct buf *out);
+/* Can all of the header section be looked through in the message's beginning? Else fields could hide behind it. size: of
+ * the whole message. */
+bool trace_sees_header(struct span start, uint64_t size);
 /* How many servers it went through. */
 size_t trace_hops(struct span message);
 /* Fields that only we may have put there: Authentication-Results that claim to be of this host (RFC 8601 section 5),

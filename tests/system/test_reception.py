@@ -312,6 +312,23 @@ def test_a_rule_holds_one_recipients_copy(edge):
     assert mail.original(stored) == text
 
 
+# ---- header sections that hide something ----
+
+@pytest.mark.parametrize("fields,code", [
+    (["X-A: 1"] * 1900, 250), (["X-A: 1"] * 2100, 552), (["X-A: " + "a" * 900] * 200, 250), (["X-A: " + "a" * 900] * 400, 552),
+    (["X-A: 1" + "\r\n " + "a" * 900] * 400, 552),
+    # what is looked at (256 KiB) ends before, within and behind the mark's name
+    *((["X-A: " + "a" * 993] * 260 + ["X-A: " + "a" * (2110 - d)], 552) for d in (0, 6, 14))])
+def test_no_field_hides_behind_many(edge, fields, code):
+    """What is not looked through is not taken: a mark of ours could stand there."""
+    alice, token = edge.user("alice"), mail.new_token()
+    text = "\r\n".join([f"Subject: {token}", *fields, "X-Postern-Tag: forged", "", "hello", ""]).encode()
+    assert mail.send(edge, "a@far.example", [alice["address"]], text)[0] == code
+    if code == 250:
+        stored, = edge.wait_stored(alice, token)
+        assert b"X-Postern-Tag" not in stored and stored.count(b"X-A:") == len(fields)
+
+
 # ---- mail exchangers that differ ----
 
 def test_requiretls_goes_to_the_exchanger_that_knows_it(run_dir, edge):
