@@ -5,7 +5,6 @@
 
 #include "base/check.h"
 
-#include "edge/bytes.c"
 #include "edge/run_wire.c"
 #include "edge/template.c"
 
