@@ -223,7 +223,7 @@ BENCH_ENV := POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUI
 .PHONY: bench-edge-in bench-edge-out bench-meter bench-mmp bench-queue bench-store bench-traces
 bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
 	@$(BENCH_ENV) bench/run $(BENCH)
-bench-mmp: all deps-run deps-bench $(BENCH_TOOLS) ## the multiplexor against nginx, Dovecot, HAProxy and bare floors (QUICK=1)
+bench-mmp: all deps-run deps-test deps-bench $(BENCH_TOOLS) ## the multiplexor against nginx, Dovecot, HAProxy and bare floors (QUICK=1)
 	@$(BENCH_ENV) bench/mmp $(BENCH)
 bench-store: all deps-run deps-test deps-unpacked deps-bench $(BENCH_TOOLS) ## the store beside Dovecot and Cyrus: deliveries, a large mailbox, waiting sessions (QUICK=1; as root)
 	@$(BENCH_ENV) bench/store $(BENCH)

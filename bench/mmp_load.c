@@ -4,6 +4,10 @@
  *        mmp_load bulk  PORT BYTES TLS USER PASSWORD     4 clients read BYTES together
  *        mmp_load hold  PORT COUNT TLS USER PASSWORD     COUNT clients log in and stay; each line on standard input
  *                                                        makes every one send NOOP; its end ends the program
+ *        mmp_load rate  PORT COUNT TLS USER PASSWORD N   N times a second: connect, LOGIN, LOGOUT, whatever became of
+ *                                                        those before; "latency P50 P99" in ms, from when it was due
+ *        mmp_load crowd PORT COUNT TLS USER PASSWORD     COUNT clients connect and stay: a third silent, a third after a
+ *                                                        command, a third in the middle of one; to the end of standard input
  * TLS: plain, tls (1.3, full handshakes), resumed. When a job is done: "done GOOD BAD SECONDS" on standard output. */
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -17,15 +21,16 @@ enum {
 	SOURCE_LEAST = 10000
 }; /* addresses of clients, when one has not ports enough */
 
-enum job { JOB_LOGIN, JOB_BULK, JOB_HOLD };
-enum state { HANDSHAKE, GREETING, LOGIN, NOOP, BULK, BULK_END, LOGOUT, HELD };
+enum job { JOB_LOGIN, JOB_BULK, JOB_HOLD, JOB_RATE, JOB_CROWD };
+enum state { HANDSHAKE, GREETING, LOGIN, NOOP, BULK, BULK_END, LOGOUT, HELD, LOITER };
 
 struct client {
 	int fd;
 	SSL *ssl;
 	enum state state;
 	bool wants_write, resumes;
-	uint64_t bulk; /* bytes still to come */
+	uint64_t bulk;   /* bytes still to come */
+	uint64_t due_us; /* JOB_RATE */
 	size_t n;
 	char line[LINE_SIZE];
 };
@@ -44,7 +49,9 @@ static struct {
 	int epoll;
 	uint64_t begun_ms;
 	struct client **held;
-	uint64_t held_n, asked; /* of them have been sent NOOP */
+	uint64_t held_n, asked;      /* of them have been sent NOOP */
+	uint64_t every_us, first_us; /* JOB_RATE */
+	uint64_t *took_us, took_n;   /* its logins */
 } the;
 
 static char piece[PIECE];
@@ -53,12 +60,29 @@ static void begin_some(void);
 
 /* ---- the end of a client, of a job ---- */
 
+static int by_size(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void tell_latency(void)
+{
+	uint64_t n = the.took_n;
+	qsort(the.took_us, n, sizeof *the.took_us, by_size);
+	MUST(n > 0);
+	printf("latency %.3f %.3f\n", (double)the.took_us[n / 2] / 1000,
+	    (double)the.took_us[n * 99 / 100] / 1000);
+}
+
 static void job_done(void)
 {
 	printf("done %llu %llu %.3f\n", (unsigned long long)the.good, (unsigned long long)the.bad,
 	    (double)(clock_mono_ms() - the.begun_ms) / 1000);
+	if (the.job == JOB_RATE)
+		tell_latency();
 	fflush(stdout);
-	if (the.job != JOB_HOLD)
+	if (the.job != JOB_HOLD && the.job != JOB_CROWD)
 		exit(the.bad == 0 ? 0 : 1);
 	the.good = the.bad = 0;
 }
@@ -67,7 +91,7 @@ static void one_less(void)
 {
 	the.busy--;
 	begin_some();
-	if (the.busy == 0)
+	if (the.busy == 0 && the.left == 0)
 		job_done();
 }
 
@@ -85,7 +109,7 @@ static void client_free(struct client *c)
 
 static bool broken(struct client *c, const char *what)
 {
-	if (the.bad++ < 5)
+	if (the.bad++ < 5 && c->state != LOITER)
 		fprintf(
 		    stderr, "mmp_load: client in state %d: %s: %.60s\n", c->state, what, c->line);
 	return false;
@@ -107,9 +131,26 @@ static bool say_as(struct client *c, enum state next, const char *text)
 	return say(c, text);
 }
 
+/* One of the crowd has its greeting: it stays as it is. */
+static bool loiter(struct client *c)
+{
+	static const char *const words[] = { "", "a NOOP\r\n", "a LOG" };
+	const char *text = words[the.good % COUNT_OF(words)];
+	c->state = LOITER;
+	the.good++;
+	the.busy--;
+	bool ok = text[0] == '\0' || say(c, text);
+	begin_some();
+	if (the.busy == 0 && the.left == 0)
+		job_done();
+	return ok;
+}
+
 static bool log_in(struct client *c)
 {
 	char text[300];
+	if (the.job == JOB_CROWD)
+		return loiter(c);
 	snprintf(text, sizeof text, "a LOGIN %s %s\r\n", the.user, the.password);
 	return say_as(c, LOGIN, text);
 }
@@ -119,6 +160,10 @@ static bool logged_in(struct client *c)
 	char text[60];
 	if (the.job == JOB_LOGIN)
 		return say_as(c, NOOP, "a NOOP\r\n");
+	if (the.job == JOB_RATE) {
+		the.took_us[the.took_n++] = clock_wall_us() - c->due_us;
+		return say_as(c, LOGOUT, "a LOGOUT\r\n");
+	}
 	if (the.job == JOB_BULK) {
 		c->bulk = the.bulk;
 		snprintf(text, sizeof text, "a BULK %llu\r\n", (unsigned long long)the.bulk);
@@ -148,6 +193,8 @@ static bool answered(struct client *c)
 		c->state = HELD;
 		the.good++;
 		one_less();
+		return true;
+	case LOITER:
 		return true;
 	case BULK_END:
 	case LOGOUT:
@@ -261,7 +308,7 @@ static void client_begin(void)
 	MUST(c != NULL);
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	MUST(c->fd >= 0);
-	if (the.job == JOB_HOLD) {
+	if (the.job == JOB_HOLD || the.job == JOB_CROWD) {
 		from = bench_loopback(1 + ((unsigned)getpid() + source++) % SOURCES, 0);
 		setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
 		MUST(bind(c->fd, (struct sockaddr *)&from, sizeof from) == 0);
@@ -270,6 +317,7 @@ static void client_begin(void)
 	MUST(fcntl(c->fd, F_SETFL, O_RDWR | O_NONBLOCK) == 0);
 	bench_no_delay(c->fd);
 	c->state = the.ctx != NULL ? HANDSHAKE : GREETING;
+	c->due_us = the.first_us + (the.count - the.left - 1) * the.every_us;
 	bench_watch(the.epoll, EPOLL_CTL_ADD, c->fd, EPOLLIN, c);
 	if (the.ctx == NULL)
 		return;
@@ -285,10 +333,25 @@ static void client_begin(void)
 	MUST(handshake(c)); /* sends the hello */
 }
 
+/* When the next client of JOB_RATE is to begin. */
+static uint64_t next_due_us(void)
+{
+	return the.first_us + (the.count - the.left) * the.every_us;
+}
+
+static int wait_ms(void)
+{
+	if (the.every_us == 0 || the.left == 0)
+		return -1;
+	uint64_t now = clock_wall_us(), due = next_due_us();
+	return due > now ? (int)((due - now + 999) / 1000) : 0;
+}
+
 static void begin_some(void)
 {
 	unsigned at_once = the.job == JOB_BULK ? BULK_CLIENTS : AT_ONCE;
-	while (the.left > 0 && the.busy < at_once) {
+	while (the.left > 0 &&
+	       (the.every_us > 0 ? next_due_us() <= clock_wall_us() : the.busy < at_once)) {
 		the.left--;
 		the.busy++;
 		client_begin();
@@ -320,7 +383,7 @@ static void on_client(struct client *c)
 {
 	if (on_ready(c))
 		return;
-	bool held = c->state == HELD;
+	bool held = c->state == HELD || c->state == LOITER;
 	client_free(c);
 	if (!held)
 		one_less();
@@ -330,7 +393,9 @@ static void run(void)
 {
 	struct epoll_event events[EVENTS];
 	for (;;) {
-		int n = epoll_wait(the.epoll, events, EVENTS, -1);
+		int n = epoll_wait(the.epoll, events, EVENTS, wait_ms());
+		if (the.every_us > 0)
+			begin_some();
 		for (int i = 0; i < n; i++)
 			if (events[i].data.ptr == NULL)
 				on_order();
@@ -357,8 +422,8 @@ static void set_tls(const char *kind)
 
 int main(int argc, char **argv)
 {
-	static const char *const jobs[] = { "login", "bulk", "hold" };
-	MUST(argc == 7);
+	static const char *const jobs[] = { "login", "bulk", "hold", "rate", "crowd" };
+	MUST(argc == 7 || argc == 8);
 	bench_begin();
 	while (strcmp(jobs[the.job], argv[1]) != 0)
 		MUST(++the.job < COUNT_OF(jobs));
@@ -369,13 +434,20 @@ int main(int argc, char **argv)
 		the.count = BULK_CLIENTS;
 	}
 	the.left = the.count;
+	if (the.job == JOB_RATE) {
+		MUST(argc == 8);
+		the.every_us = 1000000 / bench_number(argv[7]);
+		the.first_us = clock_wall_us();
+		the.took_us = calloc(the.count, sizeof *the.took_us);
+		MUST(the.took_us != NULL);
+	}
 	set_tls(argv[4]);
 	the.user = argv[5];
 	the.password = argv[6];
 	the.epoll = epoll_create1(EPOLL_CLOEXEC);
 	the.held = calloc(the.job == JOB_HOLD ? the.count : 1, sizeof(void *));
 	MUST(the.held != NULL);
-	if (the.job == JOB_HOLD)
+	if (the.job == JOB_HOLD || the.job == JOB_CROWD)
 		bench_watch(the.epoll, EPOLL_CTL_ADD, STDIN_FILENO, EPOLLIN, NULL);
 	the.begun_ms = clock_mono_ms();
 	begin_some();
