@@ -54,6 +54,15 @@ static const struct column queue_columns[] = {
 	{ "reason", "reason", COLUMN_TEXT },
 	{ NULL, NULL, COLUMN_TEXT },
 };
+static const struct column copies_columns[] = {
+	{ "owner", "owner", COLUMN_TEXT },
+	{ "state", "state", COLUMN_TEXT },
+	{ "away_s", "away", COLUMN_SECONDS },
+	{ "copies", "copies", COLUMN_NUMBER },
+	{ "bytes", "size", COLUMN_BYTES },
+	{ "adopted", "adopted", COLUMN_NUMBER },
+	{ NULL, NULL, COLUMN_TEXT },
+};
 static const struct column explain_columns[] = {
 	{ "ms", "ms", COLUMN_NUMBER },
 	{ "check", "check", COLUMN_TEXT },
@@ -117,6 +126,8 @@ static const struct question ask_release = { only_mmp, hold_columns, { "kind", "
 	"It was not held." };
 static const struct question ask_holds = { only_mmp, hold_columns, { "kind", "value" }, "left_s",
 	"Nothing is held." };
+static const struct question ask_copies = { only_edge, copies_columns, { NULL, NULL }, NULL,
+	"No host leaves copies here." };
 static const struct question ask_queue_rows = { only_edge, queue_columns, { NULL, NULL }, NULL,
 	"The queue is empty." };
 static const struct column tlsrpt_columns[] = {
@@ -250,6 +261,10 @@ static const struct command {
 	{ "queue show", "ID", 1, 1, NULL, &ask_queue_rows,
 	    "Every recipient of a message in the queue." },
 	{ "queue cat", "ID", 1, 1, show_cat, NULL, "The message itself." },
+	{ "queue copies", "", 0, 0, NULL, &ask_copies,
+	    "Copies of other hosts' mail that this host keeps, and whether those hosts are here." },
+	{ "queue adopt", "HOST", 1, 1, NULL, &ask_queue_order,
+	    "That host is gone for good: what it had in its spool is delivered from here." },
 	{ "queue hold", "WHICH...", 1, 16, NULL, &ask_queue_order,
 	    "Keeps them until they are released." },
 	{ "queue release", "WHICH...", 1, 16, NULL, &ask_queue_order, "Lets go what was held." },

@@ -20,6 +20,7 @@
 #include "edge/out_conf.h"
 #include "edge/relay_cert.h"
 #include "edge/rewrite.h"
+#include "edge/spool_wire.h"
 #include "edge/verdict.h"
 
 #define CONF_BLOCK edge_listener
@@ -194,6 +195,10 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 	if (e->body_memory_all < e->body_memory)
 		conf_error(d, e->head.pos, "body_memory_all is less than body_memory");
 	check_srs(e, d);
+	if ((e->copy_to.host != NULL || e->copy_listen.n > 0) && e->copy_secret.bytes.n == 0)
+		conf_error(d, e->head.pos, "copy_to and copy_listen need copy_secret");
+	if (e->copy_secret.bytes.n > SPOOL_SECRET_MAX)
+		conf_error(d, e->head.pos, "copy_secret is longer than %d bytes", SPOOL_SECRET_MAX);
 	access_check(e, d);
 	etrn_check(e, d);
 	verdict_check(e, d);

@@ -79,6 +79,9 @@ struct access;
 struct sasl_offer;
 struct rewrite;
 
+/* Words of edge.copy_loss. */
+enum edge_copy_loss { EDGE_COPY_ACCEPT, EDGE_COPY_REFUSE };
+
 /* Words of edge_scanner.type and .command. */
 enum edge_scanner_type { EDGE_SCANNER_SPAMD, EDGE_SCANNER_CLAMD };
 enum edge_spamd_command {

@@ -6,7 +6,10 @@
 #include "daemon/daemon.h"
 
 #include "edge/accept.h"
+#include "edge/copier.h"
+#include "edge/copies.h"
 #include "edge/dry.h"
+#include "edge/edge_conf.h"
 #include "edge/edge_tables.h"
 #include "edge/queue.h"
 #include "edge/queue_tables.h"
@@ -145,6 +148,8 @@ struct queue_post {
 	struct directory *directory;
 	struct queue *queue;
 	struct spool_serve *serve;
+	struct copier *copier; /* may be NULL */
+	struct copies *copies; /* may be NULL */
 };
 
 static bool queue_healthy(struct worker *w)
@@ -156,7 +161,10 @@ static bool queue_healthy(struct worker *w)
 static void on_queue_listener(void *arg, const struct daemon_listener *at, int fd)
 {
 	struct queue_post *p = arg;
-	spool_serve_listen(p->serve, fd);
+	if (span_eq_str(span_str(at->name), "spool"))
+		spool_serve_listen(p->serve, fd);
+	else if (p->copies != NULL)
+		copies_listen(p->copies, fd);
 }
 
 static unsigned queue_processes(const struct conf *c)
@@ -174,6 +182,8 @@ static void queue_start(struct worker *w)
 	    .directory = p->directory,
 	    .conf = worker_conf(w) });
 	p->serve = spool_serve_new(worker_loop(w), p->queue);
+	p->copies = copies_new(worker_loop(w), p->queue, worker_conf(w));
+	p->copier = copier_new(worker_loop(w), p->dns, p->queue, p->serve, worker_conf(w));
 	worker_set_data(w, p);
 	worker_set_healthy(w, queue_healthy(w));
 	worker_each_listener(w, on_queue_listener, p);
@@ -184,6 +194,8 @@ static void queue_process_reload(struct worker *w, const struct conf *fresh)
 	struct queue_post *p = worker_data(w);
 	directory_reload(p->directory, fresh);
 	queue_reload(p->queue, fresh);
+	copier_reload(p->copier, fresh);
+	copies_reload(p->copies, fresh);
 }
 
 static void queue_process_drain(struct worker *w)
@@ -201,6 +213,8 @@ static bool queue_process_control(struct worker *w, const struct control_ask *as
 		return (send || is_word(ask, 1, "show")) &&
 		       queue_control(p->queue, words, 1, NULL, out);
 	}
+	if (is_word(ask, 0, "queue") && copies_control(p->copies, ask->words + 1, ask->n - 1, out))
+		return true;
 	return is_word(ask, 0, "queue") &&
 	       queue_control(p->queue, ask->words + 1, ask->n - 1,
 		   &(struct queue_late){ begin_later, answer_later, w }, out);
@@ -210,6 +224,8 @@ static void queue_stop(struct worker *w)
 {
 	struct queue_post *p = worker_data(w);
 	worker_set_data(w, NULL);
+	copier_free(&p->copier);
+	copies_free(&p->copies);
 	spool_serve_free(&p->serve);
 	queue_free(&p->queue);
 	directory_free(&p->directory);
@@ -274,6 +290,8 @@ static void listeners(const struct conf *c, struct daemon_listeners *out)
 			.unix_path = run_socket_path(daemon_run_dir(c), run_path),
 			.unix_mode = 0600,
 		};
+	const struct edge_conf *e = conf_section(c, &edge_block);
+	daemon_listeners_add(out, "queue", "copies", &e->copy_listen, 0600);
 	accept_listeners(c, out);
 }
 

@@ -67,7 +67,7 @@ void item_wait(struct q_item *it, uint64_t delay_ms)
 	if (it->on_hold)
 		return;
 	heap_put(&q->due, &it->due, loop_now_ms(q->loop) + delay_ms);
-	if (heap_first(&q->due) == &it->due && !q->draining)
+	if (heap_first(&q->due) == &it->due && !queue_rests(q))
 		timer_set(&q->due_timer, delay_ms);
 }
 
@@ -289,6 +289,8 @@ static void entry_done(struct q_entry *e)
 	entry_free(e);
 	ended_add(q, &d, pos);
 	entry_count(q);
+	if (q->on_done != NULL)
+		q->on_done(q->on_done_arg, d.id);
 }
 
 void entry_settle(struct q_entry *e)
@@ -432,7 +434,7 @@ void queue_pump(struct queue *q)
 	uint64_t now = loop_now_ms(q->loop), wait;
 	bool busy = q->running >= (size_t)q->edge->queue_deliveries / 2;
 	timer_clear(&q->due_timer);
-	if (q->draining || q->spool == NULL)
+	if (queue_rests(q) || q->spool == NULL)
 		return;
 	route_due(q, now);
 	if (q->lookups >= LOOKUPS_MAX)

@@ -50,7 +50,20 @@ void queue_add(struct queue *q, log_pos pos, const struct spool_message *m);
 /* The log refused with something else than ERR_NO_SPACE or ERR_BUSY: it is closed and opened anew. */
 void queue_spool_broke(struct queue *q, err_t err);
 /* Called whenever the spool is about to be closed: everything that refers to it must let go. */
-void queue_on_close(struct queue *q, void (*fn)(void *arg), void *arg);
+enum queue_friend { QUEUE_SERVE, QUEUE_COPIES, QUEUE_FRIENDS };
+void queue_on_close(struct queue *q, enum queue_friend who, void (*fn)(void *arg), void *arg);
+
+/* ---- for copier.c: another host keeps copies ---- */
+
+/* Nothing is delivered until it is said again with false. */
+void queue_hold_all(struct queue *q, bool hold);
+/* Is it in the queue and not at its end? */
+bool queue_owes(const struct queue *q, struct ident id);
+/* It is this other host's now: here it ends without a word to anybody, but for recipients that are being delivered at this
+ * moment. False: it cannot be read now. */
+bool queue_hand_over(struct queue *q, struct ident id, const char *host);
+/* Called when a message has reached its end here, and that stands in the log. */
+void queue_on_done(struct queue *q, void (*fn)(void *arg, struct ident id), void *arg);
 
 /* ---- for the control socket ---- */
 

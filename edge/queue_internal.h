@@ -203,8 +203,13 @@ struct queue {
 	struct timer due_timer, prune_timer;
 	size_t items_open, lookups, running;
 	size_t strange_running; /* of running, those to destinations that are not proven */
-	void (*on_close)(void *arg);
-	void *on_close_arg;
+	struct {
+		void (*fn)(void *arg);
+		void *arg;
+	} on_close[QUEUE_FRIENDS];
+	void (*on_done)(void *arg, struct ident id);
+	void *on_done_arg;
+	bool still; /* another host is asked first what it has adopted */
 	bool draining;
 	void (*on_drained)(void *arg);
 	void *on_drained_arg;
@@ -237,6 +242,10 @@ const struct channel *item_channel(
 size_t item_index(const struct q_item *it);
 /* Goes on with what is due. */
 void queue_pump(struct queue *q);
+static inline bool queue_rests(const struct queue *q)
+{
+	return q->draining || q->still;
+}
 void entry_free(struct q_entry *e); /* its row is SHELF_IDLE then */
 void queue_check_drained(struct queue *q);
 

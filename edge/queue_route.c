@@ -260,7 +260,7 @@ bool dest_is_stalled(struct q_dest *d)
 
 void dest_run(struct q_dest *d)
 {
-	while (d->ready_count > 0 && d->running < dest_window(d) && !d->queue->draining) {
+	while (d->ready_count > 0 && d->running < dest_window(d) && !queue_rests(d->queue)) {
 		if (dest_is_stalled(d))
 			return;
 		run_one(d);

@@ -289,8 +289,9 @@ void queue_open(struct queue *q)
 void queue_close(struct queue *q)
 {
 	queue_scans_end(q);
-	if (q->on_close != NULL)
-		q->on_close(q->on_close_arg);
+	for (size_t i = 0; i < COUNT_OF(q->on_close); i++)
+		if (q->on_close[i].fn != NULL)
+			q->on_close[i].fn(q->on_close[i].arg);
 	timer_clear(&q->reopen);
 	deliveries_free(q);
 	while (!list_empty(&q->entries))
@@ -310,10 +311,10 @@ void queue_spool_broke(struct queue *q, err_t err)
 	timer_set(&q->reopen, 0);
 }
 
-void queue_on_close(struct queue *q, void (*fn)(void *arg), void *arg)
+void queue_on_close(struct queue *q, enum queue_friend who, void (*fn)(void *arg), void *arg)
 {
-	q->on_close = fn;
-	q->on_close_arg = arg;
+	q->on_close[who].fn = fn;
+	q->on_close[who].arg = arg;
 }
 
 struct spool *queue_spool(struct queue *q)

@@ -24,7 +24,6 @@ struct replay {
 	struct spool *spool;
 	const struct spool_visitor *visitor;
 	struct orphans orphans;
-	uint64_t damaged;
 };
 
 static void orphan_add(struct orphans *o, log_pos pos)
@@ -121,7 +120,6 @@ static bool on_record(void *arg, const struct log_record *r)
 	else if (r->type == SPOOL_BODY)
 		orphan_add(&rp->orphans, r->pos);
 	if (!ok) {
-		rp->damaged++;
 		log_damage(r, damaged_what(r->type));
 	}
 	return true;
@@ -243,6 +241,11 @@ struct ticket *spool_sync(struct spool *s, commitlog_sync_fn *fn, void *arg)
 	return commitlog_sync(s->log, fn, arg);
 }
 
+uint64_t spool_identity(const struct spool *s)
+{
+	return commitlog_identity(s->log);
+}
+
 struct commitlog_stats spool_stats(const struct spool *s)
 {
 	return commitlog_stats(s->log);
@@ -270,6 +273,11 @@ err_t spool_load_progress(
 	*out = (struct spool_progress){ 0 };
 	err_t err = load(s, pos, payload);
 	return err != ERR_OK ? err : spool_progress_get(buf_span(payload), out);
+}
+
+err_t spool_load_chunk(struct spool *s, log_pos pos, struct buf *bytes)
+{
+	return load(s, pos, bytes);
 }
 
 struct spool_reader {

@@ -44,7 +44,10 @@ err_t spool_load_message(
     struct spool *s, log_pos pos, struct buf *payload, struct spool_message *out);
 err_t spool_load_progress(
     struct spool *s, log_pos pos, struct buf *payload, struct spool_progress *out);
+/* A BODY record, into bytes, which is cleared first. */
+err_t spool_load_chunk(struct spool *s, log_pos pos, struct buf *bytes);
 struct ticket *spool_sync(struct spool *s, commitlog_sync_fn *fn, void *arg);
+uint64_t spool_identity(const struct spool *s); /* another one has another */
 struct commitlog_stats spool_stats(const struct spool *s);
 
 /* Where a message's bytes are. */

@@ -31,7 +31,9 @@ enum link_state { LK_DOWN, LK_DIAL, LK_UP };
 struct spool_link {
 	uint32_t magic;
 	struct loop *loop;
-	char *path;
+	char *path;                  /* or a host's name */
+	struct spool_link_peer peer; /* of another host: frame is set, and hello is owned */
+	struct timer ping;
 	enum link_state state;
 	struct ticket *dialing;
 	struct stream *io;  /* LK_UP */
@@ -141,7 +143,8 @@ static void put_cancel(struct ticket *t)
 
 static void link_retry(struct spool_link *k)
 {
-	if (k->state != LK_DOWN || (list_empty(&k->unsent) && list_empty(&k->sent)))
+	bool waits = !list_empty(&k->unsent) || !list_empty(&k->sent);
+	if (k->state != LK_DOWN || (!waits && k->peer.frame == NULL))
 		return;
 	timer_set(&k->retry, k->retry_ms);
 	k->retry_ms = 2 * k->retry_ms < RETRY_MAX_MS ? 2 * k->retry_ms : RETRY_MAX_MS;
@@ -158,7 +161,11 @@ static void link_down(struct spool_link *k, const char *why)
 		log_write(
 		    &queue_events[QUEUE_EV_SPOOL_LINK], NULL, LOG_FIELDS(LOG_STR("why", why)));
 	}
+	bool was_up = k->state == LK_UP;
 	k->state = LK_DOWN;
+	timer_clear(&k->ping);
+	if (was_up && k->peer.down != NULL)
+		k->peer.down(k->peer.arg);
 	while (!list_empty(&k->sent)) {
 		struct list_node *last = k->sent.prev;
 		list_remove(last);
@@ -199,25 +206,36 @@ static void on_answer(struct spool_link *k, const struct spool_frame *f)
 		put_answer(p, take_kicked(p, a.why));
 }
 
+/* All of these are short. */
+static bool is_expected(const struct spool_link *k, enum spool_frame_type type)
+{
+	if (type == SPOOL_FRAME_HELD || type == SPOOL_FRAME_LISTED)
+		return k->peer.frame != NULL;
+	return type == SPOOL_FRAME_DURABLE || type == SPOOL_FRAME_FAILED ||
+	       type == SPOOL_FRAME_KICKED;
+}
+
 /* One frame at a time: an answer's callback may do anything to the link but free it. */
 static void link_read(struct spool_link *k)
 {
 	struct spool_frame f;
 	size_t eat;
-	char bytes[1100];
+	char bytes[SPOOL_FRAME_SHORT];
 	while (k->io != NULL) {
 		enum spool_frame_rx rx = spool_frame_take(stream_input(k->io), &f, &eat);
 		if (rx == SPOOL_FRAME_MORE)
 			return;
-		if (rx == SPOOL_FRAME_BAD || f.type < SPOOL_FRAME_DURABLE ||
-		    f.type == SPOOL_FRAME_KICK) {
+		if (rx == SPOOL_FRAME_BAD || !is_expected(k, f.type)) {
 			link_down(k, "bad frame from the queue");
 			return;
 		}
-		memcpy(bytes, f.payload.p, f.payload.n); /* at most 1024: see spool_frame_take() */
+		memcpy(bytes, f.payload.p, f.payload.n);
 		f.payload = span_of(bytes, f.payload.n);
 		stream_eat(k->io, eat);
-		on_answer(k, &f);
+		if (f.type == SPOOL_FRAME_HELD || f.type == SPOOL_FRAME_LISTED)
+			k->peer.frame(k->peer.arg, &f);
+		else
+			on_answer(k, &f);
 	}
 }
 
@@ -253,6 +271,10 @@ static void on_dialled(void *arg, const struct dial_result *r)
 	k->state = LK_UP;
 	k->retry_ms = RETRY_FIRST_MS;
 	stream_set_owner(k->io, (struct stream_limits){ IN_MAX, OUT_MAX }, on_stream, k);
+	if (k->peer.frame != NULL) {
+		stream_write_span(k->io, k->peer.hello);
+		timer_set(&k->ping, k->peer.ping_ms);
+	}
 	link_pump(k);
 }
 
@@ -260,12 +282,13 @@ static void link_open(struct spool_link *k)
 {
 	struct dial_target target = {
 		.host = span_str(k->path),
+		.port = k->peer.port,
 		.deadline_ms = DIAL_MS,
 		.limits = { .in_max = IN_MAX, .out_max = OUT_MAX },
 	};
 	timer_clear(&k->retry);
 	k->state = LK_DIAL;
-	k->dialing = dial_start(k->loop, NULL, &target, on_dialled, k);
+	k->dialing = dial_start(k->loop, k->peer.dns, &target, on_dialled, k);
 }
 
 static void on_retry(void *arg)
@@ -386,6 +409,44 @@ struct ticket *spool_kick(
 	return &p->ticket;
 }
 
+/* ---- life ------------------------------------------------------------------------------------- */
+
+static void on_ping(void *arg)
+{
+	struct spool_link *k = OBJ(spool_link, arg);
+	struct buf frame = BUF_INIT(64);
+	spool_word_put(&frame, SPOOL_FRAME_PING);
+	spool_link_tell(k, buf_span(&frame));
+	buf_end(&frame);
+	timer_set(&k->ping, k->peer.ping_ms);
+}
+
+void spool_link_tell(struct spool_link *k, struct span frame)
+{
+	if (k->state == LK_UP)
+		stream_write_span(k->io, frame);
+}
+
+bool spool_link_asks(const struct spool_link *k, struct ident id)
+{
+	return map_get(k->by_id, span_str(id.s)) != NULL;
+}
+
+void spool_link_reset(struct spool_link *k, const char *why)
+{
+	if (k->state == LK_UP)
+		link_down(k, why);
+}
+
+struct spool_link *spool_link_to_peer(struct loop *l, const struct spool_link_peer *peer)
+{
+	struct spool_link *k = spool_link_new(l, peer->host);
+	k->peer = *peer;
+	k->peer.hello = span_of(mem_copy(peer->hello.p, peer->hello.n), peer->hello.n);
+	link_open(k);
+	return k;
+}
+
 struct spool_link *spool_link_new(struct loop *l, const char *socket_path)
 {
 	struct spool_link *k = MEM_NEW(struct spool_link);
@@ -398,6 +459,7 @@ struct spool_link *spool_link_new(struct loop *l, const char *socket_path)
 	list_init(&k->sent);
 	list_init(&k->refused);
 	timer_init(&k->retry, l, on_retry, k);
+	timer_init(&k->ping, l, on_ping, k);
 	return k;
 }
 
@@ -417,6 +479,8 @@ void spool_link_free(struct spool_link **pk)
 	while (!list_empty(&k->refused))
 		put_free(LIST_OF(struct spool_put, link, k->refused.next));
 	map_free(&k->by_id);
+	timer_clear(&k->ping);
+	mem_free((char *)(uintptr_t)k->peer.hello.p);
 	mem_free(k->path);
 	k->magic = 0;
 	MEM_FREE(pk);

@@ -7,12 +7,34 @@
 
 #include "edge/smtp_out.h"
 #include "edge/spool_record.h"
+#include "edge/spool_wire.h"
+#include "net/dns.h"
 #include "net/loop.h"
 #include "net/ticket.h"
 
 struct spool_link;
 
 struct spool_link *spool_link_new(struct loop *l, const char *socket_path);
+
+/* To the queue process of another host: the link is made at once and kept, each time with `hello` first, and a PING
+ * every ping_ms. frame gets HELD and LISTED, down hears that the link is broken; neither may free the link. */
+struct spool_link_peer {
+	const char *host;
+	uint16_t port;
+	struct dns *dns;
+	struct span hello; /* copied */
+	uint64_t ping_ms;
+	void (*frame)(void *arg, const struct spool_frame *f);
+	void (*down)(void *arg);
+	void *arg;
+};
+struct spool_link *spool_link_to_peer(struct loop *l, const struct spool_link_peer *peer);
+void spool_link_tell(
+    struct spool_link *k, struct span frame); /* when the link is up, else nobody hears it */
+bool spool_link_asks(
+    const struct spool_link *k, struct ident id); /* a question with this id has no answer */
+void spool_link_reset(
+    struct spool_link *k, const char *why);  /* breaks the link, so that it is made anew */
 void spool_link_free(struct spool_link **k); /* tickets are cancelled */
 
 /* ERR_OK: durable. Else nothing was promised: ERR_TIMEOUT, ERR_NO_SPACE (the queue said no), ERR_TOO_MANY

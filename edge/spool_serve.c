@@ -1,8 +1,9 @@
-/* spool_serve.c - takes messages from the workers into the spool.
+/* spool_serve.c - takes messages from links into a spool: the workers' into the queue's, another host's as copies.
  *
  * One link for each worker. Of a message that is coming in it holds the envelope and at most one chunk;
  * larger bodies go to the log as they come, and exist only when the MESSAGE record that names them is
- * written. Every answer waits for its own sync, which the log shares among all that wait. */
+ * written. Every answer waits for its own sync, which the log shares among all that wait. Where another host keeps
+ * copies, a message waits for that first, beside its link, up to COPYING_MAX bytes of them. */
 #include "edge/spool_serve.h"
 
 #include <stdio.h>
@@ -12,92 +13,58 @@
 #include "base/mem.h"
 #include "edge/queue_kick.h"
 #include "edge/queue_tables.h"
+#include "edge/spool_serve_internal.h"
 #include "edge/spool_wire.h"
 #include "net/listen.h"
 #include "net/stream.h"
-
-#define spool_serve_MAGIC 0x5e53e001u
-#define serve_link_MAGIC 0x5e53e002u
-#define serve_wait_MAGIC 0x5e53e003u
-
-enum {
-	LINKS_MAX = 512,
-	WAITS_MAX = 4000, /* answers that one link may be owed; more wait in the kernel */
-	LISTENERS_MAX = 8,
-	IN_MAX = SPOOL_FRAME_MAX + 64 * 1024,
-	OUT_MAX = 1024 * 1024,
-};
-
-struct spool_serve {
-	uint32_t magic;
-	struct loop *loop;
-	struct queue *queue;
-	struct queue_kicks *kicks; /* owned */
-	struct listener *listeners[LISTENERS_MAX];
-	size_t listener_count;
-	struct list_node links;
-	size_t link_count;
-};
-
-/* What comes in on a link now. */
-enum incoming_state {
-	IN_NONE,   /* a PUT is next */
-	IN_TAKE,   /* its bytes are kept */
-	IN_SWALLOW /* they are thrown away: known, or refused */
-};
-
-struct serve_link {
-	uint32_t magic;
-	struct spool_serve *serve;
-	struct list_node link;
-	struct stream *io;
-	enum incoming_state state;
-	const char *refusal; /* IN_SWALLOW: why, NULL: the message is known */
-	struct buf envelope; /* copy of the PUT frame; message points here */
-	struct spool_message message;
-	struct buf bytes; /* of the body: all of it, or the chunk that is filling */
-	uint64_t got;
-	log_pos *chunks;
-	size_t chunk_count;
-	struct list_node waits;
-	size_t wait_count;
-};
-
-/* An answer that waits for a sync, or for a kick. */
-struct serve_wait {
-	uint32_t magic;
-	struct serve_link *owner;
-	struct list_node link;
-	struct ident id;
-	struct ticket *ask;
-};
 
 static void link_read(struct serve_link *k);
 
 /* ---- one message ------------------------------------------------------------------------------ */
 
+static void incoming_init(struct incoming *in)
+{
+	*in = (struct incoming){ .envelope = BUF_INIT(SPOOL_RECORD_MAX),
+		.bytes = BUF_INIT(SPOOL_CHUNK + SPOOL_FRAME_DATA_MAX) };
+}
+
+static void incoming_end_of(struct incoming *in)
+{
+	spool_message_end(&in->message);
+	buf_end(&in->envelope);
+	buf_end(&in->bytes);
+	MEM_FREE(&in->chunks);
+	in->chunk_count = 0;
+}
+
 static void incoming_reset(struct serve_link *k)
 {
-	spool_message_end(&k->message);
-	buf_clear(&k->envelope);
-	buf_shrink(&k->envelope);
-	buf_clear(&k->bytes);
-	buf_shrink(&k->bytes);
-	MEM_FREE(&k->chunks);
-	k->chunk_count = 0;
+	struct incoming *in = &k->in;
+	spool_message_end(&in->message);
+	buf_clear(&in->envelope);
+	buf_shrink(&in->envelope);
+	buf_clear(&in->bytes);
+	buf_shrink(&in->bytes);
+	MEM_FREE(&in->chunks);
+	in->chunk_count = 0;
 	k->got = 0;
 	k->state = IN_NONE;
 	k->refusal = NULL;
 }
 
-/* What was appended for a message that will not become whole. */
-static void incoming_drop(struct serve_link *k)
+static struct spool *spool_of(const struct serve_link *k)
 {
-	struct spool *spool = queue_spool(k->serve->queue);
-	for (size_t i = 0; i < k->chunk_count && spool != NULL; i++)
-		spool_forget(spool, k->chunks[i]);
-	MEM_FREE(&k->chunks);
-	k->chunk_count = 0;
+	return k->taker->spool(k->arg);
+}
+
+/* What was appended for a message that will not become whole. */
+static void incoming_drop(struct serve_link *k, struct incoming *in)
+{
+	struct spool *spool = spool_of(k);
+	for (size_t i = 0; i < in->chunk_count && spool != NULL; i++)
+		spool_forget(spool, in->chunks[i]);
+	MEM_FREE(&in->chunks);
+	in->chunk_count = 0;
 }
 
 static void answer(
@@ -170,7 +137,7 @@ static struct serve_wait *wait_new(struct serve_link *k, struct ident id)
 static void answer_when_durable(struct serve_link *k, struct ident id)
 {
 	struct serve_wait *w = wait_new(k, id);
-	w->ask = spool_sync(queue_spool(k->serve->queue), on_synced, w);
+	w->ask = spool_sync(spool_of(k), on_synced, w);
 }
 
 /* False: the frame makes no sense. */
@@ -187,110 +154,212 @@ static bool on_kick(struct serve_link *k, struct span payload)
 /* Swallows the rest of the message that is coming in. */
 static void refuse(struct serve_link *k, const char *why)
 {
-	incoming_drop(k);
-	buf_clear(&k->bytes);
+	incoming_drop(k, &k->in);
+	buf_clear(&k->in.bytes);
 	k->state = IN_SWALLOW;
 	k->refusal = why;
 }
 
-/* The log's errors: clean ones refuse this message, others also make the queue open it anew. */
-static void failed(struct serve_link *k, err_t err)
+/* The log's errors: clean ones refuse this message, others also make its owner open it anew. */
+static const char *failure(struct serve_link *k, err_t err)
 {
-	refuse(k, err_text(err));
 	if (err != ERR_NO_SPACE && err != ERR_BUSY && err != ERR_TOO_LONG)
-		queue_spool_broke(k->serve->queue, err);
+		k->taker->broke(k->arg, err);
+	return err_text(err);
 }
 
-static err_t append_chunk(struct serve_link *k)
+static err_t append_chunk(struct serve_link *k, struct incoming *in)
 {
 	log_pos pos;
-	err_t err = spool_append_chunk(queue_spool(k->serve->queue), buf_span(&k->bytes), &pos);
+	err_t err = spool_append_chunk(spool_of(k), buf_span(&in->bytes), &pos);
 	if (err)
 		return err;
-	buf_clear(&k->bytes);
-	k->chunks[k->chunk_count++] = pos;
+	buf_clear(&in->bytes);
+	in->chunks[in->chunk_count++] = pos;
 	return ERR_OK;
 }
 
-static err_t append_message(struct serve_link *k)
+static err_t append_message(struct serve_link *k, struct incoming *in)
 {
-	struct queue *q = k->serve->queue;
-	struct spool_message *m = &k->message;
+	struct spool_message *m = &in->message;
 	log_pos pos = 0;
 	err_t err = ERR_OK;
-	if (k->chunks != NULL && buf_len(&k->bytes) > 0)
-		err = append_chunk(k);
+	if (in->chunks != NULL && buf_len(&in->bytes) > 0)
+		err = append_chunk(k, in);
 	if (err)
 		return err;
-	m->arrived_us = queue_arrival_us(q, m->arrived_us);
-	m->chunks = k->chunks;
-	m->chunk_count = k->chunk_count;
-	struct span tail = k->chunks == NULL ? buf_span(&k->bytes) : SPAN_NONE;
-	err = spool_append_message(queue_spool(q), m, tail, &pos);
+	k->taker->arrives(k->arg, m);
+	m->chunks = in->chunks;
+	m->chunk_count = in->chunk_count;
+	struct span tail = in->chunks == NULL ? buf_span(&in->bytes) : SPAN_NONE;
+	err = spool_append_message(spool_of(k), m, tail, &pos);
 	if (err == ERR_OK)
-		queue_add(q, pos, m);
-	m->chunks = NULL; /* k's, not the message's */
+		k->taker->add(k->arg, pos, m);
+	m->chunks = NULL; /* in's, not the message's */
 	m->chunk_count = 0;
+	if (err == ERR_OK)
+		in->chunk_count = 0; /* the message's now */
 	return err;
 }
+
+/* Into the log, and answered. */
+static void commit(struct serve_link *k, struct incoming *in)
+{
+	struct ident id = in->message.id;
+	if (spool_of(k) == NULL) {
+		answer(k, SPOOL_FRAME_FAILED, id, "the spool cannot be used");
+		return;
+	}
+	err_t err = ERR_OK;
+	if (k->taker->knows(k->arg, id))
+		incoming_drop(k, in);
+	else
+		err = append_message(k, in);
+	if (err) {
+		const char *why = failure(k, err);
+		incoming_drop(k, in);
+		answer(k, SPOOL_FRAME_FAILED, id, why);
+	} else {
+		answer_when_durable(k, id);
+	}
+}
+
+/* ---- copies ----------------------------------------------------------------------------------- */
+
+static void copy_free(struct serve_copy *c)
+{
+	ticket_cancel(&c->ask);
+	spool_reader_free(&c->reader);
+	list_remove(&c->link);
+	c->owner->wait_count--;
+	c->owner->copying_bytes -= c->in.message.body_bytes;
+	incoming_end_of(&c->in);
+	c->magic = 0;
+	mem_free(c);
+}
+
+static void on_copied(void *arg, err_t err)
+{
+	struct serve_copy *c = OBJ(serve_copy, arg);
+	struct serve_link *k = c->owner;
+	const struct spool_copier *copier = &k->serve->copier;
+	struct ident id = c->in.message.id;
+	const char *why = NULL;
+	c->ask = NULL;
+	if (err)
+		why = copier->judge(copier->arg, id, err);
+	if (why == NULL) {
+		commit(k, &c->in);
+	} else {
+		incoming_drop(k, &c->in);
+		answer(k, SPOOL_FRAME_FAILED, id, why);
+	}
+	copy_free(c);
+	link_read(k);
+}
+
+static struct span read_bytes(void *arg, uint64_t at, size_t n, err_t *err_out)
+{
+	const struct serve_copy *c = arg;
+	*err_out = ERR_OK;
+	return span_first(span_from(buf_span(&c->in.bytes), (size_t)at), n);
+}
+
+static struct mail_source copy_source(struct serve_copy *c)
+{
+	uint64_t size = c->in.message.body_bytes;
+	if (c->in.chunks == NULL)
+		return (struct mail_source){ read_bytes, c, size };
+	c->body = (struct spool_body){
+		.bytes = size, .chunks = c->in.chunks, .chunk_count = c->in.chunk_count
+	};
+	c->reader = spool_reader_new(spool_of(c->owner), &c->body);
+	return spool_reader_source(c->reader);
+}
+
+/* False: there is no copy to wait for. */
+static bool start_copy(struct serve_link *k)
+{
+	const struct spool_copier *copier = &k->serve->copier;
+	struct incoming *in = &k->in;
+	if (copier->start == NULL)
+		return false;
+	if (in->chunks != NULL && buf_len(&in->bytes) > 0 && append_chunk(k, in) != ERR_OK)
+		return false; /* it cannot be taken either, which commit() finds */
+	struct serve_copy *c = MEM_NEW(struct serve_copy);
+	c->magic = serve_copy_MAGIC;
+	c->owner = k;
+	c->in = *in;
+	incoming_init(in);
+	list_add_tail(&k->copying, &c->link);
+	k->wait_count++;
+	k->copying_bytes += c->in.message.body_bytes;
+	c->ask = copier->start(copier->arg, &c->in.message, copy_source(c), on_copied, c);
+	if (c->ask != NULL)
+		return true;
+	incoming_end_of(in);
+	*in = c->in;
+	incoming_init(&c->in);
+	c->in.message.body_bytes = in->message.body_bytes; /* as it was counted */
+	copy_free(c);
+	return false;
+}
+
+/* ---- what comes in ---------------------------------------------------------------------------- */
 
 /* All bytes are here. */
 static void incoming_end(struct serve_link *k)
 {
-	struct ident id = k->message.id;
-	if (k->state == IN_TAKE) {
-		err_t err = append_message(k);
-		if (err)
-			failed(k, err);
-		else
-			k->chunk_count = 0; /* the message's now */
-	}
-	if (k->refusal != NULL)
+	struct ident id = k->in.message.id;
+	if (k->state == IN_TAKE && !start_copy(k))
+		commit(k, &k->in);
+	else if (k->state == IN_SWALLOW && k->refusal != NULL)
 		answer(k, SPOOL_FRAME_FAILED, id, k->refusal);
-	else
+	else if (k->state == IN_SWALLOW)
 		answer_when_durable(k, id);
 	incoming_reset(k);
 }
 
 static void on_data(struct serve_link *k, struct span bytes)
 {
+	struct incoming *in = &k->in;
 	err_t err = ERR_OK;
 	k->got += bytes.n;
 	while (k->state == IN_TAKE && bytes.n > 0) {
-		size_t room = k->chunks == NULL ? bytes.n : SPOOL_CHUNK - buf_len(&k->bytes);
+		size_t room = in->chunks == NULL ? bytes.n : SPOOL_CHUNK - buf_len(&in->bytes);
 		struct span some = span_first(bytes, room);
-		buf_add_span(&k->bytes, some);
+		buf_add_span(&in->bytes, some);
 		bytes = span_from(bytes, some.n);
-		if (k->chunks != NULL && buf_len(&k->bytes) == SPOOL_CHUNK)
-			err = append_chunk(k);
+		if (in->chunks != NULL && buf_len(&in->bytes) == SPOOL_CHUNK)
+			err = append_chunk(k, in);
 		if (err)
-			failed(k, err);
+			refuse(k, failure(k, err));
 	}
-	if (k->got == k->message.body_bytes)
+	if (k->got == in->message.body_bytes)
 		incoming_end(k);
 }
 
 /* False: the frame makes no sense. */
 static bool on_put(struct serve_link *k, struct span payload)
 {
-	struct queue *q = k->serve->queue;
-	buf_add_span(&k->envelope, payload);
-	if (spool_message_get(buf_span(&k->envelope), &k->message) ||
-	    k->message.body_at != payload.n || k->message.chunk_count > 0 ||
-	    k->message.parent.s[0] != '\0')
+	struct incoming *in = &k->in;
+	buf_add_span(&in->envelope, payload);
+	if (spool_message_get(buf_span(&in->envelope), &in->message) ||
+	    in->message.body_at != payload.n || in->message.chunk_count > 0 ||
+	    in->message.parent.s[0] != '\0')
 		return false;
-	uint64_t n = k->message.body_bytes;
+	uint64_t n = in->message.body_bytes;
+	const char *why = NULL;
 	k->state = IN_TAKE;
-	if (queue_spool(q) == NULL) {
+	if (spool_of(k) == NULL) {
 		refuse(k, "the spool cannot be used");
-	} else if (queue_knows(q, k->message.id)) {
-		metric_add(&queue_metrics[QUEUE_M_KNOWN], 1);
+	} else if (k->taker->knows(k->arg, in->message.id)) {
 		refuse(k, NULL);
-	} else if (!queue_has_room(q, k->message.recipient_count)) {
-		refuse(k, "the queue is full");
+	} else if ((why = k->taker->refuses(k->arg, &in->message)) != NULL) {
+		refuse(k, why);
 	} else if (n > SPOOL_INLINE_MAX) {
-		k->chunks =
-		    mem_array((size_t)((n + SPOOL_CHUNK - 1) / SPOOL_CHUNK), sizeof(*k->chunks));
+		in->chunks =
+		    mem_array((size_t)((n + SPOOL_CHUNK - 1) / SPOOL_CHUNK), sizeof(*in->chunks));
 	}
 	return true;
 }
@@ -299,12 +368,18 @@ static bool on_put(struct serve_link *k, struct span payload)
 
 static void link_free(struct serve_link *k)
 {
+	if (k->taker->gone != NULL)
+		k->taker->gone(k->arg, k);
 	while (!list_empty(&k->waits))
 		wait_free(LIST_OF(struct serve_wait, link, k->waits.next));
-	incoming_drop(k);
-	incoming_reset(k);
-	buf_end(&k->envelope);
-	buf_end(&k->bytes);
+	while (!list_empty(&k->copying)) {
+		struct serve_copy *c = LIST_OF(struct serve_copy, link, k->copying.next);
+		incoming_drop(k, &c->in);
+		copy_free(c);
+	}
+	incoming_drop(k, &k->in);
+	incoming_end_of(&k->in);
+	timer_clear(&k->hello);
 	stream_free(&k->io);
 	list_remove(&k->link);
 	k->serve->link_count--;
@@ -315,16 +390,18 @@ static void link_free(struct serve_link *k)
 /* False: the frame makes no sense here. */
 static bool serve_frame(struct serve_link *k, const struct spool_frame *f)
 {
-	if (k->state == IN_NONE && f->type == SPOOL_FRAME_KICK)
+	if (k->state == IN_NONE && f->type == SPOOL_FRAME_KICK && k->serve->kicks != NULL)
 		return on_kick(k, f->payload);
+	if (k->taker->add == NULL || (f->type != SPOOL_FRAME_PUT && f->type != SPOOL_FRAME_DATA))
+		return k->taker->other != NULL && k->taker->other(k->arg, k, f);
 	if (k->state == IN_NONE) {
 		if (f->type != SPOOL_FRAME_PUT || !on_put(k, f->payload))
 			return false;
-		if (k->message.body_bytes == 0)
+		if (k->in.message.body_bytes == 0)
 			incoming_end(k);
 		return true;
 	}
-	if (f->type != SPOOL_FRAME_DATA || f->payload.n > k->message.body_bytes - k->got)
+	if (f->type != SPOOL_FRAME_DATA || f->payload.n > k->in.message.body_bytes - k->got)
 		return false;
 	on_data(k, f->payload);
 	return true;
@@ -335,13 +412,13 @@ static void link_read(struct serve_link *k)
 {
 	struct spool_frame f;
 	size_t eat;
-	while (k->wait_count < WAITS_MAX) {
+	while (k->wait_count < WAITS_MAX && k->copying_bytes < COPYING_MAX) {
 		enum spool_frame_rx rx = spool_frame_take(stream_input(k->io), &f, &eat);
 		if (rx == SPOOL_FRAME_MORE)
 			return;
 		if (rx == SPOOL_FRAME_BAD || !serve_frame(k, &f)) {
 			log_write(&queue_events[QUEUE_EV_SPOOL_LINK], NULL,
-			    LOG_FIELDS(LOG_STR("why", "a worker sent a bad frame")));
+			    LOG_FIELDS(LOG_STR("why", "a bad frame came in")));
 			link_free(k);
 			return;
 		}
@@ -358,39 +435,55 @@ static void on_stream(void *arg, enum stream_event ev)
 		link_free(k);
 }
 
+static void on_stranger(void *arg)
+{
+	link_free(OBJ(serve_link, arg));
+}
+
+/* Whoever comes has to name another taker first. */
+static bool is_strange(const struct spool_serve *s)
+{
+	return s->taker->add == NULL;
+}
+
 static void on_accept(void *arg, const struct accepted *a)
 {
 	struct spool_serve *s = OBJ(spool_serve, arg);
 	struct serve_link *k = MEM_NEW(struct serve_link);
 	k->magic = serve_link_MAGIC;
 	k->serve = s;
-	k->envelope = BUF_INIT(SPOOL_RECORD_MAX);
-	k->bytes = BUF_INIT(SPOOL_CHUNK + SPOOL_FRAME_DATA_MAX);
+	k->taker = s->taker;
+	k->arg = s->arg;
+	incoming_init(&k->in);
 	list_init(&k->waits);
+	list_init(&k->copying);
 	list_add_tail(&s->links, &k->link);
 	k->io = stream_new(s->loop, a->fd,
 	    (struct stream_limits){ .in_max = IN_MAX, .out_max = OUT_MAX }, on_stream, k);
-	if (++s->link_count > LINKS_MAX)
+	timer_init(&k->hello, s->loop, on_stranger, k);
+	if (is_strange(s))
+		timer_set(&k->hello, STRANGER_MS);
+	if (++s->link_count > (is_strange(s) ? STRANGERS_MAX : LINKS_MAX))
 		link_free(k);
 }
 
 /* The spool is about to be closed: whoever waits asks again over a new link. */
-static void on_spool_close(void *arg)
+void spool_serve_close_links(struct spool_serve *s)
 {
-	struct spool_serve *s = OBJ(spool_serve, arg);
 	while (!list_empty(&s->links))
 		link_free(LIST_OF(struct serve_link, link, s->links.next));
 }
 
-struct spool_serve *spool_serve_new(struct loop *l, struct queue *q)
+/* ---- life ------------------------------------------------------------------------------------- */
+
+struct spool_serve *spool_serve_of(struct loop *l, const struct spool_taker *t, void *arg)
 {
 	struct spool_serve *s = MEM_NEW(struct spool_serve);
 	s->magic = spool_serve_MAGIC;
 	s->loop = l;
-	s->queue = q;
-	s->kicks = queue_kicks_new(q);
+	s->taker = t;
+	s->arg = arg;
 	list_init(&s->links);
-	queue_on_close(q, on_spool_close, s);
 	return s;
 }
 
@@ -401,13 +494,41 @@ void spool_serve_listen(struct spool_serve *s, int fd)
 	s->listeners[s->listener_count++] = listener_new(s->loop, fd, &opts, on_accept, s);
 }
 
+void spool_serve_copy_to(struct spool_serve *s, const struct spool_copier *c)
+{
+	s->copier = *c;
+}
+
+void spool_serve_kicks(struct spool_serve *s, struct queue_kicks *take_kicks)
+{
+	s->kicks = take_kicks;
+}
+
+void spool_serve_become(struct serve_link *k, const struct spool_taker *t, void *arg)
+{
+	k->taker = t;
+	k->arg = arg;
+	timer_clear(&k->hello);
+}
+
+void spool_serve_say(struct serve_link *k, struct span frame)
+{
+	stream_write_span(k->io, frame);
+}
+
+void spool_serve_end(struct serve_link *k)
+{
+	link_free(k);
+}
+
 void spool_serve_free(struct spool_serve **ps)
 {
 	struct spool_serve *s = *ps;
 	if (s == NULL)
 		return;
-	queue_on_close(s->queue, NULL, NULL);
-	on_spool_close(s);
+	if (s->taker->end != NULL)
+		s->taker->end(s->arg);
+	spool_serve_close_links(s);
 	for (size_t i = 0; i < s->listener_count; i++)
 		listener_free(&s->listeners[i]);
 	queue_kicks_free(&s->kicks);

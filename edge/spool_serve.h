@@ -1,15 +1,58 @@
-/* spool_serve.h - the queue process's side of the workers' links: messages come in and become durable. */
+/* spool_serve.h - the queue process's side of the links on which messages come in and become durable: from the workers
+ * into the queue, or from another host as copies (copies.c).
+ *
+ * Who takes them is a table of functions. A link belongs to one taker at a time: that of the listener, until another one
+ * is named by spool_serve_become(). */
 #ifndef EDGE_SPOOL_SERVE_H
 #define EDGE_SPOOL_SERVE_H
 
 #include "edge/queue.h"
+#include "edge/queue_kick.h"
+#include "edge/smtp_out.h"
+#include "edge/spool_link.h"
 #include "net/loop.h"
 
 struct spool_serve;
+struct serve_link;
 
+/* add NULL: one that takes no messages, and whose links have 10 s to say to whom they want. */
+struct spool_taker {
+	struct spool *(*spool)(void *arg); /* NULL: it cannot be used now */
+	bool (*knows)(void *arg, struct ident id);
+	const char *(*refuses)(void *arg, const struct spool_message *m); /* NULL: it is taken */
+	void (*arrives)(void *arg, struct spool_message *m);              /* before it is written */
+	void (*add)(void *arg, log_pos pos, const struct spool_message *m);
+	void (*broke)(void *arg, err_t err); /* the log, by something else than a full disk */
+	/* A frame that is neither PUT nor DATA; false: it makes no sense. NULL: none does. */
+	bool (*other)(void *arg, struct serve_link *k, const struct spool_frame *f);
+	void (*gone)(void *arg, struct serve_link *k); /* the link ends; NULL: nobody minds */
+	void (*end)(void *arg);                        /* spool_serve_free(); NULL: nobody minds */
+};
+
+/* Workers' messages for the queue. */
 struct spool_serve *spool_serve_new(struct loop *l, struct queue *q);
-/* Accepts workers on fd (a listening unix socket), which stays the caller's. */
+struct spool_serve *spool_serve_of(struct loop *l, const struct spool_taker *t, void *arg);
+/* Accepts on fd (a listening socket), which stays the caller's. */
 void spool_serve_listen(struct spool_serve *s, int fd);
 void spool_serve_free(struct spool_serve **s);
+void spool_serve_close_links(struct spool_serve *s);
+
+/* A copy of each message is made elsewhere before it is written here: start() is asked, and when its ticket has answered,
+ * judge() says what a failure means: NULL, it is taken all the same, or why it is refused. start() gives NULL: no copy is
+ * to be made. */
+struct spool_copier {
+	struct ticket *(*start)(void *arg, const struct spool_message *m, struct mail_source body,
+	    spool_put_fn *fn, void *fn_arg);
+	const char *(*judge)(void *arg, struct ident id, err_t err);
+	void *arg;
+};
+void spool_serve_copy_to(struct spool_serve *s, const struct spool_copier *c); /* copied */
+
+/* Of workers' links, too: what ETRN starts. */
+void spool_serve_kicks(struct spool_serve *s, struct queue_kicks *take_kicks);
+
+void spool_serve_become(struct serve_link *k, const struct spool_taker *t, void *arg);
+void spool_serve_say(struct serve_link *k, struct span frame);
+void spool_serve_end(struct serve_link *k); /* not from within its own `other` */
 
 #endif

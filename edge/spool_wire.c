@@ -16,7 +16,13 @@ static size_t payload_max(unsigned type)
 	case SPOOL_FRAME_FAILED:
 	case SPOOL_FRAME_KICK:
 	case SPOOL_FRAME_KICKED:
-		return 1024;
+	case SPOOL_FRAME_RELEASE:
+	case SPOOL_FRAME_PING:
+	case SPOOL_FRAME_HELD:
+	case SPOOL_FRAME_LISTED:
+		return SPOOL_FRAME_SHORT;
+	case SPOOL_FRAME_HELLO:
+		return SPOOL_NAME_MAX + SPOOL_SECRET_MAX + 12;
 	default:
 		return 0;
 	}
@@ -63,6 +69,49 @@ bool spool_answer_get(struct span payload, struct spool_answer *out)
 	out->id = bytes_ident(&r);
 	out->why = bytes_string(&r, 500);
 	return bytes_ok(&r) && r.rest.n == 0 && out->id.s[0] != '\0';
+}
+
+bool spool_hello_put(struct buf *out, const struct spool_hello *h)
+{
+	struct buf payload = BUF_INIT(SPOOL_NAME_MAX + SPOOL_SECRET_MAX + 12);
+	bytes_put_string(&payload, h->name);
+	bytes_put_string(&payload, h->secret);
+	bytes_put_u64(&payload, h->spool);
+	bool ok = buf_ok(&payload) && spool_frame_put(out, SPOOL_FRAME_HELLO, buf_span(&payload));
+	buf_end(&payload);
+	return ok;
+}
+
+bool spool_hello_get(struct span payload, struct spool_hello *out)
+{
+	struct bytes_reader r = bytes_reader_of(payload);
+	out->name = bytes_string(&r, SPOOL_NAME_MAX);
+	out->secret = bytes_string(&r, SPOOL_SECRET_MAX);
+	out->spool = bytes_u64(&r);
+	return bytes_ok(&r) && r.rest.n == 0 && out->name.n > 0;
+}
+
+bool spool_id_put(struct buf *out, enum spool_frame_type type, struct ident id, bool adopted)
+{
+	struct buf payload = BUF_INIT(64);
+	bytes_put_ident(&payload, id);
+	bytes_put_u8(&payload, adopted);
+	bool ok = spool_frame_put(out, type, buf_span(&payload));
+	buf_end(&payload);
+	return ok;
+}
+
+bool spool_id_get(struct span payload, struct ident *id_out, bool *adopted_out)
+{
+	struct bytes_reader r = bytes_reader_of(payload);
+	*id_out = bytes_ident(&r);
+	*adopted_out = bytes_u8(&r) != 0;
+	return bytes_ok(&r) && r.rest.n == 0 && id_out->s[0] != '\0';
+}
+
+bool spool_word_put(struct buf *out, enum spool_frame_type type)
+{
+	return spool_frame_put(out, type, SPAN("."));
 }
 
 const char *spool_socket_path(const char *run_dir, char out[SPOOL_PATH_SIZE])

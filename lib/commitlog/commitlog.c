@@ -273,6 +273,11 @@ err_t commitlog_append(struct commitlog *log, uint32_t type, const struct span *
 	return ERR_OK;
 }
 
+uint64_t commitlog_identity(const struct commitlog *log)
+{
+	return log->salt;
+}
+
 log_pos commitlog_end(const struct commitlog *log)
 {
 	return log_end_pos(log);

@@ -1,0 +1,213 @@
+/* copier.c - the owner's side of copies: one link to the other host's queue process. Beside: spool_serve.c, queue_take.c.
+ *
+ * The other host alone remembers what it holds. Each time the link is made it tells: what is at its end here is released
+ * there, and what has been adopted there is ended here. Only behind that list the link counts as good: a peer that is
+ * frozen takes connections, too. */
+#include "edge/copier.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "daemon/daemon.h"
+#include "edge/edge_conf.h"
+#include "edge/queue_tables.h"
+
+#define copier_MAGIC 0xc0b1e001u
+
+enum { PING_MS = 2000, PORT = 2424, AGAIN_MS = 500 };
+
+struct copier {
+	uint32_t magic;
+	struct loop *loop;
+	struct dns *dns;
+	struct queue *queue;
+	struct spool_serve *serve;
+	struct conf *conf;            /* owned reference */
+	const struct edge_conf *edge; /* of conf */
+	struct spool_link *link;      /* NULL until the spool could be read */
+	bool listed;                  /* on the link that is up now */
+	struct timer wait, again;
+};
+
+static void log_peer(struct copier *c, const char *state)
+{
+	log_write(&queue_events[QUEUE_EV_COPY_PEER], NULL,
+	    LOG_FIELDS(LOG_STR("peer", c->edge->copy_to.host), LOG_STR("state", state)));
+}
+
+static void release(struct copier *c, struct ident id)
+{
+	struct buf frame = BUF_INIT(100);
+	spool_id_put(&frame, SPOOL_FRAME_RELEASE, id, false);
+	if (c->link != NULL)
+		spool_link_tell(c->link, buf_span(&frame));
+	buf_end(&frame);
+}
+
+static void go(struct copier *c)
+{
+	timer_clear(&c->wait);
+	queue_hold_all(c->queue, false);
+}
+
+/* ---- what the other host says ----------------------------------------------------------------- */
+
+/* A question under way is no message of the queue yet, and its copy is wanted. */
+static void on_held(struct copier *c, struct ident id, bool adopted)
+{
+	if (adopted && queue_owes(c->queue, id)) {
+		metric_add(&queue_metrics[QUEUE_M_HANDED_OVER], 1);
+		if (queue_hand_over(c->queue, id, c->edge->copy_to.host))
+			release(c, id);
+	} else if (!queue_owes(c->queue, id) && !spool_link_asks(c->link, id) &&
+		   queue_spool(c->queue) != NULL) {
+		release(c, id);
+	}
+}
+
+static void on_frame(void *arg, const struct spool_frame *f)
+{
+	struct copier *c = OBJ(copier, arg);
+	struct ident id;
+	bool adopted;
+	if (f->type == SPOOL_FRAME_HELD && spool_id_get(f->payload, &id, &adopted)) {
+		on_held(c, id, adopted);
+	} else if (f->type == SPOOL_FRAME_LISTED && queue_spool(c->queue) == NULL) {
+		spool_link_reset(
+		    c->link, "the spool cannot be used now"); /* the list comes again */
+	} else if (f->type == SPOOL_FRAME_LISTED) {
+		c->listed = true;
+		log_peer(c, "up");
+		go(c);
+	}
+}
+
+static void on_down(void *arg)
+{
+	struct copier *c = OBJ(copier, arg);
+	if (c->listed)
+		log_peer(c, "away");
+	c->listed = false;
+}
+
+static void on_wait(void *arg)
+{
+	struct copier *c = OBJ(copier, arg);
+	log_peer(c, "not asked");
+	go(c);
+}
+
+/* ---- messages --------------------------------------------------------------------------------- */
+
+/* What was released while the link was down is told of by its list. */
+static void on_done(void *arg, struct ident id)
+{
+	release(OBJ(copier, arg), id);
+}
+
+static struct ticket *start(void *arg, const struct spool_message *m, struct mail_source body,
+    spool_put_fn *fn, void *fn_arg)
+{
+	struct copier *c = OBJ(copier, arg);
+	if (c->link == NULL || (!c->listed && c->edge->copy_loss == EDGE_COPY_ACCEPT)) {
+		metric_add(&queue_metrics[QUEUE_M_UNCOPIED], 1);
+		return NULL;
+	}
+	return spool_put(c->link,
+	    &(struct spool_put_opts){
+		.message = m, .body = body, .deadline_ms = c->edge->copy_timeout },
+	    fn, fn_arg);
+}
+
+static const char *judge(void *arg, struct ident id, err_t err)
+{
+	struct copier *c = OBJ(copier, arg);
+	release(c, id); /* it may be there all the same */
+	if (err == ERR_TIMEOUT && c->listed)
+		spool_link_reset(c->link, "the host that keeps copies does not answer");
+	if (c->edge->copy_loss == EDGE_COPY_REFUSE)
+		return "no copy of it could be made at the other host";
+	metric_add(&queue_metrics[QUEUE_M_UNCOPIED], 1);
+	return NULL;
+}
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+static void set_conf(struct copier *c, const struct conf *conf)
+{
+	struct conf *old = c->conf;
+	c->conf = conf_ref(conf);
+	c->edge = conf_section(conf, &edge_block);
+	conf_unref(&old);
+}
+
+static void open_link(struct copier *c)
+{
+	struct buf hello = BUF_INIT(4096);
+	if (queue_spool(c->queue) == NULL) {
+		timer_set(&c->again, AGAIN_MS);
+		return;
+	}
+	struct spool_hello h = { span_str(daemon_hostname(c->conf)), c->edge->copy_secret.bytes,
+		spool_identity(queue_spool(c->queue)) };
+	const struct conf_hostport *to = &c->edge->copy_to;
+	spool_hello_put(&hello, &h);
+	c->link = spool_link_to_peer(c->loop, &(struct spool_link_peer){ .host = to->host,
+						  .port = to->port != 0 ? to->port : PORT,
+						  .dns = c->dns,
+						  .hello = buf_span(&hello),
+						  .ping_ms = PING_MS,
+						  .frame = on_frame,
+						  .down = on_down,
+						  .arg = c });
+	buf_end(&hello);
+}
+
+static void on_again(void *arg)
+{
+	open_link(OBJ(copier, arg));
+}
+
+struct copier *copier_new(struct loop *l, struct dns *dns, struct queue *q, struct spool_serve *s,
+    const struct conf *conf)
+{
+	const struct edge_conf *e = conf_section(conf, &edge_block);
+	if (e->copy_to.host == NULL)
+		return NULL;
+	struct copier *c = MEM_NEW(struct copier);
+	c->magic = copier_MAGIC;
+	c->loop = l;
+	c->dns = dns;
+	c->queue = q;
+	c->serve = s;
+	set_conf(c, conf);
+	timer_init(&c->wait, l, on_wait, c);
+	timer_init(&c->again, l, on_again, c);
+	timer_set(&c->wait, e->copy_wait);
+	queue_hold_all(q, true);
+	queue_on_done(q, on_done, c);
+	spool_serve_copy_to(s, &(struct spool_copier){ start, judge, c });
+	open_link(c);
+	return c;
+}
+
+void copier_reload(struct copier *c, const struct conf *fresh)
+{
+	if (c != NULL)
+		set_conf(c, fresh);
+}
+
+void copier_free(struct copier **pc)
+{
+	struct copier *c = *pc;
+	if (c == NULL)
+		return;
+	queue_on_done(c->queue, NULL, NULL);
+	spool_serve_close_links(c->serve); /* nothing waits for a copy any more */
+	spool_serve_copy_to(c->serve, &(struct spool_copier){ 0 });
+	timer_clear(&c->wait);
+	timer_clear(&c->again);
+	spool_link_free(&c->link);
+	conf_unref(&c->conf);
+	c->magic = 0;
+	MEM_FREE(pc);
+}

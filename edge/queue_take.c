@@ -1,0 +1,120 @@
+/* queue_take.c - what others ask of the queue: workers' messages come in (spool_serve.c), and with a second host that keeps
+ * copies (copier.c): wait before you deliver, do you have this one, it is the other host's now.
+ *
+ * Beside: queue.c, queue_spool.c. Owns nothing. */
+#include "base/check.h"
+#include "base/mem.h"
+#include "edge/queue_internal.h"
+#include "edge/spool_serve.h"
+
+/* ---- messages come in ------------------------------------------------------------------------- */
+
+static struct spool *take_spool(void *arg)
+{
+	return queue_spool(arg);
+}
+
+static bool take_knows(void *arg, struct ident id)
+{
+	bool knows = queue_knows(arg, id);
+	if (knows)
+		metric_add(&queue_metrics[QUEUE_M_KNOWN], 1);
+	return knows;
+}
+
+static const char *take_refuses(void *arg, const struct spool_message *m)
+{
+	return queue_has_room(arg, m->recipient_count) ? NULL : "the queue is full";
+}
+
+static void take_arrives(void *arg, struct spool_message *m)
+{
+	m->arrived_us = queue_arrival_us(arg, m->arrived_us);
+}
+
+static void take_add(void *arg, log_pos pos, const struct spool_message *m)
+{
+	queue_add(arg, pos, m);
+}
+
+static void take_broke(void *arg, err_t err)
+{
+	queue_spool_broke(arg, err);
+}
+
+static void take_end(void *arg)
+{
+	queue_on_close(arg, QUEUE_SERVE, NULL, NULL);
+}
+
+static const struct spool_taker taker = {
+	.spool = take_spool,
+	.knows = take_knows,
+	.refuses = take_refuses,
+	.arrives = take_arrives,
+	.add = take_add,
+	.broke = take_broke,
+	.end = take_end,
+};
+
+static void on_close(void *arg)
+{
+	spool_serve_close_links(arg);
+}
+
+struct spool_serve *spool_serve_new(struct loop *l, struct queue *q)
+{
+	struct spool_serve *s = spool_serve_of(l, &taker, q);
+	spool_serve_kicks(s, queue_kicks_new(q));
+	queue_on_close(q, QUEUE_SERVE, on_close, s);
+	return s;
+}
+
+/* ---- a second host ---------------------------------------------------------------------------- */
+
+void queue_hold_all(struct queue *q, bool hold)
+{
+	bool go = q->still && !hold;
+	q->still = hold;
+	if (!go || q->spool == NULL)
+		return;
+	timer_set(&q->due_timer, 0);
+	for (uint32_t i = 1; i < q->numbered_n; i++)
+		if (q->numbered[i] != NULL)
+			dest_run(q->numbered[i]);
+}
+
+void queue_on_done(struct queue *q, void (*fn)(void *arg, struct ident id), void *arg)
+{
+	q->on_done = fn;
+	q->on_done_arg = arg;
+}
+
+bool queue_owes(const struct queue *q, struct ident id)
+{
+	uint32_t row = shelf_find(q->shelf, id);
+	return row != 0 && !shelf_row(q->shelf, row)->done;
+}
+
+static bool is_busy(const struct q_item *it)
+{
+	return it->state == Q_RUNNING || it->state == Q_NEW;
+}
+
+bool queue_hand_over(struct queue *q, struct ident id, const char *host)
+{
+	uint32_t row = q->spool != NULL ? shelf_find(q->shelf, id) : 0;
+	struct q_entry *e = row != 0 && !shelf_row(q->shelf, row)->done ? row_load(q, row) : NULL;
+	if (e == NULL)
+		return q->spool != NULL && row == 0;
+	for (size_t i = 0; i < e->item_count; i++) {
+		struct q_item *it = &e->items[i];
+		if (is_busy(it))
+			continue;
+		it->fate = SPOOL_TOLD;
+		item_set_state(it, Q_FINAL);
+	}
+	log_write(&queue_events[QUEUE_EV_HANDED_OVER], id.s, LOG_FIELDS(LOG_STR("host", host)));
+	entry_settle(e);
+	return true;
+}

@@ -1,0 +1,217 @@
+"""Two edge hosts: what must be spooled at one has a copy at the other, which adopts it when the first is gone for good."""
+import json
+import os
+import re
+import shutil
+import signal
+import urllib.request
+
+import mail
+import pytest
+from test_crash import counts_at
+from tier import children_of, port_answers, wait_for
+
+SENDER = "visitor@elsewhere.example"
+OPEN = "\trule all { on connect; key client/32; rate 100000/1s; burst 100000; action defer; on_loss open; }\n"
+
+
+class Pair:
+    """A whole tier with one store, whose edge is the owner, and a second host that has only an edge."""
+
+    def __init__(self, new_tier, name, owner_extra="", peer_extra=""):
+        self.owner, self.peer = new_tier(f"{name}-owner", stores=1), new_tier(f"{name}-peer", stores=1)
+        door = self.peer.port_base + 2424
+        self.owner.edge_extra += f"\tcopy_to 127.0.0.1:{door};\n\tcopy_secret together;\n\tcopy_timeout 2s;\n{owner_extra}"
+        self.peer.edge_extra += f"\tcopy_listen 127.0.0.1:{door};\n\tcopy_secret together;\n{peer_extra}"
+        self.peer.hostname = "second.example.org"
+        for t in (self.owner, self.peer):
+            t.users = [dict(u, store=1) for u in t.users]
+            t.use_redis, t.meter_rules, t.workers = False, OPEN, 1
+        self.owner.start()
+        self.peer.directory_block = f"directory {{\n\tbackend file;\n\tfile {self.owner.path('directory.ldif')};\n}}\n"
+        self.peer.write_all()
+        self.start_edge(self.peer)
+        wait_for(lambda: self.copies()["state"] == "here", 20, "the owner at the second host")
+        self.alice = self.owner.user("alice")
+        mail.imap(self.owner, self.alice).logout()
+
+    @staticmethod
+    def start_edge(tier):
+        tier.start_daemon("edge", "postern")
+        wait_for(lambda: port_answers(tier.port("mx")), 20, "an edge")
+
+    def store_down(self):
+        self.owner.stop_process("store1")
+
+    def store_up(self):
+        self.owner.start_store(1)
+
+    def copies(self):
+        """What the second host says of the copies of the owner's newest spool."""
+        found = [w for w in json.loads(self.peer.postern("queue", "copies", "--json").stdout) if w["owner"] == "mail.example.org"]
+        if not found:
+            return {"state": "", "held": 0, "adopted": 0}
+        return {"state": found[-1]["state"], "held": found[-1]["copies"], "adopted": found[-1]["adopted"]}
+
+    def kill_owner(self):
+        """kill -9 of the whole edge."""
+        p = self.owner.processes.pop("edge")
+        children = children_of(p.pid)
+        p.kill()
+        p.wait(10)
+        for pid, _ in children:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            wait_for(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), 20, "the end of a process")
+        wait_for(lambda: self.copies()["state"] == "away", 20, "the owner's absence")
+
+    def send(self, size=2000):
+        token = mail.new_token()
+        code, reply = mail.send(self.owner, SENDER, [self.alice["address"]],
+                                mail.message(token, SENDER, [self.alice["address"]], size))
+        return token, code, reply
+
+    def spool(self, count, size=2000):
+        tokens = []
+        for _ in range(count):
+            token, code, reply = self.send(size)
+            assert code == 250, reply
+            tokens.append(token)
+        return tokens
+
+    def arrived_once(self, tokens):
+        wait_for(lambda: all(counts_at(self.owner, "alice")[t] >= 1 for t in tokens), 60, "the mail")
+        found = counts_at(self.owner, "alice")
+        assert [found[t] for t in tokens] == [1] * len(tokens)
+
+
+def metric(tier, name):
+    with urllib.request.urlopen(f"http://127.0.0.1:{tier.port('edge-admin')}/metrics", timeout=5) as r:
+        return float(re.search(rf"^{name} (\S+)$", r.read().decode(), re.M)[1])
+
+
+def queue_process(tier):
+    """The edge's process that has the spool open."""
+    for pid, _ in children_of(tier.processes["edge"].pid):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                if os.readlink(f"/proc/{pid}/fd/{fd}").startswith(tier.path("spool") + "/"):
+                    return pid
+            except OSError:
+                pass
+    raise ValueError("no process has the spool open")
+
+
+@pytest.fixture(scope="module")
+def pair(new_tier):
+    return Pair(new_tier, "pair")
+
+
+def test_copies_are_given_up_when_mail_is_delivered(pair):
+    pair.store_down()
+    tokens = pair.spool(5) + pair.spool(1, 300000)
+    assert pair.copies()["held"] == 6
+    pair.store_up()
+    pair.arrived_once(tokens)
+    wait_for(lambda: pair.copies()["held"] == 0, 20, "no copies")
+    assert pair.copies()["adopted"] == 0
+
+
+def test_a_host_that_burns_loses_nothing(pair):
+    pair.store_down()
+    tokens = pair.spool(10) + pair.spool(2, 300000)
+    pair.kill_owner()
+    shutil.rmtree(pair.owner.path("spool"))
+    assert pair.copies()["held"] == 12
+    said = pair.peer.postern("queue", "adopt", "mail.example.org")
+    assert said.returncode == 0, said.stdout + said.stderr
+    wait_for(lambda: pair.copies()["adopted"] == 12, 20, "adoption")
+    pair.store_up()
+    pair.peer.postern("queue", "retry")
+    pair.arrived_once(tokens)
+    pair.start_edge(pair.owner)  # a new host of the old name
+    wait_for(lambda: pair.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "the new spool's owner")
+
+
+def test_a_host_that_comes_back_empty_gives_nothing_up(pair):
+    pair.store_down()
+    tokens = pair.spool(5)
+    pair.kill_owner()
+    shutil.rmtree(pair.owner.path("spool"))
+    pair.start_edge(pair.owner)  # before anybody has said a word
+    wait_for(lambda: pair.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "the new spool's owner")
+    wait_for(lambda: pair.peer.log("edge").count("copy.adopted") == 17, 20, "adoption of what the old spool had")
+    pair.store_up()
+    pair.peer.postern("queue", "retry")
+    pair.arrived_once(tokens)
+
+
+def test_an_owner_that_comes_back_does_not_deliver_what_was_adopted(pair):
+    pair.store_down()
+    tokens = pair.spool(6)
+    pair.kill_owner()
+    pair.peer.postern("queue", "adopt", "mail.example.org")
+    wait_for(lambda: pair.copies()["adopted"] == 6, 20, "adoption")
+    pair.start_edge(pair.owner)
+    wait_for(lambda: pair.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "an owner that was told")
+    assert metric(pair.owner, "postern_edge_copy_handed_over_total") == 6
+    assert "The queue is empty" in pair.owner.postern("queue", "list").stdout
+    pair.store_up()
+    pair.peer.postern("queue", "retry")
+    pair.arrived_once(tokens)
+    assert metric(pair.owner, "postern_edge_queue_delivered_total") == 0
+
+
+def test_an_owner_of_whom_nothing_was_adopted_goes_on(pair):
+    pair.store_down()
+    tokens = pair.spool(4)
+    pair.kill_owner()
+    pair.store_up()
+    pair.start_edge(pair.owner)
+    pair.arrived_once(tokens)
+    wait_for(lambda: pair.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "no copies")
+
+
+def test_a_frozen_peer_costs_one_wait_and_no_mail(pair):
+    pair.store_down()
+    before = metric(pair.owner, "postern_edge_copy_missing_total")
+    frozen = queue_process(pair.peer)
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        tokens = pair.spool(4)
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    assert metric(pair.owner, "postern_edge_copy_missing_total") == before + 4
+    wait_for(lambda: pair.copies()["state"] == "here", 30, "the owner again")
+    tokens += pair.spool(1)
+    assert metric(pair.owner, "postern_edge_copy_missing_total") == before + 4
+    pair.store_up()
+    pair.owner.postern("queue", "retry")
+    pair.arrived_once(tokens)
+    wait_for(lambda: pair.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "no copies")
+
+
+def test_refused_without_room_and_adopted_by_itself(new_tier):
+    pair = Pair(new_tier, "strict", "\tcopy_loss refuse;\n", "\tcopy_bytes_max 1M;\n\tcopy_adopt_after 3s;\n")
+    pair.store_down()
+    tokens = pair.spool(3, 300000)
+    _, code, reply = pair.send(300000)
+    assert code == 451, reply
+    pair.kill_owner()
+    wait_for(lambda: pair.copies()["adopted"] == 3, 30, "adoption without an order")
+    pair.store_up()
+    pair.peer.postern("queue", "retry")
+    pair.arrived_once(tokens)
+    pair.start_edge(pair.owner)
+    wait_for(lambda: pair.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "an owner that was told")
+    pair.peer.stop_process("edge")
+    pair.store_down()
+    _, code, reply = pair.send()
+    assert code == 451, reply
+    assert "The queue is empty" in pair.owner.postern("queue", "list").stdout
+    pair.store_up()
+    token, code, reply = pair.send()  # the good path needs no copy
+    assert code == 250, reply
+    pair.arrived_once([token])
