@@ -270,17 +270,24 @@ static void tell_name(struct collect *k, struct notify_box *b, const char *name,
 	}
 }
 
-static struct notify_box *new_box(struct collect *k, const struct index_mailbox *m, unsigned events)
+/* Another filter may say another thing of its new name. */
+static void set_events(struct collect *k, struct notify_box *b, unsigned events)
+{
+	b->events = events;
+	if ((events & NOTIFY_MESSAGES) == 0)
+		mailbox_watch_stop(&b->watch);
+	else if (b->watch == NULL)
+		b->watch = mailbox_watch_start(k->n->s->partition->link, b->id, on_watch, b);
+}
+
+static struct notify_box *new_box(struct collect *k, const struct index_mailbox *m)
 {
 	struct notify_box *b = MEM_NEW(struct notify_box);
 	b->of = k->n;
 	b->id = m->id;
-	b->events = events;
 	b->modseq = m->modseq;
 	b->messages = m->messages;
 	b->uidnext = m->uidnext;
-	if ((events & NOTIFY_MESSAGES) != 0)
-		b->watch = mailbox_watch_start(k->n->s->partition->link, m->id, on_watch, b);
 	return b;
 }
 
@@ -295,7 +302,8 @@ static bool take_box(
 	struct notify_box *b = old_box(k, m->id);
 	bool fresh = b == NULL;
 	if (fresh)
-		b = new_box(k, m, events);
+		b = new_box(k, m);
+	set_events(k, b, events);
 	tell_name(k, b, take_name, fresh);
 	mem_free(b->name);
 	b->name = take_name;

@@ -122,6 +122,14 @@ static void test_names(void **state)
 	talk(&p.other, "o CREATE away\r\n");
 	expect_told(&p, "RENAME away work/b", "* LIST () \"/\" work/b\r\n");
 	expect_told(&p, "RENAME work/b away", "* LIST (\\NonExistent) \"/\" work/b\r\n");
+	/* another filter for another name */
+	ask(&p, "a NOTIFY SET (subtree work (MailboxName)) (personal " ALL ")\r\n");
+	talk(&p.other, "o RENAME work/a moved\r\n");
+	expect_told(&p, "APPEND moved {6+}\r\na: 1\r\n",
+	    "* STATUS moved (MESSAGES 2 UIDNEXT 3 UIDVALIDITY @ UNSEEN 2)\r\n");
+	expect_told(&p, "RENAME moved work/a", "* LIST () \"/\" work/a (\"OLDNAME\" (moved))\r\n");
+	talk(&p.other, "o APPEND work/a {6+}\r\na: 1\r\n\r\n");
+	talk_expect(&p.t, "n NOOP\r\n", "n OK NOOP completed\r\n");
 	close_pair(&p);
 }
 
@@ -134,6 +142,7 @@ static void test_metadata(void **state)
 	    "* METADATA INBOX /shared/x /private/y\r\n");
 	expect_told(&p, "SETMETADATA INBOX (/shared/x NIL /private/y \"2\")",
 	    "* METADATA INBOX /shared/x\r\n");
+	expect_told(&p, "SETMETADATA INBOX (/private/y \"4\")", "* METADATA INBOX /private/y\r\n");
 	expect_told(&p, "SETMETADATA \"\" (/private/z \"3\")", "* METADATA \"\" /private/z\r\n");
 	close_pair(&p);
 }
