@@ -309,7 +309,7 @@ static void resume(struct q_entry *e, struct q_dest *waits_for, bool now)
 		if (waits_for != NULL)
 			item_set_dest(it, waits_for);
 		uint64_t delay = it->due_us > now_us ? (it->due_us - now_us) / 1000 : 0;
-		uint64_t most = item_channel(it)->retry_max;
+		uint64_t most = 2 * item_channel(it)->retry_max; /* non-urgent mail waits so long */
 		delay = delay < most ? delay : most;
 		item_wait(it, now ? 0 : delay);
 		if (waits_for != NULL && waits_for->backoff_ms > 0 && it->state == Q_WAIT)

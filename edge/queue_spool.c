@@ -174,7 +174,7 @@ static void apply_snapshot(struct queue *q, uint32_t row, const struct spool_pro
 		most =
 		    q->channels[k].limits.retry_max > most ? q->channels[k].limits.retry_max : most;
 	if (due_us != UINT64_MAX)
-		replay_due(q, row, delay < most ? delay : most);
+		replay_due(q, row, delay < 2 * most ? delay : 2 * most); /* see item_delay_ms() */
 	else
 		row_idle(q, row);
 }
