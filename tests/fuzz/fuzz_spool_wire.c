@@ -5,7 +5,6 @@
 
 #include "base/check.h"
 
-#include "edge/bytes.c"
 #include "edge/spool_wire.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
