@@ -99,33 +99,10 @@ void part_facts_end(struct part_facts *f)
 
 /* ---- rules -------------------------------------------------------------------------------------- */
 
-/* "*" stands for any run of bytes. */
-static bool fits(struct span text, struct span pattern)
-{
-	size_t star = SIZE_MAX, mark = 0, t = 0, p = 0;
-	while (t < text.n) {
-		if (p < pattern.n && pattern.p[p] == '*') {
-			star = p++;
-			mark = t;
-		} else if (p < pattern.n && ascii_lower(pattern.p[p]) == ascii_lower(text.p[t])) {
-			p++;
-			t++;
-		} else if (star != SIZE_MAX) {
-			p = star + 1;
-			t = ++mark;
-		} else {
-			return false;
-		}
-	}
-	while (p < pattern.n && pattern.p[p] == '*')
-		p++;
-	return p == pattern.n;
-}
-
 static bool any_fits(const struct conf_strings *patterns, struct span text)
 {
 	for (size_t i = 0; i < patterns->n; i++)
-		if (fits(text, span_str(patterns->v[i])))
+		if (span_is_like(text, span_str(patterns->v[i])))
 			return true;
 	return patterns->n == 0;
 }

@@ -137,29 +137,6 @@ static void reject(struct expand *x, const char *why)
 
 /* ---- domains ---------------------------------------------------------------------------------- */
 
-/* "*" stands for any run of bytes. */
-static bool fits_pattern(struct span text, struct span pattern)
-{
-	size_t star = SIZE_MAX, mark = 0, t = 0, p = 0;
-	while (t < text.n) {
-		if (p < pattern.n && pattern.p[p] == '*') {
-			star = p++;
-			mark = t;
-		} else if (p < pattern.n && ascii_lower(pattern.p[p]) == ascii_lower(text.p[t])) {
-			p++;
-			t++;
-		} else if (star != SIZE_MAX) {
-			p = star + 1;
-			t = ++mark;
-		} else {
-			return false;
-		}
-	}
-	while (p < pattern.n && pattern.p[p] == '*')
-		p++;
-	return p == pattern.n;
-}
-
 static struct span sender_domain(const struct expand *x)
 {
 	struct span sender = x->opts.sender.address;
@@ -172,7 +149,7 @@ static bool domain_in(const struct expand *x, const struct text_list *patterns)
 	struct span domain = sender_domain(x);
 	const char *text = patterns->p;
 	for (size_t i = 0; i < patterns->n; i++, text = text_list_next(text))
-		if (domain.n > 0 && fits_pattern(domain, span_str(text)))
+		if (domain.n > 0 && span_is_like(domain, span_str(text)))
 			return true;
 	return false;
 }

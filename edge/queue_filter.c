@@ -90,29 +90,6 @@ bool queue_filter_given(const struct queue_filter *f)
 	       f->state.p != NULL || f->older_s > 0 || f->younger_s > 0;
 }
 
-/* `*` stands for any bytes, none too. On a mismatch only the last `*` need take one byte more. */
-static bool is_like(struct span pattern, struct span text)
-{
-	size_t p = 0, t = 0, star = SIZE_MAX, again = 0;
-	while (t < text.n) {
-		if (p < pattern.n && pattern.p[p] == '*') {
-			star = p++;
-			again = t;
-		} else if (p < pattern.n && ascii_lower(pattern.p[p]) == ascii_lower(text.p[t])) {
-			p++;
-			t++;
-		} else if (star != SIZE_MAX) {
-			p = star + 1;
-			t = ++again;
-		} else {
-			return false;
-		}
-	}
-	while (p < pattern.n && pattern.p[p] == '*')
-		p++;
-	return p == pattern.n;
-}
-
 /* Reasons are sentences: a part of one is enough. */
 static bool is_in(struct span part, struct span text)
 {
@@ -139,10 +116,10 @@ static bool is_of_domain(struct span wanted, struct span address)
 bool queue_filter_matches(const struct queue_filter *f, const struct queue_facts *is)
 {
 	return (f->id.p == NULL || span_eq(f->id, is->id)) &&
-	       (f->sender.p == NULL || is_like(f->sender, is->sender)) &&
-	       (f->recipient.p == NULL || is_like(f->recipient, is->recipient)) &&
+	       (f->sender.p == NULL || span_is_like(is->sender, f->sender)) &&
+	       (f->recipient.p == NULL || span_is_like(is->recipient, f->recipient)) &&
 	       (f->domain.p == NULL || is_of_domain(f->domain, is->recipient)) &&
-	       (f->destination.p == NULL || is_like(f->destination, is->destination)) &&
+	       (f->destination.p == NULL || span_is_like(is->destination, f->destination)) &&
 	       (f->reason.p == NULL || is_in(f->reason, is->reason)) &&
 	       (f->state.p == NULL || span_ieq(f->state, is->state)) && is->age_s >= f->older_s &&
 	       (f->younger_s == 0 || is->age_s <= f->younger_s);

@@ -188,3 +188,26 @@ void span_lower_to(char *dst, struct span s)
 	for (size_t i = 0; i < s.n; i++)
 		dst[i] = ascii_lower(s.p[i]);
 }
+
+/* On a mismatch only the last `*` need take one byte more. */
+bool span_is_like(struct span text, struct span pattern)
+{
+	size_t star = SIZE_MAX, again = 0, t = 0, p = 0;
+	while (t < text.n) {
+		if (p < pattern.n && pattern.p[p] == '*') {
+			star = p++;
+			again = t;
+		} else if (p < pattern.n && ascii_lower(pattern.p[p]) == ascii_lower(text.p[t])) {
+			p++;
+			t++;
+		} else if (star != SIZE_MAX) {
+			p = star + 1;
+			t = ++again;
+		} else {
+			return false;
+		}
+	}
+	while (p < pattern.n && pattern.p[p] == '*')
+		p++;
+	return p == pattern.n;
+}

@@ -59,8 +59,10 @@ bool span_has_word(struct span words, struct span word);
 /* Strict unsigned decimal: digits only, at least one, value <= max. False otherwise. */
 bool span_u64(struct span s, uint64_t max, uint64_t *out);
 
-bool span_is_ascii(struct span s); /* every byte below 0x80 */
-bool span_is_utf8(struct span s);  /* well-formed UTF-8 (RFC 3629) */
+bool span_is_like(
+    struct span text, struct span pattern); /* case ignored; `*` stands for any bytes, none too */
+bool span_is_ascii(struct span s);          /* every byte below 0x80 */
+bool span_is_utf8(struct span s);           /* well-formed UTF-8 (RFC 3629) */
 
 /* Case-folds ASCII into dst, which holds at least s.n bytes. */
 void span_lower_to(char *dst, struct span s);
