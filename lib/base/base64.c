@@ -24,7 +24,7 @@ bool base64_put(struct buf *out, struct span raw)
 	return buf_ok(out);
 }
 
-static int digit_value(char c)
+int base64_digit(char c)
 {
 	if (c >= 'A' && c <= 'Z')
 		return c - 'A';
@@ -40,7 +40,7 @@ static bool get_quad(const char *p, size_t keep, char out[3])
 {
 	unsigned v = 0;
 	for (size_t i = 0; i < 4; i++) {
-		int d = i <= keep ? digit_value(p[i]) : 0;
+		int d = i <= keep ? base64_digit(p[i]) : 0;
 		if (d < 0)
 			return false;
 		v = v << 6 | (unsigned)d;

@@ -11,5 +11,7 @@
 bool base64_put(struct buf *out, struct span raw); /* false: out is full */
 /* Appends the decoded bytes. False: not strict base64, or out is full; out may then hold a part. */
 bool base64_get(struct span text, struct buf *out);
+/* What a digit of the alphabet stands for; -1: it is none. */
+int base64_digit(char c);
 
 #endif

@@ -1,22 +1,13 @@
 /* mime_transfer.c - see mime_transfer.h. Owns nothing. */
 #include "proto/mime_transfer.h"
 
+#include "base/base64.h"
+
 enum mime_transfer mime_transfer_of(struct span name)
 {
 	if (span_ieq_str(name, "base64"))
 		return TRANSFER_BASE64;
 	return span_ieq_str(name, "quoted-printable") ? TRANSFER_QUOTED : TRANSFER_NONE;
-}
-
-static int base64_digit(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
 /* Lenient, unlike lib's: mail wraps lines, and some glue two encodings together at the padding. */
