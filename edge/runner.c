@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/fd.h"
 #include "base/mem.h"
 #include "daemon/daemon.h"
 #include "edge/channel.h"
@@ -319,23 +320,6 @@ static void start(struct job *j, const struct run_ask *a)
 
 /* ---- the connection ----------------------------------------------------------------------------- */
 
-static void take_fds(struct job *j, struct msghdr *m)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != NULL; c = CMSG_NXTHDR(m, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-			if (j->fd_n < RUN_FDS)
-				j->fds[j->fd_n++] = fd;
-			else
-				close(fd);
-		}
-	}
-}
-
 static ssize_t receive(struct job *j)
 {
 	char block[4096];
@@ -350,7 +334,7 @@ static ssize_t receive(struct job *j)
 		.msg_controllen = sizeof control.bytes };
 	ssize_t n = recvmsg(j->asker, &m, MSG_CMSG_CLOEXEC);
 	if (n >= 0)
-		take_fds(j, &m);
+		j->fd_n += fd_take_passed(&m, j->fds + j->fd_n, RUN_FDS - j->fd_n);
 	if (n > 0)
 		buf_add(&j->in, block, (size_t)n);
 	return n;

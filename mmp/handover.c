@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/mem.h"
 
 enum { HEAD_LEN = 8, FDS = 2, WORD_MAX = 2048 };
@@ -76,26 +77,6 @@ void handover_close(const struct handover_msg *msg)
 			close(msg->fds[i]);
 }
 
-/* All descriptors of the message; the first two are kept. */
-static size_t take_fds(struct msghdr *m, int out[FDS])
-{
-	size_t kept = 0;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != NULL; c = CMSG_NXTHDR(m, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-			if (kept < FDS)
-				out[kept++] = fd;
-			else
-				close(fd);
-		}
-	}
-	return kept;
-}
-
 static bool read_head(struct span in, struct handover_msg *out)
 {
 	if (in.n < HEAD_LEN || memcmp(in.p, mark, sizeof mark) != 0 || in.p[2] != HANDOVER_VERSION)
@@ -121,7 +102,7 @@ enum handover_io handover_recv(int fd, struct handover_msg *out)
 	if (n <= 0)
 		return HANDOVER_GONE;
 	came_n = (size_t)n;
-	size_t fds = take_fds(&m, out->fds);
+	size_t fds = fd_take_passed(&m, out->fds, FDS);
 	bool whole = (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
 	bool good = whole && read_head(span_of(came, (size_t)n), out) &&
 		    fds == (out->type == HANDOVER_OFFER ? FDS : 0);

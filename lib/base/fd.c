@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 err_t fd_write_all(int fd, struct span bytes)
@@ -26,4 +28,23 @@ err_t fd_sync_dir(const char *dir)
 	err_t err = fsync(fd) == 0 ? ERR_OK : ERR_IO;
 	close(fd);
 	return err;
+}
+
+size_t fd_take_passed(struct msghdr *m, int *out, size_t max)
+{
+	size_t kept = 0;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != NULL; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+			if (kept < max)
+				out[kept++] = fd;
+			else
+				close(fd);
+		}
+	}
+	return kept;
 }

@@ -12,4 +12,8 @@ err_t fd_write_all(int fd, struct span bytes);
 /* Makes the names in a directory durable: files created, renamed or removed there before. */
 err_t fd_sync_dir(const char *dir);
 
+/* The descriptors that came with a message of recvmsg(): the first `max` into out, the rest is closed. How many were kept. */
+struct msghdr;
+size_t fd_take_passed(struct msghdr *m, int *out, size_t max);
+
 #endif
