@@ -128,6 +128,8 @@ def balanced_tier(new_tier):
         tier.start_store(k)
     tier.start_daemon("mmp", "postern")
     tier.start_daemon("edge", "postern")
+    for words in (("who",), ("queue", "list")):  # connections would count for the rule
+        wait_for(lambda w=words: tier.postern(*w).returncode == 0, 30, f"postern {words[0]}")
     peers.start_haproxy(tier, {tier.front[s]: tier.port(s) for s in tier.front})
     return tier
 
