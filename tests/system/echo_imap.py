@@ -10,6 +10,7 @@ import ssl
 import sys
 
 BLOCK = 4096
+WINDOW = 256  # blocks of a talker that may be under way
 
 
 async def serve_one(reader, writer):
@@ -38,6 +39,7 @@ class Talker:
     """One session that never stops talking until it is told to; `echoed` bytes have come back as they were sent."""
     def __init__(self, number):
         self.number, self.sent, self.echoed, self.over = number, 0, 0, False
+        self.room, self.goal, self.reached = asyncio.Semaphore(WINDOW), 0, asyncio.Event()
 
     def block(self, at):
         """Of a stream that is the session's own: a block that stood elsewhere would be seen."""
@@ -53,17 +55,25 @@ class Talker:
 
     async def send(self):
         while not self.over:
+            await self.room.acquire()
             self.writer.write(self.block(self.sent))
             self.sent += 1
             await self.writer.drain()
-            if self.sent - self.echoed > 64:
-                await asyncio.sleep(0)
 
     async def check(self):
         while not self.over or self.echoed < self.sent:
             got = await asyncio.wait_for(self.reader.readexactly(BLOCK), 60)
             assert got == self.block(self.echoed), (self.number, self.echoed)
             self.echoed += 1
+            self.room.release()
+            if self.echoed >= self.goal:
+                self.reached.set()
+
+    async def echoes(self, more):
+        """Returns when so many blocks more have come back."""
+        self.goal = self.echoed + more
+        self.reached.clear()
+        await self.reached.wait()
 
     async def talk(self):
         await asyncio.gather(self.send(), self.check())

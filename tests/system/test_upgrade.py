@@ -121,10 +121,9 @@ async def talk_through_upgrades(t, talkers, upgrades):
     work = asyncio.gather(*(one.talk() for one in talkers))
 
     async def all_went_on():
-        had = [one.echoed for one in talkers]
-        while any(one.echoed < n + 20 for one, n in zip(talkers, had)):
-            assert not work.done(), work.exception()
-            await asyncio.sleep(0.01)
+        more = asyncio.gather(*(one.echoes(20) for one in talkers))
+        await asyncio.wait({work, more}, return_when=asyncio.FIRST_COMPLETED)
+        assert not work.done(), work.exception()
 
     await asyncio.wait_for(all_went_on(), 60)
     for turn in range(1, upgrades + 1):
