@@ -1,4 +1,5 @@
 """An edge whose channels lead to programs and mailboxes of this host, as users of this host."""
+import contextlib
 import json
 import os
 import pwd
@@ -16,17 +17,16 @@ SENDER = "visitor@elsewhere.example"
 EDGE_USER = "proxy"  # any users of a fresh Debian do
 
 PROGRAM = r"""#!/usr/bin/python3
-import json, os, resource, sys, time
+import json, os, resource, signal, sys
 place = os.environ["PLACE"]
 name = os.path.join(place, os.environ["DELIVERY_ID"] + "." + os.environ["LOCAL"])
 order = open(os.path.join(place, "order")).read().split() if os.path.exists(os.path.join(place, "order")) else ["0"]
 if order[0] == "wait":
     open(name + ".waiting", "w").close()
-    while not os.path.exists(os.path.join(place, "go")):
-        time.sleep(0.02)
+    os.close(os.open(os.path.join(place, "go"), os.O_RDONLY))  # until somebody has it open for writing
     order = ["0"]
 if order[0] == "hang":
-    time.sleep(3600)
+    signal.pause()
 if order[0] == "eat":
     x = bytearray(1 << 30)
 if order[0] == "talk":
@@ -34,7 +34,7 @@ if order[0] == "talk":
 if order[0] == "fork":
     if os.fork() == 0:
         os.setpgid(0, 0) if order[1:] else None
-        time.sleep(3600)
+        signal.pause()
 if order[0] == "die":
     os.kill(os.getpid(), int(order[1]))
 text = sys.stdin.buffer.read()
@@ -51,7 +51,7 @@ if len(order) > 1 and order[0].isdigit():
 sys.exit(int(order[0]) if order[0].isdigit() else 0)
 """
 CONVERTER = r"""#!/usr/bin/python3
-import json, os, sys, time
+import json, os, signal, sys
 env = os.environ
 data = open(env["INPUT_FILE"], "rb").read()
 assert sys.argv[1:] in ([], [env["INPUT_FILE"], env["OUTPUT_FILE"]])
@@ -64,7 +64,7 @@ elif data.startswith(b"status "):
 elif data.startswith(b"exit "):
     sys.exit(int(data.split()[1]))
 elif data.startswith(b"hang"):
-    time.sleep(3600)
+    signal.pause()
 elif data.startswith(b"much"):
     f = open(env["OUTPUT_FILE"], "wb")
     while True:
@@ -144,6 +144,15 @@ class Host(Tier):
 
     def wait_empty(self, seconds=30):
         wait_for(lambda: not self.queue(), seconds, "an empty queue")
+
+    @contextlib.contextmanager
+    def gate(self):
+        """Programs that wait for it go on when the block's value has been called; a later one does not stop there at all."""
+        opened = []
+        os.mkfifo(self.place("out", "go"), 0o644)
+        yield lambda: opened.append(os.open(self.place("out", "go"), os.O_RDWR))
+        for fd in opened:
+            os.close(fd)
 
     def order(self, text):
         with open(self.place("out", "order"), "w", encoding="ascii") as f:

@@ -340,12 +340,12 @@ def test_killed(host, role):
     """One of them dies while a program runs: the mail is delivered by another run."""
     host.clean()
     host.order("wait")
-    token, _ = send(host, f"{role}@script.example")
-    wait_for(lambda: [n for n in os.listdir(host.place("out")) if n.endswith(".waiting")], 20, "the program")
-    os.kill(host.role(role)[0], signal.SIGKILL)
-    with open(host.place("out", "go"), "w", encoding="ascii"):
-        pass
-    host.wait_empty()
+    with host.gate() as open_gate:
+        token, _ = send(host, f"{role}@script.example")
+        wait_for(lambda: [n for n in os.listdir(host.place("out")) if n.endswith(".waiting")], 20, "the program")
+        os.kill(host.role(role)[0], signal.SIGKILL)
+        open_gate()
+        host.wait_empty()
     assert any(token in f["text"] for f in host.facts())
     host.clean()
 
