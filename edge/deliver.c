@@ -117,11 +117,22 @@ static struct q_delays delays_of(const struct q_delivery *dl)
 }
 
 /* Every recipient has its outcome. Frees dl. */
-static void finish(struct q_delivery *dl, enum out_end end, struct ip_port peer)
+/* Its recipients have their outcomes: whoever waits for its place goes on. */
+static void delivery_over(struct q_delivery *dl)
 {
 	struct queue *q = dl->queue;
 	struct q_dest *d = dl->dest;
 	struct q_entry *e = dl->entry;
+	delivery_free(dl);
+	dest_release(d);
+	entry_settle(e);
+	queue_run_stalled(q);
+	queue_check_drained(q);
+}
+
+static void finish(struct q_delivery *dl, enum out_end end, struct ip_port peer)
+{
+	struct q_dest *d = dl->dest;
 	bool down = is_down(dl, end);
 	struct q_delays delays = delays_of(dl);
 	for (size_t i = 0; i < dl->n; i++) {
@@ -134,16 +145,12 @@ static void finish(struct q_delivery *dl, enum out_end end, struct ip_port peer)
 		if (it->state == Q_WAIT && down)
 			dest_hold(it);
 	}
-	entry_save(e, dl->items, dl->n);
+	entry_save(dl->entry, dl->items, dl->n);
 	if (down)
 		dest_is_down(d, dl->outcomes[0].text);
 	else
 		dest_is_up(d);
-	delivery_free(dl);
-	dest_release(d);
-	entry_settle(e);
-	queue_run_stalled(q);
-	queue_check_drained(q);
+	delivery_over(dl);
 }
 
 static void finish_all(
@@ -462,9 +469,7 @@ static void on_run(void *arg, const struct run_result *r)
 static void on_station(void *arg, const struct station_result *r)
 {
 	struct q_delivery *dl = OBJ(q_delivery, arg);
-	struct queue *q = dl->queue;
 	struct q_dest *d = dl->dest;
-	struct q_entry *e = dl->entry;
 	dl->ask = NULL;
 	for (size_t i = 0; i < dl->n; i++) {
 		if (r->end == STATION_OUTCOME) {
@@ -475,13 +480,9 @@ static void on_station(void *arg, const struct station_result *r)
 		}
 	}
 	if (r->end != STATION_WAIT)
-		entry_save(e, dl->items, dl->n);
+		entry_save(dl->entry, dl->items, dl->n);
 	dest_is_up(d);
-	delivery_free(dl);
-	dest_release(d);
-	entry_settle(e);
-	queue_run_stalled(q);
-	queue_check_drained(q);
+	delivery_over(dl);
 }
 
 static bool ask_station(struct q_delivery *dl)
