@@ -112,16 +112,10 @@ bool decision_put(const struct decision *d, struct buf *out)
 
 static bool decode(struct span v, struct buf *out)
 {
-	for (size_t i = 0; i < v.n; i++) {
-		char c = v.p[i];
-		if (c == '%') {
-			int high = i + 2 < v.n ? ascii_hex(v.p[i + 1]) : -1;
-			int low = i + 2 < v.n ? ascii_hex(v.p[i + 2]) : -1;
-			if (high < 0 || low < 0)
-				return false;
-			c = (char)(high << 4 | low);
-			i += 2;
-		}
+	while (v.n > 0) {
+		char c;
+		if (!span_cut_escaped(&v, &c))
+			return false;
 		buf_add_char(out, c);
 	}
 	return buf_ok(out);

@@ -211,3 +211,15 @@ bool span_is_like(struct span text, struct span pattern)
 		p++;
 	return p == pattern.n;
 }
+
+bool span_cut_escaped(struct span *rest, char *out)
+{
+	bool escaped = rest->p[0] == '%';
+	int high = escaped && rest->n > 2 ? ascii_hex(rest->p[1]) : -1;
+	int low = escaped && rest->n > 2 ? ascii_hex(rest->p[2]) : -1;
+	if (escaped && (high < 0 || low < 0))
+		return false;
+	*out = escaped ? (char)(high << 4 | low) : rest->p[0];
+	*rest = span_from(*rest, escaped ? 3 : 1);
+	return true;
+}

@@ -61,8 +61,11 @@ bool span_u64(struct span s, uint64_t max, uint64_t *out);
 
 bool span_is_like(
     struct span text, struct span pattern); /* case ignored; `*` stands for any bytes, none too */
-bool span_is_ascii(struct span s);          /* every byte below 0x80 */
-bool span_is_utf8(struct span s);           /* well-formed UTF-8 (RFC 3629) */
+/* Takes the next byte of a text that is not empty, "%41" as "A" (RFC 3986 section 2.1). False: a broken escape; nothing is
+ * taken. */
+bool span_cut_escaped(struct span *rest, char *out);
+bool span_is_ascii(struct span s); /* every byte below 0x80 */
+bool span_is_utf8(struct span s);  /* well-formed UTF-8 (RFC 3629) */
 
 /* Case-folds ASCII into dst, which holds at least s.n bytes. */
 void span_lower_to(char *dst, struct span s);

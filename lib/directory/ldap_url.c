@@ -5,18 +5,10 @@
 static bool put_host(struct span text, struct ldap_url *out)
 {
 	size_t n = 0;
-	for (size_t i = 0; i < text.n; i++) {
-		char c = text.p[i];
-		if (c == '%') {
-			int high = i + 2 < text.n ? ascii_hex(text.p[i + 1]) : -1;
-			int low = i + 2 < text.n ? ascii_hex(text.p[i + 2]) : -1;
-			if (high < 0 || low < 0)
-				return false;
-			c = (char)(high * 16 + low);
-			i += 2;
-		}
-		if ((unsigned char)c <= ' ' || (unsigned char)c >= 0x7f ||
-		    n + 1 >= sizeof out->host)
+	while (text.n > 0) {
+		char c;
+		if (!span_cut_escaped(&text, &c) || (unsigned char)c <= ' ' ||
+		    (unsigned char)c >= 0x7f || n + 1 >= sizeof out->host)
 			return false;
 		out->host[n++] = c;
 	}

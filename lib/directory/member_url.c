@@ -3,26 +3,12 @@
 
 enum { URL_MAX = 1024 };
 
-static int hex(char c)
-{
-	c = ascii_lower(c);
-	if (ascii_is_digit((unsigned char)c))
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool put_decoded(struct buf *out, struct span text)
 {
-	for (size_t i = 0; i < text.n; i++) {
-		char c = text.p[i];
-		if (c == '%') {
-			int high = i + 2 < text.n ? hex(text.p[i + 1]) : -1;
-			int low = i + 2 < text.n ? hex(text.p[i + 2]) : -1;
-			if (high < 0 || low < 0 || high * 16 + low == 0)
-				return false;
-			c = (char)(high * 16 + low);
-			i += 2;
-		}
+	while (text.n > 0) {
+		char c;
+		if (!span_cut_escaped(&text, &c) || c == '\0')
+			return false;
 		buf_add_char(out, c);
 	}
 	return buf_ok(out);

@@ -14,17 +14,9 @@ void imap_url_end(struct imap_url *u)
 static bool decode(struct imap_url *u, struct span in, struct span *out)
 {
 	size_t from = buf_len(&u->decoded);
-	for (size_t i = 0; i < in.n; i++) {
-		char c = in.p[i];
-		if (c == '%') {
-			int high = i + 1 < in.n ? ascii_hex(in.p[i + 1]) : -1;
-			int low = i + 2 < in.n ? ascii_hex(in.p[i + 2]) : -1;
-			if (high < 0 || low < 0)
-				return false;
-			c = (char)(high * 16 + low);
-			i += 2;
-		}
-		if (c == '\0' || !buf_add_char(&u->decoded, c))
+	while (in.n > 0) {
+		char c;
+		if (!span_cut_escaped(&in, &c) || c == '\0' || !buf_add_char(&u->decoded, c))
 			return false;
 	}
 	*out = span_from(buf_span(&u->decoded), from);
