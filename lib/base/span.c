@@ -219,7 +219,9 @@ bool span_cut_escaped(struct span *rest, char *out)
 	int low = escaped && rest->n > 2 ? ascii_hex(rest->p[2]) : -1;
 	if (escaped && (high < 0 || low < 0))
 		return false;
-	*out = escaped ? (char)(high << 4 | low) : rest->p[0];
+	*out = rest->p[0];
+	if (escaped)
+		*out = (char)(unsigned char)(high << 4 | low);
 	*rest = span_from(*rest, escaped ? 3 : 1);
 	return true;
 }
