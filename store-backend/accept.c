@@ -53,7 +53,7 @@ struct store_worker {
 	struct directory *directory;
 	struct conf *conf;  /* the newest */
 	struct conf *first; /* partitions and PROXY networks are of this one */
-	struct tls_ctx *tls[STORE_PROTOCOL_COUNT];
+	struct tls_ctx *tls[STORE_PROTOCOL_COUNT], *tls_client;
 	struct open_partition partitions[STORE_PARTITIONS_MAX];
 	size_t partition_n;
 	struct door *doors[STORE_LISTENERS_MAX * 4];
@@ -101,6 +101,16 @@ const struct conf *store_worker_conf(const struct store_worker *w)
 const struct tls_ctx *store_worker_tls(struct store_worker *w, enum store_protocol protocol)
 {
 	return w->tls[protocol];
+}
+
+const struct tls_ctx *store_worker_tls_client(struct store_worker *w)
+{
+	return w->tls_client;
+}
+
+struct dns *store_worker_dns(struct store_worker *w)
+{
+	return w->dns;
 }
 
 static bool holds_user(struct store_partition *p, struct span user)
@@ -227,6 +237,9 @@ static void make_tls(struct store_worker *w)
 		tls_ctx_unref(&w->tls[i]);
 		w->tls[i] = fresh;
 	}
+	tls_ctx_unref(&w->tls_client);
+	if (store_options(w->conf)->peer_n > 0)
+		w->tls_client = daemon_tls_client(w->conf, TLS_VERIFY_NAME, NULL);
 }
 
 /* ---- partitions ---- */
@@ -399,6 +412,7 @@ void store_worker_stop(struct worker *worker)
 	}
 	for (size_t i = 0; i < STORE_PROTOCOL_COUNT; i++)
 		tls_ctx_unref(&w->tls[i]);
+	tls_ctx_unref(&w->tls_client);
 	directory_free(&w->directory);
 	dns_free(&w->dns);
 	conf_unref(&w->conf);

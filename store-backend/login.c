@@ -28,6 +28,7 @@ struct login {
 	const char *service; /* a word of the caller's that lives for ever */
 	struct ip_port client;
 	bool secure, by_proxy;
+	bool guest;                    /* by_proxy, by another store */
 	struct buf user, secret;       /* user: as typed, or the one acted for */
 	struct ticket *ask;            /* the step under way */
 	const struct account *account; /* one reference once found */
@@ -69,6 +70,7 @@ static void finish(struct login *l, enum login_result result, const char *why)
 	l->answer.result = result;
 	l->answer.why = why;
 	l->answer.partition = l->partition;
+	l->answer.guest = l->guest;
 	l->answer.user = l->account != NULL ? l->account->user : "";
 	log_login(l);
 	l->state = LOGIN_ANSWERING;
@@ -180,6 +182,9 @@ static void judge_account(struct login *l)
 		finish(l, LOGIN_NO_SERVICE, "service-not-allowed");
 	} else if (!operation_user_ok(span_str(l->account->user))) {
 		finish(l, LOGIN_DENIED, "name-not-usable");
+	} else if (l->guest) {
+		l->partition = store_partition_of(l->worker, span_str(l->account->user));
+		finish(l, LOGIN_OK, "ok");
 	} else if (l->by_proxy) {
 		ensure(l);
 	} else {
@@ -212,6 +217,15 @@ static bool proxy_secret_fits(const struct login *l, const struct login_ask *ask
 	       digest_equal(secret, ask->secret);
 }
 
+/* Another store, for one of its users who wants to see what was shared here: over IMAP only. */
+static bool peer_secret_fits(const struct login *l, const struct login_ask *ask)
+{
+	const struct store_conf *s = store_options(store_worker_conf(l->worker));
+	struct span secret = span_trim(s->peer_secret.bytes);
+	return s->peer_user != NULL && secret.n > 0 && span_eq_str(ask->user, s->peer_user) &&
+	       digest_equal(secret, ask->secret) && strcmp(ask->service, "imap") == 0;
+}
+
 static void refuse_now(void *arg)
 {
 	finish(OBJ(login, arg), LOGIN_DENIED, "may-not-act-for");
@@ -230,7 +244,8 @@ struct ticket *login_start(struct store_worker *w, const char *session_id,
 	l->service = ask->service;
 	l->client.addr = ask->client;
 	l->secure = ask->secure;
-	l->by_proxy = acts_for && proxy_secret_fits(l, ask);
+	l->guest = acts_for && peer_secret_fits(l, ask);
+	l->by_proxy = l->guest || (acts_for && proxy_secret_fits(l, ask));
 	l->user = BUF_INIT(NAME_MAX_BYTES);
 	l->secret = BUF_INIT(SECRET_MAX);
 	memcpy(l->session_id, session_id, strnlen(session_id, IDENT_LEN));

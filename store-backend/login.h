@@ -33,6 +33,7 @@ struct login_answer {
 	const char *why;  /* for the log: "absent", "bad-secret", "directory-away" ... */
 	const char *user; /* the store's name for the user; valid during the callback */
 	struct store_partition *partition;
+	bool guest; /* another store of the site asks for its user, who has no mailboxes here */
 };
 
 typedef void login_fn(void *arg, const struct login_answer *a);

@@ -51,6 +51,10 @@ bool store_wants_events(const struct store_conf *s);
  * tls_ctx_ref() to keep it. */
 const struct tls_ctx *store_worker_tls(struct store_worker *w, enum store_protocol protocol);
 
+/* For connections to other stores: NULL: its settings cannot be used. */
+const struct tls_ctx *store_worker_tls_client(struct store_worker *w);
+struct dns *store_worker_dns(struct store_worker *w);
+
 /* The partition that holds the user, or in which a new one is to be made. Never NULL. */
 struct store_partition *store_partition_of(struct store_worker *w, struct span user);
 

@@ -21,6 +21,11 @@
 #define CONF_PROSE "A socket and what is spoken on it."
 #include "conf/params_table.h"
 
+#define CONF_BLOCK store_peer
+#define CONF_DEF "store-backend/store_peer.params.def"
+#define CONF_PROSE "Another store of the site, by the name that mailHost has for it."
+#include "conf/params_table.h"
+
 #define CONF_BLOCK store_quota
 #define CONF_DEF "store-backend/store_quota.params.def"
 #define CONF_PROSE "Limits of mailboxes, beside those of users."
@@ -73,6 +78,36 @@ bool store_socket_path(
 	return n > 0 && n < STORE_SOCKET_PATH_SIZE;
 }
 
+const struct store_peer_conf *store_peer_named(const struct store_conf *s, struct span name)
+{
+	for (size_t i = 0; i < s->peer_n; i++)
+		if (span_ieq_str(name, s->peer[i]->head.title))
+			return s->peer[i];
+	return NULL;
+}
+
+struct store_peer_login store_peer_login(
+    const struct store_conf *s, const struct store_peer_conf *p)
+{
+	struct store_peer_login l = { p->user, span_trim(p->secret.bytes) };
+	if (l.user == NULL || l.user[0] == '\0')
+		l.user = s->peer_user;
+	if (l.secret.n == 0)
+		l.secret = span_trim(s->peer_secret.bytes);
+	return l;
+}
+
+static void check_peers(const struct store_conf *s, struct conf_diag *d)
+{
+	for (size_t i = 0; i < s->peer_n; i++) {
+		struct store_peer_login l = store_peer_login(s, s->peer[i]);
+		if (l.user == NULL || l.user[0] == '\0' || l.secret.n == 0)
+			conf_error(d, s->peer[i]->head.pos,
+			    "peer %s: peer_user and peer_secret are needed to log in there",
+			    s->peer[i]->head.title);
+	}
+}
+
 /* What no single row can see. */
 void store_conf_check(const struct conf *c, struct conf_diag *d)
 {
@@ -80,6 +115,7 @@ void store_conf_check(const struct conf *c, struct conf_diag *d)
 	metermaid_check(c, d);
 	expire_check(store_options(c), d);
 	quota_check(store_options(c), d);
+	check_peers(store_options(c), d);
 	const struct store_conf *s = store_options(c);
 	char path[STORE_SOCKET_PATH_SIZE];
 	if (!conf_has_section(c, &store_block))

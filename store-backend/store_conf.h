@@ -7,13 +7,13 @@
  *	}
  *
  * Yields struct store_conf, struct store_partition_conf and struct store_listener_conf; every option,
- * with its default and its prose, is a row of one of the three .params.def files. */
+ * with its default and its prose, is a row of one of the .params.def files. */
 #ifndef STORE_STORE_CONF_H
 #define STORE_STORE_CONF_H
 
 #include "conf/conf.h"
 
-enum { STORE_PARTITIONS_MAX = 32, STORE_LISTENERS_MAX = 32 };
+enum { STORE_PARTITIONS_MAX = 32, STORE_LISTENERS_MAX = 32, STORE_PEERS_MAX = 32 };
 
 /* In the order of the words in store_listener.params.def. */
 enum store_protocol { STORE_IMAP, STORE_POP3, STORE_LMTP, STORE_PROTOCOL_COUNT };
@@ -29,6 +29,10 @@ enum store_users { STORE_USERS_ANY, STORE_USERS_DIRECTORY };
 #define CONF_DEF "store-backend/store_listener.params.def"
 #include "conf/params_struct.h"
 
+#define CONF_BLOCK store_peer
+#define CONF_DEF "store-backend/store_peer.params.def"
+#include "conf/params_struct.h"
+
 #define CONF_BLOCK store_quota
 #define CONF_DEF "store-backend/store_quota.params.def"
 #include "conf/params_struct.h"
@@ -40,6 +44,16 @@ enum store_users { STORE_USERS_ANY, STORE_USERS_DIRECTORY };
 #define CONF_BLOCK store
 #define CONF_DEF "store-backend/store.params.def"
 #include "conf/params_struct.h"
+
+/* The peer of that mailHost; NULL: none. */
+const struct store_peer_conf *store_peer_named(const struct store_conf *s, struct span name);
+/* With which a store logs in at the peer. Both are there, or the configuration was refused. */
+struct store_peer_login {
+	const char *user;
+	struct span secret;
+};
+struct store_peer_login store_peer_login(
+    const struct store_conf *s, const struct store_peer_conf *p);
 
 /* The committer's socket of a partition, RUN_DIR/store-NAME.sock. False: longer than a socket's path
  * may be (108 bytes). */

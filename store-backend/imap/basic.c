@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "proto/imap_cmd.h"
 
+#include "store-backend/imap/remote.h"
 #include "store-backend/imap/session.h"
 
 enum verdict cmd_noop(struct imap_session *s)
@@ -25,6 +26,18 @@ static const struct {
 	{ "UIDONLY", ENABLED_UIDONLY },
 };
 
+bool imap_put_enabled(struct buf *out, unsigned what)
+{
+	const char *space = "";
+	for (size_t i = 0; i < COUNT_OF(enables); i++) {
+		if ((what & enables[i].what) == 0)
+			continue;
+		buf_printf(out, "%s%s", space, enables[i].word);
+		space = " ";
+	}
+	return buf_ok(out);
+}
+
 /* RFC 5161: what is not known is passed over. */
 enum verdict cmd_enable(struct imap_session *s)
 {
@@ -40,11 +53,11 @@ enum verdict cmd_enable(struct imap_session *s)
 	if (!imap_ok(c))
 		return imap_finish_bad(s, c->why);
 	imap_enable(s, asked);
-	imap_say(s, "* ENABLED");
-	for (size_t i = 0; i < COUNT_OF(enables); i++) {
-		if ((asked & enables[i].what) != 0)
-			imap_say(s, " %s", enables[i].word);
-	}
+	enum verdict v;
+	if (imap_remote_enable(s, &v))
+		return v;
+	imap_say(s, "* ENABLED%s", asked != 0 ? " " : "");
+	imap_put_enabled(&s->text, asked);
 	imap_say(s, "\r\n");
 	return imap_finish_done(s);
 }

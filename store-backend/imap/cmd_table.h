@@ -32,6 +32,16 @@ enum imap_shape {
 	SHAPE_OWN            /* the handler reads them */
 };
 
+/* Which store does it, when others of the site have mailboxes that this user may see. */
+enum imap_where {
+	WHERE_HERE,
+	WHERE_SELECTED, /* that of the selected mailbox */
+	WHERE_NAMED,    /* that of the first mailbox it names */
+	WHERE_RENAMED,  /* the same, and the second must be there too */
+	WHERE_TARGET,   /* that of the selected mailbox, and the one it names may be elsewhere */
+	WHERE_ALL       /* all of them */
+};
+
 struct imap_row {
 	const char *name;
 	unsigned levels; /* enum imap_level */
@@ -40,6 +50,7 @@ struct imap_row {
 	int news; /* enum imap_news */
 	imap_cmd_fn *run;
 	bool literal; /* its last argument may be a literal of any size: cmd.pending */
+	enum imap_where where;
 };
 
 const struct imap_row *imap_row_find(struct span name);

@@ -4,13 +4,16 @@
  * the command in work are the session's. */
 #include "store-backend/imap/append.h"
 #include "store-backend/imap/auth.h"
+#include "store-backend/imap/remote.h"
 #include "store-backend/imap/session_parts.h"
 
 /* ---- one command --------------------------------------------------------------------------------- */
 
 static unsigned level_of(const struct imap_session *s)
 {
-	return s->user == NULL ? LEVEL_LOGIN : s->box == NULL ? LEVEL_USER : LEVEL_MAILBOX;
+	if (s->user == NULL)
+		return LEVEL_LOGIN;
+	return s->box != NULL || imap_remote_is_selected(s) ? LEVEL_MAILBOX : LEVEL_USER;
 }
 
 static const char *wrong_level(const struct imap_session *s)
@@ -58,6 +61,15 @@ static bool needs_uid(const struct imap_session *s)
 	return (s->enabled & ENABLED_UIDONLY) != 0 && s->cmd.row->run != cmd_expunge;
 }
 
+enum verdict imap_run_here(struct imap_session *s)
+{
+	struct imap_command *c = &s->cmd;
+	buf_clear(&c->name); /* they may have been read ahead */
+	buf_clear(&c->name2);
+	read_arguments(s);
+	return imap_ok(&c->args) ? c->row->run(s) : imap_finish_bad(s, c->args.why);
+}
+
 static enum verdict run_command(struct imap_session *s)
 {
 	struct imap_command *c = &s->cmd;
@@ -74,8 +86,8 @@ static enum verdict run_command(struct imap_session *s)
 	s->news = (enum imap_news)c->row->news;
 	if (c->uid && s->news == NEWS_NO_EXPUNGE)
 		s->news = NEWS_ALL; /* numbers are not at stake */
-	read_arguments(s);
-	return imap_ok(&c->args) ? c->row->run(s) : imap_finish_bad(s, c->args.why);
+	enum verdict v = V_NEXT;
+	return imap_remote_takes(s, &v) ? v : imap_run_here(s);
 }
 
 /* The framed bytes become the command in work; they are not in the stream any more. */
@@ -180,8 +192,12 @@ enum verdict imap_go_literal(struct imap_session *s)
 {
 	struct span in = stream_input(s->io);
 	struct span part = span_first(in, s->literal_left < in.n ? (size_t)s->literal_left : in.n);
-	if (s->append != NULL)
+	if (imap_remote_is_sending(s))
+		part = span_first(part, imap_remote_data(s, part));
+	else if (s->append != NULL)
 		imap_append_data(s, part);
+	if (in.n > 0 && part.n == 0 && s->literal_left > 0)
+		return V_WAIT; /* the other store does not read */
 	stream_eat(s->io, part.n);
 	s->literal_left -= part.n;
 	imap_set_state(s, s->literal_left > 0 ? ST_LITERAL : ST_LITERAL_END);
@@ -208,6 +224,8 @@ static void take_more(struct imap_session *s, bool pending)
 static enum verdict end_literal(struct imap_session *s, bool pending)
 {
 	take_more(s, pending);
+	if (imap_remote_is_sending(s))
+		return imap_remote_more(s);
 	if (s->append != NULL)
 		return imap_append_more(s);
 	imap_set_state(s, ST_FINISH); /* refused before: the reply is there */
@@ -224,7 +242,7 @@ enum verdict imap_go_literal_end(struct imap_session *s)
 		stream_ack_now(s->io);
 		return V_MORE;
 	case IMAP_RX_CONTINUE: /* an empty one */
-		if (s->append == NULL) {
+		if (s->append == NULL && !imap_remote_is_sending(s)) {
 			s->frame.len = s->frame.at;
 			return end_literal(s, false);
 		}

@@ -10,6 +10,7 @@
 
 #include "store-backend/imap/list.h"
 #include "store-backend/imap/pattern.h"
+#include "store-backend/imap/remote.h"
 #include "store-backend/imap/session.h"
 #include "store-backend/imap/shared.h"
 #include "store-backend/imap/status.h"
@@ -25,6 +26,8 @@ struct listed {
 	char *name;    /* owned */
 	uint32_t uses; /* enum store_use */
 	unsigned is;
+	char *
+	    lines; /* owned; of another store: STATUS and MYRIGHTS as it has said them. NULL: none */
 };
 
 struct list_job {
@@ -47,11 +50,17 @@ static struct span name_at(const struct list_job *j, size_t i)
 	return span_str(j->v[i].name);
 }
 
+static void free_listed(struct listed *l)
+{
+	mem_free(l->name);
+	mem_free(l->lines);
+}
+
 static void end_list(struct imap_job *job)
 {
 	struct list_job *j = (struct list_job *)job;
 	for (size_t i = 0; i < j->n; i++)
-		mem_free(j->v[i].name);
+		free_listed(&j->v[i]);
 	mem_free(j->v);
 	for (size_t i = 0; i < j->pattern_n; i++)
 		buf_end(&j->patterns[i]);
@@ -68,7 +77,7 @@ static bool add_name(struct list_job *j, struct span name, uint32_t uses, unsign
 		j->cap = j->cap == 0 ? 32 : j->cap * 2;
 		j->v = mem_grow(j->v, j->cap, sizeof j->v[0]);
 	}
-	j->v[j->n++] = (struct listed){ mem_span_str(name), uses, is };
+	j->v[j->n++] = (struct listed){ mem_span_str(name), uses, is, NULL };
 	return true;
 }
 
@@ -84,6 +93,15 @@ static bool on_shared(void *arg, const struct index_mailbox *m)
 	bool go_on = !shared_put(j->s, m, &name) || add_name(j, buf_span(&name), 0, IS_MAILBOX);
 	buf_end(&name);
 	return go_on;
+}
+
+static void add_remote(struct list_job *j)
+{
+	const struct remote_listed *v;
+	size_t n = imap_remote_listed(j->s, &v);
+	for (size_t i = 0; i < n && add_name(j, span_str(v[i].name), 0, IS_MAILBOX); i++)
+		if (v[i].lines[0] != '\0')
+			j->v[j->n - 1].lines = mem_str(v[i].lines);
 }
 
 static bool on_subscription(void *arg, struct span name)
@@ -111,7 +129,11 @@ static void merge_names(struct list_job *j)
 		}
 		last->is |= j->v[i].is;
 		last->uses |= j->v[i].uses;
-		mem_free(j->v[i].name);
+		if (last->lines == NULL) {
+			last->lines = j->v[i].lines;
+			j->v[i].lines = NULL;
+		}
+		free_listed(&j->v[i]);
 	}
 	j->n = kept;
 }
@@ -248,6 +270,11 @@ static void put_child_info(struct buf *out, const struct list_job *j, struct spa
 static void put_more(struct imap_session *s, const struct list_job *j, struct span name)
 {
 	struct index_mailbox m;
+	const struct listed *l = find(j, name);
+	if (l != NULL && l->lines != NULL) {
+		buf_add_str(&s->text, l->lines);
+		return;
+	}
 	if (j->view == NULL || shared_find(s, j->view, name, ACL_LOOKUP, &m) != OPR_OK)
 		return;
 	uint32_t rights = index_rights(j->view, &m, span_str(s->user));
@@ -371,10 +398,12 @@ static enum verdict start_list(struct imap_session *s, const struct list_request
 	j->before = SIZE_MAX;
 	for (size_t i = 0; i < req->pattern_n; i++)
 		add_pattern(s, j, req->reference, req->patterns[i]);
-	if (!lsub)
+	if (!lsub && !s->guest)
 		index_mailboxes(v, span_str(s->user), on_mailbox, j);
 	if (!lsub)
 		shared_each(s, v, on_shared, j);
+	if (!lsub)
+		add_remote(j);
 	if (lsub || j->return_subscribed)
 		index_subscriptions(v, span_str(s->user), on_subscription, j);
 	index_view_end(&v);

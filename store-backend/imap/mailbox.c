@@ -256,6 +256,8 @@ enum verdict cmd_subscribe(struct imap_session *s)
 		return imap_finish_later(s);
 	index_subscriptions(v, span_str(s->user), count_name, &n);
 	index_view_end(&v);
+	if (s->guest)
+		return imap_finish_result(s, OPR_DENIED); /* subscriptions are kept at home */
 	if (n >= STORE_MAILBOXES_MAX)
 		return imap_finish(s, "NO", "[LIMIT] Too many subscriptions");
 	operation_init(&op, OP_SUBSCRIBE);

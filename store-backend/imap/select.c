@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+#include "store-backend/imap/remote.h"
 #include "store-backend/imap/select_parse.h"
 #include "store-backend/imap/session.h"
 #include "store-backend/imap/shared.h"
@@ -179,7 +180,7 @@ static enum verdict start(struct imap_session *s, enum verdict (*go)(struct imap
 	}
 	if (params.qresync)
 		keep_params(s, &params);
-	if (s->box != NULL)
+	if (s->box != NULL || imap_remote_is_selected(s))
 		imap_say(s, "* OK [CLOSED] The mailbox before is closed\r\n");
 	imap_deselect(s);
 	imap_enable(s, params.condstore ? ENABLED_CONDSTORE : 0);

@@ -12,6 +12,7 @@
 #include "store-backend/imap/auth.h"
 #include "store-backend/imap/change.h"
 #include "store-backend/imap/notify.h"
+#include "store-backend/imap/remote.h"
 #include "store-backend/imap/selected_shelf.h"
 #include "store-backend/imap/session_parts.h"
 #include "store-backend/imap/shared.h"
@@ -28,6 +29,7 @@ static const struct {
 	[ST_LITERAL] = { "literal", imap_go_literal },
 	[ST_LITERAL_END] = { "literal-end", imap_go_literal_end },
 	[ST_IDLE] = { "idle", imap_go_idle },
+	[ST_REMOTE] = { "remote", imap_go_remote },
 	[ST_WAIT] = { "wait", go_wait },
 	[ST_JOB] = { "job", go_job },
 	[ST_FINISH] = { "finish", imap_go_finish },
@@ -96,6 +98,7 @@ static void session_end(struct imap_session *s)
 	imap_end_command(s);
 	imap_notify_free(&s->notify);
 	imap_deselect(s);
+	imap_remote_free(&s->remote);
 	buf_end(&s->text);
 	buf_end(&s->reply);
 	timer_clear(&s->deadline);
@@ -190,7 +193,8 @@ static void on_deadline(void *arg)
 {
 	struct imap_session *s = OBJ(imap_session, arg);
 	uint64_t now = loop_now_ms(store_worker_loop(s->base.worker));
-	bool answering = s->state == ST_JOB || s->state == ST_FINISH;
+	bool answering = s->state == ST_JOB || s->state == ST_FINISH ||
+			 (s->state == ST_REMOTE && s->cmd.row->run != cmd_idle);
 	if (answering && s->out_seen != stream_bytes_out(s->io))
 		s->active_ms = now;
 	s->out_seen = stream_bytes_out(s->io);
@@ -280,6 +284,7 @@ void imap_deselect(struct imap_session *s)
 	if (s->box != NULL)
 		selected_shelf_put(s->partition->shelf, s->box);
 	selected_free(&s->box);
+	imap_remote_deselect(s);
 }
 
 struct selected *imap_select(struct imap_session *s, const struct index_mailbox *m, bool read_only)
@@ -330,7 +335,7 @@ static void on_drain(struct store_session *b)
 {
 	struct imap_session *s = session_of(b);
 	s->drain_asked = true;
-	if (s->state == ST_COMMAND || s->state == ST_IDLE)
+	if (s->state == ST_COMMAND || s->state == ST_IDLE || s->state == ST_REMOTE)
 		imap_yield(s); /* not from inside the worker's walk over its sessions */
 }
 
@@ -351,6 +356,8 @@ static void describe(const struct store_session *b, struct buf *out)
 	fmt_json_string(out, s->user == NULL ? SPAN("") : span_str(s->user));
 	buf_add_str(out, ",\"mailbox\":");
 	fmt_json_string(out, s->box == NULL ? SPAN("") : span_str(s->box->name));
+	buf_add_str(out, ",\"peer\":");
+	fmt_json_string(out, imap_remote_name(s));
 	buf_printf(out, ",\"bytes_in\":%llu,\"bytes_out\":%llu}",
 	    (unsigned long long)stream_bytes_in(s->io),
 	    (unsigned long long)stream_bytes_out(s->io));

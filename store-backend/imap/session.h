@@ -20,6 +20,7 @@ enum imap_state {
 	ST_LITERAL,     /* the bytes of a large literal: APPEND's message, or thrown away */
 	ST_LITERAL_END, /* what is behind it: of APPEND more, of others thrown away */
 	ST_IDLE,
+	ST_REMOTE, /* another store answers */
 	ST_WAIT,   /* a ticket */
 	ST_JOB,    /* an answer of any length is produced as room allows */
 	ST_FINISH, /* the tail of every command: text, news, reply */
@@ -112,12 +113,17 @@ struct imap_session {
 	struct store_partition *partition;
 	struct selected *box;       /* owned; NULL: none is selected */
 	struct imap_notify *notify; /* owned; NULL: nothing was asked for */
+	struct imap_remote *remote; /* owned; NULL: no other store was needed yet */
+	bool guest;                 /* another store asks for its user: mailboxes of others only */
 	unsigned enabled;           /* enum imap_enabled */
 	unsigned errors, login_failures;
 	bool drain_asked;
 };
 
 /* ---- for handlers --------------------------------------------------------------------------------- */
+
+/* input.c: the arguments are read and the handler is called, whatever store was thought of before. */
+enum verdict imap_run_here(struct imap_session *s);
 
 /* The end of a command. word: "OK", "NO", "BAD"; what: text behind it, with its [CODE]. */
 enum verdict imap_finish(struct imap_session *s, const char *word, const char *what);
@@ -186,6 +192,8 @@ void imap_news_came(struct imap_session *s);
 /* Selects nothing. */
 void imap_deselect(struct imap_session *s);
 
+/* Words for ENABLE, with spaces between them; basic.c. */
+bool imap_put_enabled(struct buf *out, unsigned what);
 bool imap_is_secure(const struct imap_session *s); /* TLS, or loopback */
 bool imap_may_login(const struct imap_session *s); /* a password may be said now */
 void imap_put_capability(struct imap_session *s, struct buf *out);

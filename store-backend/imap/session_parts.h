@@ -16,6 +16,9 @@ imap_state_fn imap_go_command, imap_go_sasl, imap_go_literal, imap_go_literal_en
 /* input.c: one plain line without its end is added to *line. V_NEXT: it is there. */
 enum verdict imap_take_line(struct imap_session *s, struct buf *line);
 
+/* remote.c */
+imap_state_fn imap_go_remote;
+
 /* reply.c: a command is in work, and may stay so for long. */
 void imap_watch_progress(struct imap_session *s);
 void imap_on_progress(void *arg);

@@ -14,7 +14,7 @@ static struct span public_user(const struct imap_session *s)
 
 struct shared_name shared_parse(const struct imap_session *s, struct span name)
 {
-	struct shared_name out = { span_str(s->user), name };
+	struct shared_name out = { s->guest ? SPAN_NONE : span_str(s->user), name };
 	if (!s->opts->shared_folders)
 		return out;
 	if (span_starts(name, SPAN(OTHERS))) {

@@ -56,6 +56,18 @@ unsigned status_read_items(struct imap_cursor *c)
 	return items;
 }
 
+bool status_put_items(struct buf *out, unsigned items)
+{
+	const char *before = "(";
+	for (unsigned i = 0; i < ITEM_COUNT; i++) {
+		if ((items & 1u << i) == 0)
+			continue;
+		buf_printf(out, "%s%s", before, names[i]);
+		before = " ";
+	}
+	return buf_add_char(out, ')');
+}
+
 static bool count_entry(void *arg, const struct index_entry *e)
 {
 	++*(uint64_t *)arg;

@@ -9,6 +9,8 @@ struct imap_session;
 
 /* "(" item *(SP item) ")" as bits. */
 unsigned status_read_items(struct imap_cursor *c);
+/* The items as a client asks for them: "(MESSAGES UNSEEN)". */
+bool status_put_items(struct buf *out, unsigned items);
 /* The STATUS line of a mailbox into the session's text. */
 void status_say(
     struct imap_session *s, struct index_view *v, const struct index_mailbox *m, unsigned items);
