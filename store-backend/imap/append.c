@@ -9,6 +9,7 @@
 #include "base/mem.h"
 
 #include "store-backend/imap/append.h"
+#include "store-backend/imap/remote.h"
 #include "store-backend/imap/shared.h"
 #include "store-backend/imap/url_part.h"
 #include "store-backend/incoming.h"
@@ -66,13 +67,18 @@ void imap_append_free(struct imap_append **ap)
 	MEM_FREE(ap);
 }
 
+void imap_append_drop(struct imap_session *s)
+{
+	s->job = NULL; /* it is part of the append */
+	imap_append_free(&s->append);
+}
+
 /* ---- refusing ------------------------------------------------------------------------------------------ */
 
 /* What still comes of it is thrown away: with no append in work the session swallows it. */
 static enum verdict refuse(struct imap_session *s, enum verdict v)
 {
-	s->job = NULL; /* it is part of the append */
-	imap_append_free(&s->append);
+	imap_append_drop(s);
 	return v == V_CLOSE ? v : imap_swallow(s);
 }
 
@@ -438,16 +444,25 @@ enum verdict imap_append_more(struct imap_session *s)
 	return imap_start_job(s, &s->append->job);
 }
 
-static enum verdict start(struct imap_session *s, struct imap_append *a)
+static enum verdict begin(struct imap_session *s, struct imap_append *a)
 {
-	imap_read_sp(&s->cmd.args);
-	imap_read_mailbox(s, &s->cmd.name);
-	if (!imap_ok(&s->cmd.args))
-		return refuse_bad(s);
 	a->job = (struct imap_job){ .run = run_append, .end = end_append };
 	a->words = BUF_INIT(WORDS_MAX);
 	a->in = incoming_new(s->opts->message_memory, OPERATION_MESSAGE_MAX, s->opts->temp_dir);
 	return imap_append_more(s);
+}
+
+enum verdict imap_append_begin(struct imap_session *s)
+{
+	s->append = MEM_NEW(struct imap_append);
+	return begin(s, s->append);
+}
+
+static enum verdict start(struct imap_session *s, struct imap_append *a)
+{
+	imap_read_sp(&s->cmd.args);
+	imap_read_mailbox(s, &s->cmd.name);
+	return imap_ok(&s->cmd.args) ? begin(s, a) : refuse_bad(s);
 }
 
 enum verdict cmd_append(struct imap_session *s)
@@ -494,6 +509,8 @@ static enum verdict finish_replaced(struct imap_session *s, const struct operati
 static enum verdict finish_appended(struct imap_session *s, const struct operation_answer *a)
 {
 	size_t n = s->append->n;
+	if (imap_remote_is_taking(s))
+		return imap_remote_taken(s, a->uidvalidity, a->uid);
 	if (n > 1)
 		return imap_finishf(s, "OK", "[APPENDUID %u %u:%u] APPEND completed",
 		    a->uidvalidity, a->uid, a->uid + (uint32_t)n - 1);

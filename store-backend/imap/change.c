@@ -343,3 +343,22 @@ enum verdict cmd_expunge(struct imap_session *s)
 	op.only_deleted = true;
 	return imap_operate(s, &op, on_removed);
 }
+
+/* ---- to another store -------------------------------------------------------------------------------------- */
+
+void imap_change_read(struct imap_session *s)
+{
+	read_set(s);
+}
+
+struct uid_set imap_change_uids(const struct imap_session *s)
+{
+	return (struct uid_set){ s->change->v, s->change->n };
+}
+
+enum verdict imap_change_take_away(struct imap_session *s)
+{
+	struct operation op;
+	start_operation(s, OP_EXPUNGE, &op);
+	return imap_operate(s, &op, on_removed);
+}

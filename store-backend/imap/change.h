@@ -2,7 +2,16 @@
 #ifndef STORE_IMAP_CHANGE_H
 #define STORE_IMAP_CHANGE_H
 
+#include "store-backend/imap/session.h"
+
 struct imap_change;
 void imap_change_free(struct imap_change **c);
+
+/* For a COPY or MOVE to another store. Reads SP and the set of messages; a failure is the cursor's. */
+void imap_change_read(struct imap_session *s);
+/* Those that are there; they last as long as the command. */
+struct uid_set imap_change_uids(const struct imap_session *s);
+/* Expunges them, as the end of a MOVE. */
+enum verdict imap_change_take_away(struct imap_session *s);
 
 #endif

@@ -123,14 +123,19 @@ void imap_read_mailbox(struct imap_session *s, struct buf *name_out)
 		imap_name_of(s, sent, name_out);
 }
 
-void imap_put_name(struct imap_session *s, struct span name)
+void imap_put_name_in(const struct imap_session *s, struct span name, struct buf *out)
 {
 	struct buf wire = BUF_INIT(WIRE_NAME_MAX);
 	if (names_are_utf8(s))
-		imap_put_utf8_astring(&s->text, name);
+		imap_put_utf8_astring(out, name);
 	else if (imap_utf7_encode(name, &wire))
-		imap_put_astring(&s->text, buf_span(&wire));
+		imap_put_astring(out, buf_span(&wire));
 	buf_end(&wire);
+}
+
+void imap_put_name(struct imap_session *s, struct span name)
+{
+	imap_put_name_in(s, name, &s->text);
 }
 
 bool imap_put_mailboxid(struct buf *out, uint64_t object)

@@ -61,6 +61,7 @@ struct buf;
 void imap_read_mailbox(struct imap_session *s, struct buf *name_out);
 /* Into the session's text: the name as the client writes it, in modified UTF-7 or (when enabled) UTF-8. */
 void imap_put_name(struct imap_session *s, struct span name);
+void imap_put_name_in(const struct imap_session *s, struct span name, struct buf *out);
 /* As sent, to UTF-8: a name or a LIST pattern. False: it is none. */
 bool imap_decode_name(const struct imap_session *s, struct span sent, struct buf *out);
 /* "(F1)", the object id of a mailbox (RFC 8474). */

@@ -111,7 +111,7 @@ static enum verdict begin_command(struct imap_session *s, bool pending)
 
 enum verdict imap_swallow(struct imap_session *s)
 {
-	if (!s->cmd.pending || s->cmd.pending_sync)
+	if (!s->cmd.pending || s->cmd.pending_sync || imap_remote_is_taking(s))
 		return V_NEXT;
 	if (s->cmd.pending_size > IMAP_SWALLOW_MAX - s->swallowed)
 		return imap_bye(s, "literal-too-long", "Literal too long");
@@ -190,6 +190,8 @@ enum verdict imap_go_sasl(struct imap_session *s)
 
 enum verdict imap_go_literal(struct imap_session *s)
 {
+	if (imap_remote_is_taking(s))
+		return imap_go_remote(s);
 	struct span in = stream_input(s->io);
 	struct span part = span_first(in, s->literal_left < in.n ? (size_t)s->literal_left : in.n);
 	if (imap_remote_is_sending(s))

@@ -22,6 +22,8 @@ void imap_remote_free(struct imap_remote **rp)
 	for (size_t i = 0; i < COUNT_OF(r->links); i++)
 		peer_link_free(&r->links[i]);
 	remote_list_free(&r->list);
+	remote_give_free(&r->give);
+	remote_take_free(&r->take);
 	buf_end(&r->out);
 	MEM_FREE(rp);
 }
@@ -60,10 +62,11 @@ static enum verdict end_session(struct imap_session *s)
 	return imap_bye(s, "peer-lost", "[UNAVAILABLE] The store of the selected mailbox is away");
 }
 
-static enum verdict finish_lost(struct imap_session *s, struct peer_link *l)
+enum verdict remote_lost(struct imap_session *s, struct peer_link *l)
 {
 	struct imap_remote *r = s->remote;
-	bool waits = r->phase == REMOTE_SEND || r->phase == REMOTE_ANSWER;
+	bool waits =
+	    r->phase == REMOTE_SEND || r->phase == REMOTE_ANSWER || r->phase == REMOTE_GIVE;
 	bool ends = r->selected == l || r->mid;
 	bool ours = r->at == l;
 	log_write(&store_events[STORE_EV_PEER_LOST], s->base.id.s,
@@ -91,7 +94,7 @@ static void on_link(void *arg, struct peer_link *l, enum peer_event ev)
 	bool over =
 	    ev == PEER_GONE || (ev == PEER_MOVED && !busy && stream_at_eof(peer_link_stream(l)));
 	if (over)
-		imap_step(s, finish_lost(s, l));
+		imap_step(s, remote_lost(s, l));
 	else if (busy)
 		imap_step(s, V_NEXT);
 }
@@ -279,7 +282,7 @@ static enum verdict pass_piece(struct imap_session *s, struct stream *io)
 	enum imap_flow_kind kind = imap_flow_take(
 	    &r->flow, s->cmd.tag, span_first(in, space - IMAP_OUT_RESERVE), &n, &ends);
 	if (kind == IMAP_FLOW_BROKEN || kind == IMAP_FLOW_BYE || (n == 0 && stream_at_eof(io)))
-		return finish_lost(s, r->at);
+		return remote_lost(s, r->at);
 	if (n == 0)
 		return V_WAIT;
 	if (kind != IMAP_FLOW_CONTINUE || idles)
@@ -326,12 +329,57 @@ enum verdict imap_go_remote(struct imap_session *s)
 		return go_answer(s);
 	case REMOTE_LIST:
 		return remote_list_go(s);
+	case REMOTE_GIVE:
+		return remote_give_go(s);
+	case REMOTE_TAKE:
+		return remote_take_go(s);
 	case REMOTE_IDLE:
 	case REMOTE_LITERAL:
 	case REMOTE_LOST:
 		break;
 	}
 	BUG("no answer of another store is waited for");
+}
+
+/* ---- answers to commands of our own ------------------------------------------------------------------------ */
+
+void remote_begin_reading(struct imap_remote *r)
+{
+	static const struct imap_limits limits = { IMAP_LINE_MAX, IMAP_LINE_MAX, IMAP_LINE_MAX };
+	imap_frame_init(&r->frame, limits, false);
+	r->literal = 0;
+	r->tail = false;
+}
+
+enum verdict remote_read(
+    struct imap_remote *r, struct stream *io, struct buf *line, struct imap_resp *out)
+{
+	enum imap_rx rx = imap_frame_scan(&r->frame, stream_input(io));
+	if (rx == IMAP_RX_MORE && !stream_at_eof(io))
+		return V_WAIT;
+	bool whole = rx == IMAP_RX_COMMAND, begins = rx == IMAP_RX_LITERAL && !r->tail;
+	if (!whole && !begins)
+		return remote_lost(r->s, r->at);
+	buf_add_span(line, span_first(stream_input(io), r->frame.len));
+	r->literal = begins ? r->frame.literal_size : 0;
+	stream_eat(io, r->frame.len);
+	imap_frame_reset(&r->frame);
+	bool read = whole && !r->tail;
+	r->tail = false;
+	if (read && (imap_resp_parse(buf_span(line), out) != ERR_OK || out->cond == IMAP_COND_BYE ||
+			(out->kind == IMAP_RESP_TAGGED && !span_eq_str(out->tag, REMOTE_TAG))))
+		return remote_lost(r->s, r->at);
+	return V_NEXT;
+}
+
+void imap_remote_end_command(struct imap_session *s)
+{
+	if (s->remote == NULL)
+		return;
+	remote_give_free(&s->remote->give);
+	remote_take_free(&s->remote->take);
+	s->remote->phase = REMOTE_IDLE;
+	s->remote->at = NULL;
 }
 
 /* ---- large literals ------------------------------------------------------------------------------------------ */
@@ -419,6 +467,14 @@ static enum verdict refuse_across(struct imap_session *s)
 	return v == V_NEXT ? imap_swallow(s) : v;
 }
 
+/* The selected mailbox is at one store, and the target, at l or here, at another. */
+static enum verdict across(struct imap_session *s, struct peer_link *l)
+{
+	if (!row_is(s, cmd_copy, cmd_move) || (l != NULL && s->box == NULL))
+		return refuse_across(s);
+	return l != NULL ? remote_give_start(s, l) : remote_take_start(s);
+}
+
 /* The first name is at this peer; SIZE_MAX: here. */
 static enum verdict decided(struct imap_session *s, size_t peer)
 {
@@ -427,7 +483,7 @@ static enum verdict decided(struct imap_session *s, size_t peer)
 	enum imap_where where = s->cmd.row->where;
 	bool one_owner = true;
 	if (where == WHERE_TARGET && selected != l)
-		return refuse_across(s);
+		return across(s, l);
 	if (l == NULL)
 		return imap_run_here(s);
 	if (where == WHERE_RENAMED)
@@ -453,15 +509,15 @@ static bool takes_named(struct imap_session *s, enum verdict *v_out)
 {
 	read_ahead(s, &s->cmd.name, &s->cmd.name2);
 	struct span owner = shared_parse(s, buf_span(&s->cmd.name)).owner;
-	bool across = s->cmd.row->where == WHERE_TARGET && imap_remote_is_selected(s);
-	if (owner.n == 0 && across) {
+	bool remote = s->cmd.row->where == WHERE_TARGET && imap_remote_is_selected(s);
+	if (owner.n == 0 && remote) {
 		*v_out = forward(s, s->remote->selected); /* which will say what is wrong with it */
 		return true;
 	}
 	if (owner.n == 0 || span_eq_str(owner, s->user) || is_known_here(s, owner)) {
-		if (across)
-			*v_out = refuse_across(s);
-		return across;
+		if (remote)
+			*v_out = across(s, NULL);
+		return remote;
 	}
 	imap_wait(s);
 	s->ask = directory_find(store_worker_directory(s->base.worker), owner, on_owner, s);

@@ -36,6 +36,14 @@ size_t imap_remote_data(struct imap_session *s, struct span bytes);
 /* What stands behind the literal is in cmd.more. */
 enum verdict imap_remote_more(struct imap_session *s);
 
+/* The command in work is over, or is thrown away. */
+void imap_remote_end_command(struct imap_session *s);
+
+/* Messages come from another store: the append in work is fed from there, and not by the client. */
+bool imap_remote_is_taking(const struct imap_session *s);
+/* They are here, under uids from `first` on. */
+enum verdict imap_remote_taken(struct imap_session *s, uint32_t uidvalidity, uint32_t first);
+
 /* What the other stores list for the session's user, collected for one LIST: each name once, in the session's own
  * encoding as UTF-8, with lines of STATUS and MYRIGHTS that belong to it. */
 struct remote_listed {

@@ -59,6 +59,7 @@ void imap_end_command(struct imap_session *s)
 	imap_append_free(&s->append);
 	imap_auth_free(&s->auth);
 	imap_change_free(&s->change);
+	imap_remote_end_command(s);
 	buf_wipe_end(&c->bytes); /* LOGIN's hold a secret */
 	buf_wipe_end(&c->scratch);
 	buf_end(&c->more);

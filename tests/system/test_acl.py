@@ -36,6 +36,7 @@ def say(m, line, data=None):
     found = []
     while True:
         got = m.readline()
+        assert got, f"{line}: the session has ended after {found}"
         if got.startswith(tag):
             return found, got[len(tag) + 1:].decode().strip()
         found.append(got.decode().strip())

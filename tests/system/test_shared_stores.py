@@ -190,14 +190,78 @@ def test_enabled(pair):
     say(b, "DELETE Work/&AOk-")
 
 
-def test_across(pair):
+LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 60_000
+
+
+@pytest.fixture
+def own(pair):
+    """alice has Mine with three messages: a large one, one with flags and a date, and a small one."""
     a, b = pair
-    ok(a, "APPEND INBOX", b"Subject: own\r\n\r\nown\r\n")
-    ok(a, "SELECT INBOX")
-    no(a, f"COPY 1 {BOX}", "CANNOT")
+    say(a, "DELETE Mine")
+    ok(a, "CREATE Mine")
+    ok(a, "APPEND Mine", LARGE)
+    ok(a, 'APPEND Mine (\\Flagged word) "01-Feb-2003 04:05:06 +0200"', b"Subject: old\r\n\r\nold\r\n")
+    ok(a, "APPEND Mine", b"Subject: small\r\n\r\n\r\n")
+    yield a, b
+    say(a, "UNSELECT")
+
+
+def body(m, number):
+    tag = m._new_tag()
+    m.send(tag + f" FETCH {number} BODY.PEEK[]\r\n".encode())
+    line = m.readline()
+    data = m.read(int(line[line.rindex(b"{") + 1:line.rindex(b"}")]))
+    assert m.readline() == b")\r\n" and m.readline().startswith(tag + b" OK")
+    return data
+
+
+def test_copy_there(own):
+    a, b = own
+    ok(a, "SELECT Mine")
+    word = say(a, f"UID COPY 1:2 {BOX}")[1]
+    validity = [x for x in ok(b, "EXAMINE Work") if "UIDVALIDITY" in x][0].split()[3].rstrip("]")
+    assert word.startswith(f"OK [COPYUID {validity} 1:2 4:5]"), word
+    assert body(b, 4) == LARGE
+    line = ok(b, "FETCH 5 (FLAGS INTERNALDATE)")[0]
+    assert "\\Flagged" in line and "word" in line and '"01-Feb-2003 02:05:06 +0000"' in line
+    assert "* 3 EXISTS" in ok(a, "SELECT Mine")
+    found, word = say(a, f"MOVE 2:3 {BOX}")
+    assert word.startswith("OK") and f"* OK [COPYUID {validity} 2:3 6:7] Moved" in found and "* 2 EXPUNGE" in found
+    assert "* 1 EXISTS" in ok(a, "SELECT Mine")
+
+
+def test_copy_here(own):
+    a, b = own
+    ok(b, 'APPEND Work (\\Flagged word) "01-Feb-2003 04:05:06 +0200"', LARGE)
     ok(a, f"SELECT {BOX}")
-    no(a, "COPY 1 INBOX", "CANNOT")
-    ok(a, 'COPY 1 "Other Users/bob@example.org/Work"')
+    word = say(a, "COPY 1,4 Mine")[1]
+    assert "[COPYUID " in word and " 1,4 4:5]" in word, word
+    found, word = say(a, "UID MOVE 2:3 Mine")
+    assert word.startswith("OK") and "* 2 EXPUNGE" in found and any("2:3 6:7] Moved" in x for x in found), found
+    assert any(x.startswith("* STATUS Work (MESSAGES 2)") for x in ok(b, "STATUS Work (MESSAGES)"))
+    assert "* 7 EXISTS" in ok(a, "SELECT Mine")
+    assert body(a, 5) == LARGE
+    line = ok(a, "FETCH 5 (FLAGS INTERNALDATE)")[0]
+    assert "\\Flagged" in line and "word" in line and '"01-Feb-2003 02:05:06 +0000"' in line
+
+
+def test_copy_refused(own):
+    """Nothing is copied then, and the session goes on."""
+    a, b = own
+    grant(b, "lr", "alice@example.org")
+    ok(a, "SELECT Mine")
+    no(a, f"COPY 1:3 {BOX}", "")
+    no(a, 'COPY 1:3 "Other Users/bob@example.org/Nowhere"', "TRYCREATE")
+    assert say(a, f"COPY 9 {BOX}")[1].startswith("BAD")
+    ok(a, f"UID COPY 9 {BOX}")
+    ok(a, f"SELECT {BOX}")
+    no(a, "COPY 1:3 Nowhere", "TRYCREATE")
+    assert say(a, "COPY 9 Mine")[1].startswith(("BAD", "NO"))
+    ok(a, "UID COPY 9 Mine")
+    found, word = say(a, "MOVE 1 Mine")
+    assert word.startswith("NO"), (found, word)
+    assert "* 3 EXISTS" in ok(a, f"SELECT {BOX}")
+    assert "* STATUS Work (MESSAGES 3)" in ok(b, "STATUS Work (MESSAGES)")
 
 
 def test_guests(tier, pair):
