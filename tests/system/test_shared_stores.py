@@ -1,9 +1,13 @@
 """Mailboxes shared by users of another store: a session at home sees, opens and changes them as if they were here."""
+import contextlib
 import imaplib
 import os
 import signal
+import socket
+import threading
 
 import pytest
+from conftest import free_port
 from test_acl import grant, no, ok, say
 
 BOX = '"Other Users/bob@example.org/Work"'
@@ -298,3 +302,84 @@ def test_peer_dies(tier, pair):
     tier.start_store(2)
     assert ok(other, f"STATUS {BOX} (MESSAGES)") == [f"* STATUS {BOX} (MESSAGES 3)"]
     other.logout()
+
+
+# ---- a store that lies ----
+
+GREETING = b"* OK hello\r\n"
+CAPABLE = b"* CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR LITERAL+ ID\r\nP4 OK done\r\n"
+LOGGED_IN = GREETING + CAPABLE + b"P5 OK welcome\r\n"
+LIES = {
+    "nothing": b"",
+    "other protocol": b"220 mail ESMTP\r\n",
+    "preauth": b"* PREAUTH you are in\r\n",
+    "endless": b"* OK " + b"x" * 200_000,
+    "nul": b"* OK \0\r\n",
+    "no capability": GREETING + b"* CAPABILITY IMAP4rev1\r\nP4 OK done\r\n",
+    "login refused": GREETING + CAPABLE + b"P5 NO never\r\n",
+    "bye": GREETING + CAPABLE + b"* BYE not now\r\n",
+    "other tag": LOGGED_IN + b"zz OK [READ-WRITE] done\r\n",
+    "no condition": LOGGED_IN + b"{tag} FINE\r\n",
+    "bye later": LOGGED_IN + b"* BYE not now\r\n{tag} OK done\r\n",
+    "bare lf": LOGGED_IN + b"* 3 EXISTS\n{tag} OK done\r\n",
+    "endless literal": LOGGED_IN + b"* 1 FETCH (X {99999999999999999999999}\r\n",
+    "cut": LOGGED_IN + b"* 1 FETCH (X {10}\r\nabc",
+}
+
+
+@contextlib.contextmanager
+def lying(port, answer, tag):
+    """Says it all at once to whoever comes, and then that this was all."""
+    def serve():
+        while True:
+            try:
+                s, _ = door.accept()
+            except OSError:
+                return
+            with s, contextlib.suppress(OSError):
+                s.sendall(answer.replace(b"{tag}", tag))
+                s.shutdown(socket.SHUT_WR)
+                while s.recv(65536):
+                    pass
+    door = socket.create_server(("127.0.0.1", port))
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield
+    door.shutdown(socket.SHUT_RDWR)
+    door.close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def liar(new_tier):
+    """carol's store is the one that lies."""
+    t = new_tier("liar", stores=1)
+    t.user("carol")["store"] = 2
+    t.liar_port = free_port()
+    t.store_extra = (f"\tpeer store2 {{ address 127.0.0.1:{t.liar_port}; tls none; }}\n"
+                     "\tpeer_user stores; peer_secret s; peer_timeout 2s;\n")
+    t.write_all()
+    t.start_store(1)
+    return t
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_lies(liar, lie):
+    """The command is refused, or the session ends when half an answer has been said; nothing else happens to the worker."""
+    box = '"Other Users/carol@example.net/Work"'
+    m = login(liar, "alice")
+    tag = m._new_tag()
+    with lying(liar.liar_port, LIES[lie], tag):
+        m.send(tag + f" SELECT {box}\r\n".encode())
+        said = b""
+        while line := m.readline():
+            said += line
+            if line.startswith((tag, b"* BYE")):
+                break
+        assert tag + b" OK" not in said and b"PREAUTH" not in said and b"ESMTP" not in said
+        ended = not line or line.startswith(b"* BYE")
+        assert ended or line.startswith(tag + b" NO [UNAVAILABLE]"), said
+        if not ended:
+            assert any("UNAVAILABLE" in x for x in ok(m, 'LIST "" *'))
+            ok(m, "SELECT INBOX")
+    m.shutdown()
