@@ -97,6 +97,9 @@ enum handover_io handover_recv(int fd, struct handover_msg *out)
 		.msg_controllen = sizeof rights.bytes };
 	*out = (struct handover_msg){ .fds = { -1, -1 } };
 	ssize_t n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	/* Told once, of a process that died with words of ours unread: what it said before is there still. */
+	if (n < 0 && errno == ECONNRESET)
+		n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return HANDOVER_LATER;
 	if (n <= 0)

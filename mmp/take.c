@@ -66,12 +66,10 @@ static struct taken *find(struct taking *t, bool free_one, uint32_t seq)
 	return NULL;
 }
 
-/* False: the other side is gone. */
-static bool reply(struct taking *t)
+/* To one that is gone there is nothing to say, but it may have said COMMIT before: what came is read to its end. */
+static void reply(struct taking *t)
 {
-	enum handover_io io = handover_send(t->fd, &t->reply);
-	t->reply_due = io == HANDOVER_LATER;
-	return io == HANDOVER_DONE || io == HANDOVER_LATER;
+	t->reply_due = handover_send(t->fd, &t->reply) == HANDOVER_LATER;
 }
 
 /* A worker that is about to go itself takes nothing. */
@@ -88,7 +86,9 @@ static bool on_offer(struct taking *t, const struct handover_msg *msg)
 		handover_close(msg);
 	t->reply = (struct handover_msg){ .type = p != NULL ? HANDOVER_ACCEPT : HANDOVER_REFUSE,
 		.seq = msg->seq };
-	return place != NULL && reply(t);
+	if (place != NULL)
+		reply(t);
+	return place != NULL;
 }
 
 static bool on_verdict(struct taking *t, const struct handover_msg *msg)
@@ -132,7 +132,9 @@ static bool read_messages(struct taking *t)
 static void on_ready(void *arg, unsigned events)
 {
 	struct taking *t = OBJ(taking, arg);
-	if ((t->reply_due && !reply(t)) || !read_messages(t)) {
+	if (t->reply_due)
+		reply(t);
+	if (!read_messages(t)) {
 		taking_free(t);
 		return;
 	}

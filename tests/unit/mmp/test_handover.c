@@ -351,6 +351,34 @@ static void test_an_old_one_that_does_not_play(void **state)
 	}
 }
 
+/* It dies behind a COMMIT, before the new one has read that: with an offer in front that cannot be answered any more, and with
+ * an answer that it has not read. What it gave is the new one's nevertheless. */
+static void test_an_old_one_that_dies_behind_its_commit(void **state)
+{
+	for (int how = 0; how < 3; how++) {
+		struct client c;
+		struct buf record = BUF_INIT(HANDOVER_RECORD_MAX);
+		begin(NULL);
+		struct handover_msg offer = overhear(&c, &record), more = offer;
+		assert_int_equal(handover_send(link_fds[0], &offer), HANDOVER_DONE);
+		hear(link_fds[0], HANDOVER_ACCEPT);
+		more.seq++;
+		if (how > 0)
+			assert_int_equal(handover_send(link_fds[0], &more), HANDOVER_DONE);
+		if (how == 2)
+			settle(); /* its answer waits */
+		say(link_fds[0], HANDOVER_COMMIT, offer.seq);
+		close(link_fds[0]);
+		WAIT(next->piped_n == 1);
+		settle();
+		assert_int_equal(next->piped_n, 1);
+		close_both(offer.fds);
+		client_leave(&c);
+		buf_end(&record);
+		end();
+	}
+}
+
 /* One that is about to leave, too, takes nothing. */
 static void on_drained(void *arg)
 {
@@ -383,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_a_new_one_that_does_not_take),
 		cmocka_unit_test(test_records_cut_short),
 		cmocka_unit_test(test_an_old_one_that_does_not_play),
+		cmocka_unit_test(test_an_old_one_that_dies_behind_its_commit),
 		cmocka_unit_test(test_a_new_one_that_leaves),
 	};
 	return cmocka_run_group_tests(tests, world_setup, world_teardown);
