@@ -27,6 +27,7 @@ static const struct column who_columns[] = {
 	{ "since", "since", COLUMN_TIME },
 	{ "bytes_in", "in", COLUMN_BYTES },
 	{ "bytes_out", "out", COLUMN_BYTES },
+	{ "former", "former", COLUMN_TEXT },
 	{ NULL, NULL, COLUMN_TEXT },
 };
 static const struct column kick_columns[] = {
@@ -235,7 +236,10 @@ static const struct command {
 	    "Checks the files as every program reads them; tells all errors." },
 	{ "status", "", 0, 0, show_status, NULL,
 	    "Programs and workers: state, health, restarts, configuration." },
-	{ "who", "", 0, 8, NULL, &ask_who, "Sessions that are logged in through the multiplexor." },
+	{ "who", "", 0, 8, NULL, &ask_who,
+	    "Sessions that are logged in through the multiplexor. former: served by a process that "
+	    "an "
+	    "upgrade has replaced, and what keeps it from moving." },
 	{ "kick", "user|client|store|id VALUE [SECONDS]", 2, 3, NULL, &ask_kick,
 	    "Ends sessions of the multiplexor, at once or spread over so many seconds: 30 for "
 	    "those of a "

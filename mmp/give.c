@@ -44,6 +44,7 @@ struct giving {
 	size_t open_n; /* offers that are not settled */
 	size_t left;   /* sessions of this pass still to be looked at */
 	size_t given;  /* in this pass */
+	bool told;     /* of those that stay */
 	bool blocked;  /* the socket takes no more now */
 };
 
@@ -124,12 +125,27 @@ static bool offer_one(struct giving *g, struct piped *p)
 	return io != HANDOVER_GONE;
 }
 
+static void tell_of_those_that_stay(const struct mmp *m)
+{
+	size_t n[PIPE_STAYS];
+	if (m->piped_n == 0)
+		return;
+	pipe_count_stays(m, n);
+	log_write(&mmp_events[MMP_EV_STAY], NULL,
+	    LOG_FIELDS(LOG_U64("sessions", m->piped_n), LOG_U64("tls", n[PIPE_STAYS_TLS]),
+		LOG_U64("half_closed", n[PIPE_STAYS_HALF_CLOSED]),
+		LOG_U64("ending", n[PIPE_STAYS_ENDING])));
+}
+
 static void end_pass(struct giving *g)
 {
 	struct mmp *m = g->mmp;
 	if (g->given > 0)
 		log_write(&mmp_events[MMP_EV_GIVEN], NULL,
 		    LOG_FIELDS(LOG_U64("sessions", g->given), LOG_U64("left", m->piped_n)));
+	if (!g->told)
+		tell_of_those_that_stay(m);
+	g->told = true;
 	g->given = 0;
 	timer_set(&g->timer, PASS_MS);
 }

@@ -184,6 +184,7 @@ static const struct daemon_role roles[] = {
 	    .give = worker_give,
 	    .take = worker_take,
 	    .control = worker_control,
+	    .stands = orders_stands,
 	    .healthy = worker_healthy,
 	    .stop = worker_stop,
 	},

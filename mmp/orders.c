@@ -152,19 +152,32 @@ static bool parse_seconds(const struct control_ask *ask, uint64_t missing, uint6
 	return ask->n == 3 || span_u64(span_str(ask->words[3]), SECONDS_MAX, out);
 }
 
-static bool cmd_kick(struct orders *o, const struct control_ask *ask, struct buf *out)
+static bool kick_key(const char *word, enum pipe_key *out)
 {
 	static const char *const keys[] = { "user", "client", "store", "id" };
-	struct pipe_match match = { .key = PIPE_BY_ID + 1, .value = ask->words[2] };
-	uint64_t seconds;
 	for (size_t i = 0; i < COUNT_OF(keys); i++)
-		if (span_eq_str(span_str(ask->words[1]), keys[i]))
-			match.key = (enum pipe_key)i;
-	if (match.key > PIPE_BY_ID)
+		if (span_eq_str(span_str(word), keys[i])) {
+			*out = (enum pipe_key)i;
+			return true;
+		}
+	return false;
+}
+
+/* Those of a store end one after the other unless something else is said. */
+static bool kick_seconds(const struct control_ask *ask, enum pipe_key key, uint64_t *out)
+{
+	return parse_seconds(ask, key == PIPE_BY_STORE ? STORE_KICK_S : 0, out);
+}
+
+static bool cmd_kick(struct orders *o, const struct control_ask *ask, struct buf *out)
+{
+	struct pipe_match match = { .value = ask->words[2] };
+	uint64_t seconds;
+	if (!kick_key(ask->words[1], &match.key))
 		return put_error(out, "kick what? user, client, store or id");
 	if (match.key == PIPE_BY_CLIENT && !parse_net(match.value, &match.net))
 		return put_error(out, "not an address or a network");
-	if (!parse_seconds(ask, match.key == PIPE_BY_STORE ? STORE_KICK_S : 0, &seconds))
+	if (!kick_seconds(ask, match.key, &seconds))
 		return put_error(out, "not a number of seconds");
 	size_t n = pipe_count(o->mmp, &match) + end_prelogin(o->mmp, &match);
 	log_order("kick", ask->words[1], match.value, n);
@@ -221,14 +234,15 @@ bool orders_hold_store(const struct orders *o, const char *store)
 	return holds(o, PIPE_BY_STORE, store);
 }
 
-/* False: neither a user nor a store, and out says so. */
-static bool hold_key(const char *word, enum pipe_key *out_key, struct buf *out)
+static bool hold_key(const char *word, enum pipe_key *out)
 {
-	*out_key = span_eq_str(span_str(word), "store") ? PIPE_BY_STORE : PIPE_BY_USER;
-	if (*out_key == PIPE_BY_STORE || span_eq_str(span_str(word), "user"))
-		return true;
-	put_error(out, "hold what? user or store");
-	return false;
+	*out = span_eq_str(span_str(word), "store") ? PIPE_BY_STORE : PIPE_BY_USER;
+	return *out == PIPE_BY_STORE || span_eq_str(span_str(word), "user");
+}
+
+static bool held_what(struct buf *out)
+{
+	return put_error(out, "hold what? user or store");
 }
 
 static bool cmd_hold(struct orders *o, const struct control_ask *ask, struct buf *out)
@@ -236,8 +250,8 @@ static bool cmd_hold(struct orders *o, const struct control_ask *ask, struct buf
 	enum pipe_key key;
 	uint64_t seconds;
 	const char *value = ask->words[2];
-	if (!hold_key(ask->words[1], &key, out))
-		return true;
+	if (!hold_key(ask->words[1], &key))
+		return held_what(out);
 	if (!parse_seconds(ask, HOLD_S, &seconds))
 		return put_error(out, "not a number of seconds");
 	size_t known = find_hold(o, key, value);
@@ -257,8 +271,8 @@ static bool cmd_hold(struct orders *o, const struct control_ask *ask, struct buf
 static bool cmd_release(struct orders *o, const struct control_ask *ask, struct buf *out)
 {
 	enum pipe_key key;
-	if (!hold_key(ask->words[1], &key, out))
-		return true;
+	if (!hold_key(ask->words[1], &key))
+		return held_what(out);
 	size_t known = find_hold(o, key, ask->words[2]);
 	if (key == PIPE_BY_USER)
 		directory_forget(o->mmp->directory, span_str(ask->words[2]));
@@ -289,6 +303,27 @@ static bool cmd_holds(struct orders *o, struct buf *out)
 
 /* ---- the table's functions -------------------------------------------------------------------- */
 
+static bool is_whole(const struct control_ask *ask)
+{
+	return ask->n >= 3 && ask->n <= 4 && span_str(ask->words[2]).n <= VALUE_MAX;
+}
+
+bool orders_stands(const struct control_ask *ask, struct standing_order *out)
+{
+	enum pipe_key key;
+	if (!is_whole(ask))
+		return false;
+	*out = (struct standing_order){ ask->words[0], ask->words[1], ask->words[2], 0 };
+	struct span word = span_str(out->word);
+	if (span_eq_str(word, "kick"))
+		return kick_key(out->kind, &key) && kick_seconds(ask, key, &out->seconds) &&
+		       out->seconds > 0;
+	if (span_eq_str(word, "hold"))
+		return hold_key(out->kind, &key) && parse_seconds(ask, HOLD_S, &out->seconds);
+	out->word = "hold";
+	return span_eq_str(word, "release") && hold_key(out->kind, &key);
+}
+
 bool orders_control(struct orders *o, const struct control_ask *ask, struct buf *out)
 {
 	static const struct {
@@ -300,7 +335,7 @@ bool orders_control(struct orders *o, const struct control_ask *ask, struct buf 
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		if (ask->n == 0 || !span_eq_str(span_str(ask->words[0]), rows[i].word))
 			continue;
-		if (ask->n < 3 || ask->n > 4 || span_str(ask->words[2]).n > VALUE_MAX)
+		if (!is_whole(ask))
 			return put_error(out, "expected: KIND VALUE [SECONDS]");
 		return rows[i].fn(o, ask, out);
 	}

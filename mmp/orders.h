@@ -6,7 +6,8 @@
  *	release user|store VALUE
  *	holds
  *
- * Orders live as long as the worker: a hold ends by itself, so that none is forgotten. */
+ * A hold, and a kick that is spread over a time, end by themselves, so that none is forgotten; until then the master says
+ * them to each worker that starts, also of a new binary. */
 #ifndef MMP_ORDERS_H
 #define MMP_ORDERS_H
 
@@ -23,6 +24,9 @@ void orders_free(struct orders **o);
 
 /* Appends one JSON value to out; false: not a command of ours. */
 bool orders_control(struct orders *o, const struct control_ask *ask, struct buf *out);
+
+/* For daemon_role: is it an order that outlasts a worker? */
+bool orders_stands(const struct control_ask *ask, struct standing_order *out);
 
 bool orders_hold_user(const struct orders *o, const char *user);
 bool orders_hold_store(const struct orders *o, const char *store);

@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/fmt.h"
 #include "base/mem.h"
-#include "net/pipe.h"
 
 #include "mmp/authenticate.h"
 #include "mmp/crowd.h"
@@ -194,6 +193,21 @@ struct piped *pipe_of_node(struct list_node *n)
 	return LIST_OF(struct piped, link, n);
 }
 
+/* One that is offered is on its way. */
+static enum pipe_stay why_stays(const struct piped *p)
+{
+	if (p->offer != NULL)
+		return PIPE_MAY_LEAVE;
+	return p->ending ? PIPE_STAYS_ENDING : pipe_why_stays(p->pipe);
+}
+
+void pipe_count_stays(const struct mmp *m, size_t n_out[PIPE_STAYS])
+{
+	memset(n_out, 0, PIPE_STAYS * sizeof n_out[0]);
+	for (const struct list_node *at = m->piped.next; at != &m->piped; at = at->next)
+		n_out[why_stays(LIST_OF(const struct piped, link, at))]++;
+}
+
 bool pipe_offer(struct piped *p, struct piped **slot, struct buf *out, int fds_out[2])
 {
 	const struct session_card card = {
@@ -367,6 +381,12 @@ void pipe_end_some(struct mmp *m, size_t most, bool busy_too)
 
 /* ---- who -------------------------------------------------------------------------------------- */
 
+static const char *former_of(const struct piped *p)
+{
+	static const char *const words[] = { "moves", "tls", "half_closed", "ending" };
+	return p->mmp->retired ? words[why_stays(p)] : "no";
+}
+
 static void put_piped(const struct piped *p, struct buf *out)
 {
 	char addr[IP_TEXT_SIZE], since[CLOCK_RFC3339_SIZE];
@@ -378,9 +398,11 @@ static void put_piped(const struct piped *p, struct buf *out)
 	    ",\"client\":\"%s\",\"protocol\":\"%s\",\"store\":", ip_port_text(p->client, addr),
 	    p->front->name);
 	fmt_json_string(out, span_str(store_of(p)));
-	buf_printf(out, ",\"since\":\"%s\",\"bytes_in\":%llu,\"bytes_out\":%llu,\"tls\":%s}",
+	buf_printf(out,
+	    ",\"since\":\"%s\",\"bytes_in\":%llu,\"bytes_out\":%llu,\"tls\":%s"
+	    ",\"former\":\"%s\"}",
 	    clock_rfc3339(p->since_us, since), (unsigned long long)in, (unsigned long long)sent,
-	    p->tls ? "true" : "false");
+	    p->tls ? "true" : "false", former_of(p));
 }
 
 void pipe_who(const struct mmp *m, struct buf *out)

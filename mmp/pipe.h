@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/ip.h"
 #include "base/list.h"
+#include "net/pipe.h"
 #include "net/stream.h"
 
 struct session;
@@ -30,6 +31,8 @@ void pipe_end_some(struct mmp *m, size_t most, bool busy_too);
 /* ---- to another worker: handover.h. Of the two only one lets bytes of it move. */
 struct piped;
 struct piped *pipe_of_node(struct list_node *n); /* of m->piped */
+/* How many of m->piped cannot move now, by what keeps them. */
+void pipe_count_stays(const struct mmp *m, size_t n_out[PIPE_STAYS]);
 /* The old worker's: stops it and appends its record, with secrets; the descriptors stay its own. *slot is p until the
  * offer is over, and NULL when its end or an order came first. False: it cannot move, nothing has changed but out. */
 bool pipe_offer(struct piped *p, struct piped **slot, struct buf *out, int fds_out[2]);

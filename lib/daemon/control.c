@@ -14,6 +14,7 @@
 #include "daemon/link.h"
 #include "daemon/master.h"
 #include "daemon/slots.h"
+#include "daemon/standing.h"
 #include "daemon/tables.h"
 #include "net/stream.h"
 
@@ -309,6 +310,16 @@ void control_proc_gone(struct master *m, struct proc *p)
 
 /* ---- connections ---- */
 
+static void note_standing(struct master *m, const struct control_ask *ask)
+{
+	struct standing_order order;
+	for (size_t i = 0; i < m->spec->role_count; i++) {
+		const struct daemon_role *role = &m->spec->roles[i];
+		if (role->stands != NULL && role->stands(ask, &order))
+			standing_note(m->standing, &order, loop_now_ms(m->loop));
+	}
+}
+
 static void on_words(struct control_conn *c, const char *const *words, size_t n)
 {
 	log_write(
@@ -318,6 +329,7 @@ static void on_words(struct control_conn *c, const char *const *words, size_t n)
 			commands[i].fn(c);
 			return;
 		}
+	note_standing(c->master, &(struct control_ask){ words, n });
 	struct buf b = BUF_INIT(REQUEST_MAX);
 	for (size_t i = 0; i < n; i++)
 		buf_add(&b, words[i], strlen(words[i]) + 1);

@@ -55,6 +55,12 @@ struct control_ask {
 	size_t n;
 };
 
+/* WORD KIND VALUE SECONDS: a command of a role that goes on for a time. */
+struct standing_order {
+	const char *word, *kind, *value; /* borrowed */
+	uint64_t seconds;                /* 0: stands no longer */
+};
+
 struct daemon_role {
 	const char *name;                        /* "worker", "queue", "committer" */
 	unsigned (*count)(const struct conf *c); /* processes; NULL: root option workers */
@@ -80,6 +86,10 @@ struct daemon_role {
 	bool keeps_rights;
 	/* Appends one JSON value to out; false: not a command of this role. NULL: none. */
 	bool (*control)(struct worker *w, const struct control_ask *ask, struct buf *out);
+	/* Of a command that control() knows, in the master: does it give, or end, an order that outlasts the process?
+	 * Then each process of the role that starts is asked control() for it, with the seconds that are left, and so are
+	 * those of a new binary before they accept. The answer goes to nobody. NULL: none does. */
+	bool (*stands)(const struct control_ask *ask, struct standing_order *out);
 	/* Could this worker serve? Asked every two seconds, for /healthz/ready. NULL: as worker_set_healthy()
 	 * says, or always. */
 	bool (*healthy)(struct worker *w);

@@ -13,6 +13,7 @@
 #include "daemon/link.h"
 #include "daemon/master.h"
 #include "daemon/slots.h"
+#include "daemon/standing.h"
 #include "daemon/tables.h"
 #include "daemon/tickets.h"
 
@@ -235,6 +236,10 @@ static void on_message(struct master *m, const struct link_msg *msg)
 	case LINK_TAKE:
 		if (in->state == INHERIT_UP)
 			take_over(m);
+		break;
+	case LINK_ORDERS:
+		standing_take(m->standing, buf_span(&msg->payload), loop_now_ms(m->loop));
+		master_say_orders(m);
 		break;
 	case LINK_SESSIONS_OF:
 		if (in->state == INHERIT_TAKEN)

@@ -33,6 +33,8 @@ enum link_type {
 	LINK_TAKE,    /* old: it is yours */
 	LINK_METRICS, /* old: its totals, for slots_take_totals() */
 	LINK_SESSIONS_OF, /* old: a role, its worker's index, and the socket for one of the new one's */
+
+	LINK_ORDERS, /* master to a worker, old to new: standing_pack()'s; nobody waits for an answer */
 };
 
 enum { LINK_INLINE_MAX = 16 * 1024, LINK_PAYLOAD_MAX = 64 * 1024 * 1024 };

@@ -22,6 +22,7 @@
 #include "daemon/master.h"
 #include "daemon/notify.h"
 #include "daemon/slots.h"
+#include "daemon/standing.h"
 #include "daemon/tables.h"
 #include "daemon/tickets.h"
 
@@ -157,6 +158,15 @@ static noreturn void proc_child(struct proc *p, int link)
 	exit(worker_run(&birth));
 }
 
+static void say_orders(const struct proc *p)
+{
+	struct buf b = BUF_INIT(LINK_PAYLOAD_MAX);
+	if (p->role->stands != NULL &&
+	    standing_pack(p->master->standing, loop_now_ms(p->master->loop), &b))
+		link_send(p->link, LINK_ORDERS, 0, buf_span(&b), -1);
+	buf_end(&b);
+}
+
 static void proc_restart_later(struct proc *p)
 {
 	timer_set(&p->restart, p->backoff_ms);
@@ -191,6 +201,7 @@ static void proc_start(struct proc *p)
 	p->started_ms = loop_now_ms(p->master->loop);
 	p->link_watch = watch_new(p->master->loop, p->link, on_proc_link, p);
 	watch_set(p->link_watch, WATCH_READ);
+	say_orders(p);
 	count_workers(p->master);
 	log_write(event(DAEMON_EV_WORKER_STARTED), NULL,
 	    LOG_FIELDS(
@@ -292,6 +303,13 @@ void master_send_all(struct master *m, enum link_type type, struct span payload)
 	for (size_t i = 0; i < m->proc_count; i++)
 		if (m->procs[i].pid != 0)
 			link_send(m->procs[i].link, type, 0, payload, -1);
+}
+
+void master_say_orders(struct master *m)
+{
+	for (size_t i = 0; i < m->proc_count; i++)
+		if (m->procs[i].pid != 0)
+			say_orders(&m->procs[i]);
 }
 
 static bool role_has_process(const struct master *m, const struct daemon_role *role)
@@ -406,15 +424,20 @@ void master_retire(struct master *m, uint64_t linger_ms)
 	master_step(m);
 }
 
+void master_drain_all(struct master *m)
+{
+	master_send_all(m, LINK_DRAIN, SPAN_NONE);
+	if (m->inherit.link >= 0)
+		link_send(m->inherit.link, LINK_DRAIN, 0, SPAN_NONE, -1);
+}
+
 void master_begin_drain(struct master *m)
 {
 	if (m->phase != MASTER_RUNNING)
 		return;
 	log_write(event(DAEMON_EV_DRAINING), NULL, LOG_FIELDS(LOG_U64("timeout_ms", 0)));
 	m->phase = MASTER_DRAINED;
-	master_send_all(m, LINK_DRAIN, SPAN_NONE);
-	if (m->inherit.link >= 0)
-		link_send(m->inherit.link, LINK_DRAIN, 0, SPAN_NONE, -1);
+	master_drain_all(m);
 }
 
 /* ---- keys of session tickets ---- */
@@ -521,6 +544,7 @@ static void master_end(struct master *m)
 	signals_end(m);
 	close_listeners(m);
 	mem_free(m->procs);
+	standing_free(&m->standing);
 	slots_destroy();
 	loop_free(&m->loop);
 	log_write(event(DAEMON_EV_STOPPED), NULL, NULL);
@@ -536,6 +560,7 @@ int master_run(struct master *m)
 	timer_init(&m->ticket_age, m->loop, on_ticket_age, m);
 	make_procs(m);
 	m->former_slot = m->proc_count + 1;
+	m->standing = standing_new();
 	slots_create(m->proc_count + 2);
 	slots_attach(0);
 	signals_watch(m);

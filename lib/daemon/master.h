@@ -60,9 +60,10 @@ struct master {
 	struct conf_strings overrides;
 	struct loop *loop;
 	struct conf *conf;
-	struct buf packed;       /* the source of conf, for workers that reload */
-	struct files *files;     /* owned: files.c */
-	struct timer ticket_age; /* when our own ticket key is due for the next */
+	struct buf packed;         /* the source of conf, for workers that reload */
+	struct files *files;       /* owned: files.c */
+	struct standing *standing; /* owned: orders that outlast a process */
+	struct timer ticket_age;   /* when our own ticket key is due for the next */
 	enum master_phase phase;
 	bool force; /* stop without draining */
 	size_t stopping_role;
@@ -90,10 +91,13 @@ struct master {
 int master_run(struct master *m);
 void master_begin_stop(struct master *m, bool force);
 void master_begin_drain(struct master *m);
+void master_drain_all(struct master *m); /* our processes, and those of masters before us */
 bool proc_is_serving(const struct proc *p);
 void proc_stop(struct proc *p);   /* asks it to end */
 void proc_revive(struct proc *p); /* starts it if it is down */
 void master_send_all(struct master *m, enum link_type type, struct span payload);
+/* What stands (standing.h), to the processes whose role knows of it. */
+void master_say_orders(struct master *m);
 /* Everything has come up, perhaps: then that is told, and the phase is RUNNING. */
 void master_announce(struct master *m);
 void master_step(struct master *m); /* as far towards the end as the processes allow */

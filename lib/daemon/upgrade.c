@@ -16,6 +16,7 @@
 #include "daemon/master.h"
 #include "daemon/notify.h"
 #include "daemon/slots.h"
+#include "daemon/standing.h"
 #include "daemon/tables.h"
 #include "daemon/tickets.h"
 
@@ -104,6 +105,14 @@ static void report(struct master *m)
 	buf_end(&totals);
 }
 
+static void hand_on_orders(struct master *m)
+{
+	struct buf b = BUF_INIT(LINK_PAYLOAD_MAX);
+	if (standing_pack(m->standing, loop_now_ms(m->loop), &b))
+		link_send(m->upgrade.link, LINK_ORDERS, 0, buf_span(&b), -1);
+	buf_end(&b);
+}
+
 /* A connection between each worker that can give sessions and one of the new master's. */
 static void connect_workers(struct master *m)
 {
@@ -134,6 +143,7 @@ static void hand_over(struct master *m)
 	files_end(m);
 	timer_clear(&m->ticket_age);
 	report(m);
+	hand_on_orders(m);
 	link_send(u->link, LINK_TAKE, 0, SPAN_NONE, -1);
 	log_write(&daemon_events[DAEMON_EV_UPGRADED], NULL,
 	    LOG_FIELDS(LOG_I64("pid", u->pid), LOG_U64("linger_ms", options(m)->upgrade_linger)));
@@ -204,7 +214,7 @@ static void on_message(struct master *m, const struct link_msg *msg)
 			control_relay(m, msg->id, buf_span(&msg->payload));
 		break;
 	case LINK_DRAIN:
-		master_send_all(m, LINK_DRAIN, SPAN_NONE);
+		master_drain_all(m);
 		break;
 	case LINK_STOP:
 		if (m->upgrade.state == UPGRADE_DONE)

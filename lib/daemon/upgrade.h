@@ -8,6 +8,7 @@
  *	                                         <-  READY: they are up and healthy
  *	ends the processes of exclusive roles .. ->  YIELDED: starts its own
  *	                                         <-  UP: everything runs
+ *	hands on what operators ordered ........ ->  ORDERS: its workers know them before they accept
  *	stops accepting, retires its workers ... ->  TAKE: accepts, owns control and admin sockets, pid file
  *	joins each of them with a new one ...... ->  SESSIONS_OF: roles with give() and take() move what lives
  *	serves the sessions it has, until they

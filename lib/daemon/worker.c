@@ -16,6 +16,7 @@
 #include "daemon/daemon_conf.h"
 #include "daemon/link.h"
 #include "daemon/slots.h"
+#include "daemon/standing.h"
 #include "daemon/tables.h"
 #include "daemon/tickets.h"
 #include "daemon/worker.h"
@@ -156,6 +157,18 @@ static void put_answer(struct worker *w, const struct link_msg *m)
 	buf_end(&out);
 }
 
+static void take_orders(struct worker *w, const struct link_msg *m)
+{
+	const struct daemon_role *role = w->birth->role;
+	const char *words[STANDING_WORDS];
+	struct span rest = buf_span(&m->payload);
+	while (role->control != NULL && standing_next(&rest, words)) {
+		struct buf unheard = BUF_INIT(ANSWER_MAX);
+		role->control(w, &(struct control_ask){ words, STANDING_WORDS }, &unheard);
+		buf_end(&unheard);
+	}
+}
+
 /* The listener's facts are found in the new configuration: the program's own table says them. */
 static void add_listener(struct worker *w, const struct link_msg *m)
 {
@@ -258,6 +271,9 @@ static void on_message(struct worker *w, const struct link_msg *m)
 	switch (m->type) {
 	case LINK_CONTROL:
 		put_answer(w, m);
+		break;
+	case LINK_ORDERS:
+		take_orders(w, m);
 		break;
 	case LINK_LISTENER:
 		add_listener(w, m);

@@ -64,8 +64,19 @@ void pipe_counts(const struct pipe *p, uint64_t *client_bytes, uint64_t *store_b
 /* ---- to another process: what the kernel and we know of it moves, and no byte is lost or doubled as long as only
  * one of the two lets bytes move. TLS must be parked (net/tls_park.h): an OpenSSL object cannot move. ---- */
 
-/* Could it move now? Not one that is about to end, that one side has finished sending to, or under OpenSSL. */
-bool pipe_may_leave(const struct pipe *p);
+/* Could it move now, or what keeps it here? */
+enum pipe_stay {
+	PIPE_MAY_LEAVE,
+	PIPE_STAYS_TLS,         /* under OpenSSL */
+	PIPE_STAYS_HALF_CLOSED, /* one side has finished sending: a minute without a byte ends it */
+	PIPE_STAYS_ENDING,      /* about to end, or on its way already */
+	PIPE_STAYS
+};
+enum pipe_stay pipe_why_stays(const struct pipe *p);
+static inline bool pipe_may_leave(const struct pipe *p)
+{
+	return pipe_why_stays(p) == PIPE_MAY_LEAVE;
+}
 void pipe_freeze(
     struct pipe *p); /* no byte and no callback until pipe_thaw(), pipe_stop() or pipe_free() */
 void pipe_thaw(struct pipe *p);

@@ -9,16 +9,22 @@
 
 enum { PLAIN, PARKED };
 
-static bool side_may_leave(const struct side *s)
+static enum pipe_stay side_why_stays(const struct side *s)
 {
-	return !s->eof && s->sending == SEND_OPEN && s->wire.ssl == NULL &&
-	       (s->wire.park == NULL || !tls_park_has_end(s->wire.park));
+	if (s->eof || s->sending != SEND_OPEN ||
+	    (s->wire.park != NULL && tls_park_has_end(s->wire.park)))
+		return PIPE_STAYS_HALF_CLOSED;
+	return s->wire.ssl != NULL ? PIPE_STAYS_TLS : PIPE_MAY_LEAVE;
 }
 
-bool pipe_may_leave(const struct pipe *p)
+enum pipe_stay pipe_why_stays(const struct pipe *p)
 {
-	return !p->frozen && !p->over && !p->cause_known && !p->waits && p->farewell == NULL &&
-	       side_may_leave(&p->sides[CLIENT]) && side_may_leave(&p->sides[STORE]);
+	if (p->frozen || p->over || p->waits || p->farewell != NULL)
+		return PIPE_STAYS_ENDING;
+	enum pipe_stay why = side_why_stays(&p->sides[CLIENT]);
+	if (why == PIPE_MAY_LEAVE)
+		why = side_why_stays(&p->sides[STORE]);
+	return why == PIPE_MAY_LEAVE && p->cause_known ? PIPE_STAYS_ENDING : why;
 }
 
 void pipe_freeze(struct pipe *p)

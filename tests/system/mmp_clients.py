@@ -3,6 +3,7 @@ import json
 import re
 import socket
 import sys
+import threading
 import urllib.request
 
 import fake_imap
@@ -78,3 +79,38 @@ def fake_tier(new_tier, name, root_extra="", mmp_extra="", workers=2):
     start_mmp(t)
     running(t)
     return t
+
+
+def reload(t):
+    assert control(t, "mmp", "reload")["ok"]
+
+
+def upgrade(t, program="mmp", config="postern"):
+    done = t.postern("upgrade", program, config=config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first = t.processes.get(program if config == "postern" else config)
+    assert first is None or first.poll() is None  # it stays for as long as the daemon does
+    return done
+
+
+class Knocks(threading.Thread):
+    """Connects again and again; what is not greeted is noted."""
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.port, self.done, self.refused, self.over = port, 0, [], threading.Event()
+
+    def run(self):
+        while not self.over.is_set():
+            try:
+                fake_imap.greeted(self.port)
+                self.done += 1
+            except OSError as error:
+                self.refused.append(repr(error))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join(60)

@@ -1,61 +1,21 @@
 """A new binary in the place of the one that runs: nobody is refused, nobody is dropped, and one that is no good changes nothing."""
-import asyncio
 import json
 import os
 import re
 import signal
 import smtplib
 import socket
-import ssl
 import stat
-import sys
-import threading
 
 import pytest
 
-import echo_imap
 import fake_imap
 import mail
-from mmp_clients import connect, control, fake_tier, hang_up, metric, running, start_mmp, status
+from mmp_clients import Knocks, connect, control, fake_tier, hang_up, metric, reload, running, start_mmp, status, upgrade
 from tier import port_answers, wait_for
 
 SESSIONS = int(os.environ.get("POSTERN_SESSIONS", "1000"))
 UPGRADES, RELOADS_EACH = 5, 4
-
-
-def reload(t):
-    assert control(t, "mmp", "reload")["ok"]
-
-
-def upgrade(t, program="mmp", config="postern"):
-    done = t.postern("upgrade", program, config=config)
-    assert done.returncode == 0, done.stdout + done.stderr
-    first = t.processes.get(program if config == "postern" else config)
-    assert first is None or first.poll() is None  # it stays for as long as the daemon does
-    return done
-
-
-class Knocks(threading.Thread):
-    """Connects again and again; what is not greeted is noted."""
-    def __init__(self, port):
-        super().__init__(daemon=True)
-        self.port, self.done, self.refused, self.over = port, 0, [], threading.Event()
-
-    def run(self):
-        while not self.over.is_set():
-            try:
-                fake_imap.greeted(self.port)
-                self.done += 1
-            except OSError as error:
-                self.refused.append(repr(error))
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.join(60)
 
 
 def test_upgrades_and_reloads_under_load(new_tier):
@@ -88,141 +48,6 @@ def test_upgrades_and_reloads_under_load(new_tier):
     wait_for(lambda: not status(t)["former"], 30, "the end of the old ones")
     log = t.log("mmp")
     assert "worker.died" not in log and "worker.killed" not in log and log.count("upgrade.done") == UPGRADES
-
-
-# ---- sessions move --------------------------------------------------------------------------------
-
-def echo_tier(new_tier, name, store_tls, workers=2, listener=""):
-    """The multiplexor in front of a store that echoes."""
-    t = new_tier(name, stores=1, needs=("mmp",))
-    t.store_is_postern, t.use_redis, t.workers = False, False, workers
-    t.meter_rules = "\trule many { on session; kind concurrency; key user; limit 200; }\n"
-    t.root_extra = "upgrade_linger 60s;\n"
-    t.mmp_listener_extra = "allow_plaintext_auth yes;" + listener
-    t.users = [u for u in t.users if u["store"] == 1]
-    t.mmp_extra += "\tstore_facts none;\n" + ("\tstore_tls implicit;\n" if store_tls else "")
-    if store_tls:
-        t.store_entry = lambda k, old=t.store_entry: old(k).replace("posternStoreImapPort", "posternStoreImapsPort")
-    t.write_all()
-    pair = [t.path("tls", "chain.pem"), t.path("tls", "key.pem")] if store_tls else []
-    t.spawn("echo", [sys.executable, "-B", echo_imap.__file__, str(t.store_port(1, "imap")), *pair])
-    wait_for(lambda: port_answers(t.store_port(1, "imap")), 30, "the store")
-    start_mmp(t)
-    running(t)
-    return t
-
-
-def who(t):
-    return sorted((row["id"], row["user"], row["client"], row["since"], row["tls"])
-                  for row in json.loads(t.postern("who", "--json").stdout))
-
-
-async def talk_through_upgrades(t, talkers, upgrades):
-    work = asyncio.gather(*(one.talk() for one in talkers))
-
-    async def all_went_on():
-        more = asyncio.gather(*(one.echoes(20) for one in talkers))
-        await asyncio.wait({work, more}, return_when=asyncio.FIRST_COMPLETED)
-        assert not work.done(), work.exception()
-
-    await asyncio.wait_for(all_went_on(), 60)
-    for turn in range(1, upgrades + 1):
-        await asyncio.to_thread(upgrade, t)
-        await asyncio.wait_for(all_went_on(), 60)
-        # the old one has nothing left and goes, long before its time
-        await asyncio.to_thread(wait_for, lambda: not status(t)["former"], 30, "the end of the old one")
-        assert metric(t, "postern_mmp_sessions_taken_total") == turn * len(talkers)
-    for one in talkers:
-        one.over = True
-    await work
-
-
-@pytest.mark.parametrize("store_tls", [False, True], ids=["plain", "tls"])
-def test_sessions_move_while_they_talk(new_tier, store_tls):
-    """Half of them under TLS; each sends and gets without a pause. Every old process is gone while its sessions live on."""
-    t = echo_tier(new_tier, f"moves-{store_tls}", store_tls)
-    user = t.user("alice")
-
-    async def run():
-        talkers = [echo_imap.Talker(n) for n in range(16)]
-        for one in talkers:
-            await one.log_in(t.port("imaps" if one.number % 2 else "imap"), user, t.tls_context() if one.number % 2 else None)
-        before = await asyncio.to_thread(who, t)
-        assert len(before) == len(talkers)
-        await talk_through_upgrades(t, talkers, 3)
-        assert all(one.echoed == one.sent for one in talkers)
-        return before
-    before = asyncio.run(run())
-    wait_for(lambda: metric(t, "postern_mmp_piped_sessions") == 0, 20, "the end of all")
-    log = t.log("mmp")
-    assert "sessions.kept" not in log and "worker.died" not in log and "worker.killed" not in log
-    ended = re.findall(r"session\.end id=(\w+) .*user=alice", log)
-    assert sorted(ended) == sorted(row[0] for row in before)  # each once, by whom had it last
-
-
-def test_idle_sessions_move_and_answer(new_tier):
-    """Who, kick and limits know them in the new process as they were in the old."""
-    t = echo_tier(new_tier, "idle", False)
-    user = t.user("alice")
-    plain = [connect_plain(t, user) for _ in range(20)]
-    secure = []
-    for _ in range(20):
-        s, f = connect(t, t.port("imaps"))
-        s.sendall(f"a LOGIN {user['address']} {user['password']}\r\n".encode())
-        assert f.readline().startswith(b"a OK")
-        secure.append((s, f))
-    before = who(t)
-    assert len(before) == 40
-    for _ in range(2):
-        upgrade(t)
-        wait_for(lambda: not status(t)["former"], 30, "the end of the old one")
-        assert who(t) == before
-        for s, f in plain + secure:
-            s.sendall(b"are you there\r\n")
-            assert f.readline() == b"are you there\r\n"
-    counted = t.postern("meter", "show", user["address"]).stdout
-    assert re.search(r"\b40\b", counted), counted
-    t.postern("kick", "user", user["address"])
-    wait_for(lambda: metric(t, "postern_mmp_piped_sessions") == 0, 20, "the kick")
-    for s, f in plain + secure:
-        f.read()
-        hang_up(s, f)
-    assert t.log("mmp").count("why=kicked") == 40
-
-
-def connect_plain(t, user):
-    s = socket.create_connection(("127.0.0.1", t.port("imap")), timeout=60)
-    f = s.makefile("rb")
-    f.readline()
-    s.sendall(f"a LOGIN {user['address']} {user['password']}\r\n".encode())
-    assert f.readline().startswith(b"a OK")
-    return s, f
-
-
-def test_what_cannot_move_stays(new_tier):
-    """TLS 1.2 keeps its OpenSSL object, so it runs its course in the old process, which is asked and ends with it."""
-    t = echo_tier(new_tier, "stays", False)
-    user = t.user("alice")
-    context = t.tls_context()
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    old = context.wrap_socket(socket.create_connection(("127.0.0.1", t.port("imaps")), timeout=60), server_hostname="localhost")
-    f = old.makefile("rb")
-    f.readline()
-    old.sendall(f"a LOGIN {user['address']} {user['password']}\r\n".encode())
-    assert f.readline().startswith(b"a OK")
-    plain = connect_plain(t, user)
-    before = who(t)
-    upgrade(t)
-    wait_for(lambda: metric(t, "postern_mmp_sessions_taken_total") == 1, 20, "the one that moves")
-    assert status(t)["former"] and who(t) == before
-    for s, g in ((old, f), plain):
-        s.sendall(b"hello\r\n")
-        assert g.readline() == b"hello\r\n"
-    hang_up(old, f)
-    wait_for(lambda: not status(t)["former"], 30, "the end of the old one")
-    plain[0].sendall(b"hello\r\n")
-    assert plain[1].readline() == b"hello\r\n"
-    hang_up(*plain)
 
 
 # ---- what is no good ------------------------------------------------------------------------------

@@ -233,6 +233,45 @@ static void test_what_is_no_order(void **state)
 	world_end();
 }
 
+/* What the master keeps, and says again to those who come after. */
+static void test_orders_that_stand(void **state)
+{
+	static const struct {
+		const char *words[5];
+		size_t n;
+		const char *word;
+		uint64_t seconds;
+	} rows[] = {
+		{ { "hold", "user", "a" }, 3, "hold", 600 },
+		{ { "hold", "store", "a", "5" }, 4, "hold", 5 },
+		{ { "hold", "user", "a", "0" }, 4, "hold", 0 },
+		{ { "release", "user", "a" }, 3, "hold", 0 },
+		{ { "kick", "store", "a" }, 3, "kick", 30 },
+		{ { "kick", "user", "a", "7" }, 4, "kick", 7 },
+		{ { "kick", "user", "a" }, 3, NULL, 0 }, /* done at once */
+		{ { "kick", "store", "a", "0" }, 4, NULL, 0 },
+		{ { "hold", "client", "a" }, 3, NULL, 0 },
+		{ { "release", "id", "a" }, 3, NULL, 0 },
+		{ { "hold", "user", "a", "many" }, 4, NULL, 0 },
+		{ { "hold", "user", "a", "1", "2" }, 5, NULL, 0 },
+		{ { "hold", "user" }, 2, NULL, 0 },
+		{ { "holds" }, 1, NULL, 0 },
+		{ { "who", "user", "a" }, 3, NULL, 0 },
+		{ { "" }, 0, NULL, 0 },
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct standing_order o;
+		bool stands = orders_stands(&(struct control_ask){ rows[i].words, rows[i].n }, &o);
+		assert_int_equal(stands, rows[i].word != NULL);
+		if (!stands)
+			continue;
+		assert_string_equal(o.word, rows[i].word);
+		assert_string_equal(o.kind, rows[i].words[1]);
+		assert_string_equal(o.value, "a");
+		assert_int_equal(o.seconds, rows[i].seconds);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -244,6 +283,7 @@ int main(void)
 		cmocka_unit_test(test_holds),
 		cmocka_unit_test(test_a_held_store_is_passed_over),
 		cmocka_unit_test(test_what_is_no_order),
+		cmocka_unit_test(test_orders_that_stand),
 	};
 	return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }
