@@ -28,7 +28,9 @@ static struct {
 	char *base;
 	size_t size, stride, count;
 	struct slot *mine;
-	struct slot *taken; /* owns the names of its events; NULL: none */
+	char *taken
+	    [EVENTS_MAX]; /* owned: names of slots_take_totals(); here, since leak checkers of a
+	                            worker that is forked afterwards do not look into shared memory */
 } shared;
 
 static struct slot *slot_at(size_t i)
@@ -52,8 +54,8 @@ void slots_destroy(void)
 {
 	log_set_counter(NULL);
 	metric_attach(NULL);
-	for (size_t e = 0; shared.taken != NULL && e < EVENTS_MAX; e++)
-		mem_free((char *)(uintptr_t)shared.taken->events[e].name);
+	for (size_t e = 0; e < EVENTS_MAX; e++)
+		mem_free(shared.taken[e]);
 	if (shared.base != NULL)
 		munmap(shared.base, shared.size);
 	memset(&shared, 0, sizeof shared);
@@ -187,7 +189,7 @@ static void take_event(struct slot *s, struct span name, uint64_t value)
 	if (e == EVENTS_MAX)
 		return;
 	if (s->events[e].name == NULL)
-		s->events[e].name = mem_span_str(name); /* freed by slots_destroy() */
+		s->events[e].name = shared.taken[e] = mem_span_str(name);
 	s->events[e].count = value;
 }
 
@@ -195,7 +197,6 @@ void slots_take_totals(size_t i, struct span text)
 {
 	struct slot *s = slot_at(i);
 	size_t n = metric_count();
-	shared.taken = s;
 	while (text.n > 0) {
 		struct span line = span_cut(&text, '\n');
 		size_t space = span_rfind(line, ' ');
