@@ -14,6 +14,7 @@ import zlib
 
 import pytest
 
+import changes
 import echo_imap
 import fake_imap
 from mmp_clients import Knocks, connect, control, fake_tier, hang_up, metric, reload, running, start_mmp, status, upgrade
@@ -127,6 +128,14 @@ def connect_plain(t, user):
     s.sendall(f"a LOGIN {user['address']} {user['password']}\r\n".encode())
     assert f.readline().startswith(b"a OK")
     return s, f
+
+
+def test_everything_changes_at_once(new_tier):
+    """The small form of `make bench-mmp-changes`."""
+    told = changes.run(changes.tier(new_tier, "changes"), 100, 6, 3, 2)
+    assert not told["dropped"] and not told["refused"] and told["died"] == 0, told
+    assert told["answers"] > told["sessions"] == 100 and told["connections"] > 20, told
+    assert told["taken"] == 2 * 82, told  # all but those under OpenSSL, twice
 
 
 # ---- what stays -----------------------------------------------------------------------------------
