@@ -182,6 +182,9 @@ void pipe_session(struct session *s, struct stream **take_store)
 	s->held = a->held = NULL;
 	enter(p);
 	const struct pipe_owner owner = { s->setup->mmp->idle_timeout, on_end, p };
+	unsigned keepalive_s = (unsigned)(s->setup->mmp->tcp_keepalive / 1000);
+	stream_keepalive(s->client, keepalive_s);
+	stream_keepalive(*take_store, keepalive_s);
 	p->pipe = pipe_start(m->loop, &s->client, take_store, &owner);
 	pipe_on_lost(p->pipe, &when_lost);
 }

@@ -200,7 +200,7 @@ def fake_tier_with_slapd(new_tier):
     return fake_tier(prepared, "slapd")
 
 
-RULE = "\trule sessions { on session; kind concurrency; key user; limit 8; lease 3s; action refuse; on_loss open; }\n"
+RULE = "\trule sessions { on session; kind concurrency; key user; limit 8; lease 12s; action refuse; on_loss open; }\n"
 
 
 def test_redis_dies_and_returns(new_tier):
@@ -232,7 +232,7 @@ def test_redis_dies_and_returns(new_tier):
         held.add(1)
         assert held.all_answer() == 6 and not held.lost
         t.start_redis()
-        wait_for(lambda: used() == 6, 20, "all six, counted again")
+        wait_for(lambda: used() == 6, 12, "all six, counted again within the lease")
         load.until("OK", 10)
     assert set(load.said) == {"OK"}, load.said
     held.add(2, at_once=1)

@@ -1,5 +1,6 @@
 /* test_pipe.c - sessions after their login: large transfers, back-pressure, ends, idleness, memory. */
 #include <malloc.h>
+#include <netinet/tcp.h>
 
 #include "world.h"
 
@@ -235,6 +236,44 @@ static void test_memory_of_a_piped_session(void **state)
 #endif
 }
 
+/* Sockets of this process that TCP probes after so many seconds of silence. */
+static size_t probed_after(int seconds)
+{
+	size_t n = 0;
+	for (int fd = 3; fd < 1024; fd++) {
+		int on = 0, idle = 0;
+		socklen_t len = sizeof on;
+		if (getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &len) == 0 && on &&
+		    getsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, &len) == 0)
+			n += idle == seconds;
+	}
+	return n;
+}
+
+/* Both ends of a session that has logged in; nobody before. */
+static void test_keepalive(void **state)
+{
+	static const struct {
+		const char *more;
+		int seconds;
+		size_t sockets;
+	} rows[] = { { "", 300, 2 }, { "tcp_keepalive 77s;", 77, 2 },
+		{ "tcp_keepalive 0s;", 0, 0 } };
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct client c;
+		world_start(rows[i].more, NULL);
+		world.store[0].script = imap_good;
+		client_open(&c, IMAP_OPEN);
+		expect(&c, IMAP_OPEN_GREETING);
+		assert_int_equal(probed_after(rows[i].seconds), 0);
+		client_send(&c, "a LOGIN alice alice-secret\r\n");
+		WAIT(world.mmp->piped_n == 1);
+		assert_int_equal(probed_after(rows[i].seconds), rows[i].sockets);
+		client_leave(&c);
+		world_end();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -248,6 +287,7 @@ int main(void)
 		cmocka_unit_test(test_idleness),
 		cmocka_unit_test(test_who),
 		cmocka_unit_test(test_memory_of_a_piped_session),
+		cmocka_unit_test(test_keepalive),
 	};
 	return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }
