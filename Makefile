@@ -17,7 +17,7 @@ DEPS_test := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved \
 	sieve-connect python3-sievelib haproxy swaks libnet-ssleay-perl mutt isync \
 	fetchmail procps gsasl opendkim spamassassin spamd rspamd
-DEPS_test += postfix postgrey postfix-policyd-spf-python unbound msmtp node-nodemailer \
+DEPS_test += postfix postfix-lmdb lmdb-utils postgrey postfix-policyd-spf-python unbound msmtp node-nodemailer \
 	libdb5.3 libgnutls-dane0 libidn12 libpcre2-8-0 procmail maildrop
 DEPS_bench := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy rspamd
 # Mail servers that cannot be installed beside each other: unpacked, run by tests in a root of their own
