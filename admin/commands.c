@@ -157,6 +157,15 @@ static const struct question ask_queue_order = { only_edge, order_columns, { NUL
 	"Nothing was done." };
 static const struct question ask_explain = { only_edge, explain_columns, { NULL, NULL }, NULL,
 	"No worker knows this id (any more): look in the log." };
+static const struct column table_columns[] = {
+	{ "table", "table", COLUMN_TEXT },
+	{ "answer", "answer", COLUMN_TEXT },
+	{ "key", "key", COLUMN_TEXT },
+	{ "value", "value", COLUMN_TEXT },
+	{ NULL, NULL, COLUMN_TEXT },
+};
+static const struct question ask_table = { only_edge, table_columns, { NULL, NULL }, NULL,
+	"Such a question means nothing: the third word is client, name or address." };
 static const struct question ask_explain_login = { only_mmp, explain_columns, { NULL, NULL }, NULL,
 	"No worker has answered." };
 static const struct question ask_meter_top = { metered, meter_columns, { "rule", "key" }, "count",
@@ -258,6 +267,9 @@ static const struct command {
 	    "dry run: what would be answered to this client, sender and recipient (more of "
 	    "them with "
 	    "more --rcpt), on --listener NAME, for a --user who has authenticated." },
+	{ "table query", "TABLE KEY [client|name|address]", 2, 3, NULL, &ask_table,
+	    "What is in a table that access rules look into: KEY as it is, or the keys that a "
+	    "client, a name or an address has there." },
 	{ "queue list", "[WHICH...] [after=ID]", 0, 15, queue_list, NULL,
 	    "Messages that this host still has to deliver, and why. WHICH: ID, all, sender=, "
 	    "recipient=, domain=, destination=, reason=, state=, older=2h, younger=2h; * stands "

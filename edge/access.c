@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "proto/smtp_path.h"
 
+#include "edge/channel.h"
 #include "edge/edge_conf.h"
 
 enum { PATTERN_MAX = 320, PATTERNS_MAX = 1000000 };
@@ -147,6 +148,29 @@ void access_free(struct access **a)
 	mem_free(gone);
 }
 
+bool access_has_table(const struct edge_access_conf *c)
+{
+	return c->client_table != NULL || c->helo_table != NULL || c->sender_table != NULL ||
+	       c->recipient_table != NULL || c->channel_table != NULL;
+}
+
+/* ---- mistakes --------------------------------------------------------------------------------- */
+
+static void check_references(
+    const struct edge_conf *c, const struct edge_access_conf *r, struct conf_diag *d)
+{
+	const char *const tables[] = { r->client_table, r->helo_table, r->sender_table,
+		r->recipient_table, r->channel_table };
+	for (size_t i = 0; i < COUNT_OF(tables); i++)
+		if (tables[i] != NULL && !table_is_named(c->table, c->table_n, tables[i]))
+			conf_error(d, r->head.pos, "there is no table \"%s\"", tables[i]);
+	for (size_t i = 0; i < r->channel.n; i++)
+		if (!channel_is_known(c, r->channel.v[i]))
+			conf_error(d, r->head.pos, "there is no channel \"%s\"", r->channel.v[i]);
+	if (r->action == ACCESS_TABLE && !access_has_table(r))
+		conf_error(d, r->head.pos, "action table needs a table to look into");
+}
+
 static bool is_plain(const char *title)
 {
 	for (const char *p = title; *p != '\0'; p++)
@@ -165,6 +189,7 @@ void access_check(const struct edge_conf *c, struct conf_diag *d)
 			conf_error(d, r->head.pos, "a rule needs a name: access NAME { ... }");
 		if ((r->action == ACCESS_REDIRECT) != (r->to != NULL))
 			conf_error(d, r->head.pos, "to and action redirect go together");
+		check_references(c, r, d);
 		if (r->to != NULL && smtp_address_parse(span_str(r->to), 0, &path, &why))
 			conf_error(d, r->head.pos, "to: %s", why);
 	}

@@ -1,8 +1,8 @@
 /* access.h - the rules of who may write to whom: blocks `access NAME { ... }`, looked at for each recipient in
  * the order of the file.
  *
- * Made once per load of the settings; lists and files become tables, so that a long list costs no more than a
- * short one. Pure: facts in, a rule out. */
+ * Made once per load of the settings; lists and files become sets, so that a long list costs no more than a
+ * short one. Pure: facts in, a rule out. What must be asked (tables, channels) is ruling.h's. */
 #ifndef EDGE_ACCESS_H
 #define EDGE_ACCESS_H
 
@@ -22,7 +22,8 @@ enum access_action {
 	ACCESS_DISCARD,
 	ACCESS_REDIRECT,
 	ACCESS_TAG,
-	ACCESS_HOLD
+	ACCESS_HOLD,
+	ACCESS_TABLE
 };
 enum access_auth { ACCESS_AUTH_ANY, ACCESS_AUTH_YES, ACCESS_AUTH_NO };
 
@@ -36,9 +37,12 @@ struct access_facts {
 struct access *access_new(const struct edge_conf *c); /* c outlives it */
 void access_free(struct access **a);
 
-/* The first rule from *at on whose conditions hold, *at behind it; NULL: none. */
+/* The first rule from *at on whose conditions hold, but for tables and channels; *at behind it; NULL: none. */
 const struct edge_access_conf *access_next(
     const struct access *a, const struct access_facts *f, size_t *at);
+
+/* Does the rule look into tables: is there a value that action table could mean? */
+bool access_has_table(const struct edge_access_conf *c);
 
 /* For edge_conf_check(). */
 void access_check(const struct edge_conf *c, struct conf_diag *d);

@@ -121,6 +121,24 @@ struct channel channel_of(const struct edge_conf *c, enum q_dest_kind kind)
 
 /* ---- named channels ----------------------------------------------------------------------------- */
 
+static bool is_name(const char *title)
+{
+	for (size_t k = 0; k < DEST_KINDS; k++)
+		if (strcmp(title, names[k]) == 0)
+			return true;
+	return false;
+}
+
+bool channel_is_known(const struct edge_conf *c, const char *name)
+{
+	return is_name(name) || channel_named(c, span_str(name)) != NULL;
+}
+
+const char *channel_elsewhere(const struct edge_conf *c)
+{
+	return names[c->relay_host.host != NULL ? DEST_RELAY : DEST_DOMAIN];
+}
+
 const struct edge_channel_conf *channel_named(const struct edge_conf *c, struct span name)
 {
 	for (size_t i = 0; i < c->channel_n; i++)
@@ -184,14 +202,6 @@ const char *channel_place(const struct edge_channel_conf *c, char out[CHANNEL_PL
 }
 
 /* ---- mistakes ----------------------------------------------------------------------------------- */
-
-static bool is_name(const char *title)
-{
-	for (size_t k = 0; k < DEST_KINDS; k++)
-		if (strcmp(title, names[k]) == 0)
-			return true;
-	return false;
-}
 
 static void next_hop_check(const struct edge_conf *c, struct conf_diag *d)
 {

@@ -65,6 +65,10 @@ struct channel channel_limits(const struct edge_conf *c, const struct edge_chann
 
 /* ---- named channels ---- */
 
+/* Is there a channel of this name: store, smtp, relay, or a named one? */
+bool channel_is_known(const struct edge_conf *c, const char *name);
+/* What the channel of mail that goes elsewhere is called. */
+const char *channel_elsewhere(const struct edge_conf *c);
 /* NULL: there is none with this name. */
 const struct edge_channel_conf *channel_named(const struct edge_conf *c, struct span name);
 static inline bool channel_is_end(const struct edge_channel_conf *c)

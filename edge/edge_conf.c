@@ -200,6 +200,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 	if (e->copy_secret.bytes.n > SPOOL_SECRET_MAX)
 		conf_error(d, e->head.pos, "copy_secret is longer than %d bytes", SPOOL_SECRET_MAX);
 	access_check(e, d);
+	table_check(&(struct tables_opts){ .conf = c, .blocks = e->table, .n = e->table_n }, d);
 	etrn_check(e, d);
 	verdict_check(e, d);
 	relay_cert_check(e, d);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "base/buf.h"
+#include "directory/table.h"
 #include "edge/srs.h"
 #include "net/tls_ctx.h"
 

@@ -12,13 +12,14 @@
 #include "proto/mime_binary.h"
 #include "proto/smtp_ext.h"
 
-#include "edge/access.h"
 #include "edge/filter.h"
 #include "edge/limit.h"
 #include "edge/mail.h"
+#include "edge/outgoing.h"
 #include "edge/policy_step.h"
 #include "edge/recipient.h"
 #include "edge/rewrite.h"
+#include "edge/ruling.h"
 #include "edge/screen.h"
 #include "edge/sender.h"
 
@@ -290,16 +291,30 @@ static bool same_recipient(const struct recipient *r, struct span address, struc
 }
 
 /* One that is in the mail already, by another name, stays as it is. */
-static void hold(struct session *s, const struct edge_access_conf *rule)
+static void hold(struct session *s)
 {
-	struct transaction *t = s->mail->t;
-	struct buf why = BUF_INIT(EXT_TEXT_MAX);
-	buf_printf(&why, "access rule %.60s%s%.150s", rule->head.title,
-	    rule->text != NULL ? ": " : "", rule->text != NULL ? rule->text : "");
-	if (s->mail->to_new && t->recipient_count > 0)
-		t->recipients[t->recipient_count - 1].hold_why = mem_span_str(buf_span(&why));
-	session_note(s, "hold", buf_span(&why));
-	buf_end(&why);
+	struct mail *m = s->mail;
+	struct transaction *t = m->t;
+	session_note(s, "hold", span_str(m->hold_why));
+	if (!m->to_new || t->recipient_count == 0)
+		return;
+	t->recipients[t->recipient_count - 1].hold_why = m->hold_why;
+	m->hold_why = NULL;
+}
+
+/* How it would go out; a dry run tells. */
+static void note_channel(struct session *s)
+{
+	const struct transaction *t = s->mail->t;
+	struct outgoing o = { .n = 0 };
+	struct buf text = BUF_INIT(EXT_TEXT_MAX);
+	if (s->dry == NULL || !s->mail->to_new || t->recipient_count == 0)
+		return;
+	outgoing_add(&o, s->setup->edge, &t->recipients[t->recipient_count - 1]);
+	outgoing_text(&o, &text);
+	session_notef(
+	    s, "channel", "<%s> goes by %.*s", s->mail->to.address, SPAN_ARG(buf_span(&text)));
+	buf_end(&text);
 }
 
 static enum verdict recipient_taken(struct session *s)
@@ -309,8 +324,9 @@ static enum verdict recipient_taken(struct session *s)
 			transaction_remove(s->mail->t, smtp_path_text(&s->mail->to));
 		return envelope_refuse_recipient(s, 450, "4.7.1", "try again later");
 	}
-	if (s->mail->hold_by != NULL)
-		hold(s, s->mail->hold_by);
+	if (s->mail->hold_why != NULL)
+		hold(s);
+	note_channel(s);
 	session_notef(s, "recipient", "<%s> 250", s->mail->to.address);
 	if (s->dry == NULL)
 		metric_add(&edge_metrics[EDGE_M_RECIPIENTS], 1);
@@ -418,13 +434,6 @@ enum verdict envelope_take_recipient(
 
 /* ---- RCPT ------------------------------------------------------------------------------------- */
 
-/* A route of its own in the local part: user%host, host!user, "user@host". */
-static bool has_route(struct span local)
-{
-	return span_find(local, '%') != SIZE_MAX || span_find(local, '!') != SIZE_MAX ||
-	       span_find(local, '@') != SIZE_MAX;
-}
-
 /* RFC 5321 section 4.5.1: who thinks to be listed wrongly can tell the postmaster. */
 static bool is_listed(struct session *s, enum verdict *v_out)
 {
@@ -439,56 +448,17 @@ static bool is_listed(struct session *s, enum verdict *v_out)
 	return code != 0;
 }
 
-static enum verdict discard(struct session *s, const struct edge_access_conf *rule)
-{
-	s->mail->discarded++;
-	session_notef(
-	    s, "recipient", "<%s> 250 discarded by rule %s", s->mail->to.address, rule->head.title);
-	return session_say(s, 250, "2.1.5", "recipient ok");
-}
-
-static enum verdict refuse_by_rule(struct session *s, const struct edge_access_conf *rule)
-{
-	bool later = rule->action == ACCESS_DEFER;
-	return envelope_refuse_recipient(s, later ? 450 : 550, later ? "4.7.1" : "5.7.1",
-	    rule->text != NULL ? rule->text : "not taken here by local policy");
-}
-
-/* Rules that leave the decision to those behind them. */
-static bool only_notes(struct session *s, const struct edge_access_conf *rule)
-{
-	if (rule->action == ACCESS_TAG)
-		limit_tag_mail(s, rule->head.title);
-	if (rule->action == ACCESS_HOLD)
-		s->mail->hold_by = rule;
-	return rule->action == ACCESS_TAG || rule->action == ACCESS_HOLD;
-}
-
-/* The first access rule that holds decides; tags and holds are only noted. */
-static bool is_ruled(struct session *s, enum verdict *v_out)
+enum verdict envelope_ruled(struct session *s)
 {
 	struct mail *m = s->mail;
-	const struct access_facts f = {
-		.client = s->from.addr,
-		.listener = s->listener->head.title,
-		.authenticated = s->user != NULL,
-		.helo = span_str(s->helo),
-		.sender = span_str(m->t->sender),
-		.recipient = smtp_path_text(&m->to),
-	};
-	const struct edge_access_conf *rule;
-	size_t at = 0;
-	while ((rule = access_next(s->setup->access, &f, &at)) != NULL && only_notes(s, rule))
-		;
-	if (rule == NULL || rule->action == ACCESS_ACCEPT)
-		return false;
-	session_notef(s, "access", "rule %s holds for <%s>", rule->head.title, m->to.address);
-	if (rule->action == ACCESS_REDIRECT) {
-		m->redirected = !smtp_address_parse(span_str(rule->to), 0, &m->to, NULL);
-		return false;
-	}
-	*v_out = rule->action == ACCESS_DISCARD ? discard(s, rule) : refuse_by_rule(s, rule);
-	return true;
+	enum verdict v = V_READ;
+	if (recipient_is_srs(s, &v))
+		return v;
+	if (m->to.kind == SMTP_PATH_POSTMASTER)
+		return recipient_look_for(s, SPAN("postmaster"));
+	if (recipient_has_route(&m->to))
+		return envelope_refuse_recipient(s, 550, "5.7.1", "relay denied: routed address");
+	return recipient_look_for(s, smtp_path_text(&m->to));
 }
 
 enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
@@ -517,13 +487,7 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 	if (m->t->recipient_count >= (size_t)s->setup->edge->recipients_max)
 		return envelope_refuse_recipient(s, 452, "4.5.3", "too many recipients");
 	m->redirected = false;
-	m->hold_by = NULL;
+	MEM_FREE(&m->hold_why);
 	rewrite_to(s, REWRITE_RECIPIENT, &m->to);
-	if (is_listed(s, &v) || is_ruled(s, &v) || recipient_is_srs(s, &v))
-		return v;
-	if (m->to.kind == SMTP_PATH_POSTMASTER)
-		return recipient_look_for(s, SPAN("postmaster"));
-	if (has_route(smtp_path_local(&m->to)))
-		return envelope_refuse_recipient(s, 550, "5.7.1", "relay denied: routed address");
-	return recipient_look_for(s, smtp_path_text(&m->to));
+	return is_listed(s, &v) ? v : ruling_start(s);
 }

@@ -19,7 +19,9 @@ enum verdict envelope_sender_taken(struct session *s);
 enum verdict envelope_filter_recipient(struct session *s);
 /* Mail that this client is allowed to send anywhere: it is one of ours. */
 bool envelope_may_relay(const struct session *s);
-/* For recipient.c, about the recipient of the mail under way: it is refused; it is taken (user, detail, store are
+/* The access rules let the recipient of the mail under way pass. */
+enum verdict envelope_ruled(struct session *s);
+/* For recipient.c and ruling.c, about the recipient of the mail under way: it is refused; it is taken (user, detail, store are
  * empty for mail that is to be relayed); it is in the transaction, and MeterMaid and the filters are asked. */
 enum verdict envelope_refuse_recipient(
     struct session *s, unsigned code, const char *enhanced, const char *text);

@@ -9,6 +9,7 @@
 
 #include "edge/dry.h"
 #include "edge/filter.h"
+#include "edge/ruling.h"
 #include "edge/sender.h"
 
 /* Past body_memory_all a message gets so much memory, and its file sooner. */
@@ -55,6 +56,8 @@ void mail_end(struct session *s)
 	buf_end(&m->tags);
 	buf_end(&m->prepend);
 	mem_free(m->redirect);
+	mem_free(m->hold_why);
+	ruling_free(&m->ruling);
 	for (size_t i = 0; i < m->bcc.n; i++)
 		mem_free(m->bcc.v[i]);
 	mem_free(m->params);

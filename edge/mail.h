@@ -14,6 +14,7 @@
 #include "edge/transaction.h"
 
 struct mime_binary;
+struct ruling;
 struct sender;
 
 struct filter_answer;
@@ -40,17 +41,17 @@ struct mail {
 		char *v[MAIL_BCC_MAX]; /* owned; get it too */
 		size_t n;
 	} bcc;
-	const struct edge_access_conf
-	    *hold_by;        /* wants the recipient's mail held, or NULL; of the setup */
-	bool redirected;     /* by a rule of ours: it may go anywhere */
-	unsigned discarded;  /* recipients that are taken for nobody */
-	struct buf tags;     /* names of rules, for X-Postern-Tag */
-	struct smtp_path to; /* the recipient that is being looked up */
-	char *params;        /* owned; of MAIL, until filters have heard them */
-	bool to_new;         /* it was added to the transaction, and no filter has refused it yet */
-	bool to_postmaster;  /* it stands for the postmaster already */
-	unsigned expanded;   /* recipients whose members get copies of their own */
-	unsigned notify;     /* what its sender wants to hear of it */
+	struct ruling *ruling; /* owned; the access rules at work, or NULL */
+	char *hold_why;        /* owned; why a rule wants the recipient's mail held, or NULL */
+	bool redirected;       /* by a rule of ours: it may go anywhere */
+	unsigned discarded;    /* recipients that are taken for nobody */
+	struct buf tags;       /* names of rules, for X-Postern-Tag */
+	struct smtp_path to;   /* the recipient that is being looked up */
+	char *params;          /* owned; of MAIL, until filters have heard them */
+	bool to_new;        /* it was added to the transaction, and no filter has refused it yet */
+	bool to_postmaster; /* it stands for the postmaster already */
+	unsigned expanded;  /* recipients whose members get copies of their own */
+	unsigned notify;    /* what its sender wants to hear of it */
 	char orcpt[SMTP_ORCPT_MAX + 1]; /* "": not given */
 	uint64_t memory;                /* promised to the body, of edge->body_memory */
 	struct smtp_body_decoder decoder;

@@ -17,6 +17,7 @@
 #include "edge/runner.h"
 #include "edge/spool_serve.h"
 #include "edge/spool_wire.h"
+#include "edge/table_query.h"
 #include "edge/worker.h"
 
 enum { WHY_MAX = 512 };
@@ -114,6 +115,16 @@ static bool dry_run(struct worker *w, const struct control_ask *ask, struct buf 
 	return true;
 }
 
+/* One worker is enough. */
+static bool table_query(struct worker *w, const struct control_ask *ask, struct buf *out)
+{
+	uint32_t id = worker_answer_later(w);
+	struct table_query_opts o = { dry_told, w, id };
+	if (!table_query_start(worker_data(w), ask->words + 2, ask->n - 2, &o))
+		worker_answer(w, id, SPAN("[]"));
+	return true;
+}
+
 static bool worker_control(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
 	struct edge *e = worker_data(w);
@@ -129,6 +140,8 @@ static bool worker_control(struct worker *w, const struct control_ask *ask, stru
 	}
 	if (ask->n > 2 && is_word(ask, 0, "explain"))
 		return worker_index(w) == 0 && dry_run(w, ask, out);
+	if (is_word(ask, 0, "table"))
+		return is_word(ask, 1, "query") && worker_index(w) == 0 && table_query(w, ask, out);
 	return is_word(ask, 0, "meter") &&
 	       metermaid_control(e->meter, ask->words, ask->n,
 		   &(struct meter_late){ begin_later, answer_later, w }, out);

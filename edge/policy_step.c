@@ -139,9 +139,8 @@ static void log_verdict(const struct step *p, const char *who, const struct poli
 		LOG_STR("text", a->text)));
 }
 
-static void set_refusal(struct step *p, const struct policy_action *a)
+void policy_refusal(const struct policy_action *a, struct milter_text *t)
 {
-	struct milter_text *t = &p->text;
 	bool later = a->code < 500;
 	*t = (struct milter_text){ .code = (uint16_t)a->code };
 	snprintf(t->enhanced, sizeof t->enhanced, "%s",
@@ -175,17 +174,17 @@ static bool take_bcc(struct mail *m, const char *text)
 }
 
 /* What is noted in the mail; false: it cannot be done. */
-static bool note(struct step *p, const char *who, const struct policy_action *a)
+bool policy_note(
+    struct mail *m, enum policy_moment at, const char *who, const struct policy_action *a)
 {
-	struct mail *m = p->session->mail;
 	switch (a->word) {
 	case POLICY_DEFER_IF_PERMIT:
 		m->defer_if_ok = true;
-		m->defer_all_ok |= p->at == POLICY_AT_MAIL;
+		m->defer_all_ok |= at == POLICY_AT_MAIL;
 		return true;
 	case POLICY_DEFER_IF_REJECT:
 		m->defer_if_bad = true;
-		m->defer_all_bad |= p->at == POLICY_AT_MAIL;
+		m->defer_all_bad |= at == POLICY_AT_MAIL;
 		return true;
 	case POLICY_DISCARD:
 		m->discard_by = who;
@@ -221,7 +220,7 @@ static void failed(struct step *p, const struct edge_policy_conf *c)
 	struct policy_action a = { .code = c->on_failure == EDGE_FAIL_REJECT ? 554 : 451,
 		.text = "a policy service is not available" };
 	memcpy(a.enhanced, a.code < 500 ? "4.3.0" : "5.3.0", 6);
-	set_refusal(p, &a);
+	policy_refusal(&a, &p->text);
 	if (c->on_failure == EDGE_FAIL_ACCEPT)
 		go_on(p);
 	else
@@ -234,7 +233,7 @@ static void on_action(void *arg, const struct policy_action *a)
 	struct session *s = p->session;
 	const struct edge_policy_conf *c = s->setup->edge->policy[p->next - 1];
 	p->ask = NULL;
-	if (a == NULL || !note(p, c->head.title, a)) {
+	if (a == NULL || !policy_note(s->mail, p->at, c->head.title, a)) {
 		session_notef(s, "policy", "%s: failed", c->head.title);
 		failed(p, c);
 		return;
@@ -247,7 +246,7 @@ static void on_action(void *arg, const struct policy_action *a)
 	if (a->word == POLICY_REFUSE || late) {
 		bool bye = a->code == 421 || a->code == 521;
 		metric_add(&edge_metrics[EDGE_M_FILTER_VERDICTS], 1);
-		set_refusal(p, a);
+		policy_refusal(a, &p->text);
 		finish(p, bye ? MILTER_CLOSE : MILTER_REFUSE, c->head.title);
 	} else if (a->word == POLICY_OK) {
 		finish(p, MILTER_GO, c->head.title);

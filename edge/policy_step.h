@@ -4,6 +4,8 @@
 #define EDGE_POLICY_STEP_H
 
 #include "net/ticket.h"
+#include "proto/milter_wire.h"
+#include "proto/policy_action.h"
 
 #include "edge/filter.h"
 #include "edge/session.h"
@@ -23,5 +25,11 @@ enum policy_moment policy_moment_of(const char *word); /* POLICY_MOMENTS: it is 
  * in the mail when the answer comes: to be discarded, held, redirected, copied, given fields, or deferred should it be
  * taken or refused. NULL: nobody is to be asked, go on. */
 struct ticket *policy_step(struct session *s, enum policy_moment at, filter_fn *fn);
+
+/* For ruling.c: what an action that refuses tells the client; what another one notes in the mail (false: it cannot be
+ * done). who: of the setup. */
+void policy_refusal(const struct policy_action *a, struct milter_text *out);
+bool policy_note(
+    struct mail *m, enum policy_moment at, const char *who, const struct policy_action *a);
 
 #endif

@@ -75,6 +75,13 @@ static enum verdict absent(struct session *s)
 	return recipient_look_for(s, span_str(stand_in));
 }
 
+bool recipient_has_route(const struct smtp_path *to)
+{
+	struct span local = smtp_path_local(to);
+	return span_find(local, '%') != SIZE_MAX || span_find(local, '!') != SIZE_MAX ||
+	       span_find(local, '@') != SIZE_MAX;
+}
+
 static enum verdict elsewhere(struct session *s)
 {
 	if (!envelope_may_relay(s) && !s->mail->redirected)

@@ -4,12 +4,15 @@
 
 #include "edge/expand.h"
 #include "edge/session.h"
+#include "proto/smtp_path.h"
 
 /* Looks for the address on behalf of the recipient of the mail under way, whom the answer takes or refuses. */
 enum verdict recipient_look_for(struct session *s, struct span address);
 /* Is the recipient a return path that we have made (srs.h)? True: it is not taken, *v_out is the answer. A good
  * one is replaced by the sender it was made from, and false is returned. */
 bool recipient_is_srs(struct session *s, enum verdict *v_out);
+/* Has the local part a route of its own: user%host, host!user, "user@host"? Nobody follows it. */
+bool recipient_has_route(const struct smtp_path *to);
 /* How the recipients of the mail under way are looked for. */
 struct expand_opts recipient_expand_opts(const struct session *s);
 

@@ -69,6 +69,7 @@ static const struct {
 	[ST_AUTH_VERIFY] = { "auth_verify", HELPER, NULL, NULL, on_stuck, false },
 	[ST_PENALTY] = { "penalty", HELPER, NULL, NULL, auth_answer, false },
 	[ST_SENDER] = { "sender", HELPER, NULL, NULL, on_stuck, false },
+	[ST_ACCESS] = { "access", HELPER, NULL, NULL, on_stuck, false },
 	[ST_RECIPIENT] = { "recipient", HELPER, NULL, NULL, on_stuck, false },
 	[ST_METER_MAIL] = { "meter_mail", HELPER, NULL, NULL, envelope_sender_taken, false },
 	[ST_METER_RCPT] = { "meter_rcpt", HELPER, NULL, NULL, envelope_filter_recipient, false },

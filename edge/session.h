@@ -47,6 +47,7 @@ enum session_state {
 	ST_AUTH_VERIFY, /* directory: is it their password? */
 	ST_PENALTY,     /* a failure's answer is held back */
 	ST_SENDER,      /* DNS: what of the client and the sender? */
+	ST_ACCESS,      /* tables, and the directory about channels: which access rule holds? */
 	ST_RECIPIENT,   /* directory: who is behind the recipient? */
 	ST_METER_MAIL,  /* MeterMaid is asked about the sender, or a limit holds it back */
 	ST_METER_RCPT,  /* ... about a recipient */

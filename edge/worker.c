@@ -12,8 +12,18 @@
 #include "edge/edge_tables.h"
 #include "edge/milter.h"
 #include "edge/session.h"
+#include "edge/table_query.h"
 
 enum { CLIENTS_MAX = 1000000, WHY_MAX = 512, RECORDS_BYTES = 4 * 1024 * 1024 };
+
+static struct tables_opts tables_of(const struct edge *e, const struct edge_setup *setup)
+{
+	return (struct tables_opts){ .loop = e->loop,
+		.dns = e->dns,
+		.conf = setup->conf,
+		.blocks = setup->edge->table,
+		.n = setup->edge->table_n };
+}
 
 struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 {
@@ -25,6 +35,8 @@ struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 	e->setup = setup;
 	e->dns = daemon_dns(l, conf);
 	e->directory = directory_new(l, e->dns, conf);
+	struct tables_opts tables = tables_of(e, setup);
+	e->tables = tables_new(&tables);
 	e->meter = metermaid_new(l, e->dns, conf);
 	e->dnsbl = dnsbl_new(l, e->dns, setup->edge);
 	e->records = record_shelf_new(RECORDS_BYTES);
@@ -35,6 +47,7 @@ struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 	e->doors = accept_doors_new(e);
 	list_init(&e->sessions);
 	list_init(&e->dries);
+	list_init(&e->table_queries);
 	return e;
 }
 
@@ -46,6 +59,8 @@ void edge_reload(struct edge *e, const struct conf *fresh)
 		log_write(&edge_events[EDGE_EV_SETUP_FAILED], NULL,
 		    LOG_FIELDS(LOG_SPAN("detail", buf_span(&why))));
 	} else {
+		struct tables_opts tables = tables_of(e, setup);
+		tables_reload(e->tables, &tables);
 		directory_reload(e->directory, fresh);
 		metermaid_reload(e->meter, fresh);
 		committer_reload(e->committer, fresh);
@@ -162,7 +177,9 @@ void edge_free(struct edge **e)
 	while (!list_empty(&gone->sessions))
 		session_drop(LIST_OF(struct session, link, gone->sessions.next), WHY_STOPPED);
 	dry_free_all(gone);
+	table_query_free_all(gone);
 	committer_free(&gone->committer);
+	tables_free(&gone->tables);
 	directory_free(&gone->directory);
 	metermaid_free(&gone->meter);
 	dnsbl_free(&gone->dnsbl);

@@ -25,6 +25,7 @@ struct edge {
 	struct loop *loop; /* borrowed */
 	struct dns *dns;   /* owned, as all that follows */
 	struct directory *directory;
+	struct tables *tables;
 	struct metermaid *meter;
 	struct dnsbl *dnsbl;
 	struct record_shelf *records;
@@ -38,7 +39,8 @@ struct edge {
 	uint64_t full_told_ms; /* in the log */
 	struct timer look;     /* while it is full */
 	struct list_node sessions;
-	struct list_node dries; /* dry.c */
+	struct list_node dries;         /* dry.c */
+	struct list_node table_queries; /* table_query.c */
 	size_t session_n;
 	struct map *clients;        /* address -> how many sessions, as a number in the pointer */
 	uint64_t body_memory;       /* promised to the bodies of all sessions */
