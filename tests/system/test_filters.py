@@ -13,6 +13,7 @@ import pytest
 import mail
 from conftest import BIN, TOP, finish, free_port, free_port_base
 from tier import Tier, port_answers, wait_for
+from wedge import MARK, MILTER_LIES, Wedge
 
 SENDER = "visitor@elsewhere.example"
 
@@ -33,7 +34,7 @@ class Filtered(Tier):
     """A tier whose listeners have filters of their own; ports by name in self.at."""
 
     def prepare(self):
-        self.at = {n: free_port() for n in ("everyhard", "everysoft", "verify", "sign", "rspamd", "failover")}
+        self.at = {n: free_port() for n in ("everyhard", "everysoft", "verify", "sign", "rspamd", "failover", "wedged")}
         self.edge_extra += "".join(listener(n, p) for n, p in self.at.items())
         self.write_all()
 
@@ -101,7 +102,9 @@ def tier(run_dir):
     t.milter("soft", every, f"listeners everysoft; {quick} on_failure accept;")
     t.edge_extra += "\tverdict mine { filters soft; recipient carol@example.net; action folder; folder Junk; }\n"
     t.milter("failover", f"127.0.0.1:{t.lying_port}, {every}", f"listeners failover; {quick}")
-    t.milter("dkim", f"127.0.0.1:{t.dkim_port}", "listeners submission, verify; content_timeout 5s; command_timeout 5s;")
+    t.wedges = {"dkim": Wedge(t.dkim_port), "every": Wedge(every)}
+    t.milter("wedged", f"127.0.0.1:{t.wedges['every'].port}", f"listeners wedged; {quick}")
+    t.milter("dkim", f"127.0.0.1:{t.wedges['dkim'].port}", "listeners submission, verify; content_timeout 5s; command_timeout 5s;")
     t.prepare()
     for k in (1, 2):
         t.start_store(k)
@@ -112,6 +115,8 @@ def tier(run_dir):
     t.start_daemon("edge", "postern")
     t.wait_edge()
     yield t
+    for wedge in t.wedges.values():
+        wedge.end()
     t.stop_process("opendkim")
     t.stop_process("every")
     finish(t)
@@ -402,28 +407,50 @@ def test_opendkim_signs_and_verifies(tier):
     assert not re.search(rb"dkim=pass", tier.stored("carol", token2)[0].split(b"\r\n\r\n", 1)[0])
 
 
+def submit(tier, token, line="hello"):
+    alice = tier.user("alice")
+    text = mail.message(token, alice["address"], ["bob@example.org"], 300) + line.encode() + b"\r\n"
+    return mail.send(tier, alice["address"], ["bob@example.org"], text, service="submission", user=alice)[0]
+
+
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 def test_opendkim_away(tier, how):
-    alice, token = tier.user("alice"), mail.new_token()
-    text = mail.message(token, alice["address"], ["bob@example.org"], 300)
-
-    def submit():
-        return mail.send(tier, alice["address"], ["bob@example.org"], text, service="submission", user=alice)[0]
-    if how == "frozen":
-        tier.processes["opendkim"].send_signal(signal.SIGSTOP)
-    else:
-        tier.stop_process("opendkim", signal.SIGKILL)
+    """In the middle of a message, and when the next one comes."""
+    token, dkim = mail.new_token(), tier.processes["opendkim"]
+    sign = {"frozen": signal.SIGSTOP, "killed": signal.SIGKILL}[how]
     try:
-        assert submit() == 451
+        with tier.wedges["dkim"].harming(lambda: dkim.send_signal(sign)):
+            assert submit(tier, token, MARK) == 451
+        if how == "killed":
+            tier.stop_process("opendkim")
+        assert submit(tier, token) == 451
         assert tier.nothing(token)
     finally:
         if how == "frozen":
-            tier.processes["opendkim"].send_signal(signal.SIGCONT)
+            dkim.send_signal(signal.SIGCONT)
         else:
             tier.spawn("opendkim", ["opendkim", "-f", "-x", tier.path("dkim", "conf")])
             wait_for(lambda: port_answers(tier.dkim_port), 60, "opendkim")
-    wait_for(lambda: submit() == 250, 20, "signed again")
+    wait_for(lambda: submit(tier, token) == 250, 20, "signed again")
     assert b"DKIM-Signature" in tier.stored("bob", token)[0]
+
+
+@pytest.mark.parametrize("lie", MILTER_LIES)
+@pytest.mark.parametrize("name", ["dkim", "every"])
+def test_real_filters_that_lie_in_the_middle(tier, name, lie):
+    """What opendkim, or the filter of libmilter, answers is another thing from the text on: the mail is for later, whole."""
+    token = mail.new_token()
+
+    def send(line):
+        if name == "dkim":
+            return submit(tier, token, line)
+        return tier.send(tier.at["wedged"], text_for(token, "add") + line.encode() + b"\r\n")[0]
+    with tier.wedges[name].telling(MILTER_LIES[lie]):
+        assert send(MARK) == 451
+    assert tier.nothing(token)
+    wait_for(lambda: send(MARK) == 250, 20, "healed")
+    stored, = tier.stored("bob" if name == "dkim" else "alice", token)
+    assert (b"DKIM-Signature" if name == "dkim" else b"X-Added") in stored
 
 
 def test_mistakes_in_the_configuration(tier):

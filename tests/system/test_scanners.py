@@ -13,6 +13,7 @@ import pytest
 import mail
 from conftest import BIN, finish, free_port, free_port_base
 from tier import Tier, port_answers, wait_for
+from wedge import MARK, MILTER_LIES, SPAMD_LIES, Wedge
 
 SENDER = "visitor@elsewhere.example"
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
@@ -74,7 +75,7 @@ class Scanned(Tier):
 
     def scanner(self, name, kind, port, more):
         self.edge_extra += (f"\tscanner {name} {{ type {kind}; address 127.0.0.1:{port}; listeners {name}; "
-                            f"dead_time 200ms; timeout 8s; {more} }}\n")
+                            f"dead_time 200ms; timeout {'3s' if kind == 'clamd' else '8s'}; {more} }}\n")
 
     def start_spamd(self):
         self.spawn("spamd", ["spamd", "-L", "-x", "-m", "2", "-i", "127.0.0.1", "-p", str(self.spamd_port), "-u", "nobody",
@@ -93,18 +94,17 @@ class Scanned(Tier):
 
     @contextlib.contextmanager
     def away(self, name, how, start):
-        """Frozen or killed with all its children, and back in the end."""
+        """Frozen or killed with all its children in the middle of the next message with MARK in it, and back in the end."""
         group = self.processes[name].pid
-        if how == "frozen":
-            os.killpg(group, signal.SIGSTOP)
-        else:
-            self.end(name)
+        sign = {"frozen": signal.SIGSTOP, "killed": signal.SIGKILL}[how]
         try:
-            yield
+            with self.wedges[name].harming(lambda: os.killpg(group, sign)):
+                yield
         finally:
             if how == "frozen":
                 os.killpg(group, signal.SIGCONT)
             else:
+                self.stop_process(name)
                 start()
 
     def send(self, listener, line, token=None):
@@ -133,12 +133,14 @@ def tier(run_dir):
     t.meter_rules = ""  # some tests connect as fast as they can
     t.workers = 1
     t.spamd_port, t.clamd_port, t.rspamd_port = free_port(), free_port(), free_port()
-    t.scanner("spamcheck", "spamd", t.spamd_port, "")
-    t.scanner("spamtag", "spamd", t.spamd_port, "command symbols; on_hit tag;")
-    t.scanner("spamwhole", "spamd", t.spamd_port, "command process; on_hit tag; on_failure accept;")
+    t.wedges = {"spamd": Wedge(t.spamd_port), "rspamd": Wedge(t.rspamd_port)}
+    spamd_port = t.wedges["spamd"].port
+    t.scanner("spamcheck", "spamd", spamd_port, "")
+    t.scanner("spamtag", "spamd", spamd_port, "command symbols; on_hit tag;")
+    t.scanner("spamwhole", "spamd", spamd_port, "command process; on_hit tag; on_failure accept;")
     t.scanner("virus", "clamd", t.clamd_port, "")
     t.scanner("virussoft", "clamd", t.clamd_port, "on_failure accept; on_hit tag;")
-    t.edge_extra += (f"\tmilter rspamd {{ address 127.0.0.1:{t.rspamd_port}; listeners rspamd; dead_time 200ms; "
+    t.edge_extra += (f"\tmilter rspamd {{ address 127.0.0.1:{t.wedges['rspamd'].port}; listeners rspamd; dead_time 200ms; "
                      "command_timeout 8s; content_timeout 8s; }\n")
     t.prepare()
     for name in ("sa", "rspamd"):
@@ -156,6 +158,8 @@ def tier(run_dir):
     t.start_daemon("edge", "postern")
     t.wait_edge()
     yield t
+    for wedge in t.wedges.values():
+        wedge.end()
     t.end("spamd")
     t.stop_process("rspamd")
     finish(t)
@@ -211,7 +215,7 @@ def test_spamd_process(tier):
 def test_spamd_away(tier, how):
     with tier.away("spamd", how, tier.start_spamd):
         begun = time.monotonic()
-        token, code, reply = tier.send("spamcheck", "hello")
+        token, code, reply = tier.send("spamcheck", MARK)
         assert code == 451, reply
         assert tier.nothing(token)
         token, code, reply = tier.send("spamwhole", GTUBE)
@@ -219,6 +223,16 @@ def test_spamd_away(tier, how):
         assert b"multipart" not in tier.stored(token)
         assert time.monotonic() - begun < 60
     heals(tier, "spamcheck")
+
+
+@pytest.mark.parametrize("lie", SPAMD_LIES)
+def test_spamd_that_lies_in_the_middle(tier, lie):
+    heals(tier, "spamcheck")
+    with tier.wedges["spamd"].telling(SPAMD_LIES[lie]):
+        token, code, reply = tier.send("spamcheck", MARK)
+    assert code == 451, reply
+    assert tier.nothing(token)
+    heals(tier, "spamcheck", 550, GTUBE)
 
 
 # ---- clamd ----
@@ -268,6 +282,9 @@ def test_rspamd(tier):
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 def test_rspamd_away(tier, how):
     with tier.away("rspamd", how, tier.start_rspamd):
+        token, code, reply = tier.send("rspamd", MARK)
+        assert code == 451, reply
+        assert tier.nothing(token)
         with smtplib.SMTP("127.0.0.1", tier.at["rspamd"], timeout=60) as s:
             s.ehlo()
             assert s.mail(SENDER)[0] == 451
@@ -278,6 +295,22 @@ def test_rspamd_away(tier, how):
             s.ehlo()
             return s.mail(SENDER)[0] == 250
     wait_for(again, 60, "rspamd heals")
+    assert tier.send("rspamd", GTUBE)[1] == 554
+
+
+@pytest.mark.parametrize("lie", MILTER_LIES)
+def test_rspamd_that_lies_in_the_middle(tier, lie):
+    def asked():
+        """It is tried again when dead_time is over."""
+        with smtplib.SMTP("127.0.0.1", tier.at["rspamd"], timeout=60) as s:
+            s.ehlo()
+            return s.mail(SENDER)[0] == 250
+    wait_for(asked, 60, "rspamd is asked")
+    with tier.wedges["rspamd"].telling(MILTER_LIES[lie]):
+        token, code, reply = tier.send("rspamd", MARK)
+    assert code == 451, reply
+    assert tier.nothing(token)
+    wait_for(asked, 60, "rspamd heals")
     assert tier.send("rspamd", GTUBE)[1] == 554
 
 
