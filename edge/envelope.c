@@ -488,6 +488,7 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 		return envelope_refuse_recipient(s, 452, "4.5.3", "too many recipients");
 	m->redirected = false;
 	MEM_FREE(&m->hold_why);
+	recipient_own_literal(s);
 	rewrite_to(s, REWRITE_RECIPIENT, &m->to);
 	return is_listed(s, &v) ? v : ruling_start(s);
 }

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "directory/directory_conf.h"
 
 #include "edge/channel.h"
 #include "edge/envelope.h"
@@ -138,6 +139,44 @@ enum verdict recipient_look_for(struct session *s, struct span address)
 	session_enter(s, ST_RECIPIENT);
 	s->ask = expand_start(&opts, address, on_found, s);
 	return V_WAIT;
+}
+
+/* ---- address literals ------------------------------------------------------------------------- */
+
+static bool listens_at(const struct edge_conf *c, struct ip_addr a)
+{
+	for (size_t i = 0; i < c->listener_n; i++)
+		for (size_t k = 0; k < c->listener[i]->address.n; k++)
+			if (ip_eq(c->listener[i]->address.v[k].at.addr, a))
+				return true;
+	return false;
+}
+
+static bool is_own(const struct session *s, struct ip_addr a)
+{
+	const struct edge_conf *c = s->setup->edge;
+	return !ip_is_none(a) && !ip_is_any(a) &&
+	       (ip_eq(stream_local(s->io).addr, a) || ip_in_set(a, &c->own_addresses) ||
+		   listens_at(c, a));
+}
+
+/* The domain that it gets is ours: what is done with it is what is done with any address there. */
+void recipient_own_literal(struct session *s)
+{
+	struct smtp_path *to = &s->mail->to, own;
+	const struct directory_conf *d = conf_section(s->setup->conf, &directory_block);
+	struct buf text = BUF_INIT(SMTP_ADDRESS_MAX);
+	struct ip_addr a;
+	if (d->default_domain == NULL || !smtp_literal_parse(smtp_path_domain(to), &a) ||
+	    !is_own(s, a))
+		return;
+	buf_printf(&text, "%.*s@%s", SPAN_ARG(smtp_path_local(to)), d->default_domain);
+	unsigned flags = SMTP_PATH_UTF8_OK | SMTP_PATH_LONG_LOCAL_OK;
+	if (buf_ok(&text) && smtp_address_parse(buf_span(&text), flags, &own, NULL) == ERR_OK) {
+		session_notef(s, "literal", "<%s> is <%s>", to->address, own.address);
+		*to = own;
+	}
+	buf_end(&text);
 }
 
 /* ---- rewritten return paths ------------------------------------------------------------------- */

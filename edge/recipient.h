@@ -13,6 +13,8 @@ enum verdict recipient_look_for(struct session *s, struct span address);
 bool recipient_is_srs(struct session *s, enum verdict *v_out);
 /* Has the local part a route of its own: user%host, host!user, "user@host"? Nobody follows it. */
 bool recipient_has_route(const struct smtp_path *to);
+/* Is its domain an address of this host (user@[192.0.2.1])? Then it is one of default_domain from now on. */
+void recipient_own_literal(struct session *s);
 /* How the recipients of the mail under way are looked for. */
 struct expand_opts recipient_expand_opts(const struct session *s);
 

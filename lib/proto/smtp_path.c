@@ -69,7 +69,7 @@ bool smtp_domain_ok(struct span domain, bool utf8_ok)
 }
 
 /* "[192.0.2.1]", "[IPv6:2001:db8::1]" */
-static bool parse_literal(struct span s, struct ip_addr *out)
+bool smtp_literal_parse(struct span s, struct ip_addr *out)
 {
 	if (s.n < 3 || s.p[0] != '[' || s.p[s.n - 1] != ']')
 		return false;
@@ -83,7 +83,7 @@ static bool parse_literal(struct span s, struct ip_addr *out)
 bool smtp_literal_ok(struct span literal)
 {
 	struct ip_addr a;
-	return parse_literal(literal, &a);
+	return smtp_literal_parse(literal, &a);
 }
 
 size_t smtp_path_scan(struct span in)
@@ -180,7 +180,7 @@ static err_t put_literal(struct span domain, struct smtp_path *out, const char *
 {
 	struct ip_addr a;
 	char text[IP_TEXT_SIZE];
-	if (!parse_literal(domain, &a))
+	if (!smtp_literal_parse(domain, &a))
 		return fail(why_out, "bad address literal");
 	bool ok = put_text(out, ip_is_v4(a) ? SPAN("[") : SPAN("[IPv6:")) &&
 		  put_text(out, span_str(ip_text(a, text))) && put_text(out, SPAN("]"));

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/ip.h"
 #include "base/span.h"
 
 enum { SMTP_LOCAL_MAX = 64, SMTP_DOMAIN_MAX = 255, SMTP_ADDRESS_MAX = 254 };
@@ -75,6 +76,7 @@ bool smtp_path_split(
  * literal "[192.0.2.1]", "[IPv6:2001:db8::1]". */
 bool smtp_domain_ok(struct span domain, bool utf8_ok);
 bool smtp_literal_ok(struct span literal);
+bool smtp_literal_parse(struct span literal, struct ip_addr *out); /* false: it is none */
 /* What a client may call itself in EHLO and HELO: names that real clients send break the grammar of domains;
  * what could break a trace line, or is longer than SMTP_DOMAIN_MAX, is refused. */
 bool smtp_helo_ok(struct span name);

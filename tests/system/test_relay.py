@@ -38,7 +38,8 @@ class Sink(socketserver.StreamRequestHandler):
 
 @pytest.fixture(scope="module")
 def edge(run_dir):
-    tier = relaying_edge(run_dir, "relay", 1, "\terrors_max 100;\n\terror_delay 0s;\n\tunknown_max 100;\n")
+    tier = relaying_edge(run_dir, "relay", 1, "\trecipients_max 3;\n\town_addresses 192.0.2.25/32, 2001:db8::25/128;\n\terrors_max 100;\n\terror_delay 0s;\n\tunknown_max 100;\n")
+    tier.directory_block = f"directory {{\n\tbackend file;\n\tfile {tier.path('directory.ldif')};\n\tdefault_domain example.org;\n}}\n"
     server = socketserver.ThreadingTCPServer(("127.0.0.1", tier.relay_port), Sink)
     server.heard = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -182,3 +183,58 @@ def test_bdat_without_a_recipient(edge):
     assert t.say(b"BDAT 14 LAST\r\nSubject: a\r\n") == 503
     t.close()
     nothing_left(edge)
+
+
+def rcpt(edge, recipient, service="mx"):
+    t = Talk(edge, service)
+    assert t.say(b"EHLO client.example") == 250 and t.say(MAIL) == 250
+    t.socket.sendall(b"RCPT TO:" + recipient.encode() + b"\r\n")
+    answer = t.file.readline().decode()
+    return t, answer
+
+
+@pytest.mark.parametrize("recipient,answer", [
+    ("<alice@[127.0.0.1]>", "250"), ("<alice@[192.0.2.25]>", "250"), ("<Alice+x@[IPv6:2001:DB8::25]>", "250"),
+    ("<alice@[IPv6:::ffff:192.0.2.25]>", "250"), ("<nobody@[192.0.2.25]>", "550 5.1.1"), ("<postmaster@[192.0.2.25]>", "550 5.1.1"),
+    ("<alice@[192.0.2.26]>", "550 5.7.1 relay denied"), ("<alice@[IPv6:::]>", "550 5.7.1 relay denied"),
+    ("<alice@[0.0.0.0]>", "550 5.7.1 relay denied"), ("<alice@192.0.2.25>", "550 5.7.1 relay denied"),
+    ("<victim%far.example@[192.0.2.25]>", "550 5.7.1"), ("<far.example!victim@[192.0.2.25]>", "550 5.7.1"),
+    ('<"victim@far.example"@[192.0.2.25]>', "550 5.7.1"), ("<@[192.0.2.25]:victim@far.example>", "501"), ("<@example.org:victim@[192.0.2.26]>", "550 5.7.1"),
+    ("<victim@[192.0.2.25]@far.example>", "501"), ("<victim@[192.0.2.25].far.example>", "501")])
+def test_own_address_literals(edge, recipient, answer):
+    """RFC 5321 section 4.1.3: a user of ours by the address of this host, and no way out."""
+    t, heard = rcpt(edge, recipient)
+    assert heard.startswith(answer), heard
+    t.close()
+    nothing_left(edge)
+
+
+def test_mail_to_an_own_address_literal(edge):
+    t, heard = rcpt(edge, "<alice@[192.0.2.25]>")
+    assert heard.startswith("250") and t.say(b"DATA") == 354 and t.say(b"Subject: to-a-literal\r\n\r\nhello\r\n.") == 250
+    edge.wait_stored(edge.user("alice"), "to-a-literal")
+    t.close()
+
+
+def test_each_limit_that_is_announced(edge):
+    """RFC 9422: what LIMITS says is so, and one more is too many."""
+    t = Talk(edge)
+    t.socket.sendall(b"EHLO client.example\r\n")
+    line, limits = b"250-", {}
+    while line[3:4] == b"-":
+        line = t.file.readline()
+        if line[4:].startswith(b"LIMITS "):
+            limits = dict(word.split("=") for word in line[11:].decode().split())
+    assert list(limits) == ["RCPTMAX"]  # one that is new wants a test here
+    most = int(limits["RCPTMAX"])
+    users = [u["address"].encode() for u in edge.users]
+    assert 0 < most <= len(users) and t.say(MAIL) == 250
+    for user in users[:most]:
+        assert t.say(b"RCPT TO:<" + user + b">") == 250
+    assert t.say(b"RCPT TO:<one-more@example.org>") == 452 and t.say(b"RCPT TO:<" + users[0] + b">") == 452
+    assert t.say(b"DATA") == 354 and t.say(b"Subject: as many as may be\r\n\r\nhello\r\n.") == 250
+    for user in edge.users:
+        if user["address"].encode() in users[:most]:
+            edge.wait_stored(user, "as many as may be")
+    assert t.say(MAIL) == 250 and t.say(b"RCPT TO:<" + users[0] + b">") == 250  # it is of one message
+    t.close()
