@@ -83,8 +83,9 @@ struct rewrite;
 /* Words of edge.copy_loss. */
 enum edge_copy_loss { EDGE_COPY_ACCEPT, EDGE_COPY_REFUSE };
 
-/* Words of edge_scanner.type and .command. */
-enum edge_scanner_type { EDGE_SCANNER_SPAMD, EDGE_SCANNER_CLAMD };
+/* Words of edge_scanner.type, .method and .command. */
+enum edge_scanner_type { EDGE_SCANNER_SPAMD, EDGE_SCANNER_CLAMD, EDGE_SCANNER_ICAP };
+enum edge_icap_method { EDGE_ICAP_RESPMOD, EDGE_ICAP_REQMOD };
 enum edge_spamd_command {
 	EDGE_SPAMD_CHECK,
 	EDGE_SPAMD_SYMBOLS,

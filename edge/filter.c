@@ -220,6 +220,7 @@ static void scan_next(struct filters *f)
 	struct scan_opts opts = { .loop = s->edge->loop,
 		.dns = s->edge->dns,
 		.health = s->edge->milter_health,
+		.icap = s->edge->icap,
 		.edge = c,
 		.t = s->mail->t,
 		.edit = f->edit };

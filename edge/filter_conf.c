@@ -50,6 +50,16 @@ static void check_one(const struct edge_conf *e, const struct conf_head *head,
 			conf_error(d, head->pos, "the address %s needs a port", at->v[i].host);
 }
 
+/* It stands in a request line. */
+static void check_service(const struct edge_scanner_conf *c, struct conf_diag *d)
+{
+	bool ok = c->service[0] != '\0' && c->service[0] != '/' && strlen(c->service) <= 255;
+	for (const char *p = c->service; *p != '\0'; p++)
+		ok = ok && *p > ' ' && *p <= '~';
+	if (!ok)
+		conf_error(d, c->head.pos, "service: a path without the slash in front");
+}
+
 void filter_conf_check(const struct edge_conf *e, struct conf_diag *d)
 {
 	for (size_t i = 0; i < e->milter_n; i++)
@@ -60,9 +70,11 @@ void filter_conf_check(const struct edge_conf *e, struct conf_diag *d)
 		    e, &e->policy[i]->head, &e->policy[i]->listeners, &e->policy[i]->address, d);
 		check_moments(e->policy[i], d);
 	}
-	for (size_t i = 0; i < e->scanner_n; i++)
+	for (size_t i = 0; i < e->scanner_n; i++) {
 		check_one(
 		    e, &e->scanner[i]->head, &e->scanner[i]->listeners, &e->scanner[i]->address, d);
+		check_service(e->scanner[i], d);
+	}
 }
 
 bool filter_conf_in(const struct conf_strings *domains, struct span address)

@@ -1,20 +1,15 @@
-/* scanner.c - one message to spamd or clamd (part of step 4; called by filter.c).
+/* scanner.c - one message to spamd, clamd or an ICAP server (part of step 4; called by filter.c).
  *
- * Owns a struct scan for each message that is scanned: its connection and one deadline. */
-#include "edge/scanner.h"
+ * Owns a struct scan for each message that is scanned: its connection and one deadline. What ICAP says is scan_icap.c's. */
+#include "edge/scanner_internal.h"
 
 #include "base/check.h"
 #include "base/mem.h"
 #include "net/dial.h"
-#include "net/stream.h"
-#include "proto/scan_wire.h"
 
 #include "edge/edge_tables.h"
 #include "edge/filter_conf.h"
-#include "edge/scan_text.h"
 #include "edge/verdict.h"
-
-#define scan_MAGIC 0x5ca70001u
 
 enum {
 	IN_MAX = 256 * 1024,
@@ -25,36 +20,7 @@ enum {
 };
 static const struct stream_limits limits = { .in_max = IN_MAX, .out_max = OUT_MAX };
 
-enum scan_state {
-	SC_DIAL,
-	SC_SEND,  /* the message leaves; an answer may come early */
-	SC_HEAD,  /* the verdict is awaited */
-	SC_AFTER, /* what spamd sends behind it */
-};
-
-struct scan {
-	struct ticket ticket; /* first */
-	uint32_t magic;
-	enum scan_state state;
-	struct scan_opts opts;
-	struct stream *io;
-	struct ticket *dialing;
-	struct timer deadline;
-	struct soon soon;
-	size_t host, next;
-	uint64_t sent; /* bytes of the message */
-	struct spamd_head head;
-	struct scan_text text; /* behind the head */
-	scan_fn *fn;
-	void *arg;
-};
-
 static void dial_next(struct scan *c);
-
-static bool is_clamd(const struct scan *c)
-{
-	return c->opts.conf->type == EDGE_SCANNER_CLAMD;
-}
 
 /* ---- the end -------------------------------------------------------------------------------------- */
 
@@ -89,21 +55,17 @@ static void finish(struct scan *c, enum scan_verdict v)
 	fn(arg, v);
 }
 
-static const struct conf_hostport *host_of(const struct scan *c)
+void scan_fail(struct scan *c, const char *why)
 {
-	return &c->opts.conf->address.v[c->host];
-}
-
-static void fail(struct scan *c, const char *why)
-{
-	static const char *const steps[] = { "connecting", "sending", "verdict", "rest" };
+	static const char *const steps[] = { "connecting", "options", "preview", "sending",
+		"verdict", "rest" };
 	metric_add(&edge_metrics[EDGE_M_FILTER_FAILURES], 1);
 	log_write(&edge_events[EDGE_EV_FILTER_FAILED], c->opts.t->id.s,
 	    LOG_FIELDS(LOG_STR("filter", c->opts.conf->head.title),
-		LOG_STR("host", host_of(c)->host), LOG_U64("port", host_of(c)->port),
+		LOG_STR("host", scan_host(c)->host), LOG_U64("port", scan_host(c)->port),
 		LOG_STR("step", steps[c->state]), LOG_STR("why", why)));
 	milter_health_bad(
-	    c->opts.health, host_of(c), loop_now_ms(c->opts.loop) + c->opts.conf->dead_time);
+	    c->opts.health, scan_host(c), loop_now_ms(c->opts.loop) + c->opts.conf->dead_time);
 	drop_stream(c);
 	dial_next(c);
 }
@@ -134,7 +96,7 @@ static enum scan_verdict act(struct scan *c, bool hit, bool marked)
 	return end == VERDICT_DISCARD ? SCAN_DISCARD : SCAN_REFUSE;
 }
 
-static void settle_clamd(struct scan *c, const char *name)
+void scan_settle_virus(struct scan *c, const char *name)
 {
 	bool hit = name[0] != '\0';
 	struct buf words = BUF_INIT(WORDS_MAX);
@@ -177,14 +139,14 @@ static void read_clamd(struct scan *c)
 	char name[SCAN_NAME_MAX + 1];
 	switch (clamd_take(stream_input(c->io), name)) {
 	case SCAN_READY:
-		settle_clamd(c, name);
+		scan_settle_virus(c, name);
 		break;
 	case SCAN_BAD:
-		fail(c, "not a verdict");
+		scan_fail(c, "not a verdict");
 		break;
 	case SCAN_MORE:
 		if (stream_at_eof(c->io))
-			fail(c, "connection closed");
+			scan_fail(c, "connection closed");
 		break;
 	}
 }
@@ -199,11 +161,11 @@ static void read_after(struct scan *c)
 	err_t err = scan_text_add(&c->text, in, c->opts.edit);
 	stream_eat(c->io, in.n);
 	if (err)
-		fail(c, "what it sent back cannot be used");
+		scan_fail(c, "what it sent back cannot be used");
 	else if (end || (!c->head.has_length && stream_at_eof(c->io)))
 		settle_spamd(c);
 	else if (stream_at_eof(c->io))
-		fail(c, "connection closed");
+		scan_fail(c, "connection closed");
 }
 
 static void read_spamd(struct scan *c)
@@ -215,10 +177,10 @@ static void read_spamd(struct scan *c)
 	}
 	enum scan_rx rx = spamd_take_head(stream_input(c->io), &c->head, &eat);
 	if (rx == SCAN_BAD) {
-		fail(c, "not a verdict");
+		scan_fail(c, "not a verdict");
 	} else if (rx == SCAN_MORE) {
 		if (stream_at_eof(c->io))
-			fail(c, "connection closed");
+			scan_fail(c, "connection closed");
 	} else {
 		stream_eat(c->io, eat);
 		c->state = SC_AFTER;
@@ -231,25 +193,48 @@ static void read_spamd(struct scan *c)
 
 /* ---- sending -------------------------------------------------------------------------------------- */
 
-static void put_request(struct scan *c)
+static void begin_spamd(struct scan *c)
 {
 	static const char *const commands[] = { "CHECK", "SYMBOLS", "HEADERS", "PROCESS" };
 	unsigned long long size = (unsigned long long)body_size(c->opts.t->body);
-	if (is_clamd(c))
-		stream_write_span(c->io, SPAN("zINSTREAM\0"));
-	else
-		stream_printf(c->io, "%s SPAMC/1.5\r\nContent-length: %llu\r\n\r\n",
-		    commands[c->opts.conf->command], size);
+	stream_printf(c->io, "%s SPAMC/1.5\r\nContent-length: %llu\r\n\r\n",
+	    commands[c->opts.conf->command], size);
+	scan_send_from(c, 0);
 }
 
-/* clamd: each piece behind its length; one of no bytes ends it. */
-static void put_piece(struct scan *c, struct span piece)
+static void put_spamd(struct scan *c, struct span piece)
+{
+	stream_write_span(c->io, piece);
+}
+
+static void begin_clamd(struct scan *c)
+{
+	stream_write_span(c->io, SPAN("zINSTREAM\0"));
+	scan_send_from(c, 0);
+}
+
+/* Each piece behind its length; one of no bytes ends it. */
+static void put_clamd(struct scan *c, struct span piece)
 {
 	uint32_t n = (uint32_t)piece.n;
 	char head[4] = { (char)(n >> 24), (char)(n >> 16), (char)(n >> 8), (char)n };
-	if (is_clamd(c))
-		stream_write(c->io, head, sizeof head);
+	stream_write(c->io, head, sizeof head);
 	stream_write_span(c->io, piece);
+}
+
+static const struct scan_kind {
+	void (*begin)(struct scan *c);
+	void (*put_piece)(struct scan *c, struct span piece);
+	void (*read)(struct scan *c);
+} kinds[] = {
+	[EDGE_SCANNER_SPAMD] = { begin_spamd, put_spamd, read_spamd },
+	[EDGE_SCANNER_CLAMD] = { begin_clamd, put_clamd, read_clamd },
+	[EDGE_SCANNER_ICAP] = { icap_begin, icap_put_piece, icap_read },
+};
+
+static const struct scan_kind *kind_of(const struct scan *c)
+{
+	return &kinds[c->opts.conf->type];
 }
 
 static void pump(struct scan *c)
@@ -258,14 +243,21 @@ static void pump(struct scan *c)
 	while (c->state == SC_SEND && stream_space(c->io) > PIECE + REQUEST_MAX) {
 		struct span piece = body_read(c->opts.t->body, c->sent, PIECE, &err);
 		if (err) {
-			fail(c, "the message cannot be read");
+			scan_fail(c, "the message cannot be read");
 			return;
 		}
-		put_piece(c, piece);
+		kind_of(c)->put_piece(c, piece);
 		c->sent += piece.n;
 		if (piece.n == 0)
 			c->state = SC_HEAD;
 	}
+}
+
+void scan_send_from(struct scan *c, uint64_t at)
+{
+	c->state = SC_SEND;
+	c->sent = at;
+	pump(c);
 }
 
 /* ---- events --------------------------------------------------------------------------------------- */
@@ -275,17 +267,14 @@ static void on_stream(void *arg, enum stream_event ev)
 	struct scan *c = OBJ(scan, arg);
 	switch (ev) {
 	case STREAM_FAILED:
-		fail(c, err_text(stream_err(c->io)));
+		scan_fail(c, err_text(stream_err(c->io)));
 		break;
 	case STREAM_SENT:
 		pump(c);
 		break;
 	case STREAM_INPUT:
 	case STREAM_EOF:
-		if (is_clamd(c))
-			read_clamd(c);
-		else
-			read_spamd(c);
+		kind_of(c)->read(c);
 		break;
 	case STREAM_SECURED:
 		break;
@@ -294,7 +283,7 @@ static void on_stream(void *arg, enum stream_event ev)
 
 static void on_deadline(void *arg)
 {
-	fail(OBJ(scan, arg), "no answer in time");
+	scan_fail(OBJ(scan, arg), "no answer in time");
 }
 
 static void on_dialled(void *arg, const struct dial_result *r)
@@ -302,18 +291,15 @@ static void on_dialled(void *arg, const struct dial_result *r)
 	struct scan *c = OBJ(scan, arg);
 	c->dialing = NULL;
 	if (r->err) {
-		fail(c, r->text != NULL ? r->text : err_text(r->err));
+		scan_fail(c, r->text != NULL ? r->text : err_text(r->err));
 		return;
 	}
 	c->io = r->stream;
 	stream_set_owner(c->io, limits, on_stream, c);
-	milter_health_good(c->opts.health, host_of(c));
+	milter_health_good(c->opts.health, scan_host(c));
 	timer_set(&c->deadline, c->opts.conf->timeout);
-	c->state = SC_SEND;
-	c->sent = 0;
 	scan_text_init(&c->text, c->opts.conf->command);
-	put_request(c);
-	pump(c);
+	kind_of(c)->begin(c);
 }
 
 static void on_soon(void *arg)
@@ -333,12 +319,19 @@ static void dial_next(struct scan *c)
 	c->host = c->next++;
 	c->state = SC_DIAL;
 	struct dial_target target = {
-		.host = span_str(host_of(c)->host),
-		.port = host_of(c)->port,
+		.host = span_str(scan_host(c)->host),
+		.port = scan_host(c)->port,
 		.deadline_ms = conf->connect_timeout,
 		.limits = limits,
 	};
 	c->dialing = dial_start(c->opts.loop, c->opts.dns, &target, on_dialled, c);
+}
+
+void scan_dial_again(struct scan *c)
+{
+	drop_stream(c);
+	c->next = c->host;
+	dial_next(c);
 }
 
 /* ---- public --------------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* scanner.h - one message to spamd or clamd, and what is done about the verdict.
+/* scanner.h - one message to spamd, clamd or an ICAP server, and what is done about the verdict.
  *
  * A scan has no effect at the scanner, so every failure is answered by asking the next address. Nothing is
  * changed in the message unless the scanner's whole answer is there and good. */
@@ -18,6 +18,7 @@ struct scan_opts {
 	struct loop *loop;
 	struct dns *dns;
 	struct milter_health *health;
+	struct icap_memory *icap;
 	const struct edge_scanner_conf *conf;
 	const struct edge_conf *edge;
 	struct transaction *t; /* with the message as it stands */

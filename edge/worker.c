@@ -11,6 +11,7 @@
 #include "edge/dry.h"
 #include "edge/edge_tables.h"
 #include "edge/milter.h"
+#include "edge/scan_icap.h"
 #include "edge/session.h"
 #include "edge/table_query.h"
 
@@ -42,6 +43,7 @@ struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 	e->records = record_shelf_new(RECORDS_BYTES);
 	e->committer = committer_new(l, e->dns, e->directory, conf);
 	e->milter_health = milter_health_new();
+	e->icap = icap_memory_new();
 	e->policies = policy_pool_new(l, e->dns, e->milter_health);
 	e->clients = map_new(CLIENTS_MAX);
 	e->doors = accept_doors_new(e);
@@ -187,6 +189,7 @@ void edge_free(struct edge **e)
 	policy_pool_free(&gone->policies);
 	dns_free(&gone->dns);
 	milter_health_free(&gone->milter_health);
+	icap_memory_free(&gone->icap);
 	map_free(&gone->clients);
 	edge_setup_unref(&gone->setup);
 	mem_free(gone);

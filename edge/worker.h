@@ -31,6 +31,7 @@ struct edge {
 	struct record_shelf *records;
 	struct committer *committer;
 	struct milter_health *milter_health;
+	struct icap_memory *icap;
 	struct policy_pool *policies;
 	struct edge_setup *setup; /* the newest; sessions keep references of their own */
 	struct doors *doors;      /* owned: accept.c */

@@ -108,18 +108,23 @@ static bool end_head(struct http_reply_reader *r)
 	return true;
 }
 
-/* "1a;name=value": what is behind the size means nothing to us. */
-static bool take_chunk_size(struct http_reply_reader *r, struct span line)
+bool http_chunk_size(struct span line, uint64_t *size_out)
 {
 	struct span size = span_trim(span_cut(&line, ';'));
-	uint64_t n = 0;
+	*size_out = 0;
 	for (size_t i = 0; i < size.n; i++) {
 		int digit = ascii_hex(size.p[i]);
 		if (digit < 0 || i >= 8)
-			return bad(r, "a malformed chunk");
-		n = n << 4 | (unsigned)digit;
+			return false;
+		*size_out = *size_out << 4 | (unsigned)digit;
 	}
-	if (size.n == 0)
+	return size.n > 0;
+}
+
+static bool take_chunk_size(struct http_reply_reader *r, struct span line)
+{
+	uint64_t n;
+	if (!http_chunk_size(line, &n))
 		return bad(r, "a malformed chunk");
 	if (n > r->body.max - buf_len(&r->body))
 		return bad(r, "a body that is too large");

@@ -49,4 +49,8 @@ void http_reply_end(struct http_reply_reader *r);
 /* Takes what it can of input; *eat_out bytes of it are done with. READY: status, type and body are there. */
 enum http_reply_rx http_reply_take(struct http_reply_reader *r, struct span input, size_t *eat_out);
 
+/* The line in front of a chunk, "1a;name=value": what is behind the size means nothing to us. False: at most eight
+ * hexadecimal digits are not there. */
+bool http_chunk_size(struct span line, uint64_t *size_out);
+
 #endif

@@ -1,6 +1,14 @@
 /* scan_wire.c - what scanners answer; no I/O. */
 #include "proto/scan_wire.h"
 
+void scan_name_set(char name[SCAN_NAME_MAX + 1], struct span given)
+{
+	struct span s = span_first(given, SCAN_NAME_MAX);
+	for (size_t i = 0; i < s.n; i++)
+		name[i] = s.p[i] > 0x20 && s.p[i] < 0x7f ? s.p[i] : '?';
+	name[s.n] = '\0';
+}
+
 /* ---- spamd ------------------------------------------------------------------------------------- */
 
 /* "-12.5" as thousandths, and as text. */
@@ -93,10 +101,7 @@ static enum scan_rx parse_clamd(struct span line, char *name)
 		return SCAN_READY;
 	if (line.n <= 6 || !span_iends(line, SPAN(" FOUND")))
 		return SCAN_BAD;
-	line = span_first(span_first(line, line.n - 6), SCAN_NAME_MAX);
-	for (size_t i = 0; i < line.n; i++)
-		name[i] = line.p[i] > 0x20 && line.p[i] < 0x7f ? line.p[i] : '?';
-	name[line.n] = '\0';
+	scan_name_set(name, span_first(line, line.n - 6));
 	return SCAN_READY;
 }
 

@@ -18,6 +18,9 @@ enum {
 
 enum scan_rx { SCAN_MORE, SCAN_READY, SCAN_BAD };
 
+/* What a scanner calls what it has found, fit for a header field: cut, with ? for what is not printable ASCII. */
+void scan_name_set(char name[SCAN_NAME_MAX + 1], struct span given);
+
 /* The head of a reply of spamd. */
 struct spamd_head {
 	bool spam;
