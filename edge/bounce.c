@@ -12,21 +12,47 @@
 enum {
 	TEXT_MAX = 512 * 1024, /* of a report, beside the message that comes back */
 	LOOKUP_AGAIN_MS = 30 * 1000,
-	NOTICES_MAX = 255,
 };
 
-/* How many notices of delay there should have been by now; of those that were missed one is sent. */
+static const struct schedule *times_of(const struct q_item *it)
+{
+	return &item_channel(it)->times;
+}
+
+/* Is a notice of delay about this one, too? */
+static bool is_late(const struct q_item *it)
+{
+	return it->attempts > 0 && report_has(it, REPORT_DELAY);
+}
+
+/* How many notices of delay there should have been by now, by the channel of those that wait which has most; of those
+ * that were missed one is sent. */
 static unsigned notices_due(const struct q_entry *e)
 {
-	const struct edge_conf *c = e->queue->edge;
+	enum priority_class class = priority_class_of(e->priority);
 	uint64_t now_us = queue_now_us(e->queue);
 	uint64_t age_ms = now_us > e->arrived_us ? (now_us - e->arrived_us) / 1000 : 0;
-	if (age_ms < c->delay_notice)
-		return 0;
-	if (c->delay_notice_every == 0)
-		return 1;
-	uint64_t due = 1 + (age_ms - c->delay_notice) / c->delay_notice_every;
-	return due < NOTICES_MAX ? (unsigned)due : NOTICES_MAX;
+	unsigned most = 0;
+	for (size_t i = 0; i < e->item_count; i++) {
+		if (!is_late(&e->items[i]))
+			continue;
+		unsigned due = schedule_notices(times_of(&e->items[i]), class, age_ms);
+		most = due > most ? due : most;
+	}
+	return most;
+}
+
+uint64_t bounce_delay_age_ms(const struct q_entry *e)
+{
+	enum priority_class class = priority_class_of(e->priority);
+	uint64_t first = UINT64_MAX;
+	for (size_t i = 0; i < e->item_count && e->sender[0] != '\0'; i++) {
+		if (e->items[i].state == Q_FINAL)
+			continue;
+		uint64_t at = schedule_notice(times_of(&e->items[i]), class, e->notices);
+		first = at < first ? at : first;
+	}
+	return first;
 }
 
 static size_t reported_count(const struct q_entry *e)
@@ -221,17 +247,9 @@ void bounce_start(struct q_entry *e)
 
 /* ---- delay -------------------------------------------------------------------------------------- */
 
-static bool is_waiting(const struct q_entry *e)
-{
-	for (size_t i = 0; i < e->item_count; i++)
-		if (e->items[i].attempts > 0 && report_has(&e->items[i], REPORT_DELAY))
-			return true;
-	return false;
-}
-
 bool bounce_delay_is_due(const struct q_entry *e)
 {
-	return e->sender[0] != '\0' && notices_due(e) > e->notices && is_waiting(e);
+	return e->sender[0] != '\0' && notices_due(e) > e->notices;
 }
 
 void bounce_delay(struct q_entry *e)

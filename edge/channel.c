@@ -95,9 +95,6 @@ struct channel channel_limits(const struct edge_conf *c, const struct edge_chann
 	struct channel ch = {
 		.concurrency = concurrency_of(c, own),
 		.deliveries = deliveries_of(c, own),
-		.retry_first = first_of(own->retry_first, c->queue_retry_first),
-		.retry_max = first_of(own->retry_max, c->queue_retry_max),
-		.lifetime = first_of(own->lifetime, c->queue_lifetime),
 		.recipients = is_one_by_one(own) ? 1
 						 : (size_t)first_of((uint64_t)own->recipients,
 						       CHANNEL_RECIPIENTS_MAX),
@@ -105,6 +102,7 @@ struct channel channel_limits(const struct edge_conf *c, const struct edge_chann
 		.mta_sts =
 		    own->mta_sts == CHANNEL_GENERAL ? c->smtp_mta_sts : own->mta_sts == CHANNEL_YES,
 	};
+	schedule_init(&ch.times, c, own);
 	put_windows(&ch, &own->window);
 	return ch;
 }
@@ -240,13 +238,14 @@ void channel_check(const struct edge_conf *c, struct conf_diag *d)
 			    head->title);
 		channel_check_named(c->channel[i], d);
 		windows_check(c->channel[i], d);
+		schedule_check(c->channel[i], d);
 		for (size_t k = 0; k < i; k++)
 			if (strcmp(head->title, c->channel[k]->head.title) == 0)
 				conf_error(d, head->pos, "second channel \"%s\"", head->title);
 	}
 	for (size_t i = 0; i < c->channel_n; i++) {
 		struct channel ch = channel_limits(c, c->channel[i]);
-		if (ch.retry_max < ch.retry_first)
+		if (ch.times.most < ch.times.first)
 			conf_error(d, c->channel[i]->head.pos,
 			    "channel %s: retry_max is less than retry_first",
 			    c->channel[i]->head.title);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "edge/edge_conf.h"
+#include "edge/schedule.h"
 
 enum { CHANNELS_MAX = 64 }; /* named ones that a process knows in its life */
 
@@ -42,12 +43,12 @@ enum channel_line_end { CHANNEL_LF, CHANNEL_CRLF };
 enum channel_format { CHANNEL_MAILDIR, CHANNEL_MBOX };
 
 struct channel {
-	size_t concurrency;                        /* deliveries to one destination */
-	size_t deliveries;                         /* of the channel */
-	uint64_t retry_first, retry_max, lifetime; /* ms */
-	size_t recipients;                         /* of one delivery */
-	uint64_t size_max;                         /* bytes of a message; UINT64_MAX: any */
-	bool mta_sts;                              /* policies of domains count (RFC 8461) */
+	size_t concurrency; /* deliveries to one destination */
+	size_t deliveries;  /* of the channel */
+	struct schedule times;
+	size_t recipients; /* of one delivery */
+	uint64_t size_max; /* bytes of a message; UINT64_MAX: any */
+	bool mta_sts;      /* policies of domains count (RFC 8461) */
 	struct {
 		uint16_t from, to; /* minutes of the day, UTC; to <= from: past midnight */
 	} windows[CHANNEL_WINDOWS_MAX];

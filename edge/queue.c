@@ -71,19 +71,11 @@ void item_wait(struct q_item *it, uint64_t delay_ms)
 		timer_set(&q->due_timer, delay_ms);
 }
 
-/* Doubles with each attempt, for urgent mail from half of it, for other from twice as much; a tenth more or less, so that what failed together does not return
- * together. */
+/* A tenth more or less, so that what failed together does not return together. */
 uint64_t item_delay_ms(const struct q_item *it)
 {
-	const struct channel *c = item_channel(it);
-	enum priority_class class = priority_class_of(it->entry->priority);
-	uint64_t delay = c->retry_first;
-	for (uint32_t i = 1; i < it->attempts && delay < c->retry_max; i++)
-		delay *= 2;
-	if (delay > c->retry_max)
-		delay = c->retry_max;
-	if (class != PRIORITY_NORMAL)
-		delay = class == PRIORITY_URGENT ? delay / 2 : delay * 2;
+	uint64_t delay = schedule_wait(
+	    &item_channel(it)->times, priority_class_of(it->entry->priority), it->attempts);
 	return delay - delay / 10 + rand_below(delay / 5 + 1);
 }
 

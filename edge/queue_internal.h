@@ -140,6 +140,7 @@ struct q_dest {
 	bool proven;   /* its last delivery went well; only dest_prove() writes this */
 	size_t window; /* deliveries that may run: grows with what goes well */
 	uint64_t backoff_ms;    /* 0: it takes mail */
+	uint32_t failures;      /* in a row, while backoff_ms is not 0 */
 	uint64_t down_until_ms; /* until then everything for it is held */
 	struct timer probe;     /* then some of the held are tried */
 };
@@ -239,6 +240,7 @@ void entry_count(struct queue *q); /* the metrics */
 uint64_t item_delay_ms(const struct q_item *it);
 const struct channel *item_channel(
     const struct q_item *it); /* of its last way, or the likely one */
+uint64_t item_lifetime_ms(const struct q_item *it);
 size_t item_index(const struct q_item *it);
 /* Goes on with what is due. */
 void queue_pump(struct queue *q);
@@ -333,9 +335,9 @@ void row_more_free(struct queue *q, uint32_t row);
 /* A message that is due puts its row, SHELF_IDLE, in the list of this destination. False: there are too many
  * destinations. */
 struct row_facts {
-	uint64_t arrived_us, lifetime_ms;
-	bool has_sender;
-	unsigned notices;
+	uint64_t arrived_us;
+	uint64_t
+	    deadline_ms; /* the age at which it is given up, or its sender told that it waits */
 };
 bool row_list(struct queue *q, uint32_t row, struct q_dest *d, const struct row_facts *facts);
 /* Brings messages that wait for d alone, as many as may run soon. */
@@ -371,6 +373,8 @@ void bounce_start(struct q_entry *e);
 /* A whole message of ours about TLS, with a null sender: nobody is told when it fails. See tlsrpt.h. */
 bool bounce_tls_report(void *queue, const char *to, const char *user, struct span text);
 bool bounce_delay_is_due(const struct q_entry *e);
+/* The age at which it will be; UINT64_MAX: never, as things are. */
+uint64_t bounce_delay_age_ms(const struct q_entry *e);
 void bounce_delay(struct q_entry *e);
 
 /* ---- report.c ---- */

@@ -136,15 +136,9 @@ static bool dest_number(struct q_dest *d)
 }
 
 /* When it has to be looked at, though its destination takes no mail: to be given up, or its sender told. */
-static uint64_t deadline_of(const struct queue *q, const struct row_facts *f)
+static uint64_t deadline_of(const struct row_facts *f)
 {
-	const struct edge_conf *c = q->edge;
-	uint64_t ms = f->lifetime_ms;
-	uint64_t notice = c->delay_notice + f->notices * c->delay_notice_every;
-	bool more_notices = f->notices == 0 || c->delay_notice_every > 0;
-	if (f->has_sender && more_notices && notice < ms)
-		ms = notice;
-	return 1 + shelf_minutes(f->arrived_us + 1000 * ms);
+	return 1 + shelf_minutes(f->arrived_us + 1000 * f->deadline_ms);
 }
 
 bool row_list(struct queue *q, uint32_t row, struct q_dest *d, const struct row_facts *facts)
@@ -153,7 +147,7 @@ bool row_list(struct queue *q, uint32_t row, struct q_dest *d, const struct row_
 	bool many = d->shelf.n == 0 && map_count(q->dests) > DESTS_MAX;
 	if (many || !dest_number(d))
 		return false;
-	r->deadline = deadline_of(q, facts) & SHELF_DEADLINE_MAX;
+	r->deadline = deadline_of(facts) & SHELF_DEADLINE_MAX;
 	shelf_append(q->shelf, row, &d->shelf);
 	r->owner = d->number & SHELF_OWNER_MAX;
 	return true;
@@ -161,11 +155,10 @@ bool row_list(struct queue *q, uint32_t row, struct q_dest *d, const struct row_
 
 static struct row_facts facts_of(const struct q_entry *e)
 {
-	struct row_facts f = { e->arrived_us, UINT64_MAX, e->sender[0] != '\0', e->notices };
+	struct row_facts f = { e->arrived_us, bounce_delay_age_ms(e) };
 	for (size_t i = 0; i < e->item_count; i++)
-		if (is_waiting(&e->items[i]) &&
-		    item_channel(&e->items[i])->lifetime < f.lifetime_ms)
-			f.lifetime_ms = item_channel(&e->items[i])->lifetime;
+		if (is_waiting(&e->items[i]) && item_lifetime_ms(&e->items[i]) < f.deadline_ms)
+			f.deadline_ms = item_lifetime_ms(&e->items[i]);
 	return f;
 }
 
@@ -309,7 +302,7 @@ static void resume(struct q_entry *e, struct q_dest *waits_for, bool now)
 		if (waits_for != NULL)
 			item_set_dest(it, waits_for);
 		uint64_t delay = it->due_us > now_us ? (it->due_us - now_us) / 1000 : 0;
-		uint64_t most = 2 * item_channel(it)->retry_max; /* non-urgent mail waits so long */
+		uint64_t most = schedule_wait_max(&item_channel(it)->times);
 		delay = delay < most ? delay : most;
 		item_wait(it, now ? 0 : delay);
 		if (waits_for != NULL && waits_for->backoff_ms > 0 && it->state == Q_WAIT)

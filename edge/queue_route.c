@@ -130,15 +130,15 @@ void dest_hold(struct q_item *it)
 
 /* The first time costs little, a store that stays away is asked every dead_backoff; strangers' servers get
  * the intervals of the retry schedule. */
-static uint64_t next_backoff(const struct q_dest *d)
+static uint64_t next_backoff(struct q_dest *d)
 {
 	const struct edge_conf *c = d->queue->edge;
 	bool far = d->kind != DEST_STORE && d->kind != DEST_RELAY;
-	const struct channel *ch = &d->queue->channels[d->kind].limits;
-	uint64_t first = far ? ch->retry_first : DOWN_FIRST_MS;
-	uint64_t most = far ? ch->retry_max : c->dead_backoff;
-	uint64_t next = d->backoff_ms == 0 ? first : 2 * d->backoff_ms;
-	return next < most ? next : most;
+	const struct schedule *times = &d->queue->channels[d->kind].limits.times;
+	if (far)
+		return schedule_wait(times, PRIORITY_NORMAL, ++d->failures);
+	uint64_t next = d->backoff_ms == 0 ? DOWN_FIRST_MS : 2 * d->backoff_ms;
+	return next < c->dead_backoff ? next : c->dead_backoff;
 }
 
 static struct list_node *stalled_list(const struct q_dest *d)
@@ -201,6 +201,7 @@ void dest_is_up(struct q_dest *d)
 	log_write(&queue_events[QUEUE_EV_DESTINATION_UP], NULL,
 	    LOG_FIELDS(LOG_STR("destination", d->name), LOG_U64("waiting", d->held_count)));
 	d->backoff_ms = 0;
+	d->failures = 0;
 	d->down_until_ms = 0;
 	timer_clear(&d->probe);
 	while (!list_empty(&d->held))
@@ -422,11 +423,15 @@ const struct channel *item_channel(const struct q_item *it)
 	return &q->channels[kind].limits;
 }
 
+uint64_t item_lifetime_ms(const struct q_item *it)
+{
+	return schedule_lifetime(&item_channel(it)->times, priority_class_of(it->entry->priority));
+}
+
 static bool is_expired(const struct q_item *it)
 {
 	uint64_t now = queue_now_us(it->entry->queue), arrived = it->entry->arrived_us;
-	return now > arrived && (now - arrived) / 1000 >= item_channel(it)->lifetime &&
-	       it->attempts > 0;
+	return now > arrived && (now - arrived) / 1000 >= item_lifetime_ms(it) && it->attempts > 0;
 }
 
 static void give_up(struct q_item *it)

@@ -117,9 +117,13 @@ static bool list_for_its_way(struct queue *q, uint32_t row, const struct spool_m
 	bool listed = false;
 	if (way_out(q, address, NULL, &kind, &name)) {
 		struct q_dest *d = dest_get(q, kind, name);
-		listed = row_list(q, row, d,
-		    &(struct row_facts){
-			m->arrived_us, q->channels[kind].limits.lifetime, m->sender.n > 0, 0 });
+		const struct schedule *times = &q->channels[kind].limits.times;
+		enum priority_class class = priority_class_of(m->priority);
+		struct row_facts f = { m->arrived_us, schedule_lifetime(times, class) };
+		uint64_t notice = schedule_notice(times, class, 0);
+		if (m->sender.n > 0 && notice < f.deadline_ms)
+			f.deadline_ms = notice;
+		listed = row_list(q, row, d, &f);
 		dest_tidy(d);
 	}
 	mem_free(address);
@@ -171,10 +175,10 @@ static void apply_snapshot(struct queue *q, uint32_t row, const struct spool_pro
 	uint64_t delay = due_us > now_us ? (due_us - now_us) / 1000 : 0;
 	uint64_t most = 0;
 	for (size_t k = 0; k < q->kind_n; k++)
-		most =
-		    q->channels[k].limits.retry_max > most ? q->channels[k].limits.retry_max : most;
+		if (schedule_wait_max(&q->channels[k].limits.times) > most)
+			most = schedule_wait_max(&q->channels[k].limits.times);
 	if (due_us != UINT64_MAX)
-		replay_due(q, row, delay < 2 * most ? delay : 2 * most); /* see item_delay_ms() */
+		replay_due(q, row, delay < most ? delay : most);
 	else
 		row_idle(q, row);
 }

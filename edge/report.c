@@ -141,7 +141,7 @@ static void put_recipient(struct buf *out, const struct q_item *it)
 	    it->reason != NULL ? it->reason : "");
 	if (it->state != Q_FINAL)
 		buf_printf(out, "Will-Retry-Until: %s\r\n",
-		    clock_rfc5322(e->arrived_us + 1000 * item_channel(it)->lifetime, date));
+		    clock_rfc5322(e->arrived_us + 1000 * item_lifetime_ms(it), date));
 }
 
 static void put_status(struct buf *out, const struct q_entry *e, struct ident id)

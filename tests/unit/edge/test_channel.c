@@ -25,15 +25,15 @@ static void test_limits(void **state)
 	struct channel relay = channel_of(e, DEST_RELAY), route = channel_of(e, DEST_ROUTE);
 	assert_int_equal(store.concurrency, 7);
 	assert_int_equal(store.deliveries, 4);
-	assert_int_equal(store.lifetime, 3600 * 1000);
-	assert_int_equal(store.retry_max, 120 * 1000);
+	assert_int_equal(store.times.lifetime, 3600 * 1000);
+	assert_int_equal(store.times.most, 120 * 1000);
 	assert_int_equal(smtp.concurrency, 3);
 	assert_int_equal(smtp.deliveries, e->queue_deliveries);
-	assert_int_equal(smtp.retry_first, 60 * 1000);
-	assert_int_equal(smtp.lifetime, e->queue_lifetime);
+	assert_int_equal(smtp.times.first, 60 * 1000);
+	assert_int_equal(smtp.times.lifetime, e->queue_lifetime);
 	assert_int_equal(route.concurrency, 3);
 	assert_int_equal(relay.concurrency, 7);
-	assert_int_equal(relay.retry_first, e->queue_retry_first);
+	assert_int_equal(relay.times.first, e->queue_retry_first);
 	conf_unref(&c);
 }
 
