@@ -55,6 +55,15 @@ static const struct column queue_columns[] = {
 	{ "reason", "reason", COLUMN_TEXT },
 	{ NULL, NULL, COLUMN_TEXT },
 };
+static const struct column summary_columns[] = {
+	{ "channel", "channel", COLUMN_TEXT },
+	{ "destination", "destination", COLUMN_TEXT },
+	{ "reason", "reason", COLUMN_TEXT },
+	{ "recipients", "recipients", COLUMN_NUMBER },
+	{ "bytes", "size", COLUMN_BYTES },
+	{ "oldest_s", "oldest", COLUMN_SECONDS },
+	{ NULL, NULL, COLUMN_TEXT },
+};
 static const struct column copies_columns[] = {
 	{ "owner", "owner", COLUMN_TEXT },
 	{ "state", "state", COLUMN_TEXT },
@@ -131,6 +140,8 @@ static const struct question ask_copies = { only_edge, copies_columns, { NULL, N
 	"No host leaves copies here." };
 static const struct question ask_queue_rows = { only_edge, queue_columns, { NULL, NULL }, NULL,
 	"The queue is empty." };
+static const struct question ask_queue_summary = { only_edge, summary_columns, { NULL, NULL }, NULL,
+	"The queue is empty." };
 static const struct column tlsrpt_columns[] = {
 	{ "domain", "domain", COLUMN_TEXT },
 	{ "policy", "policy", COLUMN_TEXT },
@@ -151,6 +162,11 @@ static const struct question ask_tlsrpt_send = { only_edge, tlsrpt_send_columns,
 static int queue_list(const struct admin_args *a)
 {
 	return show_queue(a, &ask_queue_rows);
+}
+
+static int queue_summary(const struct admin_args *a)
+{
+	return show_summary(a, &ask_queue_summary);
 }
 
 static const struct question ask_queue_order = { only_edge, order_columns, { NULL, NULL }, NULL,
@@ -274,6 +290,9 @@ static const struct command {
 	    "Messages that this host still has to deliver, and why. WHICH: ID, all, sender=, "
 	    "recipient=, domain=, destination=, reason=, state=, older=2h, younger=2h; * stands "
 	    "for any text. After 5000 recipients it ends and says how it goes on." },
+	{ "queue summary", "[WHICH...]", 0, 15, queue_summary, NULL,
+	    "How much waits, by channel, destination and kind of reason, and how old the oldest "
+	    "is." },
 	{ "queue show", "ID", 1, 1, NULL, &ask_queue_rows,
 	    "Every recipient of a message in the queue." },
 	{ "queue cat", "ID", 1, 1, show_cat, NULL, "The message itself." },

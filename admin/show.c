@@ -261,6 +261,21 @@ int show_queue(const struct admin_args *a, const struct question *q)
 	return status;
 }
 
+int show_summary(const struct admin_args *a, const struct question *q)
+{
+	const struct show_words words = { a->words, a->word_count, false };
+	char after[64];
+	json_t *rows = json_array();
+	int status = ADMIN_OK;
+	bool answered = show_gather(a, q, words, rows, &status) > 0;
+	if (answered && take_more(rows, after, sizeof after))
+		fprintf(stderr, "postern: there was no time to count all that is in the queue\n");
+	if (answered)
+		print_rows(a, q, rows);
+	json_decref(rows);
+	return status;
+}
+
 /* ---- a message ----------------------------------------------------------------------------------- */
 
 /* Writes one piece; false: that was the last, or it cannot be had. */

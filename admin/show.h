@@ -26,6 +26,8 @@ size_t show_gather(const struct admin_args *a, const struct question *q, struct 
 /* queue list: asks on until it has everything or SHOW_LIST_MAX rows, and says when that is not all. */
 enum { SHOW_LIST_MAX = 5000 };
 int show_queue(const struct admin_args *a, const struct question *q);
+/* queue summary: says when not everything was counted. */
+int show_summary(const struct admin_args *a, const struct question *q);
 /* The words of the command line are the question. */
 int show_rows(const struct admin_args *a, const struct question *q);
 /* queue cat ID: the bytes of a message in the queue, as they are. */

@@ -107,6 +107,12 @@ struct channel channel_limits(const struct edge_conf *c, const struct edge_chann
 	return ch;
 }
 
+const char *channel_kind_name(enum q_dest_kind kind)
+{
+	CHECK(kind < DEST_KINDS);
+	return names[kind];
+}
+
 struct channel channel_of(const struct edge_conf *c, enum q_dest_kind kind)
 {
 	static const struct edge_channel_conf none;

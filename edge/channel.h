@@ -61,6 +61,7 @@ bool channel_is_open(const struct channel *c, uint64_t wall_us);
 /* Block "store" is for our stores, "smtp" for mail exchangers and where an operator reroutes mail, "relay" for
  * relay_host. kind < DEST_KINDS. */
 struct channel channel_of(const struct edge_conf *c, enum q_dest_kind kind);
+const char *channel_kind_name(enum q_dest_kind kind); /* "store"; kind < DEST_KINDS */
 /* The same of a named channel. */
 struct channel channel_limits(const struct edge_conf *c, const struct edge_channel_conf *own);
 

@@ -12,6 +12,7 @@
 #include "edge/edge_conf.h"
 #include "edge/edge_tables.h"
 #include "edge/queue.h"
+#include "edge/queue_gauge.h"
 #include "edge/queue_tables.h"
 #include "edge/run_wire.h"
 #include "edge/runner.h"
@@ -312,6 +313,7 @@ static void prepare(void)
 {
 	metric_register(edge_metrics, EDGE_M_COUNT);
 	metric_register(queue_metrics, QUEUE_M_COUNT);
+	queue_gauge_prepare();
 	directory_prepare();
 	metermaid_prepare();
 }

@@ -10,6 +10,7 @@
 #include "base/rand.h"
 #include "daemon/daemon.h"
 #include "edge/out_conf.h"
+#include "edge/queue_census.h"
 #include "edge/queue_internal.h"
 
 enum { BUSY_PAUSE_MS = 10, FOLLOWED_US = 600 * 1000 * 1000, PATH_SIZE = 1100 };
@@ -102,6 +103,7 @@ void item_outcome(struct q_item *it, const struct outcome *o)
 {
 	it->attempts++;
 	set_reason(it, o->code, o->enhanced, span_str(o->text));
+	item_count_outcome(it, o->fate);
 	if (o->fate == FATE_DELIVERED || o->fate == FATE_REFUSED) {
 		bool ok = o->fate == FATE_DELIVERED;
 		it->fate = final_fate(it, o->fate);
@@ -400,7 +402,9 @@ void queue_add(struct queue *q, log_pos pos, const struct spool_message *m)
 	uint32_t row = shelf_add(q->shelf, &m->id);
 	struct q_entry *e = entry_new(q, row, pos, m);
 	shelf_row(q->shelf, row)->message = pos;
+	shelf_row(q->shelf, row)->size = shelf_size_code(m->body_bytes) & 0xff;
 	e->fresh = true;
+	entry_count_arrival(e);
 	e->added_us = queue_now_us(q);
 	e->sync = spool_sync(q->spool, on_durable, e);
 	metric_add(&queue_metrics[QUEUE_M_ADDED], 1);
@@ -556,6 +560,7 @@ struct queue *queue_new(const struct queue_opts *opts)
 	timer_set(&q->prune_timer, 60 * 1000);
 	follow_clock(q);
 	queue_open(q);
+	q->census = queue_census_new(q);
 	return q;
 }
 
@@ -572,6 +577,7 @@ void queue_free(struct queue **pq)
 	struct queue *q = *pq;
 	if (q == NULL)
 		return;
+	queue_census_free(&q->census);
 	queue_close(q);
 	queue_channels_end(q);
 	out_pool_free(&q->pool);

@@ -67,12 +67,14 @@ void queue_on_done(struct queue *q, void (*fn)(void *arg, struct ident id), void
 
 /* ---- for the control socket ---- */
 
-/* words behind "queue": list, hold, release, retry, reroute, bounce, delete with a filter
+/* words behind "queue": list, summary, hold, release, retry, reroute, bounce, delete with a filter
  * (queue_filter.h), show ID, cat ID [OFFSET]. Appends one JSON value; false: no such command.
  *	list, show	array of {"id","sender","recipient","state","destination","age_s","attempts","next_s",
  *			"reason","bytes"} of what is not ended; show: of every recipient, and more members.
  *			A list of more than 5000 recipients or 8 s ends with {"more":true,"after":ID}: the words
  *			after=ID have it go on there; ID "": it has to begin anew
+ *	summary		array of {"channel","destination","reason","recipients","bytes","oldest_s"}, and of
+ *			{"more":true,"recipients"} when there was no time for all: so many were counted
  *	tlsrpt-send	{"order","policies"}: reports of TLS are sent now; tlsrpt-show: rows of what is counted
  *	cat		{"bytes","next","base64"}: a piece from OFFSET on, the next begins at "next"
  *	orders		{"order","recipients","more"}: more: say it again, one order ends so many

@@ -12,6 +12,7 @@
 #include "daemon/daemon.h"
 #include "edge/mailbox.h"
 #include "edge/outcome.h"
+#include "edge/queue_gauge.h"
 #include "edge/station.h"
 
 enum { DEST_NAME_MAX = CHANNEL_NAME_MAX + 1 + SPOOL_STRING_MAX };
@@ -27,7 +28,14 @@ static struct q_channel *slot_of(struct queue *q, const char *title)
 		return NULL; /* after many reloads with ever new names: known after a restart */
 	struct q_channel *ch = &q->channels[q->kind_n++];
 	ch->title = mem_str(title);
+	ch->gauge = queue_gauge_slot(span_str(title));
 	return ch;
+}
+
+struct span queue_kind_name(const struct queue *q, enum q_dest_kind kind)
+{
+	const char *own = q->channels[kind].title;
+	return span_str(own != NULL ? own : channel_kind_name(kind));
 }
 
 void queue_channels_set(struct queue *q)
@@ -35,6 +43,8 @@ void queue_channels_set(struct queue *q)
 	const struct edge_conf *e = q->edge;
 	for (size_t k = 0; k < DEST_KINDS; k++)
 		q->channels[k].limits = channel_of(e, (enum q_dest_kind)k);
+	for (size_t k = 0; k < DEST_KINDS; k++)
+		q->channels[k].gauge = queue_gauge_slot(queue_kind_name(q, (enum q_dest_kind)k));
 	for (size_t k = DEST_KINDS; k < q->kind_n; k++)
 		q->channels[k].own = NULL;
 	for (size_t i = 0; i < e->channel_n; i++) {
@@ -178,6 +188,19 @@ struct span item_out_channel(const struct q_item *it)
 		return SPAN("store");
 	bool relay = item_operator_route(it) == NULL && q->edge->relay_host.host != NULL;
 	return relay ? SPAN("relay") : SPAN("smtp");
+}
+
+struct span item_channel_name(const struct q_item *it)
+{
+	const struct queue *q = it->entry->queue;
+	return it->dest != NULL ? queue_kind_name(q, it->dest->kind) : item_out_channel(it);
+}
+
+size_t item_gauge(const struct q_item *it)
+{
+	const struct queue *q = it->entry->queue;
+	return it->dest != NULL ? q->channels[it->dest->kind].gauge
+				: queue_gauge_slot(item_out_channel(it));
 }
 
 /* A destination is one user: who waits for a slow program of one does not wait for that of another. */

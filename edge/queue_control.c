@@ -9,7 +9,7 @@
 #include "base/fmt.h"
 #include "base/mem.h"
 #include "edge/outcome.h"
-#include "edge/queue_scan.h"
+#include "edge/queue_census.h"
 
 enum {
 	ENDS_MAX = 10000, /* recipients that one order may end: each may need a report */
@@ -262,7 +262,10 @@ static void start_scan(struct queue *q, const struct scan_words *said, const str
 {
 	struct queue_filter f;
 	struct buf why = BUF_INIT(1000);
-	struct scan_job job = order != NULL ? order_job(order) : queue_list_job();
+	bool sums = span_eq_str(span_str(said->v[0]), "summary");
+	struct scan_job job = order != NULL ? order_job(order)
+			      : sums        ? queue_summary_job()
+					    : queue_list_job();
 	const char *mistake = NULL;
 	if (said->n > SCAN_WORDS_MAX)
 		mistake = "too many words";
@@ -318,7 +321,8 @@ bool queue_control(struct queue *q, const char *const *words, size_t n,
 		run_cat(q, words + 1, n - 1, out);
 	else if (is_show && n == 2 && (e = find(q, words[1], out)) != NULL)
 		queue_show(e, out);
-	else if (is_cat || is_show || (order == NULL && !span_eq_str(word, "list")))
+	else if (is_cat || is_show ||
+		 (order == NULL && !span_eq_str(word, "list") && !span_eq_str(word, "summary")))
 		good = buf_len(out) > 0;
 	else
 		start_scan(q, &(struct scan_words){ words, n }, order, late, out);

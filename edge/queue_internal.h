@@ -11,6 +11,7 @@
 #include "edge/queue.h"
 #include "edge/queue_filter.h"
 #include "edge/queue_tables.h"
+#include "edge/cause.h"
 #include "edge/run_ask.h"
 #include "edge/shelf.h"
 #include "edge/sts.h"
@@ -140,6 +141,7 @@ struct q_dest {
 	bool proven;   /* its last delivery went well; only dest_prove() writes this */
 	size_t window; /* deliveries that may run: grows with what goes well */
 	uint64_t backoff_ms;    /* 0: it takes mail */
+	enum cause reason;      /* of the last attempt that ended here */
 	uint32_t failures;      /* in a row, while backoff_ms is not 0 */
 	uint64_t down_until_ms; /* until then everything for it is held */
 	struct timer probe;     /* then some of the held are tried */
@@ -161,6 +163,7 @@ struct q_channel {
 	const struct edge_channel_conf
 	    *own; /* of a named one, of queue.conf; NULL: not configured any more */
 	struct channel limits;
+	size_t gauge; /* queue_gauge.h */
 	size_t running;
 	struct list_node stalled, strange; /* destinations: proven ones, and the others */
 };
@@ -198,8 +201,9 @@ struct queue {
 	char *left_words; /* owned; of the order that did not get through the whole shelf */
 	uint32_t left_at;
 	struct q_channel channels[DEST_KINDS_MAX];
-	size_t kind_n;         /* of them in use */
-	struct pieces *pieces; /* owned: defragment.c; NULL: none yet */
+	size_t kind_n;               /* of them in use */
+	struct queue_census *census; /* owned */
+	struct pieces *pieces;       /* owned: defragment.c; NULL: none yet */
 	struct heap due;
 	struct timer due_timer, prune_timer;
 	size_t items_open, lookups, running;
@@ -227,6 +231,9 @@ void item_set_state(struct q_item *it, enum q_state to);
 void item_wait(struct q_item *it, uint64_t delay_ms);
 /* One attempt ended. The caller then saves and settles the entry. */
 void item_outcome(struct q_item *it, const struct outcome *o);
+/* queue_census.c: the counters of its channel. */
+void entry_count_arrival(const struct q_entry *e);
+void item_count_outcome(const struct q_item *it, enum fate fate);
 /* Appends what became of these items to the log. */
 void entry_save(struct q_entry *e, struct q_item *const *items, size_t n);
 /* One record with the state of every recipient takes the place of all before it. */
@@ -289,6 +296,10 @@ enum { STAGE_NONE, STAGE_REPROCESS, STAGE_DEFRAGMENT, STAGE_CONVERSION, STAGE_HO
 
 void queue_channels_set(struct queue *q); /* the configuration is new */
 void queue_channels_end(struct queue *q);
+struct span queue_kind_name(const struct queue *q, enum q_dest_kind kind); /* "smtp" */
+/* Of the channel where it is or was last, or else the one that it goes to. */
+struct span item_channel_name(const struct q_item *it);
+size_t item_gauge(const struct q_item *it); /* queue_gauge.h */
 /* The item is on its way to a named channel, or waits for it: true; the entry may be gone. */
 bool item_to_channel(struct q_item *it);
 /* The same of ends alone: the directory knows its user. */

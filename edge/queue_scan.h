@@ -18,7 +18,8 @@ struct scan_job {
 	bool (*is_full)(const struct scan_job *j);                             /* no more visits */
 	void (*end)(struct scan_job *j, struct buf *out);
 	struct queue_filter filter;
-	const struct order *order; /* NULL: a list */
+	const struct order *order; /* NULL: a list or a summary */
+	struct queue_sums *sums;   /* queue_census.c */
 	size_t n;                  /* recipients met */
 	bool more;                 /* it ended before the end ... */
 	struct ident at;           /* ... behind this message; "": from the beginning */

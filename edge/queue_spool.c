@@ -148,6 +148,7 @@ static void on_message(void *arg, log_pos pos, const struct spool_message *m)
 	}
 	row = shelf_add(q->shelf, &m->id);
 	shelf_row(q->shelf, row)->message = pos;
+	shelf_row(q->shelf, row)->size = shelf_size_code(m->body_bytes) & 0xff;
 	for (size_t i = 0; i < m->recipient_count; i++)
 		open += m->recipients[i].fate == SPOOL_WAITING;
 	set_open(q, row, open);

@@ -305,6 +305,27 @@ void shelf_load(struct shelf *s, uint32_t number, void *entry)
 	r->entry = entry;
 }
 
+/* Three bits behind the first one, and where that stands. */
+unsigned shelf_size_code(uint64_t bytes)
+{
+	unsigned shift = 0;
+	while (bytes >= 16) {
+		bytes >>= 1;
+		shift++;
+	}
+	unsigned code = shift == 0 ? (unsigned)bytes : 8 * (shift + 1) + (unsigned)bytes - 8;
+	return code < 256 ? code : 255;
+}
+
+uint64_t shelf_size(unsigned code)
+{
+	unsigned shift = code / 8;
+	if (code < 16)
+		return code;
+	shift--;
+	return ((uint64_t)(8 + code % 8) << shift) + ((uint64_t)1 << shift) / 2;
+}
+
 uint64_t shelf_minutes(uint64_t wall_us)
 {
 	static const uint64_t minute_us = 60000000, epoch_2020_us = 1577836800000000;

@@ -130,13 +130,15 @@ static void end_bad(struct smtp_out *o)
 	enum out_end end = was < ST_ENVELOPE ? OUT_UNREACHED : OUT_BROKEN;
 	if (o->kept && o->replies == 0 && was <= ST_ENVELOPE)
 		end = OUT_STALE;
+	const char *status = o->tls_fate > OUT_TLS_GOOD ? "4.7.5"
+			     : was <= ST_TLS            ? "4.4.1"
+							: "4.4.2";
 	struct buf text = BUF_INIT(REPLY_TEXT_SIZE - 1);
 	buf_printf(&text, "%.100s: %.150s while %s", o->opts.host, o->why, states[was].name);
 	for (size_t i = 0; i < o->mail->recipient_count; i++) {
 		struct outcome *out = o->mail->recipients[i].outcome;
 		if (out->fate == FATE_OPEN)
-			outcome_set(out, FATE_LATER, 451, was <= ST_TLS ? "4.4.1" : "4.4.2",
-			    buf_span(&text));
+			outcome_set(out, FATE_LATER, 451, status, buf_span(&text));
 	}
 	buf_end(&text);
 	answer(o, end);

@@ -95,6 +95,32 @@ static void test_filter(void **state)
 /* The store says "later", and the connection stays. */
 #define LATER(from, rcpt) MAIL(from, rcpt), GO, "S 452 4.2.2 full"
 
+/* One number for what is the same by channel, destination and reason. */
+static void test_summary(void **state)
+{
+	struct bench b;
+	open_late(&b, SCRIPT(LHLO, LATER("s@far.example", "alice"), "C MAIL", "C RCPT", "C DATA",
+			  GO, "S 451 4.7.1 not now", "X"));
+	assert_string_equal(said(&b, "summary"), "[]");
+	put_and_wait(&b, "s@far.example", TO(to("alice@x.example")));
+	WAIT_FOR(&b, says(&b, "list", "\"attempts\":1,"));
+	assert_true(says(&b, "summary",
+	    "{\"channel\":\"store\",\"destination\":\"store1\",\"reason\":\"quota\",\"recipients\":"
+	    "1,"));
+	assert_true(says(&b, "summary reason=full", "\"recipients\":1"));
+	assert_string_equal(said(&b, "summary reason=frob"), "[]");
+	put_and_wait(&b, "s@far.example", TO(to("bob@x.example")));
+	WAIT_FOR(&b, says(&b, "summary", "\"reason\":\"policy\""));
+	assert_true(says(&b, "summary", "\"reason\":\"quota\""));
+	for (int i = 0; i < 2; i++) { /* after a restart, too */
+		assert_true(says(&b, "summary domain=x.example", "\"recipients\":1,\"bytes\":"));
+		queue_again(&b);
+	}
+	assert_true(says(&b, "delete all", "\"recipients\":2"));
+	assert_string_equal(said(&b, "summary all"), "[]");
+	bench_close(&b);
+}
+
 static void test_hold(void **state)
 {
 	struct bench b;
@@ -252,6 +278,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_summary),
 		cmocka_unit_test(test_hold),
 		cmocka_unit_test(test_hold_running),
 		cmocka_unit_test(test_bounce_and_delete),
