@@ -220,7 +220,7 @@ $(BENCH_QUEUE): %: %.o $(B)/libedge.a $(LIBPOSTERN)
 BENCH_TOOLS := $(filter-out $(B)/bench/meter/%,$(BENCH_C)) $(B)/bench/count_syncs.so
 BENCH_ENV := POSTERN_BIN=$(CURDIR)/$(B)/bin BENCH_TOOLS=$(CURDIR)/$(B)/bench QUICK=$(QUICK)
 
-.PHONY: bench-edge-in bench-edge-out bench-meter bench-mmp bench-mmp-changes bench-queue bench-store bench-traces
+.PHONY: bench-edge-in bench-edge-out bench-meter bench-mmp bench-mmp-changes bench-queue bench-store bench-store-million bench-traces
 bench: all deps-run deps-bench ## benchmarks against the peers (QUICK=1, BENCH="login message")
 	@$(BENCH_ENV) bench/run $(BENCH)
 bench-mmp: all deps-run deps-test deps-bench $(BENCH_TOOLS) ## the multiplexor against nginx, Dovecot, HAProxy and bare floors (QUICK=1)
@@ -229,6 +229,8 @@ bench-mmp-changes: all deps-run deps-test ## 100 certificate rotations, 20 reloa
 	@$(BENCH_ENV) bench/mmp-changes
 bench-store: all deps-run deps-test deps-unpacked deps-bench $(BENCH_TOOLS) ## the store beside Dovecot and Cyrus: deliveries, a large mailbox, waiting sessions (QUICK=1; as root)
 	@$(BENCH_ENV) bench/store $(BENCH)
+bench-store-million: all deps-run $(BENCH_TOOLS) ## a store with a million messages starts after a crash, and makes its index anew (QUICK=1)
+	@$(BENCH_ENV) bench/store-million
 bench-edge-in: all deps-run deps-bench $(BENCH_TOOLS) ## the front door and its filters beside Postfix (QUICK=1; as root)
 	@$(BENCH_ENV) bench/edge-in
 	@$(BENCH_ENV) bench/edge-front

@@ -80,6 +80,11 @@ static void keep(struct mail *m, struct span bytes)
 	buf_end(&out);
 }
 
+static void on_converted(void *arg, struct span bytes)
+{
+	keep(arg, bytes);
+}
+
 /* BINARYMIME ends here: nothing behind this door, be it a filter, a store or the next hop, has to know it. */
 static void take(struct mail *m, struct span bytes)
 {
@@ -88,27 +93,14 @@ static void take(struct mail *m, struct span bytes)
 		keep(m, bytes);
 		return;
 	}
-	struct buf out = BUF_INIT(MIME_BINARY_OUT_MAX);
-	while (bytes.n > 0) {
-		struct span piece = span_first(bytes, MIME_BINARY_PIECE_MAX);
-		mime_binary_take(m->binary, piece, &out);
-		if (buf_len(&out) > 0)
-			keep(m, buf_span(&out));
-		buf_clear(&out);
-		bytes = span_from(bytes, piece.n);
-	}
-	buf_end(&out);
+	mime_binary_pass(m->binary, bytes, on_converted, m);
 }
 
 /* The last chunk is here. */
 static void end_message(struct mail *m)
 {
-	struct buf out = BUF_INIT(MIME_BINARY_OUT_MAX);
 	if (m->binary != NULL)
-		mime_binary_end(m->binary, &out);
-	if (buf_len(&out) > 0)
-		keep(m, buf_span(&out));
-	buf_end(&out);
+		mime_binary_pass_end(m->binary, on_converted, m);
 	keep(m, SPAN_NONE);
 	if (!smtp_chunk_scan_end(&m->chunks))
 		keep_lines(m, SPAN("\r\n"));

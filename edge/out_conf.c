@@ -30,10 +30,12 @@ static struct tls_ctx *sts_context(const struct conf *conf, enum tls_verify veri
 static struct contexts contexts_new(const struct conf *conf, struct buf *why)
 {
 	struct contexts x = { 0 };
-	if (!wants_tls(conf_section(conf, &edge_block)))
+	const struct edge_conf *c = conf_section(conf, &edge_block);
+	if (!wants_tls(c))
 		return x;
-	x.v[OUT_TLS_MAY] = daemon_tls_client(conf, TLS_VERIFY_NONE, why);
-	x.v[OUT_TLS_MUST] = daemon_tls_client(conf, TLS_VERIFY_NAME, why);
+	struct tls_pair own = { c->out_chain.bytes, c->out_key.bytes };
+	x.v[OUT_TLS_MAY] = daemon_tls_client_as(conf, TLS_VERIFY_NONE, &own, why);
+	x.v[OUT_TLS_MUST] = daemon_tls_client_as(conf, TLS_VERIFY_NAME, &own, why);
 	if (x.v[OUT_TLS_MUST] != NULL)
 		x.v[OUT_TLS_DANE] = tls_ctx_ref(x.v[OUT_TLS_MUST]);
 	x.v[OUT_TLS_STS] = sts_context(conf, TLS_VERIFY_NAME, why);

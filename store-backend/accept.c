@@ -232,8 +232,10 @@ static void open_door(void *arg, const struct daemon_listener *at, int fd)
 
 static void make_tls(struct store_worker *w)
 {
+	struct span peers = store_options(w->conf)->lmtp_ca.bytes;
 	for (size_t i = 0; i < STORE_PROTOCOL_COUNT; i++) {
-		struct tls_ctx *fresh = daemon_tls_server(w->conf, protocols[i].alpn, NULL);
+		struct tls_ctx *fresh = daemon_tls_server_asking(
+		    w->conf, protocols[i].alpn, i == STORE_LMTP ? peers : SPAN_NONE, NULL);
 		tls_ctx_unref(&w->tls[i]);
 		w->tls[i] = fresh;
 	}

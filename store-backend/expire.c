@@ -53,18 +53,10 @@ static bool flags_fit(const struct store_expire_conf *r, uint32_t flags)
 	return true;
 }
 
-static bool name_fits(const struct conf_strings *patterns, struct span name)
-{
-	for (size_t i = 0; i < patterns->n; i++)
-		if (imap_pattern_fits(span_str(patterns->v[i]), name))
-			return true;
-	return false;
-}
-
 static bool mailbox_fits(const struct store_expire_conf *r, const struct index_mailbox *m)
 {
-	return name_fits(&r->folders, m->name) &&
-	       (r->users.n == 0 || name_fits(&r->users, m->user)) &&
+	return imap_pattern_fits_any(&r->folders, m->name) &&
+	       (r->users.n == 0 || imap_pattern_fits_any(&r->users, m->user)) &&
 	       (r->action != EXPIRE_MOVE || !span_eq_str(m->name, r->target));
 }
 

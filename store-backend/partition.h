@@ -24,6 +24,7 @@ struct store_conf;
 struct partition_settings {
 	uint64_t snapshot_every_ms, snapshot_ops;
 	uint64_t reclaim_after_s;
+	bool keep_changes;      /* none is cut off the log, also when snapshots have it */
 	uint64_t space_reserve; /* bytes of the disk that new messages leave free */
 	uint64_t delivery_ids_for_s, delivery_ids_max;
 	uint64_t events_keep_s, events_max;

@@ -127,11 +127,12 @@ static void on_copied(void *arg)
 
 /* ---- old changes ---------------------------------------------------------------------------------------------------- */
 
-/* Messages that the index knows; those it does not know were never delivered or are dead already. */
+/* Messages that the index knows; those it does not know were never delivered or are dead already. Changes only if
+ * the log is to be enough by itself. */
 static bool is_needed(void *arg, log_pos pos, uint32_t type)
 {
 	struct partition *p = arg;
-	return type == LOG_BLOB && index_writer_has_blob(p->writer, pos);
+	return type == LOG_BLOB ? index_writer_has_blob(p->writer, pos) : p->settings.keep_changes;
 }
 
 static void on_sweep(void *arg)
@@ -140,9 +141,11 @@ static void on_sweep(void *arg)
 	uint64_t began = clock_mono_ms();
 	if (p->failed)
 		return;
-	if (!p->trimmed && partition_mark_trimmed(p) != ERR_OK)
-		return; /* the next snapshot tries again */
-	p->trimmed = true;
+	if (!p->settings.keep_changes) {
+		if (!p->trimmed && partition_mark_trimmed(p) != ERR_OK)
+			return; /* the next snapshot tries again */
+		p->trimmed = true;
+	}
 	while (p->sweep_at < p->sweep_to && clock_mono_ms() - began < SWEEP_BUSY_MS) {
 		log_pos next = ((p->sweep_at >> SEGMENT_BITS) + 1) << SEGMENT_BITS;
 		p->sweep_at = next < p->sweep_to ? next : p->sweep_to;

@@ -5,14 +5,6 @@
 #include "base/clock.h"
 #include "store-backend/imap/pattern.h"
 
-static bool name_fits(const struct conf_strings *patterns, struct span name)
-{
-	for (size_t i = 0; i < patterns->n; i++)
-		if (imap_pattern_fits(span_str(patterns->v[i]), name))
-			return true;
-	return false;
-}
-
 static bool is_beyond(uint64_t limit, uint64_t used, uint64_t more)
 {
 	return limit > 0 && (used > limit || more > limit - used);
@@ -23,8 +15,8 @@ bool quota_mailbox_has_room(
 {
 	for (size_t i = 0; i < s->quota_n; i++) {
 		const struct store_quota_conf *q = s->quota[i];
-		if (name_fits(&q->folders, m->name) &&
-		    (q->users.n == 0 || name_fits(&q->users, m->user)) &&
+		if (imap_pattern_fits_any(&q->folders, m->name) &&
+		    (q->users.n == 0 || imap_pattern_fits_any(&q->users, m->user)) &&
 		    (is_beyond(q->bytes, m->bytes, bytes) ||
 			is_beyond((uint64_t)q->messages, m->messages, messages)))
 			return false;
@@ -57,7 +49,7 @@ struct quota_level quota_level_of(const struct store_conf *s, const struct index
 
 bool quota_is_exempt(const struct store_conf *s, struct span sender)
 {
-	return sender.n > 0 && name_fits(&s->quota_exempt, sender);
+	return sender.n > 0 && imap_pattern_fits_any(&s->quota_exempt, sender);
 }
 
 void quota_check(const struct store_conf *s, struct conf_diag *d)

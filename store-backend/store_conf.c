@@ -108,6 +108,18 @@ static void check_peers(const struct store_conf *s, struct conf_diag *d)
 	}
 }
 
+static void check_listeners(const struct store_conf *s, struct conf_diag *d)
+{
+	for (size_t i = 0; i < s->listener_n; i++) {
+		const struct store_listener_conf *l = s->listener[i];
+		if (l->lmtp_names.n > 0 && (l->protocol != STORE_LMTP || l->tls == STORE_TLS_NONE ||
+					       s->lmtp_ca.bytes.n == 0))
+			conf_error(d, l->head.pos,
+			    "listener %s: lmtp_names is for LMTP with TLS and needs lmtp_ca",
+			    l->head.title);
+	}
+}
+
 /* What no single row can see. */
 void store_conf_check(const struct conf *c, struct conf_diag *d)
 {
@@ -124,6 +136,7 @@ void store_conf_check(const struct conf *c, struct conf_diag *d)
 		conf_error(d, s->head.pos, "store needs at least one partition");
 	if (store_wants_events(s) && !redis_stream_wanted(c))
 		conf_error(d, s->head.pos, "events_stream needs a Redis in section metermaid");
+	check_listeners(s, d);
 	for (size_t i = 0; i < s->partition_n; i++) {
 		if (!store_socket_path(c, s->partition[i]->head.title, path))
 			conf_error(d, s->partition[i]->head.pos,

@@ -18,6 +18,7 @@ enum { STORE_PARTITIONS_MAX = 32, STORE_LISTENERS_MAX = 32, STORE_PEERS_MAX = 32
 /* In the order of the words in store_listener.params.def. */
 enum store_protocol { STORE_IMAP, STORE_POP3, STORE_LMTP, STORE_PROTOCOL_COUNT };
 enum store_tls { STORE_TLS_NONE, STORE_TLS_STARTTLS, STORE_TLS_IMPLICIT };
+enum store_changes { STORE_CHANGES_CUT, STORE_CHANGES_KEEP };
 enum store_over { STORE_OVER_DEFER, STORE_OVER_REFUSE };
 enum store_users { STORE_USERS_ANY, STORE_USERS_DIRECTORY };
 

@@ -344,3 +344,30 @@ void mime_binary_free(struct mime_binary **b)
 	buf_end(&gone->held);
 	MEM_FREE(b);
 }
+
+static void hand_over(struct buf *out, mime_binary_fn *fn, void *arg)
+{
+	if (buf_len(out) > 0)
+		fn(arg, buf_span(out));
+	buf_clear(out);
+}
+
+void mime_binary_pass(struct mime_binary *b, struct span bytes, mime_binary_fn *fn, void *arg)
+{
+	struct buf out = BUF_INIT(MIME_BINARY_OUT_MAX);
+	while (bytes.n > 0) {
+		struct span piece = span_first(bytes, MIME_BINARY_PIECE_MAX);
+		mime_binary_take(b, piece, &out);
+		hand_over(&out, fn, arg);
+		bytes = span_from(bytes, piece.n);
+	}
+	buf_end(&out);
+}
+
+void mime_binary_pass_end(struct mime_binary *b, mime_binary_fn *fn, void *arg)
+{
+	struct buf out = BUF_INIT(MIME_BINARY_OUT_MAX);
+	mime_binary_end(b, &out);
+	hand_over(&out, fn, arg);
+	buf_end(&out);
+}

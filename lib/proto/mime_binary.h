@@ -27,6 +27,11 @@ void mime_binary_free(struct mime_binary **b);
 void mime_binary_take(struct mime_binary *b, struct span bytes, struct buf *out);
 void mime_binary_end(struct mime_binary *b, struct buf *out); /* the message is over */
 
+/* The same for any number of bytes: fn gets what becomes of them, in pieces that it keeps during the call only. */
+typedef void mime_binary_fn(void *arg, struct span bytes);
+void mime_binary_pass(struct mime_binary *b, struct span bytes, mime_binary_fn *fn, void *arg);
+void mime_binary_pass_end(struct mime_binary *b, mime_binary_fn *fn, void *arg);
+
 /* Why it cannot be converted, in words for a reply (554 5.6.1); NULL: it can, so far. Once it cannot, nothing
  * more comes out. */
 const char *mime_binary_why(const struct mime_binary *b);

@@ -51,3 +51,11 @@ bool imap_pattern_fits(struct span pattern, struct span name)
 	}
 	return p.at[pattern.n];
 }
+
+bool imap_pattern_fits_any(const struct conf_strings *patterns, struct span name)
+{
+	for (size_t i = 0; i < patterns->n; i++)
+		if (imap_pattern_fits(span_str(patterns->v[i]), name))
+			return true;
+	return false;
+}

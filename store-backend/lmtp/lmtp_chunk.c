@@ -7,6 +7,8 @@
 
 #include "store-backend/lmtp/lmtp_internal.h"
 
+/* ---- bytes ---- */
+
 static void look_at_line_ends(struct lmtp_transaction *t, struct span piece)
 {
 	for (size_t i = 0; i < piece.n; i++) {
@@ -17,9 +19,39 @@ static void look_at_line_ends(struct lmtp_transaction *t, struct span piece)
 	}
 }
 
+static void keep(void *arg, struct span bytes)
+{
+	struct lmtp_transaction *t = arg;
+	look_at_line_ends(t, bytes);
+	incoming_add(t->in, bytes);
+}
+
+/* BINARYMIME ends here: what the store keeps can leave by any protocol. */
+static void take(struct lmtp_transaction *t, struct span bytes)
+{
+	if (t->binary == NULL)
+		keep(t, bytes);
+	else
+		mime_binary_pass(t->binary, bytes, keep, t);
+}
+
+/* ---- chunks ---- */
+
+static enum lmtp_verdict say_inconvertible(struct lmtp_session *s, const char *why)
+{
+	for (size_t i = 1; i < s->t->recipient_n; i++)
+		(void)lmtp_say(s, 554, "5.6.1", why);
+	lmtp_transaction_free(&s->t);
+	return lmtp_say(s, 554, "5.6.1", why);
+}
+
 static enum lmtp_verdict end_of_message(struct lmtp_session *s)
 {
 	struct lmtp_transaction *t = s->t;
+	if (t->binary != NULL)
+		mime_binary_pass_end(t->binary, keep, t);
+	if (t->binary != NULL && mime_binary_why(t->binary) != NULL)
+		return say_inconvertible(s, mime_binary_why(t->binary));
 	if (t->chunk_last_byte == '\r')
 		t->chunk_broken = true;
 	else if (t->chunk_last_byte != '\n')
@@ -45,10 +77,8 @@ enum lmtp_verdict lmtp_chunk(struct lmtp_session *s)
 	struct span piece = span_first(stream_input(s->io), s->chunk_left);
 	if (piece.n == 0 && s->chunk_left > 0)
 		return LMTP_WAIT;
-	if (!s->chunk_refused) {
-		look_at_line_ends(s->t, piece);
-		incoming_add(s->t->in, piece);
-	}
+	if (!s->chunk_refused)
+		take(s->t, piece);
 	s->chunk_left -= piece.n;
 	stream_eat(s->io, piece.n);
 	lmtp_set_state(s, LMTP_ST_CHUNK);

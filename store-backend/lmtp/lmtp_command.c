@@ -4,8 +4,12 @@
 #include "base/check.h"
 #include "base/fmt.h"
 #include "base/mem.h"
+#include "net/stream_bind.h"
 #include "proto/smtp_ext.h"
+#include "store-backend/imap/pattern.h"
 #include "store-backend/lmtp/lmtp_internal.h"
+
+enum { NAME_BYTES_MAX = 256 };
 
 static const unsigned mail_params =
     SMTP_PARAM_SIZE | SMTP_PARAM_BODY | SMTP_PARAM_SMTPUTF8 | SMTP_PARAM_XDELIVERYID;
@@ -25,8 +29,8 @@ static enum lmtp_verdict cmd_lhlo(struct lmtp_session *s, const struct smtp_cmd 
 	mem_free(s->hello);
 	s->hello = mem_span_str(c->argument);
 	buf_printf(&b,
-	    "%s\nPIPELINING\nENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8\nCHUNKING\nSIZE %" PRIu64
-	    "\nXDELIVERYID%s",
+	    "%s\nPIPELINING\nENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\nSIZE "
+	    "%" PRIu64 "\nXDELIVERYID%s",
 	    store_worker_hostname(s->base.worker), store_options(s->base.conf)->message_size_max,
 	    offers_tls(s) ? "\nSTARTTLS" : "");
 	enum lmtp_verdict v = lmtp_say(s, 250, NULL, buf_cstr(&b));
@@ -44,6 +48,27 @@ static enum lmtp_verdict say_param(struct lmtp_session *s, const struct smtp_ext
 	return v;
 }
 
+/* Who may deliver is a matter of the address (lmtp_from) and, where names are set, of the certificate. */
+static bool is_known(const struct lmtp_session *s)
+{
+	const struct conf_strings *names = &s->base.listener->lmtp_names;
+	struct buf name = BUF_INIT(NAME_BYTES_MAX);
+	bool known = names->n == 0;
+	if (!known && stream_peer_name(s->io, STREAM_NAME_COMMON, &name))
+		known = imap_pattern_fits_any(names, buf_span(&name));
+	buf_end(&name);
+	return known;
+}
+
+static enum lmtp_verdict refuse_unknown(struct lmtp_session *s)
+{
+	if (!s->secure)
+		return lmtp_say(s, 530, "5.7.0", "STARTTLS first");
+	log_write(&store_events[STORE_EV_LMTP_REFUSED], s->base.id.s,
+	    LOG_FIELDS(LOG_ADDR("client", s->client), LOG_STR("why", "not in lmtp_names")));
+	return lmtp_say(s, 554, "5.7.1", "Your certificate does not let you deliver here");
+}
+
 static enum lmtp_verdict cmd_mail(struct lmtp_session *s, const struct smtp_cmd *c)
 {
 	struct smtp_path path;
@@ -52,18 +77,19 @@ static enum lmtp_verdict cmd_mail(struct lmtp_session *s, const struct smtp_cmd 
 	if (s->hello == NULL || s->t != NULL)
 		return lmtp_say(
 		    s, 503, "5.5.1", s->hello == NULL ? "LHLO first" : "One mail at a time");
+	if (!is_known(s))
+		return refuse_unknown(s);
 	if (smtp_ext_mail(c->params, mail_params, &ext) != ERR_OK)
 		return say_param(s, &ext.error);
 	bool utf8 = (ext.seen & SMTP_PARAM_SMTPUTF8) != 0;
 	if (smtp_path_parse(
 		c->path, SMTP_PATH_NULL_OK | (utf8 ? SMTP_PATH_UTF8_OK : 0), &path, &why) != ERR_OK)
 		return lmtp_say(s, 501, "5.1.7", why);
-	if (ext.body == SMTP_BODY_BINARYMIME)
-		return lmtp_say(s, 501, "5.5.4", "BINARYMIME is not offered");
 	if (ext.size > store_options(s->base.conf)->message_size_max)
 		return lmtp_say(s, 552, "5.3.4", "Message too large");
 	s->t = lmtp_transaction_new(s, &path);
 	s->t->utf8 = utf8;
+	s->t->binary = ext.body == SMTP_BODY_BINARYMIME ? mime_binary_new() : NULL;
 	s->t->size = ext.size;
 	if ((ext.seen & SMTP_PARAM_XDELIVERYID) != 0)
 		memcpy(s->t->delivery_id, ext.delivery_id.s, sizeof s->t->delivery_id);
@@ -144,6 +170,8 @@ static enum lmtp_verdict cmd_data(struct lmtp_session *s, const struct smtp_cmd 
 		    s, 503, "5.5.1", s->t == NULL ? "MAIL first" : "No valid recipients");
 	if (s->t->in != NULL)
 		return lmtp_say(s, 503, "5.5.1", "BDAT has begun");
+	if (s->t->binary != NULL) /* RFC 3030 section 3 */
+		return lmtp_say(s, 503, "5.5.1", "BINARYMIME comes by BDAT");
 	return lmtp_begin_data(s);
 }
 

@@ -37,6 +37,7 @@ void lmtp_transaction_free(struct lmtp_transaction **t)
 	}
 	mem_free(gone->recipients);
 	incoming_free(&gone->in);
+	mime_binary_free(&gone->binary);
 	mem_free(gone->sender);
 	gone->magic = 0;
 	mem_free(gone);

@@ -4,6 +4,7 @@
 
 #include "net/stream.h"
 #include "proto/line.h"
+#include "proto/mime_binary.h"
 #include "proto/smtp_body.h"
 #include "proto/smtp_cmd.h"
 #include "proto/smtp_path.h"
@@ -47,9 +48,10 @@ struct lmtp_transaction {
 	size_t recipient_n;
 	struct incoming *in; /* owned, from DATA or the first BDAT on */
 	struct smtp_body_decoder decoder;
-	bool utf8;            /* MAIL said SMTPUTF8 */
-	bool chunk_broken;    /* BDAT: bare CR, bare LF or NUL */
-	char chunk_last_byte; /* of what came by BDAT */
+	struct mime_binary *binary; /* owned; NULL unless MAIL said BODY=BINARYMIME */
+	bool utf8;                  /* MAIL said SMTPUTF8 */
+	bool chunk_broken;          /* BDAT: bare CR, bare LF or NUL */
+	char chunk_last_byte;       /* of what came by BDAT */
 	struct lmtp_part parts[STORE_PARTITIONS_MAX];
 	size_t part_n, waiting;
 };

@@ -396,6 +396,22 @@ static bool count_record(void *arg, const struct log_record *rec)
 	return true;
 }
 
+/* Small segments, two snapshots, and changes before, between and after them. */
+static void open_with_two_snapshots(struct world *w, bool keep_changes)
+{
+	world_folder(w);
+	world_loop(w);
+	w->opts.segment_bytes = 4096;
+	w->opts.settings.keep_changes = keep_changes;
+	assert_int_equal(world_open(w), ERR_OK);
+	world_link(w);
+	make_changes(w, "one", 20);
+	snapshot_now(w, 1);
+	make_changes(w, "two", 20);
+	snapshot_now(w, 2);
+	make_changes(w, "three", 20);
+}
+
 /* Changes that both snapshots cover leave the log; the messages stay. */
 static void test_old_changes_go(void **state)
 {
@@ -403,16 +419,7 @@ static void test_old_changes_go(void **state)
 	char names[8][480];
 	struct counts c = { 0 };
 	err_t err;
-	world_folder(&w);
-	world_loop(&w);
-	w.opts.segment_bytes = 4096;
-	assert_int_equal(world_open(&w), ERR_OK);
-	world_link(&w);
-	make_changes(&w, "one", 20);
-	snapshot_now(&w, 1);
-	make_changes(&w, "two", 20);
-	snapshot_now(&w, 2);
-	make_changes(&w, "three", 20);
+	open_with_two_snapshots(&w, false);
 	assert_true(wait_gone(&w, pos_of(1, SEGMENT_HEADER_BYTES)));
 	uint64_t digest = partition_facts(w.partition).digest;
 	world_close(&w);
@@ -428,6 +435,19 @@ static void test_old_changes_go(void **state)
 	assert_int_equal(c.messages, 60 + 3 * MANY);
 	remove_below(&w, "index");
 	open_as(&w, "snapshot", digest);
+	world_end(&w);
+}
+
+/* With "changes keep" the segments are enough: no index, no snapshot. */
+static void test_changes_kept(void **state)
+{
+	struct world w;
+	open_with_two_snapshots(&w, true);
+	uint64_t digest = partition_facts(w.partition).digest;
+	world_close(&w);
+	remove_below(&w, "index");
+	remove_below(&w, "snapshots");
+	open_as(&w, "rebuilt", digest);
 	world_end(&w);
 }
 
@@ -510,6 +530,7 @@ int main(void)
 		cmocka_unit_test(test_snapshots),
 		cmocka_unit_test(test_last_good_snapshot_stays),
 		cmocka_unit_test(test_old_changes_go),
+		cmocka_unit_test(test_changes_kept),
 		cmocka_unit_test(test_removed_messages_go),
 		cmocka_unit_test(test_delivery_ids_go),
 	};
