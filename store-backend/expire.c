@@ -214,7 +214,7 @@ static bool on_entry(void *arg, const struct index_entry *e)
 	at->over_n -= at->over_n > 0;
 	at->over_bytes -= e->size < at->over_bytes ? e->size : at->over_bytes;
 	f->uids[f->n] = (struct uid_range){ e->uid, e->uid };
-	f->sizes[f->n++] = e->size;
+	f->entries[f->n++] = *e;
 	return true;
 }
 
@@ -296,6 +296,10 @@ static void check_one(const struct store_expire_conf *r, struct conf_diag *d)
 		    "expire %s has no condition: it would empty its mailboxes", r->head.title);
 	if ((r->action == EXPIRE_MOVE) != operation_name_ok(span_str(r->target)))
 		conf_error(d, r->head.pos, "expire %s: target is a mailbox, and for action move",
+		    r->head.title);
+	if ((r->action == EXPIRE_ARCHIVE) != (r->archive_dir != NULL && r->archive_dir[0] != '\0'))
+		conf_error(d, r->head.pos,
+		    "expire %s: archive_dir is needed by action archive, and by no other",
 		    r->head.title);
 	if (r->header != NULL && r->header[0] != '\0' &&
 	    (header_name(r, &word).n == 0 || word.n == 0))

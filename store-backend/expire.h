@@ -12,7 +12,7 @@
 enum { EXPIRE_UIDS_MAX = 500 }; /* found in one step */
 
 /* In the order of the words in store_expire.params.def. */
-enum { EXPIRE_DELETE, EXPIRE_MOVE };
+enum { EXPIRE_DELETE, EXPIRE_MOVE, EXPIRE_ARCHIVE };
 enum message_type { TYPE_ANY, TYPE_MAIL, TYPE_VOICE, TYPE_FAX, TYPE_VIDEO };
 
 /* Where a pass is. All zero: at the beginning. */
@@ -38,7 +38,7 @@ struct expire_found {
 	struct index_mailbox mailbox; /* spans live as long as the view */
 	size_t n;
 	struct uid_range uids[EXPIRE_UIDS_MAX]; /* one uid each, ascending */
-	uint64_t sizes[EXPIRE_UIDS_MAX];
+	struct index_entry entries[EXPIRE_UIDS_MAX];
 };
 
 enum expire_step { EXPIRE_MORE, EXPIRE_FOUND, EXPIRE_END };

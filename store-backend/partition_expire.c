@@ -1,7 +1,10 @@
 /* partition_expire.c - messages that expire: the committer looks at a few mailboxes at a time, between rounds, and puts
  * what is to go into the next round as a change of its own. Before: expire.c says which; after: partition_batch.c.
  *
- * Owns the cursor of the pass and the reader of the index. */
+ * Action archive has a step between: partition_archive.c writes the files, and only then goes the change into the queue, for
+ * those messages that are what they were.
+ *
+ * Owns the cursor of the pass, the reader of the index and the archiver. */
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -19,7 +22,10 @@ struct expirer {
 	struct timer timer;
 	struct expire_cursor at;
 	struct expire_found found;
-	bool waiting;     /* a change of ours is in the queue */
+	bool waiting; /* a change of ours is in the queue, or files are being written */
+	struct archiver *archiver; /* owned; NULL until a rule wants it */
+	char *user;                /* owned: whose messages are being archived */
+	uint64_t mailbox;
 	uint64_t expired; /* in this pass */
 };
 
@@ -49,22 +55,107 @@ static bool make_target(struct expirer *x, struct index_view *v, uint64_t *id_ou
 	return false;
 }
 
-static void expire_found(struct expirer *x, struct index_view *v, struct expire_cursor before)
+static void remove_found(struct expirer *x, struct span user, uint64_t mailbox)
 {
 	const struct expire_found *f = &x->found;
-	bool move = f->rule->action == EXPIRE_MOVE;
 	struct operation op;
-	operation_init(&op, move ? OP_MOVE : OP_EXPUNGE);
-	op.user = f->mailbox.user;
-	op.mailbox = f->mailbox.id;
+	operation_init(&op, OP_EXPUNGE);
+	op.user = user;
+	op.mailbox = mailbox;
 	op.uses = EXPUNGE_BY_RULE;
 	op.uids = (struct uid_set){ f->uids, f->n };
-	if (move && !make_target(x, v, &op.target)) {
+	x->expired += f->n;
+	add_change(x, &op);
+}
+
+/* Those that somebody has changed meanwhile are left: perhaps to be kept. */
+static void leave_changed(struct expirer *x, struct index_view *v)
+{
+	struct expire_found *f = &x->found;
+	size_t n = 0;
+	for (size_t i = 0; i < f->n; i++) {
+		struct index_entry now;
+		if (!index_entry(v, x->mailbox, f->uids[i].first, &now) ||
+		    now.modseq != f->entries[i].modseq)
+			continue;
+		f->uids[n] = f->uids[i];
+		f->entries[n++] = f->entries[i];
+	}
+	f->n = n;
+}
+
+static void tell_failure(struct expirer *x, struct span user, uint64_t mailbox, err_t err)
+{
+	log_write(&store_events[STORE_EV_ARCHIVE_FAILED], NULL,
+	    LOG_FIELDS(LOG_STR("partition", x->p->name), LOG_SPAN("user", user),
+		LOG_U64("mailbox", mailbox), LOG_ERR("err", err)));
+}
+
+/* What is not removed is found again by the next pass, and written over. */
+static void on_archived(void *arg, err_t err)
+{
+	struct expirer *x = OBJ(expirer, arg);
+	struct index_view *v = err || x->p->failed ? NULL : index_view_begin(x->index);
+	x->waiting = false;
+	if (err)
+		tell_failure(x, span_str(x->user), x->mailbox, err);
+	if (v != NULL)
+		leave_changed(x, v);
+	if (v != NULL && x->found.n > 0)
+		remove_found(x, span_str(x->user), x->mailbox);
+	index_view_end(&v);
+	MEM_FREE(&x->user);
+	if (!x->waiting)
+		timer_set(&x->timer, BETWEEN_STEPS_MS);
+}
+
+static void archive_found(struct expirer *x)
+{
+	const struct expire_found *f = &x->found;
+	struct archive_job job = { f->rule->archive_dir, &f->mailbox, f->entries, f->n };
+	if (x->archiver == NULL)
+		x->archiver = archiver_new(x->p, on_archived, x);
+	if (x->archiver == NULL || !archiver_run(x->archiver, &job)) {
+		tell_failure(x, f->mailbox.user, f->mailbox.id, ERR_NO_DESCRIPTORS);
+		timer_set(&x->timer, BETWEEN_STEPS_MS);
+		return;
+	}
+	x->user = mem_span_str(f->mailbox.user);
+	x->mailbox = f->mailbox.id;
+	x->waiting = true;
+}
+
+/* A target that is missing is made first: the cursor stays. */
+static void move_found(struct expirer *x, struct index_view *v, struct expire_cursor before)
+{
+	const struct expire_found *f = &x->found;
+	struct operation op;
+	operation_init(&op, OP_MOVE);
+	op.user = f->mailbox.user;
+	op.mailbox = f->mailbox.id;
+	op.uids = (struct uid_set){ f->uids, f->n };
+	if (!make_target(x, v, &op.target)) {
 		x->at = before;
 		return;
 	}
 	x->expired += f->n;
 	add_change(x, &op);
+}
+
+static void expire_found(struct expirer *x, struct index_view *v, struct expire_cursor before)
+{
+	const struct index_mailbox *m = &x->found.mailbox;
+	switch (x->found.rule->action) {
+	case EXPIRE_MOVE:
+		move_found(x, v, before);
+		break;
+	case EXPIRE_ARCHIVE:
+		archive_found(x);
+		break;
+	default:
+		remove_found(x, m->user, m->id);
+		break;
+	}
 }
 
 void expirer_answered(struct partition *p)
@@ -164,6 +255,8 @@ void expirer_free(struct expirer **xp)
 	if (x == NULL)
 		return;
 	timer_clear(&x->timer);
+	archiver_free(&x->archiver);
+	mem_free(x->user);
 	index_close(&x->index);
 	x->magic = 0;
 	MEM_FREE(xp);

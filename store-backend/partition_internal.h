@@ -153,6 +153,21 @@ void expirer_answered(struct partition *p); /* an operation of its own was carri
 void expirer_set(struct partition *p);      /* the settings are new */
 void expirer_begin_pass(struct partition *p);
 
+/* partition_archive.c: copies of messages as files, durably, by a thread */
+struct archiver;
+struct archive_job {
+	const char *dir;                     /* archive_dir of the rule */
+	const struct index_mailbox *mailbox; /* for the call */
+	const struct index_entry *entries;   /* borrowed until it is done */
+	size_t n;
+};
+typedef void archiver_done_fn(void *arg, err_t err); /* ERR_OK: all are on the disk */
+/* NULL: no thread or no descriptor. */
+struct archiver *archiver_new(struct partition *p, archiver_done_fn *done, void *arg);
+void archiver_free(struct archiver **a); /* waits for what is being written */
+/* False: it is busy, or the paths are too long; then done is not called. */
+bool archiver_run(struct archiver *a, const struct archive_job *j);
+
 /* partition_events.c: events to Redis */
 struct feeder *feeder_new(struct partition *p, const struct partition_events *opts);
 void feeder_free(struct feeder **f);

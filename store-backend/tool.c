@@ -143,14 +143,6 @@ static const struct {
 	{ "pull", 1, 2, tool_pull },
 };
 
-const struct tool_letter tool_maildir_letters[TOOL_LETTER_COUNT] = {
-	{ 'D', STORE_DRAFT },
-	{ 'F', STORE_FLAGGED },
-	{ 'R', STORE_ANSWERED },
-	{ 'S', STORE_SEEN },
-	{ 'T', STORE_DELETED },
-};
-
 bool tool_fail(const char *path)
 {
 	fprintf(stderr, "postern-store: %s: %s\n", path, strerror(errno));

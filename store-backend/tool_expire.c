@@ -14,16 +14,17 @@ static err_t read_log(void *arg, log_pos blob, uint64_t at, void *out, size_t n)
 	return commitlog_reader_read(arg, blob, at, out, n);
 }
 
+static const char *const actions[] = { "delete", "move:", "archive" };
+
 static void tell(const struct expire_found *f, uint64_t *messages, uint64_t *bytes)
 {
 	for (size_t i = 0; i < f->n; i++) {
 		printf("%.*s %" PRIu32 " %" PRIu32 " %" PRIu64 " %s %s%s %.*s\n",
 		    SPAN_ARG(f->mailbox.user), f->mailbox.uidvalidity, f->uids[i].first,
-		    f->sizes[i], f->rule->head.title,
-		    f->rule->action == EXPIRE_MOVE ? "move:" : "delete",
+		    f->entries[i].size, f->rule->head.title, actions[f->rule->action],
 		    f->rule->action == EXPIRE_MOVE ? f->rule->target : "",
 		    SPAN_ARG(f->mailbox.name));
-		*bytes += f->sizes[i];
+		*bytes += f->entries[i].size;
 	}
 	*messages += f->n;
 }

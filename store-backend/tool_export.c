@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "store-backend/message_file.h"
 #include "store-backend/store.h"
 #include "store-backend/tool_internal.h"
 
@@ -34,111 +35,29 @@ struct export
 	size_t box_n;
 	struct index_entry *v; /* owned: messages of one mailbox */
 	size_t n, cap;
-	char dir[PATH_SIZE]; /* of the mailbox; mbox: its file */
+	char dir[PATH_SIZE]; /* the file of an mbox */
 	FILE *to;
 	uint64_t written;
 };
 
-/* ---- the bytes of a message ------------------------------------------------------------------------------- */
-
-/* mboxrd: a line that begins with any number of ">" and "From " gets one more. */
-static bool is_from_line(const char *line, size_t n)
-{
-	while (n > 0 && *line == '>') {
-		line++;
-		n--;
-	}
-	return n >= 5 && memcmp(line, "From ", 5) == 0;
-}
-
-static bool put_lf(struct export *x, const char *p, size_t n, bool *at_start)
-{
-	for (size_t i = 0; i < n;) {
-		const char *end = memchr(p + i, '\n', n - i);
-		size_t line = end != NULL ? (size_t)(end - p) - i : n - i;
-		if (x->mbox && *at_start && is_from_line(p + i, line))
-			(void)putc('>', x->to);
-		bool cr = line > 0 && p[i + line - 1] == '\r';
-		(void)fwrite(p + i, 1, line - cr, x->to);
-		if (end != NULL)
-			(void)putc('\n', x->to);
-		*at_start = end != NULL;
-		i += line + (end != NULL);
-	}
-	return ferror(x->to) == 0;
-}
-
-static bool put_message(struct export *x, const struct index_entry *e)
-{
-	char *whole = mem_alloc((size_t)e->size + 1);
-	bool at_start = true;
-	err_t err = commitlog_reader_verify(x->p.reader, e->blob);
-	if (!err)
-		err = commitlog_reader_read(x->p.reader, e->blob, 0, whole, (size_t)e->size);
-	bool ok = !err && put_lf(x, whole, (size_t)e->size, &at_start);
-	mem_free(whole);
-	if (err)
-		fprintf(stderr, "postern-store: message %u: %s\n", e->uid, err_name(err));
-	return ok;
-}
-
 /* ---- Maildir --------------------------------------------------------------------------------------------------- */
 
-static bool make_folder(const char *path)
+static bool tell(const struct index_entry *e, err_t err)
 {
-	return mkdir(path, 0700) == 0 || errno == EEXIST || tool_fail(path);
-}
-
-static void put_flags(const struct index_entry *e, char out[8])
-{
-	size_t n = 0;
-	for (size_t i = 0; i < TOOL_LETTER_COUNT; i++)
-		if ((e->flags & tool_maildir_letters[i].flag) != 0)
-			out[n++] = tool_maildir_letters[i].letter;
-	out[n] = '\0';
-}
-
-static bool write_file(struct export *x, const struct mailbox *m, const struct index_entry *e)
-{
-	char name[128], flags[8], tmp[PATH_SIZE + 160], to[PATH_SIZE + 160];
-	struct timespec when[2] = { { .tv_sec = e->date_s }, { .tv_sec = e->date_s } };
-	(void)snprintf(
-	    name, sizeof name, "%" PRId64 ".V%uU%u.postern", e->date_s, m->uidvalidity, e->uid);
-	(void)snprintf(tmp, sizeof tmp, "%s/tmp/%s", x->dir, name);
-	put_flags(e, flags);
-	(void)snprintf(to, sizeof to, "%s/cur/%s:2,%s", x->dir, name, flags);
-	x->to = fopen(tmp, "we");
-	if (x->to == NULL)
-		return tool_fail(tmp);
-	bool ok = put_message(x, e);
-	ok = fflush(x->to) == 0 && ok;
-	(void)futimens(fileno(x->to), when);
-	ok = fclose(x->to) == 0 && ok;
-	return ok && (rename(tmp, to) == 0 || tool_fail(to));
+	if (err)
+		fprintf(stderr, "postern-store: message %u: %s\n", e->uid, err_name(err));
+	return !err;
 }
 
 static bool make_maildir(struct export *x, const struct mailbox *m)
 {
-	static const char *const parts[] = { "", "/cur", "/new", "/tmp" };
-	char path[PATH_SIZE + 8];
-	int n = snprintf(x->dir, sizeof x->dir, "%s", x->folder);
-	if (strcmp(m->name, "INBOX") != 0) {
-		int at = n;
-		n = snprintf(x->dir, sizeof x->dir, "%s/.%s", x->folder, m->name);
-		for (at += 2; at < n && at < PATH_SIZE; at++) {
-			if (x->dir[at] == '.')
-				x->dir[at] = '_';
-			if (x->dir[at] == '/')
-				x->dir[at] = '.';
-		}
-	}
-	bool ok = n > 0 && n < PATH_SIZE;
-	for (size_t i = 0; ok && i < COUNT_OF(parts); i++) {
-		(void)snprintf(path, sizeof path, "%s%s", x->dir, parts[i]);
-		ok = make_folder(path);
-	}
+	struct message_dir d = { .uidvalidity = m->uidvalidity };
+	err_t err = message_dir_make(x->folder, span_str(m->name), &d);
+	if (err)
+		fprintf(stderr, "postern-store: %s: %s\n", m->name, err_name(err));
+	bool ok = !err;
 	for (size_t i = 0; ok && i < x->n; i++, x->written += ok)
-		ok = write_file(x, m, &x->v[i]);
+		ok = tell(&x->v[i], message_dir_add(&d, x->p.reader, &x->v[i], false));
 	return ok;
 }
 
@@ -156,7 +75,7 @@ static bool write_mbox_message(struct export *x, const struct index_entry *e)
 	fprintf(x->to, "Status: %sO\nX-Status: %s%s%s%s\n", (e->flags & STORE_SEEN) != 0 ? "R" : "",
 	    (e->flags & STORE_ANSWERED) != 0 ? "A" : "", (e->flags & STORE_FLAGGED) != 0 ? "F" : "",
 	    (e->flags & STORE_DRAFT) != 0 ? "T" : "", (e->flags & STORE_DELETED) != 0 ? "D" : "");
-	return put_message(x, e) && putc('\n', x->to) != EOF;
+	return tell(e, message_put(x->to, x->p.reader, e, true)) && putc('\n', x->to) != EOF;
 }
 
 static bool make_mbox(struct export *x, const struct mailbox *m)
@@ -224,7 +143,7 @@ static bool find_mailboxes(struct export *x, struct span user)
 
 static int export_user(struct export *x)
 {
-	bool ok = make_folder(x->folder);
+	bool ok = mkdir(x->folder, 0700) == 0 || errno == EEXIST || tool_fail(x->folder);
 	for (size_t i = 0; i < x->box_n; i++) {
 		ok = ok && export_mailbox(x, &x->boxes[i]);
 		mem_free(x->boxes[i].name);

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "store-backend/incoming.h"
 #include "store-backend/store.h"
+#include "store-backend/message_file.h"
 #include "store-backend/tool_internal.h"
 #include "store-backend/tool_link.h"
 
@@ -122,9 +123,9 @@ static uint32_t flags_of_name(const char *name)
 {
 	const char *info = strstr(name, ":2,");
 	uint32_t flags = 0;
-	for (size_t i = 0; info != NULL && i < TOOL_LETTER_COUNT; i++)
-		if (strchr(info + 3, tool_maildir_letters[i].letter) != NULL)
-			flags |= tool_maildir_letters[i].flag;
+	for (size_t i = 0; info != NULL && i < MESSAGE_LETTER_COUNT; i++)
+		if (strchr(info + 3, message_letters[i].letter) != NULL)
+			flags |= message_letters[i].flag;
 	return flags;
 }
 
@@ -244,8 +245,9 @@ static void begin_message(struct mbox *b, const char *from_line)
 /* The two lines that hold flags are the format's, not the message's. */
 static bool take_status(struct mbox *b, const char *line)
 {
-	static const struct tool_letter letters[] = { { 'R', STORE_SEEN }, { 'A', STORE_ANSWERED },
-		{ 'F', STORE_FLAGGED }, { 'T', STORE_DRAFT }, { 'D', STORE_DELETED } };
+	static const struct message_letter letters[] = { { 'R', STORE_SEEN },
+		{ 'A', STORE_ANSWERED }, { 'F', STORE_FLAGGED }, { 'T', STORE_DRAFT },
+		{ 'D', STORE_DELETED } };
 	bool x_status = strncmp(line, "X-Status:", 9) == 0;
 	if (!b->in_header || (!x_status && strncmp(line, "Status:", 7) != 0))
 		return false;

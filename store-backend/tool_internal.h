@@ -21,13 +21,6 @@ void tool_close(struct tool_partition *p);
 /* Says why errno has stopped the work on that file. Always false. */
 bool tool_fail(const char *path);
 
-/* Flags as letters in the name of a Maildir file, in the order of ASCII, as maildir(5) wants them. */
-enum { TOOL_LETTER_COUNT = 5 };
-extern const struct tool_letter {
-	char letter;
-	uint32_t flag;
-} tool_maildir_letters[TOOL_LETTER_COUNT];
-
 /* A user as a word of the command line: the address, or "hex:" and its bytes as hex digits, which no shell on
  * the way acts upon. False: it is no user's name. */
 bool tool_user(const char *word, struct buf *out);
