@@ -1,6 +1,7 @@
 """Certificates, keys and ticket keys that change while clients are there: swapped, refused, shared between hosts."""
 import os
 import re
+import shutil
 import subprocess
 import urllib.request
 

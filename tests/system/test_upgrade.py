@@ -4,14 +4,13 @@ import os
 import re
 import signal
 import smtplib
-import socket
 import stat
 
 import pytest
 
 import fake_imap
 import mail
-from mmp_clients import Knocks, connect, control, fake_tier, hang_up, metric, reload, running, start_mmp, status, upgrade
+from mmp_clients import Knocks, connect, fake_tier, hang_up, metric, reload, running, start_mmp, status, upgrade
 from tier import port_answers, wait_for
 
 SESSIONS = int(os.environ.get("POSTERN_SESSIONS", "1000"))
