@@ -67,6 +67,9 @@ enum edge_tls { EDGE_TLS_NONE, EDGE_TLS_STARTTLS, EDGE_TLS_IMPLICIT };
 enum edge_dsn { EDGE_DSN_NONE, EDGE_DSN_TRUSTED, EDGE_DSN_ALL };
 enum edge_auth { EDGE_AUTH_AUTO, EDGE_AUTH_YES, EDGE_AUTH_NO };
 
+/* Words of edge.pipelining_early. */
+enum pipelining_early { PIPELINING_EARLY_REFUSE, PIPELINING_EARLY_ALLOW };
+
 /* Words of edge.dnsbl_action and .dnsbl_at. */
 enum dnsbl_action { DNSBL_REFUSE, DNSBL_DEFER, DNSBL_TAG };
 enum dnsbl_at { DNSBL_AT_CONNECT, DNSBL_AT_RECIPIENT };

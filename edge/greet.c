@@ -31,6 +31,14 @@ static bool offers_tls(const struct session *s)
 	       !stream_is_tls(s->io);
 }
 
+/* RFC 2920 section 3.1: EHLO and HELO end a group, and before the first one nothing was offered. */
+static bool is_hasty(const struct session *s)
+{
+	return s->setup->edge->pipelining_early == PIPELINING_EARLY_REFUSE &&
+	       s->listener->role == EDGE_MX && !s->may_xclient && !s->probe &&
+	       stream_input(s->io).n > 0;
+}
+
 static bool take_helo(struct session *s, const struct smtp_cmd *cmd, bool esmtp)
 {
 	if (!smtp_helo_ok(cmd->argument))
@@ -46,6 +54,8 @@ static bool take_helo(struct session *s, const struct smtp_cmd *cmd, bool esmtp)
 
 static enum verdict cmd_helo(struct session *s, const struct smtp_cmd *cmd)
 {
+	if (is_hasty(s))
+		return session_bye(s, WHY_PIPELINED, NULL);
 	if (!take_helo(s, cmd, false))
 		return session_refuse(s, 501, "5.5.4", "that is not a host name");
 	return session_say(s, 250, NULL, s->setup->hostname);
@@ -53,6 +63,8 @@ static enum verdict cmd_helo(struct session *s, const struct smtp_cmd *cmd)
 
 static enum verdict cmd_ehlo(struct session *s, const struct smtp_cmd *cmd)
 {
+	if (is_hasty(s))
+		return session_bye(s, WHY_PIPELINED, NULL);
 	if (!take_helo(s, cmd, true))
 		return session_refuse(s, 501, "5.5.4", "that is not a host name");
 	struct buf text = BUF_INIT(EHLO_MAX);

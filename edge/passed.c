@@ -221,6 +221,7 @@ void passed_settle(struct session *s)
 {
 	static const bool misbehaves[] = {
 		[WHY_EARLY_TALKER] = true,
+		[WHY_PIPELINED] = true,
 		[WHY_BAD_FRAMING] = true,
 		[WHY_TOO_MANY_ERRORS] = true,
 		[WHY_TOO_MANY_UNKNOWN] = true,

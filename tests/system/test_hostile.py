@@ -60,6 +60,15 @@ SMTP_CASES = {
 }
 
 
+@pytest.fixture(scope="module")
+def tier(new_tier):
+    """Whose clients say all at once."""
+    t = new_tier()
+    t.edge_extra += "\tpipelining_early allow;\n"
+    t.start()
+    return t
+
+
 @pytest.mark.parametrize("case", SMTP_CASES)
 def test_smtp_answers_clearly(tier, case):
     data, want = SMTP_CASES[case]

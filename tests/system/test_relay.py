@@ -238,3 +238,20 @@ def test_each_limit_that_is_announced(edge):
             edge.wait_stored(user, "as many as may be")
     assert t.say(MAIL) == 250 and t.say(b"RCPT TO:<" + users[0] + b">") == 250  # it is of one message
     t.close()
+
+
+@pytest.mark.parametrize("word", [b"EHLO client.example", b"HELO client.example"])
+def test_more_than_ehlo_before_its_answer(edge, word):
+    """RFC 2920: who was offered nothing yet has to wait, on mx listeners."""
+    t = Talk(edge)
+    t.socket.sendall(word + b"\r\n" + MAIL + b"\r\n")
+    assert t.file.read().startswith(b"554 5.5.0 you did not wait for the answer to EHLO")
+    t.close()
+    t = Talk(edge, "submission")
+    t.socket.sendall(word + b"\r\n" + MAIL + b"\r\n")
+    assert t.reply() == 250 and t.reply() == 530
+    t.close()
+    t = Talk(edge)
+    assert t.say(word) == 250 and t.say(MAIL + b"\r\nRCPT TO:<alice@example.org>\r\nRSET") == 250
+    assert t.reply() == 250 and t.reply() == 250
+    t.close()

@@ -211,7 +211,7 @@ static const char config[] =
     "	message_size_max 64k; recipients_max 3; body_memory 16k; hops_max 5; line_max 2000;\n"
     "	auth_failure_delay 10ms; command_timeout 1s; data_timeout 1s; connections_per_client_max "
     "2;\n"
-    "	postmaster bob@example.org; errors_max 8;\n"
+    "	postmaster bob@example.org; errors_max 8; pipelining_early allow;\n"
     "	listener mx { address 127.0.0.1:25; role mx; }\n"
     "	listener submission { address 127.0.0.1:587; role submission; tls none;\n"
     "		allow_plaintext_auth yes; }\n"
