@@ -101,6 +101,7 @@ static enum verdict commit(struct session *s)
 	const struct parts_opts opts = { .loop = s->edge->loop,
 		.committer = s->edge->committer,
 		.directory = s->edge->directory,
+		.edge = s->setup->edge,
 		.srs = &s->setup->srs };
 	s->mail->t->aligned = sender_is_aligned(s);
 	session_enter(s, ST_COMMIT);

@@ -32,6 +32,7 @@ static void scope_free(struct scope *s)
 	list_remove(&s->link);
 	mem_free(s->sender);
 	mem_free(s->fields);
+	shape_unref(&s->shape);
 	map_free(&s->left_out);
 	mem_free(s);
 }
@@ -104,7 +105,7 @@ bool expansion_goes_apart(const struct expansion *e)
 	for (size_t i = 0; i < e->n; i++) {
 		const struct recipient *r = &e->members[i];
 		bool leaves = r->user == NULL && r->outcome.fate == FATE_OPEN;
-		if (r->sender != NULL || r->fields != NULL ||
+		if (r->sender != NULL || r->fields != NULL || shape_changes(r->shape) ||
 		    (leaves && !channel_is_place(r->store)))
 			return true;
 	}
@@ -146,7 +147,11 @@ void expand_go_on(struct expand *x)
 static bool see(struct expand *x, char what, struct span address)
 {
 	struct buf key = BUF_INIT(1024);
+	const struct scope *scope = x->now->scope;
 	buf_add_char(&key, what);
+	if (scope != NULL &&
+	    shape_asks(scope->shape)) /* on one condition, and perhaps on another too */
+		buf_printf(&key, "%p ", (const void *)scope->shape);
 	for (size_t i = 0; i < address.n; i++)
 		buf_add_char(&key, ascii_lower(address.p[i]));
 	bool fresh =
@@ -217,6 +222,8 @@ static struct recipient *add_member(struct expand *x, const char *address)
 		r->sender = mem_str(sender);
 	if (x->now->scope != NULL)
 		r->fields = mem_str(x->now->scope->fields);
+	if (x->now->scope != NULL && x->now->scope->shape != NULL)
+		r->shape = shape_ref(x->now->scope->shape);
 	return r;
 }
 

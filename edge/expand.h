@@ -18,6 +18,8 @@
  *	too many members or levels, too long    452, 451                none
  *	a mailbox on hold                       250                     waits in the spool
  *
+ * A group with a password takes its members on the condition that the message gives it (shape.h): that is asked where
+ * the message is here (parts.h).
  * A member by way of a group with mgrpErrorsTo has that as its return path; mail with the null return path keeps
  * it, whatever it goes through. */
 #ifndef EDGE_EXPAND_H

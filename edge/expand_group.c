@@ -1,7 +1,7 @@
 /* expand_group.c - may this sender post to the group? Then its members, or its moderators (part of expand.c).
  *
  * Steps, in this order: moderators may always post; who is disallowed may not; when somebody is allowed, all
- * others may not; then the policy (SMTP AUTH) and the size. A refused post goes to the moderators, and to nobody
+ * others may not; then the policy (SMTP AUTH; a password, which shape.h asks for when the message is here) and the size. A refused post goes to the moderators, and to nobody
  * else, where the group says so. An address of ours counts only when its client is one of ours: anybody can
  * write it into MAIL FROM. */
 #include "edge/expand_internal.h"
@@ -15,6 +15,8 @@ struct group_copy {
 	const struct group *group; /* owned reference */
 	char *address;             /* owned: as it was followed */
 	bool domain_allowed;
+	bool to_moderators;
+	bool wants_password; /* the message will have to give it */
 };
 
 void expand_group_end(struct expand *x)
@@ -48,7 +50,15 @@ static char *fields_of(const struct group *g, const struct scope *outer)
 static struct scope *scope_new(struct expand *x, const struct group *g, bool members)
 {
 	struct scope *s = MEM_NEW(struct scope);
+	struct shape_opts shape = { .group = g,
+		.outer = x->now->scope != NULL ? x->now->scope->shape : NULL,
+		.wants = x->group->wants_password,
+		.without = x->group->to_moderators,
+		.texts = members,
+		.refused =
+		    g->reject_text != NULL ? g->reject_text : "this group wants a password" };
 	s->outer = x->now->scope;
+	s->shape = shape_new(&shape);
 	s->size_max = g->size_max;
 	if (members) {
 		s->sender = mem_str(g->errors_to);
@@ -88,11 +98,18 @@ static void push_values(
 		    chain, scope);
 }
 
+static bool may_put_off(const struct expand *x)
+{
+	return (x->group->group->delivery & ACCOUNT_TO_LATER) != 0 && expand_may_put_off(x);
+}
+
 /* Those who are left out first: they are known before the members are looked at. */
 static void to_members(struct expand *x)
 {
 	const struct group *g = x->group->group;
-	if ((g->delivery & ACCOUNT_TO_LATER) && expand_put_off(x, x->group->address)) {
+	if (may_put_off(x)) {
+		x->now->scope = scope_new(x, g, false);
+		expand_put_off(x, x->group->address);
 		expand_group_end(x);
 		expand_go_on(x);
 		return;
@@ -112,12 +129,20 @@ static void to_members(struct expand *x)
 	expand_go_on(x);
 }
 
-static void to_moderators(struct expand *x)
+static void push_moderators(struct expand *x)
 {
 	const struct group *g = x->group->group;
 	char *chain = group_chain(x);
+	x->group->to_moderators = true;
 	push_values(x, &g->moderators, chain, scope_new(x, g, false));
+	x->group->to_moderators = false;
 	mem_free(chain);
+}
+
+static void to_moderators(struct expand *x)
+{
+	x->group->wants_password = false;
+	push_moderators(x);
 	expand_group_end(x);
 	expand_go_on(x);
 }
@@ -160,16 +185,21 @@ static void check_rest(struct expand *x)
 {
 	const struct group *g = x->group->group;
 	bool auth = x->opts.sender.user != NULL;
-	bool unmet = g->wants_password && !(g->any_of_both && auth);
-	if (g->wants_auth && !auth)
+	bool either = g->any_of_both && g->wants_auth && g->wants_password;
+	bool wants_password = g->wants_password && !(g->any_of_both && auth);
+	if (g->wants_auth && !auth && !either)
 		reject(x, "only authenticated senders may write to this group");
-	else if (unmet)
-		reject(x, "this group wants a password that cannot be given here");
+	else if (wants_password && g->password == NULL)
+		reject(x, "this group wants a password, and has none");
 	else if (x->opts.sender.size > g->size_max) {
 		expand_group_end(x);
 		expand_refuse(x, 552, "5.2.3", "the message is too big for this group");
-	} else
+	} else {
+		x->group->wants_password = wants_password;
+		if (wants_password && g->reject_to_moderator)
+			push_moderators(x);
 		to_members(x);
+	}
 }
 
 static void on_allowed(void *arg, enum directory_status has)

@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "edge/expand.h"
+#include "edge/shape.h"
 
 #define expand_MAGIC 0xe49a4d01u
 
@@ -12,8 +13,9 @@
 struct scope {
 	struct list_node link; /* in expand.scopes */
 	const struct scope *outer;
-	char *sender; /* owned: mgrpErrorsTo, or NULL: as outer */
-	char *fields; /* owned: mgrpAddHeader of this group and those around it, or NULL */
+	char *sender;        /* owned: mgrpErrorsTo, or NULL: as outer */
+	char *fields;        /* owned: mgrpAddHeader of this group and those around it, or NULL */
+	struct shape *shape; /* a reference: of this group and those around it, or NULL */
 	uint64_t size_max;
 	struct map *left_out; /* owned: addresses in lower case, or NULL */
 };
@@ -85,7 +87,8 @@ bool expand_in_chain(const struct item *it, const char *address);
 void expand_user(struct expand *x, const struct target *t);
 void expand_refuse_by_status(struct expand *x, enum account_status status);
 /* The group's members are found in the queue, by a channel of type reprocess; false: there is none, or this is there. */
-bool expand_put_off(struct expand *x, const char *address);
+bool expand_may_put_off(const struct expand *x);
+void expand_put_off(struct expand *x, const char *address);
 /* A member whose address a channel takes (option addresses): it is one. */
 bool expand_by_address(struct expand *x);
 

@@ -59,16 +59,24 @@ static void take_channels(struct expand *x, const struct target *t)
 	each(x, t->user, take, &(struct taking){ x, t });
 }
 
-bool expand_put_off(struct expand *x, const char *address)
+static const struct edge_channel_conf *reprocess_of(const struct expand *x)
 {
 	const struct edge_conf *c = x->opts.conf;
+	for (size_t i = 0; i < c->channel_n; i++)
+		if (c->channel[i]->type == CHANNEL_REPROCESS)
+			return c->channel[i];
+	return NULL;
+}
+
+bool expand_may_put_off(const struct expand *x)
+{
+	return !x->asks_has && !x->opts.posted && reprocess_of(x) != NULL;
+}
+
+void expand_put_off(struct expand *x, const char *address)
+{
 	char place[CHANNEL_PLACE_SIZE];
-	for (size_t i = 0; i < c->channel_n && !x->asks_has && !x->opts.posted; i++)
-		if (c->channel[i]->type == CHANNEL_REPROCESS) {
-			expand_take(x, address, NULL, channel_place(c->channel[i], place));
-			return true;
-		}
-	return false;
+	expand_take(x, address, NULL, channel_place(reprocess_of(x), place));
 }
 
 bool expand_by_address(struct expand *x)

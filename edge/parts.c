@@ -13,19 +13,27 @@
 #include "edge/channel.h"
 #include "edge/edge_tables.h"
 #include "edge/outcome.h"
+#include "edge/shape.h"
 
 #define parts_MAGIC 0x9a275001u
 #define part_MAGIC 0x9a275002u
 
-enum { HEADER_LOOK = 256 * 1024, KEY_MAX = 1200, MARK = 'd' };
+enum {
+	HEADER_LOOK = 256 * 1024,
+	KEY_MAX = 1200,
+	MARK = 'd',
+	APPROVALS_MAX = 8 * 1024,
+	GROWTH_MAX = 512 * 1024 /* of a message by a group's texts */
+};
 
 struct parts;
 
 struct part {
 	uint32_t magic;
 	struct parts *all;
-	struct transaction *t; /* owned, but for its body */
-	struct ticket *commit; /* owned */
+	struct transaction *t;     /* owned, but for its body when that is the mail's */
+	const struct shape *shape; /* what its body was made by; NULL: the mail's own */
+	struct ticket *commit;     /* owned */
 };
 
 /* Whose outcome a recipient of the mail shares in. */
@@ -45,7 +53,9 @@ struct parts {
 	size_t part_n, open;
 	struct share *shares; /* owned */
 	size_t share_n;
-	struct map *known; /* keys -> share index + 1: marks of the message, and who has it */
+	struct buf approvals; /* owned: fields of the message that give passwords */
+	bool failed;          /* a part could not be made */
+	struct map *known;    /* keys -> share index + 1: marks of the message, and who has it */
 	char srs_sender[SMTP_PATH_SIZE]; /* "": the sender is not rewritten */
 	struct soon soon;
 	void (*fn)(void *arg);
@@ -57,7 +67,8 @@ struct parts {
 static void part_free(struct part *p)
 {
 	ticket_cancel(&p->commit);
-	p->t->body = NULL;
+	if (p->t->body == p->all->t->body)
+		p->t->body = NULL;
 	transaction_free(&p->t);
 	p->magic = 0;
 	mem_free(p);
@@ -72,6 +83,7 @@ static void parts_free(struct parts *x)
 	mem_free(x->parts);
 	mem_free(x->shares);
 	map_free(&x->known);
+	buf_wipe_end(&x->approvals);
 	x->magic = 0;
 	mem_free(x);
 }
@@ -123,6 +135,32 @@ static void take_mark(struct parts *x, struct span value)
 	buf_end(&key);
 }
 
+static bool any_secret(const struct transaction *t)
+{
+	for (size_t i = 0; i < t->recipient_count; i++)
+		for (size_t m = 0; m < t->recipients[i].member_count; m++)
+			if (shape_has_secret(t->recipients[i].members[m].shape))
+				return true;
+	return false;
+}
+
+/* The passwords of a message to a group that has one are kept aside, and seen by nobody behind it. False: the message
+ * cannot be kept. */
+static bool take_approvals(struct parts *x)
+{
+	struct buf kept = BUF_INIT(HEADER_LOOK + 2);
+	size_t bytes;
+	err_t err = ERR_OK;
+	if (!any_secret(x->t))
+		return true;
+	struct span start = body_read(x->t->body, 0, HEADER_LOOK, &err);
+	if (!err && shape_strip(start, &kept, &x->approvals, &bytes))
+		err = buf_ok(&kept) ? body_set_head(x->t->body, bytes, buf_span(&kept))
+				    : ERR_TOO_LONG;
+	buf_end(&kept);
+	return !err;
+}
+
 /* False: the message cannot be read. */
 static bool take_marks(struct parts *x)
 {
@@ -150,10 +188,11 @@ static bool is_marked(const struct parts *x, const char *via)
 /* How the mail goes to a recipient. */
 struct way {
 	const char *sender;
-	const char *mark; /* fields in front; NULL: none */
-	const char *hold; /* why it is held; NULL: it is not */
-	bool own_sender;  /* not the client's, but one of the site's choice */
-	bool rewritten;   /* by SRS */
+	const char *mark;          /* fields in front; NULL: none */
+	const char *hold;          /* why it is held; NULL: it is not */
+	bool own_sender;           /* not the client's, but one of the site's choice */
+	bool rewritten;            /* by SRS */
+	const struct shape *shape; /* what changes it, or NULL */
 };
 
 static bool fits_way(const struct part *p, const struct way *w)
@@ -161,7 +200,7 @@ static bool fits_way(const struct part *p, const struct way *w)
 	bool same_hold = w->hold != NULL
 			     ? p->t->hold && span_eq_str(span_str(w->hold), p->t->hold_why)
 			     : p->t->hold == p->all->t->hold;
-	return p->t->recipient_count < RECIPIENTS_MAX && same_hold &&
+	return p->t->recipient_count < RECIPIENTS_MAX && same_hold && p->shape == w->shape &&
 	       strcmp(p->t->sender, w->sender) == 0 &&
 	       span_eq(span_str(p->t->prefix), span_str(w->mark));
 }
@@ -191,6 +230,25 @@ static struct transaction *copy_for(const struct transaction *t, const struct wa
 	return p;
 }
 
+static struct span read_whole(void *arg, uint64_t at, size_t n, err_t *err_out)
+{
+	return body_read(arg, at, n, err_out);
+}
+
+/* Without a body of its own nothing is promised. */
+static void make_body(struct parts *x, struct part *p, const struct shape *shape)
+{
+	const struct mail_source from = {
+		.read = read_whole, .arg = x->t->body, .size = body_size(x->t->body)
+	};
+	p->shape = shape;
+	if (shape == NULL)
+		return;
+	p->t->body = shape_body(
+	    shape, &from, x->opts.edge->message_size_max + GROWTH_MAX, x->opts.edge->temp_dir);
+	x->failed = x->failed || p->t->body == NULL;
+}
+
 static struct part *part_for(struct parts *x, const struct way *w)
 {
 	for (size_t i = 0; i < x->part_n; i++)
@@ -200,6 +258,7 @@ static struct part *part_for(struct parts *x, const struct way *w)
 	p->magic = part_MAGIC;
 	p->all = x;
 	p->t = copy_for(x->t, w, x->part_n == 0);
+	make_body(x, p, w->shape);
 	x->parts = mem_grow(x->parts, x->part_n + 1, sizeof(*x->parts));
 	x->parts[x->part_n++] = p;
 	return p;
@@ -308,6 +367,8 @@ static void put_member(struct parts *x, size_t at, const struct recipient *m)
 		put_refused(x, at, m->address, &too_big);
 		return;
 	}
+	if (shape_changes(m->shape) && m->outcome.fate != FATE_REFUSED)
+		w.shape = m->shape;
 	if (leaves)
 		buf_printf(&mark, "Delivered-To: %s\r\n", given->via);
 	buf_add_str(&mark, m->fields != NULL ? m->fields : "");
@@ -323,6 +384,19 @@ static void put_member(struct parts *x, size_t at, const struct recipient *m)
 	buf_end(&mark);
 }
 
+/* Of the group is told, not of its members. */
+static bool is_for(struct parts *x, size_t at, const struct recipient *m)
+{
+	const struct recipient *given = &x->t->recipients[at];
+	struct outcome o = { 0 };
+	const char *why = shape_refuses(m->shape, buf_span(&x->approvals));
+	if (why != NULL && why[0] != '\0') {
+		outcome_set(&o, FATE_REFUSED, 550, "5.7.2", span_str(why));
+		put_refused(x, at, given->address, &o);
+	}
+	return why == NULL;
+}
+
 static void put_members(struct parts *x, size_t at)
 {
 	const struct recipient *r = &x->t->recipients[at];
@@ -331,7 +405,8 @@ static void put_members(struct parts *x, size_t at)
 		return;
 	}
 	for (size_t i = 0; i < r->member_count; i++)
-		put_member(x, at, &r->members[i]);
+		if (is_for(x, at, &r->members[i]))
+			put_member(x, at, &r->members[i]);
 }
 
 /* ---- commit ----------------------------------------------------------------------------------- */
@@ -377,6 +452,13 @@ static void log_part(const struct parts *x, const struct part *p)
 		LOG_U64("recipients", p->t->recipient_count)));
 }
 
+static void fail(struct parts *x, const char *why)
+{
+	for (size_t i = 0; i < x->t->recipient_count; i++)
+		outcome_set(&x->t->recipients[i].outcome, FATE_LATER, 451, "4.3.0", span_str(why));
+	give(x);
+}
+
 /* Those without members first: who is named by the client gets the mail as it was sent. */
 static void split(struct parts *x)
 {
@@ -387,6 +469,10 @@ static void split(struct parts *x)
 	for (size_t i = 0; i < t->recipient_count; i++)
 		if (t->recipients[i].member_count > 0)
 			put_members(x, i);
+	if (x->failed) {
+		fail(x, "the message could not be kept");
+		return;
+	}
 	x->open = x->part_n;
 	for (size_t i = 0; i < x->part_n; i++) {
 		struct part *p = x->parts[i];
@@ -400,13 +486,6 @@ static void split(struct parts *x)
 }
 
 /* ---- the sender's domain ---------------------------------------------------------------------- */
-
-static void fail(struct parts *x, const char *why)
-{
-	for (size_t i = 0; i < x->t->recipient_count; i++)
-		outcome_set(&x->t->recipients[i].outcome, FATE_LATER, 451, "4.3.0", span_str(why));
-	give(x);
-}
 
 static void on_domain(void *arg, enum directory_status status)
 {
@@ -442,7 +521,7 @@ static void on_soon(void *arg)
 {
 	struct parts *x = OBJ(parts, arg);
 	struct span sender = span_str(x->t->sender);
-	if (!take_marks(x))
+	if (!take_approvals(x) || !take_marks(x))
 		fail(x, "the message cannot be read");
 	else if (may_rewrite(x))
 		x->ask = directory_domain(x->opts.directory,
@@ -476,6 +555,7 @@ struct ticket *parts_commit(
 	x->fn = fn;
 	x->arg = arg;
 	x->known = map_new(n + HEADER_FIELDS_MAX);
+	x->approvals = BUF_INIT(APPROVALS_MAX);
 	soon_init(&x->soon, on_soon, x);
 	soon_set(opts->loop, &x->soon);
 	return &x->ticket;

@@ -5,7 +5,7 @@
  * Members found twice get the mail once, with the client's own return path where there is the choice. A member
  * elsewhere gets it with Delivered-To in front (RFC 9228) and, when the sender is a stranger, with a return
  * path of ours (srs.h). Mail that comes back with the mark of a recipient goes round in a loop, and is refused
- * for that recipient with 5.4.6. */
+ * for that recipient with 5.4.6. Members of a group that changes what it gets (shape.h) have a message of their own. */
 #ifndef EDGE_PARTS_H
 #define EDGE_PARTS_H
 
@@ -17,7 +17,8 @@ struct parts_opts {
 	struct loop *loop;
 	struct committer *committer;
 	struct directory *directory;
-	const struct srs *srs; /* lives until the answer */
+	const struct edge_conf *edge; /* both live until the answer */
+	const struct srs *srs;
 };
 
 /* As commit_start(), which it is when no recipient has members or is to be held. Outcomes of recipients with members: LATER if a

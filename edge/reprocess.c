@@ -12,14 +12,16 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "daemon/daemon.h"
+#include "edge/body.h"
 #include "edge/expand.h"
 #include "edge/queue_internal.h"
 #include "edge/queue_move.h"
+#include "edge/shape.h"
 #include "proto/header.h"
 
 #define reprocess_MAGIC 0x90e0e011u
 
-enum { HEADER_LOOK = 256 * 1024, MARK_MAX = 1200 };
+enum { HEADER_LOOK = 256 * 1024, MARK_MAX = 1200 + GROUP_FIELDS_MAX, GROWTH_MAX = 512 * 1024 };
 
 static const char how[] = "reprocess";
 
@@ -36,7 +38,9 @@ struct reprocess {
 	char *via;  /* owned */
 	char srs_sender[SMTP_PATH_SIZE];
 	struct srs srs;
-	unsigned made;                      /* messages so far */
+	unsigned made;       /* messages so far */
+	struct body *shaped; /* owned: what one is made of, when groups change it, or NULL */
+	bool refused;        /* the sender is told that somebody wants a password */
 	struct spool_recipient *recipients; /* owned: of the one under way */
 	station_fn *fn;
 	void *arg;
@@ -49,6 +53,7 @@ static void reprocess_free(struct reprocess *x)
 	mem_free(x->done);
 	mem_free(x->via);
 	mem_free(x->recipients);
+	body_free(&x->shaped);
 	x->magic = 0;
 	mem_free(x);
 }
@@ -89,10 +94,16 @@ static const char *sender_of(const struct reprocess *x, const struct recipient *
 	return leaves(m) && x->srs_sender[0] != '\0' ? x->srs_sender : x->it->entry->sender;
 }
 
+static const struct shape *shape_of(const struct recipient *m)
+{
+	return shape_changes(m->shape) && m->outcome.fate != FATE_REFUSED ? m->shape : NULL;
+}
+
 static bool same_way(
     const struct reprocess *x, const struct recipient *a, const struct recipient *b)
 {
-	return leaves(a) == leaves(b) && strcmp(sender_of(x, a), sender_of(x, b)) == 0;
+	return leaves(a) == leaves(b) && strcmp(sender_of(x, a), sender_of(x, b)) == 0 &&
+	       span_eq(span_str(a->fields), span_str(b->fields)) && shape_of(a) == shape_of(b);
 }
 
 static void set_refused(
@@ -117,10 +128,19 @@ static void put_recipient(
 		out->notify = x->it->notify;
 		out->orcpt = span_str(x->it->orcpt);
 	}
-	if (m->outcome.fate == FATE_REFUSED)
+	const char *why = shape_refuses(m->shape, SPAN_NONE);
+	if (why != NULL) {
+		out->address = span_str(x->it->address);
+		set_refused(out, 550, "5.7.2", why);
+	} else if (m->outcome.fate == FATE_REFUSED)
 		set_refused(out, m->outcome.code, m->outcome.enhanced, m->outcome.text);
 	else if (x->body.size > m->size_max)
 		set_refused(out, 552, "5.2.3", "the message is too big for this group");
+}
+
+static struct span read_shaped(void *arg, uint64_t at, size_t n, err_t *err_out)
+{
+	return body_read(arg, at, n, err_out);
 }
 
 static void next_message(struct reprocess *x);
@@ -135,6 +155,30 @@ static void on_moved(void *arg, err_t err)
 		next_message(x);
 }
 
+/* What came this way has given no password to a group behind another one. Of that its sender is told once. */
+static bool is_passed_over(struct reprocess *x, const struct recipient *m)
+{
+	const char *why = shape_refuses(m->shape, SPAN_NONE);
+	bool told = x->refused;
+	x->refused = told || (why != NULL && why[0] != '\0');
+	return why != NULL && (told || why[0] == '\0');
+}
+
+/* False: it cannot be made now. */
+static bool make_body(struct reprocess *x, const struct shape *shape, struct mail_source *out)
+{
+	const struct edge_conf *c = x->queue->edge;
+	*out = x->body;
+	body_free(&x->shaped);
+	if (shape == NULL)
+		return true;
+	x->shaped = shape_body(shape, &x->body, c->message_size_max + GROWTH_MAX, c->temp_dir);
+	if (x->shaped == NULL)
+		return false;
+	*out = (struct mail_source){ read_shaped, x->shaped, body_size(x->shaped) };
+	return true;
+}
+
 /* Members from `first` on that go the same way. */
 static size_t gather(struct reprocess *x, size_t first)
 {
@@ -144,6 +188,8 @@ static size_t gather(struct reprocess *x, size_t first)
 		if (x->done[i] || !same_way(x, &x->members[first], &x->members[i]))
 			continue;
 		x->done[i] = true;
+		if (is_passed_over(x, &x->members[i]))
+			continue;
 		put_recipient(x, &x->members[i], &x->recipients[n++]);
 	}
 	return n;
@@ -163,8 +209,18 @@ static void next_message(struct reprocess *x)
 	struct buf mark = BUF_INIT(MARK_MAX);
 	if (leaves(m))
 		buf_printf(&mark, "Delivered-To: %s\r\n", x->via);
+	buf_add_str(&mark, m->fields != NULL ? m->fields : "");
 	MEM_FREE(&x->recipients);
 	size_t n = gather(x, first);
+	struct mail_source body;
+	if (n == 0 || !make_body(x, shape_of(m), &body)) {
+		buf_end(&mark);
+		if (n == 0)
+			next_message(x);
+		else
+			give_outcome(x, FATE_LATER, 451, "4.3.0", "the message cannot be kept now");
+		return;
+	}
 	char way[40];
 	snprintf(way, sizeof way, "%s %zu", how, item_index(x->it));
 	struct move_opts o = { .id = move_id(&e->id, way, x->made++),
@@ -176,7 +232,7 @@ static void next_message(struct reprocess *x)
 		.recipients = x->recipients,
 		.recipient_n = n,
 		.prefix = buf_span(&mark),
-		.body = x->body };
+		.body = body };
 	if (queue_knows(x->queue, o.id))
 		next_message(x); /* made before a crash */
 	else

@@ -5,6 +5,8 @@
 
 #include "base/mem.h"
 
+#include "edge/shape.h"
+
 static char *text_or_null(struct span s)
 {
 	return s.n == 0 ? NULL : mem_span_str(s);
@@ -28,6 +30,7 @@ static void recipient_end(struct recipient *r)
 	mem_free(r->hold_why);
 	mem_free(r->sender);
 	mem_free(r->fields);
+	shape_unref(&r->shape);
 	mem_free(r->via);
 	recipients_free(r->members, r->member_count);
 }

@@ -31,6 +31,7 @@ struct outcome {
 	char text[REPLY_TEXT_SIZE]; /* cleaned: one line, no controls */
 };
 
+struct shape;
 struct recipient {
 	char *address;   /* as in RCPT TO, without brackets: owned */
 	char *user;      /* local: login name at the store; NULL: to be relayed */
@@ -44,9 +45,11 @@ struct recipient {
 	struct recipient *members;
 	size_t member_count;
 	char *via; /* with members, owned: this address, as it marks what leaves (Delivered-To) */
-	char *sender;      /* of members, owned: the return path of theirs, or NULL: the mail's */
-	char *fields;      /* of members, owned: header fields of their groups, or NULL */
-	uint64_t size_max; /* of members: bytes that a group lets through */
+	char *sender; /* of members, owned: the return path of theirs, or NULL: the mail's */
+	char *fields; /* of members, owned: header fields of their groups, or NULL */
+	struct shape *
+	    shape; /* of members: a reference to what their groups do to the mail (shape.h), or NULL */
+	uint64_t size_max;      /* of members: bytes that a group lets through */
 	struct outcome outcome; /* of members it may be decided before anybody is asked */
 };
 

@@ -8,7 +8,7 @@
 
 #include "directory/account.h"
 
-enum { GROUP_FIELDS_MAX = 800 };
+enum { GROUP_FIELDS_MAX = 800, GROUP_TEXT_MAX = 4000, GROUP_PASSWORD_MAX = 200 };
 
 struct group {
 	const char *id;      /* dn */
@@ -25,14 +25,17 @@ struct group {
 	struct text_list allowed, disallowed, allowed_domains, disallowed_domains;
 	struct text_list moderators; /* mgrpModerator: as `allowed` */
 	bool wants_auth;             /* mgrpBroadcasterPolicy: SMTP AUTH */
-	bool wants_password;         /* ... an Approved field, which is not looked at here */
+	bool wants_password;         /* ... a field Approved with the password */
 	bool any_of_both;            /* ... one of the two is enough */
 	bool reject_to_moderator;    /* mgrpMsgRejectAction */
+	const char *password;        /* mgrpAuthPassword, or NULL */
 	const char *reject_text;     /* mgrpMsgRejectText, or NULL */
 	const char *errors_to;       /* mgrpErrorsTo: an address, or NULL */
 	struct text_list
-	    fields;        /* mgrpAddHeader: "Name: value", at most GROUP_FIELDS_MAX bytes in all */
-	uint64_t size_max; /* mgrpMsgMaxSize, bytes; UINT64_MAX: none */
+	    fields; /* mgrpAddHeader: "Name: value", at most GROUP_FIELDS_MAX bytes in all */
+	struct text_list removed;  /* mgrpRemoveHeader: names of header fields */
+	const char *above, *below; /* mgrpMsgPrefixText, mgrpMsgSuffixText: lines, or NULL */
+	uint64_t size_max;         /* mgrpMsgMaxSize, bytes; UINT64_MAX: none */
 };
 
 #endif

@@ -102,6 +102,48 @@ static void put_fields(struct draft *d, const struct directory_conf *c, const st
 	draft_list(d, &d->r.group.fields, e, c->attr_group_add_header);
 }
 
+/* Lines of UTF-8. */
+static bool is_lines(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		bool line_end = c == '\n' || (c == '\r' && i + 1 < s.n && s.p[i + 1] == '\n');
+		if ((c < ' ' && !line_end && c != '\t') || c == 0x7f)
+			return false;
+	}
+	return s.n <= GROUP_TEXT_MAX && span_is_utf8(s);
+}
+
+static void put_text(
+    struct draft *d, const char **member, const struct entry *e, const char *attr, const char *why)
+{
+	struct span text = entry_get(e, attr, 0);
+	if (text.p == NULL || text.n == 0)
+		return;
+	if (!is_lines(text))
+		draft_fail(d, why);
+	draft_text(d, member, text);
+}
+
+/* What members get is not what came, and a password is wanted of it. A group that has one wants it, whatever its policy
+ * says. */
+static void put_shape(struct draft *d, const struct directory_conf *c, const struct entry *e)
+{
+	struct group *g = &d->r.group;
+	struct span password = entry_get(e, c->attr_group_password, 0);
+	draft_list(d, &g->removed, e, c->attr_group_remove_header);
+	put_text(d, &g->above, e, c->attr_group_prefix,
+	    "mgrpMsgPrefixText: not text, or more than 4000 bytes");
+	put_text(d, &g->below, e, c->attr_group_suffix,
+	    "mgrpMsgSuffixText: not text, or more than 4000 bytes");
+	if (password.p == NULL)
+		return;
+	if (!name_is_clean(password, GROUP_PASSWORD_MAX) || span_trim(password).n != password.n)
+		draft_fail(d, "mgrpAuthPassword cannot stand in a header field");
+	draft_text(d, &g->password, password);
+	g->wants_password = true;
+}
+
 struct record *record_from_group(
     const struct directory_conf *c, const struct entry *e, const char **why_out)
 {
@@ -122,6 +164,7 @@ struct record *record_from_group(
 	put_policy(&d, c, e);
 	put_size(&d, c, e);
 	put_fields(&d, c, e);
+	put_shape(&d, c, e);
 	return draft_finish(&d, why_out);
 }
 

@@ -179,7 +179,8 @@ static bool put_base(struct query *q)
 	    c->attr_group_allowed, c->attr_group_disallowed, c->attr_group_allowed_domain,         \
 	    c->attr_group_disallowed_domain, c->attr_group_policy, c->attr_group_moderator,        \
 	    c->attr_group_reject_action, c->attr_group_reject_text, c->attr_group_errors,          \
-	    c->attr_group_size_max, c->attr_group_add_header
+	    c->attr_group_size_max, c->attr_group_add_header, c->attr_group_remove_header,         \
+	    c->attr_group_password, c->attr_group_prefix, c->attr_group_suffix
 
 static size_t list_attrs(
     const struct directory_conf *c, enum ldap_query q, const char *attrs[ATTRS_MAX])

@@ -125,7 +125,8 @@ class Host(Tier):
                  "objectClass: inetMailGroup\ncn: team\nmail: team@example.org\nmailDeliveryOption: members_offline\n"
                  "mgrpErrorsTo: owner@example.org\nmgrpRFC822MailMember: one@script.example\n"
                  "mgrpRFC822MailMember: two@script.example\nmgrpRFC822MailMember: man@example.org\n"
-                 "mgrpRFC822MailMember: nobody.there@example.org\n")
+                 "mgrpRFC822MailMember: nobody.there@example.org\nmgrpAddHeader: List-Id: <team.example.org>\n"
+                 "mgrpRemoveHeader: Date\nmgrpMsgPrefixText: to the team\n")
         return super().directory_text() + "\n" + group
 
     def place(self, *parts):

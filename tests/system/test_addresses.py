@@ -50,6 +50,11 @@ ENTRIES = [
           "mgrpMsgRejectAction: toModerator"),
     group("closed", "mgrpRFC822MailMember: alice@example.org", "mgrpBroadcasterPolicy: SMTP_AUTH_REQUIRED",
           "mgrpMsgRejectText: members of staff only"),
+    group("secret", "mgrpRFC822MailMember: alice@example.org", "mgrpRFC822MailMember: good@far.example",
+          "mgrpAuthPassword: open sesame", "mgrpMsgPrefixText: To the club:", "mgrpMsgSuffixText: -- the club",
+          "mgrpRemoveHeader: X-Mailer", "mgrpMsgRejectText: say the word"),
+    group("guarded", "mgrpRFC822MailMember: alice@example.org", "mgrpRFC822MailMember: bob@example.org",
+          "mgrpAuthPassword: open sesame", "mgrpModerator: mailto:bob@example.org", "mgrpMsgRejectAction: toModerator"),
 ]
 RULES = """
 	rewrite old { address recipient; pattern "*@*.old.example"; to "$U@example.org"; }
@@ -268,6 +273,39 @@ def test_group_for_users_only(edge):
     token, code, reply = send(edge, alice["address"], ["closed@example.org"], service="submission", user=alice)
     assert code == 250, reply
     edge.wait_stored(alice, token)
+
+
+def approved(token, word, recipients):
+    text = mail.message(token, STRANGER, recipients)
+    return b"X-Mailer: x\r\n" + (b"Approved: %s\r\n" % word if word else b"") + text
+
+
+def test_group_with_a_password(edge):
+    """Who gives it posts; nobody sees it, also not those beside the group, who get the mail as it was sent."""
+    for word in (b"", b"Open sesame", b"open"):
+        _, code, reply = send(edge, STRANGER, ["secret@example.org"], text=approved("none", word, ["secret@example.org"]))
+        assert code == 550 and "5.7.2" in reply and "say the word" in reply
+    token = mail.new_token()
+    to = ["secret@example.org", "dave@example.net"]
+    _, code, reply = send(edge, STRANGER, to, text=approved(token, b"open sesame", to))
+    assert code == 250, reply
+    dave = edge.wait_stored(edge.user("dave"), token)[0]
+    assert mail.original(dave) == approved(token, b"", to)
+    for text in (edge.wait_stored(edge.user("alice"), token)[0], heard(edge, token)[0][2]):
+        head, body = text.split(b"\r\n\r\n", 1)
+        assert b"Approved" not in head and b"X-Mailer" not in head and b"sesame" not in text
+        assert body.startswith(b"To the club:\r\n") and body.rstrip().endswith(b"\r\n-- the club")
+
+
+def test_group_with_a_password_and_moderators(edge):
+    for word, names in ((b"no", ["bob"]), (b"open sesame", ["alice", "bob"])):
+        token = mail.new_token()
+        _, code, reply = send(edge, STRANGER, ["guarded@example.org"], text=approved(token, word, ["guarded@example.org"]))
+        assert code == 250, reply
+        for name in names:
+            assert b"Approved" not in edge.wait_stored(edge.user(name), token)[0]
+        assert quiet(edge, token, *({"alice"} - set(names))) == []
+        assert copies(edge, "bob", token) == 1
 
 
 def test_nothing_is_relayed_all_the_same(edge):

@@ -293,6 +293,8 @@ def test_group_later(host):
     wait_for(lambda: len(host.facts()) == 3, 20, "three members' mail")
     assert {f["env"]["RECIPIENT"] for f in host.facts()} == {"one@script.example", "two@script.example", "man@example.org"}
     assert all(token in f["text"] and f["env"]["SENDER"] == "owner@example.org" for f in host.facts())
+    for words, there in (("List-Id: <team.example.org>", True), ("to the team", True), ("\nDate:", False)):
+        assert all((words in f["text"]) == there for f in host.facts()), words
     log = host.log("edge")[before:]
     assert re.search(r"queue.moved .*recipient=team@example.org channel=later end=moved", log)
     assert "queue.notbounced" in log or "queue.bounced" in log  # of nobody.there

@@ -95,7 +95,14 @@ static const char tree[] = DOMAIN("a.test", "mailDomainCatchallAddress: anna@a.t
 		BY_ADDRESS(
 		    "anna@a.test") "mgrpBroadcasterPolicy: SMTP_AUTH_REQUIRED\n") GROUP("password",
 		BY_ADDRESS(
-		    "anna@a.test") "mgrpBroadcasterPolicy: PASSWORD_REQUIRED\n") GROUP("either",
+		    "anna@a.test") "mgrpBroadcasterPolicy: PASSWORD_REQUIRED\n") GROUP("worded",
+		BY_ADDRESS("anna@a.test") "mgrpAuthPassword: open sesame\n") GROUP("wordmod",
+		BY_ADDRESS("anna@a.test") BY_ADDRESS(
+		    "mod@far.test") "mgrpAuthPassword: open sesame\nmgrpModerator: mod@far.test\n"
+				    "mgrpMsgRejectAction: toModerator\n") GROUP("wordor",
+		BY_ADDRESS("anna@a.test") "mgrpAuthPassword: open sesame\n"
+					  "mgrpBroadcasterPolicy: PASSWORD_REQUIRED OR "
+					  "SMTP_AUTH_REQUIRED\n") GROUP("either",
 		BY_ADDRESS("anna@a.test") "mgrpBroadcasterPolicy: PASSWORD_REQUIRED OR "
 					  "SMTP_AUTH_REQUIRED\n") GROUP("slip",
 		BY_ADDRESS("anna@a.test") "mgrpBroadcasterPolicy: SMTP_AUHT\n") GROUP("moderated",
@@ -405,6 +412,10 @@ static void test_who_may_post(void **state)
 		{ "auth@a.test", "bob@b.test", false, no },
 		{ "auth@a.test", "bob@b.test", true, "anna@a.test" },
 		{ "password@a.test", "bob@b.test", true, no },
+		{ "worded@a.test", "s@far.test", false, "anna@a.test" },
+		{ "wordor@a.test", "s@far.test", false, "anna@a.test" },
+		/* the moderator twice: with the password, and without */
+		{ "wordmod@a.test", "s@far.test", false, "anna@a.test mod@far.test mod@far.test" },
 		{ "either@a.test", "bob@b.test", true, "anna@a.test" },
 		{ "slip@a.test", "bob@b.test", true, no },
 		{ "moderated@a.test", "s@far.test", false, "bob@b.test mod@far.test" },
