@@ -32,9 +32,10 @@ static struct {
 	unsigned connections;
 } icap;
 
-#define ECHO "\001" /* the body, as it was sent, in one chunk */
+#define ECHO "\001"  /* the body, as it was sent, in one chunk */
+#define OTHER "\002" /* the same with another last octet */
 
-static void say_body(void)
+static void say_body(bool other)
 {
 	struct span all = buf_span(&icap.all);
 	struct span chunk = span_from(all, span_find_span(all, SPAN("Content-Length: ")) + 16);
@@ -42,7 +43,8 @@ static void say_body(void)
 	assert_true(span_u64(span_first(chunk, span_find(chunk, '\r')), 1 << 20, &n));
 	chunk = span_from(chunk, span_find_span(chunk, SPAN("\r\n\r\n")) + 4);
 	size_t head = span_find(chunk, '\n') + 1;
-	stream_write_span(icap.io, span_first(chunk, head + n + 2));
+	stream_write_span(icap.io, span_first(chunk, head + n - 1));
+	stream_write_span(icap.io, other ? SPAN("x\r\n") : SPAN("\n\r\n"));
 }
 
 static bool advance(void)
@@ -57,8 +59,8 @@ static bool advance(void)
 		return false;
 	}
 	for (const char *p = s->say; *p != '\0'; p++)
-		if (*p == ECHO[0])
-			say_body();
+		if (*p == ECHO[0] || *p == OTHER[0])
+			say_body(*p == OTHER[0]);
 		else
 			stream_write(icap.io, p, 1);
 	return true;
@@ -218,6 +220,7 @@ static void test_what_comes_back(void **state)
 		const char *say, *code;
 	} cases[] = {
 		{ BACK ECHO "0\r\n\r\n", "250" },
+		{ BACK OTHER "0\r\n\r\n", "550" },
 		{ BACK "5\r\nother\r\n0\r\n\r\n", "550" },
 		{ BACK ECHO "1\r\nx\r\n0\r\n\r\n", "550" },
 		{ BACK "0\r\n\r\n", "550" },
