@@ -2,11 +2,10 @@
  * one whose policy forbids the digest), which no caller can answer: it ends the process. */
 #include "net/digest.h"
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/params.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -15,8 +14,13 @@ struct digest_run {
 	EVP_MD_CTX *ctx; /* owned */
 };
 
+enum { BLOCK_MAX = 128 };
+
+/* RFC 2104: the digest of the inner pad and the message, within that of the outer pad. */
 struct digest_mac {
-	EVP_MAC_CTX *ctx; /* owned */
+	EVP_MD_CTX *ctx; /* owned */
+	size_t block, len;
+	uint8_t inner[BLOCK_MAX], outer[BLOCK_MAX]; /* the key in both */
 };
 
 static const EVP_MD *md_of(enum digest_kind kind)
@@ -63,14 +67,13 @@ size_t digest_hmac(
 struct digest_mac *digest_mac_new(enum digest_kind kind, struct span key)
 {
 	struct digest_mac *m = MEM_NEW(struct digest_mac);
-	EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-	char *name = (char *)(uintptr_t)EVP_MD_get0_name(md_of(kind)); /* it is only read */
-	OSSL_PARAM how[] = { OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0),
-		OSSL_PARAM_construct_end() };
-	CHECK(hmac != NULL);
-	m->ctx = EVP_MAC_CTX_new(hmac);
-	CHECK(m->ctx != NULL && EVP_MAC_CTX_set_params(m->ctx, how) == 1);
-	EVP_MAC_free(hmac); /* the context holds it */
+	EVP_MD *md = EVP_MD_fetch(NULL, EVP_MD_get0_name(md_of(kind)), NULL);
+	m->ctx = EVP_MD_CTX_new();
+	CHECK(md != NULL && m->ctx != NULL && EVP_DigestInit_ex(m->ctx, md, NULL) == 1);
+	m->block = (size_t)EVP_MD_get_block_size(md);
+	m->len = (size_t)EVP_MD_get_size(md);
+	CHECK(m->block <= BLOCK_MAX && m->len <= m->block);
+	EVP_MD_free(md); /* the context holds it */
 	digest_mac_set_key(m, key);
 	return m;
 }
@@ -79,22 +82,50 @@ void digest_mac_free(struct digest_mac **m)
 {
 	if (*m == NULL)
 		return;
-	EVP_MAC_CTX_free((*m)->ctx);
+	digest_mac_forget(*m);
+	EVP_MD_CTX_free((*m)->ctx);
 	MEM_FREE(m);
+}
+
+/* The digest of two pieces; out may be one of them. */
+static void mac_digest(struct digest_mac *m, const uint8_t *pad, struct span in, uint8_t *out)
+{
+	CHECK(EVP_DigestInit_ex(m->ctx, NULL, NULL) == 1);
+	CHECK(pad == NULL || EVP_DigestUpdate(m->ctx, pad, m->block) == 1);
+	CHECK(in.n == 0 || EVP_DigestUpdate(m->ctx, in.p, in.n) == 1);
+	CHECK(EVP_DigestFinal_ex(m->ctx, out, NULL) == 1);
 }
 
 void digest_mac_set_key(struct digest_mac *m, struct span key)
 {
-	CHECK(key.n > 0 && EVP_MAC_init(m->ctx, (const uint8_t *)key.p, key.n, NULL) == 1);
+	uint8_t digest[DIGEST_LEN_MAX];
+	CHECK(key.n > 0);
+	if (key.n > m->block) {
+		mac_digest(m, NULL, key, digest);
+		key = span_of(digest, m->len);
+	}
+	memset(m->inner, 0x36, m->block);
+	memset(m->outer, 0x5c, m->block);
+	for (size_t i = 0; i < key.n; i++) {
+		m->inner[i] ^= (uint8_t)key.p[i];
+		m->outer[i] ^= (uint8_t)key.p[i];
+	}
+	mem_wipe(digest, sizeof digest);
+}
+
+void digest_mac_forget(struct digest_mac *m)
+{
+	mem_wipe(m->inner, m->block);
+	mem_wipe(m->outer, m->block);
+	CHECK(EVP_DigestInit_ex(m->ctx, NULL, NULL) == 1); /* over the last result, too */
 }
 
 size_t digest_mac_make(struct digest_mac *m, struct span in, uint8_t out[DIGEST_LEN_MAX])
 {
-	size_t n = 0;
-	CHECK(EVP_MAC_init(m->ctx, NULL, 0, NULL) == 1); /* the same key once more */
-	CHECK(in.n == 0 || EVP_MAC_update(m->ctx, (const uint8_t *)in.p, in.n) == 1);
-	CHECK(EVP_MAC_final(m->ctx, out, &n, DIGEST_LEN_MAX) == 1);
-	return n;
+	uint8_t digest[DIGEST_LEN_MAX];
+	mac_digest(m, m->inner, in, digest);
+	mac_digest(m, m->outer, span_of(digest, m->len), out);
+	return m->len;
 }
 
 size_t digest_pbkdf2(enum digest_kind kind, struct span secret, struct span salt, unsigned rounds,

@@ -35,13 +35,14 @@ size_t digest_make(enum digest_kind kind, struct span in, uint8_t out[DIGEST_LEN
 size_t digest_hmac(
     enum digest_kind kind, struct span key, struct span in, uint8_t out[DIGEST_LEN_MAX]);
 
-/* HMAC of one message after the other: OpenSSL finds its way to the code once, and takes each key in once, where
- * digest_hmac() does both each time and costs ten times as much. Not shared by threads. The key is not empty and is
- * wiped with the object, or by the next key. */
+/* HMAC of one message after the other: OpenSSL finds its way to the digest once, where digest_hmac() looks for it, and
+ * for HMAC, each time and costs ten times as much. Not shared by threads. The key is not empty and is wiped with the
+ * object, by the next key, or by digest_mac_forget(): then nothing is made before the next key. */
 struct digest_mac;
 struct digest_mac *digest_mac_new(enum digest_kind kind, struct span key);
 void digest_mac_free(struct digest_mac **m);
 void digest_mac_set_key(struct digest_mac *m, struct span key);
+void digest_mac_forget(struct digest_mac *m);
 size_t digest_mac_make(struct digest_mac *m, struct span in, uint8_t out[DIGEST_LEN_MAX]);
 
 /* PBKDF2 (RFC 8018) with HMAC of the kind, one block of digest_len() bytes: SCRAM's Hi().

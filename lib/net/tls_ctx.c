@@ -16,6 +16,7 @@
 
 #include "net/digest.h"
 #include "net/tls_internal.h"
+#include "net/tls_kdf.h"
 #include "net/tls_notes.h"
 
 /* ---- life ---- */
@@ -64,7 +65,9 @@ void tls_ctx_set_park(struct tls_ctx *c)
 /* What both ends have in common. The context is owned by c from here on. */
 static SSL_CTX *ssl_ctx_add(struct tls_ctx *c)
 {
-	SSL_CTX *ctx = SSL_CTX_new(c->server ? TLS_server_method() : TLS_client_method());
+	tls_kdf_begin();
+	SSL_CTX *ctx = SSL_CTX_new_ex(
+	    NULL, TLS_KDF_PROPERTIES, c->server ? TLS_server_method() : TLS_client_method());
 	CHECK(ctx != NULL);
 	c->pairs[c->pair_count++] = ctx;
 	SSL_CTX_set_app_data(ctx, c);

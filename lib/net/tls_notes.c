@@ -1,11 +1,12 @@
 /* tls_notes.c - secrets and record numbers of OpenSSL's sessions, noted for parking them.
  *
- * Beside tls_ctx.c, which asks for notes; after them tls_park.c. OpenSSL tells the message callback
- * the header of each record and the type inside it. What is counted: headers and whole records since
- * the peer's Finished, records written since ours. With the last whole record opened and nothing
- * decrypted left over, the numbers are those of the next records. Whatever else happens than bytes of
- * the application and tickets (an alert, a key update, a second handshake) is unusual: such a session
- * stays with OpenSSL. Owns the notes, one record per connection, freed with it. */
+ * Beside tls_ctx.c, which asks for notes; after them tls_park.c. The secrets are those that tls_kdf.c
+ * derives while hands are shaken. OpenSSL tells the message callback the header of each record and the
+ * type inside it. What is counted: headers and whole records since the peer's Finished, records written
+ * since ours. With the last whole record opened and nothing decrypted left over, the numbers are those of
+ * the next records. Whatever else happens than bytes of the application and tickets (an alert, a key
+ * update, a second handshake) is unusual: such a session stays with OpenSSL. Owns the notes, one record
+ * per connection, freed with it. */
 #include "net/tls_notes.h"
 
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+#include "net/tls_kdf.h"
 #include "net/tls_park.h"
 
 struct notes {
@@ -45,45 +47,33 @@ static int notes_index(void)
 
 /* ---- secrets ---- */
 
-static size_t take_hex(struct span hex, uint8_t *out, size_t max)
+static void on_secret(void *arg, struct span label, struct span secret)
 {
-	if (hex.n % 2 != 0 || hex.n / 2 > max)
-		return 0;
-	for (size_t i = 0; i < hex.n; i += 2) {
-		int high = OPENSSL_hexchar2int((unsigned char)hex.p[i]);
-		int low = OPENSSL_hexchar2int((unsigned char)hex.p[i + 1]);
-		if (high < 0 || low < 0)
-			return 0;
-		out[i / 2] = (uint8_t)(high << 4 | low);
-	}
-	return hex.n / 2;
+	struct notes *t = arg;
+	int whose = span_eq_str(label, "c ap traffic")   ? OF_CLIENT
+		    : span_eq_str(label, "s ap traffic") ? OF_SERVER
+							 : -1;
+	if (whose < 0 || secret.n > TLS_SECRET_MAX)
+		return;
+	t->secret_n[whose] = (uint8_t)secret.n;
+	memcpy(t->secret[whose], secret.p, secret.n);
 }
 
-/* A line of the key log: LABEL RANDOM SECRET. OpenSSL prints each with hundreds of sprintf(), so the
- * log is on only from a Finished to the secret that is derived from it. A context serves many
- * connections: where one of them turns it off in front of another, that one is not parked. */
-static void on_keylog(const SSL *ssl, const char *line)
+int tls_notes_shake_hands(SSL *ssl)
 {
 	struct notes *t = SSL_get_ex_data(ssl, notes_index());
-	struct span rest = span_str(line), label = span_cut(&rest, ' ');
-	if (t == NULL)
-		return;
-	int whose = span_eq_str(label, "CLIENT_TRAFFIC_SECRET_0")   ? OF_CLIENT
-		    : span_eq_str(label, "SERVER_TRAFFIC_SECRET_0") ? OF_SERVER
-								    : -1;
-	if (whose < 0)
-		return;
-	SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), NULL);
-	span_cut(&rest, ' ');
-	t->secret_n[whose] = (uint8_t)take_hex(rest, t->secret[whose], TLS_SECRET_MAX);
+	if (t != NULL)
+		tls_kdf_watch(on_secret, t);
+	int ret = SSL_do_handshake(ssl);
+	tls_kdf_watch(NULL, NULL);
+	return ret;
 }
 
 /* ---- record numbers ---- */
 
 /* Keys change behind a Finished: numbers begin again. */
-static void on_finished(SSL *ssl, struct notes *t, bool written)
+static void on_finished(struct notes *t, bool written)
 {
-	SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), on_keylog);
 	if (written) {
 		t->odd |= t->finished_out;
 		t->finished_out = true;
@@ -95,10 +85,10 @@ static void on_finished(SSL *ssl, struct notes *t, bool written)
 	t->headers_in = t->records_in = t->ticket_records = t->tickets = 0;
 }
 
-static void on_handshake(SSL *ssl, struct notes *t, bool written, int kind)
+static void on_handshake(struct notes *t, bool written, int kind)
 {
 	if (kind == SSL3_MT_FINISHED)
-		on_finished(ssl, t, written);
+		on_finished(t, written);
 	else if (t->finished_in && t->finished_out && kind != SSL3_MT_NEWSESSION_TICKET)
 		t->odd = true;
 	else if (t->finished_in && !written && kind == SSL3_MT_NEWSESSION_TICKET)
@@ -128,7 +118,7 @@ static void on_message(
 			on_inner_type(t, first);
 		break;
 	case SSL3_RT_HANDSHAKE:
-		on_handshake(ssl, t, written, first);
+		on_handshake(t, written, first);
 		break;
 	case SSL3_RT_ALERT:
 		t->odd |= t->finished_in && t->finished_out;

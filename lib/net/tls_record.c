@@ -12,8 +12,9 @@
 #include "base/mem.h"
 
 #include "net/digest.h"
+#include "net/tls_kdf.h"
 
-enum { TAG_LEN = 16, INNER_MAX = TLS_PLAIN_MAX + 1, LABEL_MAX = 32 };
+enum { TAG_LEN = 16, INNER_MAX = TLS_PLAIN_MAX + 1 };
 
 static const struct {
 	const char *cipher;
@@ -39,7 +40,7 @@ size_t tls_secret_len(enum tls_suite suite)
 
 /* ---- keys ---- */
 
-/* HMAC under the secret, until drop_secret(). */
+/* HMAC under the secret, until digest_mac_forget(). */
 static struct digest_mac *take_secret(const struct tls_keys *k)
 {
 	static struct digest_mac *macs[TLS_SUITES]; /* owned for good */
@@ -51,26 +52,9 @@ static struct digest_mac *take_secret(const struct tls_keys *k)
 	return macs[k->suite];
 }
 
-static void drop_secret(struct digest_mac *mac)
-{
-	digest_mac_set_key(mac, SPAN("no session's"));
-}
-
-/* HKDF-Expand-Label(secret, label, "", n): one block of HMAC is enough for all that is asked. */
 static void expand(struct digest_mac *mac, const char *label, uint8_t *out, size_t n)
 {
-	uint8_t info[2 + 1 + LABEL_MAX + 1 + 1], block[DIGEST_LEN_MAX];
-	size_t label_n = strlen(label), at = 0;
-	info[at++] = 0;
-	info[at++] = (uint8_t)n;
-	info[at++] = (uint8_t)label_n;
-	memcpy(info + at, label, label_n);
-	at += label_n;
-	info[at++] = 0; /* no context */
-	info[at++] = 1; /* the first block */
-	CHECK(n <= digest_mac_make(mac, span_of(info, at), block));
-	memcpy(out, block, n);
-	mem_wipe(block, sizeof block);
+	tls_expand_label(mac, span_str(label), SPAN_NONE, out, n);
 }
 
 static void derive(struct tls_keys *k, uint64_t next_seq)
@@ -79,7 +63,7 @@ static void derive(struct tls_keys *k, uint64_t next_seq)
 	struct digest_mac *mac = take_secret(k);
 	expand(mac, "tls13 key", k->key, suites[k->suite].key_len);
 	expand(mac, "tls13 iv", k->iv, sizeof k->iv);
-	drop_secret(mac);
+	digest_mac_forget(mac);
 	k->id = ++last_id;
 	k->seq = next_seq;
 }
@@ -111,7 +95,7 @@ void tls_keys_update(struct tls_keys *k)
 	forget(k);
 	struct digest_mac *mac = take_secret(k);
 	expand(mac, "tls13 traffic upd", next, suites[k->suite].secret_len);
-	drop_secret(mac);
+	digest_mac_forget(mac);
 	memcpy(k->secret, next, sizeof next);
 	mem_wipe(next, sizeof next);
 	derive(k, 0);

@@ -206,7 +206,7 @@ enum wire_result wire_write_file(struct wire *w, int fd, off_t at, size_t n, siz
 enum wire_result wire_handshake(struct wire *w)
 {
 	before_ssl();
-	int ret = SSL_do_handshake(w->ssl);
+	int ret = tls_notes_shake_hands(w->ssl);
 	if (ret == 1)
 		return WIRE_OK;
 	enum wire_result r = judge_ssl(w->ssl, ret);
