@@ -25,14 +25,14 @@ static size_t start(struct stream *s, SSL *ssl)
 		SSL_free(ssl);
 		return dropped;
 	}
-	if (ssl == NULL || SSL_set_fd(ssl, s->wire.fd) != 1) {
+	if (ssl == NULL) {
 		const char *reason = ERR_reason_error_string(ERR_peek_error());
 		stream_fail(s, ERR_TLS_HANDSHAKE,
 		    reason != NULL ? reason : "no name to verify the certificate against");
-		SSL_free(ssl);
 		ERR_clear_error();
 		return dropped;
 	}
+	tls_session_attach(ssl, s->wire.fd);
 	out_mark_plain(&s->out);
 	s->next_ssl = ssl;
 	stream_set_state(s, ST_STARTTLS);

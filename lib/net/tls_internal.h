@@ -34,6 +34,9 @@ SSL *tls_session_new(const struct tls_ctx *c, const char *name, const char *alpn
  * 2.2). */
 SSL *tls_session_dane(const struct tls_ctx *c, const struct tls_dane *dane);
 
+/* tls_bio.c: the descriptor that the session reads and writes; it stays the caller's. */
+void tls_session_attach(SSL *ssl, int fd);
+
 /* tls_tickets.c: the parts of one ticket, as OpenSSL hands them out. */
 struct ticket_parts {
 	unsigned char *key_name, *iv;

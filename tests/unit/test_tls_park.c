@@ -84,7 +84,7 @@ static void begin_handshake(bool we_serve, int suite, int version, int fragment)
 	the.ours = we_serve ? test_server() : test_client(TLS_VERIFY_NAME);
 	tls_ctx_set_park(the.ours);
 	the.us.ssl = tls_session_new(the.ours, we_serve ? NULL : "mail.example", NULL);
-	assert_int_equal(SSL_set_fd(the.us.ssl, v[0]), 1);
+	tls_session_attach(the.us.ssl, v[0]);
 	peer_begin(we_serve, suite, version);
 	if (fragment != 0)
 		assert_int_equal(SSL_set_tlsext_max_fragment_length(the.ssl, (uint8_t)fragment), 1);
