@@ -1,4 +1,5 @@
 """Channels of the edge: programs and mailboxes of this host, as users of this host, with nothing but the edge running."""
+import json
 import mailbox
 import os
 import pwd
@@ -264,6 +265,8 @@ def test_hold(host):
     os.kill(host.role("queue")[0], signal.SIGKILL)
     row, = wait_for(lambda: host.queue("state=held"), 20, "held mail")
     assert row["reason"] == "held by channel quarantine" and host.facts() == []
+    words, = json.loads(host.postern("queue", "summary", "--json").stdout)
+    assert (words["destination"], words["recipients"]) == ("held.scripts.example", 1) and words["bytes"] == row["bytes"]
     host.postern("queue", "release", row["id"])
     host.wait_empty()
     assert token in host.facts()[0]["text"]
