@@ -103,10 +103,11 @@ static void on_synced(void *arg, err_t err)
 	struct serve_wait *w = OBJ(serve_wait, arg);
 	struct serve_link *k = w->owner;
 	w->ask = NULL;
-	if (err == ERR_OK)
-		answer(k, SPOOL_FRAME_DURABLE, w->id, "");
-	else
-		answer(k, SPOOL_FRAME_FAILED, w->id, err_text(err));
+	if (err) { /* whether it is there shows when the log is opened anew: who waits asks again then */
+		k->taker->broke(k->arg, err);
+		return;
+	}
+	answer(k, SPOOL_FRAME_DURABLE, w->id, "");
 	answered(w);
 }
 

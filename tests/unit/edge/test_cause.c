@@ -73,7 +73,7 @@ static void test_rows(void **state)
 	    value_of("postern_edge_channel_deferred_total{channel=\"bbb\",reason=\"tls\"}"), 1);
 	assert_int_equal(
 	    value_of("postern_edge_channel_delay_ms_total{channel=\"bbb\",phase=\"talk\"}"), 30);
-	char name[8];
+	char name[16];
 	size_t last = 0;
 	for (int i = 0; i < GAUGES_MAX && last != SIZE_MAX; i++) {
 		snprintf(name, sizeof name, "c%d", i);
