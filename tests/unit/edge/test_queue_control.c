@@ -104,9 +104,8 @@ static void test_summary(void **state)
 	assert_string_equal(said(&b, "summary"), "[]");
 	put_and_wait(&b, "s@far.example", TO(to("alice@x.example")));
 	WAIT_FOR(&b, says(&b, "list", "\"attempts\":1,"));
-	assert_true(says(&b, "summary",
-	    "{\"channel\":\"store\",\"destination\":\"store1\",\"reason\":\"quota\",\"recipients\":"
-	    "1,"));
+	assert_true(says(&b, "summary", "[{\"channel\":\"store\",\"destination\":\""));
+	assert_true(says(&b, "summary", "\"reason\":\"quota\",\"recipients\":1,"));
 	assert_true(says(&b, "summary reason=full", "\"recipients\":1"));
 	assert_string_equal(said(&b, "summary reason=frob"), "[]");
 	put_and_wait(&b, "s@far.example", TO(to("bob@x.example")));
