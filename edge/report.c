@@ -1,6 +1,7 @@
 /* report.c - the text of a notification (RFC 3464): words for people, fields for programs, the message.
  *
- * Owns nothing. What a sender or another host has said is cleaned before it stands in a line here. */
+ * Owns nothing. What a sender or another host has said is cleaned before it stands in a line here. A message that came with
+ * SMTPUTF8 is reported in the types of RFC 6533, where addresses are UTF-8; in every other report fields are ASCII. */
 #include "base/clock.h"
 #include "base/fmt.h"
 #include "daemon/daemon.h"
@@ -38,16 +39,75 @@ static bool has(const struct q_entry *e, enum spool_fate fate)
 	return false;
 }
 
+static bool is_ascii(struct span v)
+{
+	size_t n = 0;
+	while (n < v.n && (unsigned char)v.p[n] < 0x80)
+		n++;
+	return n == v.n;
+}
+
+/* Another host's words in one line: UTF-8 where that may stand and is well-formed, else what is not ASCII becomes '?'. */
+static void put_text(struct buf *out, struct span v, bool utf8)
+{
+	v = span_first(v, WORD_MAX);
+	if (utf8 && span_is_utf8(v)) {
+		fmt_line_text(out, v, v.n);
+		return;
+	}
+	for (size_t i = 0; i < v.n; i++) {
+		unsigned char c = (unsigned char)v.p[i];
+		buf_add_char(out, (char)(c < ' ' || c >= 0x7f ? '?' : c));
+	}
+}
+
 /* xtext, decoded, on one line. */
-static void put_xtext(struct buf *out, const char *name, struct span xtext)
+static void put_xtext(struct buf *out, const char *name, struct span xtext, bool utf8)
 {
 	struct buf raw = BUF_INIT(WORD_MAX);
 	if (smtp_xtext_get(xtext, &raw)) {
 		buf_printf(out, "%s", name);
-		fmt_line_text(out, buf_span(&raw), WORD_MAX);
+		put_text(out, buf_span(&raw), utf8);
 		buf_add_str(out, "\r\n");
 	}
 	buf_end(&raw);
+}
+
+/* One character that is not ASCII; what it is coded with is eaten. */
+static void put_point(struct buf *out, struct span *v)
+{
+	unsigned char first = (unsigned char)v->p[0];
+	size_t n = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+	unsigned point = n == 4 ? first & 7u : n == 3 ? first & 15u : first & 31u;
+	for (size_t i = 1; i < n && i < v->n; i++)
+		point = point << 6 | ((unsigned char)v->p[i] & 63u);
+	buf_printf(out, "\\x{%02X}", point);
+	*v = span_from(*v, n);
+}
+
+/* With its type (RFC 3464 section 2.3.2). Where UTF-8 may not stand an address that has it is utf-8-addr-xtext (RFC 6533
+ * section 3). */
+static void put_address(struct buf *out, struct span address, bool utf8)
+{
+	if (is_ascii(address) || !span_is_utf8(address)) {
+		buf_add_str(out, "rfc822; ");
+		put_text(out, address, false);
+		return;
+	}
+	buf_add_str(out, "utf-8; ");
+	while (!utf8 && address.n > 0) {
+		char c = address.p[0];
+		if ((unsigned char)c >= 0x80) {
+			put_point(out, &address);
+			continue;
+		}
+		if (c == '\\' || c == '+' || c == '=')
+			buf_printf(out, "\\x{%02X}", (unsigned)c);
+		else
+			buf_add_char(out, c);
+		address = span_from(address, 1);
+	}
+	fmt_line_text(out, address, address.n);
 }
 
 static const char *subject_of(const struct q_entry *e)
@@ -71,9 +131,9 @@ static void put_heading(struct buf *out, const struct q_entry *e, struct ident i
 	buf_printf(out, "Message-ID: <%s@%s>\r\n", id.s, host);
 	buf_printf(out,
 	    "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
-	    "Content-Type: multipart/report; report-type=delivery-status;\r\n"
-	    "\tboundary=\"%s\"\r\n\r\n",
-	    id.s);
+	    "Content-Type: multipart/report; report-type=%s;\r\n"
+	    "\tboundary=\"%s\"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n",
+	    e->smtputf8 ? "global-delivery-status" : "delivery-status", id.s);
 }
 
 /* ---- for people --------------------------------------------------------------------------------- */
@@ -91,8 +151,9 @@ static void put_listed(struct buf *out, const struct q_entry *e, bool failed)
 			continue;
 		}
 		listed++;
-		buf_printf(out, "<%s>\r\n    %u %s %s\r\n", it->address, it->code, it->enhanced,
-		    it->reason != NULL ? it->reason : "");
+		buf_printf(out, "<%s>\r\n    %u %s ", it->address, it->code, it->enhanced);
+		put_text(out, span_str(it->reason), true);
+		buf_add_str(out, "\r\n");
 	}
 	if (more > 0)
 		buf_printf(out, "and %zu more\r\n", more);
@@ -132,13 +193,14 @@ static void put_recipient(struct buf *out, const struct q_item *it)
 	buf_add_str(out, "\r\n");
 	if (it->orcpt != NULL) {
 		buf_printf(out, "Original-Recipient: %.*s; ", SPAN_ARG(type));
-		put_xtext(out, "", orcpt);
+		put_xtext(out, "", orcpt, e->smtputf8);
 	}
-	buf_printf(out,
-	    "Final-Recipient: rfc822; %s\r\nAction: %s\r\nStatus: %s\r\n"
-	    "Diagnostic-Code: smtp; %u %s %s\r\n",
-	    it->address, action_of(it), it->enhanced, it->code, it->enhanced,
-	    it->reason != NULL ? it->reason : "");
+	buf_add_str(out, "Final-Recipient: ");
+	put_address(out, span_str(it->address), e->smtputf8);
+	buf_printf(out, "\r\nAction: %s\r\nStatus: %s\r\nDiagnostic-Code: smtp; %u %s ",
+	    action_of(it), it->enhanced, it->code, it->enhanced);
+	put_text(out, span_str(it->reason), e->smtputf8);
+	buf_add_str(out, "\r\n");
 	if (it->state != Q_FINAL)
 		buf_printf(out, "Will-Retry-Until: %s\r\n",
 		    clock_rfc5322(e->arrived_us + 1000 * item_lifetime_ms(it), date));
@@ -148,9 +210,10 @@ static void put_status(struct buf *out, const struct q_entry *e, struct ident id
 {
 	char date[CLOCK_RFC5322_SIZE];
 	size_t listed = 0;
-	buf_printf(out, "--%s\r\nContent-Type: message/delivery-status\r\n\r\n", id.s);
+	buf_printf(out, "--%s\r\nContent-Type: message/%sdelivery-status\r\n%s\r\n", id.s,
+	    e->smtputf8 ? "global-" : "", e->smtputf8 ? "Content-Transfer-Encoding: 8bit\r\n" : "");
 	if (e->envid != NULL)
-		put_xtext(out, "Original-Envelope-Id: ", span_str(e->envid));
+		put_xtext(out, "Original-Envelope-Id: ", span_str(e->envid), false);
 	buf_printf(out,
 	    "Reporting-MTA: dns; %s\r\nX-Postern-Id: rfc822; %s\r\nArrival-Date: %s\r\n",
 	    e->queue->hostname, e->id.s, clock_rfc5322(e->arrived_us, date));
@@ -195,13 +258,20 @@ static void put_header(struct buf *out, struct mail_source *src)
 	buf_add_span(out, span_first(head, end == SIZE_MAX ? 0 : end + 1));
 }
 
+static const char *original_type(bool full, bool utf8)
+{
+	if (utf8)
+		return full ? "message/global" : "message/global-headers";
+	return full ? "message/rfc822" : "text/rfc822-headers";
+}
+
 static void put_original(struct buf *out, const struct q_entry *e, struct ident id)
 {
 	struct spool_reader *r = spool_reader_new(e->queue->spool, &e->body);
 	struct mail_source src = spool_reader_source(r);
 	bool full = is_full(e);
 	buf_printf(out, "--%s\r\nContent-Type: %s\r\nContent-Transfer-Encoding: 8bit\r\n\r\n", id.s,
-	    full ? "message/rfc822" : "text/rfc822-headers");
+	    original_type(full, e->smtputf8));
 	if (full)
 		put_full(out, &src);
 	else

@@ -79,6 +79,10 @@ class Mta:
 
 
 class Exim(Mta):
+    def checks(self):
+        """Main options, and access lists."""
+        return "", ""
+
     def router(self):
         if self.relay_to is None:
             return "all:\n  driver = accept\n  transport = box"
@@ -100,10 +104,10 @@ smtp_accept_max_per_connection = 0
 smtp_accept_queue_per_connection = 0
 acl_smtp_rcpt = take
 smtputf8_advertise_hosts = *
-begin acl
+{self.checks()[0]}begin acl
 take:
   accept
-begin routers
+{self.checks()[1]}begin routers
 {self.router()}
 begin transports
 out:
@@ -127,13 +131,16 @@ box:
 
 
 class OpenSmtpd(Mta):
-    def start(self):
-        config = self.write("smtpd.conf", f"""
+    def text(self):
+        return f"""
 table users {{ "@" = "mail" }}
 listen on {self.host} port {self.port} hostname {self.domain}
 action "box" maildir "{self.box}" virtual <users>
 match from any for domain "{self.domain}" action "box"
-""")
+"""
+
+    def start(self):
+        config = self.write("smtpd.conf", self.text())
         self.spawn_in_root(["/usr/sbin/smtpd", "-d", "-f", config])
 
 
