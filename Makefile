@@ -181,11 +181,13 @@ fuzz: fuzz-build ## run every fuzzer for FUZZ_SECS seconds
 system: all deps-run deps-test deps-unpacked deps-node ## system tests only (TESTS=... for pytest arguments)
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin POSTERN_SAN=$(SAN) tests/run-system $(TESTS)
 
-# Each fault point of the queue a hundred times while 100,000 messages pass; kill -9 of the edge's processes, and of Postfix's
-# beside it, in front of a foreign server; and of everything, stores and Redis too, in front of our own stores.
-crash: all deps-run deps-test deps-bench $(B)/tests/unit/edge/test_queue_crash ## long run of the crash tests (half an hour; as root)
-	@$(SAN_ENV) CRASH_HITS=100 CRASH_MESSAGES=100000 $(B)/tests/unit/edge/test_queue_crash
-	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin CRASH_MESSAGES=5000 bench/edge-crash
+# Edge workers, queues, stores and a foreign server die at each of a list of points a hundred times while 100,000 messages pass,
+# Postfix beside it; then the queue alone at points of its own, and everything, Redis too, at random moments.
+CRASH_MESSAGES := 100000
+CRASH_HITS := 100
+crash: all deps-run deps-test deps-bench $(B)/tests/unit/edge/test_queue_crash $(B)/bench/fault_points.so ## long run of the crash tests (40 minutes; as root; CRASH_MESSAGES=, CRASH_HITS=)
+	@$(SAN_ENV) $(BENCH_ENV) CRASH_HITS=$(CRASH_HITS) CRASH_MESSAGES=$(CRASH_MESSAGES) bench/edge-crash
+	@$(SAN_ENV) CRASH_HITS=$(CRASH_HITS) CRASH_MESSAGES=$(CRASH_MESSAGES) $(B)/tests/unit/edge/test_queue_crash
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin CRASH_MESSAGES=20000 tests/run-system -s tests/system/test_crash.py
 
 check: all deps-run deps-test deps-unpacked deps-node $(UNITS) $(FUZZERS) ## every test; SAN=1 for sanitizers
@@ -236,7 +238,7 @@ bench-edge-in: all deps-run deps-bench $(BENCH_TOOLS) ## the front door and its 
 	@$(BENCH_ENV) bench/edge-in
 	@$(BENCH_ENV) bench/edge-front
 	@$(BENCH_ENV) bench/edge-crowd
-bench-edge-out: all deps-run deps-bench $(BENCH_TOOLS) ## the edge beside Postfix: relay, spool, disk writes (QUICK=1)
+bench-edge-out: all deps-run deps-test deps-bench deps-unpacked $(BENCH_TOOLS) ## the edge beside Postfix and OpenSMTPD: relay, spool, disk writes (QUICK=1; as root)
 	@$(BENCH_ENV) bench/edge-out
 bench-queue: deps-build deps-test $(BENCH_QUEUE) ## a million messages in the queue, half of them for nobody (QUICK=1)
 	@$(BENCH_ENV) $(BENCH_QUEUE)

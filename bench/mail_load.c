@@ -1,5 +1,5 @@
 /* mail_load.c - load for bench/edge-out: CLIENTS connections that send COUNT messages by SMTP, each as soon as its
- * last was answered, with pipelining (RFC 2920).
+ * last was answered, with pipelining (RFC 2920) where it is offered.
  * Usage: mail_load PORT CLIENTS COUNT SIZE FIRST FRESH RECIPIENT
  *
  * Message m carries X-Number: FIRST + m. FRESH 1: a connection for each message. Prints "seconds S taken N refused N
@@ -29,6 +29,8 @@ static uint32_t *took_us;
 static char *body;
 static size_t body_n;
 static int poll_fd;
+
+static int pipelining; /* the server offers it */
 
 static void say(struct client *c, const char *text)
 {
@@ -71,8 +73,18 @@ static void begin(struct client *c)
 	c->head_at = c->body_at = 0;
 	snprintf(text, sizeof text,
 	    "MAIL FROM:<visitor@elsewhere.example>\r\nRCPT TO:<%s>\r\nDATA\r\n", job.recipient);
-	say(c, text);
+	say(c, pipelining ? text : "MAIL FROM:<visitor@elsewhere.example>\r\n");
 	c->step = MAIL;
+}
+
+/* Without pipelining: the next command behind a reply. */
+static void go_on(struct client *c)
+{
+	char text[500];
+	if (c->step != MAIL && c->step != RCPT)
+		return;
+	snprintf(text, sizeof text, "RCPT TO:<%s>\r\n", job.recipient);
+	say(c, c->step == MAIL ? text : "DATA\r\n");
 }
 
 static size_t push(struct client *c, const char *p, size_t n)
@@ -135,6 +147,8 @@ static void on_reply(struct client *c, const char *line)
 		begin(c);
 		return;
 	}
+	if (!pipelining)
+		go_on(c);
 	c->step++;
 	if (c->step == BODY)
 		send_body(c);
@@ -156,6 +170,8 @@ static void on_readable(struct client *c)
 		line[n] = '\0';
 		at = end + 1;
 		c->in_n -= n;
+		if (c->step == HELLO && strstr(line, "PIPELINING") != NULL)
+			pipelining = 1;
 		if (n > 3 && line[3] != '-')
 			on_reply(c, line);
 		if (c->step == GREETING || c->step == IDLE)
