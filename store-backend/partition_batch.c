@@ -6,6 +6,9 @@
  * the log is synced the transaction is committed, and then all are answered. Whatever comes during the sync
  * waits for the next round. An answer that needed no record waits as well: it may rest on one that did.
  *
+ * After a round of some the next one gathers: it waits a moment for as many, because those who were answered come back
+ * sooner than a sync ends. Now and then it hopes for more; a round that had fewer lowers the hope. Few never wait.
+ *
  * Owns the operations in `waiting` and `batch` and the open transaction. */
 #include <sys/mman.h>
 #include <sys/statvfs.h>
@@ -19,7 +22,11 @@ enum {
 	BATCH_OPERATIONS = 1000,
 	BATCH_BYTES = 64 * 1024 * 1024, /* of messages and changes: so long may a round take */
 	BATCH_ANSWER_BYTES = 32 * 1024 * 1024,
-	INDEX_RESERVE_MIN = 4 * 1024 * 1024
+	INDEX_RESERVE_MIN = 4 * 1024 * 1024,
+	GATHER_FROM = 4, /* fewer are not waited for */
+	GATHER_MOST = 256,
+	GATHER_STREAK = 8,
+	GATHER_MS = 1
 };
 
 /* ---- answers ------------------------------------------------------------------------------------------------ */
@@ -252,6 +259,8 @@ static void on_synced(void *arg, err_t err)
 	keep_after_batch(p);
 	feeder_kick(p);
 	peers_resume(p);
+	if (p->goal >= GATHER_FROM)
+		timer_set(&p->gather, GATHER_MS);
 	/* The next round comes from the loop, so that what the workers have sent meanwhile comes along. */
 	soon_set(p->loop, &p->turn);
 }
@@ -263,11 +272,36 @@ static bool space_is_low(const struct partition *p)
 	       (uint64_t)st.f_bavail * st.f_frsize < p->settings.space_reserve;
 }
 
+/* What the next round hopes for. What was left behind need not be waited for. */
+static void learn_goal(struct partition *p)
+{
+	size_t n = 0;
+	for (const struct list_node *a = p->batch.next; a != &p->batch; a = a->next)
+		n++;
+	p->streak = n == p->goal ? p->streak + 1 : 0;
+	p->goal = list_empty(&p->waiting) ? n : 0;
+	if (p->streak == GATHER_STREAK) {
+		p->streak = 0;
+		p->goal += p->goal / 2;
+	}
+	if (p->goal > GATHER_MOST)
+		p->goal = GATHER_MOST;
+	p->came = 0;
+}
+
+static bool gathers(struct partition *p)
+{
+	if (timer_armed(&p->gather) && p->came < p->goal)
+		return true;
+	timer_clear(&p->gather);
+	return false;
+}
+
 static void on_turn(void *arg)
 {
 	struct partition *p = OBJ(partition, arg);
 	err_t err;
-	if (p->failed || p->txn != NULL)
+	if (p->failed || p->txn != NULL || gathers(p))
 		return;
 	if (list_empty(&p->waiting) && !p->keep_due) {
 		peers_resume(p);
@@ -288,6 +322,7 @@ static void on_turn(void *arg)
 		return;
 	}
 	take_all(p);
+	learn_goal(p);
 	/* What is in the log now cannot be taken back: an index that failed is made anew from it. */
 	if (index_txn_err(p->txn))
 		partition_fail(p, "index", index_txn_err(p->txn));
@@ -304,11 +339,13 @@ void batch_init(struct partition *p)
 	list_init(&p->waiting);
 	list_init(&p->batch);
 	soon_init(&p->turn, on_turn, p);
+	timer_init(&p->gather, p->loop, on_turn, p);
 }
 
 void batch_add(struct partition *p, struct asked *a)
 {
 	list_add_tail(&p->waiting, &a->place);
+	p->came++;
 	soon_set(p->loop, &p->turn);
 }
 
@@ -332,6 +369,7 @@ void batch_end(struct partition *p)
 {
 	struct list_node *n;
 	soon_clear(&p->turn);
+	timer_clear(&p->gather);
 	ticket_cancel(&p->sync);
 	index_txn_abort(&p->txn);
 	while ((n = list_pop(&p->batch)) != NULL)

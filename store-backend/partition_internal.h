@@ -72,8 +72,11 @@ struct partition {
 	struct index_txn *txn;
 	struct ticket *sync;
 	struct soon turn;
-	log_pos covered; /* of txn when it is committed */
-	uint64_t wall_s; /* of txn */
+	struct timer gather; /* armed: the next round may wait for more */
+	size_t came;         /* operations since the last round was taken */
+	size_t goal, streak; /* how many a round hopes for; rounds in turn that had as many */
+	log_pos covered;     /* of txn when it is committed */
+	uint64_t wall_s;     /* of txn */
 	size_t batch_logged;
 	bool low_space;                   /* no new messages in this round */
 	uint64_t index_bytes, index_room; /* size of the index; what is left of it in this round */
