@@ -14,12 +14,22 @@ enum verdict cmd_unselect(struct imap_session *s)
 	return imap_finish_done(s);
 }
 
+/* With QRESYNC the client learns how far it is, which it cannot see any more (RFC 7162 section 3.2.8). */
+static enum verdict finish_closed(struct imap_session *s, const struct operation_answer *a)
+{
+	if (a->result != OPR_OK || a->uids.n == 0 || (s->enabled & ENABLED_QRESYNC) == 0)
+		return cmd_unselect(s);
+	imap_deselect(s);
+	return imap_finishf(
+	    s, "OK", "[HIGHESTMODSEQ %llu] CLOSE completed", (unsigned long long)a->modseq);
+}
+
 static void on_closed(void *arg, const struct operation_answer *a)
 {
 	struct imap_session *s = OBJ(imap_session, arg);
 	imap_answered(s);
 	bool done = a->result == OPR_OK || a->result == OPR_NO_MAILBOX;
-	imap_step(s, done ? cmd_unselect(s) : imap_finish_result(s, a->result));
+	imap_step(s, done ? finish_closed(s, a) : imap_finish_result(s, a->result));
 }
 
 static bool holds_deleted(const struct imap_session *s)
@@ -137,6 +147,21 @@ static bool read_uses(struct imap_cursor *c, uint32_t *uses_out)
 }
 
 /* The separator at the end says only that inferiors will follow (RFC 3501 section 6.3.3). */
+/* What RFC 6855 section 3 keeps out of names beside the controls of ASCII: U+0080 to U+009F, U+2028, U+2029. Only new
+ * mailboxes are asked: one that came from elsewhere with such a name can be reached, and renamed. */
+static bool is_net_unicode(struct span name)
+{
+	for (size_t i = 0; i + 1 < name.n; i++) {
+		const unsigned char *p = (const unsigned char *)name.p + i;
+		if (p[0] == 0xc2 && p[1] < 0xa0)
+			return false;
+		if (i + 2 < name.n && p[0] == 0xe2 && p[1] == 0x80 &&
+		    (p[2] == 0xa8 || p[2] == 0xa9))
+			return false;
+	}
+	return true;
+}
+
 static void read_new_mailbox(struct imap_session *s, struct buf *name)
 {
 	struct imap_cursor *c = &s->cmd.args;
@@ -184,7 +209,7 @@ enum verdict cmd_create(struct imap_session *s)
 		return imap_finish_bad(s, c->why);
 	if (!known)
 		return imap_finish(s, "NO", "[USEATTR] This use is not for mailboxes here");
-	if (buf_len(&s->cmd.name) == 0)
+	if (buf_len(&s->cmd.name) == 0 || !is_net_unicode(buf_span(&s->cmd.name)))
 		return imap_finish_result(s, OPR_BAD_NAME);
 	return change_mailbox(s, &op, on_created);
 }
@@ -225,7 +250,7 @@ enum verdict cmd_rename(struct imap_session *s)
 	struct operation op;
 	if (buf_len(&s->cmd.name) == 0)
 		return imap_finish_result(s, OPR_NO_MAILBOX);
-	if (buf_len(&s->cmd.name2) == 0)
+	if (buf_len(&s->cmd.name2) == 0 || !is_net_unicode(buf_span(&s->cmd.name2)))
 		return imap_finish_result(s, OPR_BAD_NAME);
 	struct shared_name to = shared_parse(s, buf_span(&s->cmd.name2));
 	enum operation_result r = is_own(s) ? OPR_OK : find_first(s, ACL_DELETE);

@@ -183,6 +183,15 @@ static enum verdict ask(struct imap_session *s, struct operation *op, bool serve
 	return imap_operate(s, op, on_set);
 }
 
+/* CREATE gives a mailbox its use: an annotation that says otherwise would lie (RFC 6154 section 4). */
+static bool gives_use(const struct metadata_request *req)
+{
+	for (size_t i = 0; i < req->n; i++)
+		if (!req->v[i].nil && span_eq_str(metadata_name(&req->v[i]), "/private/specialuse"))
+			return true;
+	return false;
+}
+
 static enum verdict set(struct imap_session *s, const struct metadata_request *req, bool server)
 {
 	struct op_entry *v = mem_array(req->n, sizeof *v);
@@ -198,7 +207,10 @@ static enum verdict set(struct imap_session *s, const struct metadata_request *r
 	op.entries = v;
 	op.entry_n = req->n;
 	op.quota_messages = (uint64_t)s->opts->metadata_entries_max;
-	next = fits ? ask(s, &op, server) : too_long(s);
+	if (gives_use(req))
+		next = imap_finish(s, "NO", "[USEATTR] CREATE gives a mailbox its use");
+	else
+		next = fits ? ask(s, &op, server) : too_long(s);
 	mem_free(v);
 	return next;
 }

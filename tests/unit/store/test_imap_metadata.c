@@ -61,6 +61,8 @@ static void test_refused(void **state)
 	    { "a SETMETADATA INBOX (/private/a)\r\n", "a BAD Space expected\r\n" },
 	    { "a SETMETADATA INBOX (/private \"b\")\r\n", "a BAD Bad entry name\r\n" },
 	    { "a SETMETADATA INBOX (/private/a atom)\r\n", "a BAD String expected\r\n" },
+	    { "a SETMETADATA INBOX (/private/SpecialUse \"\\\\Sent\")\r\n",
+		"a NO [USEATTR] CREATE gives a mailbox its use\r\n" },
 	    { "a NOOP\r\n", "a OK NOOP completed\r\n" });
 }
 

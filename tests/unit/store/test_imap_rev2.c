@@ -28,6 +28,9 @@ static void test_names(void **state)
 	    { "c CREATE \"a&b \\\"c\\\\\"\r\n", CREATED },
 	    { "c CREATE {3+}\r\n\xe2\x82\xac\r\n", CREATED },
 	    { "c CREATE \"\xff\"\r\n", "c NO [CANNOT] Bad name\r\n" },
+	    { "c CREATE \"a\xc2\x80\"\r\n", "c NO [CANNOT] Bad name\r\n" },
+	    { "c CREATE \"\xe2\x80\xa8z\"\r\n", "c NO [CANNOT] Bad name\r\n" },
+	    { "c RENAME INBOX \"\xe2\x80\xa9\"\r\n", "c NO [CANNOT] Bad name\r\n" },
 	    { "a LIST \"\" %\r\n",
 		"* LIST (\\HasNoChildren) \"/\" \"" GRUESSE
 		"\"\r\n* LIST (\\HasNoChildren) \"/\" INBOX\r\n"

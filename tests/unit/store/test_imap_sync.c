@@ -143,6 +143,14 @@ static void test_search_and_status(void **state)
 
 /* ---- QRESYNC ------------------------------------------------------------------------------------------ */
 
+static void test_close(void **state)
+{
+	RUN(ENABLE, OPEN("5", "6", "6"),
+	    { "a STORE 2 +FLAGS.SILENT (\\Deleted)\r\n",
+		"* 2 FETCH (UID 2 MODSEQ (7))\r\na OK STORE completed\r\n" },
+	    { "a CLOSE\r\n", "a OK [HIGHESTMODSEQ 8] CLOSE completed\r\n" });
+}
+
 static void test_expunges_by_uid(void **state)
 {
 	RUN(ENABLE, OPEN("5", "6", "6"),
@@ -373,6 +381,7 @@ int main(void)
 		cmocka_unit_test(test_store_tells_modseq),
 		cmocka_unit_test(test_store_unchangedsince),
 		cmocka_unit_test(test_search_and_status),
+		cmocka_unit_test(test_close),
 		cmocka_unit_test(test_expunges_by_uid),
 		cmocka_unit_test(test_select),
 		cmocka_unit_test(test_select_after_long),
