@@ -168,7 +168,7 @@ def start_postfix(tier, main, smtpds):
     subprocess.run(["postfix", "-c", base, "check"], check=False, timeout=60, capture_output=True)
     tier.spawn("postfix", ["/usr/lib/postfix/sbin/master", "-c", base, "-d"])  # start-fg would outlive its signal
     for port in smtpds:
-        wait_for(lambda port=port: port_answers(port), 30, "Postfix")
+        wait_for(lambda port=port: port_answers(port), 60, "Postfix")
 
 
 def start_postfix_relay(tier, port, lmtp_port, extra=""):

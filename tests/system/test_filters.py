@@ -459,7 +459,7 @@ def test_mistakes_in_the_configuration(tier):
         text = f.read()
     with open(path, "w", encoding="utf-8") as f:
         f.write(text.replace("\tmilter soft {", "\tmilter hard {").replace("listeners failover;", "listeners nowhere;")
-                .replace(f"address 127.0.0.1:{tier.dkim_port};", "address 127.0.0.1;"))
+                .replace(f"address 127.0.0.1:{tier.wedges['dkim'].port};", "address 127.0.0.1;"))
     done = subprocess.run([os.path.join(BIN, "postern-edge"), "-t", "-c", path], capture_output=True, text=True, timeout=30)
     told = done.stdout + done.stderr
     assert done.returncode == 78

@@ -173,11 +173,16 @@ class Scanned(Tier):
 
     @contextlib.contextmanager
     def away(self, name, how, start):
-        """Frozen or killed with all its children in the middle of the next message with MARK in it, and back in the end."""
+        """Frozen or killed with all its children, and back in the end: with a wedge in the middle of the next message that has
+        MARK in it, else now."""
         group = self.processes[name].pid
         sign = {"frozen": signal.SIGSTOP, "killed": signal.SIGKILL}[how]
         try:
-            with self.wedges[name].harming(lambda: os.killpg(group, sign)):
+            if name in self.wedges:
+                with self.wedges[name].harming(lambda: os.killpg(group, sign)):
+                    yield
+            else:
+                os.killpg(group, sign)
                 yield
         finally:
             if how == "frozen":
