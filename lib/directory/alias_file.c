@@ -9,14 +9,11 @@
 
 #define alias_file_MAGIC 0xd12ea11au
 
-enum { LOOK_EVERY_MS = 1000 };
-
 struct alias_file {
 	uint32_t magic;
 	const struct directory_conf *conf;
-	struct timer timer;
 	struct alias_table *table; /* owned; NULL until the file was good once */
-	struct file_id tried, last_seen;
+	struct file_watch watch;
 };
 
 static void broken(const struct alias_file *f, size_t line, const char *why)
@@ -26,13 +23,14 @@ static void broken(const struct alias_file *f, size_t line, const char *why)
 	    LOG_STR("why", why));
 }
 
-static void load(struct alias_file *f)
+static void load(void *arg)
 {
+	struct alias_file *f = OBJ(alias_file, arg);
 	char *text;
 	size_t n, line = 0;
 	struct alias_table *fresh = NULL;
 	const char *why =
-	    file_read(f->conf->alias_file, f->conf->file_size_max, &f->tried, &text, &n);
+	    file_read(f->conf->alias_file, f->conf->file_size_max, &f->watch.tried, &text, &n);
 	if (why == NULL)
 		fresh = alias_table_parse(span_of(text, n), f->conf->default_domain, &line, &why);
 	mem_free(text);
@@ -47,19 +45,6 @@ static void load(struct alias_file *f)
 	    LOG_U64("aliases", alias_table_count(fresh)));
 }
 
-static void on_timer(void *arg)
-{
-	struct alias_file *f = OBJ(alias_file, arg);
-	struct file_id now = file_id_now(f->conf->alias_file);
-	bool news = file_id_is_news(&now, &f->tried, &f->last_seen);
-	timer_set(&f->timer, LOOK_EVERY_MS);
-	f->last_seen = now;
-	if (!news)
-		return;
-	load(f);
-	f->tried = f->tried.there ? f->tried : now;
-}
-
 struct alias_file *alias_file_new(struct loop *l, const struct directory_conf *conf)
 {
 	if (conf->alias_file == NULL || conf->alias_file[0] == '\0')
@@ -67,9 +52,7 @@ struct alias_file *alias_file_new(struct loop *l, const struct directory_conf *c
 	struct alias_file *f = MEM_NEW(struct alias_file);
 	f->magic = alias_file_MAGIC;
 	f->conf = conf;
-	timer_init(&f->timer, l, on_timer, f);
-	load(f);
-	timer_set(&f->timer, LOOK_EVERY_MS);
+	file_watch_begin(&f->watch, l, f->conf->alias_file, load, f);
 	return f;
 }
 
@@ -77,7 +60,7 @@ void alias_file_free(struct alias_file **f)
 {
 	if (*f == NULL)
 		return;
-	timer_clear(&(*f)->timer);
+	file_watch_end(&(*f)->watch);
 	alias_table_free(&(*f)->table);
 	(*f)->magic = 0;
 	MEM_FREE(f);

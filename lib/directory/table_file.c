@@ -9,15 +9,14 @@
 
 #define table_file_MAGIC 0x7ab1ef11u
 
-enum { LOOK_EVERY_MS = 1000, ROWS_MAX = 10 * 1000 * 1000 };
+enum { ROWS_MAX = 10 * 1000 * 1000 };
 
 struct table_file {
 	uint32_t magic;
 	const struct table_conf *conf;
-	struct timer timer;
 	char *text;      /* owned; what map points into */
 	struct map *map; /* owned; NULL until the file was good once */
-	struct file_id tried, last_seen;
+	struct file_watch watch;
 };
 
 /* ---- the text: pure --------------------------------------------------------------------------- */
@@ -69,12 +68,13 @@ struct map *table_text_parse(char *text, size_t text_n, size_t *line_out, const 
 
 /* ---- the file --------------------------------------------------------------------------------- */
 
-static void load(struct table_file *f)
+static void load(void *arg)
 {
+	struct table_file *f = OBJ(table_file, arg);
 	char *text;
 	size_t n, line = 0;
 	struct map *fresh = NULL;
-	const char *why = file_read(f->conf->path, f->conf->size_max, &f->tried, &text, &n);
+	const char *why = file_read(f->conf->path, f->conf->size_max, &f->watch.tried, &text, &n);
 	if (why == NULL) {
 		text = mem_resize(text, n + 1); /* for the NUL of the last value */
 		text[n] = '\0';
@@ -94,34 +94,19 @@ static void load(struct table_file *f)
 	    LOG_STR("file", f->conf->path), LOG_U64("keys", map_count(fresh)));
 }
 
-static void on_timer(void *arg)
-{
-	struct table_file *f = OBJ(table_file, arg);
-	struct file_id now = file_id_now(f->conf->path);
-	bool news = file_id_is_news(&now, &f->tried, &f->last_seen);
-	timer_set(&f->timer, LOOK_EVERY_MS);
-	f->last_seen = now;
-	if (!news)
-		return;
-	load(f);
-	f->tried = f->tried.there ? f->tried : now;
-}
-
 static void *file_open(const struct table_env *env)
 {
 	struct table_file *f = MEM_NEW(struct table_file);
 	f->magic = table_file_MAGIC;
 	f->conf = env->conf;
-	timer_init(&f->timer, env->loop, on_timer, f);
-	load(f);
-	timer_set(&f->timer, LOOK_EVERY_MS);
+	file_watch_begin(&f->watch, env->loop, f->conf->path, load, f);
 	return f;
 }
 
 static void file_close(void *table)
 {
 	struct table_file *f = OBJ(table_file, table);
-	timer_clear(&f->timer);
+	file_watch_end(&f->watch);
 	map_free(&f->map);
 	mem_free(f->text);
 	f->magic = 0;

@@ -9,6 +9,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 
+enum { LOOK_EVERY_MS = 1000 };
+
 static struct file_id id_of(const struct stat *st)
 {
 	return (struct file_id){ .there = true,
@@ -97,4 +99,33 @@ const char *file_read(
 	const char *why = read_open(fd, size_max, id_out, text_out, n_out);
 	close(fd);
 	return why;
+}
+
+/* ---- looked at again and again --------------------------------------------------------------------- */
+
+static void on_timer(void *arg)
+{
+	struct file_watch *w = arg;
+	struct file_id now = file_id_now(w->path);
+	bool news = file_id_is_news(&now, &w->tried, &w->last_seen);
+	timer_set(&w->timer, LOOK_EVERY_MS);
+	w->last_seen = now;
+	if (!news)
+		return;
+	w->load(w->arg);
+	w->tried = w->tried.there ? w->tried : now;
+}
+
+void file_watch_begin(
+    struct file_watch *w, struct loop *l, const char *path, void (*load)(void *arg), void *arg)
+{
+	*w = (struct file_watch){ .path = path, .load = load, .arg = arg };
+	timer_init(&w->timer, l, on_timer, w);
+	load(arg);
+	timer_set(&w->timer, LOOK_EVERY_MS);
+}
+
+void file_watch_end(struct file_watch *w)
+{
+	timer_clear(&w->timer);
 }

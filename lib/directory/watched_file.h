@@ -9,6 +9,8 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "net/loop.h"
+
 struct file_id {
 	bool there;
 	dev_t dev;
@@ -30,5 +32,18 @@ bool file_id_is_news(
  * that was read. NULL, or why not (a constant). */
 const char *file_read(
     const char *path, uint64_t size_max, struct file_id *id_out, char **text_out, size_t *n_out);
+
+/* A file that is looked at each second, as long as the watch lives. `load` reads it, with file_read(path, max, &w->tried,
+ * ...): once within file_watch_begin(), then from the loop whenever it is news. */
+struct file_watch {
+	const char *path; /* borrowed */
+	void (*load)(void *arg);
+	void *arg;
+	struct timer timer;
+	struct file_id tried, last_seen;
+};
+void file_watch_begin(
+    struct file_watch *w, struct loop *l, const char *path, void (*load)(void *arg), void *arg);
+void file_watch_end(struct file_watch *w);
 
 #endif

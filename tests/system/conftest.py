@@ -5,6 +5,7 @@ a status other than 0, or a sanitizer's report in a log, fails the test that use
 """
 import os
 import random
+import re
 import socket
 import stat
 import sys
@@ -85,6 +86,15 @@ def finish(tier, expect_zero=True):
     if expect_zero:
         bad = {n: c for n, c in codes.items() if c not in (0, None) and n not in ("slapd", "haproxy", "dovecot", "postfix")}
         assert not bad, f"exit statuses: {bad}; logs in {tier.run_dir}"
+
+
+def rss_kib(pids):
+    """Resident memory of these processes together."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as f:
+            total += int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+    return total
 
 
 @pytest.fixture(scope="module")

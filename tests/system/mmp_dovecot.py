@@ -1,5 +1,4 @@
 """The multiplexor in front of two private Dovecots: the tier of several test files, and what they ask of it."""
-import re
 import smtplib
 import urllib.request
 
@@ -54,14 +53,6 @@ def metrics(tier):
 
 def workers_of(tier):
     return [pid for pid, _ in children_of(tier.processes["mmp"].pid)]
-
-
-def rss_kib(pids):
-    total = 0
-    for pid in pids:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as f:
-            total += int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
-    return total
 
 
 def try_login(tier, user):

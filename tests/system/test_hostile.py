@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 import mail
+from conftest import rss_kib
 from tier import children_of, wait_for
 
 SENDER = "visitor@elsewhere.example"
@@ -145,14 +146,6 @@ def test_pop3_answers_clearly(tier, case):
 
 def workers_of(tier, name):
     return [pid for pid, _ in children_of(tier.processes[name].pid)]
-
-
-def rss_kib(pids):
-    total = 0
-    for pid in pids:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as f:
-            total += int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
-    return total
 
 
 def test_half_tls_handshakes_and_garbage(tier):

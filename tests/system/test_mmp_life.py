@@ -12,9 +12,9 @@ import pytest
 
 import mail
 import peers
-from conftest import free_port
+from conftest import free_port, rss_kib
 from mmp_clients import hang_up
-from mmp_dovecot import DOVECOT, SENDER, all_log_in, metrics, put, raw_login, rss_kib, tier, try_login, workers_of  # noqa: F401
+from mmp_dovecot import DOVECOT, SENDER, all_log_in, metrics, put, raw_login, tier, try_login, workers_of  # noqa: F401
 from tier import children_of, wait_for
 
 
