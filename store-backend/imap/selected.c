@@ -433,10 +433,10 @@ static void report_one(struct selected *box, struct index_view *v, size_t i, str
 		return;
 	const char *space = box->uidonly ? "" : " ";
 	selected_put_fetch(box, i, out);
-	if (!box->uidonly)
-		buf_printf(out, "UID %u", m->uid);
+	if (!box->uidonly && buf_add_str(out, "UID "))
+		buf_add_number(out, m->uid);
 	if ((m->bits & MARK_KNOWN) == 0 || !box->modseqs) {
-		buf_printf(out, "%sFLAGS ", space);
+		buf_add_str(out, box->uidonly ? "FLAGS " : " FLAGS ");
 		selected_put_flags(box, m, out);
 		space = " ";
 	}
