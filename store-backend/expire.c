@@ -74,23 +74,6 @@ static bool entry_fits(
 
 /* ---- headers --------------------------------------------------------------------------------------------- */
 
-enum message_type message_type_of(struct span content_type)
-{
-	struct buf scratch = BUF_INIT(HEADER_BYTES);
-	struct mime_value v;
-	enum message_type t = TYPE_MAIL;
-	if (content_type.n == 0 || !mime_parse_value(content_type, &scratch, &v))
-		t = TYPE_MAIL;
-	else if (span_ieq_str(v.type, "audio") || span_ieq_str(v.subtype, "voice-message"))
-		t = TYPE_VOICE;
-	else if (span_ieq_str(v.subtype, "tiff") || span_ieq_str(v.subtype, "fax-message"))
-		t = TYPE_FAX;
-	else if (span_ieq_str(v.type, "video"))
-		t = TYPE_VIDEO;
-	buf_end(&scratch);
-	return t;
-}
-
 static bool find_ieq(struct span in, struct span word)
 {
 	for (size_t i = 0; i + word.n <= in.n; i++)

@@ -7,13 +7,13 @@
 #define STORE_EXPIRE_H
 
 #include "store-backend/index.h"
+#include "store-backend/message_type.h"
 #include "store-backend/store_conf.h"
 
 enum { EXPIRE_UIDS_MAX = 500 }; /* found in one step */
 
 /* In the order of the words in store_expire.params.def. */
 enum { EXPIRE_DELETE, EXPIRE_MOVE, EXPIRE_ARCHIVE };
-enum message_type { TYPE_ANY, TYPE_MAIL, TYPE_VOICE, TYPE_FAX, TYPE_VIDEO };
 
 /* Where a pass is. All zero: at the beginning. */
 struct expire_cursor {
@@ -45,9 +45,6 @@ enum expire_step { EXPIRE_MORE, EXPIRE_FOUND, EXPIRE_END };
 /* EXPIRE_FOUND: these are to go, and the pass goes on behind them. EXPIRE_END: the pass is over. */
 enum expire_step expire_step(const struct expire *x, struct index_view *v, struct expire_cursor *at,
     struct expire_found *out);
-
-/* By the value of a Content-Type field; SPAN_NONE is mail. */
-enum message_type message_type_of(struct span content_type);
 
 /* Errors that no single row can see. */
 void expire_check(const struct store_conf *s, struct conf_diag *d);

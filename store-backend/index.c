@@ -97,6 +97,12 @@ bool index_user(struct index_view *v, struct span user, struct index_user *out)
 	return true;
 }
 
+void index_types(struct index_view *v, const struct index_mailbox *m, struct type_uses *mailbox_out,
+    struct type_uses *user_out)
+{
+	db_types(&v->index->db, v->txn, m, mailbox_out, user_out);
+}
+
 bool index_mailbox_get(struct index_view *v, uint64_t id, struct index_mailbox *out)
 {
 	return db_mailbox(&v->index->db, v->txn, id, out);
@@ -203,6 +209,7 @@ static bool entry_parse(uint32_t uid, const MDB_val *v, struct index_entry *out)
 		.date_s = row.date_s,
 		.saved_s = row.saved_s,
 		.date_zone = row.date_zone,
+		.type = (enum message_type)row.type,
 		.blob = row.blob,
 	};
 	return true;

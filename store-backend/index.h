@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/span.h"
 #include "commitlog/commitlog.h"
+#include "store-backend/message_type.h"
 #include "store-backend/operation.h"
 
 struct index;
@@ -64,6 +65,10 @@ bool index_mailbox_get(struct index_view *v, uint64_t id, struct index_mailbox *
 /* The mailbox with the least id from `id` on, of anybody. */
 bool index_mailbox_from(struct index_view *v, uint64_t id, struct index_mailbox *out);
 
+/* How much of each kind is in the mailbox, and in all mailboxes of its owner. */
+void index_types(struct index_view *v, const struct index_mailbox *m, struct type_uses *mailbox_out,
+    struct type_uses *user_out);
+
 /* All mailboxes of a user by name in byte order (INBOX among them); fn false stops. A superior that was
  * deleted is not among them though its inferiors are. */
 void index_mailboxes(struct index_view *v, struct span user,
@@ -99,6 +104,7 @@ struct index_entry {
 	int64_t date_s;  /* INTERNALDATE */
 	int64_t saved_s; /* when it came into this mailbox (RFC 8514 SAVEDATE) */
 	int16_t date_zone;
+	enum message_type type; /* TYPE_ANY: not known, which counts as mail */
 	log_pos blob; /* the bytes: commitlog_reader_*; the same for each copy of a message */
 };
 bool index_entry(struct index_view *v, uint64_t mailbox, uint32_t uid, struct index_entry *out);

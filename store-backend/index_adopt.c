@@ -222,6 +222,7 @@ enum operation_result apply_adopt_message(struct apply *a)
 		.saved_s = n->saved_s,
 		.flags = a->op->set.flags,
 		.keywords = n->keywords,
+		.type = (uint16_t)message_type_in(a->op->message.cache),
 	};
 	uint32_t next = a->box.row.uidnext;
 	uint64_t own = begin_past(a);

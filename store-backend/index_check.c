@@ -3,10 +3,13 @@
 #include "store-backend/index_check.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
 #include "store-backend/index_db.h"
+
+enum { WHOSE_MAX = STORE_USER_MAX + 16 };
 
 struct refs {
 	log_pos *v; /* owned */
@@ -21,7 +24,8 @@ struct check {
 	struct refs refs;
 	const struct index_mailbox *box; /* whose entries are counted */
 	struct index_mailbox sum;
-	uint64_t user_bytes, user_messages, user_mailboxes;
+	struct type_uses types, user_types, user_says;
+	uint64_t user_mailboxes;
 	size_t at; /* first of refs that no blob was found for */
 };
 
@@ -57,6 +61,7 @@ static bool on_entry(void *arg, const struct index_entry *e)
 	k->sum.bytes += e->size;
 	k->sum.unseen += (e->flags & STORE_SEEN) == 0;
 	k->sum.deleted += (e->flags & STORE_DELETED) != 0;
+	type_uses_add(&k->types, e->type, e->size, 1);
 	add_ref(&k->refs, e->blob);
 	if (e->uid >= k->box->uidnext || e->modseq > k->box->modseq ||
 	    !db_get(k->db, k->txn, DB_MODSEQS, &m, &v))
@@ -64,11 +69,43 @@ static bool on_entry(void *arg, const struct index_entry *e)
 	return true;
 }
 
+static void add_types(struct type_uses *to, const struct type_uses *more)
+{
+	for (int type = 0; type < TYPE_COUNT; type++) {
+		to->of[type].bytes += more->of[type].bytes;
+		to->of[type].messages += more->of[type].messages;
+	}
+}
+
+static void check_types(
+    struct check *k, const char *whose, const struct type_uses *says, const struct type_uses *has)
+{
+	for (int type = TYPE_MAIL; type < TYPE_COUNT; type++)
+		if (says->of[type].messages != has->of[type].messages ||
+		    says->of[type].bytes != has->of[type].bytes)
+			fault(k,
+			    "%s: of type %d says %" PRIu64 " messages, %" PRIu64
+			    " bytes; has %" PRIu64 ", %" PRIu64,
+			    whose, type, says->of[type].messages, says->of[type].bytes,
+			    has->of[type].messages, has->of[type].bytes);
+}
+
+static void check_mailbox_types(struct check *k, const struct index_mailbox *m)
+{
+	struct type_uses says;
+	char whose[WHOSE_MAX];
+	index_types(k->view, m, &says, &k->user_says);
+	(void)snprintf(whose, sizeof whose, "mailbox %" PRIu64, m->id);
+	check_types(k, whose, &says, &k->types);
+	add_types(&k->user_types, &k->types);
+}
+
 static bool on_mailbox(void *arg, const struct index_mailbox *m)
 {
 	struct check *k = arg;
 	k->box = m;
 	k->sum = (struct index_mailbox){ 0 };
+	k->types = (struct type_uses){ 0 };
 	index_entries(k->view, m->id, (struct uid_range){ 1, UINT32_MAX }, on_entry, k);
 	if (k->sum.messages != m->messages || k->sum.bytes != m->bytes ||
 	    k->sum.unseen != m->unseen || k->sum.deleted != m->deleted)
@@ -77,8 +114,7 @@ static bool on_mailbox(void *arg, const struct index_mailbox *m)
 		    m->id, m->messages, m->bytes, k->sum.messages, k->sum.bytes);
 	k->c->mailboxes++;
 	k->user_mailboxes++;
-	k->user_messages += k->sum.messages;
-	k->user_bytes += k->sum.bytes;
+	check_mailbox_types(k, m);
 	return true;
 }
 
@@ -91,16 +127,21 @@ static bool on_user(void *arg, const MDB_val *key, const MDB_val *value)
 		fault(k, "user %.*s: row too short", (int)user.n, user.p);
 		return true;
 	}
-	k->user_bytes = k->user_messages = k->user_mailboxes = 0;
+	k->user_types = k->user_says = (struct type_uses){ 0 };
+	k->user_mailboxes = 0;
 	index_mailboxes(k->view, user, on_mailbox, k);
-	if (row.bytes != k->user_bytes || row.messages != k->user_messages ||
+	const struct type_use *all = &k->user_types.of[TYPE_ANY];
+	if (row.bytes != all->bytes || row.messages != all->messages ||
 	    row.mailboxes != k->user_mailboxes)
 		fault(k,
 		    "user %.*s: says %" PRIu64 " messages, %" PRIu64 " bytes; has %" PRIu64
 		    ", %" PRIu64,
-		    (int)user.n, user.p, row.messages, row.bytes, k->user_messages, k->user_bytes);
+		    (int)user.n, user.p, row.messages, row.bytes, all->messages, all->bytes);
+	char whose[WHOSE_MAX];
+	(void)snprintf(whose, sizeof whose, "user %.*s", (int)user.n, user.p);
+	check_types(k, whose, &k->user_says, &k->user_types);
 	k->c->users++;
-	k->c->messages += k->user_messages;
+	k->c->messages += all->messages;
 	return true;
 }
 

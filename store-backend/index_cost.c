@@ -47,23 +47,21 @@ bool index_txn_user(struct index_txn *t, struct span user, struct index_user *ou
 	return true;
 }
 
-struct weight {
-	uint64_t messages, bytes;
-};
+void index_txn_types(struct index_txn *t, const struct index_mailbox *m,
+    struct type_uses *mailbox_out, struct type_uses *user_out)
+{
+	db_types(&t->writer->db, t->txn, m, mailbox_out, user_out);
+}
 
 static bool weigh_one(void *arg, uint32_t uid, const struct entry_row *e)
 {
-	struct weight *w = arg;
-	w->messages++;
-	w->bytes += e->size;
+	type_uses_add(arg, (enum message_type)e->type, e->size, 1);
 	return true;
 }
 
-void index_txn_weigh(struct index_txn *t, uint64_t mailbox, const struct uid_set *set,
-    uint64_t *messages_out, uint64_t *bytes_out)
+void index_txn_weigh(
+    struct index_txn *t, uint64_t mailbox, const struct uid_set *set, struct type_uses *out)
 {
-	struct weight w = { 0 };
-	box_entries_in(t, mailbox, set, weigh_one, &w);
-	*messages_out = w.messages;
-	*bytes_out = w.bytes;
+	*out = (struct type_uses){ 0 };
+	box_entries_in(t, mailbox, set, weigh_one, out);
 }

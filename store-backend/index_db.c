@@ -32,6 +32,7 @@ static const char *const table_names[DB_COUNT] = {
 	[DB_OBJECTS] = "objects",
 	[DB_ANSWERS] = "answers",
 	[DB_EVENTS] = "events",
+	[DB_TYPES] = "types",
 };
 
 err_t db_err(int rc)

@@ -24,7 +24,8 @@
  *	metadata     id whose NUL name            value        id 0: of a user at the server; whose empty: shared
  *	objects      "b" position, "f" id         number       object ids that were brought along
  *	answers      client sequence              seconds answer
- *	events       position number              seconds JSON          not sent yet, or not long ago */
+ *	events       position number              seconds JSON          not sent yet, or not long ago
+ *	types        "m" id type, "u" user NUL type   type_use     of voice, fax and video, when there is some */
 #ifndef STORE_INDEX_DB_H
 #define STORE_INDEX_DB_H
 
@@ -54,6 +55,7 @@ enum db_table {
 	DB_OBJECTS,
 	DB_ANSWERS,
 	DB_EVENTS,
+	DB_TYPES,
 	DB_COUNT
 };
 
@@ -83,7 +85,7 @@ struct entry_row {
 	int64_t date_s, saved_s;
 	uint32_t flags;
 	int16_t date_zone;
-	uint16_t zero;
+	uint16_t type; /* enum message_type */
 };
 struct blob_row {
 	uint64_t size;
@@ -137,6 +139,10 @@ bool db_user(const struct db *db, MDB_txn *txn, struct span user, struct user_ro
 uint64_t db_mailbox_id(const struct db *db, MDB_txn *txn, struct span user, struct span name);
 bool mailbox_parse(
     uint64_t id, const MDB_val *v, struct index_mailbox *out, struct mailbox_row *row);
+
+/* How much of each kind, of a mailbox and of its owner. */
+void db_types(const struct db *db, MDB_txn *txn, const struct index_mailbox *m,
+    struct type_uses *mailbox_out, struct type_uses *user_out);
 
 enum store_stay db_stay(const struct db *db, MDB_txn *txn, struct span user);
 

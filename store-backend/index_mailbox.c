@@ -151,9 +151,16 @@ void box_create(
 	}
 }
 
+struct emptied {
+	struct index_txn *t;
+	const struct box *box;
+};
+
 static bool unref_entry(void *arg, uint32_t uid, const struct entry_row *e)
 {
-	blob_unref(arg, e->blob);
+	const struct emptied *x = arg;
+	type_count(x->t, x->box, e, false);
+	blob_unref(x->t, e->blob);
 	return true;
 }
 
@@ -162,8 +169,9 @@ void box_delete(struct index_txn *t, struct box *b)
 	static const struct uid_range all = { 1, UINT32_MAX };
 	struct uid_set every = { &all, 1 };
 	struct db_key prefix = key_mailbox(b->id), name = key_name(box_user(b), box_name(b));
+	struct emptied x = { t, b };
 	struct user_row u;
-	box_entries_in(t, b->id, &every, unref_entry, t);
+	box_entries_in(t, b->id, &every, unref_entry, &x);
 	txn_del_all(t, DB_ENTRIES, &prefix);
 	txn_del_all(t, DB_MODSEQS, &prefix);
 	txn_del_all(t, DB_VANISHED, &prefix);
@@ -246,6 +254,7 @@ uint32_t box_entry_add(struct index_txn *t, struct box *b, struct user_row *u, s
 	uint32_t uid = b->row.uidnext++;
 	entry_store(t, b, uid, e);
 	blob_ref(t, e->blob);
+	type_count(t, b, e, true);
 	b->row.messages++;
 	b->row.bytes += e->size;
 	u->messages++;
@@ -311,6 +320,7 @@ void box_entry_remove(
 	(void)txn_del(t, DB_MODSEQS, &m);
 	box_note_vanished(t, b, uid);
 	blob_unref(t, e->blob);
+	type_count(t, b, e, false);
 	b->row.messages--;
 	b->row.bytes -= e->size;
 	u->messages--;

@@ -15,6 +15,7 @@ static struct entry_row new_entry(const struct apply *a)
 		.date_s = a->op->date_s,
 		.date_zone = a->op->date_zone,
 		.saved_s = (int64_t)a->facts->wall_s,
+		.type = (uint16_t)message_type_in(a->op->message.cache),
 	};
 }
 
@@ -136,6 +137,7 @@ static uint32_t append_one(struct apply *a, const struct op_message *m)
 		.saved_s = (int64_t)a->facts->wall_s,
 		.flags = set.flags,
 		.keywords = box_keyword_bits(&a->box, &set, true, &full),
+		.type = (uint16_t)message_type_in(m->cache),
 	};
 	blob_add(a->t, m->blob, m->size, m->cache);
 	return box_entry_add(a->t, &a->box, &a->user, &e);

@@ -139,6 +139,9 @@ void object_store(
     struct index_txn *t, char kind, uint64_t number, uint64_t object); /* 0: nothing */
 void object_drop(struct index_txn *t, char kind, uint64_t number);
 
+/* ---- index_type.c ------------------------------------------------------------------------------------------ */
+void type_count(struct index_txn *t, const struct box *b, const struct entry_row *e, bool up);
+
 /* ---- index_event.c: what is told outside; nothing unless events are kept ---------------------------------- */
 struct event_more {
 	struct uid_set uids;

@@ -58,8 +58,11 @@ bool index_would_take(
 /* The state as changed so far. */
 bool index_txn_mailbox(struct index_txn *t, uint64_t id, struct index_mailbox *out);
 bool index_txn_user(struct index_txn *t, struct span user, struct index_user *out);
-void index_txn_weigh(struct index_txn *t, uint64_t mailbox, const struct uid_set *set,
-    uint64_t *messages_out, uint64_t *bytes_out);
+void index_txn_types(struct index_txn *t, const struct index_mailbox *m,
+    struct type_uses *mailbox_out, struct type_uses *user_out);
+/* Of the messages with these uids. */
+void index_txn_weigh(
+    struct index_txn *t, uint64_t mailbox, const struct uid_set *set, struct type_uses *out);
 /* Was a delivery with this id, to no folder, made to the user? */
 bool index_txn_delivered(struct index_txn *t, struct span id, struct span user);
 

@@ -12,23 +12,40 @@
 
 enum { WARNING_MAX = 4096, ID_SIZE = 64, MS = 1000 };
 
-/* ---- mailboxes ------------------------------------------------------------------------------------------- */
+/* ---- before ------------------------------------------------------------------------------------------- */
+
+static bool copies(const struct operation *op)
+{
+	return op->kind == OP_COPY || op->kind == OP_MOVE;
+}
+
+/* What the change would bring. */
+static void weigh(struct partition *p, const struct operation *op, struct type_uses *out)
+{
+	*out = (struct type_uses){ 0 };
+	if (copies(op))
+		index_txn_weigh(p->txn, op->mailbox, &op->uids, out);
+	else if (op->kind == OP_APPEND)
+		type_uses_add(out, message_type_in(op->message.cache), op->message.size, 1);
+	for (size_t i = 0; op->kind == OP_APPEND_MANY && i < op->message_n; i++)
+		type_uses_add(out, message_type_in(op->messages[i].cache), op->messages[i].size, 1);
+}
 
 /* MOVE out of one mailbox into another, too: it is the target that has the limit. */
 bool warn_has_room(struct partition *p, const struct operation *op)
 {
-	bool copies = op->kind == OP_COPY || op->kind == OP_MOVE;
 	const struct store_conf *rules = p->settings.rules;
-	bool many = op->kind == OP_APPEND_MANY;
-	uint64_t bytes = op->message.size, messages = many ? op->message_n : 1;
+	bool appends = op->kind == OP_APPEND || op->kind == OP_APPEND_MANY;
 	struct index_mailbox m;
-	if (rules == NULL || rules->quota_n == 0 || (!copies && !many && op->kind != OP_APPEND) ||
-	    (copies && op->mailbox == op->target))
+	struct quota_ask ask = { .mailbox = &m };
+	if (rules == NULL || rules->quota_n == 0 || (!copies(op) && !appends) ||
+	    (copies(op) && op->mailbox == op->target) ||
+	    !index_txn_mailbox(p->txn, copies(op) ? op->target : op->mailbox, &m))
 		return true;
-	if (copies)
-		index_txn_weigh(p->txn, op->mailbox, &op->uids, &messages, &bytes);
-	return !index_txn_mailbox(p->txn, copies ? op->target : op->mailbox, &m) ||
-	       quota_mailbox_has_room(rules, &m, bytes, messages);
+	ask.moves = op->kind == OP_MOVE && span_eq(m.user, op->user);
+	index_txn_types(p->txn, &m, &ask.in_mailbox, &ask.of_owner);
+	weigh(p, op, &ask.more);
+	return quota_has_room(rules, &ask);
 }
 
 /* ---- warnings --------------------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* quota.c - limits of mailboxes, and the warning of a user who comes near the own. Pure. Before: partition_warn.c,
+/* quota.c - limits of mailboxes and kinds of messages, and the warning of a user who comes near the own. Pure. Before: partition_warn.c,
  * partition_batch.c and lmtp/lmtp_deliver.c, which ask. Owns nothing. */
 #include "store-backend/quota.h"
 
@@ -10,15 +10,36 @@ static bool is_beyond(uint64_t limit, uint64_t used, uint64_t more)
 	return limit > 0 && (used > limit || more > limit - used);
 }
 
-bool quota_mailbox_has_room(
-    const struct store_conf *s, const struct index_mailbox *m, uint64_t bytes, uint64_t messages)
+static bool is_of_user(const struct store_quota_conf *q, struct span user)
+{
+	return q->users.n == 0 || imap_pattern_fits_any(&q->users, user);
+}
+
+bool quota_is_root(const struct store_quota_conf *q, struct span user)
+{
+	return q->folders.n == 0 && is_of_user(q, user);
+}
+
+static bool has_room(const struct store_quota_conf *q, const struct quota_ask *a)
+{
+	const struct type_use *more = &a->more.of[q->type];
+	const struct type_use *used = &a->of_owner.of[q->type];
+	if (q->folders.n > 0)
+		used = &a->in_mailbox.of[q->type];
+	else if (a->moves)
+		return true;
+	return (q->type != TYPE_ANY && more->messages == 0) ||
+	       (!is_beyond(q->bytes, used->bytes, more->bytes) &&
+		   !is_beyond((uint64_t)q->messages, used->messages, more->messages));
+}
+
+bool quota_has_room(const struct store_conf *s, const struct quota_ask *a)
 {
 	for (size_t i = 0; i < s->quota_n; i++) {
 		const struct store_quota_conf *q = s->quota[i];
-		if (imap_pattern_fits_any(&q->folders, m->name) &&
-		    (q->users.n == 0 || imap_pattern_fits_any(&q->users, m->user)) &&
-		    (is_beyond(q->bytes, m->bytes, bytes) ||
-			is_beyond((uint64_t)q->messages, m->messages, messages)))
+		if (is_of_user(q, a->mailbox->user) &&
+		    (q->folders.n == 0 || imap_pattern_fits_any(&q->folders, a->mailbox->name)) &&
+		    !has_room(q, a))
 			return false;
 	}
 	return true;
@@ -52,12 +73,18 @@ bool quota_is_exempt(const struct store_conf *s, struct span sender)
 	return sender.n > 0 && imap_pattern_fits_any(&s->quota_exempt, sender);
 }
 
+static void check_one(const struct store_quota_conf *q, struct conf_diag *d)
+{
+	if (q->bytes == 0 && q->messages == 0)
+		conf_error(d, q->head.pos, "quota %s limits nothing", q->head.title);
+	if (q->folders.n == 0 && q->type == TYPE_ANY)
+		conf_error(d, q->head.pos, "quota %s needs folders or a type", q->head.title);
+}
+
 void quota_check(const struct store_conf *s, struct conf_diag *d)
 {
 	for (size_t i = 0; i < s->quota_n; i++)
-		if (s->quota[i]->bytes == 0 && s->quota[i]->messages == 0)
-			conf_error(d, s->quota[i]->head.pos, "quota %s limits nothing",
-			    s->quota[i]->head.title);
+		check_one(s->quota[i], d);
 }
 
 bool quota_put_warning(const struct store_conf *s, const struct index_user *u, struct span user,

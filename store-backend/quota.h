@@ -1,7 +1,7 @@
-/* quota.h - limits of mailboxes by the rules `quota NAME { }`, and when a user is to be warned of the own limits.
+/* quota.h - limits of mailboxes and kinds by the rules `quota NAME { }`, and when a user is to be warned of the own limits.
  *
- * The user's own limits are the index's (index_mailbox.c), which never takes too much. Those of mailboxes are looked
- * at before a change is logged: for APPEND, COPY and MOVE by the committer, for mail by the LMTP worker, so that
+ * The user's own limits are the index's (index_mailbox.c), which never takes too much. Those of mailboxes and of kinds of
+ * messages (`type`, of a mailbox or of all mailboxes of a user) are looked at before a change is logged: for APPEND, COPY and MOVE by the committer, for mail by the LMTP worker, so that
  * deliveries at the same moment may go beyond them by what is under way. */
 #ifndef STORE_QUOTA_H
 #define STORE_QUOTA_H
@@ -9,9 +9,16 @@
 #include "store-backend/index.h"
 #include "store-backend/store_conf.h"
 
-/* Would so much more fit into the mailbox by every rule that applies to it? */
-bool quota_mailbox_has_room(
-    const struct store_conf *s, const struct index_mailbox *m, uint64_t bytes, uint64_t messages);
+struct quota_ask {
+	const struct index_mailbox *mailbox;   /* where it would go */
+	struct type_uses in_mailbox, of_owner; /* as it is: index_types(), index_txn_types() */
+	struct type_uses more;                 /* what would come */
+	bool moves; /* from another mailbox of the same owner, who has no more than before */
+};
+/* Would it fit by every rule that applies? Of a kind that nothing comes of, no rule is in the way. */
+bool quota_has_room(const struct store_conf *s, const struct quota_ask *a);
+/* A rule that limits a kind of messages over all mailboxes of this user; it is a quota root (RFC 9208) of theirs. */
+bool quota_is_root(const struct store_quota_conf *q, struct span user);
 /* The highest percentage of quota_warn that the user has reached, and of which limit; 0: none. */
 struct quota_level {
 	unsigned percent; /* of quota_warn */

@@ -15,6 +15,8 @@ OPTIONS = """
 	quota_exempt "boss@*";
 	quota junk { folders Junk; bytes 10k; }
 	quota few { folders "Small/*"; messages 2; }
+	quota voice { type voice; messages 2; }
+	quota faxes { folders "Small/*"; type fax; bytes 5000; }
 """
 
 
@@ -118,3 +120,75 @@ def test_events(tier):
     events = [json.loads(fields[1]) for _, fields in json.loads(text)]
     told = [e for e in events if e["event"] == "vnd.postern.QuotaWarning"]
     assert len(told) == 2 and told[0]["diskQuota"] == 100 and told[0]["diskUsed"] >= 50
+
+
+def message(kind, size=0, subtype="x"):
+    """A message of a kind, of about this size."""
+    types = {"voice": "audio/wav", "fax": "image/tiff", "mail": "text/plain"}
+    head = f"Subject: {subtype}\r\nMIME-Version: 1.0\r\nContent-Type: {types[kind]}\r\n\r\n".encode()
+    return head + (b"z" * 70 + b"\r\n") * (1 + size // 72)
+
+
+def post(tier, text, sender="a@b.example", name="carol"):
+    with smtplib.LMTP("127.0.0.1", tier.store_port(1, "lmtp")) as s:
+        s.ehlo_or_helo_if_needed()
+        s.mail(sender)
+        assert s.rcpt(tier.user(name)["address"])[0] == 250
+        return s.data(text)[0]
+
+
+def quota_roots(m, mailbox="INBOX"):
+    """Root: what is used and allowed, as GETQUOTAROOT tells it."""
+    typ, (names, rows) = m.getquotaroot(mailbox)
+    assert typ == "OK"
+    told = dict(row.decode().split(" ", 1) for row in rows)
+    assert names[0].decode().split(" ")[1:] == list(told)
+    return told
+
+
+def test_limits_of_kinds(tier):
+    m = login(tier, "carol")
+    m.create("Calls")
+    m.create("Small/Fax")
+    assert post(tier, message("voice")) == 250
+    assert m.append("Calls", "", None, message("voice"))[0] == "OK"
+    # Two are all that is allowed, wherever they are; of nothing else there are too many.
+    assert post(tier, message("voice")) == 552
+    assert post(tier, message("mail")) == 250
+    typ, data = m.append("Calls", "", None, message("voice"))
+    assert typ == "NO" and b"OVERQUOTA" in data[0]
+    assert m.append("Calls", "", None, message("mail"))[0] == "OK"
+    m.select("INBOX")
+    typ, data = m.uid("COPY", "1", "Calls")
+    assert typ == "NO" and b"OVERQUOTA" in data[0]
+    assert m.uid("COPY", "2", "Calls")[0] == "OK"
+    assert m.uid("MOVE", "1", "Calls")[0] == "OK"  # no more than before
+    assert post(tier, message("voice"), sender="boss@example.org") == 250
+    told = quota_roots(m)
+    assert told["voice"] == "(MESSAGE 3 2)"
+    assert m.getquota("voice")[1][0].decode() == "voice (MESSAGE 3 2)"
+    assert m.getquota("faxes")[0] == "NO"  # of a mailbox, not of the user
+    # Room comes back with a message that goes, and with a mailbox.
+    m.delete("Calls")
+    assert quota_roots(m)["voice"] == "(MESSAGE 1 2)"
+    assert post(tier, message("voice")) == 250
+    assert post(tier, message("voice")) == 552
+    m.select("INBOX")
+    m.uid("STORE", "1:*", "+FLAGS", r"(\Deleted)")
+    m.expunge()
+    assert quota_roots(m)["voice"] == "(MESSAGE 0 2)"
+    m.logout()
+
+
+def test_limits_of_kinds_by_mailbox(tier):
+    m = login(tier, "carol")
+    assert m.append("Small/Fax", "", None, message("fax", 4000))[0] == "OK"
+    typ, data = m.append("Small/Fax", "", None, message("fax", 4000))
+    assert typ == "NO" and b"OVERQUOTA" in data[0]
+    assert m.append("INBOX", "", None, message("fax", 4000))[0] == "OK"
+    m.select("INBOX")
+    typ, data = m.uid("MOVE", "1:*", "Small/Fax")
+    assert typ == "NO" and b"OVERQUOTA" in data[0]
+    assert m.append("Small/Fax", "", None, message("mail", 4000))[0] == "OK"
+    m.logout()
+    assert tier.postern("store", "check", config="store1").returncode == 0
