@@ -66,6 +66,17 @@ const struct tls_ctx *store_worker_tls(struct store_worker *w, enum store_protoc
 	return w->tls;
 }
 
+/* No other store is reached. */
+struct dns *store_worker_dns(struct store_worker *w)
+{
+	return NULL;
+}
+
+const struct tls_ctx *store_worker_tls_client(struct store_worker *w)
+{
+	return NULL;
+}
+
 struct store_partition *store_partition_of(struct store_worker *w, struct span user)
 {
 	return &w->partition;
