@@ -114,12 +114,23 @@ def test_limits_of_mailboxes(tier):
     assert tier.postern("store", "check", config="store1").returncode == 0
 
 
-def test_events(tier):
+def events(tier, name):
     text = subprocess.run(["redis-cli", "-p", str(tier.port("redis")), "--json", "XRANGE", "ev", "-", "+"],
                           capture_output=True, text=True, timeout=20, check=True).stdout
-    events = [json.loads(fields[1]) for _, fields in json.loads(text)]
-    told = [e for e in events if e["event"] == "vnd.postern.QuotaWarning"]
+    return [e for e in (json.loads(fields[1]) for _, fields in json.loads(text)) if e["event"] == name]
+
+
+def test_events(tier):
+    told = events(tier, "vnd.postern.QuotaWarning")
     assert len(told) == 2 and told[0]["diskQuota"] == 100 and told[0]["diskUsed"] >= 50
+    assert events(tier, "QuotaWithin") == []
+    m = login(tier)
+    m.select("INBOX")
+    m.store("1:*", "+FLAGS", r"(\Deleted)")
+    m.expunge()
+    wait_for(lambda: events(tier, "QuotaWithin"), 20, "the event")
+    assert [e["diskUsed"] for e in events(tier, "QuotaWithin")] == [0]
+    m.logout()
 
 
 def message(kind, size=0, subtype="x"):

@@ -146,6 +146,73 @@ static void test_off(void **state)
 	store_end(&s);
 }
 
+static void limit(struct store *s, uint64_t messages)
+{
+	struct operation op = op_of(OP_ENSURE_USER, user);
+	op.quota_messages = messages;
+	apply(s, &op, true);
+}
+
+static void deliver_one(struct store *s)
+{
+	struct op_recipient to = { SPAN("a@x"), SPAN_NONE };
+	struct operation op = op_of(OP_DELIVER, "");
+	op.recipients = &to;
+	op.recipient_n = 1;
+	op.message.size = 7;
+	apply(s, &op, true);
+}
+
+static void expunge(struct store *s, uint32_t uid)
+{
+	struct uid_range one = { uid, uid };
+	struct operation op = op_of(OP_EXPUNGE, user);
+	op.mailbox = s->inbox;
+	op.uids = (struct uid_set){ &one, 1 };
+	apply(s, &op, true);
+}
+
+static bool on_within(void *arg, struct index_event_id id, uint64_t wall_s, struct span json)
+{
+	unsigned *n = arg;
+	*n += span_starts(json, SPAN("{\"event\":\"QuotaWithin\""));
+	return true;
+}
+
+static unsigned within(struct store *s)
+{
+	unsigned n = 0;
+	index_writer_each_event(s->w, beginning, on_within, &n);
+	return n;
+}
+
+/* RFC 5423 section 4.1: told once, when the limit that was reached is so no more. */
+static void test_quota_within(void **state)
+{
+	struct store s;
+	store_make(&s, true);
+	limit(&s, 3);
+	deliver_one(&s);
+	for (int i = 0; i < 2; i++)
+		append_one(&s, true);
+	assert_int_equal(within(&s), 0);
+	expunge(&s, 1);
+	assert_int_equal(within(&s), 1);
+	struct seen x = look(&s, beginning, 100);
+	assert_string_equal(x.text,
+	    "{\"event\":\"QuotaWithin\",\"id\":\"6-1\",\"timestamp\":\"1970-01-12T13:46:40Z\","
+	    "\"user\":\"a@x\",\"diskQuota\":0,\"diskUsed\":0,\"maxMessages\":3,\"messages\":2}");
+	expunge(&s, 2); /* it was below already */
+	assert_int_equal(within(&s), 1);
+	limit(&s, 1);
+	assert_int_equal(within(&s), 1);
+	expunge(&s, 99); /* nothing changes */
+	assert_int_equal(within(&s), 1);
+	limit(&s, 2); /* a higher limit does it, too */
+	assert_int_equal(within(&s), 2);
+	store_end(&s);
+}
+
 /* Many uids make several events of one change; what does not change is not told of. */
 static void test_many_uids(void **state)
 {
@@ -179,6 +246,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_off),
+		cmocka_unit_test(test_quota_within),
 		cmocka_unit_test(test_many_uids),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
