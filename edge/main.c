@@ -181,9 +181,10 @@ static void on_queue_listener(void *arg, const struct daemon_listener *at, int f
 		copies_listen(p->copies, fd);
 }
 
-static unsigned queue_processes(const struct conf *c)
+/* Of the queue, as the spool has one writer, and of the runner. */
+static unsigned one_process(const struct conf *c)
 {
-	return 1; /* the spool has one writer */
+	return 1;
 }
 
 static void queue_start(struct worker *w)
@@ -248,11 +249,6 @@ static void queue_stop(struct worker *w)
 }
 
 /* ---- role runner ------------------------------------------------------------------------------- */
-
-static unsigned runner_processes(const struct conf *c)
-{
-	return runner_is_needed(c);
-}
 
 static void on_runner_listener(void *arg, const struct daemon_listener *at, int fd)
 {
@@ -332,7 +328,8 @@ static const struct daemon_role roles[] = {
 	{
 	    .name = "runner",
 	    .keeps_rights = true,
-	    .count = runner_processes,
+	    .count = one_process,
+	    .needed = runner_is_needed,
 	    .start = runner_start,
 	    .reload = runner_process_reload,
 	    .drain = runner_process_drain,
@@ -341,7 +338,7 @@ static const struct daemon_role roles[] = {
 	{
 	    .name = "queue",
 	    .exclusive = true,
-	    .count = queue_processes,
+	    .count = one_process,
 	    .start = queue_start,
 	    .reload = queue_process_reload,
 	    .drain = queue_process_drain,

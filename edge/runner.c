@@ -265,7 +265,7 @@ static const char *mistake_of(
 	bool fits = c != NULL &&
 		    (a->kind == RUN_DELIVER ? channel_is_end(c) : c->type == CHANNEL_CONVERSION);
 	if (!fits)
-		return "4.3.5 the runner knows no such channel; it may need a restart";
+		return "4.3.5 the runner knows no such channel";
 	if (j->fd_n != (a->kind == RUN_DELIVER ? 1 : RUN_FDS))
 		return "4.3.0 the message did not come along";
 	if (j->runner->draining)

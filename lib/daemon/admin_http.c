@@ -10,8 +10,11 @@
 static bool is_ready(const struct master *m)
 {
 	bool ready = m->phase == MASTER_RUNNING;
-	for (size_t i = 0; i < m->proc_count; i++)
-		ready = ready && proc_is_serving(&m->procs[i]) && slots_healthy(m->procs[i].slot);
+	for (size_t i = 0; i < m->proc_count; i++) {
+		const struct proc *p = &m->procs[i];
+		ready =
+		    ready && (!proc_is_needed(p) || (proc_is_serving(p) && slots_healthy(p->slot)));
+	}
 	return ready;
 }
 

@@ -91,14 +91,18 @@ static void put_status(struct control_conn *c)
 	    "\"uptime_s\":%" PRIu64 ",\"revision\":\"%016" PRIx64 "\",\"former\":%s,\"workers\":[",
 	    m->spec->name, POSTERN_VERSION, (int)getpid(), phase_names[m->phase],
 	    (now - m->started_ms) / 1000, conf_revision(m->conf), has_former(m) ? "true" : "false");
+	const char *comma = "";
 	for (size_t i = 0; i < m->proc_count; i++) {
 		const struct proc *p = &m->procs[i];
+		if (p->pid == 0 && !proc_is_needed(p))
+			continue;
 		buf_printf(&c->out,
 		    "%s{\"role\":\"%s\",\"index\":%u,\"pid\":%d,\"state\":\"%s\",\"healthy\":%s,"
 		    "\"restarts\":%" PRIu64 ",\"uptime_s\":%" PRIu64 "}",
-		    i > 0 ? "," : "", p->role->name, p->index, (int)p->pid,
-		    proc_state_names[p->state], slots_healthy(p->slot) ? "true" : "false",
-		    p->restarts, p->pid == 0 ? 0 : (now - p->started_ms) / 1000);
+		    comma, p->role->name, p->index, (int)p->pid, proc_state_names[p->state],
+		    slots_healthy(p->slot) ? "true" : "false", p->restarts,
+		    p->pid == 0 ? 0 : (now - p->started_ms) / 1000);
+		comma = ",";
 	}
 	buf_add_str(&c->out, "]}\n");
 }
@@ -189,7 +193,7 @@ static const struct {
 static bool all_serve(const struct master *m)
 {
 	for (size_t i = 0; i < m->proc_count; i++)
-		if (!proc_is_serving(&m->procs[i]))
+		if (!proc_is_serving(&m->procs[i]) && proc_is_needed(&m->procs[i]))
 			return false;
 	return true;
 }

@@ -64,7 +64,10 @@ struct standing_order {
 struct daemon_role {
 	const char *name;                        /* "worker", "queue", "committer" */
 	unsigned (*count)(const struct conf *c); /* processes; NULL: root option workers */
-	void (*start)(struct worker *w);         /* set up on the loop and return */
+	/* Does this configuration need the role's processes? Asked in the master at the start and after each reload: one
+	 * that has come to be needed is started, one that no longer is drains and ends. NULL: always. */
+	bool (*needed)(const struct conf *c);
+	void (*start)(struct worker *w); /* set up on the loop and return */
 	void (*reload)(
 	    struct worker *w, const struct conf *fresh); /* new sessions use it; may be NULL */
 	void (*drain)(struct worker *w); /* no new work; call worker_drained() when done */

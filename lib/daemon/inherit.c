@@ -141,7 +141,7 @@ static bool are_up(const struct master *m, bool exclusive)
 {
 	for (size_t i = 0; i < m->proc_count; i++) {
 		const struct proc *p = &m->procs[i];
-		if (p->role->exclusive == exclusive &&
+		if (p->role->exclusive == exclusive && proc_is_needed(p) &&
 		    (!proc_is_serving(p) || !slots_healthy(p->slot)))
 			return false;
 	}

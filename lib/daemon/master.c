@@ -47,18 +47,24 @@ bool proc_is_serving(const struct proc *p)
 	return p->state == PROC_UP || p->state == PROC_DRAINED;
 }
 
-static void count_workers(struct master *m)
+bool proc_is_needed(const struct proc *p)
+{
+	return p->role->needed == NULL || p->role->needed(p->master->conf);
+}
+
+static uint64_t count_workers(struct master *m)
 {
 	uint64_t n = 0;
 	for (size_t i = 0; i < m->proc_count; i++)
 		n += m->procs[i].pid != 0;
 	metric_set(&daemon_metrics[DAEMON_M_WORKERS], n);
+	return n;
 }
 
 void master_announce(struct master *m)
 {
 	for (size_t i = 0; i < m->proc_count; i++)
-		if (!proc_is_serving(&m->procs[i]))
+		if (!proc_is_serving(&m->procs[i]) && proc_is_needed(&m->procs[i]))
 			return;
 	if (m->phase != MASTER_STARTING || inherit_waits(m))
 		return;
@@ -66,7 +72,7 @@ void master_announce(struct master *m)
 	pid_file_write(m);
 	log_write(event(DAEMON_EV_READY), NULL,
 	    LOG_FIELDS(
-		LOG_U64("workers", m->proc_count), LOG_U64("revision", conf_revision(m->conf))));
+		LOG_U64("workers", count_workers(m)), LOG_U64("revision", conf_revision(m->conf))));
 	daemon_notify("READY=1\n");
 }
 
@@ -94,6 +100,8 @@ static void on_proc_message(struct proc *p, struct link_msg *msg)
 	case LINK_DRAINED:
 		if (p->state == PROC_UP)
 			p->state = PROC_DRAINED;
+		if (p->leaves)
+			proc_stop(p);
 		master_step(p->master);
 		break;
 	default:
@@ -213,7 +221,7 @@ static bool is_wanted(const struct proc *p)
 {
 	const struct master *m = p->master;
 	return m->phase < MASTER_REPLACED && !upgrade_keeps_down(p) &&
-	       !inherit_holds_back(m, p->role);
+	       !inherit_holds_back(m, p->role) && proc_is_needed(p);
 }
 
 static void on_restart(void *arg)
@@ -265,7 +273,10 @@ static void proc_ended(struct proc *p, int status)
 	slots_reset_gauges(p->slot);
 	count_workers(m);
 	control_proc_gone(m, p);
-	if (is_wanted(p)) {
+	if (p->leaves) { /* needed again, perhaps, since it was asked to */
+		p->leaves = false;
+		proc_revive(p);
+	} else if (is_wanted(p)) {
 		p->restarts++;
 		metric_add(&daemon_metrics[DAEMON_M_RESTARTS], 1);
 		proc_restart_later(p);

@@ -34,6 +34,7 @@ struct proc {
 	struct timer restart; /* armed while down and wanted */
 	uint64_t started_ms, backoff_ms;
 	uint64_t restarts;
+	bool leaves; /* the configuration needs it no longer: it drains, then it is stopped */
 };
 #define proc_MAGIC 0x9e0c0a11u
 
@@ -93,8 +94,9 @@ void master_begin_stop(struct master *m, bool force);
 void master_begin_drain(struct master *m);
 void master_drain_all(struct master *m); /* our processes, and those of masters before us */
 bool proc_is_serving(const struct proc *p);
-void proc_stop(struct proc *p);   /* asks it to end */
-void proc_revive(struct proc *p); /* starts it if it is down */
+bool proc_is_needed(const struct proc *p); /* by the configuration that is in use */
+void proc_stop(struct proc *p);            /* asks it to end */
+void proc_revive(struct proc *p);          /* starts it if it is down and wanted */
 void master_send_all(struct master *m, enum link_type type, struct span payload);
 /* What stands (standing.h), to the processes whose role knows of it. */
 void master_say_orders(struct master *m);

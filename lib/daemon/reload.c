@@ -213,6 +213,23 @@ static bool refuse(struct buf *errors_out, struct span why)
 	return false;
 }
 
+/* Processes are there of the roles that the configuration needs. */
+static void fit_roles(struct master *m)
+{
+	for (size_t i = 0; i < m->proc_count; i++) {
+		struct proc *p = &m->procs[i];
+		if (proc_is_needed(p)) {
+			proc_revive(p);
+		} else if (p->state == PROC_DRAINED) {
+			p->leaves = true;
+			proc_stop(p);
+		} else if (p->pid != 0 && !p->leaves) {
+			p->leaves = true;
+			link_send(p->link, LINK_DRAIN, 0, SPAN_NONE, -1);
+		}
+	}
+}
+
 void master_adopt(struct master *m, struct conf *take_fresh)
 {
 	conf_unref(&m->conf);
@@ -222,6 +239,7 @@ void master_adopt(struct master *m, struct conf *take_fresh)
 	for (size_t i = 0; i < m->proc_count; i++)
 		if (m->procs[i].pid != 0)
 			link_send(m->procs[i].link, LINK_RELOAD, 0, buf_span(&m->packed), -1);
+	fit_roles(m);
 }
 
 bool master_reload(struct master *m, struct buf *errors_out)

@@ -205,11 +205,11 @@ def end_programs(host):
             os.kill(pid, signal.SIGKILL)
 
 
-def running_host(run_dir):
-    """For a fixture: the edge with all of CHANNELS, and its end."""
+def running_host(run_dir, name="channels", channels=CHANNELS):
+    """For a fixture: the edge with these channels, and its end."""
     if os.geteuid() != 0:
         pytest.skip("becoming other users takes root")
-    h = Host(os.path.join(run_dir, "channels"), free_port_base(), BIN)
+    h = Host(os.path.join(run_dir, name), free_port_base(), BIN)
     h.use_redis = False
     h.workers = 1
     h.users += [
@@ -225,7 +225,7 @@ def running_host(run_dir):
     os.makedirs(h.run_dir, exist_ok=True)
     make_place(h)
     h.edge_extra = (f"\ttemp_dir {h.path('tmp')};\n\tqueue_retry_first 200ms;\n\tqueue_retry_max 1s;\n"
-                    + CHANNELS.format(place=h.place()))
+                    + channels.format(place=h.place()))
     h.start()
     yield h
     finish(h)

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from channel_host import SENDER, in_maildir, running_host, send
+from channel_host import CHANNELS, SENDER, in_maildir, running_host, send
 from conftest import BIN
 from tier import wait_for
 
@@ -367,6 +367,39 @@ def test_killed_again_and_again(host):
             wait_for(lambda r=role: host.role(r), 20, role)
     wait_for(lambda: (host.postern("queue", "retry"), not host.queue())[1], 60, "an empty queue")
     assert [len(in_maildir(host, "games", t)) for t in tokens] == [1] * len(tokens)
+
+
+@pytest.fixture(name="bare")
+def host_without_channels(run_dir):
+    yield from running_host(run_dir, "bare", "")
+
+
+def test_first_and_last_channel(bare):
+    """A reload is enough for the first channel that runs something, and after one without it the runner ends its work and goes."""
+    def reload_with(channels):
+        bare.edge_extra = without + channels.format(place=bare.place())
+        bare.write_all()
+        done = bare.postern("reload")
+        assert "reloaded" in done.stdout, done
+
+    without = bare.edge_extra
+    assert bare.role("queue") and not bare.role("runner")
+    reload_with(CHANNELS)
+    token, _ = send(bare, "a@script.example")
+    bare.wait_empty()
+    assert [token in f["text"] for f in bare.facts()] == [True]
+    bare.order("wait")
+    with bare.gate() as open_gate:
+        late, _ = send(bare, "b@script.example")
+        wait_for(lambda: [n for n in os.listdir(bare.place("out")) if n.endswith(".waiting")], 20, "the program")
+        runner, = bare.role("runner")
+        reload_with("")
+        assert bare.role("runner") == [runner]
+        open_gate()
+        wait_for(lambda: not bare.role("runner"), 20, "the end of the runner")
+    assert [late in f["text"] for f in bare.facts()].count(True) == 1
+    bare.wait_empty()
+    assert "worker.died" not in bare.log("edge")
 
 
 # ---- settings -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-/* test_daemon.c - a whole daemon of two roles: it starts, loses a worker, reloads, answers, stops.
+/* test_daemon.c - a whole daemon of three roles, one of them not always: it starts, loses a worker, reloads, answers, stops.
  *
  * The daemon runs in a child process; the test talks to its control socket and to its listener. */
 #include <arpa/inet.h>
@@ -88,7 +88,13 @@ static unsigned two(const struct conf *c)
 	return 2;
 }
 
+static bool side_needed(const struct conf *c)
+{
+	return strcmp(daemon_hostname(c), "third.example") == 0;
+}
+
 static const struct daemon_role roles[] = {
+	{ .name = "side", .count = two, .needed = side_needed, .start = back_start },
 	{ .name = "back", .count = one, .start = back_start },
 	{ .name = "front",
 	    .count = two,
@@ -270,6 +276,53 @@ static void test_reload(void **state)
 	assert_int_equal(stop(SIGINT), 0);
 }
 
+static void reload_as(const char *hostname)
+{
+	write_conf(hostname, "");
+	assert_non_null(strstr(control("{\"words\":[\"reload\"]}\n"), "\"ok\":true"));
+}
+
+/* Until so many processes of side are told of, and no process is anything but up. */
+static void wait_for_sides(size_t wanted)
+{
+	const char *reply = NULL;
+	uint64_t until = clock_mono_ms() + WAIT_MS;
+	for (size_t sides = SIZE_MAX, up = 0; sides != wanted || up != wanted + 3;) {
+		assert_true(clock_mono_ms() < until);
+		reply = control("{\"words\":[\"status\"]}\n");
+		sides = up = 0;
+		for (const char *at = reply; (at = strstr(at, "\"role\":\"side\"")) != NULL; at++)
+			sides++;
+		for (const char *at = reply; (at = strstr(at, "\"state\":\"up\"")) != NULL; at++)
+			up++;
+	}
+	assert_null(strstr(reply, "\"restarts\":1"));
+	assert_non_null(strstr(reply, "\"phase\":\"running\""));
+}
+
+/* Processes of a role come and go with the configuration that needs them, and that is no death of theirs. */
+static void test_needed(void **state)
+{
+	write_conf("first.example", "");
+	start();
+	wait_for_sides(0);
+	reload_as("third.example");
+	wait_for_sides(2);
+	reload_as("first.example");
+	wait_for_sides(0);
+	for (unsigned i = 0; i < 5; i++) { /* needed again before they have gone */
+		reload_as("third.example");
+		reload_as("first.example");
+	}
+	reload_as("third.example");
+	wait_for_sides(2);
+	assert_non_null(strstr(control("{\"words\":[\"metrics\"]}\n"), "postern_workers 5"));
+	assert_int_equal(stop(SIGTERM), 0);
+	start();
+	wait_for_sides(2);
+	assert_int_equal(stop(SIGTERM), 0);
+}
+
 /* A process that has the daemon's address until the daemon has got as far as its control socket. */
 static pid_t holder(void)
 {
@@ -374,6 +427,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_life),
 		cmocka_unit_test(test_reload),
+		cmocka_unit_test(test_needed),
 		cmocka_unit_test(test_address_in_use),
 		cmocka_unit_test(test_health),
 		cmocka_unit_test(test_command_line),
