@@ -21,6 +21,7 @@
 #include "edge/relay_cert.h"
 #include "edge/rewrite.h"
 #include "edge/spool_wire.h"
+#include "edge/tlsrpt.h"
 #include "edge/verdict.h"
 
 #define CONF_BLOCK edge_listener
@@ -152,6 +153,9 @@ static void check_tls(const struct conf *c, const struct edge_conf *e, struct co
 	buf_clear(&why);
 	if (!out_conf_tls_ok(c, &why))
 		conf_error(d, e->head.pos, "TLS towards other servers: %s", buf_cstr(&why));
+	buf_clear(&why);
+	if (!tlsrpt_dkim_ok(e, &why))
+		conf_error(d, e->head.pos, "tls_report_dkim_key: %s", buf_cstr(&why));
 	buf_end(&why);
 }
 

@@ -41,6 +41,7 @@ struct tlsrpt {
 	struct tlsrpt_opts opts;
 	char *kept;                   /* owned */
 	struct tls_ctx *tls;          /* owned reference */
+	struct sign_key *key;         /* owned; NULL: reports are not signed */
 	const struct edge_conf *conf; /* the owner's */
 	const char *hostname;         /* the owner's */
 	struct map *policies;         /* owned; by domain, kind and rules */
@@ -210,6 +211,12 @@ static const char *given(const char *text, const char *otherwise)
 	return text != NULL && text[0] != '\0' ? text : otherwise;
 }
 
+static const char *domain_of(const char *address)
+{
+	const char *at = strrchr(address, '@');
+	return at != NULL ? at + 1 : address;
+}
+
 /* The configuration may be another one than when this report was begun. */
 static void describe(struct tlsrpt *t)
 {
@@ -219,6 +226,11 @@ static void describe(struct tlsrpt *t)
 	t->about.from = given(t->conf->tls_report_from, given(t->conf->postmaster, postmaster));
 	t->about.contact = given(t->conf->tls_report_contact, t->about.from);
 	t->about.organisation = given(t->conf->tls_report_organisation, t->hostname);
+	t->about.dkim = (struct dkim){
+		.key = t->key,
+		.selector = t->conf->tls_report_dkim_selector,
+		.domain = given(t->conf->tls_report_dkim_domain, domain_of(t->about.from)),
+	};
 }
 
 static void on_posted(void *arg, const struct https_answer *a)
@@ -243,8 +255,8 @@ static void on_account(void *arg, enum directory_status status, const struct acc
 	struct buf text = BUF_INIT(MAIL_MAX);
 	t->ask = NULL;
 	describe(t);
-	tlsrpt_put_mail(&text, &t->about, t->to, buf_span(&t->packed));
-	bool sent = status != DIRECTORY_UNKNOWN && buf_ok(&text) &&
+	bool sent = tlsrpt_put_mail(&text, &t->about, t->to, buf_span(&t->packed)) &&
+		    status != DIRECTORY_UNKNOWN &&
 		    t->opts.mail(t->opts.arg, t->to, status == DIRECTORY_FOUND ? a->user : NULL,
 			buf_span(&text));
 	if (sent)
@@ -464,10 +476,29 @@ static void on_minute(void *arg)
 	timer_set(&t->minute, MINUTE_MS);
 }
 
+bool tlsrpt_dkim_ok(const struct edge_conf *c, struct buf *why)
+{
+	const char *domain = c->tls_report_dkim_domain, *selector = c->tls_report_dkim_selector;
+	if (c->tls_report_dkim_key.bytes.n == 0)
+		return true;
+	if (!smtp_domain_ok(span_str(selector), false) ||
+	    (given(domain, NULL) != NULL && !smtp_domain_ok(span_str(domain), false))) {
+		buf_add_str(why, "selector or domain is not a name");
+		return false;
+	}
+	struct sign_key *key = sign_key_new(c->tls_report_dkim_key.bytes, why);
+	bool good = key != NULL;
+	sign_key_free(&key);
+	return good;
+}
+
 void tlsrpt_set(struct tlsrpt *t, const struct edge_conf *c, const char *hostname)
 {
 	struct tls_client_opts o = { .ca_pem = c->mta_sts_ca.bytes, .verify = TLS_VERIFY_NAME };
 	tls_ctx_unref(&t->tls);
+	sign_key_free(&t->key);
+	if (c->tls_report_dkim_key.bytes.n > 0)
+		t->key = sign_key_new(c->tls_report_dkim_key.bytes, NULL); /* is good: as above */
 	t->tls = tls_client_new(&o, NULL); /* out_conf_tls_ok() has said why not */
 	t->conf = c;
 	t->hostname = hostname;
@@ -511,6 +542,7 @@ void tlsrpt_free(struct tlsrpt **pt)
 	map_each(t->policies, end_policy, t->policies);
 	map_free(&t->policies);
 	tls_ctx_unref(&t->tls);
+	sign_key_free(&t->key);
 	timer_clear(&t->minute);
 	timer_clear(&t->spread);
 	mem_free(t->kept);

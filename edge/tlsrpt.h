@@ -11,6 +11,7 @@
 #include "base/ident.h"
 #include "base/ip.h"
 #include "directory/directory.h"
+#include "edge/dkim.h"
 #include "edge/edge_conf.h"
 #include "edge/smtp_out.h"
 #include "edge/sts.h"
@@ -82,6 +83,8 @@ struct tlsrpt_opts {
 };
 struct tlsrpt *tlsrpt_new(
     const struct tlsrpt_opts *opts, const struct edge_conf *c, const char *hostname);
+/* May reports be signed as this configuration says? False: why says what is wrong. */
+bool tlsrpt_dkim_ok(const struct edge_conf *c, struct buf *why);
 void tlsrpt_set(struct tlsrpt *t, const struct edge_conf *c, const char *hostname);
 void tlsrpt_free(struct tlsrpt **t); /* the file is written */
 
@@ -100,12 +103,14 @@ struct tlsrpt_about {
 	const char *domain;
 	uint64_t from_us, to_us; /* of the time it is about */
 	struct ident id;
+	struct dkim dkim; /* key NULL: reports are not signed */
 };
 void tlsrpt_put_rules(struct buf *out, const struct tlsrpt_session *s);
 void tlsrpt_put_json(
     struct buf *out, const struct tlsrpt_about *a, const struct tlsrpt_policy *const *v, size_t n);
-/* The message around a packed report; to: its recipient. */
-void tlsrpt_put_mail(
+/* The message around a packed report, signed if there is a key; to: its recipient. False: out is full, or the key cannot
+ * sign. */
+bool tlsrpt_put_mail(
     struct buf *out, const struct tlsrpt_about *a, const char *to, struct span gzip);
 const char *tlsrpt_result_word(enum tlsrpt_result r);
 const char *tlsrpt_kind_word(enum tlsrpt_kind k);

@@ -9,6 +9,11 @@
 
 enum { LINE = 57, DATE_S = 20 };
 
+/* What a reader, or RFC 8460, goes by. A second From, To, Subject or Date spoils the signature. */
+static const char signed_fields[] =
+    "From:To:Subject:Date:Message-ID:TLS-Report-Domain:TLS-Report-Submitter:MIME-Version:"
+    "Content-Type:From:To:Subject:Date";
+
 const char *tlsrpt_result_word(enum tlsrpt_result r)
 {
 	static const char *const words[TLSRPT_RESULTS] = {
@@ -175,7 +180,7 @@ static void put_heading(struct buf *out, const struct tlsrpt_about *a, const cha
 	    a->id.s);
 }
 
-void tlsrpt_put_mail(
+static void put_text(
     struct buf *out, const struct tlsrpt_about *a, const char *to, struct span gzip)
 {
 	put_heading(out, a, to);
@@ -189,4 +194,19 @@ void tlsrpt_put_mail(
 	    a->to_us / 1000000, a->id.s);
 	put_packed(out, gzip);
 	buf_printf(out, "\r\n--%s--\r\n", a->id.s);
+}
+
+bool tlsrpt_put_mail(
+    struct buf *out, const struct tlsrpt_about *a, const char *to, struct span gzip)
+{
+	struct dkim dkim = a->dkim;
+	struct buf text = BUF_INIT(out->max);
+	dkim.fields = signed_fields;
+	put_text(&text, a, to, gzip);
+	bool good = buf_ok(&text) &&
+		    (dkim.key == NULL || dkim_put_signature(&dkim, buf_span(&text),
+					     clock_wall_us() / 1000000, out)) &&
+		    buf_add_span(out, buf_span(&text));
+	buf_end(&text);
+	return good;
 }

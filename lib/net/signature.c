@@ -1,4 +1,4 @@
-/* signature.c - OpenSSL's EVP verification behind a small face. Owns: struct key_set. */
+/* signature.c - OpenSSL's EVP signatures behind a small face. Owns: struct key_set, struct sign_key. */
 #include "net/signature.h"
 
 #include <openssl/bn.h>
@@ -9,10 +9,11 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "net/digest.h"
 
 #include "net/tls_internal.h"
 
-enum { ES256_LEN = 64, RSA_BITS_MIN = 2048 };
+enum { ES256_LEN = 64, RSA_BITS_MIN = 2048, DKIM_RSA_BITS_MIN = 1024 };
 
 struct key_set {
 	EVP_PKEY *v[KEY_SET_MAX]; /* owned */
@@ -132,4 +133,70 @@ bool key_set_verifies(
 	OPENSSL_free(der);
 	ERR_clear_error();
 	return found;
+}
+
+/* ---- making them -------------------------------------------------------------------------------- */
+
+struct sign_key {
+	EVP_PKEY *key; /* owned */
+};
+
+static bool can_sign(const EVP_PKEY *key, struct buf *why)
+{
+	int type = EVP_PKEY_get_base_id(key);
+	if (type != EVP_PKEY_RSA && type != EVP_PKEY_ED25519)
+		return tls_say_only(why, "the private key is neither RSA nor Ed25519");
+	return type != EVP_PKEY_RSA || EVP_PKEY_get_bits(key) >= DKIM_RSA_BITS_MIN ||
+	       tls_say_only(why, "the RSA key is shorter than 1024 bits");
+}
+
+struct sign_key *sign_key_new(struct span pem, struct buf *why)
+{
+	struct sign_key *k = MEM_NEW(struct sign_key);
+	ERR_clear_error();
+	k->key = tls_private_key(pem, why);
+	if (k->key == NULL || !can_sign(k->key, why))
+		sign_key_free(&k);
+	return k;
+}
+
+void sign_key_free(struct sign_key **k)
+{
+	if (*k == NULL)
+		return;
+	EVP_PKEY_free((*k)->key);
+	MEM_FREE(k);
+}
+
+static bool is_ed25519(const struct sign_key *k)
+{
+	return EVP_PKEY_get_base_id(k->key) == EVP_PKEY_ED25519;
+}
+
+const char *sign_key_algorithm(const struct sign_key *k)
+{
+	return is_ed25519(k) ? "ed25519-sha256" : "rsa-sha256";
+}
+
+/* RSA is given the text and makes the digest; Ed25519, which knows no digest of its own choice, is given the digest. */
+bool sign_key_put(const struct sign_key *k, struct span text, struct buf *out)
+{
+	uint8_t digest[DIGEST_LEN_MAX];
+	size_t n = (size_t)EVP_PKEY_get_size(k->key);
+	char *room = NULL;
+	if (is_ed25519(k))
+		text = span_of(digest, digest_make(DIGEST_SHA256, text, digest));
+	if (buf_room(out, n, &room) < n)
+		return false;
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	CHECK(ctx != NULL);
+	bool good =
+	    EVP_DigestSignInit(ctx, NULL, is_ed25519(k) ? NULL : EVP_sha256(), NULL, k->key) == 1 &&
+	    EVP_DigestSign(ctx, (unsigned char *)room, &n, (const unsigned char *)text.p, text.n) ==
+		1;
+	EVP_MD_CTX_free(ctx);
+	ERR_clear_error();
+	if (good)
+		buf_added(out, n);
+	return good;
 }

@@ -50,6 +50,8 @@ int tickets_open(struct tls_tickets *t, const struct ticket_parts *p);
 
 /* tls_pem.c: each answers false with a sentence in why (which may be NULL). */
 bool tls_use_pair(SSL_CTX *ctx, const struct tls_pair *pair, struct buf *why);
+EVP_PKEY *tls_private_key(
+    struct span pem, struct buf *why); /* caller frees; NULL: it cannot be read */
 bool tls_use_authorities(SSL_CTX *ctx, struct span pem, bool ask_client, struct buf *why);
 bool tls_say(struct buf *why, const char *what);      /* what + OpenSSL's reason; always false */
 bool tls_say_only(struct buf *why, const char *what); /* what; always false */

@@ -83,16 +83,25 @@ static bool use_chain(SSL_CTX *ctx, struct span pem, struct buf *why)
 	return ok;
 }
 
-static bool use_key(SSL_CTX *ctx, struct span pem, struct buf *why)
+EVP_PKEY *tls_private_key(struct span pem, struct buf *why)
 {
 	BIO *in = tls_bio_of(pem);
 	EVP_PKEY *key = PEM_read_bio_PrivateKey(in, NULL, no_passphrase, NULL);
 	BIO_free(in);
-	if (key == NULL) /* OpenSSL 3 says "unsupported" to all of these */
-		return span_find_span(pem, SPAN("PRIVATE KEY-----")) == SIZE_MAX
-			   ? tls_say_only(why, "the key file holds no private key in PEM form")
-			   : tls_say(why, "the private key cannot be read (encrypted keys are not "
-					  "supported)");
+	if (key != NULL)
+		return key;
+	if (span_find_span(pem, SPAN("PRIVATE KEY-----")) == SIZE_MAX)
+		tls_say_only(why, "the key file holds no private key in PEM form");
+	else /* OpenSSL 3 says "unsupported" to all of these */
+		tls_say(why, "the private key cannot be read (encrypted keys are not supported)");
+	return NULL;
+}
+
+static bool use_key(SSL_CTX *ctx, struct span pem, struct buf *why)
+{
+	EVP_PKEY *key = tls_private_key(pem, why);
+	if (key == NULL)
+		return false;
 	X509 *leaf = SSL_CTX_get0_certificate(ctx);
 	bool ok = X509_check_private_key(leaf, key) == 1;
 	if (!ok)

@@ -1,9 +1,11 @@
 """Reports of TLS (RFC 8460): what was counted reaches those who ask for it, by mail and over HTTPS, and says what happened.
 The domain that takes the reports has an MTA-STS policy that nobody could keep: reports go there all the same."""
+import base64
 import email
 import gzip
 import json
 import os
+import subprocess
 import threading
 
 import pytest
@@ -74,6 +76,49 @@ def take_post(handler):
     handler.answer(b"", 201)
 
 
+def make_dkim(tier):
+    """Options for the edge, and what opendkim takes for the domain's zone: one service of it is tlsrpt."""
+    zone = ""
+    for kind, raw in (("rsa", 0), ("ed25519", 32)):  # of Ed25519 the last bytes alone stand there: RFC 8463 section 4
+        key = tier.path(f"{kind}.pem")
+        tier.openssl("genpkey", "-algorithm", kind, "-out", key)
+        public = subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-outform", "DER"], check=True, capture_output=True).stdout
+        zone += f"{kind}._domainkey.example.org v=DKIM1; k={kind}; s=email:tlsrpt; p={base64.b64encode(public[-raw:]).decode()}\n"
+    with open(tier.path("dkim.dns"), "w", encoding="ascii") as f:
+        f.write(zone)
+    with open(tier.path("dkim.conf"), "w", encoding="ascii") as f:
+        f.write(f"Mode v\nTestDNSData file:{tier.path('dkim.dns')}\nSyslog no\nAlwaysAddARHeader yes\nAuthservID checker\n"
+                "Socket local:/unused\nRequireSafeKeys no\n")
+    return sign_with(tier, "rsa")
+
+
+def sign_with(tier, kind):
+    return f"\ttls_report_dkim_key file:{tier.path(kind + '.pem')};\n\ttls_report_dkim_selector {kind};\n"
+
+
+def another_report(edge, kind):
+    """One more delivery, and the report of it signed with another key."""
+    edge.edge_extra = edge.edge_extra.replace(sign_with(edge, "rsa"), sign_with(edge, kind))
+    edge.write_all()
+    assert "reloaded" in edge.postern("reload").stdout
+    kept, alice, to = len(edge.kept), edge.user("alice"), ["x@wild.example"]
+    text = mail.message(mail.new_token(), alice["address"], to)
+    code, reply = mail.send(edge, alice["address"], to, text, service="submission", user=alice)
+    assert code == 250, reply
+    wait_for(lambda: shown(edge).get("wild"), 30, "a count")
+    edge.postern("tlsrpt", "send")
+    wait_for(lambda: len(edge.kept) > kept, 30, "its report")
+
+
+def verdict_of(tier, text):
+    """What opendkim has to say about it."""
+    with open(tier.path("signed.eml"), "wb") as f:
+        f.write(text)
+    done = subprocess.run(["opendkim", "-x", tier.path("dkim.conf"), "-v", "-t", tier.path("signed.eml")],
+                          capture_output=True, text=True, timeout=30, check=False)
+    return done.stdout + done.stderr
+
+
 @pytest.fixture(scope="module")
 def edge(run_dir):
     tier = relaying_edge(run_dir, "tlsrpt", 1, "")
@@ -97,6 +142,7 @@ def edge(run_dir):
             lines.append(f'_smtp._tls.{name}.example. 1 IN TXT "v=TLSRPTv1; rua={uris}"')
     tier.root_extra = f"dns_servers 127.0.0.1:{start_unbound(tier, records=lines)};\n"
     tier.edge_extra = options(tier) + "\ttls_reports yes;\n\ttls_report_organisation \"An \\\"Example\\\"\";\n\ttls_report_from tls@example.org;\n"
+    tier.edge_extra += make_dkim(tier)
     tier.start()
     yield tier
     tier.web.over.set()
@@ -173,6 +219,21 @@ def test_reports(edge):
     posted = {json.loads(gzip.decompress(body))["policies"][0]["policy"]["policy-domain"]: json.loads(gzip.decompress(body))
               for path, kind, body in edge.web.posted if (path, kind) == ("/v1", "application/tlsrpt+gzip")}
     assert posted == mailed
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ed25519"])
+def test_signed(edge, kind):
+    """Reports that come by mail are signed; a real verifier takes them as they came, and none that was changed."""
+    if kind != "rsa":
+        another_report(edge, kind)
+    text = edge.kept[-1][1]
+    tags = dict(t.strip().split("=", 1) for t in email.message_from_bytes(text)["DKIM-Signature"].split(";"))
+    assert (tags["d"], tags["s"], tags["a"], "l" in tags) == ("example.org", kind, f"{kind}-sha256", False)
+    told = verdict_of(edge, text)
+    assert f"verification (s={kind}, d=example.org, " in told and "-bit key) succeeded" in told, told
+    for old, new in ((b"\nFrom: <tls@", b"\nFrom: <tlz@"), (b"This is a report", b"This is no report"),
+                     (b"\nTo: ", b"\nFrom: <x@evil.example>\nTo: ")):
+        assert old in text and "succeeded" not in verdict_of(edge, text.replace(old, new, 1))
 
 
 def test_no_loop(edge):

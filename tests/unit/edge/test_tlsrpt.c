@@ -212,6 +212,32 @@ static void test_midnight(void **state)
 	assert_int_equal(times(shown(), "domain"), 1);
 }
 
+/* A key needs a selector, and must be one. */
+static void test_dkim_settings(void **state)
+{
+	static const struct {
+		const char *key, *selector, *domain, *why;
+	} cases[] = {
+		{ "", "", "", "" },
+		{ "", "a b", "", "" }, /* nothing is signed */
+		{ "x", "", "", "selector or domain is not a name" },
+		{ "x", NULL, NULL, "selector or domain is not a name" },
+		{ "x", "a b", "", "selector or domain is not a name" },
+		{ "x", "a", "-x-", "selector or domain is not a name" },
+		{ "x", "a.b", "", "the key file holds no private key in PEM form" },
+		{ "x", "a", "one.example", "the key file holds no private key in PEM form" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct buf why = BUF_INIT(200);
+		struct edge_conf c = { .tls_report_dkim_selector = cases[i].selector,
+			.tls_report_dkim_domain = cases[i].domain };
+		c.tls_report_dkim_key.bytes = span_str(cases[i].key);
+		assert_int_equal(tlsrpt_dkim_ok(&c, &why), cases[i].why[0] == '\0');
+		assert_string_equal(buf_cstr(&why), cases[i].why);
+		buf_end(&why);
+	}
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -221,6 +247,7 @@ int main(void)
 		CASE(test_text),
 		CASE(test_file),
 		CASE(test_midnight),
+		CASE(test_dkim_settings),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	rmdir(dir);
