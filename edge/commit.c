@@ -263,8 +263,8 @@ static struct span held_text(const struct transaction *t)
 	return t->hold_why != NULL ? span_str(t->hold_why) : SPAN("held for a filter");
 }
 
-/* For the queue from the start: what is to be held or relayed, what goes to or by way of a named channel, and that of which the sender wants a report of
- * success, which must not be lost with this process. */
+/* For the queue from the start: what is to be held or relayed, what goes to or by way of a named channel, that of which the sender wants a report of
+ * success, which must not be lost with this process, and parts of a mail, of which no store may have one while another can still be refused. */
 static void set_queued(struct transaction *t, const struct edge_conf *c)
 {
 	for (size_t i = 0; i < t->recipient_count; i++) {
@@ -274,12 +274,14 @@ static void set_queued(struct transaction *t, const struct edge_conf *c)
 		bool report = recipient_wants(r->notify, SMTP_NOTIFY_SUCCESS) && t->trusted;
 		bool channel =
 		    channel_is_place(r->store) || channel_has_station(c, span_str(r->address));
-		if (t->hold || channel || r->user == NULL || (report && t->sender[0] != '\0'))
+		report = report && t->sender[0] != '\0';
+		if (t->hold || channel || r->user == NULL || report || t->in_company)
 			outcome_set(&t->recipients[i].outcome, FATE_LATER, 250, "2.0.0",
 			    t->hold           ? held_text(t)
 			    : channel         ? SPAN("to its channel")
 			    : r->user == NULL ? SPAN("to be relayed")
-					      : SPAN("to be reported on"));
+			    : report          ? SPAN("to be reported on")
+					      : SPAN("with the rest of its mail"));
 	}
 }
 

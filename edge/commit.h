@@ -3,7 +3,8 @@
  * Local recipients are grouped by store; LMTP to every store in parallel, connections kept for the next
  * message; replies are per recipient. What a store cannot take now, and all mail that is to be relayed,
  * goes to the spool with one question to the queue process, which answers when it is durable. The whole
- * has one deadline; a store that is slower is left to the spool (the delivery id makes that harmless). */
+ * has one deadline; a store that is slower is left to the spool (the delivery id makes that harmless).
+ * A transaction in_company (parts.h) asks no store: the spool gets all of it. */
 #ifndef EDGE_COMMIT_H
 #define EDGE_COMMIT_H
 

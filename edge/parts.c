@@ -47,11 +47,12 @@ struct parts {
 	struct ticket ticket; /* first */
 	uint32_t magic;
 	struct parts_opts opts;
-	struct transaction *t; /* borrowed */
-	struct ticket *ask;    /* owned: is the sender's domain ours? */
-	struct part **parts;   /* owned */
-	size_t part_n, open;
-	struct share *shares; /* owned */
+	struct transaction *t;      /* borrowed */
+	struct ticket *ask;         /* owned: is the sender's domain ours? */
+	struct part **parts;        /* owned */
+	size_t part_n, begun, open; /* of them so many are asked for, so many without an answer */
+	bool taken;                 /* the spool has one */
+	struct share *shares;       /* owned */
 	size_t share_n;
 	struct buf approvals; /* owned: fields of the message that give passwords */
 	bool failed;          /* a part could not be made */
@@ -434,17 +435,6 @@ static void set_outcomes(struct parts *x)
 	}
 }
 
-static void on_committed(void *arg)
-{
-	struct part *p = OBJ(part, arg);
-	struct parts *x = p->all;
-	p->commit = NULL;
-	if (--x->open > 0)
-		return;
-	set_outcomes(x);
-	give(x);
-}
-
 static void log_part(const struct parts *x, const struct part *p)
 {
 	log_write(&edge_events[EDGE_EV_MESSAGE_PART], x->t->id.s,
@@ -457,6 +447,51 @@ static void fail(struct parts *x, const char *why)
 	for (size_t i = 0; i < x->t->recipient_count; i++)
 		outcome_set(&x->t->recipients[i].outcome, FATE_LATER, 451, "4.3.0", span_str(why));
 	give(x);
+}
+
+static void on_committed(void *arg);
+
+/* One after the other until the spool has one, then all that are left: when the spool takes nothing, nobody has anything
+ * of a mail that the client sends again. */
+static void go_on(struct parts *x)
+{
+	size_t n = x->taken ? x->part_n - x->begun : 1;
+	x->open = n;
+	for (; n > 0; n--) {
+		struct part *p = x->parts[x->begun++];
+		p->commit = commit_start(x->opts.committer, p->t, on_committed, p);
+	}
+}
+
+/* What is left of a part to the client, one recipient's; NULL: nothing. */
+static const struct outcome *look_at(struct part *p)
+{
+	const struct outcome *later = NULL;
+	for (size_t i = 0; i < p->t->recipient_count; i++) {
+		const struct outcome *o = &p->t->recipients[i].outcome;
+		p->all->taken = p->all->taken || o->fate == FATE_SPOOLED;
+		if (o->fate == FATE_LATER)
+			later = o;
+	}
+	return later;
+}
+
+static void on_committed(void *arg)
+{
+	struct part *p = OBJ(part, arg);
+	struct parts *x = p->all;
+	const struct outcome *later = look_at(p);
+	p->commit = NULL;
+	if (--x->open > 0)
+		return;
+	if (x->begun == x->part_n) {
+		set_outcomes(x);
+		give(x);
+	} else if (later != NULL) {
+		fail(x, later->text);
+	} else {
+		go_on(x);
+	}
 }
 
 /* Those without members first: who is named by the client gets the mail as it was sent. */
@@ -473,16 +508,13 @@ static void split(struct parts *x)
 		fail(x, "the message could not be kept");
 		return;
 	}
-	x->open = x->part_n;
 	for (size_t i = 0; i < x->part_n; i++) {
 		struct part *p = x->parts[i];
 		p->t->in_company = x->part_n > 1;
 		if (p->t->in_company)
 			log_part(x, p);
 	}
-	for (size_t i = 0; i < x->part_n; i++)
-		x->parts[i]->commit =
-		    commit_start(x->opts.committer, x->parts[i]->t, on_committed, x->parts[i]);
+	go_on(x);
 }
 
 /* ---- the sender's domain ---------------------------------------------------------------------- */

@@ -5,7 +5,11 @@
  * Members found twice get the mail once, with the client's own return path where there is the choice. A member
  * elsewhere gets it with Delivered-To in front (RFC 9228) and, when the sender is a stranger, with a return
  * path of ours (srs.h). Mail that comes back with the mark of a recipient goes round in a loop, and is refused
- * for that recipient with 5.4.6. Members of a group that changes what it gets (shape.h) have a message of their own. */
+ * for that recipient with 5.4.6. Members of a group that changes what it gets (shape.h) have a message of their own.
+ *
+ * Several transactions go to the spool, past no store, and the first one that has something for it goes alone: when the spool
+ * refuses or is away the client is told to come back, and nobody has the mail yet. A spool that takes the first and then
+ * refuses another leaves those of the first with the mail of a client that comes again, who get it twice. */
 #ifndef EDGE_PARTS_H
 #define EDGE_PARTS_H
 

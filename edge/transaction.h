@@ -67,7 +67,7 @@ struct transaction {
 	bool require_tls;   /* REQUIRETLS: every hop from here on (RFC 8689) */
 	bool trusted;       /* the sender is who it says: reports may go there */
 	bool aligned;    /* SPF says that the client may send for the sender: reports do no harm */
-	bool in_company; /* other transactions have the rest of its recipients: parts.h */
+	bool in_company; /* others have the rest of its mail (parts.h): all of it to the spool */
 	char *prefix;    /* header fields in front of the body, or NULL */
 	enum smtp_ret ret;
 	char *envid; /* ENVID as it came, or NULL */

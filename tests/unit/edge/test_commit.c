@@ -511,6 +511,34 @@ static void test_worker_goes(void **state)
 	bench_close(&b);
 }
 
+/* A part of a mail is for the spool alone: no store has it when the client is told to come back. */
+static void test_in_company(void **state)
+{
+	static const struct {
+		enum spool_mode mode;
+		const char *fates;
+		unsigned puts, code;
+	} spools[] = { { SPOOL_TAKES, "SS", 1, 250 }, { SPOOL_BREAKS, "SS", 2, 250 },
+		{ SPOOL_REFUSES, "LL", 1, 451 } };
+	for (size_t i = 0; i < COUNT_OF(spools); i++) {
+		struct bench b;
+		bench_open(&b);
+		bench_start(&b, BOTH(DONE, DONE), ONE(DONE), spools[i].mode);
+		new_mail(&b, "alice@x.example", 100);
+		add(&b, "alice", "store1");
+		add(&b, "carol", "store2");
+		b.t->in_company = true;
+		commit(&b);
+		assert_string_equal(fates(&b), spools[i].fates);
+		assert_int_equal(b.spool.puts, spools[i].puts);
+		assert_string_equal(spooled(&b), "alice:W carol:W");
+		assert_int_equal(reply_code(&b), spools[i].code);
+		assert_int_equal(fake_saw(&b.store[STORE1], "LHLO"), 0);
+		assert_int_equal(fake_saw(&b.store[STORE2], "LHLO"), 0);
+		bench_close(&b);
+	}
+}
+
 /* A reload holds for the next message; the running one keeps its clock. */
 static void test_reload(void **state)
 {
@@ -560,6 +588,7 @@ int main(void)
 		cmocka_unit_test(test_big_and_again),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_worker_goes),
+		cmocka_unit_test(test_in_company),
 		cmocka_unit_test(test_reload),
 		cmocka_unit_test(test_many),
 	};

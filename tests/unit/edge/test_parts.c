@@ -35,6 +35,8 @@ struct fake {
 static struct {
 	struct buf words; /* what was asked for, a line for each transaction */
 	size_t commits, cancelled;
+	size_t open, open_most;
+	size_t room; /* so many transactions the spool takes */
 	const char *first_id;
 } heard;
 
@@ -43,7 +45,16 @@ static void fake_cancel(struct ticket *t)
 	struct fake *f = (struct fake *)(void *)t;
 	soon_clear(&f->soon);
 	mem_free(f);
+	heard.open--;
 	heard.cancelled++;
+}
+
+static void set_spooled(struct recipient *r, bool room)
+{
+	if (room)
+		outcome_set(&r->outcome, FATE_SPOOLED, 250, "2.0.0", SPAN("spooled"));
+	else
+		outcome_set(&r->outcome, FATE_LATER, 451, "4.3.0", SPAN("no room"));
 }
 
 /* An address says itself what becomes of it: "no..." is refused, "wait..." fails. */
@@ -51,6 +62,8 @@ static void fake_answer(void *arg)
 {
 	struct fake *f = arg;
 	struct fake done = *f;
+	bool asked = false, room = heard.room > 0;
+	heard.open--;
 	for (size_t i = 0; i < f->t->recipient_count; i++) {
 		struct recipient *r = &f->t->recipients[i];
 		if (r->outcome.fate == FATE_REFUSED)
@@ -59,11 +72,13 @@ static void fake_answer(void *arg)
 			outcome_set(&r->outcome, FATE_REFUSED, 550, "5.7.1", SPAN("no"));
 		else if (strncmp(r->address, "wait", 4) == 0)
 			outcome_set(&r->outcome, FATE_LATER, 451, "4.3.0", SPAN("later"));
-		else if (r->user == NULL || r->outcome.fate == FATE_LATER)
-			outcome_set(&r->outcome, FATE_SPOOLED, 250, "2.0.0", SPAN("spooled"));
-		else
+		else if (r->user != NULL && r->outcome.fate != FATE_LATER && !f->t->in_company)
 			outcome_set(&r->outcome, FATE_DELIVERED, 250, "2.0.0", SPAN("ok"));
+		else
+			set_spooled(r, room);
+		asked = asked || r->outcome.fate == FATE_SPOOLED;
 	}
+	heard.room -= asked;
 	mem_free(f);
 	done.fn(done.arg);
 }
@@ -102,6 +117,8 @@ struct ticket *commit_start(
 	assert_true(t->recipient_count > 0 && t->recipient_count <= RECIPIENTS_MAX);
 	put_line(t);
 	heard.commits++;
+	if (++heard.open > heard.open_most)
+		heard.open_most = heard.open;
 	soon_init(&f->soon, fake_answer, f);
 	soon_set(loop, &f->soon);
 	return &f->base;
@@ -156,6 +173,7 @@ static int setup(void **state)
 	conf = load_good(dir);
 	directory = directory_new(loop, dns, conf);
 	heard.words = BUF_INIT(256 * 1024);
+	heard.room = SIZE_MAX;
 	return 0;
 }
 
@@ -236,6 +254,7 @@ static struct ticket *start(struct transaction *t, bool *done)
 	const struct parts_opts opts = { .loop = loop, .directory = directory, .srs = &srs };
 	buf_clear(&heard.words);
 	heard.commits = 0;
+	heard.open_most = 0;
 	return parts_commit(&opts, t, on_done, done);
 }
 
@@ -445,8 +464,45 @@ static void test_many(void **state)
 		loop_step(loop, 20);
 	assert_true(done);
 	assert_int_equal(heard.commits, 3);
+	assert_int_equal(heard.open_most, 2); /* when the first is taken */
 	assert_int_equal(t->recipients[0].outcome.code, 250);
 	transaction_free(&t);
+}
+
+/* The client is told to come back, and nobody has anything of it: no part was asked for behind the one that the spool did
+ * not take. One of which nobody is to get the mail says nothing of the spool. */
+static void test_no_room(void **state)
+{
+	struct transaction *t = mail("s@far.test", TEXT);
+	heard.room = 0;
+	with_members(t, "info@a.test", "anna@a.test x@far.test bob@a.test<own@a.test>");
+	plain(t, "carl@a.test");
+	check(t, "<s@far.test> company envid: carl@a.test! anna@a.test!\n", "451 451");
+	assert_int_equal(heard.open_most, 1);
+	t = mail("s@far.test", TEXT);
+	with_members(t, "info@a.test", "gone@a.test=550 x@far.test bob@a.test<own@a.test>");
+	check(t,
+	    "<s@far.test> company envid: gone@a.test!=550\n"
+	    "<SRS0> [Delivered-To: info@a.test] company envid: x@far.test!\n",
+	    "451");
+	assert_int_equal(heard.open_most, 1);
+	heard.room = SIZE_MAX;
+}
+
+/* The disk fills up behind the first part: nobody is lost, though some get it again with the client's next attempt. */
+static void test_room_for_one(void **state)
+{
+	struct transaction *t = mail("s@far.test", TEXT);
+	heard.room = 1;
+	with_members(t, "info@a.test", "x@far.test bob@a.test<own@a.test>");
+	plain(t, "carl@a.test");
+	check(t,
+	    "<s@far.test> company envid: carl@a.test!\n"
+	    "<SRS0> [Delivered-To: info@a.test] company envid: x@far.test!\n"
+	    "<own@a.test> trusted company: bob@a.test\n",
+	    "451 250");
+	assert_int_equal(heard.open_most, 2);
+	heard.room = SIZE_MAX;
 }
 
 static void test_cancelled(void **state)
@@ -480,6 +536,8 @@ int main(void)
 		cmocka_unit_test(test_loops),
 		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_room_for_one),
 		cmocka_unit_test(test_cancelled),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
