@@ -133,6 +133,16 @@ struct store_partition *store_partition_of(struct store_worker *w, struct span u
 	return &w->partitions[store_partition_for_new(user, w->partition_n)].shared;
 }
 
+size_t store_partition_count(const struct store_worker *w)
+{
+	return w->partition_n;
+}
+
+struct store_partition *store_partition_at(struct store_worker *w, size_t at)
+{
+	return &w->partitions[at].shared;
+}
+
 /* ---- sessions ---- */
 
 static struct door *door_of(struct store_worker *w, const struct store_session *s)

@@ -57,6 +57,9 @@ struct dns *store_worker_dns(struct store_worker *w);
 
 /* The partition that holds the user, or in which a new one is to be made. Never NULL. */
 struct store_partition *store_partition_of(struct store_worker *w, struct span user);
+/* All of them: at < store_partition_count(), in the order of the configuration. */
+size_t store_partition_count(const struct store_worker *w);
+struct store_partition *store_partition_at(struct store_worker *w, size_t at);
 
 /* ---- sessions ------------------------------------------------------------------------------------ */
 

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include "store-backend/imap/across.h"
 #include "store-backend/imap/append.h"
 #include "store-backend/imap/remote.h"
 #include "store-backend/imap/shared.h"
@@ -119,6 +120,8 @@ static enum operation_result judge_in(
 	struct index_entry e;
 	uint64_t size = incoming_size(a->in) + more;
 	enum operation_result r = shared_find(s, v, buf_span(&s->cmd.name), ACL_INSERT, &m);
+	if (shared_partition(s, buf_span(&s->cmd.name)) != s->partition)
+		return OPR_DENIED; /* REPLACE is one change */
 	if (r != OPR_OK)
 		return r == OPR_NO_MAILBOX ? OPR_NO_TARGET : r;
 	a->mailbox = m.id;
@@ -235,41 +238,13 @@ static enum verdict end_literal(struct imap_session *s, struct imap_append *a)
 
 /* ---- parts (RFC 4469) ----------------------------------------------------------------------------------------- */
 
-/* A URL's own user must be this one: what others have opened is below "Other Users/". */
-static bool is_ours(const struct imap_session *s, const struct imap_url *u)
-{
-	struct span user = span_str(s->user);
-	return u->user.n == 0 || span_ieq(u->user, user) ||
-	       span_ieq(u->user, span_first(user, span_find(user, '@')));
-}
-
-static bool find_mailbox(struct imap_session *s, struct index_view *v, const struct imap_url *u,
-    struct index_mailbox *out)
-{
-	struct buf name = BUF_INIT(IMAP_NAME_BYTES);
-	bool ok;
-	if (u->mailbox.n == 0)
-		return s->box != NULL && index_mailbox_get(v, s->box->id, out) &&
-		       (index_rights(v, out, span_str(s->user)) & ACL_READ) != 0;
-	ok = buf_add_span(&name, u->mailbox);
-	imap_fold_inbox(&name);
-	ok = ok && shared_find(s, v, buf_span(&name), ACL_READ, out) == OPR_OK;
-	buf_end(&name);
-	return ok;
-}
-
 static enum verdict start_copy(struct imap_session *s, struct imap_append *a)
 {
 	struct imap_url u;
-	struct index_mailbox m;
-	struct index_view *v = index_view_begin(s->partition->index);
-	if (v == NULL)
-		return refuse(s, imap_finish_later(s));
-	bool ok = buf_ok(&a->url) && imap_url_parse(&u, buf_span(&a->url)) && is_ours(s, &u) &&
-		  find_mailbox(s, v, &u, &m) && url_part_open(&a->part, &u, s->partition, v, &m);
+	bool ok = buf_ok(&a->url) && imap_url_parse(&u, buf_span(&a->url)) &&
+		  url_part_open_ours(&a->part, &u, s);
 	if (buf_ok(&a->url))
 		imap_url_end(&u);
-	index_view_end(&v);
 	if (!ok)
 		return refuse_url(s);
 	enum operation_result r = judge(s, a, a->part.range.n);
@@ -511,6 +486,8 @@ static enum verdict finish_appended(struct imap_session *s, const struct operati
 	size_t n = s->append->n;
 	if (imap_remote_is_taking(s))
 		return imap_remote_taken(s, a->uidvalidity, a->uid);
+	if (s->across != NULL)
+		return imap_across_done(s, a->uidvalidity, a->uid);
 	if (n > 1)
 		return imap_finishf(s, "OK", "[APPENDUID %u %u:%u] APPEND completed",
 		    a->uidvalidity, a->uid, a->uid + (uint32_t)n - 1);

@@ -6,7 +6,7 @@
 
 /* More bytes of the literal. */
 void imap_append_data(struct imap_session *s, struct span bytes);
-/* An APPEND to cmd.name whose messages come from another store (remote.h); s->cmd.args has the first one's options. */
+/* An APPEND to cmd.name whose messages come from another store or partition (remote.h, across.h); s->cmd.args has the first one's options. */
 enum verdict imap_append_begin(struct imap_session *s);
 /* What stands behind a large literal is framed: s->cmd.args reads it. */
 enum verdict imap_append_more(struct imap_session *s);

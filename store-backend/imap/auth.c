@@ -84,7 +84,7 @@ static enum verdict logged_in(struct imap_session *s, const struct login_answer 
 {
 	struct buf words = BUF_INIT(1024);
 	s->user = mem_str(a->user);
-	s->partition = a->partition;
+	s->home = s->partition = a->partition;
 	s->guest = a->guest;
 	imap_put_capability(s, &words);
 	enum verdict v = imap_finishf(s, "OK", "[CAPABILITY %s] Logged in", buf_cstr(&words));

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+#include "store-backend/imap/across.h"
 #include "store-backend/imap/session.h"
 #include "store-backend/imap/shared.h"
 
@@ -281,10 +282,11 @@ static void on_moved(void *arg, const struct operation_answer *a)
 static enum operation_result find_target(struct imap_session *s, uint64_t *id_out)
 {
 	struct index_mailbox m = { 0 };
-	struct index_view *v = index_view_begin(s->partition->index);
+	struct span name = buf_span(&s->cmd.name);
+	struct index_view *v = index_view_begin(shared_partition(s, name)->index);
 	if (v == NULL)
 		return OPR_LATER;
-	enum operation_result r = shared_find(s, v, buf_span(&s->cmd.name), ACL_INSERT, &m);
+	enum operation_result r = shared_find(s, v, name, ACL_INSERT, &m);
 	index_view_end(&v);
 	*id_out = m.id;
 	return r == OPR_NO_MAILBOX ? OPR_NO_TARGET : r;
@@ -306,6 +308,8 @@ static enum verdict copy(struct imap_session *s, enum operation_kind kind, opera
 		return imap_finish_result(s, r);
 	if (ch->n == 0)
 		return imap_finish_done(s);
+	if (shared_partition(s, buf_span(&s->cmd.name)) != s->box_in)
+		return imap_across_start(s);
 	start_operation(s, kind, &op);
 	op.target = target;
 	return imap_operate(s, &op, fn);
@@ -344,7 +348,7 @@ enum verdict cmd_expunge(struct imap_session *s)
 	return imap_operate(s, &op, on_removed);
 }
 
-/* ---- to another store -------------------------------------------------------------------------------------- */
+/* ---- to another store or partition -------------------------------------------------------------------------------------- */
 
 void imap_change_read(struct imap_session *s)
 {

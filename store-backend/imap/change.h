@@ -7,7 +7,7 @@
 struct imap_change;
 void imap_change_free(struct imap_change **c);
 
-/* For a COPY or MOVE to another store. Reads SP and the set of messages; a failure is the cursor's. */
+/* For a COPY or MOVE to another store or partition. Reads SP and the set of messages; a failure is the cursor's. */
 void imap_change_read(struct imap_session *s);
 /* Those that are there; they last as long as the command. */
 struct uid_set imap_change_uids(const struct imap_session *s);

@@ -2,10 +2,12 @@
  *
  * Before: session.c, whose states these are. After: the handlers of cmd_table.c. Owns nothing: the bytes of
  * the command in work are the session's. */
+#include "store-backend/imap/across.h"
 #include "store-backend/imap/append.h"
 #include "store-backend/imap/auth.h"
 #include "store-backend/imap/remote.h"
 #include "store-backend/imap/session_parts.h"
+#include "store-backend/imap/shared.h"
 
 /* ---- one command --------------------------------------------------------------------------------- */
 
@@ -55,6 +57,67 @@ static void read_verb(struct imap_command *c)
 		imap_fail(&c->args, "Unknown command");
 }
 
+/* CREATE may have a separator at its end (RFC 3501 section 6.3.3). */
+static void read_decider(struct imap_session *s, struct buf *name)
+{
+	struct span sent = imap_read_astring(&s->cmd.args);
+	if (s->cmd.row->run == cmd_create && sent.n > 1 && sent.p[sent.n - 1] == '/')
+		sent.n--;
+	if (imap_ok(&s->cmd.args))
+		imap_name_of(s, sent, name);
+}
+
+void imap_read_ahead(struct imap_session *s, struct buf *name, struct buf *name2)
+{
+	struct imap_cursor now = s->cmd.args, *c = &s->cmd.args;
+	enum imap_where where = s->cmd.row->where;
+	imap_read_sp(c);
+	if (where == WHERE_TARGET) { /* behind a set of messages */
+		while (imap_ok(c) && !imap_at_end(c) && imap_peek(c) != ' ')
+			c->at++;
+		imap_read_sp(c);
+	}
+	if (imap_try(c, '(')) { /* GETMETADATA's options */
+		while (imap_ok(c) && !imap_at_end(c) && !imap_try(c, ')'))
+			c->at++;
+		imap_read_sp(c);
+	}
+	read_decider(s, name);
+	if (where == WHERE_RENAMED) {
+		imap_read_sp(c);
+		imap_read_mailbox(s, name2);
+	}
+	if (!imap_ok(c))
+		buf_clear(name); /* the handler will say what is wrong */
+	s->cmd.args = now;
+	buf_clear(&s->cmd.scratch);
+}
+
+/* Where the command belongs: what is the user's own at home, the rest in its owner's partition. */
+static void choose_partition(struct imap_session *s)
+{
+	struct imap_command *c = &s->cmd;
+	bool divided = store_partition_count(s->base.worker) > 1;
+	s->partition = s->home;
+	switch (c->row->where) {
+	case WHERE_HERE:
+	case WHERE_ALL:
+		break;
+	case WHERE_SELECTED:
+	case WHERE_TARGET:
+		s->partition = s->box != NULL ? s->box_in : s->home;
+		break;
+	case WHERE_NAMED:
+	case WHERE_RENAMED:
+		if (!divided)
+			break;
+		imap_read_ahead(s, &c->name, &c->name2);
+		s->partition = shared_partition(s, buf_span(&c->name));
+		buf_clear(&c->name);
+		buf_clear(&c->name2);
+	}
+}
+
 /* RFC 9586 section 3: EXPUNGE names no message. */
 static bool needs_uid(const struct imap_session *s)
 {
@@ -86,6 +149,7 @@ static enum verdict run_command(struct imap_session *s)
 	s->news = (enum imap_news)c->row->news;
 	if (c->uid && s->news == NEWS_NO_EXPUNGE)
 		s->news = NEWS_ALL; /* numbers are not at stake */
+	choose_partition(s);
 	enum verdict v = V_NEXT;
 	return imap_remote_takes(s, &v) ? v : imap_run_here(s);
 }
@@ -111,7 +175,7 @@ static enum verdict begin_command(struct imap_session *s, bool pending)
 
 enum verdict imap_swallow(struct imap_session *s)
 {
-	if (!s->cmd.pending || s->cmd.pending_sync || imap_remote_is_taking(s))
+	if (!s->cmd.pending || s->cmd.pending_sync || imap_remote_is_taking(s) || s->across != NULL)
 		return V_NEXT;
 	if (s->cmd.pending_size > IMAP_SWALLOW_MAX - s->swallowed)
 		return imap_bye(s, "literal-too-long", "Literal too long");
@@ -192,6 +256,8 @@ enum verdict imap_go_literal(struct imap_session *s)
 {
 	if (imap_remote_is_taking(s))
 		return imap_go_remote(s);
+	if (s->across != NULL)
+		return imap_across_feed(s);
 	struct span in = stream_input(s->io);
 	struct span part = span_first(in, s->literal_left < in.n ? (size_t)s->literal_left : in.n);
 	if (imap_remote_is_sending(s))

@@ -95,6 +95,18 @@ static bool on_shared(void *arg, const struct index_mailbox *m)
 	return go_on;
 }
 
+/* A partition whose committer has not been there yet has none. */
+static void add_shared(struct imap_session *s, struct list_job *j)
+{
+	for (size_t i = 0; i < store_partition_count(s->base.worker); i++) {
+		struct index_view *v =
+		    index_view_begin(store_partition_at(s->base.worker, i)->index);
+		if (v != NULL)
+			shared_each(s, v, on_shared, j);
+		index_view_end(&v);
+	}
+}
+
 static void add_remote(struct list_job *j)
 {
 	const struct remote_listed *v;
@@ -275,14 +287,18 @@ static void put_more(struct imap_session *s, const struct list_job *j, struct sp
 		buf_add_str(&s->text, l->lines);
 		return;
 	}
-	if (j->view == NULL || shared_find(s, j->view, name, ACL_LOOKUP, &m) != OPR_OK)
-		return;
-	uint32_t rights = index_rights(j->view, &m, span_str(s->user));
-	m.name = name;
-	if (j->status != 0 && (rights & ACL_READ) != 0)
-		status_say(s, j->view, &m, j->status);
-	if (j->return_myrights)
-		imap_say_myrights(s, name, rights);
+	struct store_partition *p = shared_partition(s, name);
+	struct index_view *other = p == s->home ? NULL : index_view_begin(p->index);
+	struct index_view *v = p == s->home ? j->view : other;
+	if (v != NULL && shared_find(s, v, name, ACL_LOOKUP, &m) == OPR_OK) {
+		uint32_t rights = index_rights(v, &m, span_str(s->user));
+		m.name = name;
+		if (j->status != 0 && (rights & ACL_READ) != 0)
+			status_say(s, v, &m, j->status);
+		if (j->return_myrights)
+			imap_say_myrights(s, name, rights);
+	}
+	index_view_end(&other);
 }
 
 static void put_line(struct imap_session *s, const struct list_job *j, struct span name)
@@ -400,13 +416,13 @@ static enum verdict start_list(struct imap_session *s, const struct list_request
 		add_pattern(s, j, req->reference, req->patterns[i]);
 	if (!lsub && !s->guest)
 		index_mailboxes(v, span_str(s->user), on_mailbox, j);
-	if (!lsub)
-		shared_each(s, v, on_shared, j);
-	if (!lsub)
-		add_remote(j);
 	if (lsub || j->return_subscribed)
 		index_subscriptions(v, span_str(s->user), on_subscription, j);
 	index_view_end(&v);
+	if (!lsub)
+		add_shared(s, j);
+	if (!lsub)
+		add_remote(j);
 	merge_names(j);
 	status_enable(s, j->status);
 	return imap_start_job(s, &j->job);

@@ -214,13 +214,13 @@ enum verdict cmd_create(struct imap_session *s)
 	return change_mailbox(s, &op, on_created);
 }
 
-static bool is_there(const struct imap_session *s, uint64_t mailbox)
+static bool is_selected_there(const struct imap_session *s)
 {
 	struct index_mailbox m;
-	struct index_view *v = index_view_begin(s->partition->index);
+	struct index_view *v = index_view_begin(s->box_in->index);
 	if (v == NULL)
 		return true;
-	bool there = index_mailbox_get(v, mailbox, &m);
+	bool there = index_mailbox_get(v, s->box->id, &m);
 	index_view_end(&v);
 	return there;
 }
@@ -228,7 +228,7 @@ static bool is_there(const struct imap_session *s, uint64_t mailbox)
 static void on_deleted(void *arg, const struct operation_answer *a)
 {
 	struct imap_session *s = OBJ(imap_session, arg);
-	if (a->result == OPR_OK && s->box != NULL && !is_there(s, s->box->id))
+	if (a->result == OPR_OK && s->box != NULL && !is_selected_there(s))
 		imap_deselect(s); /* it was the selected one */
 	on_changed(s, a);
 }

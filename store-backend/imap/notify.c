@@ -116,7 +116,7 @@ static void put_new(
 	struct fetch_subject of = { .box = s->box, .at = i, .message = &m };
 	if (!index_entry(v, s->box->id, s->box->v[i].uid, &of.entry))
 		return; /* gone already, which will be told */
-	blob_init(&blob, s->partition->reader, &of.entry);
+	blob_init(&blob, s->box_in->reader, &of.entry);
 	message_init(&m, &blob.bytes);
 	message_set_cache(&m, index_cache(v, of.entry.blob));
 	of.object = index_object(v, of.entry.blob);
@@ -134,6 +134,7 @@ static void forget_new(struct imap_session *s, struct imap_notify *n)
 {
 	size_t told = s->box->told_n;
 	n->fetch_box = s->box->id;
+	n->fetch_in = s->box_in;
 	n->fetch_uid = told > 0 ? s->box->v[told - 1].uid + 1 : 1;
 }
 
@@ -158,11 +159,17 @@ static bool tell_new(struct imap_session *s, struct imap_notify *n, struct index
 	return room;
 }
 
+/* Ids are unique in a partition only. */
+static bool is_fetched(const struct imap_session *s)
+{
+	return s->notify->fetch_box == s->box->id && s->notify->fetch_in == s->box_in;
+}
+
 static bool has_new(const struct imap_session *s)
 {
 	const struct imap_notify *n = s->notify;
-	return s->box != NULL && buf_len(&n->fetch) > 0 && n->fetch_box == s->box->id &&
-	       s->box->told_n > 0 && s->box->v[s->box->told_n - 1].uid >= n->fetch_uid;
+	return s->box != NULL && buf_len(&n->fetch) > 0 && is_fetched(s) && s->box->told_n > 0 &&
+	       s->box->v[s->box->told_n - 1].uid >= n->fetch_uid;
 }
 
 /* ---- the others -------------------------------------------------------------------------------------------------------- */
@@ -190,7 +197,7 @@ static void tell_box(
     struct imap_session *s, struct notify_box *b, struct index_view *v, bool always)
 {
 	struct index_mailbox m;
-	bool own = s->box != NULL && s->box->id == b->id;
+	bool own = s->box != NULL && s->box_in == s->home && s->box->id == b->id;
 	b->stale = false;
 	if ((b->events & NOTIFY_MESSAGES) == 0 || !index_mailbox_get(v, b->id, &m))
 		return;
@@ -220,17 +227,23 @@ enum verdict imap_notify_tell(struct imap_session *s)
 	struct imap_notify *n = s->notify;
 	if (n == NULL)
 		return V_NEXT;
-	if (s->box != NULL && n->fetch_box != s->box->id)
+	if (s->box != NULL && !is_fetched(s))
 		forget_new(s, n);
 	if (!n->stale && !has_new(s))
 		return V_NEXT;
 	if (!imap_flush(s))
 		return V_WAIT;
-	struct index_view *v = index_view_begin(s->partition->index);
+	bool fetches = has_new(s), room = true;
+	struct index_view *v = index_view_begin(fetches ? s->box_in->index : s->home->index);
 	if (v == NULL)
 		return V_NEXT; /* told with what comes next */
-	bool room = !has_new(s) || tell_new(s, n, v);
-	if (room && n->stale)
+	if (fetches)
+		room = tell_new(s, n, v);
+	if (fetches && room && n->stale && s->box_in != s->home) {
+		index_view_end(&v);
+		v = index_view_begin(s->home->index);
+	}
+	if (room && n->stale && v != NULL)
 		tell_boxes(s, n, v);
 	index_view_end(&v);
 	return imap_flush(s) && room ? V_NEXT : V_WAIT;
@@ -257,7 +270,7 @@ static struct imap_notify *new_notify(struct imap_session *s, const struct notif
 
 static enum verdict set(struct imap_session *s, const struct notify_request *req)
 {
-	struct index_view *v = index_view_begin(s->partition->index);
+	struct index_view *v = index_view_begin(s->home->index);
 	if (v == NULL)
 		return imap_finish_later(s);
 	struct imap_notify *n = new_notify(s, req);

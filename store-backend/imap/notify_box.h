@@ -37,6 +37,7 @@ struct imap_notify {
 	char *names[NOTIFY_NAMES_MAX]; /* owned: of the groups */
 	size_t name_n;
 	struct buf fetch; /* owned: items of new messages of the selected mailbox */
+	const struct store_partition *fetch_in;
 	uint64_t fetch_box;
 	uint32_t fetch_uid; /* from here on they are new */
 	bool stale, names_stale;

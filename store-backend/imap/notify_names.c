@@ -230,7 +230,7 @@ static void watch_user(struct imap_notify *n, struct span user)
 		return; /* changes of names of so many others are told with the next one */
 	n->users[n->user_n].user = mem_span_str(user);
 	n->users[n->user_n++].watch =
-	    mailbox_watch_start(n->s->partition->link, index_user_watch(user), on_user_watch, n);
+	    mailbox_watch_start(n->s->home->link, index_user_watch(user), on_user_watch, n);
 }
 
 struct collect {
@@ -277,7 +277,7 @@ static void set_events(struct collect *k, struct notify_box *b, unsigned events)
 	if ((events & NOTIFY_MESSAGES) == 0)
 		mailbox_watch_stop(&b->watch);
 	else if (b->watch == NULL)
-		b->watch = mailbox_watch_start(k->n->s->partition->link, b->id, on_watch, b);
+		b->watch = mailbox_watch_start(k->n->s->home->link, b->id, on_watch, b);
 }
 
 static struct notify_box *new_box(struct collect *k, const struct index_mailbox *m)

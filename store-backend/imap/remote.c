@@ -413,32 +413,6 @@ enum verdict imap_remote_more(struct imap_session *s)
 
 /* ---- where does it go? ------------------------------------------------------------------------------------------ */
 
-/* The mailbox that decides, and for RENAME the other one, read ahead; empty: a syntax error, or none that can be. */
-static void read_ahead(struct imap_session *s, struct buf *name, struct buf *name2)
-{
-	struct imap_cursor now = s->cmd.args, *c = &s->cmd.args;
-	enum imap_where where = s->cmd.row->where;
-	imap_read_sp(c);
-	if (where == WHERE_TARGET) { /* behind a set of messages */
-		while (imap_ok(c) && !imap_at_end(c) && imap_peek(c) != ' ')
-			c->at++;
-		imap_read_sp(c);
-	}
-	if (imap_try(c, '(')) { /* GETMETADATA's options */
-		while (imap_ok(c) && !imap_at_end(c) && !imap_try(c, ')'))
-			c->at++;
-		imap_read_sp(c);
-	}
-	imap_read_mailbox(s, name);
-	if (where == WHERE_RENAMED) {
-		imap_read_sp(c);
-		imap_read_mailbox(s, name2);
-	}
-	if (!imap_ok(c))
-		buf_clear(name); /* the handler will say what is wrong */
-	s->cmd.args = now;
-}
-
 static bool is_known_here(struct imap_session *s, struct span owner)
 {
 	struct index_user u;
@@ -507,7 +481,7 @@ static void on_owner(void *arg, enum directory_status status, const struct accou
 
 static bool takes_named(struct imap_session *s, enum verdict *v_out)
 {
-	read_ahead(s, &s->cmd.name, &s->cmd.name2);
+	imap_read_ahead(s, &s->cmd.name, &s->cmd.name2);
 	struct span owner = shared_parse(s, buf_span(&s->cmd.name)).owner;
 	bool remote = s->cmd.row->where == WHERE_TARGET && imap_remote_is_selected(s);
 	if (owner.n == 0 && remote) {

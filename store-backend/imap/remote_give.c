@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "proto/imap_resp.h"
 
+#include "store-backend/imap/across.h"
 #include "store-backend/imap/blob.h"
 #include "store-backend/imap/change.h"
 #include "store-backend/imap/session_parts.h"
@@ -53,36 +54,19 @@ static bool is_move(const struct imap_session *s)
 
 /* ---- one message ----------------------------------------------------------------------------------------- */
 
-static bool find_entry(struct imap_session *s, uint32_t uid, struct index_entry *e)
-{
-	struct index_view *v = index_view_begin(s->partition->index);
-	bool there = v != NULL && index_entry(v, s->box->id, uid, e);
-	index_view_end(&v);
-	return there;
-}
-
 /* " (\Seen word) "date" {12}" */
 static enum verdict announce(struct imap_session *s, struct stream *io)
 {
 	struct remote_give *g = s->remote->give;
 	struct index_entry e;
 	struct buf head = BUF_INIT(HEAD_MAX);
-	size_t i = selected_find(s->box, g->uids[g->at]);
 	if (stream_space(io) < HEAD_MAX)
 		return V_WAIT;
-	if (i == s->box->n || !find_entry(s, g->uids[g->at], &e))
-		return give_up(s, imap_finish(s, "NO", REMOTE_EXPUNGED));
-	struct selected_message m = s->box->v[i];
-	m.bits &= ~(uint32_t)IMAP_RECENT;
-	buf_add_char(&head, ' ');
-	selected_put_flags(s->box, &m, &head);
-	buf_add_char(&head, ' ');
-	imap_put_date_time_zone(&head, e.date_s, e.date_zone);
-	buf_printf(&head, " {%llu}\r\n", (unsigned long long)e.size);
-	CHECK(buf_ok(&head));
+	if (!across_put_head(s, g->uids[g->at], &head, &e))
+		return give_up(s, imap_finish(s, "NO", ACROSS_EXPUNGED));
 	stream_write_span(io, buf_span(&head));
 	buf_end(&head);
-	blob_init(&g->blob, s->partition->reader, &e);
+	blob_init(&g->blob, s->box_in->reader, &e);
 	g->step = GIVE_LEAVE;
 	return V_NEXT;
 }
@@ -200,21 +184,6 @@ enum verdict remote_give_go(struct imap_session *s)
 	BUG("no such step");
 }
 
-/* False: more than may be appended at once. */
-static bool list_uids(struct remote_give *g, const struct selected *box, struct uid_set set)
-{
-	g->uids = mem_array(STORE_AT_ONCE_MAX, sizeof *g->uids);
-	for (size_t k = 0; k < set.n; k++) {
-		size_t i = selected_lower(box, set.v[k].first);
-		for (; i < box->n && box->v[i].uid <= set.v[k].last; i++) {
-			if (g->n == STORE_AT_ONCE_MAX)
-				return false;
-			g->uids[g->n++] = box->v[i].uid;
-		}
-	}
-	return true;
-}
-
 enum verdict remote_give_start(struct imap_session *s, struct peer_link *l)
 {
 	struct imap_remote *r = s->remote;
@@ -229,7 +198,8 @@ enum verdict remote_give_start(struct imap_session *s, struct peer_link *l)
 	if (is_move(s) && s->box->read_only)
 		return imap_finish_read_only(s);
 	r->give = MEM_NEW(struct remote_give);
-	if (!list_uids(r->give, s->box, imap_change_uids(s)))
+	r->give->uids = across_uids(s, &r->give->n);
+	if (r->give->uids == NULL)
 		return imap_finish(s, "NO", "[LIMIT] Too many messages at once for another store");
 	if (r->give->n == 0)
 		return imap_finish_done(s);

@@ -23,7 +23,6 @@ struct remote_list; /* remote_list.c */
 struct remote_give; /* remote_give.c */
 struct remote_take; /* remote_take.c */
 
-#define REMOTE_EXPUNGED "[EXPUNGEISSUED] Some have been expunged meanwhile: nothing was copied"
 #define REMOTE_TAG "RC" /* of commands that are not the client's */
 
 struct imap_remote {

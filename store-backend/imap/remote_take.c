@@ -10,8 +10,10 @@
 #include "base/mem.h"
 #include "proto/imap_resp.h"
 
+#include "store-backend/imap/across.h"
 #include "store-backend/imap/append.h"
 #include "store-backend/imap/session_parts.h"
+#include "store-backend/imap/shared.h"
 
 enum { OPTIONS_MAX = 8 * 1024, LINE_MAX_BYTES = 64 * 1024, CODE_MAX = IMAP_REPLY_MAX / 2 };
 
@@ -243,7 +245,7 @@ static enum verdict go_head(struct imap_session *s, struct stream *io)
 		pass_on(s, buf_span(&line));
 	} else if (v == V_NEXT && resp.kind == IMAP_RESP_TAGGED) {
 		imap_append_drop(s); /* it has been expunged */
-		v = over(s, imap_finish(s, "NO", REMOTE_EXPUNGED));
+		v = over(s, imap_finish(s, "NO", ACROSS_EXPUNGED));
 	}
 	buf_end(&line);
 	return v;
@@ -378,6 +380,7 @@ enum verdict remote_take_start(struct imap_session *s)
 	imap_read_end(c);
 	if (!imap_ok(c))
 		return imap_finish_bad(s, c->why);
+	s->partition = shared_partition(s, buf_span(&s->cmd.name));
 	r->take = MEM_NEW(struct remote_take);
 	r->take->v = mem_array(STORE_AT_ONCE_MAX, sizeof r->take->v[0]);
 	r->at = r->selected;

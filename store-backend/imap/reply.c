@@ -185,7 +185,7 @@ static enum verdict tell_news(struct imap_session *s)
 	if (s->box == NULL || s->news == NEWS_NONE)
 		return imap_notify_tell(s);
 	struct index_view *v =
-	    s->box->stale || s->box->dirty > 0 ? index_view_begin(s->partition->index) : NULL;
+	    s->box->stale || s->box->dirty > 0 ? index_view_begin(s->box_in->index) : NULL;
 	enum verdict told = tell_news_in(s, v);
 	index_view_end(&v);
 	return told == V_NEXT ? imap_notify_tell(s) : told;

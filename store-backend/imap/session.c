@@ -8,6 +8,7 @@
 #include "base/fmt.h"
 #include "base/mem.h"
 
+#include "store-backend/imap/across.h"
 #include "store-backend/imap/append.h"
 #include "store-backend/imap/auth.h"
 #include "store-backend/imap/change.h"
@@ -57,6 +58,7 @@ void imap_end_command(struct imap_session *s)
 	struct imap_command *c = &s->cmd;
 	end_job(s);
 	imap_append_free(&s->append);
+	imap_across_free(&s->across);
 	imap_auth_free(&s->auth);
 	imap_change_free(&s->change);
 	imap_remote_end_command(s);
@@ -283,7 +285,7 @@ enum verdict imap_start_compress(struct imap_session *s)
 void imap_deselect(struct imap_session *s)
 {
 	if (s->box != NULL)
-		selected_shelf_put(s->partition->shelf, s->box);
+		selected_shelf_put(s->box_in->shelf, s->box);
 	selected_free(&s->box);
 	imap_remote_deselect(s);
 }
@@ -291,6 +293,7 @@ void imap_deselect(struct imap_session *s)
 struct selected *imap_select(struct imap_session *s, const struct index_mailbox *m, bool read_only)
 {
 	imap_deselect(s);
+	s->box_in = s->partition;
 	s->box = selected_new(s->partition->link, m, read_only, on_news, s);
 	selected_shelf_take(s->partition->shelf, s->box);
 	imap_enable(s, s->enabled);
@@ -316,7 +319,8 @@ void imap_enable(struct imap_session *s, unsigned what)
 
 enum verdict imap_operate(struct imap_session *s, struct operation *op, operation_fn *fn)
 {
-	if (op->user.n == 0 && s->box != NULL && op->mailbox == s->box->id)
+	bool selected = s->box != NULL && s->partition == s->box_in && op->mailbox == s->box->id;
+	if (op->user.n == 0 && selected)
 		shared_act(s, op, span_str(s->box->owner));
 	else if (op->user.n == 0)
 		op->user = span_str(s->user);

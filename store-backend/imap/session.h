@@ -100,27 +100,35 @@ struct imap_session {
 	struct ticket *ask;    /* in ST_WAIT */
 	struct imap_frame frame;
 	struct imap_command cmd;
-	uint64_t literal_left;      /* ST_LITERAL */
-	uint64_t swallowed;         /* of a refused command */
-	struct buf text;            /* untagged answers on their way into the stream */
-	struct buf reply;           /* the tagged line, until all else has left */
-	enum imap_news news;        /* what ST_FINISH may tell */
-	struct imap_job *job;       /* owned, in ST_JOB */
-	struct imap_append *append; /* owned, while an APPEND is in work */
-	struct imap_auth *auth;     /* owned, while an AUTHENTICATE is in work */
-	struct imap_change *change; /* owned, while messages are changed */
-	char *user;                 /* owned; NULL: not logged in */
-	struct store_partition *partition;
-	struct selected *box;       /* owned; NULL: none is selected */
-	struct imap_notify *notify; /* owned; NULL: nothing was asked for */
-	struct imap_remote *remote; /* owned; NULL: no other store was needed yet */
-	bool guest;                 /* another store asks for its user: mailboxes of others only */
-	unsigned enabled;           /* enum imap_enabled */
+	uint64_t literal_left;        /* ST_LITERAL */
+	uint64_t swallowed;           /* of a refused command */
+	struct buf text;              /* untagged answers on their way into the stream */
+	struct buf reply;             /* the tagged line, until all else has left */
+	enum imap_news news;          /* what ST_FINISH may tell */
+	struct imap_job *job;         /* owned, in ST_JOB */
+	struct imap_append *append;   /* owned, while an APPEND is in work */
+	struct imap_auth *auth;       /* owned, while an AUTHENTICATE is in work */
+	struct imap_change *change;   /* owned, while messages are changed */
+	char *user;                   /* owned; NULL: not logged in */
+	struct store_partition *home; /* with what is the user's own */
+	struct store_partition
+	    *partition;       /* of the command in work: that of what it names or is about */
+	struct selected *box; /* owned; NULL: none is selected */
+	struct store_partition *box_in; /* the partition of the selected mailbox */
+	struct imap_across *across;     /* owned, while messages go to another partition */
+	struct imap_notify *notify;     /* owned; NULL: nothing was asked for */
+	struct imap_remote *remote;     /* owned; NULL: no other store was needed yet */
+	bool guest;       /* another store asks for its user: mailboxes of others only */
+	unsigned enabled; /* enum imap_enabled */
 	unsigned errors, login_failures;
 	bool drain_asked;
 };
 
 /* ---- for handlers --------------------------------------------------------------------------------- */
+
+/* input.c: the mailbox that decides where a command belongs, and for RENAME the other one, read ahead; empty: a syntax
+ * error, or none that can be. The arguments are unread again. */
+void imap_read_ahead(struct imap_session *s, struct buf *name, struct buf *name2);
 
 /* input.c: the arguments are read and the handler is called, whatever store was thought of before. */
 enum verdict imap_run_here(struct imap_session *s);

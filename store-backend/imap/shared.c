@@ -31,6 +31,14 @@ struct shared_name shared_parse(const struct imap_session *s, struct span name)
 	return out;
 }
 
+struct store_partition *shared_partition(struct imap_session *s, struct span name)
+{
+	struct shared_name n = shared_parse(s, name);
+	if (n.owner.n == 0 || span_eq_str(n.owner, s->user))
+		return s->home;
+	return store_partition_of(s->base.worker, n.owner);
+}
+
 bool shared_put(const struct imap_session *s, const struct index_mailbox *m, struct buf *out)
 {
 	if (span_eq_str(m->user, s->user))

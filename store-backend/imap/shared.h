@@ -7,12 +7,15 @@
 #include "store-backend/index.h"
 
 struct imap_session;
+struct store_partition;
 
 /* owner.n 0: there can be no such mailbox. Spans point into the name and the session. */
 struct shared_name {
 	struct span owner, name;
 };
 struct shared_name shared_parse(const struct imap_session *s, struct span name);
+/* Where the mailbox of that name is or would be: the partition of its owner. */
+struct store_partition *shared_partition(struct imap_session *s, struct span name);
 /* As the session's user writes it; false: out is full. */
 bool shared_put(const struct imap_session *s, const struct index_mailbox *m, struct buf *out);
 
@@ -21,7 +24,7 @@ bool shared_put(const struct imap_session *s, const struct index_mailbox *m, str
 enum operation_result shared_find(struct imap_session *s, struct index_view *v, struct span name,
     uint32_t rights, struct index_mailbox *out);
 
-/* Mailboxes of others that the user may see, each at least once. */
+/* Mailboxes of others that the user may see and that are in the view's partition, each at least once. */
 void shared_each(struct imap_session *s, struct index_view *v,
     bool (*fn)(void *arg, const struct index_mailbox *m), void *arg);
 

@@ -2,6 +2,9 @@
  * parts of messages. Owns the text of header fields. */
 #include "store-backend/imap/url_part.h"
 
+#include "store-backend/imap/session.h"
+#include "store-backend/imap/shared.h"
+
 /* "BODY.PEEK[section]<from.count>", as FETCH would say it. */
 static bool read_section(
     const struct imap_url *u, struct buf *text, struct buf *scratch, struct fetch_request *req)
@@ -43,6 +46,39 @@ bool url_part_open(struct url_part *p, const struct imap_url *u, const struct st
 	}
 	buf_end(&text);
 	buf_end(&scratch);
+	return ok;
+}
+
+/* A URL's own user must be this one: what others have opened is below "Other Users/". */
+static bool is_ours(const struct imap_session *s, const struct imap_url *u)
+{
+	struct span user = span_str(s->user);
+	return u->user.n == 0 || span_ieq(u->user, user) ||
+	       span_ieq(u->user, span_first(user, span_find(user, '@')));
+}
+
+static bool find_mailbox(
+    struct imap_session *s, struct index_view *v, struct span name, struct index_mailbox *out)
+{
+	if (name.n > 0)
+		return shared_find(s, v, name, ACL_READ, out) == OPR_OK;
+	return index_mailbox_get(v, s->box->id, out) &&
+	       (index_rights(v, out, span_str(s->user)) & ACL_READ) != 0;
+}
+
+bool url_part_open_ours(struct url_part *p, const struct imap_url *u, struct imap_session *s)
+{
+	struct index_mailbox m;
+	struct buf name = BUF_INIT(IMAP_NAME_BYTES);
+	bool ok = is_ours(s, u) && buf_add_span(&name, u->mailbox) &&
+		  (u->mailbox.n > 0 || s->box != NULL);
+	imap_fold_inbox(&name);
+	struct span whole = buf_span(&name);
+	struct store_partition *in = whole.n > 0 ? shared_partition(s, whole) : s->box_in;
+	struct index_view *v = ok ? index_view_begin(in->index) : NULL;
+	ok = v != NULL && find_mailbox(s, v, whole, &m) && url_part_open(p, u, in, v, &m);
+	index_view_end(&v);
+	buf_end(&name);
 	return ok;
 }
 

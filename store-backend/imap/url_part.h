@@ -19,6 +19,8 @@ enum { URL_PIECE_MAX = 256 * 1024 };
 /* The part of the message with that uid of mailbox m. False: there is none now, or it cannot be read. */
 bool url_part_open(struct url_part *p, const struct imap_url *u, const struct store_partition *in,
     struct index_view *v, const struct index_mailbox *m);
+/* The same for a URL of a command: of a mailbox that the session's user may read, or, without one, of the selected one. */
+bool url_part_open_ours(struct url_part *p, const struct imap_url *u, struct imap_session *s);
 /* The next bytes, at most URL_PIECE_MAX of them; none are left when *out is empty. */
 err_t url_part_read(struct url_part *p, struct buf *out);
 void url_part_end(struct url_part *p);

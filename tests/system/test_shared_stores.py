@@ -22,12 +22,14 @@ def peer_text(tier, store, extra=""):
 
 @pytest.fixture(scope="module")
 def tier(new_tier):
-    """alice is at store 1, bob at store 2; each store knows the other one."""
+    """alice is at store 1, bob at store 2; each store knows the other one. By their names a guest of alice would be made in
+    another partition of store 2 than bob's."""
     t = new_tier(stores=2)
     t.user("alice")["store"], t.user("bob")["store"] = 1, 2
     t.write_all()
     for store, other in ((1, 2), (2, 1)):
-        t.store_extra = peer_text(t, other)
+        second = f"\tpartition second {{ path {t.path('second')}; }}\n" if store == 2 else ""
+        t.store_extra = peer_text(t, other) + second
         with open(t.config_file(f"store{store}"), "w", encoding="utf-8") as f:
             f.write(t.store_config_text(store))
         t.start_store(store)
@@ -84,7 +86,13 @@ def test_one_after_the_other(pair):
     assert say(a, "FETCH 1 FLAGS")[1].startswith("BAD")  # nothing is selected any more
 
 
-def test_named(pair):
+@pytest.fixture(scope="module")
+def no_rename():
+    """The code of a RENAME that would reach from store to store."""
+    return "CANNOT"
+
+
+def test_named(pair, no_rename):
     a, b = pair
     assert ok(a, f"STATUS {BOX} (MESSAGES UIDNEXT)") == [f"* STATUS {BOX} (MESSAGES 3 UIDNEXT 4)"]
     assert ok(a, f"MYRIGHTS {BOX}") == [f"* MYRIGHTS {BOX} {ALL}"]
@@ -96,7 +104,7 @@ def test_named(pair):
     ok(a, 'RENAME "Other Users/bob@example.org/Work/Sub" "Other Users/bob@example.org/Work/New"')
     assert any("Work/New" in line for line in ok(b, 'LIST "" *'))
     ok(a, 'DELETE "Other Users/bob@example.org/Work/New"')
-    no(a, f"RENAME {BOX} Mine", "CANNOT")
+    no(a, f"RENAME {BOX} Mine", no_rename)
     no(a, f'RENAME Drafts "Other Users/bob@example.org/Drafts2"', "")
 
 
@@ -252,12 +260,12 @@ def test_copy_here(own):
 def test_copy_refused(own):
     """Nothing is copied then, and the session goes on."""
     a, b = own
-    grant(b, "lr", "alice@example.org")
     ok(a, "SELECT Mine")
+    ok(a, f"UID COPY 9 {BOX}")
+    grant(b, "lr", "alice@example.org")
     no(a, f"COPY 1:3 {BOX}", "")
     no(a, 'COPY 1:3 "Other Users/bob@example.org/Nowhere"', "TRYCREATE")
     assert say(a, f"COPY 9 {BOX}")[1].startswith("BAD")
-    ok(a, f"UID COPY 9 {BOX}")
     ok(a, f"SELECT {BOX}")
     no(a, "COPY 1:3 Nowhere", "TRYCREATE")
     assert say(a, "COPY 9 Mine")[1].startswith(("BAD", "NO"))

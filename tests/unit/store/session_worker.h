@@ -66,18 +66,28 @@ const struct tls_ctx *store_worker_tls(struct store_worker *w, enum store_protoc
 	return w->tls;
 }
 
-/* No other store is reached. */
-struct dns *store_worker_dns(struct store_worker *w)
-{
-	return NULL;
-}
-
+/* No other stores. */
 const struct tls_ctx *store_worker_tls_client(struct store_worker *w)
 {
 	return NULL;
 }
 
+struct dns *store_worker_dns(struct store_worker *w)
+{
+	return w->dns;
+}
+
 struct store_partition *store_partition_of(struct store_worker *w, struct span user)
+{
+	return &w->partition;
+}
+
+size_t store_partition_count(const struct store_worker *w)
+{
+	return 1;
+}
+
+struct store_partition *store_partition_at(struct store_worker *w, size_t at)
 {
 	return &w->partition;
 }
