@@ -20,8 +20,12 @@
 #include "edge/outcome.h"
 #include "edge/queue_tables.h"
 #include "edge/spool_wire.h"
+#include "edge/store_memory.h"
 
-enum { KICK_MS = 10000 }; /* ETRN: longer than the queue goes over its messages */
+enum {
+	KICK_MS = 10000,    /* ETRN: longer than the queue goes over its messages */
+	MEMORY_MAX = 10000, /* answers of stores: about 300 bytes each */
+};
 
 /* ---- the end ---------------------------------------------------------------------------------- */
 
@@ -362,6 +366,7 @@ struct committer *committer_new(
 	set_conf(k, conf);
 	k->pool = out_conf_new(l, dns, conf, OUT_FOR_COMMIT);
 	k->spool = spool_link_new(l, spool_socket_path(daemon_run_dir(conf), path));
+	k->memory = store_memory_new(MEMORY_MAX);
 	list_init(&k->running);
 	return k;
 }
@@ -381,6 +386,7 @@ void committer_free(struct committer **pk)
 		commit_free(LIST_OF(struct commit, link, k->running.next));
 	out_pool_free(&k->pool);
 	spool_link_free(&k->spool);
+	store_memory_free(&k->memory);
 	conf_unref(&k->conf);
 	MEM_FREE(pk);
 }

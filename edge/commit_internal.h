@@ -18,6 +18,7 @@ struct committer {
 	const struct edge_conf *edge; /* of conf */
 	struct out_pool *pool;        /* owned */
 	struct spool_link *spool;     /* owned */
+	struct store_memory *memory;  /* owned: store_ask.c */
 	struct list_node running;
 };
 

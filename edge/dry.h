@@ -1,8 +1,9 @@
 /* dry.h - what would be answered to a client, sender and recipient? A dry run: a real session of this worker with a
  * client of our own, up to RCPT, whose decision records are the answer.
  *
- * The session asks the DNS and the directory as any other. It counts nothing: MeterMaid, policy services and
- * filters are not asked, delays are not kept, nothing is logged above debug, and no message follows. */
+ * The session asks the DNS, the directory and (verify_at_store) stores as any other. It counts nothing: MeterMaid,
+ * policy services and filters are not asked, delays are not kept, nothing is logged above debug, and no message
+ * follows. */
 #ifndef EDGE_DRY_H
 #define EDGE_DRY_H
 

@@ -12,6 +12,7 @@
 #include "proto/mime_binary.h"
 #include "proto/smtp_ext.h"
 
+#include "edge/at_store.h"
 #include "edge/filter.h"
 #include "edge/limit.h"
 #include "edge/mail.h"
@@ -380,7 +381,7 @@ static enum verdict recipient_metered(struct session *s, const struct meter_answ
 	char text[LIMIT_TEXT_MAX];
 	limit_note(s, "meter_rcpt", a);
 	if (a->action == METER_ALLOW)
-		return envelope_filter_recipient(s);
+		return at_store_verify(s);
 	if (a->action == METER_DELAY) {
 		session_hold(s, ST_METER_RCPT, delay_of(a));
 		return V_WAIT;
@@ -408,7 +409,7 @@ enum verdict envelope_meter_recipient(struct session *s)
 	session_enter(s, ST_METER_RCPT);
 	s->ask = s->probe ? NULL
 			  : meter_ask(s->edge->meter, METER_RCPT, &facts, on_recipient_metered, s);
-	return s->ask != NULL ? V_WAIT : envelope_filter_recipient(s);
+	return s->ask != NULL ? V_WAIT : at_store_verify(s);
 }
 
 /* Two addresses of one account are one delivery, with the wishes of the first. */

@@ -12,6 +12,7 @@
 #include "proto/smtp_reply.h"
 
 #include "edge/admit.h"
+#include "edge/at_store.h"
 #include "edge/auth.h"
 #include "edge/chunk.h"
 #include "edge/content.h"
@@ -72,7 +73,8 @@ static const struct {
 	[ST_ACCESS] = { "access", HELPER, NULL, NULL, on_stuck, false },
 	[ST_RECIPIENT] = { "recipient", HELPER, NULL, NULL, on_stuck, false },
 	[ST_METER_MAIL] = { "meter_mail", HELPER, NULL, NULL, envelope_sender_taken, false },
-	[ST_METER_RCPT] = { "meter_rcpt", HELPER, NULL, NULL, envelope_filter_recipient, false },
+	[ST_METER_RCPT] = { "meter_rcpt", HELPER, NULL, NULL, at_store_verify, false },
+	[ST_AT_STORE] = { "at_store", HELPER, NULL, NULL, on_stuck, false },
 	[ST_POLICY] = { "policy", HELPER, NULL, NULL, on_stuck, false },
 	[ST_FILTER_MAIL] = { "filter_mail", HELPER, NULL, NULL, on_stuck, false },
 	[ST_FILTER_RCPT] = { "filter_rcpt", HELPER, NULL, NULL, on_stuck, false },

@@ -51,6 +51,7 @@ enum session_state {
 	ST_RECIPIENT,   /* directory: who is behind the recipient? */
 	ST_METER_MAIL,  /* MeterMaid is asked about the sender, or a limit holds it back */
 	ST_METER_RCPT,  /* ... about a recipient */
+	ST_AT_STORE,    /* the recipient's store is asked whether it takes the mail */
 	ST_POLICY,      /* policy services are asked */
 	ST_FILTER_MAIL, /* filters are asked about the sender */
 	ST_FILTER_RCPT, /* ... about a recipient */

@@ -92,6 +92,7 @@ static void answer(struct smtp_out *o, enum out_end end)
 	o->tls_fate = OUT_TLS_UNSEEN;
 	r.dsn = (o->features & SMTP_HAS_DSN) != 0;
 	r.unfit = o->unfit;
+	r.sender_refused = o->mail_refused;
 	out_done_fn *fn = o->done;
 	MEM_FREE(&o->send);
 	MEM_FREE(&o->order);
@@ -358,6 +359,7 @@ struct ticket *smtp_out_send(struct smtp_out *o, struct out_mail *mail, out_done
 	o->done_arg = arg;
 	o->replies = 0;
 	o->envelope_ms = 0;
+	o->mail_refused = false;
 	o->why[0] = '\0';
 	for (size_t i = 0; i < mail->recipient_count; i++)
 		mail->recipients[i].outcome->fate = FATE_OPEN;

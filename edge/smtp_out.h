@@ -96,6 +96,9 @@ struct out_mail {
 			    REQUIRETLS (RFC 8689 section 5); LMTP: see out_conf_tls() */
 	enum smtp_ret ret; /* with envid (NULL: none): told to servers that offer DSN */
 	const char *envid;
+	bool
+	    ask_only; /* MAIL and RCPT, then RSET: would the server take it? The outcome of a recipient is the
+			* answer to its RCPT. Of the body only the size is told, if it is not 0 */
 	struct mail_source body;
 	struct out_recipient *recipients; /* at least one */
 	size_t recipient_count;
@@ -112,7 +115,9 @@ struct out_result {
 	enum out_end end;
 	bool untried; /* UNREACHED by the memory of a pool (out_pool.h): nothing new is known */
 	bool unfit; /* ANSWERED by us: it cannot keep the sender's wish for TLS, another host may */
-	bool dsn;   /* the server knows the sender's wishes: what it took, it reports on itself */
+	bool
+	    sender_refused; /* ANSWERED with the answer to MAIL: it has not looked at a recipient */
+	bool dsn; /* the server knows the sender's wishes: what it took, it reports on itself */
 	struct ip_port peer;   /* none when never connected */
 	struct ip_addr local;  /* our end of the last connection to it; none when never connected */
 	enum out_tls_fate tls; /* told once for each connection */

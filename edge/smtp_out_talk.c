@@ -113,7 +113,7 @@ enum out_verdict out_on_final(struct smtp_out *o, const struct smtp_reply *r)
 /* ---- the envelope --------------------------------------------------------------------------------- */
 
 /* Places in the list of commands: 0 RSET, 1 MAIL, 2.. one RCPT for each recipient that we did not
- * refuse ourselves, then DATA. */
+ * refuse ourselves, then DATA, or RSET where the server is only asked. */
 static size_t cmd_data(const struct smtp_out *o)
 {
 	return 2 + o->order_count;
@@ -158,7 +158,7 @@ static void put_mail(struct smtp_out *o)
 {
 	const struct out_mail *m = o->mail;
 	stream_printf(o->io, "MAIL FROM:<%s>", m->sender);
-	if ((o->features & SMTP_HAS_SIZE) != 0)
+	if ((o->features & SMTP_HAS_SIZE) != 0 && (!m->ask_only || m->body.size > 0))
 		stream_printf(o->io, " SIZE=%" PRIu64, m->body.size);
 	if ((o->features & SMTP_HAS_8BITMIME) != 0 && m->body_8bit)
 		stream_printf(o->io, " BODY=8BITMIME");
@@ -199,7 +199,7 @@ static void put_command(struct smtp_out *o, size_t cmd)
 	else if (cmd < cmd_data(o))
 		put_rcpt(o, recipient_of(o, cmd));
 	else
-		stream_write_span(o->io, SPAN("DATA\r\n"));
+		stream_write_span(o->io, o->mail->ask_only ? SPAN("RSET\r\n") : SPAN("DATA\r\n"));
 }
 
 static bool is_hopeless(const struct smtp_out *o)
@@ -233,6 +233,13 @@ static enum out_verdict on_data_reply(struct smtp_out *o, const struct smtp_repl
 	return r->code == 421 ? V_CLOSE : V_DONE;
 }
 
+/* The server was asked and has said all that it had to say. */
+static enum out_verdict on_asked(struct smtp_out *o, const struct smtp_reply *r)
+{
+	o->needs_rset = r->code / 100 != 2;
+	return o->needs_rset ? V_CLOSE : V_DONE;
+}
+
 /* Stops short of commands that make no sense any more, where they were not sent yet. */
 static enum out_verdict after_command(struct smtp_out *o)
 {
@@ -254,7 +261,7 @@ enum out_verdict out_on_envelope(struct smtp_out *o, const struct smtp_reply *r)
 	size_t cmd = o->cmd_answered++;
 	o->replies++;
 	if (cmd == cmd_data(o))
-		return on_data_reply(o, r);
+		return o->mail->ask_only ? on_asked(o, r) : on_data_reply(o, r);
 	if (cmd == 0) {
 		o->needs_rset = false;
 		if (r->code / 100 != 2)
@@ -264,7 +271,7 @@ enum out_verdict out_on_envelope(struct smtp_out *o, const struct smtp_reply *r)
 		if (!is_refusal(r))
 			return out_fail(o, "unexpected reply to MAIL");
 		set_all_open(o, r);
-	} else if (cmd >= 2 && !o->mail_refused && r->code / 100 != 2) {
+	} else if (cmd >= 2 && !o->mail_refused && (r->code / 100 != 2 || o->mail->ask_only)) {
 		outcome_from_reply(recipient_of(o, cmd)->outcome, r);
 	}
 	if (r->code == 421)
@@ -312,7 +319,7 @@ static void refuse_hopeless(struct smtp_out *o)
 	struct out_mail *m = o->mail;
 	bool too_big = o->size_max > 0 && m->body.size > o->size_max;
 	bool no_utf8 = (o->features & SMTP_HAS_SMTPUTF8) == 0;
-	bool header_utf8 = no_utf8 && m->smtputf8 && header_needs_utf8(&m->body);
+	bool header_utf8 = no_utf8 && m->smtputf8 && !m->ask_only && header_needs_utf8(&m->body);
 	bool bad_sender = !is_safe(m->sender) && m->sender[0] != '\0';
 	o->unfit = !promises_tls(o);
 	for (size_t i = 0; i < m->recipient_count; i++) {

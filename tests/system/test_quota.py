@@ -5,7 +5,8 @@ import smtplib
 import subprocess
 
 import pytest
-from tier import wait_for
+import mail
+from tier import port_answers, wait_for
 
 OPTIONS = """
 	events_stream ev;
@@ -22,15 +23,29 @@ OPTIONS = """
 
 @pytest.fixture(scope="module")
 def tier(new_tier):
-    t = new_tier(stores=1)
+    t = new_tier(stores=2)
     t.store_extra = OPTIONS
+    t.edge_extra += "\tverify_at_store yes;\n\tverify_timeout 20s;\n"
     t.write_all()
     t.root_extra = f"metermaid {{ redis 127.0.0.1:{t.port('redis')}; }}\n"
     with open(t.config_file("store1"), "w", encoding="utf-8") as f:
         f.write(t.store_config_text(1))
+    with open(t.config_file("store2"), "w", encoding="utf-8") as f:
+        f.write(t.store_config_text(2).replace("quota_over refuse", "quota_over defer"))
     t.start_redis()
     t.start_store(1)
     return t
+
+
+@pytest.fixture(scope="module")
+def edge(tier):
+    """In front of both stores: the second one defers what it has no room for."""
+    tier.start_store(2)
+    tier.start_daemon("edge", "postern")
+    wait_for(lambda: port_answers(tier.port("mx")), 30, "mx")
+    for store, address in ((1, "alice@example.org"), (2, "dave@example.net")):
+        assert deliver(tier, 120000, sender="boss@example.org", to=address, store=store) == 250
+    return tier
 
 
 def login(tier, name="alice"):
@@ -40,11 +55,11 @@ def login(tier, name="alice"):
     return m
 
 
-def deliver(tier, size, sender="a@b.example", to="alice@example.org", says_size=False):
+def deliver(tier, size, sender="a@b.example", to="alice@example.org", says_size=False, store=1):
     """Code of the reply to the recipient, or to the message."""
     text = b"Subject: x\r\n\r\n" + b"y" * 70 + b"\r\n"
     text += (b"z" * 70 + b"\r\n") * (size // 72)
-    with smtplib.LMTP("127.0.0.1", tier.store_port(1, "lmtp")) as s:
+    with smtplib.LMTP("127.0.0.1", tier.store_port(store, "lmtp")) as s:
         s.ehlo_or_helo_if_needed()
         s.mail(sender, [f"SIZE={len(text)}"] if says_size else [])
         code, _ = s.rcpt(to)
@@ -203,3 +218,39 @@ def test_limits_of_kinds_by_mailbox(tier):
     assert m.append("Small/Fax", "", None, message("mail", 4000))[0] == "OK"
     m.logout()
     assert tier.postern("store", "check", config="store1").returncode == 0
+
+
+def test_full_is_refused_at_rcpt(edge):
+    with mail.smtp(edge) as s:
+        s.ehlo()
+        s.mail("a@far.example", ["SIZE=2000"])
+        for _ in range(2):  # the second time from memory
+            code, text = s.rcpt("alice@example.org")
+            assert code == 552 and text.startswith(b"5.2.2 The mailbox is full"), text
+            code, text = s.rcpt("dave@example.net")
+            assert code == 452 and text.startswith(b"4.2.2 The mailbox is full"), text
+        ident = text.split()[-1].decode().strip("()[].")
+        assert s.rcpt("carol@example.net")[0] == 250
+        told = edge.postern("explain", ident).stdout
+        assert "store1 refuses it: 552 5.2.2 The mailbox is full" in told, told
+        assert "store1 refuses it (remembered): 552 5.2.2" in told, told
+        assert "store2 refuses it: 452 4.2.2 The mailbox is full" in told, told
+        assert "carol@example.net>: store1 takes it" in told, told
+        assert s.data(b"Subject: for carol only\r\n\r\nx\r\n")[0] == 250
+        s.mail("boss@example.org")
+        assert s.rcpt("alice@example.org")[0] == 250  # the store lets this sender exceed the limit
+    m = login(edge, "carol")
+    wait_for(lambda: m.select("INBOX")[1] == [b"1"], 20, "carol's mail")
+    m.logout()
+    told = edge.postern("explain", "--ip", "127.0.0.1", "--from", "b@far.example", "--rcpt", "alice@example.org").stdout
+    assert "store1 refuses it: 552 5.2.2" in told and "RCPT TO:<alice@example.org>: 552 5.2.2" in told, told
+
+
+def test_store_that_is_away_refuses_nobody(edge):
+    edge.stop_process("store2")
+    with mail.smtp(edge) as s:
+        s.ehlo()
+        s.mail("c@far.example")
+        assert s.rcpt("dave@example.net")[0] == 250
+        assert s.data(b"Subject: for dave\r\n\r\nx\r\n")[0] == 250
+    assert "dave@example.net" in edge.postern("queue", "list").stdout
