@@ -147,7 +147,8 @@ static void tell(struct q_entry *e, const char *address, const struct account *a
 		.notices = notices_due(e),
 		.body_8bit = true,
 		.smtputf8 = e->smtputf8,       /* RFC 6533 */
-		.require_tls = e->require_tls, /* RFC 8689 section 5 */
+		.require_tls = e->require_tls, /* RFC 8689 section 5: as the message itself */
+		.tls_optional = e->tls_optional,
 		.arrived_us = queue_now_us(q),
 		.recipients = &to,
 		.recipient_count = 1 };

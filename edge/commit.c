@@ -159,6 +159,7 @@ static void ask_spool(struct commit *c)
 		.trusted = t->trusted,
 		.hold = t->hold,
 		.require_tls = t->require_tls,
+		.tls_optional = t->tls_optional,
 		.ret = t->ret,
 		.envid = span_str(t->envid),
 		.body_bytes = commit_body(t).size };

@@ -9,6 +9,7 @@
 #include "proto/header.h"
 #include "proto/priority.h"
 #include "proto/mime_binary.h"
+#include "proto/tls_required.h"
 
 #include "edge/added.h"
 #include "edge/envelope.h"
@@ -335,6 +336,13 @@ static void set_priority(struct session *s, struct span start)
 		t->priority = PRIORITY_HEADER_LOW;
 }
 
+/* REQUIRETLS stands above what the header says (RFC 8689 section 4.1). */
+static void set_tls_optional(struct transaction *t, struct span start)
+{
+	struct span header = span_first(start, header_size(start));
+	t->tls_optional = !t->require_tls && tls_required_is_no(header);
+}
+
 static enum verdict whole(struct session *s)
 {
 	struct mail *m = s->mail;
@@ -349,6 +357,7 @@ static enum verdict whole(struct session *s)
 	if (trace_hops(start) >= (size_t)s->setup->edge->hops_max)
 		return refuse(s, 554, "5.4.6", "the message goes round in a loop");
 	set_priority(s, start);
+	set_tls_optional(m->t, start);
 	session_enter(s, ST_POLICY);
 	s->ask = m->t->recipient_count == 0 ? NULL : policy_step(s, POLICY_AT_END, on_end_policy);
 	return s->ask != NULL ? V_WAIT : ask_meter(s);

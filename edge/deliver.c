@@ -8,45 +8,16 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "edge/deliver_internal.h"
 #include "edge/lmtp_address.h"
 #include "edge/outcome.h"
 #include "edge/out_conf.h"
-#include "edge/queue_internal.h"
 #include "edge/run_outcome.h"
 #include "edge/station.h"
-#include "edge/sts.h"
 #include "edge/tls_policy.h"
 #include "proto/smtp_path.h"
 
 enum { MX_TRIES = 5 };
-
-struct q_delivery {
-	uint32_t magic;
-	struct list_node link; /* in queue.deliveries */
-	struct queue *queue;
-	struct q_dest *dest;
-	struct q_entry *entry;
-	struct q_item **items;
-	struct out_recipient *recipients;
-	struct outcome *outcomes;
-	size_t n;
-	struct spool_reader *reader;
-	struct out_mail mail;
-	bool dsn;              /* the next hop reports on what it took itself */
-	struct ticket *ask;    /* store, MX, address, or the conversation */
-	struct dns_mx mx;      /* DEST_DOMAIN */
-	struct sts_rules *sts; /* owned reference; NULL: no policy of the domain counts */
-	enum sts_fault sts_fault;
-	enum tlsrpt_kind judge; /* by which policy the session under way is judged, for reports */
-	bool mismatch;          /* it goes to a host that a policy under test does not name */
-	struct out_dane dane;   /* owned; with TLSRPT_TLSA */
-	enum out_tls tls;       /* of this next hop; records of DNSSEC make it more */
-	bool secure; /* the name of the next hop came by DNSSEC, or from the configuration */
-	char host[ROUTE_HOST_SIZE]; /* while ask is about its certificate */
-	uint16_t port;
-	size_t mx_next, mx_tried;
-	uint64_t began_us, talk_ms; /* when; and how long the next hop was talked to */
-};
 
 static void on_sent(void *arg, const struct out_result *r);
 
@@ -161,68 +132,6 @@ static void finish_all(
 	finish(dl, OUT_ANSWERED, (struct ip_port){ 0 });
 }
 
-/* ---- reports of TLS ------------------------------------------------------------------------------- */
-
-/* Their own delivery is none of those that are counted, and no policy holds them up (RFC 8460 section 3). */
-static bool is_tls_report(const struct q_delivery *dl)
-{
-	return dl->entry->report == REPORT_TLS;
-}
-
-static void count_session(
-    const struct q_delivery *dl, enum tlsrpt_result result, const struct out_result *r)
-{
-	struct tlsrpt *t = dl->queue->tlsrpt;
-	if (!tlsrpt_on(t) || dl->dest->kind != DEST_DOMAIN || is_tls_report(dl))
-		return;
-	struct tlsrpt_session s = { .domain = dl->dest->name,
-		.kind = dl->judge,
-		.sts = dl->sts,
-		.dane = dl->judge == TLSRPT_TLSA && dl->dane.tlsa.n > 0 ? &dl->dane : NULL,
-		.result = result,
-		.mx = dl->host };
-	if (r != NULL) {
-		s.connected = true;
-		s.local = r->local;
-		s.peer = r->peer.addr;
-	}
-	tlsrpt_count(t, &s);
-}
-
-/* It ends before there is a session. */
-static void count_failure(struct q_delivery *dl, enum tlsrpt_kind judge, enum tlsrpt_result result)
-{
-	dl->judge = judge;
-	count_session(dl, result, NULL);
-}
-
-static void count_sent(struct q_delivery *dl, const struct out_result *r)
-{
-	static const enum tlsrpt_result results[OUT_TLS_FATES] = {
-		[OUT_TLS_GOOD] = TLSRPT_SUCCESS,
-		[OUT_TLS_NOT_OFFERED] = TLSRPT_STARTTLS_NOT_SUPPORTED,
-		[OUT_TLS_WRONG_NAME] = TLSRPT_CERTIFICATE_HOST_MISMATCH,
-		[OUT_TLS_EXPIRED] = TLSRPT_CERTIFICATE_EXPIRED,
-		[OUT_TLS_UNTRUSTED] = TLSRPT_CERTIFICATE_NOT_TRUSTED,
-		[OUT_TLS_FAILED] = TLSRPT_VALIDATION_FAILURE,
-	};
-	static const enum tlsrpt_result faults[] = {
-		[STS_FETCH_FAILED] = TLSRPT_STS_POLICY_FETCH_ERROR,
-		[STS_CERTIFICATE_BAD] = TLSRPT_STS_WEBPKI_INVALID,
-		[STS_POLICY_BAD] = TLSRPT_STS_POLICY_INVALID,
-	};
-	if (r->tls == OUT_TLS_UNSEEN)
-		return;
-	enum tlsrpt_result result = results[r->tls];
-	if (dl->judge != TLSRPT_TLSA && dl->sts == NULL && dl->sts_fault != STS_FINE) {
-		dl->judge = TLSRPT_STS;
-		result = faults[dl->sts_fault];
-	} else if (dl->mismatch) {
-		result = TLSRPT_VALIDATION_FAILURE;
-	}
-	count_session(dl, result, r);
-}
-
 /* ---- sending ------------------------------------------------------------------------------------ */
 
 static void send_to(struct q_delivery *dl, const struct out_target *to)
@@ -237,6 +146,39 @@ static void pass_over(struct q_delivery *dl, const char *enhanced, const char *t
 {
 	if (!send_next_mx(dl))
 		finish_all(dl, FATE_LATER, 451, enhanced, text);
+}
+
+/* Its sender asks for no policy of the domain to hold it up (TLS-Required: no). What the operator says does, DANE too. */
+static bool may_relax(const struct q_delivery *dl)
+{
+	return dl->entry->tls_optional && dl->tls != OUT_TLS_DANE;
+}
+
+/* To the same host as if its domain had no policy. */
+static void send_relaxed(struct q_delivery *dl)
+{
+	struct out_target to = {
+		.kind = OUT_SMTP, .host = dl->host, .port = dl->port, .tls = dl->tls
+	};
+	dl->relaxed = true;
+	dl->mx_tried++;
+	send_to(dl, &to);
+}
+
+/* The domain's policies do not let the mail go to this host. Last statement of whoever calls it. */
+static void stop_here(struct q_delivery *dl, const char *enhanced, const char *text)
+{
+	if (may_relax(dl))
+		send_relaxed(dl);
+	else
+		pass_over(dl, enhanced, text);
+}
+
+/* The policies were kept to and the host would not do: it is not what the sender wants to wait for. */
+static bool is_stopped(const struct q_delivery *dl, const struct out_result *r)
+{
+	return dl->enforced && !dl->relaxed && may_relax(dl) && r->end == OUT_UNREACHED &&
+	       (r->tls > OUT_TLS_GOOD || r->untried);
 }
 
 /* How much TLS a host gets that DNSSEC does not speak for. False: mail must not go there. */
@@ -272,11 +214,12 @@ static void send_smtp_now(struct q_delivery *dl, const struct out_dane *found)
 		to.dane = &dane;
 	} else if (!sts_tls(dl, &to.tls)) {
 		count_failure(dl, TLSRPT_STS, TLSRPT_VALIDATION_FAILURE);
-		pass_over(
+		stop_here(
 		    dl, "4.7.5", "the domain's MTA-STS policy does not name its mail exchanger");
 		return;
 	}
 	dl->mx_tried++;
+	dl->enforced = to.tls == OUT_TLS_DANE || to.tls == OUT_TLS_STS;
 	send_to(dl, &to);
 }
 
@@ -286,7 +229,7 @@ static void on_policy(void *arg, enum tls_policy_answer answer, const struct out
 	dl->ask = NULL;
 	if (answer == TLS_POLICY_FAILED) {
 		count_failure(dl, TLSRPT_TLSA, TLSRPT_DNSSEC_INVALID);
-		pass_over(dl, "4.4.3", "the next hop's TLSA records cannot be looked up now");
+		stop_here(dl, "4.4.3", "the next hop's TLSA records cannot be looked up now");
 	} else if (answer == TLS_POLICY_NONE && dl->tls == OUT_TLS_DANE) {
 		count_failure(dl, TLSRPT_TLSA, TLSRPT_DANE_REQUIRED);
 		pass_over(dl, "4.7.5", "DANE is required, and the next hop has no TLSA records");
@@ -305,6 +248,7 @@ static void send_smtp(struct q_delivery *dl, const char *host, uint16_t port)
 		dl->tls = OUT_TLS_MUST;
 	snprintf(dl->host, sizeof dl->host, "%s", host);
 	dl->port = port;
+	dl->relaxed = false;
 	if (is_tls_report(dl) && dl->tls != OUT_TLS_NONE)
 		dl->tls = OUT_TLS_MAY;
 	bool wanted = dl->tls == OUT_TLS_DANE ||
@@ -334,6 +278,10 @@ static void on_sent(void *arg, const struct out_result *r)
 	struct q_delivery *dl = OBJ(q_delivery, arg);
 	dl->ask = NULL;
 	count_sent(dl, r);
+	if (is_stopped(dl, r)) {
+		send_relaxed(dl);
+		return;
+	}
 	if ((r->end == OUT_UNREACHED || r->unfit) && send_next_mx(dl))
 		return;
 	dl->dsn = r->dsn;
@@ -374,7 +322,7 @@ static void on_sts(void *arg, const struct sts_answer *a)
 {
 	struct q_delivery *dl = OBJ(q_delivery, arg);
 	dl->ask = NULL;
-	if (a->later) {
+	if (a->later && !dl->entry->tls_optional) {
 		finish_all(dl, FATE_LATER, 451, "4.4.3", "the domain's MTA-STS policy has to wait");
 		return;
 	}

@@ -221,6 +221,7 @@ static struct transaction *copy_for(const struct transaction *t, const struct wa
 	if (w->hold != NULL)
 		transaction_hold(p, span_str(w->hold));
 	p->require_tls = t->require_tls;
+	p->tls_optional = t->tls_optional;
 	p->trusted = t->trusted || w->own_sender || (w->rewritten && t->aligned);
 	p->ret = t->ret;
 	p->envid = w->own_sender ? NULL : mem_str(t->envid);

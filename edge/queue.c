@@ -367,6 +367,7 @@ struct q_entry *entry_new(struct queue *q, uint32_t row, log_pos pos, const stru
 	e->smtputf8 = m->smtputf8;
 	e->priority = m->priority;
 	e->require_tls = m->require_tls;
+	e->tls_optional = m->tls_optional;
 	e->body = (struct spool_body){ m->body_bytes, pos, m->body_at, NULL, m->chunk_count };
 	if (m->chunk_count > 0)
 		e->body.chunks = mem_copy(m->chunks, m->chunk_count * sizeof(*m->chunks));

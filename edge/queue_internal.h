@@ -105,7 +105,7 @@ struct q_entry {
 	unsigned notices;            /* of delay, sent so far */
 	bool body_8bit, smtputf8;
 	int priority; /* -9 to 9 */
-	bool require_tls;
+	bool require_tls, tls_optional;
 	struct spool_body body;
 	struct q_item *items;
 	size_t item_count;

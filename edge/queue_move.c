@@ -157,6 +157,7 @@ static struct spool_message message_of(const struct move_opts *o, size_t n)
 		.sender = span_str(o->sender),
 		.auth_user = span_str(e->auth_user),
 		.require_tls = e->require_tls,
+		.tls_optional = e->tls_optional,
 		.trusted = o->trusted,
 		.ret = e->ret,
 		.envid = span_str(o->keeps_envid ? e->envid : NULL),

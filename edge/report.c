@@ -129,6 +129,8 @@ static void put_heading(struct buf *out, const struct q_entry *e, struct ident i
 	buf_printf(out, "Subject: %s\r\n", subject_of(e));
 	buf_printf(out, "Date: %s\r\n", clock_rfc5322(clock_wall_us(), date));
 	buf_printf(out, "Message-ID: <%s@%s>\r\n", id.s, host);
+	if (e->tls_optional)
+		buf_add_str(out, "TLS-Required: No\r\n");
 	buf_printf(out,
 	    "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
 	    "Content-Type: multipart/report; report-type=%s;\r\n"

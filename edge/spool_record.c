@@ -18,6 +18,7 @@ enum {
 	FLAG_REQUIRE_TLS = 8,
 	FLAG_SMTPUTF8 = 16,
 	STAGE_SHIFT = 5, /* two bits */
+	FLAG_TLS_OPTIONAL = 128,
 	RECIPIENT_BYTES_MIN = 15,
 	STEP_BYTES_MIN = 21
 };
@@ -46,6 +47,7 @@ bool spool_message_put(struct buf *out, const struct spool_message *m)
 			      (m->trusted ? (unsigned)FLAG_TRUSTED : 0u) |
 			      (m->hold ? (unsigned)FLAG_HOLD : 0u) |
 			      (m->require_tls ? (unsigned)FLAG_REQUIRE_TLS : 0u) |
+			      (m->tls_optional ? (unsigned)FLAG_TLS_OPTIONAL : 0u) |
 			      (m->smtputf8 ? (unsigned)FLAG_SMTPUTF8 : 0u) |
 			      (m->stage % SPOOL_STAGES) << STAGE_SHIFT);
 	bytes_put_ident(out, m->id);
@@ -159,6 +161,7 @@ err_t spool_message_get(struct span payload, struct spool_message *out)
 	out->smtputf8 = version > 2 && (flags & FLAG_SMTPUTF8) != 0;
 	out->stage = version > 2 ? flags >> STAGE_SHIFT & (SPOOL_STAGES - 1) : 0;
 	out->require_tls = (flags & FLAG_REQUIRE_TLS) != 0;
+	out->tls_optional = (flags & FLAG_TLS_OPTIONAL) != 0;
 	out->id = bytes_ident(&r);
 	out->session = bytes_ident(&r);
 	out->parent = bytes_ident(&r);

@@ -65,6 +65,7 @@ struct transaction {
 	bool hold;          /* an operator is to look at it: to the queue, held there */
 	char *hold_why;     /* owned; in words, or NULL */
 	bool require_tls;   /* REQUIRETLS: every hop from here on (RFC 8689) */
+	bool tls_optional;  /* TLS-Required: no, and REQUIRETLS was not said */
 	bool trusted;       /* the sender is who it says: reports may go there */
 	bool aligned;    /* SPF says that the client may send for the sender: reports do no harm */
 	bool in_company; /* others have the rest of its mail (parts.h): all of it to the spool */

@@ -91,6 +91,8 @@ bool mime_boundary(const struct mime_value *type, struct span *out);
 bool mime_is_delimiter(struct span boundary, struct span line, bool *last_out);
 /* One token (Content-Transfer-Encoding): comments and white space removed. */
 struct span mime_token(struct span value);
+/* Is that all there is, and is it this word in any case? */
+bool mime_is_token(struct span value, const char *word);
 
 /* The date of a Date field. unix_s: the moment; local_day: days since 1970 on the writer's calendar. */
 bool mime_parse_date(struct span value, int64_t *unix_s_out, int32_t *local_day_out);

@@ -200,6 +200,13 @@ struct span mime_token(struct span value)
 	return take_token(&value);
 }
 
+bool mime_is_token(struct span value, const char *word)
+{
+	struct span token = take_token(&value);
+	skip_cfws(&value);
+	return span_ieq_str(token, word) && value.n == 0;
+}
+
 /* ---- dates --------------------------------------------------------------------------------------- */
 
 static bool take_number(struct span *v, size_t digits_max, int32_t *out)

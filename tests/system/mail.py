@@ -29,6 +29,11 @@ def message(token, sender, recipients, size=200, seed=0):
     return head.encode() + "\r\n".join(lines).encode() + b"\r\n"
 
 
+def tls_not_required(text):
+    """The message with the field of RFC 8689."""
+    return b"TLS-Required: (it is no secret) No\r\n" + text
+
+
 def smtp(tier, service="mx", tls=False, user=None):
     port = tier.port(service)
     if service == "submissions":

@@ -229,3 +229,22 @@ def test_aliases(edge):
         return sorted((r, tls) for r, tls in edge.taken if r.startswith("y@"))
     wait_for(lambda: len(taken()) >= len(ALIASES_GO), 20, "what may go")
     assert taken() == sorted((f"y@{name}.example", True) for name in ALIASES_GO)
+
+
+def test_who_does_not_require_tls_is_not_held_up(edge):
+    """TLS-Required: no (RFC 8689): neither wrong nor unknown records keep the mail, what the operator says does."""
+    alice = edge.user("alice")
+    to = [f"z@{name}.example" for name in ["good"] + STAYS]
+    text = mail.tls_not_required(mail.message(mail.new_token(), alice["address"], to))
+    code, reply = mail.send(edge, alice["address"], to, text, service="submission", user=alice)
+    assert code == 250, reply
+
+    def taken():
+        return sorted((r, tls) for r, tls in edge.taken if r.startswith("z@"))
+    wait_for(lambda: len(taken()) >= 4, 20, "what is not held up")
+
+    def waiting():
+        rows = json.loads(edge.postern("queue", "list", "--json").stdout)
+        return sorted(r["recipient"] for r in rows if r["attempts"] >= 2 and r["recipient"].startswith("z@"))
+    wait_for(lambda: waiting() == ["z@required.example", "z@verified.example"], 20, "two attempts for what the operator says")
+    assert taken() == [("z@bare.example", False), ("z@broken.example", True), ("z@good.example", True), ("z@wrong.example", True)]

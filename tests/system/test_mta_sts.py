@@ -215,11 +215,11 @@ def edge(run_dir):
     finish(tier)
 
 
-def send(edge, *names):
+def send(edge, *names, change=lambda text: text):
     alice = edge.user("alice")
     to = [f"x@{name}.example" for name in names]
-    code, reply = mail.send(edge, alice["address"], to, mail.message(mail.new_token(), alice["address"], to), service="submission",
-                            user=alice)
+    text = change(mail.message(mail.new_token(), alice["address"], to))
+    code, reply = mail.send(edge, alice["address"], to, text, service="submission", user=alice)
     assert code == 250, reply
 
 
@@ -268,6 +268,18 @@ def test_where_the_time_went(edge):
     (mine,) = [r for r in shown if "foreign" in r["recipient"]]
     assert len(mine["delays"].split("/")) == 4 and float(mine["delays"].split("/")[3]) == 0  # nobody was talked to
     assert sum(float(d) for d in mine["delays"].split("/")) <= row["age_s"] + 30
+
+
+def test_who_does_not_require_tls_is_not_held_up(edge):
+    """TLS-Required: no (RFC 8689): what waits without the field goes with it, under TLS where that is there."""
+    edge.taken.clear()
+    send(edge, *STAYS, "wild", change=mail.tls_not_required)
+    wait_for(lambda: len(edge.taken) >= 4 and len(in_postfix(edge)) >= 2, 20, "what is not held up")
+    assert sorted(edge.taken) == [("x@foreign.example", True), ("x@plain.example", False), ("x@untrusted.example", True),
+                                  ("x@wild.example", True)]
+    (text,) = [t for t in in_postfix(edge) if "TLS-Required: (it is no secret) No" in t]
+    assert "TLSv1.3" in text and "for <x@othername.example>" in text
+    assert sorted(rows(edge)) == sorted(STAYS)  # those without it
 
 
 def test_remembered_and_refused_for_a_while(edge):

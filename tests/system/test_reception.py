@@ -214,14 +214,14 @@ def test_binary_mail_that_breaks_its_word(edge):
 
 # ---- REQUIRETLS ----
 
-def send_required(edge, to):
+def send_required(edge, to, words=("REQUIRETLS",), change=lambda text: text):
     alice, token = edge.user("alice"), mail.new_token()
     with mail.smtp(edge, service="submission", user=alice) as s:
         s.ehlo()
         assert s.has_extn("requiretls")
-        assert s.mail(alice["address"], ["REQUIRETLS"])[0] == 250
+        assert s.mail(alice["address"], words)[0] == 250
         assert s.rcpt(to)[0] == 250
-        code, reply = s.data(mail.message(token, alice["address"], [to]))
+        code, reply = s.data(change(mail.message(token, alice["address"], [to])))
         assert code == 250, reply
     return token
 
@@ -272,6 +272,16 @@ def test_a_report_carries_the_wish(edge, offers):
     (line, secure, text), = wait_for(told, 20, "the report")
     assert secure and (b" REQUIRETLS" in line) == (b"REQUIRETLS" in offers)
     assert b"message/rfc822" not in text and b"text/rfc822-headers" in text
+
+
+@pytest.mark.parametrize("words,field", [([], "No"), (["REQUIRETLS"], None)])
+def test_a_report_says_that_tls_is_not_required(edge, words, field):
+    """As the message did (RFC 8689 section 5), but REQUIRETLS stands above that."""
+    offer(edge, [b"8BITMIME", b"REQUIRETLS"])
+    token = send_required(edge, "bad@far.example", words, mail.tls_not_required)
+    notice, = edge.wait_stored(edge.user("alice"), token)
+    assert email.message_from_bytes(notice)["TLS-Required"] == field
+    assert b"TLS-Required: (it is no secret) No" in notice  # the message that came back
 
 
 def test_requiretls_to_a_store_on_this_host(edge):

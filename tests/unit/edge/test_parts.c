@@ -95,7 +95,9 @@ static void put_line(const struct transaction *t)
 	if (t->hold)
 		buf_printf(b, " hold=%s", t->hold_why);
 	buf_printf(b, "%s%s%s:", t->body_8bit ? " 8bit" : "", t->smtputf8 ? " utf8" : "",
-	    t->require_tls ? " tls" : "");
+	    t->require_tls    ? " tls"
+	    : t->tls_optional ? " notls"
+			      : "");
 	for (size_t i = 0; i < t->recipient_count; i++) {
 		const struct recipient *r = &t->recipients[i];
 		buf_printf(b, " %s%s%s%s", r->address, r->detail != NULL ? "+" : "",
@@ -339,9 +341,9 @@ static void test_forward_of_a_stranger(void **state)
 	check(t, "<SRS0> [Delivered-To: fwd@a.test] envid hold=look 8bit utf8 tls: x@other.test!\n",
 	    "250");
 	t = mail("s@far.test", TEXT);
-	t->aligned = true; /* reports to this sender do no harm */
+	t->aligned = t->tls_optional = true; /* reports to this sender do no harm */
 	with_members(t, "fwd@a.test", "x@other.test");
-	check(t, "<SRS0> [Delivered-To: fwd@a.test] trusted envid: x@other.test!\n", "250");
+	check(t, "<SRS0> [Delivered-To: fwd@a.test] trusted envid notls: x@other.test!\n", "250");
 }
 
 static void test_sender_is_kept(void **state)

@@ -56,7 +56,7 @@ static void test_message(void **state)
 	assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
 	assert_string_equal(m.id.s, "abcdefghjkmnpqrstu");
 	assert_string_equal(m.parent.s, "");
-	assert_true(m.body_8bit && m.trusted && m.hold && m.require_tls);
+	assert_true(m.body_8bit && m.trusted && m.hold && m.require_tls && !m.tls_optional);
 	assert_int_equal(m.report, REPORT_DELAY);
 	assert_int_equal(m.notices, 3);
 	assert_int_equal(m.ret, SMTP_RET_HDRS);
@@ -79,6 +79,28 @@ static void test_message(void **state)
 		spool_message_end(&m);
 	}
 	buf_end(&out);
+}
+
+/* A spare bit of all versions; older programs, which do not know it, read the rest. */
+static void test_tls_optional(void **state)
+{
+	for (int no = 0; no <= 1; no++) {
+		struct buf out = BUF_INIT(10000);
+		struct spool_recipient r = { .address = SPAN("a@b.example") };
+		struct spool_message m = { .id = id_of("abcdefghjkmnpqrstu"),
+			.session = id_of("utsrqpnmkjhgfedcba"),
+			.tls_optional = no != 0,
+			.stage = SPOOL_STAGES - 1,
+			.recipients = &r,
+			.recipient_count = 1 };
+		assert_true(spool_message_put(&out, &m));
+		assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
+		assert_int_equal(m.tls_optional, no);
+		assert_int_equal(m.stage, SPOOL_STAGES - 1);
+		assert_false(m.require_tls);
+		spool_message_end(&m);
+		buf_end(&out);
+	}
 }
 
 /* Version 2 has the same fields; a bit that it did not know means nothing in it. */
@@ -237,6 +259,7 @@ int main(void)
 		cmocka_unit_test(test_version_1),
 		cmocka_unit_test(test_version_2),
 		cmocka_unit_test(test_priority),
+		cmocka_unit_test(test_tls_optional),
 		cmocka_unit_test(test_chunks),
 		cmocka_unit_test(test_wrong_bytes),
 		cmocka_unit_test(test_progress),
