@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "daemon/daemon.h"
+#include "edge/copy_tls.h"
 #include "edge/edge_conf.h"
 #include "edge/queue_tables.h"
 
@@ -23,6 +24,7 @@ struct copier {
 	struct spool_serve *serve;
 	struct conf *conf;            /* owned reference */
 	const struct edge_conf *edge; /* of conf */
+	struct tls_ctx *tls;          /* owned; NULL: none is due, or none can be made */
 	struct spool_link *link;      /* NULL until the spool could be read */
 	bool listed;                  /* on the link that is up now */
 	struct timer wait, again;
@@ -137,13 +139,16 @@ static void set_conf(struct copier *c, const struct conf *conf)
 	struct conf *old = c->conf;
 	c->conf = conf_ref(conf);
 	c->edge = conf_section(conf, &edge_block);
+	copy_tls_client(&c->tls, conf);
+	if (c->link != NULL && c->tls != NULL)
+		spool_link_renew(c->link, c->tls);
 	conf_unref(&old);
 }
 
 static void open_link(struct copier *c)
 {
 	struct buf hello = BUF_INIT(4096);
-	if (queue_spool(c->queue) == NULL) {
+	if (queue_spool(c->queue) == NULL || (copy_tls_to(c->edge) && c->tls == NULL)) {
 		timer_set(&c->again, AGAIN_MS);
 		return;
 	}
@@ -154,6 +159,7 @@ static void open_link(struct copier *c)
 	c->link = spool_link_to_peer(c->loop, &(struct spool_link_peer){ .host = to->host,
 						  .port = to->port != 0 ? to->port : PORT,
 						  .dns = c->dns,
+						  .tls = c->tls,
 						  .hello = buf_span(&hello),
 						  .ping_ms = PING_MS,
 						  .frame = on_frame,
@@ -207,6 +213,7 @@ void copier_free(struct copier **pc)
 	timer_clear(&c->wait);
 	timer_clear(&c->again);
 	spool_link_free(&c->link);
+	tls_ctx_unref(&c->tls);
 	conf_unref(&c->conf);
 	c->magic = 0;
 	MEM_FREE(pc);

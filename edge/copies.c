@@ -11,6 +11,7 @@
 
 #include "base/fmt.h"
 #include "edge/copies_internal.h"
+#include "edge/copy_tls.h"
 
 enum { LOOK_MS = 1000, SILENT_MS = 10 * 1000, SEGMENT = 16 * 1024 * 1024 };
 
@@ -387,7 +388,16 @@ static bool stranger_knows(void *arg, struct ident id)
 	return false;
 }
 
+static bool stranger_guard(void *arg, struct ip_addr local, const struct tls_ctx **tls_out)
+{
+	const struct copies *c = OBJ(copies, arg);
+	bool due = copy_tls_at(c->edge, local);
+	*tls_out = due ? c->tls : NULL;
+	return !due || c->tls != NULL;
+}
+
 static const struct spool_taker stranger_taker = {
+	.guard = stranger_guard,
 	.spool = stranger_spool,
 	.knows = stranger_knows,
 	.other = stranger_other,
@@ -507,6 +517,7 @@ static void set_conf(struct copies *c, const struct conf *conf)
 	struct conf *old = c->conf;
 	c->conf = conf_ref(conf);
 	c->edge = conf_section(conf, &edge_block);
+	copy_tls_server(&c->tls, conf);
 	conf_unref(&old);
 }
 
@@ -558,6 +569,7 @@ void copies_free(struct copies **pc)
 		return;
 	queue_on_close(c->queue, QUEUE_COPIES, NULL, NULL);
 	spool_serve_free(&c->serve);
+	tls_ctx_unref(&c->tls);
 	timer_clear(&c->look);
 	for (size_t i = 0; i < c->ward_n; i++)
 		ward_free(c->wards[i]);

@@ -63,6 +63,7 @@ struct copies {
 	struct queue *queue;
 	struct conf *conf;            /* owned reference */
 	const struct edge_conf *edge; /* of conf */
+	struct tls_ctx *tls;          /* owned; NULL: none is due, or none can be made */
 	bool unsafe_no_sync;
 	struct spool_serve *serve;
 	struct ward *wards[WARDS_MAX]; /* owned */

@@ -14,6 +14,7 @@
 
 #include "edge/access.h"
 #include "edge/channel.h"
+#include "edge/copy_tls.h"
 #include "edge/dnsbl.h"
 #include "edge/etrn.h"
 #include "edge/filter_conf.h"
@@ -203,6 +204,7 @@ void edge_conf_check(const struct conf *c, struct conf_diag *d)
 		conf_error(d, e->head.pos, "copy_to and copy_listen need copy_secret");
 	if (e->copy_secret.bytes.n > SPOOL_SECRET_MAX)
 		conf_error(d, e->head.pos, "copy_secret is longer than %d bytes", SPOOL_SECRET_MAX);
+	copy_tls_check(c, e, d);
 	access_check(e, d);
 	table_check(&(struct tables_opts){ .conf = c, .blocks = e->table, .n = e->table_n }, d);
 	etrn_check(e, d);

@@ -85,6 +85,8 @@ struct rewrite;
 
 /* Words of edge.copy_loss. */
 enum edge_copy_loss { EDGE_COPY_ACCEPT, EDGE_COPY_REFUSE };
+/* Words of edge.copy_tls. */
+enum edge_copy_tls { EDGE_COPY_TLS_AUTO, EDGE_COPY_TLS_YES, EDGE_COPY_TLS_NO };
 
 /* Words of edge_scanner.type, .method and .command. */
 enum edge_scanner_type { EDGE_SCANNER_SPAMD, EDGE_SCANNER_CLAMD, EDGE_SCANNER_ICAP };

@@ -4,6 +4,8 @@
  * question's bytes are sent at a time; answers come in any order. */
 #include "edge/spool_link.h"
 
+#include <stdio.h>
+
 #include "base/check.h"
 #include "base/list.h"
 #include "base/map.h"
@@ -33,6 +35,8 @@ struct spool_link {
 	struct loop *loop;
 	char *path;                  /* or a host's name */
 	struct spool_link_peer peer; /* of another host: frame is set, and hello is owned */
+	struct tls_ctx *tls;         /* owned reference; NULL: plaintext */
+	char unreached[200];         /* why, as it was told; of a peer */
 	struct timer ping;
 	enum link_state state;
 	struct ticket *dialing;
@@ -258,17 +262,29 @@ static void on_stream(void *arg, enum stream_event ev)
 	}
 }
 
+/* Not each time that it is tried. */
+static void tell_unreached(struct spool_link *k, const char *why)
+{
+	if (k->peer.frame == NULL || strncmp(k->unreached, why, sizeof k->unreached - 1) == 0)
+		return;
+	snprintf(k->unreached, sizeof k->unreached, "%s", why);
+	log_write(&queue_events[QUEUE_EV_COPY_UNREACHED], NULL,
+	    LOG_FIELDS(LOG_STR("peer", k->path), LOG_STR("why", why)));
+}
+
 static void on_dialled(void *arg, const struct dial_result *r)
 {
 	struct spool_link *k = OBJ(spool_link, arg);
 	k->dialing = NULL;
 	k->state = LK_DOWN;
 	if (r->err) {
+		tell_unreached(k, r->text);
 		link_retry(k);
 		return;
 	}
 	k->io = r->stream;
 	k->state = LK_UP;
+	k->unreached[0] = '\0';
 	k->retry_ms = RETRY_FIRST_MS;
 	stream_set_owner(k->io, (struct stream_limits){ IN_MAX, OUT_MAX }, on_stream, k);
 	if (k->peer.frame != NULL) {
@@ -283,6 +299,7 @@ static void link_open(struct spool_link *k)
 	struct dial_target target = {
 		.host = span_str(k->path),
 		.port = k->peer.port,
+		.tls = k->tls,
 		.deadline_ms = DIAL_MS,
 		.limits = { .in_max = IN_MAX, .out_max = OUT_MAX },
 	};
@@ -421,6 +438,12 @@ static void on_ping(void *arg)
 	timer_set(&k->ping, k->peer.ping_ms);
 }
 
+void spool_link_renew(struct spool_link *k, const struct tls_ctx *tls)
+{
+	tls_ctx_unref(&k->tls);
+	k->tls = tls_ctx_ref(tls);
+}
+
 void spool_link_tell(struct spool_link *k, struct span frame)
 {
 	if (k->state == LK_UP)
@@ -442,6 +465,7 @@ struct spool_link *spool_link_to_peer(struct loop *l, const struct spool_link_pe
 {
 	struct spool_link *k = spool_link_new(l, peer->host);
 	k->peer = *peer;
+	k->tls = peer->tls != NULL ? tls_ctx_ref(peer->tls) : NULL;
 	k->peer.hello = span_of(mem_copy(peer->hello.p, peer->hello.n), peer->hello.n);
 	link_open(k);
 	return k;
@@ -480,6 +504,7 @@ void spool_link_free(struct spool_link **pk)
 		put_free(LIST_OF(struct spool_put, link, k->refused.next));
 	map_free(&k->by_id);
 	timer_clear(&k->ping);
+	tls_ctx_unref(&k->tls);
 	mem_free((char *)(uintptr_t)k->peer.hello.p);
 	mem_free(k->path);
 	k->magic = 0;

@@ -11,6 +11,7 @@
 #include "net/dns.h"
 #include "net/loop.h"
 #include "net/ticket.h"
+#include "net/tls_ctx.h"
 
 struct spool_link;
 
@@ -22,6 +23,8 @@ struct spool_link_peer {
 	const char *host;
 	uint16_t port;
 	struct dns *dns;
+	const struct tls_ctx
+	    *tls; /* referenced; NULL: plaintext. Else hello is said behind the handshake */
 	struct span hello; /* copied */
 	uint64_t ping_ms;
 	void (*frame)(void *arg, const struct spool_frame *f);
@@ -29,6 +32,8 @@ struct spool_link_peer {
 	void *arg;
 };
 struct spool_link *spool_link_to_peer(struct loop *l, const struct spool_link_peer *peer);
+/* From the next time that it is made; not NULL. */
+void spool_link_renew(struct spool_link *k, const struct tls_ctx *tls);
 void spool_link_tell(
     struct spool_link *k, struct span frame); /* when the link is up, else nobody hears it */
 bool spool_link_asks(

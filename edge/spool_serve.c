@@ -464,7 +464,11 @@ static void on_accept(void *arg, const struct accepted *a)
 	timer_init(&k->hello, s->loop, on_stranger, k);
 	if (is_strange(s))
 		timer_set(&k->hello, STRANGER_MS);
-	if (++s->link_count > (is_strange(s) ? STRANGERS_MAX : LINKS_MAX))
+	const struct tls_ctx *tls = NULL;
+	bool enters = s->taker->guard == NULL || s->taker->guard(s->arg, a->local.addr, &tls);
+	if (tls != NULL)
+		stream_start_tls_server(k->io, tls);
+	if (++s->link_count > (is_strange(s) ? STRANGERS_MAX : LINKS_MAX) || !enters)
 		link_free(k);
 }
 

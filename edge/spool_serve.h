@@ -11,6 +11,7 @@
 #include "edge/smtp_out.h"
 #include "edge/spool_link.h"
 #include "net/loop.h"
+#include "net/tls_ctx.h"
 
 struct spool_serve;
 struct serve_link;
@@ -26,7 +27,10 @@ struct spool_taker {
 	/* A frame that is neither PUT nor DATA; false: it makes no sense. NULL: none does. */
 	bool (*other)(void *arg, struct serve_link *k, const struct spool_frame *f);
 	void (*gone)(void *arg, struct serve_link *k); /* the link ends; NULL: nobody minds */
-	void (*end)(void *arg);                        /* spool_serve_free(); NULL: nobody minds */
+	/* Before a link that came to local (none: a unix socket) has said a word: *tls_out is what it has to begin
+	 * with, NULL: plaintext. False: it is not let in. NULL: plaintext. */
+	bool (*guard)(void *arg, struct ip_addr local, const struct tls_ctx **tls_out);
+	void (*end)(void *arg); /* spool_serve_free(); NULL: nobody minds */
 };
 
 /* Workers' messages for the queue. */

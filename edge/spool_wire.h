@@ -6,7 +6,7 @@
  * in any order. KICK (ETRN, between messages): KICKED or FAILED. Asking again with the same id is harmless: the queue
  * knows what it has.
  *
- * Copies: the owner says HELLO first, and then PUT and DATA as a worker does, RELEASE when a message needs no copy any
+ * Copies (inside TLS where copy_tls.h wants it, from the first byte): the owner says HELLO first, and then PUT and DATA as a worker does, RELEASE when a message needs no copy any
  * more, PING now and then, all of them between any two frames. The other side answers HELLO with HELD for each copy that
  * it has of this owner's, with the word whether it has adopted it, and then LISTED. */
 #ifndef EDGE_SPOOL_WIRE_H

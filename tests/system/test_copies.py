@@ -16,18 +16,24 @@ OPEN = "\trule all { on connect; key client/32; rate 100000/1s; burst 100000; ac
 
 
 class Pair:
-    """A whole tier with one store, whose edge is the owner, and a second host that has only an edge."""
+    """A whole tier with one store, whose edge is the owner, and a second host that has only an edge; secure: they trust
+    one authority, and speak TLS though they are on loopback."""
 
-    def __init__(self, new_tier, name, owner_extra="", peer_extra=""):
+    def __init__(self, new_tier, name, owner_extra="", peer_extra="", secure=False):
         self.owner, self.peer = new_tier(f"{name}-owner", stores=1), new_tier(f"{name}-peer", stores=1)
         door = self.peer.port_base + 2424
         self.owner.edge_extra += f"\tcopy_to 127.0.0.1:{door};\n\tcopy_secret together;\n\tcopy_timeout 2s;\n{owner_extra}"
         self.peer.edge_extra += f"\tcopy_listen 127.0.0.1:{door};\n\tcopy_secret together;\n{peer_extra}"
         self.peer.hostname = "second.example.org"
+        if secure:
+            self.owner.edge_extra += "\tcopy_tls yes;\n"
+            self.peer.edge_extra += "\tcopy_tls yes;\n"
         for t in (self.owner, self.peer):
             t.users = [dict(u, store=1) for u in t.users]
             t.use_redis, t.meter_rules, t.workers = False, OPEN, 1
         self.owner.start()
+        if secure:
+            shutil.copytree(self.owner.path("tls"), self.peer.path("tls"))
         self.peer.directory_block = f"directory {{\n\tbackend file;\n\tfile {self.owner.path('directory.ldif')};\n}}\n"
         self.peer.write_all()
         self.start_edge(self.peer)
@@ -47,10 +53,11 @@ class Pair:
         self.owner.start_store(1)
 
     def copies(self):
-        """What the second host says of the copies of the owner's newest spool."""
+        """What the second host says of the copies of the owner's newest spool: that which is here, else the last in the list."""
         found = [w for w in json.loads(self.peer.postern("queue", "copies", "--json").stdout) if w["owner"] == "mail.example.org"]
         if not found:
             return {"state": "", "held": 0, "adopted": 0}
+        found = [w for w in found if w["state"] == "here"] or found
         return {"state": found[-1]["state"], "held": found[-1]["copies"], "adopted": found[-1]["adopted"]}
 
     def kill_owner(self):
@@ -106,7 +113,7 @@ def queue_process(tier):
 
 @pytest.fixture(scope="module")
 def pair(new_tier):
-    return Pair(new_tier, "pair")
+    return Pair(new_tier, "pair", secure=True)
 
 
 def test_copies_are_given_up_when_mail_is_delivered(pair):
@@ -192,6 +199,32 @@ def test_a_frozen_peer_costs_one_wait_and_no_mail(pair):
     pair.owner.postern("queue", "retry")
     pair.arrived_once(tokens)
     wait_for(lambda: pair.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "no copies")
+
+
+def test_a_host_with_a_wrong_certificate_gets_neither_secret_nor_mail(pair):
+    """Its certificate is of the right authority, for another name; with the right one it is taken again."""
+    peer, pem, key = pair.peer, pair.peer.path("tls", "chain.pem"), pair.peer.path("tls", "key.pem")
+    shutil.copy(pem, pem + ".right")
+    shutil.copy(key, key + ".right")
+    with open(peer.path("tls", "other.ext"), "w", encoding="ascii") as f:
+        f.write("subjectAltName=DNS:elsewhere.example\nextendedKeyUsage=serverAuth\n")
+    peer.make_pair(pem, key, names="other.ext")
+    peer.stop_process("edge")
+    pair.start_edge(peer)
+    wait_for(lambda: re.search(r"copy\.unreached.*(mismatch|verif)", pair.owner.log("edge")), 20, "a refusal")
+    pair.store_down()
+    tokens = pair.spool(2)
+    assert pair.copies()["state"] != "here" and pair.copies()["held"] == 0
+    os.rename(pem + ".right", pem)
+    os.rename(key + ".right", key)
+    peer.stop_process("edge")
+    pair.start_edge(peer)
+    wait_for(lambda: pair.copies()["state"] == "here", 20, "the owner at the second host")
+    tokens += pair.spool(1)
+    assert pair.copies()["held"] == 1
+    pair.store_up()
+    pair.owner.postern("queue", "retry")
+    pair.arrived_once(tokens)
 
 
 def test_refused_without_room_and_adopted_by_itself(new_tier):

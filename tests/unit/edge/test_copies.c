@@ -17,6 +17,7 @@ struct peer {
 	struct queue *queue;
 	struct copies *copies;
 	char spool[100], path[100];
+	struct conf_address listens;
 	int fd;
 	struct copier *copier; /* of the owner */
 };
@@ -63,7 +64,8 @@ static void pair_open(struct bench *b, struct peer *p)
 	snprintf(p->path, sizeof p->path, "%s/copies%u.sock", dir, serial++);
 	p->edge->spool = p->spool;
 	p->edge->queue_retry_first = p->edge->queue_retry_max = LATE_MS;
-	p->edge->copy_listen.n = 1; /* the socket is ours */
+	p->listens = (struct conf_address){ .unix_path = p->path };
+	p->edge->copy_listen = (struct conf_addresses){ &p->listens, 1 }; /* we open it */
 	p->edge->copy_secret.bytes = SPAN(SECRET);
 	p->fd = listen_open_unix(p->path, 0600);
 	peer_up(b, p);
@@ -74,7 +76,7 @@ static void pair_close(struct bench *b, struct peer *p)
 {
 	copier_free(&p->copier);
 	peer_down(p);
-	p->edge->copy_listen.n = 0;
+	p->edge->copy_listen = (struct conf_addresses){ 0 };
 	p->edge->copy_secret.bytes = b->edge->copy_secret.bytes = SPAN_NONE;
 	b->edge->copy_to.host = NULL;
 	conf_unref(&p->conf);
