@@ -232,9 +232,9 @@ static struct transaction *copy_for(const struct transaction *t, const struct wa
 	return p;
 }
 
-static struct span read_whole(void *arg, uint64_t at, size_t n, err_t *err_out)
+static struct span read_whole(void *body, uint64_t at, size_t n, err_t *err_out)
 {
-	return body_read(arg, at, n, err_out);
+	return body_read(body, at, n, err_out);
 }
 
 /* Without a body of its own nothing is promised. */
@@ -355,6 +355,9 @@ static const struct outcome loop = { .fate = FATE_REFUSED,
 	.code = 554,
 	.enhanced = "5.4.6",
 	.text = "mail for this address goes round in a loop" };
+static const struct outcome empty = {
+	.fate = FATE_REFUSED, .code = 550, .enhanced = "5.2.4", .text = "the group has no members"
+};
 
 static void put_member(struct parts *x, size_t at, const struct recipient *m)
 {
@@ -406,9 +409,12 @@ static void put_members(struct parts *x, size_t at)
 		put_refused(x, at, r->address, &loop);
 		return;
 	}
+	size_t before = x->share_n;
 	for (size_t i = 0; i < r->member_count; i++)
 		if (is_for(x, at, &r->members[i]))
 			put_member(x, at, &r->members[i]);
+	if (x->share_n == before) /* only moderators, who were not to be asked */
+		put_refused(x, at, r->address, &empty);
 }
 
 /* ---- commit ----------------------------------------------------------------------------------- */
@@ -456,9 +462,8 @@ static void on_committed(void *arg);
  * of a mail that the client sends again. */
 static void go_on(struct parts *x)
 {
-	size_t n = x->taken ? x->part_n - x->begun : 1;
-	x->open = n;
-	for (; n > 0; n--) {
+	x->open = x->taken ? x->part_n - x->begun : 1;
+	for (size_t n = x->open; n > 0; n--) {
 		struct part *p = x->parts[x->begun++];
 		p->commit = commit_start(x->opts.committer, p->t, on_committed, p);
 	}

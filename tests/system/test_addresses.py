@@ -55,6 +55,8 @@ ENTRIES = [
           "mgrpRemoveHeader: X-Mailer", "mgrpMsgRejectText: say the word"),
     group("guarded", "mgrpRFC822MailMember: alice@example.org", "mgrpRFC822MailMember: bob@example.org",
           "mgrpAuthPassword: open sesame", "mgrpModerator: mailto:bob@example.org", "mgrpMsgRejectAction: toModerator"),
+    group("unattended", "mgrpAuthPassword: open sesame", "mgrpModerator: mailto:bob@example.org",
+          "mgrpMsgRejectAction: toModerator"),
 ]
 RULES = """
 	rewrite old { address recipient; pattern "*@*.old.example"; to "$U@example.org"; }
@@ -306,6 +308,17 @@ def test_group_with_a_password_and_moderators(edge):
             assert b"Approved" not in edge.wait_stored(edge.user(name), token)[0]
         assert quiet(edge, token, *({"alice"} - set(names))) == []
         assert copies(edge, "bob", token) == 1
+
+
+def test_group_without_members(edge):
+    """The password is right, so no moderator is asked, and there is nobody else."""
+    token = mail.new_token()
+    to = ["unattended@example.org"]
+    _, code, reply = send(edge, STRANGER, to, text=approved(token, b"open sesame", to))
+    assert code == 550 and "5.2.4" in reply, reply
+    _, code, reply = send(edge, STRANGER, to, text=approved(token, b"wrong", to))
+    assert code == 250, reply
+    edge.wait_stored(edge.user("bob"), token)
 
 
 def test_nothing_is_relayed_all_the_same(edge):
