@@ -126,16 +126,11 @@ enum verdict imap_across_feed(struct imap_session *s)
 
 /* ---- begin and end ------------------------------------------------------------------------------------------- */
 
-static bool is_move(const struct imap_session *s)
-{
-	return s->cmd.row->run == cmd_move;
-}
-
 /* The committer of the target knows nothing of this side. */
 static enum operation_result may_leave(struct imap_session *s)
 {
 	struct index_mailbox m;
-	uint32_t needed = ACL_READ | (is_move(s) ? ACL_TRASH | ACL_EXPUNGE : 0);
+	uint32_t needed = ACL_READ | (imap_is_move(s) ? ACL_TRASH | ACL_EXPUNGE : 0);
 	struct index_view *v = index_view_begin(s->box_in->index);
 	if (v == NULL)
 		return OPR_LATER;
@@ -182,7 +177,7 @@ enum verdict imap_across_done(struct imap_session *s, uint32_t uidvalidity, uint
 	struct buf code = BUF_INIT(CODE_MAX);
 	enum verdict v;
 	put_copyuid(&code, s->across, uidvalidity, first);
-	if (is_move(s)) {
+	if (imap_is_move(s)) {
 		imap_say(s, "* OK %s Moved\r\n", buf_cstr(&code));
 		s->partition = s->box_in;
 		v = imap_change_take_away(s);

@@ -297,9 +297,7 @@ static enum verdict copy(struct imap_session *s, enum operation_kind kind, opera
 	struct imap_cursor *c = &s->cmd.args;
 	struct imap_change *ch = read_set(s);
 	struct operation op;
-	imap_read_sp(c);
-	imap_read_mailbox(s, &s->cmd.name);
-	imap_read_end(c);
+	imap_change_read_target(s);
 	if (!imap_ok(c))
 		return imap_finish_bad(s, c->why);
 	uint64_t target = 0;
@@ -349,6 +347,19 @@ enum verdict cmd_expunge(struct imap_session *s)
 }
 
 /* ---- to another store or partition -------------------------------------------------------------------------------------- */
+
+void imap_change_read_target(struct imap_session *s)
+{
+	imap_read_sp(&s->cmd.args);
+	buf_clear(&s->cmd.name); /* it may have been read ahead */
+	imap_read_mailbox(s, &s->cmd.name);
+	imap_read_end(&s->cmd.args);
+}
+
+bool imap_is_move(const struct imap_session *s)
+{
+	return s->cmd.row->run == cmd_move;
+}
 
 void imap_change_read(struct imap_session *s)
 {

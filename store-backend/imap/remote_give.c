@@ -47,11 +47,6 @@ static enum verdict give_up(struct imap_session *s, enum verdict finished)
 	return finished;
 }
 
-static bool is_move(const struct imap_session *s)
-{
-	return s->cmd.row->run == cmd_move;
-}
-
 /* ---- one message ----------------------------------------------------------------------------------------- */
 
 /* " (\Seen word) "date" {12}" */
@@ -110,7 +105,7 @@ static enum verdict given(struct imap_session *s, const struct imap_resp *resp)
 	enum verdict v;
 	if (span_ieq_str(resp->code, "APPENDUID"))
 		put_copyuid(&code, g, resp->code_args);
-	if (is_move(s)) {
+	if (imap_is_move(s)) {
 		if (buf_len(&code) > 0)
 			imap_say(s, "* OK %sMoved\r\n", buf_cstr(&code));
 		v = imap_change_take_away(s);
@@ -189,13 +184,10 @@ enum verdict remote_give_start(struct imap_session *s, struct peer_link *l)
 	struct imap_remote *r = s->remote;
 	struct imap_cursor *c = &s->cmd.args;
 	imap_change_read(s);
-	imap_read_sp(c);
-	buf_clear(&s->cmd.name);
-	imap_read_mailbox(s, &s->cmd.name);
-	imap_read_end(c);
+	imap_change_read_target(s);
 	if (!imap_ok(c))
 		return imap_finish_bad(s, c->why);
-	if (is_move(s) && s->box->read_only)
+	if (imap_is_move(s) && s->box->read_only)
 		return imap_finish_read_only(s);
 	r->give = MEM_NEW(struct remote_give);
 	r->give->uids = across_uids(s, &r->give->n);

@@ -12,6 +12,7 @@
 
 #include "store-backend/imap/across.h"
 #include "store-backend/imap/append.h"
+#include "store-backend/imap/change.h"
 #include "store-backend/imap/session_parts.h"
 #include "store-backend/imap/shared.h"
 
@@ -56,11 +57,6 @@ void remote_take_free(struct remote_take **tp)
 bool imap_remote_is_taking(const struct imap_session *s)
 {
 	return s->remote != NULL && s->remote->take != NULL;
-}
-
-static bool is_move(const struct imap_session *s)
-{
-	return s->cmd.row->run == cmd_move;
 }
 
 /* What is not ours is news of the selected mailbox. */
@@ -321,7 +317,7 @@ enum verdict imap_remote_taken(struct imap_session *s, uint32_t uidvalidity, uin
 	buf_printf(&code, " %u", first);
 	if (t->n > 1)
 		buf_printf(&code, ":%u", first + (uint32_t)t->n - 1);
-	if (is_move(s)) {
+	if (imap_is_move(s)) {
 		imap_say(s, "* OK %s] Moved\r\n", buf_cstr(&code));
 		v = mark(s, peer_link_stream(s->remote->at), TAKE_MARK);
 	} else {
@@ -374,10 +370,7 @@ enum verdict remote_take_start(struct imap_session *s)
 	struct span set = span_from(c->in, c->at);
 	set = span_first(set, span_find(set, ' '));
 	c->at += set.n;
-	imap_read_sp(c);
-	buf_clear(&s->cmd.name);
-	imap_read_mailbox(s, &s->cmd.name);
-	imap_read_end(c);
+	imap_change_read_target(s);
 	if (!imap_ok(c))
 		return imap_finish_bad(s, c->why);
 	s->partition = shared_partition(s, buf_span(&s->cmd.name));
