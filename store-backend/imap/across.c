@@ -78,28 +78,21 @@ bool across_put_head(
 
 /* ---- to the append ------------------------------------------------------------------------------------------ */
 
-/* The options of the next message, as if the client had sent them; behind the last one nothing. */
 static enum verdict offer(struct imap_session *s)
 {
 	struct imap_across *x = s->across;
-	struct imap_command *c = &s->cmd;
-	struct index_entry e;
-	buf_end(&c->more);
-	c->more = BUF_INIT(IMAP_TOTAL_MAX);
-	c->pending = x->at < x->n;
-	c->pending_sync = false;
-	if (c->pending && !across_put_head(s, x->uids[x->at], &c->more, &e)) {
+	struct index_entry e = { 0 };
+	struct buf *room = imap_append_room(s);
+	bool more = x->at < x->n;
+	if (more && !across_put_head(s, x->uids[x->at], room, &e)) {
 		imap_append_drop(s);
 		return imap_finish(s, "NO", ACROSS_EXPUNGED);
 	}
-	if (c->pending) {
+	if (more) {
 		blob_init(&x->blob, s->box_in->reader, &e);
 		x->taken = 0;
-		c->pending_size = e.size;
 	}
-	buf_clear(&c->scratch);
-	imap_cursor_init(&c->args, buf_span(&c->more), &c->scratch);
-	return x->at == 0 ? imap_append_begin(s) : imap_append_more(s);
+	return imap_append_offer(s, more, e.size);
 }
 
 /* Others have their turn between the pieces. */

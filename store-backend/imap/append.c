@@ -427,8 +427,24 @@ static enum verdict begin(struct imap_session *s, struct imap_append *a)
 	return imap_append_more(s);
 }
 
-enum verdict imap_append_begin(struct imap_session *s)
+struct buf *imap_append_room(struct imap_session *s)
 {
+	buf_end(&s->cmd.more);
+	s->cmd.more = BUF_INIT(IMAP_TOTAL_MAX);
+	return &s->cmd.more;
+}
+
+enum verdict imap_append_offer(struct imap_session *s, bool more, uint64_t size)
+{
+	struct imap_command *c = &s->cmd;
+	c->pending = more;
+	c->pending_sync = false;
+	if (more)
+		c->pending_size = size;
+	buf_clear(&c->scratch);
+	imap_cursor_init(&c->args, buf_span(&c->more), &c->scratch);
+	if (s->append != NULL)
+		return imap_append_more(s);
 	s->append = MEM_NEW(struct imap_append);
 	return begin(s, s->append);
 }

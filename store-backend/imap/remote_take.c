@@ -172,24 +172,16 @@ static void take_listed(struct imap_session *s, const struct imap_resp *resp, st
 
 /* ---- to the append ----------------------------------------------------------------------------------------------- */
 
-/* The options of the next message, as if the client had sent them: the append looks whether it may come. */
 static enum verdict offer(struct imap_session *s)
 {
 	struct remote_take *t = s->remote->take;
-	struct imap_command *c = &s->cmd;
-	buf_end(&c->more);
-	c->more = BUF_INIT(IMAP_TOTAL_MAX);
-	c->pending = t->at < t->n;
-	c->pending_sync = false;
-	if (c->pending) {
-		buf_printf(&c->more, "%s {%llu}\r\n", t->v[t->at].options,
-		    (unsigned long long)t->v[t->at].size);
-		c->pending_size = t->v[t->at].size;
-	}
-	t->step = c->pending ? TAKE_FETCH : TAKE_COMMIT;
-	buf_clear(&c->scratch);
-	imap_cursor_init(&c->args, buf_span(&c->more), &c->scratch);
-	return t->at == 0 ? imap_append_begin(s) : imap_append_more(s);
+	const struct taken *m = t->at < t->n ? &t->v[t->at] : NULL;
+	struct buf *room = imap_append_room(s);
+	t->step = m != NULL ? TAKE_FETCH : TAKE_COMMIT;
+	if (m == NULL)
+		return imap_append_offer(s, false, 0);
+	buf_printf(room, "%s {%llu}\r\n", m->options, (unsigned long long)m->size);
+	return imap_append_offer(s, true, m->size);
 }
 
 static enum verdict go_list(struct imap_session *s, struct stream *io)

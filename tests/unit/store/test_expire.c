@@ -1,6 +1,7 @@
 /* test_expire.c - which messages the rules find: each condition alone and together, the oldest beyond a number,
  * exclusive rules, steps of any size; and types by Content-Type. */
 #include "fixture.h"
+#include "rules_fixture.h"
 
 #include "base/check.h"
 #include "conf/conf.h"
@@ -85,29 +86,9 @@ static err_t read_log(void *arg, log_pos blob, uint64_t at, void *out, size_t n)
 
 /* ---- settings as they are read ---------------------------------------------------------------------------- */
 
-static const struct conf_block fixture_root = { .name = "root", .size = sizeof(struct conf_head) };
-static const struct conf_block *const fixture_sections[] = { &store_block, NULL };
-
 static void check(const struct conf *c, struct conf_diag *d)
 {
 	expire_check(conf_section(c, &store_block), d);
-}
-
-static struct conf *load(const char *rules, size_t *errors_out)
-{
-	static const struct conf_schema schema = { &fixture_root, fixture_sections, NULL, check };
-	char path[] = "/tmp/test_expire.conf.XXXXXX";
-	int fd = mkstemp(path);
-	dprintf(fd, "store {\n%s\n}\n", rules);
-	close(fd);
-	struct conf_diag *d = conf_diag_new();
-	struct conf_source *src = conf_source_disk(path);
-	struct conf *c = conf_load(&schema, src, NULL, d);
-	*errors_out = conf_error_count(d);
-	conf_source_free(&src);
-	conf_diag_free(&d);
-	unlink(path);
-	return c;
 }
 
 /* "RULE MAILBOX uid uid; ..." of a whole pass. */
@@ -115,7 +96,7 @@ static void run(struct store *s, const char *rules, char *out, size_t size)
 {
 	static struct expire_found f;
 	size_t errors, n = 0;
-	struct conf *c = load(rules, &errors);
+	struct conf *c = rules_load(rules, check, &errors);
 	assert_int_equal(errors, 0);
 	struct expire x = { conf_section(c, &store_block), NOW, read_log, NULL };
 	struct expire_cursor at = { 0 };
@@ -205,7 +186,7 @@ static void test_settings_that_are_refused(void **state)
 	};
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		size_t errors;
-		struct conf *c = load(cases[i], &errors);
+		struct conf *c = rules_load(cases[i], check, &errors);
 		if (errors == 0)
 			fail_msg("%s", cases[i]);
 		conf_unref(&c);
@@ -225,7 +206,7 @@ static void test_steps(void **state)
 	for (unsigned i = 0; i < MESSAGES; i++)
 		put(&s, t, s.inbox, 20 + i % 2);
 	assert_int_equal(index_txn_commit(&t, 1), ERR_OK);
-	struct conf *c = load("expire a { folders INBOX; age 20d; }", &errors);
+	struct conf *c = rules_load("expire a { folders INBOX; age 20d; }", check, &errors);
 	struct expire x = { conf_section(c, &store_block), NOW, read_log, NULL };
 	struct expire_cursor at = { 0 };
 	struct index *index = index_writer_reader(s.w);

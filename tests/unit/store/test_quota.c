@@ -1,6 +1,7 @@
 /* test_quota.c - how much of each kind of message the index says there is, after everything that brings and takes
  * messages, and what the rules `quota NAME { }` allow. */
 #include "fixture.h"
+#include "rules_fixture.h"
 
 #include "conf/conf.h"
 #include "store-backend/index_check.h"
@@ -186,25 +187,6 @@ static void check(const struct conf *c, struct conf_diag *d)
 	quota_check(conf_section(c, &store_block), d);
 }
 
-static struct conf *load(const char *rules, size_t *errors_out)
-{
-	static const struct conf_block root = { .name = "root", .size = sizeof(struct conf_head) };
-	static const struct conf_block *const sections[] = { &store_block, NULL };
-	static const struct conf_schema schema = { &root, sections, NULL, check };
-	char path[] = "/tmp/test_quota.conf.XXXXXX";
-	int fd = mkstemp(path);
-	dprintf(fd, "store {\n%s\n}\n", rules);
-	close(fd);
-	struct conf_diag *d = conf_diag_new();
-	struct conf_source *src = conf_source_disk(path);
-	struct conf *c = conf_load(&schema, src, NULL, d);
-	*errors_out = conf_error_count(d);
-	conf_source_free(&src);
-	conf_diag_free(&d);
-	unlink(path);
-	return c;
-}
-
 static const struct {
 	const char *rules;
 	enum message_type more; /* one of them, of 50 bytes, comes into Calls of a@x */
@@ -237,7 +219,7 @@ static void test_rules(void **state)
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct quota_ask a = { .mailbox = &m, .moves = cases[i].moves };
 		size_t errors;
-		struct conf *c = load(cases[i].rules, &errors);
+		struct conf *c = rules_load(cases[i].rules, check, &errors);
 		assert_int_equal(errors, 0);
 		type_uses_add(&a.in_mailbox, TYPE_VOICE, 100, 1);
 		type_uses_add(&a.in_mailbox, TYPE_MAIL, 10, 1);
@@ -263,7 +245,7 @@ static void test_settings(void **state)
 	};
 	for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
 		size_t errors;
-		struct conf *c = load(v[i].rules, &errors);
+		struct conf *c = rules_load(v[i].rules, check, &errors);
 		assert_int_equal(errors, v[i].errors);
 		if (c != NULL)
 			conf_unref(&c);
