@@ -146,6 +146,13 @@ class Host(Tier):
     def wait_empty(self, seconds=30):
         wait_for(lambda: not self.queue(), seconds, "an empty queue")
 
+    def delete_all(self):
+        """An order passes over what is being tried at that moment."""
+        def none_is_left():
+            self.postern("queue", "delete", "all")
+            return not self.queue()
+        wait_for(none_is_left, 30, "an empty queue")
+
     @contextlib.contextmanager
     def gate(self):
         """Programs that wait for it go on when the block's value has been called; a later one does not stop there at all."""

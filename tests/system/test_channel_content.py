@@ -187,7 +187,7 @@ def test_conversion_fails(host, data):
     before = len(host.log("edge"))
     convert(host, ("text/x-up", data, "x"))
     wait_for(lambda: "program for part 2 failed" in host.log("edge")[before:], 20, "a failure")
-    host.postern("queue", "delete", "all")
+    host.delete_all()
     text, got, _ = converted(host, ("application/x-soft", data, "x"))
     assert text.decode("latin-1").replace("\r\n", "\n") in got
 
@@ -198,7 +198,7 @@ def test_conversion_of_a_user(host):
     token, _ = send(host, "dave@example.net", text=lambda t: multipart(t, ("text/x-up", b"x", "x")))
     wait_for(lambda: re.search(r"queue.moved .*dave@example.net channel=change end=moved", host.log("edge")[before:]), 20, "a move")
     wait_for(lambda: [r for r in host.queue() if r["attempts"]], 20, "an attempt at the store")
-    host.postern("queue", "delete", "all")
+    host.delete_all()
 
 
 def test_killed_while_converting(host):
