@@ -214,7 +214,7 @@ static void go(struct q_item *it, enum q_dest_kind kind)
 		buf_printf(&name, "/%s", it->user != NULL ? it->user : it->address);
 	else if (ch->own->type == CHANNEL_CONVERSION) /* rules may ask for it */
 		buf_printf(&name, ">%.*s", SPAN_ARG(item_out_channel(it)));
-	dest_ready(dest_get(q, kind, buf_cstr(&name)), it);
+	dest_ready(dest_of(it->entry, kind, buf_cstr(&name)), it);
 	buf_end(&name);
 }
 

@@ -122,10 +122,19 @@ struct q_entry {
 	struct timer again;  /* unsaved, or the sender could not be looked up */
 };
 
+/* How much TLS a message itself wants, or does not. Those that want different things of a place have a destination each:
+ * what one has to wait for holds up no other. */
+enum q_wish {
+	WISH_USUAL,
+	WISH_TLS,      /* REQUIRETLS */
+	WISH_NO_POLICY /* TLS-Required: no, or a report of TLS: policies of the domain do not count */
+};
+
 struct q_dest {
 	uint32_t magic;
 	struct queue *queue;
 	enum q_dest_kind kind;
+	enum q_wish wish;
 	char *name; /* store, domain, relay host, or a route as an operator gave it */
 	struct list_node ready[PRIORITY_CLASSES], held;
 	unsigned turn; /* which class of ready is asked first: see run_one() */
@@ -263,7 +272,7 @@ void queue_check_drained(struct queue *q);
 void item_route(struct q_item *it);
 void dest_ready(struct q_dest *d, struct q_item *it);
 void entry_on_go(void *entry);
-struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, const char *name);
+struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, enum q_wish wish, const char *name);
 /* Where a recipient goes that is not local. False: nowhere. *name_out points into the arguments or the configuration. */
 bool way_out(const struct queue *q, const char *address, const char *route,
     enum q_dest_kind *kind_out, const char **name_out);
@@ -286,6 +295,13 @@ void queue_run_stalled(struct queue *q);
 /* An end, or another wait, without any delivery. May free the entry. */
 void item_conclude(
     struct q_item *it, enum fate fate, unsigned code, const char *enhanced, const char *text);
+
+/* ---- queue_wish.c ---- */
+
+/* The destination of this message's mail for a place. */
+struct q_dest *dest_of(const struct q_entry *e, enum q_dest_kind kind, const char *name);
+/* What one that is not local wants, by what its record says. */
+enum q_wish wish_away(const struct spool_message *m);
 
 /* ---- queue_channel.c: named channels ---------------------------------------------------------------- */
 

@@ -173,7 +173,7 @@ static struct q_dest *way_of_due(const struct q_entry *e)
 	    it->due.due > loop_now_ms(q->loop) || item_needs_channel(it) ||
 	    !way_out(q, it->address, item_operator_route(it), &kind, &name))
 		return NULL;
-	return dest_get(q, kind, name);
+	return dest_of(e, kind, name);
 }
 
 /* Where its row waits for it from now on. The destination that may call it at once; NULL: none. */

@@ -14,9 +14,10 @@ enum { KEY_MAX = 1100, DOWN_FIRST_MS = 1000, PROBES = 20, WINDOW_FIRST = 2 };
 
 /* ---- destinations ------------------------------------------------------------------------------- */
 
-static bool put_key(struct buf *out, enum q_dest_kind kind, const char *name)
+static bool put_key(struct buf *out, enum q_dest_kind kind, enum q_wish wish, const char *name)
 {
 	buf_add_char(out, (char)('0' + (int)kind));
+	buf_add_char(out, (char)('0' + (int)wish));
 	buf_add_str(out, name);
 	return buf_ok(out);
 }
@@ -36,7 +37,7 @@ static void dest_free(struct q_dest *d)
 {
 	not_known(d);
 	struct buf key = BUF_INIT(KEY_MAX);
-	put_key(&key, d->kind, d->name);
+	put_key(&key, d->kind, d->wish, d->name);
 	map_remove(d->queue->dests, buf_span(&key));
 	buf_end(&key);
 	timer_clear(&d->probe);
@@ -77,16 +78,17 @@ static void on_probe(void *arg)
 	dest_call(d);
 }
 
-struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, const char *name)
+struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, enum q_wish wish, const char *name)
 {
 	struct buf key = BUF_INIT(KEY_MAX);
-	CHECK(put_key(&key, kind, name)); /* names are at most SPOOL_STRING_MAX */
+	CHECK(put_key(&key, kind, wish, name)); /* names are at most SPOOL_STRING_MAX */
 	struct q_dest *d = map_get(q->dests, buf_span(&key));
 	if (d == NULL) {
 		d = MEM_NEW(struct q_dest);
 		d->magic = q_dest_MAGIC;
 		d->queue = q;
 		d->kind = kind;
+		d->wish = wish;
 		d->name = mem_str(name);
 		d->window = WINDOW_FIRST;
 		for (size_t i = 0; i < PRIORITY_CLASSES; i++)
@@ -486,7 +488,7 @@ static void on_expanded(void *arg, struct expansion *e)
 		it->user = mem_str(r->user);
 		if (it->detail == NULL)
 			it->detail = mem_str(r->detail);
-		dest_ready(dest_get(q, DEST_STORE, r->store), it);
+		dest_ready(dest_of(it->entry, DEST_STORE, r->store), it);
 	} else if (e->end == EXPAND_TAKEN && e->held) {
 		item_conclude(it, FATE_LATER, 450, "4.2.1", "mailbox is on hold");
 	} else if (e->end == EXPAND_TAKEN) {
@@ -534,7 +536,7 @@ static void on_found(void *arg, enum directory_status status, const struct accou
 	else {
 		mem_free(it->user);
 		it->user = mem_str(a->user);
-		dest_ready(dest_get(q, DEST_STORE, a->hosts[0]), it);
+		dest_ready(dest_of(it->entry, DEST_STORE, a->hosts[0]), it);
 	}
 	queue_pump(q); /* a place for a question is free */
 }
@@ -562,7 +564,7 @@ static void route_away(struct q_item *it)
 	enum q_dest_kind kind;
 	const char *name;
 	if (way_out(it->entry->queue, it->address, item_operator_route(it), &kind, &name))
-		dest_ready(dest_get(it->entry->queue, kind, name), it);
+		dest_ready(dest_of(it->entry, kind, name), it);
 	else
 		item_conclude(it, FATE_REFUSED, 553, "5.1.3", "address without domain");
 }

@@ -116,7 +116,7 @@ static bool list_for_its_way(struct queue *q, uint32_t row, const struct spool_m
 	char *address = mem_span_str(m->recipients[0].address);
 	bool listed = false;
 	if (way_out(q, address, NULL, &kind, &name)) {
-		struct q_dest *d = dest_get(q, kind, name);
+		struct q_dest *d = dest_get(q, kind, wish_away(m), name);
 		const struct schedule *times = &q->channels[kind].limits.times;
 		enum priority_class class = priority_class_of(m->priority);
 		struct row_facts f = { m->arrived_us, schedule_lifetime(times, class) };

@@ -47,11 +47,11 @@ def smtp(tier, service="mx", tls=False, user=None):
     return s
 
 
-def send(tier, sender, recipients, text, **how):
-    """Returns (code, reply) of the end of data; raises when no recipient was taken."""
+def send(tier, sender, recipients, text, options=(), **how):
+    """Returns (code, reply) of the end of data; raises when no recipient was taken. options: of MAIL."""
     with smtp(tier, **how) as s:
         s.ehlo_or_helo_if_needed()
-        code, reply = s.mail(sender, ["BODY=8BITMIME"])
+        code, reply = s.mail(sender, ["BODY=8BITMIME", *options])
         if code == 250:
             taken = [s.rcpt(r) for r in recipients]
             if any(c == 250 for c, _ in taken):

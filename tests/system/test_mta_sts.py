@@ -215,11 +215,11 @@ def edge(run_dir):
     finish(tier)
 
 
-def send(edge, *names, change=lambda text: text):
+def send(edge, *names, change=lambda text: text, wishes=()):
     alice = edge.user("alice")
     to = [f"x@{name}.example" for name in names]
     text = change(mail.message(mail.new_token(), alice["address"], to))
-    code, reply = mail.send(edge, alice["address"], to, text, service="submission", user=alice)
+    code, reply = mail.send(edge, alice["address"], to, text, service="submission", user=alice, options=wishes)
     assert code == 250, reply
 
 
@@ -334,3 +334,38 @@ def test_off_for_the_channel(edge):
     edge.start_edge()
     wait_for(lambda: taken(edge, "foreign") and taken(edge, "plain"), 30, "what waited")
     wait_for(lambda: not rows(edge), 20, "the rest")
+
+
+def restart_patient(edge):
+    """Nothing is tried again by itself as long as the test runs; policies are known from before."""
+    edge.stop_process("edge")
+    edge.edge_extra = options(edge).replace("queue_retry_first 500ms", "queue_retry_first 1h").replace("queue_retry_max 1s", "queue_retry_max 1h")
+    edge.write_configs()
+    edge.taken.clear()
+    edge.start_edge()
+
+
+def wait_deferred(edge, *names):
+    def deferred():
+        found = rows(edge)
+        return all(name in found and found[name]["attempts"] == 1 for name in names)
+    wait_for(deferred, 30, f"one attempt for {names}")
+
+
+def test_what_wants_less_does_not_wait_for_what_wants_more(edge):
+    """A domain that one message has to wait for is not down for another that wants less of it."""
+    restart_patient(edge)
+    send(edge, "none", wishes=["REQUIRETLS"])
+    send(edge, "foreign", "untrusted")
+    wait_deferred(edge, "none", "foreign", "untrusted")
+    send(edge, "none")
+    send(edge, "foreign", "untrusted", change=mail.tls_not_required)
+    wait_for(lambda: len(edge.taken) >= 3, 60, "what wants less")
+    assert sorted(edge.taken) == [("x@foreign.example", True), ("x@none.example", False), ("x@untrusted.example", True)]
+    send(edge, "foreign", "untrusted")  # its going there says nothing of the others
+    send(edge, "none", wishes=["REQUIRETLS"])
+    send(edge, "good")
+    wait_for(lambda: len(in_postfix(edge)) >= 3 and "good" not in rows(edge), 30, "what came last")
+    found = json.loads(edge.postern("queue", "list", "--json").stdout)
+    assert sorted(r["recipient"] for r in found) == sorted(2 * [f"x@{n}.example" for n in ("none", "foreign", "untrusted")])
+    assert all(r["attempts"] <= 1 for r in found) and len(edge.taken) == 3, found
