@@ -105,7 +105,7 @@ static void move(struct conversion_ticket *x, uint64_t size)
 		.from = e,
 		.sender = e->sender,
 		.trusted = e->trusted,
-		.keeps_envid = true,
+		.keeps_wishes = true,
 		.stage = STAGE_CONVERSION,
 		.recipients = to,
 		.recipient_n = x->n,

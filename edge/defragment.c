@@ -343,7 +343,7 @@ static void move(struct assembly *x)
 		.from = first->entry,
 		.sender = first->entry->sender,
 		.trusted = first->entry->trusted,
-		.keeps_envid = true,
+		.keeps_wishes = true,
 		.stage = STAGE_DEFRAGMENT,
 		.recipients = &to,
 		.recipient_n = 1,

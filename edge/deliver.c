@@ -108,7 +108,7 @@ static void finish(struct q_delivery *dl, enum out_end end, struct ip_port peer)
 	struct q_delays delays = delays_of(dl);
 	for (size_t i = 0; i < dl->n; i++) {
 		struct q_item *it = dl->items[i];
-		if (dl->dsn)
+		if (dl->dsn && dl->outcomes[i].fate == FATE_DELIVERED) /* its host reports */
 			it->notify &= ~(unsigned)SMTP_NOTIFY_SUCCESS;
 		it->delays = delays;
 		item_outcome(it, &dl->outcomes[i]);

@@ -159,8 +159,8 @@ static struct spool_message message_of(const struct move_opts *o, size_t n)
 		.require_tls = e->require_tls,
 		.tls_optional = e->tls_optional,
 		.trusted = o->trusted,
-		.ret = e->ret,
-		.envid = span_str(o->keeps_envid ? e->envid : NULL),
+		.ret = o->keeps_wishes ? e->ret : SMTP_RET_NONE,
+		.envid = span_str(o->keeps_wishes ? e->envid : NULL),
 		.recipients = mem_copy(o->recipients, n * sizeof(*o->recipients)),
 		.recipient_count = n,
 		.body_bytes = o->prefix.n + o->body.size };

@@ -13,7 +13,8 @@ struct move_opts {
 	struct ident id;            /* queue_knows() it not yet */
 	const struct q_entry *from; /* its wishes and its age go along */
 	const char *sender;
-	bool trusted, keeps_envid;
+	bool trusted;
+	bool keeps_wishes;                  /* ENVID and RET go along: not through a list */
 	unsigned stage;                     /* the last one that it has passed */
 	struct spool_recipient *recipients; /* copied; what they point to lives until the answer */
 	size_t recipient_n;

@@ -227,7 +227,7 @@ static void next_message(struct reprocess *x)
 		.from = e,
 		.sender = sender_of(x, m),
 		.trusted = e->trusted || m->sender != NULL,
-		.keeps_envid = m->sender == NULL,
+		.keeps_wishes = m->sender == NULL,
 		.stage = STAGE_REPROCESS,
 		.recipients = x->recipients,
 		.recipient_n = n,
