@@ -12,7 +12,7 @@ MODULES = os.path.join(TOP, "build", "node", "node_modules")
 # Reads the message with the token in its subject, then works on a copy of it in a folder of its own.
 SCRIPT = r"""
 const { ImapFlow } = require("imapflow");
-const [port, tls, ca, user, pass, token] = process.argv.slice(2);
+const [port, tls, ca, user, pass, token, folder] = process.argv.slice(2);
 const client = new ImapFlow({ host: "localhost", port: Number(port), secure: tls === "implicit", logger: false,
     auth: { user, pass }, tls: { ca: require("fs").readFileSync(ca) },
     clientInfo: { name: "postern-test" }, connectionTimeout: 60000, greetingTimeout: 60000 });
@@ -25,7 +25,6 @@ async function work() {
     await client.connect();
     told.secure = client.secureConnection;
     told.capabilities = [...client.capabilities.keys()];
-    const folder = "Flow-" + token;
     let lock = await client.getMailboxLock("INBOX");
     const [uid] = await client.search({ header: { subject: token } }, { uid: true });
     const seen = await client.fetchOne(String(uid), { source: true, envelope: true, bodyStructure: true, size: true,
@@ -70,13 +69,15 @@ work().catch(error => { console.log("FAILED", error.stack, error.responseText ||
 
 
 def run(tier, port, tls, user, token):
-    """What the client saw; tls: "starttls" or "implicit"."""
+    """What the client saw; tls: "starttls" or "implicit". The folder is named after the run: Cyrus keeps a deleted mailbox under its
+    name and the second of its end, and refuses to delete another of that name in the same second."""
     assert os.path.isdir(os.path.join(MODULES, "imapflow")), "imapflow is not there: make deps-node"
     script = tier.path("imapflow.js")
     with open(script, "w", encoding="ascii") as f:
         f.write(SCRIPT)
-    done = subprocess.run(["node", script, str(port), tls, tier.ca_file, user["address"], user["password"], token],
-                          capture_output=True, text=True, timeout=180, check=False, env={**os.environ, "NODE_PATH": MODULES})
+    done = subprocess.run(["node", script, str(port), tls, tier.ca_file, user["address"], user["password"], token,
+                           f"Flow-{mail.new_token()}"], capture_output=True, text=True, timeout=180, check=False,
+                          env={**os.environ, "NODE_PATH": MODULES})
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 

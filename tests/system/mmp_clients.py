@@ -14,7 +14,9 @@ SERVICES = ("imap", "imaps", "pop3", "pop3s")
 
 
 def start_mmp(tier):
+    """Until every port answers and every worker is there: the master's listeners answer before that."""
     tier.start_daemon("mmp", "postern")
+    running(tier)
     for service in SERVICES:
         wait_for(lambda s=service: port_answers(tier.port(s)), 30, service)
 
@@ -77,7 +79,6 @@ def fake_tier(new_tier, name, root_extra="", mmp_extra="", workers=2):
     t.write_all()
     start_fake(t)
     start_mmp(t)
-    running(t)
     return t
 
 

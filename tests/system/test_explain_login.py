@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from mmp_clients import running, start_fake, start_mmp
+from mmp_clients import start_fake, start_mmp
 from tier import wait_for
 
 RULES = """\trule logins { on login; key user; rate 100/1h; }
@@ -47,7 +47,6 @@ def t(new_tier, request):
         t.start_redis()
     start_fake(t)
     start_mmp(t)
-    running(t)
     return t
 
 

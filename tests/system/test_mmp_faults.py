@@ -13,7 +13,7 @@ import pytest
 import fake_imap
 import peers
 from conftest import TOP, free_port
-from mmp_clients import connect, fake_tier, metric, running, start_fake, start_mmp, status
+from mmp_clients import connect, fake_tier, metric, start_fake, start_mmp, status
 from tier import port_answers, wait_for
 
 GIB, MIB = 1 << 30, 1 << 20
@@ -217,7 +217,6 @@ def test_redis_dies_and_returns(new_tier):
     t.start_redis()
     start_fake(t)
     start_mmp(t)
-    running(t)
     held = fake_imap.Crowd(t.port("imap"), t.user("alice"))
     held.add(5, at_once=1)
 

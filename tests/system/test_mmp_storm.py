@@ -8,7 +8,7 @@ import pytest
 
 import fake_imap
 import peers
-from mmp_clients import fake_tier, metric, running, start_fake, start_mmp
+from mmp_clients import fake_tier, metric, start_fake, start_mmp
 from tier import wait_for
 
 MANY, WINDOW = 300, 4
@@ -153,7 +153,6 @@ def test_dovecot_is_killed(new_tier):
     limits = "mail_max_userip_connections = 0\nservice imap-login {\n  client_limit = 1000\n}\nservice imap {\n  process_limit = 100\n}\n"
     peers.start_dovecot(t, 1, limits)
     start_mmp(t)
-    running(t)
     crowd = fake_imap.Crowd(t.port("imap"), t.user("alice"))
     crowd.add(40)
     sessions = fall_idle(crowd)

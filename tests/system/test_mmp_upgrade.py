@@ -39,7 +39,6 @@ def echo_tier(new_tier, name, store_tls, workers=2, listener=""):
     t.spawn("echo", [sys.executable, "-B", echo_imap.__file__, str(t.store_port(1, "imap")), *pair])
     wait_for(lambda: port_answers(t.store_port(1, "imap")), 30, "the store")
     start_mmp(t)
-    running(t)
     return t
 
 
@@ -223,7 +222,6 @@ def test_compressed_sessions_move(new_tier):
     t.write_all()
     t.start_store(1)
     start_mmp(t)
-    running(t)
     pack, unpack = zlib.compressobj(9, zlib.DEFLATED, -15), zlib.decompressobj(-15)
     s, f = connect(t, t.port("imaps"))
     logged_in(t, s, f)
