@@ -20,7 +20,7 @@ DEPS_test := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 DEPS_test += postfix postfix-lmdb lmdb-utils postgrey postfix-policyd-spf-python unbound msmtp node-nodemailer \
 	libdb5.3 libgnutls-dane0 libidn12 libpcre2-8-0 procmail maildrop \
 	libsisimai-perl libmail-deliverystatus-bounceparser-perl php-cli php-mbstring
-DEPS_bench := nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy rspamd
+DEPS_bench := iproute2 nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy rspamd
 # Servers that cannot be installed beside each other or start by themselves, clients that would bring a web server with them:
 # unpacked, run by tests in a root of their own
 DEPS_unpacked := exim4-base exim4-daemon-light opensmtpd cyrus-common cyrus-imapd cyrus-pop3d sasl2-bin libical3 libxapian30 \

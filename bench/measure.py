@@ -1,7 +1,9 @@
 """CPU time of process trees, and trials of several contenders in turn."""
 import os
+import re
 import statistics
 import struct
+import subprocess
 import time
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -90,19 +92,59 @@ def settled(read, seconds=5):
     return last
 
 
-SOCKET_CACHES = {"TCP", "sock_inode_cache", "filp", "dentry", "eventpoll_epi", "eventpoll_pwq", "tcp_bind_bucket",
-                 "request_sock_TCP"}
+# Kernel objects behind each thing that a process holds, by the names of their slab caches
+OF_SOCKET, OF_FILE, OF_POLL = ("TCP", "sock_inode_cache", "lsm_inode_cache"), ("filp", "dentry", "lsm_file_cache"), \
+    ("eventpoll_epi", "eventpoll_pwq", "ep_head")
 
 
-def kernel_bytes():
-    """What the kernel holds for sockets, descriptors and their polling, of everybody (needs root)."""
-    total = 0
+def object_sizes():
+    """Of each slab cache that has a name of its own (needs root)."""
     with open("/proc/slabinfo", encoding="ascii") as f:
-        for line in f:
-            words = line.split()
-            if words[0] in SOCKET_CACHES:
-                total += int(words[1]) * int(words[3])
+        return {words[0]: int(words[3]) for words in map(str.split, f) if words[3].isdigit()}
+
+
+def descriptors(pids):
+    """What these processes hold open, each thing once: the inodes of their sockets, the number of other things, and
+    how often the kernel polls something for them."""
+    sockets, others, polled = set(), set(), 0
+    for pid in pids:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{fd}")
+                if target.startswith("socket:["):
+                    sockets.add(target[8:-1])
+                    continue
+                others.add((pid, fd))
+                if target == "anon_inode:[eventpoll]":
+                    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as f:
+                        polled += sum(line.startswith("tfd:") for line in f)
+            except FileNotFoundError:
+                continue
+    return sockets, len(others), polled
+
+
+def queued_bytes(inodes):
+    """Memory of what waits in these TCP sockets, either way."""
+    total = 0
+    out = subprocess.run(["ss", "-tmneHO"], check=True, capture_output=True, text=True).stdout
+    for line in out.splitlines():
+        inode, memory = re.search(r" ino:(\d+) ", line), re.search(r"skmem:\(([^)]*)\)", line)
+        if inode and memory and inode.group(1) in inodes:
+            sizes = dict(re.findall(r"\b([a-z]+)(\d+)", memory.group(1)))
+            total += sum(int(sizes[name]) for name in ("r", "w", "o", "bl"))
     return total
+
+
+def kernel_bytes(root):
+    """What the kernel holds for a tree of processes: the objects behind its sockets, files and polling, and what waits in
+    the sockets. Counted, not weighed: what the slab caches hold in all changes with whatever else the machine does, by more
+    than the differences that are looked for."""
+    sizes = object_sizes()
+    sockets, others, polled = descriptors(tree(root))
+
+    def of(names):
+        return sum(sizes.get(name, 0) for name in names)
+    return len(sockets) * of(OF_SOCKET + OF_FILE) + others * of(OF_FILE) + polled * of(OF_POLL) + queued_bytes(sockets)
 
 
 def trials(contenders, rounds, count, load, exact=False):
