@@ -248,40 +248,27 @@ void index_entries(struct index_view *v, uint64_t mailbox, struct uid_range uids
 	    &(struct db_range){ &v->index->db, v->txn, DB_ENTRIES, &prefix, &from }, on_entry, &e);
 }
 
-/* Changes of one time are mostly neighbours: a cursor finds the next one on the page where it is. */
 struct each_change {
-	MDB_cursor *entries;
-	bool placed; /* the cursor is at an entry */
-	uint64_t mailbox;
 	bool (*fn)(void *arg, const struct index_entry *e);
 	void *arg;
 };
 
-static bool on_change(void *arg, const MDB_val *key, const MDB_val *value)
+static bool on_change(void *arg, uint32_t uid, const MDB_val *row)
 {
-	struct each_change *e = arg;
+	const struct each_change *e = arg;
 	struct index_entry entry;
-	uint32_t uid = key_get_u32(key, 16);
-	struct db_key k = key_entry(e->mailbox, uid);
-	MDB_val at, row;
-	if (!e->placed || mdb_cursor_get(e->entries, &at, &row, MDB_NEXT) != 0 ||
-	    !span_eq(val_span(&at), span_of(k.b, k.n))) {
-		at = key_val(&k);
-		e->placed = mdb_cursor_get(e->entries, &at, &row, MDB_SET_KEY) == 0;
-	}
-	return !e->placed || !entry_parse(uid, &row, &entry) || e->fn(e->arg, &entry);
+	return !entry_parse(uid, row, &entry) || e->fn(e->arg, &entry);
 }
 
 void index_changes(struct index_view *v, uint64_t mailbox, uint64_t since,
     bool (*fn)(void *arg, const struct index_entry *e), void *arg)
 {
-	const struct db *db = &v->index->db;
-	struct each_change e = { .mailbox = mailbox, .fn = fn, .arg = arg };
-	if (since == UINT64_MAX || mdb_cursor_open(v->txn, db->t[DB_ENTRIES], &e.entries) != 0)
+	struct each_change e = { fn, arg };
+	if (since == UINT64_MAX)
 		return;
 	struct db_key prefix = key_mailbox(mailbox), from = key_modseq(mailbox, since + 1, 0);
-	db_each(&(struct db_range){ db, v->txn, DB_MODSEQS, &prefix, &from }, on_change, &e);
-	mdb_cursor_close(e.entries);
+	db_runs(
+	    &(struct db_range){ &v->index->db, v->txn, DB_MODSEQS, &prefix, &from }, on_change, &e);
 }
 
 struct each_vanished {

@@ -227,25 +227,27 @@ enum operation_result apply_adopt_message(struct apply *a)
 	uint32_t next = a->box.row.uidnext;
 	uint64_t own = begin_past(a);
 	a->box.row.uidnext = n->uid;
-	a->t->answer.uid = box_entry_add(a->t, &a->box, &a->user, &e);
+	a->t->answer.uid = apply_add_entry(a, &a->box, &e);
 	if (next > a->box.row.uidnext)
 		a->box.row.uidnext = next;
 	end_past(a, own);
 	return OPR_OK;
 }
 
+static bool adopt_marks(void *arg, uint32_t uid, const struct entry_row *e, struct marks *now_out)
+{
+	const struct operation *op = arg;
+	*now_out = (struct marks){ op->set.flags, op->adopted.keywords };
+	return true;
+}
+
 enum operation_result apply_adopt_marks(struct apply *a)
 {
-	struct marks now = { a->op->set.flags, a->op->adopted.keywords };
-	struct pick p;
 	if (!apply_load_box(a, a->op->mailbox, &a->box))
 		return OPR_NO_MAILBOX;
-	apply_pick(a, a->op->mailbox, &a->op->uids, &p);
 	uint64_t own = begin_past(a);
-	for (size_t i = 0; i < p.n; i++)
-		box_entry_change(a->t, &a->box, p.v[i].uid, &p.v[i].e, now);
+	box_entries_mark(a->t, &a->box, &a->op->uids, adopt_marks, (void *)(uintptr_t)a->op);
 	end_past(a, own);
-	mem_free(p.v);
 	return OPR_OK;
 }
 
@@ -256,8 +258,7 @@ enum operation_result apply_adopt_vanished(struct apply *a)
 		return OPR_NO_MAILBOX;
 	apply_pick(a, a->op->mailbox, &a->op->uids, &p);
 	uint64_t own = begin_past(a);
-	for (size_t i = 0; i < p.n; i++)
-		box_entry_remove(a->t, &a->box, &a->user, p.v[i].uid, &p.v[i].e);
+	apply_remove_entries(a, &a->box, &p);
 	/* What was never copied has vanished all the same. */
 	for (size_t i = 0; i < a->op->uids.n; i++)
 		for (uint64_t uid = a->op->uids.v[i].first; uid <= a->op->uids.v[i].last; uid++)

@@ -20,13 +20,16 @@ struct picked {
 	uint32_t uid;
 	struct entry_row e;
 };
-/* Entries are collected before anything is changed: a cursor and changes of the same table do not mix. */
+/* Entries are collected before any is added or removed: a cursor and such changes of the same table do not mix. */
 struct pick {
 	struct apply *a;
 	struct picked *v; /* owned */
 	size_t n, cap;
 	uint64_t bytes;
 };
+
+/* box_entry_add() for one of a->user's. */
+uint32_t apply_add_entry(struct apply *a, struct box *b, struct entry_row *e);
 
 /* False: no such mailbox, or not the user's own: ids come from sessions. Loads the user too. */
 bool apply_load_box(struct apply *a, uint64_t id, struct box *out);
@@ -69,5 +72,7 @@ void apply_pick(struct apply *a, uint64_t id, const struct uid_set *set, struct 
 /* Picked entries into a->target; their sources are told in uids, the new ones in target_uids. */
 void apply_copy_picked(struct apply *a, const struct pick *p);
 void apply_remove_picked(struct apply *a, struct box *from, const struct pick *p);
+/* The same, and the mailbox's modseq stays as it is. */
+void apply_remove_entries(struct apply *a, struct box *from, const struct pick *p);
 
 #endif

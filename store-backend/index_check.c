@@ -55,8 +55,6 @@ static void add_ref(struct refs *r, log_pos blob)
 static bool on_entry(void *arg, const struct index_entry *e)
 {
 	struct check *k = arg;
-	struct db_key m = key_modseq(k->box->id, e->modseq, e->uid);
-	MDB_val v;
 	k->sum.messages++;
 	k->sum.bytes += e->size;
 	k->sum.unseen += (e->flags & STORE_SEEN) == 0;
@@ -64,7 +62,7 @@ static bool on_entry(void *arg, const struct index_entry *e)
 	type_uses_add(&k->types, e->type, e->size, 1);
 	add_ref(&k->refs, e->blob);
 	if (e->uid >= k->box->uidnext || e->modseq > k->box->modseq ||
-	    !db_get(k->db, k->txn, DB_MODSEQS, &m, &v))
+	    !db_run_holds(k->db, k->txn, k->box->id, e))
 		fault(k, "mailbox %" PRIu64 ": uid or modseq of message %u", k->box->id, e->uid);
 	return true;
 }

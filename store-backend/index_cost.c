@@ -6,7 +6,8 @@ enum {
 	COST_BYTES = 16 * 1024, /* pages that one change may touch, not counting its size */
 	COST_RECIPIENTS = 16,   /* of whom as many share one */
 	COST_EVENT_BYTES = 512,
-	COST_COPY_BYTES = 512 /* entry, modseq and its part of half-filled pages */
+	COST_COPY_BYTES = 512, /* entry, modseq and its part of half-filled pages */
+	COST_RUN_BYTES = 64    /* where a run of changes falls into single messages */
 };
 
 static uint64_t named(struct index_txn *t, uint64_t mailbox, const struct uid_set *set)
@@ -26,8 +27,14 @@ uint64_t index_cost(struct index_txn *t, const struct operation *op, size_t enco
 	    t->events ? COST_EVENT_BYTES * (1 + op->recipient_n + op->message_n) + encoded : 0;
 	uint64_t fixed =
 	    told + encoded + COST_BYTES * (1 + op->recipient_n / COST_RECIPIENTS + op->message_n);
-	return op->kind == OP_COPY ? fixed + COST_COPY_BYTES * named(t, op->mailbox, &op->uids)
-				   : fixed;
+	switch (op->kind) {
+	case OP_COPY:
+		return fixed + COST_COPY_BYTES * named(t, op->mailbox, &op->uids);
+	case OP_FLAGS:
+		return fixed + COST_RUN_BYTES * named(t, op->mailbox, &op->uids);
+	default:
+		return fixed;
+	}
 }
 
 /* ---- what is there, for those who decide before a change is logged ------------------------------------------ */

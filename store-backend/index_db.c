@@ -134,6 +134,13 @@ void key_u64(struct db_key *k, uint64_t v)
 	k->n += sizeof v;
 }
 
+void key_u32(struct db_key *k, uint32_t v)
+{
+	CHECK(k->n + sizeof v <= sizeof k->b);
+	put_u32(k->b + k->n, v);
+	k->n += sizeof v;
+}
+
 struct db_key key_mailbox(uint64_t id)
 {
 	struct db_key k;

@@ -11,7 +11,7 @@
  *	subs         user NUL name                -
  *	mailboxes    id                           mailbox_row user name { u8 length, keyword }
  *	entries      id uid                       entry_row
- *	modseqs      id modseq uid                -            of what is there
+ *	modseqs      id modseq uid                u32 last uid of a run; nothing: a run of one
  *	vanished     id modseq uid                -            of what is not there any more
  *	blobs        position                     blob_row     (0 references: its row in dead says until when)
  *	caches       position                     parse cache
@@ -111,6 +111,7 @@ struct db_key {
 	size_t n;
 };
 void key_u64(struct db_key *k, uint64_t v);
+void key_u32(struct db_key *k, uint32_t v);
 void key_span(struct db_key *k, struct span s);
 struct db_key key_mailbox(uint64_t id);
 struct db_key key_entry(uint64_t id, uint32_t uid);
@@ -165,5 +166,12 @@ struct db_range {
 };
 typedef bool db_row_fn(void *arg, const MDB_val *key, const MDB_val *value);
 void db_each(const struct db_range *r, db_row_fn *fn, void *arg);
+
+/* ---- index_run.c: entries by when they were changed ------------------------------------------------------- */
+/* Entries of the runs in a range of DB_MODSEQS of one mailbox, by modseq and uid. fn false stops. */
+typedef bool run_entry_fn(void *arg, uint32_t uid, const MDB_val *entry);
+void db_runs(const struct db_range *runs, run_entry_fn *fn, void *arg);
+/* The entry is where its modseq says. */
+bool db_run_holds(const struct db *db, MDB_txn *txn, uint64_t id, const struct index_entry *e);
 
 #endif

@@ -240,19 +240,15 @@ static void count_flags(struct box *b, uint32_t flags, int by)
 		b->row.deleted += (uint32_t)by;
 }
 
-static void entry_store(struct index_txn *t, const struct box *b, uint32_t uid, struct entry_row *e)
+uint32_t box_entry_add(
+    struct run_change *runs, struct box *b, struct user_row *u, struct entry_row *e)
 {
+	struct index_txn *t = runs->t;
+	uint32_t uid = b->row.uidnext++;
 	struct db_key k = key_entry(b->id, uid);
-	struct db_key m = key_modseq(b->id, b->row.modseq, uid);
 	e->modseq = b->row.modseq;
 	txn_put(t, DB_ENTRIES, &k, e, sizeof *e);
-	txn_put(t, DB_MODSEQS, &m, "", 0);
-}
-
-uint32_t box_entry_add(struct index_txn *t, struct box *b, struct user_row *u, struct entry_row *e)
-{
-	uint32_t uid = b->row.uidnext++;
-	entry_store(t, b, uid, e);
+	run_join(runs, uid, e->modseq);
 	blob_ref(t, e->blob);
 	type_count(t, b, e, true);
 	b->row.messages++;
@@ -261,18 +257,6 @@ uint32_t box_entry_add(struct index_txn *t, struct box *b, struct user_row *u, s
 	u->bytes += e->size;
 	count_flags(b, e->flags, 1);
 	return uid;
-}
-
-void box_entry_change(
-    struct index_txn *t, struct box *b, uint32_t uid, struct entry_row *e, struct marks now)
-{
-	struct db_key old = key_modseq(b->id, e->modseq, uid);
-	(void)txn_del(t, DB_MODSEQS, &old);
-	count_flags(b, e->flags, -1);
-	e->flags = now.flags;
-	e->keywords = now.keywords;
-	count_flags(b, e->flags, 1);
-	entry_store(t, b, uid, e);
 }
 
 /* The oldest go, at most `most`, of a modseq up to `upto`: vanished_from says how far the list is not whole. */
@@ -315,9 +299,7 @@ void box_entry_remove(
     struct index_txn *t, struct box *b, struct user_row *u, uint32_t uid, const struct entry_row *e)
 {
 	struct db_key k = key_entry(b->id, uid);
-	struct db_key m = key_modseq(b->id, e->modseq, uid);
 	(void)txn_del(t, DB_ENTRIES, &k);
-	(void)txn_del(t, DB_MODSEQS, &m);
 	box_note_vanished(t, b, uid);
 	blob_unref(t, e->blob);
 	type_count(t, b, e, false);
@@ -357,6 +339,59 @@ void box_entries_in(struct index_txn *t, uint64_t id, const struct uid_set *set,
 		rc = go_over_range(c, id, set->v[i], fn, arg);
 	mdb_cursor_close(c);
 	txn_fail(t, rc == MDB_NOTFOUND || rc == 1 ? 0 : rc);
+}
+
+struct marking {
+	struct index_txn *t;
+	struct box *b;
+	struct run_change runs;
+	marks_fn *fn;
+	void *arg;
+};
+
+/* False: it stays as it is. */
+static bool mark_one(struct marking *m, uint32_t uid, struct entry_row *e)
+{
+	struct marks now;
+	if (!m->fn(m->arg, uid, e, &now))
+		return false;
+	count_flags(m->b, e->flags, -1);
+	count_flags(m->b, now.flags, 1);
+	run_leave(&m->runs, uid, e->modseq);
+	run_join(&m->runs, uid, m->b->row.modseq);
+	e->flags = now.flags;
+	e->keywords = now.keywords;
+	e->modseq = m->b->row.modseq;
+	return true;
+}
+
+/* Rows keep their size and are written where they are, a page at a time. */
+static int mark_range(struct marking *m, MDB_cursor *c, struct uid_range r)
+{
+	struct db_key from = key_entry(m->b->id, r.first);
+	MDB_val key = key_val(&from), value;
+	int rc = mdb_cursor_get(c, &key, &value, MDB_SET_RANGE);
+	while (rc == 0 && key_get_u64(&key, 0) == m->b->id && key_get_u32(&key, 8) <= r.last) {
+		struct entry_row e;
+		MDB_val now = { sizeof e, &e };
+		if (row_get(&value, &e, sizeof e) && mark_one(m, key_get_u32(&key, 8), &e))
+			rc = mdb_cursor_put(c, &key, &now, MDB_CURRENT);
+		if (rc == 0)
+			rc = mdb_cursor_get(c, &key, &value, MDB_NEXT);
+	}
+	return rc;
+}
+
+void box_entries_mark(
+    struct index_txn *t, struct box *b, const struct uid_set *set, marks_fn *fn, void *arg)
+{
+	struct marking m = { t, b, { .t = t, .id = b->id }, fn, arg };
+	MDB_cursor *c = txn_going(t, DB_ENTRIES);
+	int rc = 0;
+	for (size_t i = 0; c != NULL && i < set->n && (rc == 0 || rc == MDB_NOTFOUND); i++)
+		rc = mark_range(&m, c, set->v[i]);
+	run_end(&m.runs);
+	txn_fail(t, rc == MDB_NOTFOUND ? 0 : rc);
 }
 
 void box_note_vanished(struct index_txn *t, struct box *b, uint32_t uid)

@@ -25,6 +25,14 @@ static bool box_full(const struct box *b, uint64_t more)
 	       b->row.uidnext > UINT32_MAX - more - 1;
 }
 
+uint32_t apply_add_entry(struct apply *a, struct box *b, struct entry_row *e)
+{
+	struct run_change runs = { .t = a->t, .id = b->id };
+	uint32_t uid = box_entry_add(&runs, b, &a->user, e);
+	run_end(&runs);
+	return uid;
+}
+
 /* The mailbox that APPEND takes messages out of, when it replaces some. */
 static struct box *replaced_box(struct apply *a)
 {
@@ -116,7 +124,7 @@ enum operation_result apply_append(struct apply *a)
 	e.flags = set.flags;
 	e.keywords = box_keyword_bits(&a->box, &set, true, &full);
 	a->box.row.modseq++;
-	a->t->answer.uid = box_entry_add(a->t, &a->box, &a->user, &e);
+	a->t->answer.uid = apply_add_entry(a, &a->box, &e);
 	remove_replaced(a, &replaced);
 	mem_free(replaced.v);
 	apply_store_box(a, &a->box);
@@ -126,7 +134,7 @@ enum operation_result apply_append(struct apply *a)
 	return OPR_OK;
 }
 
-static uint32_t append_one(struct apply *a, const struct op_message *m)
+static uint32_t append_one(struct apply *a, const struct op_message *m, struct run_change *runs)
 {
 	bool full = false;
 	struct flag_set set = apply_flags_allowed(a, &a->box, &m->set);
@@ -140,7 +148,7 @@ static uint32_t append_one(struct apply *a, const struct op_message *m)
 		.type = (uint16_t)message_type_in(m->cache),
 	};
 	blob_add(a->t, m->blob, m->size, m->cache);
-	return box_entry_add(a->t, &a->box, &a->user, &e);
+	return box_entry_add(runs, &a->box, &a->user, &e);
 }
 
 enum operation_result apply_append_many(struct apply *a)
@@ -151,9 +159,11 @@ enum operation_result apply_append_many(struct apply *a)
 		apply_message_in_vain(a);
 		return r;
 	}
+	struct run_change runs = { .t = a->t, .id = a->box.id };
 	a->box.row.modseq++;
 	for (size_t i = 0; i < op->message_n; i++)
-		uid_list_add(&a->t->target_uids, append_one(a, &op->messages[i]));
+		uid_list_add(&a->t->target_uids, append_one(a, &op->messages[i], &runs));
+	run_end(&runs);
 	apply_store_box(a, &a->box);
 	a->t->answer.target_uids = uid_list_set(&a->t->target_uids);
 	a->t->answer.uid = a->t->answer.target_uids.v[0].first;
@@ -238,7 +248,7 @@ static void deliver_one(struct apply *a, const struct op_recipient *to, struct o
 		return;
 	}
 	a->box.row.modseq++;
-	out->uid = box_entry_add(a->t, &a->box, &a->user, &e);
+	out->uid = apply_add_entry(a, &a->box, &e);
 	out->mailbox = id;
 	box_store(a->t, &a->box);
 	user_store(a->t, to->user, &a->user);
@@ -315,47 +325,66 @@ static struct marks flags_of_rights(uint32_t rights)
 	return m;
 }
 
+struct flagging {
+	struct apply *a;
+	struct flag_set set;
+	uint64_t bits;     /* of its keywords */
+	struct marks mine; /* those that may be changed */
+	bool changed;
+	struct event_flags told;
+};
+
+static struct marks marks_wanted(const struct flagging *f, const struct entry_row *e)
+{
+	uint32_t flags = f->set.flags;
+	switch (f->a->op->how) {
+	case FLAGS_ADD:
+		return (struct marks){ e->flags | flags, e->keywords | f->bits };
+	case FLAGS_REMOVE:
+		return (struct marks){ e->flags & ~flags, e->keywords & ~f->bits };
+	default:
+		/* A flag that may not be changed stays as it is. */
+		return (struct marks){ flags | (e->flags & ~f->mine.flags),
+			f->bits | (e->keywords & ~f->mine.keywords) };
+	}
+}
+
+static bool flag_one(void *arg, uint32_t uid, const struct entry_row *e, struct marks *now_out)
+{
+	struct flagging *f = arg;
+	struct marks was = { e->flags, e->keywords };
+	if (e->modseq > f->a->op->unchanged_since) {
+		uid_list_add(&f->a->t->uids, uid);
+		return false;
+	}
+	*now_out = marks_wanted(f, e);
+	if (now_out->flags == was.flags && now_out->keywords == was.keywords)
+		return false;
+	f->a->box.row.modseq += !f->changed;
+	f->changed = true;
+	event_flags_add(&f->told, uid, &was, now_out);
+	return true;
+}
+
 enum operation_result apply_flags(struct apply *a)
 {
 	const struct operation *op = a->op;
-	struct pick p;
-	bool full = false, changed = false;
-	struct event_flags told = { .t = a->t, .box = &a->box };
+	struct flagging f = { .a = a, .told = { .t = a->t, .box = &a->box } };
+	bool full = false;
 	if (!apply_load_box(a, op->mailbox, &a->box))
 		return OPR_NO_MAILBOX;
 	uint32_t rights = apply_rights(a, &a->box);
 	if ((rights & (ACL_SEEN | ACL_WRITE | ACL_TRASH)) == 0)
 		return OPR_DENIED;
-	struct flag_set set = apply_flags_allowed(a, &a->box, &op->set);
-	struct marks mine = flags_of_rights(rights);
-	uint64_t bits = box_keyword_bits(&a->box, &set, op->how != FLAGS_REMOVE, &full);
+	f.set = apply_flags_allowed(a, &a->box, &op->set);
+	f.mine = flags_of_rights(rights);
+	f.bits = box_keyword_bits(&a->box, &f.set, op->how != FLAGS_REMOVE, &full);
 	if (full)
 		return OPR_TOO_MANY;
-	apply_pick(a, op->mailbox, &op->uids, &p);
-	for (size_t i = 0; i < p.n; i++) {
-		struct entry_row *e = &p.v[i].e;
-		/* A flag that may not be changed stays as it is. */
-		uint32_t flags = set.flags | (e->flags & ~mine.flags);
-		uint64_t words = bits | (e->keywords & ~mine.keywords);
-		if (op->how != FLAGS_SET) {
-			bool add = op->how == FLAGS_ADD;
-			flags = add ? e->flags | set.flags : e->flags & ~set.flags;
-			words = add ? e->keywords | bits : e->keywords & ~bits;
-		}
-		if (e->modseq > op->unchanged_since) {
-			uid_list_add(&a->t->uids, p.v[i].uid);
-		} else if (flags != e->flags || words != e->keywords) {
-			struct marks was = { e->flags, e->keywords }, now = { flags, words };
-			a->box.row.modseq += !changed;
-			changed = true;
-			box_entry_change(a->t, &a->box, p.v[i].uid, e, now);
-			event_flags_add(&told, p.v[i].uid, &was, &now);
-		}
-	}
-	mem_free(p.v);
-	event_flags_end(&told);
-	mem_free(told.uids.v);
-	if (changed)
+	box_entries_mark(a->t, &a->box, &op->uids, flag_one, &f);
+	event_flags_end(&f.told);
+	mem_free(f.told.uids.v);
+	if (f.changed)
 		apply_store_box(a, &a->box);
 	a->t->answer.uids = uid_list_set(&a->t->uids);
 	return OPR_OK;
@@ -410,6 +439,7 @@ static bool load_target(struct apply *a)
 void apply_copy_picked(struct apply *a, const struct pick *p)
 {
 	struct marks mine = flags_of_rights(apply_rights(a, &a->target));
+	struct run_change runs = { .t = a->t, .id = a->target.id };
 	bool full = false;
 	a->target.row.modseq += p->n > 0;
 	for (size_t i = 0; i < p->n; i++) {
@@ -420,15 +450,25 @@ void apply_copy_picked(struct apply *a, const struct pick *p)
 		e.flags &= mine.flags;
 		e.keywords &= mine.keywords;
 		uid_list_add(
-		    &a->t->target_uids, box_entry_add(a->t, &a->target, target_user(a), &e));
+		    &a->t->target_uids, box_entry_add(&runs, &a->target, target_user(a), &e));
 	}
+	run_end(&runs);
+}
+
+void apply_remove_entries(struct apply *a, struct box *from, const struct pick *p)
+{
+	struct run_change runs = { .t = a->t, .id = from->id };
+	for (size_t i = 0; i < p->n; i++) {
+		box_entry_remove(a->t, from, &a->user, p->v[i].uid, &p->v[i].e);
+		run_leave(&runs, p->v[i].uid, p->v[i].e.modseq);
+	}
+	run_end(&runs);
 }
 
 void apply_remove_picked(struct apply *a, struct box *from, const struct pick *p)
 {
 	from->row.modseq += p->n > 0;
-	for (size_t i = 0; i < p->n; i++)
-		box_entry_remove(a->t, from, &a->user, p->v[i].uid, &p->v[i].e);
+	apply_remove_entries(a, from, p);
 }
 
 static enum operation_result copy_allowed(struct apply *a, const struct pick *p)

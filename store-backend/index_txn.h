@@ -1,5 +1,5 @@
 /* index_txn.h - the parts of a write transaction, shared by index_write.c, index_apply.c,
- * index_message.c and index_mailbox.c (nobody else). */
+ * index_message.c, index_mailbox.c and their like (nobody else). */
 #ifndef STORE_INDEX_TXN_H
 #define STORE_INDEX_TXN_H
 
@@ -67,9 +67,26 @@ void txn_fail(struct index_txn *t, int rc);
 bool txn_get(struct index_txn *t, enum db_table table, struct db_key *k, MDB_val *out);
 void txn_put(struct index_txn *t, enum db_table table, struct db_key *k, const void *p, size_t n);
 bool txn_del(struct index_txn *t, enum db_table table, struct db_key *k); /* false: was not there */
+/* The cursor that txn_del() has, for who goes over what goes; NULL: t->err says why. */
+MDB_cursor *txn_going(struct index_txn *t, enum db_table table);
 /* Deletes all keys that begin with prefix. */
 void txn_del_all(struct index_txn *t, enum db_table table, const struct db_key *prefix);
 void txn_touch(struct index_txn *t, uint64_t mailbox, uint64_t modseq, bool gone);
+
+/* ---- index_run.c: uids by the modseq of their entries ------------------------------------------------------ */
+/* They are in no run. */
+void run_put(struct index_txn *t, uint64_t id, uint64_t modseq, struct uid_range r);
+void run_cut(struct index_txn *t, uint64_t id, uint64_t modseq, struct uid_range r);
+/* The same for entries one after the other; run_end() does what is left. */
+struct run_change {
+	struct index_txn *t;
+	uint64_t id; /* of the mailbox */
+	uint64_t cut_modseq, put_modseq;
+	struct uid_range cut, put; /* first 0: none */
+};
+void run_leave(struct run_change *r, uint32_t uid, uint64_t modseq);
+void run_join(struct run_change *r, uint32_t uid, uint64_t modseq); /* after run_leave(), if both */
+void run_end(struct run_change *r);
 
 /* ---- index_mailbox.c: users, mailboxes, entries, blobs ------------------------------------------------- */
 bool user_load(struct index_txn *t, struct span user, struct user_row *out);
@@ -101,15 +118,19 @@ unsigned box_keyword(struct box *b, struct span word, bool add);
 uint64_t box_keyword_bits(struct box *b, const struct flag_set *set, bool add, bool *full_out);
 
 /* Appends: uid and modseq are set from the mailbox, whose modseq the caller has raised; the blob gets a
- * reference. Returns the uid. */
-uint32_t box_entry_add(struct index_txn *t, struct box *b, struct user_row *u, struct entry_row *e);
-/* Writes changed flags: e->modseq is still the old one and becomes the mailbox's. */
+ * reference. Returns the uid; runs: of the mailbox. */
+uint32_t box_entry_add(
+    struct run_change *runs, struct box *b, struct user_row *u, struct entry_row *e);
 struct marks {
 	uint32_t flags;
 	uint64_t keywords;
 };
-void box_entry_change(
-    struct index_txn *t, struct box *b, uint32_t uid, struct entry_row *e, struct marks now);
+/* Changes marks of uids of `set` that exist, in order: fn says what they are to be, or false: they stay. An entry's modseq
+ * becomes the mailbox's, which fn may raise. */
+typedef bool marks_fn(void *arg, uint32_t uid, const struct entry_row *e, struct marks *now_out);
+void box_entries_mark(
+    struct index_txn *t, struct box *b, const struct uid_set *set, marks_fn *fn, void *arg);
+/* All but taking it out of its run. */
 void box_entry_remove(struct index_txn *t, struct box *b, struct user_row *u, uint32_t uid,
     const struct entry_row *e);
 /* The uid is not there any more since the mailbox's modseq. */

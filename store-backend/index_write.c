@@ -42,6 +42,11 @@ static MDB_cursor *cursor(struct index_txn *t, enum db_table table, MDB_cursor *
 	return *c;
 }
 
+MDB_cursor *txn_going(struct index_txn *t, enum db_table table)
+{
+	return cursor(t, table, &t->going[table]);
+}
+
 static void close_cursors(struct index_txn *t)
 {
 	for (int i = 0; i < DB_COUNT; i++) {
@@ -76,7 +81,7 @@ void txn_put(struct index_txn *t, enum db_table table, struct db_key *k, const v
 bool txn_del(struct index_txn *t, enum db_table table, struct db_key *k)
 {
 	MDB_val key = key_val(k), value;
-	MDB_cursor *c = cursor(t, table, &t->going[table]);
+	MDB_cursor *c = txn_going(t, table);
 	if (c == NULL)
 		return false;
 	int rc = mdb_cursor_get(c, &key, &value, MDB_SET);
