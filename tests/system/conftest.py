@@ -6,6 +6,7 @@ a status other than 0, or a sanitizer's report in a log, fails the test that use
 import os
 import random
 import re
+import signal
 import socket
 import stat
 import sys
@@ -15,7 +16,7 @@ import pytest
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.insert(0, os.path.join(TOP, "conf", "demo"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from tier import STORE_PORTS, WELL_KNOWN, Tier  # noqa: E402
+from tier import STORE_PORTS, WELL_KNOWN, Tier, children_of, wait_for  # noqa: E402
 
 BIN = os.environ.get("POSTERN_BIN", os.path.join(TOP, "build", "bin"))
 REPORTS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "check failed:", "UndefinedBehaviorSanitizer")
@@ -86,6 +87,20 @@ def finish(tier, expect_zero=True):
     if expect_zero:
         bad = {n: c for n, c in codes.items() if c not in (0, None) and n not in ("slapd", "haproxy", "dovecot", "postfix")}
         assert not bad, f"exit statuses: {bad}; logs in {tier.run_dir}"
+
+
+def kill_daemon(tier, name):
+    """kill -9 of a master and its children, which hold its sockets until they are gone."""
+    p = tier.processes.pop(name)
+    children = [pid for pid, _ in children_of(p.pid)]
+    p.kill()
+    p.wait(10)
+    for pid in children:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), 60, f"the end of {name}'s processes")
 
 
 def rss_kib(pids):

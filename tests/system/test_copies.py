@@ -8,6 +8,7 @@ import urllib.request
 
 import mail
 import pytest
+from conftest import kill_daemon
 from test_crash import counts_at
 from tier import children_of, port_answers, wait_for
 
@@ -62,16 +63,7 @@ class Pair:
 
     def kill_owner(self):
         """kill -9 of the whole edge."""
-        p = self.owner.processes.pop("edge")
-        children = children_of(p.pid)
-        p.kill()
-        p.wait(10)
-        for pid, _ in children:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            wait_for(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), 20, "the end of a process")
+        kill_daemon(self.owner, "edge")
         wait_for(lambda: self.copies()["state"] == "away", 20, "the owner's absence")
 
     def send(self, size=2000):

@@ -14,7 +14,7 @@ import pytest
 
 import mail
 import peers
-from conftest import BIN, finish, free_port, free_port_base
+from conftest import BIN, finish, free_port, free_port_base, kill_daemon
 from tier import Tier, children_of, port_answers, wait_for
 
 SENDER = "visitor@elsewhere.example"
@@ -235,9 +235,7 @@ def test_restart_keeps_the_queue(edge):
     assert edge.stop_process("edge") == 0
     edge.start_edge()
     edge.wait_listed("dave@example.net")
-    master = edge.processes.pop("edge")
-    os.killpg(master.pid, signal.SIGKILL)
-    master.wait(10)
+    kill_daemon(edge, "edge")
     edge.start_edge()
     edge.wait_listed("dave@example.net")
     peers.start_dovecot(edge, 2)

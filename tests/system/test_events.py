@@ -8,8 +8,8 @@ import sys
 
 import mail
 import pytest
-from conftest import TOP
-from tier import port_answers, wait_for
+from conftest import TOP, kill_daemon
+from tier import wait_for
 
 STREAM = "postern:events"
 
@@ -113,13 +113,6 @@ def test_what_is_told(tier):
     assert consume(tier, "first") == []  # and none twice
 
 
-def nobody_listens(port):
-    try:
-        return not port_answers(port)
-    except ConnectionRefusedError:
-        return True
-
-
 def test_nothing_is_missing_when_redis_was_away(tier):
     consume(tier, "second")
     tier.stop_process("redis")
@@ -144,11 +137,7 @@ def test_nothing_is_missing_when_the_store_was_killed(tier):
     consume(tier, "third")
     tier.stop_process("redis")
     deliver(tier, "before")
-    p = tier.processes.pop("store1")
-    os.killpg(p.pid, 9)
-    p.wait(10)
-    # its children die a moment later, and until then their sockets answer
-    wait_for(lambda: nobody_listens(tier.store_port(1, "lmtp")), 10, "the end of all")
+    kill_daemon(tier, "store1")
     tier.start_store(1)
     deliver(tier, "after")
     tier.start_redis()

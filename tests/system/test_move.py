@@ -11,7 +11,7 @@ import threading
 
 import mail
 import pytest
-from conftest import TOP, free_port
+from conftest import TOP, free_port, kill_daemon
 from peers import start_slapd
 from tier import children_of, wait_for
 
@@ -315,16 +315,7 @@ def read_to(p, step):
 
 def kill_store(tier, store):
     """The master and its children at once; then it is started again."""
-    p = tier.processes.pop(f"store{store}")
-    children = children_of(p.pid)
-    p.kill()
-    p.wait(10)
-    for pid, _ in children:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        wait_for(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), 20, "a child")
+    kill_daemon(tier, f"store{store}")
     tier.start_store(store)
 
 
