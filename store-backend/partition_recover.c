@@ -15,8 +15,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "store-backend/partition_internal.h"
-
-enum { REPLAY_AT_ONCE = 10000 }; /* pages of the index that neighbours change are written once */
+#include "store-backend/partition_replay.h"
 
 struct recovery {
 	struct partition *p;
@@ -30,107 +29,22 @@ struct recovery {
 
 /* ---- replay ------------------------------------------------------------------------------------------------- */
 
-struct replay {
-	struct partition *p;
-	bool skip_damaged;
-	struct index_txn *t; /* open while changes are not committed */
-	unsigned in_txn;
-	err_t err;
-};
-
-static err_t replay_commit(struct replay *r, log_pos covered)
-{
-	if (r->t == NULL)
-		return ERR_OK;
-	r->in_txn = 0;
-	return index_txn_commit(&r->t, covered);
-}
-
-static err_t replay_operation(struct replay *r, const struct log_record *rec)
-{
-	struct operation_arena arena = { 0 };
-	struct operation op;
-	struct index_facts facts;
-	struct span head;
-	err_t err = ERR_OK;
-	if (record_get_operation(rec->payload, &facts, &head) &&
-	    operation_decode(head, &op, &arena)) {
-		facts.at = rec->pos;
-		(void)index_apply(r->t, &op, &facts);
-		r->p->replayed++;
-	} else {
-		err = ERR_CORRUPT;
-	}
-	operation_arena_end(&arena);
-	return err;
-}
-
-static err_t replay_prune(struct replay *r, struct span payload)
-{
-	struct prune prune;
-	if (!record_get_prune(payload, &prune))
-		return ERR_CORRUPT;
-	index_prune_deliveries(r->t, prune.before_s, prune.keep_max, (size_t)prune.most);
-	return ERR_OK;
-}
-
-static err_t replay_events(struct replay *r, struct span payload)
-{
-	struct index_events_done done;
-	if (!record_get_events(payload, &done))
-		return ERR_CORRUPT;
-	(void)index_events_done(r->t, &done);
-	return ERR_OK;
-}
-
-/* A message is not needed here: the index says where it is. A change that cannot be read would shift all
- * that come after it, so it stops the start; unless somebody has decided that the rest is better than nothing. */
-static err_t replay_record(struct replay *r, const struct log_record *rec)
-{
-	err_t err = ERR_OK;
-	if (rec->damaged)
-		log_write(&store_events[STORE_EV_COMMITTER_DAMAGED], NULL,
-		    LOG_FIELDS(LOG_STR("partition", r->p->name), LOG_U64("pos", rec->pos)));
-	if (rec->type == LOG_BLOB)
-		return ERR_OK;
-	if (rec->damaged && r->skip_damaged) {
-		r->p->skipped++;
-		return ERR_OK;
-	}
-	if (rec->dead || rec->damaged)
-		return ERR_CORRUPT;
-	if (r->in_txn == REPLAY_AT_ONCE)
-		err = replay_commit(r, rec->pos);
-	if (!err && r->t == NULL)
-		r->t = index_txn_begin(r->p->writer, &err);
-	if (err)
-		return err;
-	r->in_txn++;
-	if (rec->type == LOG_OPERATION)
-		return replay_operation(r, rec);
-	if (rec->type == LOG_EVENTS)
-		return replay_events(r, rec->payload);
-	return rec->type == LOG_PRUNE ? replay_prune(r, rec->payload) : ERR_CORRUPT;
-}
-
-static bool on_record(void *arg, const struct log_record *rec)
-{
-	struct replay *r = arg;
-	r->err = replay_record(r, rec);
-	return r->err == ERR_OK;
-}
-
 static err_t replay(struct recovery *v)
 {
-	struct replay r = { .p = v->p, .skip_damaged = v->opts->skip_damaged };
+	struct partition *p = v->p;
+	struct partition_replay r = {
+		.writer = p->writer, .name = p->name, .skip_damaged = v->opts->skip_damaged
+	};
 	v->what = "replay";
-	index_writer_events(v->p->writer, v->opts->events);
-	err_t err = commitlog_replay(v->p->log, v->from, on_record, &r);
+	index_writer_events(p->writer, v->opts->events);
+	err_t err = commitlog_replay(p->log, v->from, partition_replay_record, &r);
 	if (!err)
 		err = r.err;
 	if (!err)
-		err = replay_commit(&r, commitlog_end(v->p->log));
-	index_txn_abort(&r.t);
+		err = partition_replay_commit(&r, commitlog_end(p->log));
+	partition_replay_end(&r);
+	p->replayed = r.replayed;
+	p->skipped = r.skipped;
 	return err;
 }
 

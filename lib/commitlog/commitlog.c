@@ -17,6 +17,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "commitlog/log.h"
+#include "commitlog/replay.h"
 
 enum { PARTS_MAX = 64 };
 
@@ -285,52 +286,6 @@ log_pos commitlog_end(const struct commitlog *log)
 
 /* ---- replay and reading -------------------------------------------------------------------------------- */
 
-struct replay {
-	bool (*fn)(void *arg, const struct log_record *);
-	void *arg;
-	struct buf payload;
-	bool stopped;
-};
-
-/* Reads what the record's callback gets to see. */
-static err_t replay_load(
-    struct replay *r, struct walk *w, const struct record_header *h, struct log_record *rec)
-{
-	rec->type = h->type;
-	rec->dead = h->dead;
-	rec->payload = span_of(NULL, h->length);
-	if (h->dead)
-		return ERR_OK;
-	err_t err = walk_payload(w, rec->pos, h, &r->payload);
-	rec->damaged = err == ERR_CORRUPT;
-	if (rec->damaged)
-		buf_clear(&r->payload);
-	rec->payload = buf_span(&r->payload);
-	return rec->damaged ? ERR_OK : err;
-}
-
-static err_t replay_walk(struct replay *r, struct walk *w)
-{
-	err_t err = ERR_OK;
-	while (!err && !r->stopped) {
-		struct record_header h;
-		struct log_record rec = { .pos = pos_of(w->number, w->at) };
-		enum walk_result res = walk_next(w, &rec.pos, &h);
-		if (res == WALK_END)
-			break;
-		if (res == WALK_RECORD) {
-			err = replay_load(r, w, &h, &rec);
-		} else {
-			rec.damaged = true;
-			rec.lost = res == WALK_BAD ? walk_skip(w) : 0;
-			err = res == WALK_IO || w->failed ? ERR_IO : ERR_OK;
-		}
-		if (!err)
-			r->stopped = !r->fn(r->arg, &rec);
-	}
-	return err;
-}
-
 static err_t replay_segment(
     struct commitlog *log, const struct log_segment *seg, uint64_t from, struct replay *r)
 {
@@ -351,7 +306,8 @@ static err_t replay_segment(
 err_t commitlog_replay(struct commitlog *log, log_pos from,
     bool (*fn)(void *arg, const struct log_record *), void *arg)
 {
-	struct replay r = { .fn = fn, .arg = arg, .payload = BUF_INIT(COMMITLOG_PAYLOAD_MAX) };
+	struct replay r = { .fn = fn, .arg = arg, .to = UINT64_MAX };
+	r.payload = BUF_INIT(COMMITLOG_PAYLOAD_MAX);
 	err_t err = ERR_OK;
 	for (size_t i = 0; !err && !r.stopped && i < log->seg_n; i++) {
 		uint32_t number = log->segs[i].number;

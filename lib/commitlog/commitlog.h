@@ -94,6 +94,11 @@ err_t commitlog_reader_read(
 err_t commitlog_reader_load(struct commitlog_reader *r, log_pos pos, struct buf *out);
 err_t commitlog_reader_verify(struct commitlog_reader *r, log_pos pos);
 err_t commitlog_reader_size(struct commitlog_reader *r, log_pos pos, uint64_t *payload_bytes_out);
+/* As commitlog_replay(), beside the one that writes, for records from `from` on and before `to`. All of these must be
+ * durable: what is still being written looks like damage. Segments that are unlinked meanwhile are passed over, so the
+ * caller asks afterwards whether anything it needed may have been forgotten. */
+err_t commitlog_reader_replay(struct commitlog_reader *r, log_pos from, log_pos to,
+    bool (*fn)(void *arg, const struct log_record *), void *arg);
 /* For sendfile: the file and the offset in it where the payload of pos begins. Caller puts the ref. */
 err_t commitlog_reader_file(struct commitlog_reader *r, log_pos pos, struct file_ref **file_out,
     uint64_t *offset_out, uint64_t *payload_bytes_out);

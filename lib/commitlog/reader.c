@@ -2,13 +2,16 @@
  * Owns a bounded number of open segments; least recently used goes first. */
 #include "commitlog/commitlog.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
 #include "commitlog/record.h"
+#include "commitlog/replay.h"
 
 enum { READER_SEGMENTS = 32, VERIFY_CHUNK = 64 * 1024 };
 
@@ -187,5 +190,79 @@ err_t commitlog_reader_size(struct commitlog_reader *r, log_pos pos, uint64_t *p
 	err_t err = reader_record(r, pos, &seg, &h);
 	if (!err)
 		*payload_bytes_out = h.length;
+	return err;
+}
+
+/* ---- one after the other -------------------------------------------------------------------------------- */
+
+struct numbers {
+	uint32_t *v; /* owned */
+	size_t n, cap;
+};
+
+static int by_number(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+	return (*x > *y) - (*x < *y);
+}
+
+/* The segments that are there now, ascending. */
+static err_t list_segments(struct commitlog_reader *r, struct numbers *out)
+{
+	DIR *d = opendir(r->dir);
+	struct dirent *e;
+	uint32_t number;
+	if (d == NULL)
+		return err_from_errno(errno);
+	while ((e = readdir(d)) != NULL) {
+		if (!segment_name_parse(e->d_name, &number))
+			continue;
+		if (out->n == out->cap) {
+			out->cap = out->cap == 0 ? 64 : out->cap * 2;
+			out->v = mem_grow(out->v, out->cap, sizeof *out->v);
+		}
+		out->v[out->n++] = number;
+	}
+	closedir(d);
+	if (out->n > 0)
+		qsort(out->v, out->n, sizeof *out->v, by_number);
+	return ERR_OK;
+}
+
+static err_t replay_number(
+    struct commitlog_reader *r, uint32_t number, uint64_t from, struct replay *out)
+{
+	struct open_segment *seg;
+	struct walk w;
+	err_t err = reader_segment(r, number, &seg);
+	if (err == ERR_NOT_FOUND) /* gone meanwhile: nobody needed it */
+		return ERR_OK;
+	struct segment_header h = { .number = number };
+	if (!err) {
+		h.salt = seg->salt;
+		err = walk_init(&w, file_ref_fd(seg->file), &h, from);
+	}
+	if (err)
+		return err;
+	err = replay_walk(out, &w);
+	walk_end(&w);
+	return err;
+}
+
+err_t commitlog_reader_replay(struct commitlog_reader *r, log_pos from, log_pos to,
+    bool (*fn)(void *arg, const struct log_record *), void *arg)
+{
+	struct replay out = { .fn = fn, .arg = arg, .to = to };
+	struct numbers list = { 0 };
+	out.payload = BUF_INIT(COMMITLOG_PAYLOAD_MAX);
+	err_t err = list_segments(r, &list);
+	for (size_t i = 0; !err && !out.stopped && i < list.n; i++) {
+		uint32_t number = list.v[i];
+		if (number >= pos_segment(from))
+			err = replay_number(
+			    r, number, number == pos_segment(from) ? pos_offset(from) : 0, &out);
+	}
+	mem_free(list.v);
+	buf_end(&out.payload);
 	return err;
 }

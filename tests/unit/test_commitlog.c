@@ -78,6 +78,35 @@ static void test_read_and_file(void **state)
 	world_end(&w);
 }
 
+/* Another process sees the same as the log's own, up to where it is told to stop. */
+static void test_reader_replays(void **state)
+{
+	struct world w;
+	log_pos pos[40];
+	world_make(&w);
+	assert_int_equal(world_open(&w, 4096), ERR_OK);
+	for (uint32_t i = 0; i < 40; i++)
+		pos[i] = append(&w, i + 1, (char)('a' + i % 26), 400);
+	assert_true(pos_segment(pos[39]) > pos_segment(pos[0]) + 2);
+	struct commitlog_reader *r = commitlog_reader_open(w.dir);
+	struct seen s = { 0 };
+	assert_int_equal(commitlog_reader_replay(r, 0, UINT64_MAX, see, &s), ERR_OK);
+	assert_int_equal(s.n, 40);
+	for (size_t first = 0; first < 40; first += 13)
+		for (size_t end = first; end < 40; end += 7) {
+			s = (struct seen){ 0 };
+			assert_int_equal(
+			    commitlog_reader_replay(r, pos[first], pos[end], see, &s), ERR_OK);
+			assert_int_equal(s.n, end - first);
+			assert_true(s.n == 0 || s.type[0] == first + 1);
+		}
+	commitlog_reader_close(&r);
+	r = commitlog_reader_open("/nowhere");
+	assert_int_equal(commitlog_reader_replay(r, 0, UINT64_MAX, see, &s), ERR_NOT_FOUND);
+	commitlog_reader_close(&r);
+	world_end(&w);
+}
+
 static void test_every_truncation(void **state)
 {
 	struct world w;
@@ -373,6 +402,7 @@ int main(void)
 		cmocka_unit_test(test_append_and_replay),
 		cmocka_unit_test(test_lock),
 		cmocka_unit_test(test_read_and_file),
+		cmocka_unit_test(test_reader_replays),
 		cmocka_unit_test(test_every_truncation),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_forget_after_reopening),
