@@ -351,16 +351,18 @@ static const struct command {
 	    "A commented file with every option." },
 	{ "config reference", "", 0, 0, admin_config_reference, NULL,
 	    "Every option, in Markdown." },
-	{ "store check", "", 0, 0, admin_store, NULL,
-	    "Counts everything in the index again and reads every message." },
+	{ "store check", "[USER [FOLDER]]", 0, 2, admin_store, NULL,
+	    "Counts everything in the index again and reads every message; of one user, or one "
+	    "mailbox." },
 	{ "store snapshot", "", 0, 0, cmd_snapshot, NULL, "Copies the index durably, now." },
 	{ "store expire", "[--dry-run]", 0, 1, cmd_expire, NULL,
 	    "Looks for messages that expire by the rules, now; --dry-run: tells which would go: "
 	    "user, "
 	    "uidvalidity, uid, bytes, rule, what is done, mailbox." },
-	{ "store reconstruct", "PARTITION [skip-damaged]", 1, 2, admin_store, NULL,
+	{ "store reconstruct", "PARTITION [skip-damaged] | USER [FOLDER]", 1, 2, admin_store, NULL,
 	    "Makes a partition's index anew from snapshot and log; the store must not run. "
-	    "skip-damaged: leaves out changes that cannot be read." },
+	    "skip-damaged: leaves out changes that cannot be read. Of a user: puts the mailboxes "
+	    "right by snapshot and log, one after the other, while the store runs." },
 	{ "store export", "maildir|mbox USER FOLDER", 3, 3, admin_store, NULL,
 	    "Writes a user's mailboxes as a Maildir++ or as mbox files." },
 	{ "store import", "maildir|mbox USER FOLDER", 3, 3, admin_store, NULL,

@@ -81,6 +81,22 @@ void index_view_end(struct index_view **vp)
 	MEM_FREE(vp);
 }
 
+log_pos index_covered(struct index_view *v)
+{
+	struct db_key k = { .n = 0 };
+	struct meta_row m = { 0 };
+	MDB_val value;
+	key_span(&k, SPAN("meta"));
+	if (!db_get(&v->index->db, v->txn, DB_META, &k, &value) || !row_get(&value, &m, sizeof m))
+		return 0;
+	return m.covered;
+}
+
+bool index_mending(struct index_view *v, uint64_t mailbox, uint64_t wall_s)
+{
+	return db_held(&v->index->db, v->txn, mailbox, wall_s);
+}
+
 void index_view_db(struct index_view *v, const struct db **db_out, MDB_txn **txn_out)
 {
 	*db_out = &v->index->db;

@@ -38,6 +38,10 @@ bool index_user(struct index_view *v, struct span user, struct index_user *out);
 
 /* Where the user's mail is: another answer than STAY_HERE means that nobody may log in or deliver here now. */
 enum store_stay index_stay(struct index_view *v, struct span user);
+/* Is somebody putting the mailbox right (mend.h), so that nobody is to look at it at that time? */
+bool index_mending(struct index_view *v, uint64_t mailbox, uint64_t wall_s);
+/* The view has every change of the log before it. */
+log_pos index_covered(struct index_view *v);
 /* What to watch (mailbox_watch_start()) to hear that a user's mailboxes, subscriptions, rights or annotations have changed;
  * no mailbox has such an id. */
 uint64_t index_user_watch(struct span user);

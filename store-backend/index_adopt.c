@@ -282,6 +282,8 @@ enum operation_result apply_adopt_delivery(struct apply *a)
 enum operation_result apply_gate(struct apply *a)
 {
 	enum operation_kind kind = a->op->kind;
+	if (kind != OP_MEND && apply_is_held(a))
+		return OPR_MENDING;
 	if (kind == OP_STAY || kind == OP_DELIVER)
 		return OPR_OK;
 	enum store_stay stay = stay_of(a->t, a->op->user);

@@ -301,6 +301,7 @@ static apply_fn *const handlers[OP_KIND_COUNT] = {
 	[OP_APPEND_MANY] = apply_append_many,
 	[OP_SET_METADATA] = apply_set_metadata,
 	[OP_ADOPT_METADATA] = apply_adopt_metadata,
+	[OP_MEND] = apply_mend,
 };
 
 static void begin(struct apply *a, struct index_txn *t, const struct operation *op,
@@ -370,10 +371,10 @@ const struct operation_answer *index_apply(
 	return &t->answer;
 }
 
-bool index_would_take(
-    struct index_txn *t, const struct operation *op, const struct operation_answer **answer_out)
+bool index_would_take(struct index_txn *t, const struct operation *op, uint64_t wall_s,
+    const struct operation_answer **answer_out)
 {
-	static const struct index_facts nobody = { 0 };
+	struct index_facts nobody = { .wall_s = wall_s };
 	struct apply a;
 	bool any = false;
 	begin(&a, t, op, &nobody);

@@ -59,9 +59,14 @@ apply_fn apply_set_metadata, apply_adopt_metadata;
 apply_fn apply_stay, apply_adopt_mailbox, apply_adopt_message, apply_adopt_marks,
     apply_adopt_vanished, apply_adopt_delivery;
 apply_fn apply_adopt_allowed; /* would the message be taken? */
-/* OPR_AWAY: the user is moving, and this kind of change is not for now. */
+/* OPR_AWAY: the user is moving, and this kind of change is not for now. OPR_MENDING. */
 apply_fn apply_gate;
 enum store_stay stay_of(struct index_txn *t, struct span user);
+
+/* ---- index_mend.c --------------------------------------------------------------------------------------- */
+apply_fn apply_mend;
+/* Is the change about a mailbox that is held? */
+bool apply_is_held(struct apply *a);
 
 enum operation_result apply_append_allowed(struct apply *a); /* APPEND_MANY too */
 /* Fills in what would become of each recipient now; false: nobody would get anything. */

@@ -33,6 +33,7 @@ static const char *const table_names[DB_COUNT] = {
 	[DB_ANSWERS] = "answers",
 	[DB_EVENTS] = "events",
 	[DB_TYPES] = "types",
+	[DB_MENDS] = "mends",
 };
 
 err_t db_err(int rc)
@@ -227,6 +228,10 @@ bool mailbox_parse(
 	if (!row_get(v, row, sizeof *row))
 		return false;
 	rest = span_from(rest, sizeof *row);
+	/* Of what is damaged nothing is believed. */
+	if (row->user_n > STORE_USER_MAX || row->name_n > STORE_MAILBOX_NAME_MAX ||
+	    row->keyword_n > STORE_KEYWORDS_MAX || (size_t)row->user_n + row->name_n > rest.n)
+		return false;
 	*out = (struct index_mailbox){
 		.id = id,
 		.user = span_first(rest, row->user_n),
@@ -268,6 +273,15 @@ bool db_user(const struct db *db, MDB_txn *txn, struct span user, struct user_ro
 	k.n = 0;
 	key_span(&k, user);
 	return db_get(db, txn, DB_USERS, &k, &v) && row_get(&v, out, sizeof *out);
+}
+
+bool db_held(const struct db *db, MDB_txn *txn, uint64_t mailbox, uint64_t wall_s)
+{
+	struct db_key k = key_mailbox(mailbox);
+	struct hold_row row;
+	MDB_val v;
+	return db_get(db, txn, DB_MENDS, &k, &v) && row_get(&v, &row, sizeof row) &&
+	       wall_s < row.until_s;
 }
 
 enum store_stay db_stay(const struct db *db, MDB_txn *txn, struct span user)

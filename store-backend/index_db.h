@@ -25,7 +25,8 @@
  *	objects      "b" position, "f" id         number       object ids that were brought along
  *	answers      client sequence              seconds answer
  *	events       position number              seconds JSON          not sent yet, or not long ago
- *	types        "m" id type, "u" user NUL type   type_use     of voice, fax and video, when there is some */
+ *	types        "m" id type, "u" user NUL type   type_use     of voice, fax and video, when there is some
+ *	mends        id                           hold_row user         mailboxes that nobody may change (mend.h) */
 #ifndef STORE_INDEX_DB_H
 #define STORE_INDEX_DB_H
 
@@ -56,6 +57,7 @@ enum db_table {
 	DB_ANSWERS,
 	DB_EVENTS,
 	DB_TYPES,
+	DB_MENDS,
 	DB_COUNT
 };
 
@@ -86,6 +88,9 @@ struct entry_row {
 	uint32_t flags;
 	int16_t date_zone;
 	uint16_t type; /* enum message_type */
+};
+struct hold_row {
+	uint64_t until_s;
 };
 struct blob_row {
 	uint64_t size;
@@ -144,6 +149,9 @@ bool mailbox_parse(
 /* How much of each kind, of a mailbox and of its owner. */
 void db_types(const struct db *db, MDB_txn *txn, const struct index_mailbox *m,
     struct type_uses *mailbox_out, struct type_uses *user_out);
+
+/* Is the mailbox held by a repair at that time? */
+bool db_held(const struct db *db, MDB_txn *txn, uint64_t mailbox, uint64_t wall_s);
 
 enum store_stay db_stay(const struct db *db, MDB_txn *txn, struct span user);
 

@@ -178,6 +178,7 @@ void box_delete(struct index_txn *t, struct box *b)
 	acl_drop(t, b->id);
 	metadata_drop(t, b->id);
 	object_drop(t, OBJECT_MAILBOX, b->id);
+	(void)txn_del(t, DB_MENDS, &prefix);
 	(void)txn_del(t, DB_NAMES, &name);
 	(void)txn_del(t, DB_MAILBOXES, &prefix);
 	if (user_load(t, box_user(b), &u)) {

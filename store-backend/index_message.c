@@ -228,6 +228,8 @@ static enum operation_result find_place(
 		if (*id_out == 0)
 			*id_out = u.inbox;
 	}
+	if (db_held(db, a->t->txn, *id_out, a->facts->wall_s))
+		return OPR_MENDING;
 	bool room =
 	    (a->op->uses & DELIVER_ANYWAY) != 0 || user_has_room(&u, a->op->message.size, 1);
 	return room ? OPR_OK : OPR_OVER_QUOTA;

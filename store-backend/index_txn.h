@@ -161,6 +161,9 @@ void object_store(
 void object_drop(struct index_txn *t, char kind, uint64_t number);
 
 /* ---- index_type.c ------------------------------------------------------------------------------------------ */
+/* The rows of a mailbox say so from now on; those of its owner, what the mailboxes' rows say together. */
+void type_set(struct index_txn *t, uint64_t mailbox, enum message_type type, struct type_use use);
+void type_sum(struct index_txn *t, struct span user, const uint64_t *mailboxes, size_t n);
 void type_count(struct index_txn *t, const struct box *b, const struct entry_row *e, bool up);
 
 /* ---- index_event.c: what is told outside; nothing unless events are kept ---------------------------------- */

@@ -62,6 +62,38 @@ void type_count(struct index_txn *t, const struct box *b, const struct entry_row
 	change(t, &u, &one, up);
 }
 
+static void store(struct index_txn *t, struct db_key *k, const struct type_use *use)
+{
+	if (use->messages > 0)
+		txn_put(t, DB_TYPES, k, use, sizeof *use);
+	else
+		(void)txn_del(t, DB_TYPES, k);
+}
+
+void type_set(struct index_txn *t, uint64_t mailbox, enum message_type type, struct type_use use)
+{
+	struct db_key k = mailbox_key(mailbox, type);
+	if (is_counted(type))
+		store(t, &k, &use);
+}
+
+void type_sum(struct index_txn *t, struct span user, const uint64_t *mailboxes, size_t n)
+{
+	for (int type = TYPE_MAIL + 1; type < TYPE_COUNT; type++) {
+		struct db_key k = user_key(user, (enum message_type)type);
+		struct type_use sum = { 0 }, one;
+		MDB_val v;
+		for (size_t i = 0; i < n; i++) {
+			struct db_key m = mailbox_key(mailboxes[i], (enum message_type)type);
+			if (!txn_get(t, DB_TYPES, &m, &v) || !row_get(&v, &one, sizeof one))
+				continue;
+			sum.bytes += one.bytes;
+			sum.messages += one.messages;
+		}
+		store(t, &k, &sum);
+	}
+}
+
 /* ---- reading ------------------------------------------------------------------------------------------------ */
 
 static void read_one(const struct db *db, MDB_txn *txn, struct db_key *k, struct type_use *out)

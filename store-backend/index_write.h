@@ -52,8 +52,8 @@ const struct operation_answer *index_apply(
 
 /* DELIVER, APPEND: would anybody take it now? False: *answer_out (until the next call on t) says why
  * not, and nothing has changed; no bytes need to be written for it. */
-bool index_would_take(
-    struct index_txn *t, const struct operation *op, const struct operation_answer **answer_out);
+bool index_would_take(struct index_txn *t, const struct operation *op, uint64_t wall_s,
+    const struct operation_answer **answer_out);
 
 /* The state as changed so far. */
 bool index_txn_mailbox(struct index_txn *t, uint64_t id, struct index_mailbox *out);

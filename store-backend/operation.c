@@ -18,6 +18,7 @@ static const char *const result_names[OPR_COUNT] = {
 	[OPR_TOO_BIG] = "too-big",
 	[OPR_NO_SPACE] = "no-space",
 	[OPR_AWAY] = "away",
+	[OPR_MENDING] = "mending",
 	[OPR_LATER] = "later",
 };
 

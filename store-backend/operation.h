@@ -121,6 +121,8 @@ enum operation_kind {
 	OP_APPEND_MANY,    /* several messages to one mailbox, all or none (RFC 3502) */
 	OP_SET_METADATA,   /* annotations of a mailbox, or (mailbox 0) of the user at this server */
 	OP_ADOPT_METADATA, /* the same of another store: name says whose they are, empty: shared */
+	OP_MEND, /* steps that put one mailbox right again (mend.h): mailbox, mends; for MEND_ROW name, uses,
+	            set.keywords and adopted as ADOPT_MAILBOX */
 	OP_KIND_COUNT
 };
 
@@ -206,9 +208,10 @@ struct operation {
 	const struct op_message *messages; /* APPEND_MANY */
 	size_t message_n;                  /* at most STORE_AT_ONCE_MAX */
 	const struct op_entry
-	    *entries;   /* SET_METADATA ADOPT_METADATA; of SET quota_messages says how many
+	    *entries;      /* SET_METADATA ADOPT_METADATA; of SET quota_messages says how many
 	                                      may be there afterwards, shared and private each */
-	size_t entry_n; /* at most STORE_ENTRIES_MAX */
+	size_t entry_n;    /* at most STORE_ENTRIES_MAX */
+	struct span mends; /* MEND: of mend_put() */
 };
 
 enum operation_result {
@@ -225,6 +228,7 @@ enum operation_result {
 	OPR_TOO_BIG,
 	OPR_NO_SPACE, /* the disk is full: nothing was changed */
 	OPR_AWAY,     /* the user is moving between stores: to be tried again, perhaps elsewhere */
+	OPR_MENDING,  /* the mailbox is being put right (mend.h): to be tried again soon */
 	/* Not the committer's word but the link's: no answer in time. The change may happen still. */
 	OPR_LATER,
 	OPR_COUNT
@@ -296,7 +300,7 @@ struct mailbox_watch;
 struct mailbox_news {
 	uint64_t mailbox;
 	uint64_t modseq; /* highest now: index_changes() and index_vanished() say what is new */
-	bool gone;       /* the mailbox was deleted */
+	bool gone;       /* the mailbox was deleted; or, if it is there, is put right (mend.h) */
 };
 
 /* fn comes from the loop after changes of others and of one's own, several changes as one call; also once

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "store-backend/acl.h"
+#include "store-backend/mend.h"
 #include "store-backend/operation_wire.h"
 
 /* Beside the kind; records from before they were invented have none. */
@@ -372,6 +373,8 @@ bool operation_encode(const struct operation *op, struct buf *out)
 		put_messages(out, op);
 	if (has_entries(op->kind))
 		put_entries(out, op);
+	if (op->kind == OP_MEND)
+		wire_put_string(out, op->mends);
 	if (object)
 		wire_put_u64(out, op->adopted.object);
 	if (op->actor.n > 0)
@@ -415,6 +418,8 @@ static bool adopted_sound(const struct operation *op)
 		return messages_sound(op);
 	if (has_entries(op->kind))
 		return op->name.n == 0 || operation_user_ok(op->name);
+	if (op->kind == OP_MEND)
+		return mends_sound(op->mends) && (op->name.n == 0 || operation_name_ok(op->name));
 	if (op->kind == OP_STAY)
 		return a->stay < STAY_COUNT;
 	if (op->kind == OP_ADOPT_MAILBOX)
@@ -479,6 +484,8 @@ bool operation_decode(struct span in, struct operation *out, struct operation_ar
 		get_messages(&w, out, a);
 	if (has_entries(out->kind))
 		get_entries(&w, out, a);
+	if (out->kind == OP_MEND)
+		out->mends = wire_get_string(&w, MENDS_MAX * MEND_BYTES);
 	if ((kind & HAS_OBJECT) != 0) {
 		out->adopted.object = wire_get_u64(&w);
 		w.bad = w.bad || out->adopted.object == 0 || !has_adopted(out->kind);

@@ -166,7 +166,8 @@ static enum taken take(struct partition *p, struct asked *a)
 		metric_add(&store_metrics[STORE_M_OPERATIONS_AGAIN], 1);
 		return TAKEN;
 	}
-	if (operation_has_message(a->op.kind) && !index_would_take(p->txn, &a->op, &ans)) {
+	if (operation_has_message(a->op.kind) &&
+	    !index_would_take(p->txn, &a->op, facts.wall_s, &ans)) {
 		put_answer(a, ans);
 		return TAKEN;
 	}

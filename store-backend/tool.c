@@ -66,6 +66,8 @@ static int tool_check(const struct conf *c, const char *const *words)
 {
 	const struct store_conf *s = store_options(c);
 	int status = 0;
+	if (words[0] != NULL)
+		return tool_names_user(words[0]) ? tool_check_user(c, words) : TOOL_USAGE;
 	for (size_t i = 0; i < s->partition_n; i++) {
 		int one = check_one(s->partition[i]);
 		status = status != 0 ? status : one;
@@ -117,6 +119,8 @@ static int tool_reconstruct(const struct conf *c, const char *const *words)
 {
 	const struct store_conf *s = store_options(c);
 	bool skip = words[1] != NULL;
+	if (tool_names_user(words[0]))
+		return tool_mend_user(c, words);
 	if (skip && strcmp(words[1], "skip-damaged") != 0)
 		return TOOL_USAGE;
 	for (size_t i = 0; i < s->partition_n; i++)
@@ -133,7 +137,7 @@ static const struct {
 	size_t least, most;
 	int (*fn)(const struct conf *c, const char *const *words); /* ended by NULL */
 } tools[] = {
-	{ "check", 0, 0, tool_check },
+	{ "check", 0, 2, tool_check },
 	{ "reconstruct", 1, 2, tool_reconstruct },
 	{ "export", 3, 3, tool_export },
 	{ "import", 3, 3, tool_import },
@@ -229,7 +233,8 @@ int store_tool(const struct conf *c, const char *const *words, size_t n)
 	}
 	if (status == TOOL_USAGE)
 		fprintf(stderr,
-		    "usage: postern-store -c FILE check | reconstruct PARTITION [skip-damaged] |\n"
+		    "usage: postern-store -c FILE check [USER [FOLDER]] |\n"
+		    "       reconstruct PARTITION [skip-damaged] | reconstruct USER [FOLDER] |\n"
 		    "       export|import maildir|mbox USER FOLDER | expire dry-run |\n"
 		    "       stay USER [here|leaving|arriving|gone] | serve USER | pull USER "
 		    "[final]\n");

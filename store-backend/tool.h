@@ -6,7 +6,8 @@
 
 #include "conf/conf.h"
 
-/* check | reconstruct PARTITION [skip-damaged] | export|import maildir|mbox USER FOLDER. Returns an exit status. */
+/* check [USER [FOLDER]] | reconstruct PARTITION [skip-damaged] | reconstruct USER [FOLDER] | export|import maildir|mbox
+ * USER FOLDER, and those of a move. Returns an exit status. */
 int store_tool(const struct conf *c, const char *const *words, size_t n);
 
 #endif

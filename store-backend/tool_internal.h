@@ -33,6 +33,10 @@ int tool_serve(const struct conf *c, const char *const *words);
 int tool_pull(const struct conf *c, const char *const *words);
 /* tool_expire.c: words are "dry-run". */
 int tool_expire(const struct conf *c, const char *const *words);
+/* tool_mend.c: is it a user, and no partition? Then words are the user and perhaps a folder. */
+bool tool_names_user(const char *word);
+int tool_check_user(const struct conf *c, const char *const *words);
+int tool_mend_user(const struct conf *c, const char *const *words);
 /* tool_stay.c: words are the user and perhaps what the stay is to be. */
 int tool_stay(const struct conf *c, const char *const *words);
 

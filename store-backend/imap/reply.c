@@ -5,6 +5,7 @@
 #include <stdarg.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "store-backend/imap/notify.h"
 #include "store-backend/imap/session_parts.h"
 
@@ -106,6 +107,7 @@ enum verdict imap_finish_result(struct imap_session *s, enum operation_result r)
 		[OPR_TOO_MANY] = "[LIMIT] Too many mailboxes, keywords or messages",
 		[OPR_TOO_BIG] = "[TOOBIG] Message too large",
 		[OPR_AWAY] = "[UNAVAILABLE] The mailbox is moving, log in again soon",
+		[OPR_MENDING] = "[UNAVAILABLE] The mailbox is being repaired, try again soon",
 	};
 	if (r == OPR_LATER || words[r] == NULL)
 		return imap_finish_later(s);
@@ -164,10 +166,22 @@ void imap_on_progress(void *arg)
 
 /* ---- news ------------------------------------------------------------------------------------------ */
 
+/* Somebody puts the mailbox right, or has: messages may be where the client's numbers have no place for them. It was told
+ * as gone (index_mend.c), and is not. */
+static bool is_mended(struct imap_session *s, struct index_view *v)
+{
+	struct index_mailbox m;
+	return (s->box->deleted && index_mailbox_get(v, s->box->id, &m)) ||
+	       (s->box->stale && index_mending(v, s->box->id, clock_wall_us() / 1000000));
+}
+
 /* v NULL: the index cannot be read now, and what needs it is told later. */
 static enum verdict tell_news_in(struct imap_session *s, struct index_view *v)
 {
 	bool refresh = s->box->stale && s->box->report == REPORT_START;
+	if (v != NULL && is_mended(s, v))
+		return imap_bye(s, "mailbox-mended",
+		    "[UNAVAILABLE] The selected mailbox is being repaired, log in again soon");
 	if (refresh && v != NULL && !selected_refresh(s->box, v))
 		return imap_bye(s, "mailbox-deleted", "The selected mailbox was deleted");
 	while (!selected_report(s->box, v, s->news == NEWS_ALL, &s->text)) {
@@ -184,8 +198,9 @@ static enum verdict tell_news(struct imap_session *s)
 		return V_WAIT;
 	if (s->box == NULL || s->news == NEWS_NONE)
 		return imap_notify_tell(s);
-	struct index_view *v =
-	    s->box->stale || s->box->dirty > 0 ? index_view_begin(s->box_in->index) : NULL;
+	struct index_view *v = s->box->stale || s->box->deleted || s->box->dirty > 0
+				   ? index_view_begin(s->box_in->index)
+				   : NULL;
 	enum verdict told = tell_news_in(s, v);
 	index_view_end(&v);
 	return told == V_NEXT ? imap_notify_tell(s) : told;

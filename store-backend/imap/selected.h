@@ -52,7 +52,7 @@ struct selected {
 	bool hold_flags;             /* changed flags are told another time */
 	bool untold;                 /* the array is of an earlier session (selected_shelf.h) */
 	bool stale;                  /* the watch has news */
-	bool deleted;                /* the mailbox itself is gone */
+	bool deleted;                /* the mailbox itself is gone, or is put right */
 	size_t gone, dirty;          /* messages marked */
 	size_t told_n, told_keyword; /* what the client was told: EXISTS, FLAGS */
 	enum report_step report;     /* where a report goes on */

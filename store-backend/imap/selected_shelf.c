@@ -86,9 +86,13 @@ void selected_shelf_put(struct selected_shelf *f, struct selected *box)
 	box->n = box->cap = 0;
 }
 
-void selected_shelf_take(struct selected_shelf *f, struct selected *box)
+void selected_shelf_take(struct selected_shelf *f, struct selected *box, uint64_t from)
 {
 	struct shelved *b = find(f, box->id);
+	if (b != NULL && b->modseq < from) {
+		drop(f, b);
+		return;
+	}
 	if (b == NULL)
 		return;
 	box->v = b->v;

@@ -5,6 +5,8 @@
 #ifndef STORE_IMAP_SELECTED_SHELF_H
 #define STORE_IMAP_SELECTED_SHELF_H
 
+#include <stdint.h>
+
 struct selected;
 struct selected_shelf;
 
@@ -13,7 +15,8 @@ void selected_shelf_free(struct selected_shelf **shelf);
 
 /* Takes box's array, unless it is too small to be worth it or does not fit; box is to be freed next. */
 void selected_shelf_put(struct selected_shelf *shelf, struct selected *box);
-/* A new box gets the array of its mailbox if there is one; selected_refresh() brings it up to date. */
-void selected_shelf_take(struct selected_shelf *shelf, struct selected *box);
+/* A new box gets the array of its mailbox if there is one; selected_refresh() brings it up to date. One of before modseq
+ * `from` is thrown away: it may have no place for a message that is there again (mend.h). */
+void selected_shelf_take(struct selected_shelf *shelf, struct selected *box, uint64_t from);
 
 #endif

@@ -295,7 +295,7 @@ struct selected *imap_select(struct imap_session *s, const struct index_mailbox 
 	imap_deselect(s);
 	s->box_in = s->partition;
 	s->box = selected_new(s->partition->link, m, read_only, on_news, s);
-	selected_shelf_take(s->partition->shelf, s->box);
+	selected_shelf_take(s->partition->shelf, s->box, m->vanished_from);
 	imap_enable(s, s->enabled);
 	return s->box;
 }

@@ -2,6 +2,7 @@
  * mailbox; after: index.c. Owns nothing. */
 #include "store-backend/imap/shared.h"
 
+#include "base/clock.h"
 #include "store-backend/imap/session.h"
 
 #define OTHERS "Other Users/"
@@ -57,6 +58,9 @@ enum operation_result shared_find(struct imap_session *s, struct index_view *v, 
 	if (n.owner.n == 0 || !index_mailbox_find(v, n.owner, n.name, out))
 		return OPR_NO_MAILBOX;
 	uint32_t have = index_rights(v, out, span_str(s->user));
+	if ((rights & (ACL_READ | ACL_INSERT)) != 0 && (have & rights) == rights &&
+	    index_mending(v, out->id, clock_wall_us() / 1000000))
+		return OPR_MENDING;
 	if ((have & rights) == rights && have != 0)
 		return OPR_OK;
 	return (have & ACL_LOOKUP) != 0 ? OPR_DENIED : OPR_NO_MAILBOX;

@@ -20,7 +20,8 @@ struct store_partition *shared_partition(struct imap_session *s, struct span nam
 bool shared_put(const struct imap_session *s, const struct index_mailbox *m, struct buf *out);
 
 /* The mailbox of the command's name, if the user has all these rights. OPR_NO_MAILBOX: there is none, or the user
- * may not even know of it; OPR_DENIED. */
+ * may not even know of it; OPR_DENIED; OPR_MENDING: it is being repaired, so that nobody reads it or
+ * adds to it now. */
 enum operation_result shared_find(struct imap_session *s, struct index_view *v, struct span name,
     uint32_t rights, struct index_mailbox *out);
 

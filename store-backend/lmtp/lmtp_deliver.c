@@ -109,6 +109,7 @@ static const struct {
 	[OPR_TOO_BIG] = { 552, "5.2.3", "Message too large" },
 	[OPR_NO_SPACE] = { 452, "4.3.1", "The store is full" },
 	[OPR_AWAY] = { 451, "4.2.1", "The mailbox is moving to another store" },
+	[OPR_MENDING] = { 451, "4.3.0", "The mailbox is being repaired, try again soon" },
 	[OPR_LATER] = { 451, "4.3.0", "The store could not commit in time" },
 };
 

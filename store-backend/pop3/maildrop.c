@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 enum {
@@ -148,7 +149,8 @@ static bool find_inbox(struct maildrop *d, struct span user)
 	struct index_view *v = index_view_begin(d->partition->index);
 	if (v == NULL)
 		return false;
-	bool found = index_user(v, user, &u) && index_mailbox_get(v, u.inbox, &m);
+	bool found = index_user(v, user, &u) && index_mailbox_get(v, u.inbox, &m) &&
+		     !index_mending(v, m.id, clock_wall_us() / 1000000);
 	if (found) {
 		d->mailbox = m.id;
 		d->uidvalidity = m.uidvalidity;

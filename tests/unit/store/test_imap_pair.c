@@ -1,5 +1,6 @@
 /* test_imap_pair.c - several sessions on one mailbox: news, numbers that stay right, IDLE; a committer that is slow
  * or away; the end of the worker. */
+#include "store-backend/mend.h"
 #include "tests/unit/store/imap_fixture.h"
 
 #define TEXT "Subject: x\r\n\r\ntext\r\n"
@@ -320,6 +321,56 @@ static void test_drain(void **state)
 	close_pair(&p);
 }
 
+static enum operation_result mend(struct fixture *f, const char *name, enum mend_kind kind)
+{
+	struct mend m = { .kind = kind, .size = kind == MEND_HOLD ? 600 : 0 };
+	struct buf steps = BUF_INIT(MEND_BYTES);
+	struct operation op;
+	operation_init(&op, OP_MEND);
+	op.user = SPAN("alice@example.org");
+	op.mailbox = fixture_mailbox(f, "alice@example.org", name);
+	mend_put(&m, &steps);
+	op.mends = buf_span(&steps);
+	enum operation_result r = fake_apply(f->committer, &op, NULL);
+	buf_end(&steps);
+	return r;
+}
+
+#define MENDING "NO [UNAVAILABLE] The mailbox is being repaired, try again soon\r\n"
+
+/* Whoever has the mailbox open is to come back, also when it is put right before they hear of it; nobody opens it or adds to
+ * it meanwhile; another mailbox is open all the time. */
+static void test_mailbox_mended(void **state)
+{
+	static const char bye[] = "* BYE [UNAVAILABLE] The selected mailbox is being repaired, "
+				  "log in again soon (~)\r\n";
+	struct pair p = open_pair(3);
+	fixture_put(p.f, "Other", "", TEXT);
+	struct talk other = talk_login(p.f);
+	talk(&other, "s SELECT Other\r\n");
+	talk_send(&p.a, "i IDLE\r\n");
+	talk_hear(&p.a, "+ idling\r\n");
+	buf_clear(&p.a.heard);
+	assert_int_equal(mend(p.f, "INBOX", MEND_HOLD), OPR_OK);
+	talk_until(&p.a, NULL);
+	assert_true(talk_fits(bye, buf_cstr(&p.a.heard)));
+	talk_expect(&other, "a STATUS INBOX (MESSAGES)\r\n", "a " MENDING);
+	talk_expect(&other, "a APPEND INBOX {1+}\r\nx\r\n", "a " MENDING);
+	talk_expect(&other, "a COPY 1 INBOX\r\n", "a " MENDING);
+	talk_expect(&other, "a MOVE 1 INBOX\r\n", "a " MENDING);
+	talk_expect(&other, "a FETCH 1 FLAGS\r\n",
+	    "* 1 FETCH (FLAGS (\\Recent))\r\na OK FETCH completed\r\n");
+	assert_int_equal(mend(p.f, "INBOX", MEND_RELEASE), OPR_OK);
+	buf_clear(&p.b.heard);
+	talk_send(&p.b, "n NOOP\r\n");
+	talk_until(&p.b, NULL);
+	assert_non_null(strstr(buf_cstr(&p.b.heard), "* BYE [UNAVAILABLE] The selected mailbox"));
+	talk(&other, "a SELECT INBOX\r\n");
+	assert_non_null(strstr(buf_cstr(&other.heard), "* 3 EXISTS\r\n"));
+	talk_close(&other);
+	close_pair(&p);
+}
+
 /* The worker stops at once, whatever is under way. */
 static void test_stop(void **state)
 {
@@ -349,6 +400,7 @@ int main(void)
 		cmocka_unit_test(test_committer_away),
 		cmocka_unit_test(test_turns),
 		cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_mailbox_mended),
 		cmocka_unit_test(test_stop),
 	};
 	return cmocka_run_group_tests_name("imap_pair", tests, NULL, NULL);

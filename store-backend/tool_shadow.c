@@ -1,0 +1,173 @@
+/* tool_shadow.c - the index made a second time, beside the first; see tool_shadow.h. Owns the folder PARTITION/repair and
+ * the lock in it. */
+#include "store-backend/tool_shadow.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "store-backend/partition_replay.h"
+#include "store-backend/snapshot.h"
+#include "store-backend/tool_internal.h"
+
+enum { PATH_SIZE = 1100 };
+
+struct shadow {
+	const struct store_partition_conf *pc; /* borrowed */
+	struct commitlog_reader *reader;       /* borrowed */
+	struct index_writer *writer;           /* owned */
+	struct index *index;                   /* owned: reads what writer has committed */
+	struct snapshot from;                  /* covered 0: from nothing */
+	log_pos covered;
+	int lock_fd; /* owned */
+	char dir[PATH_SIZE], data[PATH_SIZE], snapshots[PATH_SIZE];
+};
+
+static bool paths(struct shadow *s)
+{
+	int n = snprintf(s->dir, PATH_SIZE, "%s/repair", s->pc->path);
+	int m = snprintf(s->data, PATH_SIZE, "%s/repair/data.mdb", s->pc->path);
+	int k = snprintf(s->snapshots, PATH_SIZE, "%s/snapshots", s->pc->path);
+	return n > 0 && n < PATH_SIZE && m < PATH_SIZE && k < PATH_SIZE;
+}
+
+static void wipe(const struct shadow *s)
+{
+	static const char *const names[] = { "data.mdb", "lock.mdb", "data.mdb.tmp" };
+	char path[PATH_SIZE + 16];
+	for (size_t i = 0; i < COUNT_OF(names); i++)
+		if (snprintf(path, sizeof path, "%s/%s", s->dir, names[i]) < (int)sizeof path)
+			(void)unlink(path);
+}
+
+/* The kernel gives the lock back whatever becomes of the process. */
+static bool take_lock(struct shadow *s, bool *busy_out)
+{
+	char path[PATH_SIZE + 16];
+	if (mkdir(s->dir, 0700) != 0 && errno != EEXIST)
+		return tool_fail(s->dir);
+	(void)snprintf(path, sizeof path, "%s/lock", s->dir);
+	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->lock_fd < 0)
+		return tool_fail(path);
+	*busy_out = flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0;
+	if (*busy_out)
+		fprintf(
+		    stderr, "postern-store: %s: another repair is under way\n", s->pc->head.title);
+	return !*busy_out;
+}
+
+static bool is_trimmed(const struct shadow *s)
+{
+	char path[PATH_SIZE];
+	(void)snprintf(path, sizeof path, "%s/trimmed", s->pc->path);
+	return access(path, F_OK) == 0;
+}
+
+static bool open_writer(struct shadow *s)
+{
+	struct index_state state = { 0 };
+	err_t err;
+	s->writer = index_writer_open(s->dir, s->pc->index_size, &err);
+	if (err || !index_writer_state(s->writer, &state))
+		return false;
+	s->covered = state.covered;
+	return true;
+}
+
+/* The newest snapshot that can be had, or nothing at all while the log has every change. */
+static bool begin_index(struct shadow *s)
+{
+	struct snapshot list[SNAPSHOTS_MAX];
+	size_t n = snapshot_list(s->snapshots, list);
+	for (size_t i = 0; i < n; i++) {
+		index_writer_close(&s->writer, false);
+		wipe(s);
+		s->from = list[i];
+		if (snapshot_restore(s->snapshots, &list[i], s->data) == ERR_OK && open_writer(s) &&
+		    s->covered == list[i].covered)
+			return true;
+	}
+	index_writer_close(&s->writer, false);
+	wipe(s);
+	s->from = (struct snapshot){ 0 };
+	return !is_trimmed(s) && open_writer(s);
+}
+
+/* Changes are forgotten once two newer snapshots have them. */
+static bool still_whole(const struct shadow *s)
+{
+	struct snapshot list[SNAPSHOTS_MAX];
+	size_t n = snapshot_list(s->snapshots, list);
+	for (size_t i = 0; i < n; i++)
+		if (list[i].covered == s->from.covered)
+			return true;
+	return s->from.covered == 0 && !is_trimmed(s);
+}
+
+bool shadow_follow(struct shadow *s, log_pos to)
+{
+	struct partition_replay r = { .writer = s->writer, .name = s->pc->head.title };
+	err_t err = ERR_OK;
+	if (s->covered < to)
+		err =
+		    commitlog_reader_replay(s->reader, s->covered, to, partition_replay_record, &r);
+	if (!err)
+		err = r.err;
+	if (!err)
+		err = partition_replay_commit(&r, to);
+	partition_replay_end(&r);
+	if (!err && !still_whole(s))
+		err = ERR_NOT_FOUND;
+	if (err)
+		fprintf(stderr, "postern-store: %s: snapshot and log do not make an index: %s\n",
+		    s->pc->head.title, err_name(err));
+	else
+		s->covered = to;
+	return !err;
+}
+
+struct index *shadow_index(struct shadow *s)
+{
+	if (s->index == NULL)
+		s->index = index_writer_reader(s->writer);
+	return s->index;
+}
+
+struct shadow *shadow_new(
+    const struct store_partition_conf *pc, struct commitlog_reader *reader, bool *busy_out)
+{
+	struct shadow *s = MEM_NEW(struct shadow);
+	*s = (struct shadow){ .pc = pc, .reader = reader, .lock_fd = -1 };
+	*busy_out = false;
+	bool ok = paths(s) && take_lock(s, busy_out);
+	if (ok && !begin_index(s)) {
+		fprintf(stderr,
+		    "postern-store: %s: there is no good snapshot, and the log is not whole\n",
+		    pc->head.title);
+		ok = false;
+	}
+	if (!ok)
+		shadow_free(&s);
+	return s;
+}
+
+void shadow_free(struct shadow **sp)
+{
+	struct shadow *s = *sp;
+	if (s == NULL)
+		return;
+	index_close(&s->index);
+	index_writer_close(&s->writer, false);
+	if (s->lock_fd >= 0) {
+		wipe(s);
+		close(s->lock_fd);
+	}
+	MEM_FREE(sp);
+}

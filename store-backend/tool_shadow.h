@@ -1,0 +1,23 @@
+/* tool_shadow.h - a second index of a partition, made of its newest good snapshot and its log beside the committer that
+ * works: what the index would be if nothing had damaged it. In the folder PARTITION/repair, by one process at a time. */
+#ifndef STORE_TOOL_SHADOW_H
+#define STORE_TOOL_SHADOW_H
+
+#include "commitlog/commitlog.h"
+#include "store-backend/index.h"
+#include "store-backend/store_conf.h"
+
+struct shadow;
+
+/* NULL: it cannot be made, and why was told. *busy_out: another process makes one now. */
+struct shadow *shadow_new(
+    const struct store_partition_conf *pc, struct commitlog_reader *reader, bool *busy_out);
+void shadow_free(struct shadow **s); /* its files go */
+
+/* Brings it to what covers the log before `to`, which must be durable. False: it was told why not, and the shadow is of no
+ * use any more. */
+bool shadow_follow(struct shadow *s, log_pos to);
+/* To read; lives as long as the shadow. */
+struct index *shadow_index(struct shadow *s);
+
+#endif
