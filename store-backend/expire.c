@@ -216,6 +216,23 @@ static size_t next_rule(const struct store_conf *s, const struct index_mailbox *
 	return SIZE_MAX;
 }
 
+bool expire_least_days(const struct store_conf *s, struct span user, uint64_t *days_out)
+{
+	enum { DAY_MS = 24 * 3600 * MS };
+	struct index_mailbox inbox = { .user = user, .name = SPAN("INBOX") };
+	uint64_t least = UINT64_MAX;
+	for (size_t i = 0; i < s->expire_n; i++) {
+		const struct store_expire_conf *r = s->expire[i];
+		uint64_t ms = r->age > r->saved ? r->age : r->saved;
+		bool fits = user.n > 0 ? mailbox_fits(r, &inbox)
+				       : imap_pattern_fits_any(&r->folders, inbox.name);
+		if (fits && ms / DAY_MS < least)
+			least = ms / DAY_MS;
+	}
+	*days_out = least > 0 ? least : 1;
+	return least != UINT64_MAX;
+}
+
 static uint64_t above(uint64_t is, uint64_t most)
 {
 	return most > 0 && is > most ? is - most : 0;

@@ -46,6 +46,10 @@ enum expire_step { EXPIRE_MORE, EXPIRE_FOUND, EXPIRE_END };
 enum expire_step expire_step(const struct expire *x, struct index_view *v, struct expire_cursor *at,
     struct expire_found *out);
 
+/* The least number of days after which a rule may take a message out of an INBOX of the user (empty: of anybody); at least 1, as
+ * POP3 has another meaning for 0. False: no rule does. */
+bool expire_least_days(const struct store_conf *s, struct span user, uint64_t *days_out);
+
 /* Errors that no single row can see. */
 void expire_check(const struct store_conf *s, struct conf_diag *d);
 

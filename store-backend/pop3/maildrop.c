@@ -161,15 +161,39 @@ static bool find_inbox(struct maildrop *d, struct span user)
 	return found;
 }
 
-enum maildrop_result maildrop_open(
-    struct store_partition *p, struct span user, bool exclusive, struct maildrop **out)
+/* When it was opened last, in PARTITION/pop3.logins: eight bytes for each mailbox, at its id, most of them a hole. A file
+ * that cannot be had keeps nobody out. */
+static bool is_too_soon(const struct maildrop *d, uint64_t delay_s)
+{
+	char path[PATH_SIZE];
+	uint64_t now = clock_wall_us() / 1000000, last = 0;
+	off_t at = (off_t)(d->mailbox % ((uint64_t)INT64_MAX / sizeof last) * sizeof last);
+	int n = snprintf(path, sizeof path, "%s/pop3.logins", d->partition->path);
+	if (delay_s == 0 || n < 0 || (size_t)n >= sizeof path)
+		return false;
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return false;
+	bool known = pread(fd, &last, sizeof last, at) == (ssize_t)sizeof last;
+	bool soon = known && last <= now && now - last < delay_s;
+	/* On a full disk the next login is not too soon either. */
+	if (!soon && pwrite(fd, &now, sizeof now, at) < 0)
+		errno = 0;
+	close(fd);
+	return soon;
+}
+
+enum maildrop_result maildrop_open(struct store_partition *p, struct span user,
+    const struct maildrop_how *how, struct maildrop **out)
 {
 	struct maildrop *d = MEM_NEW(struct maildrop);
 	d->partition = p;
 	d->lock_fd = -1;
 	enum maildrop_result r = find_inbox(d, user) ? MAILDROP_OK : MAILDROP_LATER;
-	if (r == MAILDROP_OK && exclusive)
+	if (r == MAILDROP_OK && how->exclusive)
 		r = take_lock(d);
+	if (r == MAILDROP_OK && is_too_soon(d, how->delay_s))
+		r = MAILDROP_TOO_SOON;
 	/* what the session before has deleted is seen only by who looks after the lock is there */
 	if (r == MAILDROP_OK && !find_inbox(d, user))
 		r = MAILDROP_LATER;

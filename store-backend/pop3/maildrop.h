@@ -32,15 +32,20 @@ struct maildrop {
 
 enum maildrop_result {
 	MAILDROP_OK,
-	MAILDROP_MORE,   /* load: call again, in another round of the loop */
-	MAILDROP_IN_USE, /* another POP3 session has it */
-	MAILDROP_LATER   /* the index or the lock cannot be had now */
+	MAILDROP_MORE,     /* load: call again, in another round of the loop */
+	MAILDROP_IN_USE,   /* another POP3 session has it */
+	MAILDROP_TOO_SOON, /* the login before was less than the delay ago */
+	MAILDROP_LATER     /* the index or the lock cannot be had now */
 };
 
 /* Finds the user's INBOX and, when exclusive, takes its lock: one POP3 session at a time on this host, in
  * whichever worker. IMAP and deliveries do not ask for it. MAILDROP_OK: *out is to be loaded, then freed. */
-enum maildrop_result maildrop_open(
-    struct store_partition *p, struct span user, bool exclusive, struct maildrop **out);
+struct maildrop_how {
+	bool exclusive;
+	uint64_t delay_s; /* between two logins of a user at this host; 0: none */
+};
+enum maildrop_result maildrop_open(struct store_partition *p, struct span user,
+    const struct maildrop_how *how, struct maildrop **out);
 void maildrop_free(struct maildrop **d);
 
 /* The next piece of the list: MAILDROP_OK when it is whole, MAILDROP_MORE, MAILDROP_LATER. */

@@ -1,29 +1,9 @@
 /* pop3_command.c - the table of verbs, those of one line, and QUIT, which alone removes anything.
  *
- * Step 2 of the store; before: pop3_session.c; after: pop3_login.c, pop3_send.c; QUIT: operation.c. */
+ * Step 2 of the store; before: pop3_session.c; after: pop3_login.c, pop3_capa.c, pop3_send.c; QUIT: operation.c. */
 #include "base/check.h"
 #include "base/mem.h"
 #include "store-backend/pop3/pop3_internal.h"
-
-/* ---- CAPA (RFC 2449) --------------------------------------------------------------------------- */
-
-static enum verdict cmd_capa(struct pop3_session *s, const struct pop3_cmd *c)
-{
-	struct buf out = BUF_INIT(1024);
-	buf_add_str(&out, "TOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n"
-			  "EXPIRE NEVER\r\n");
-	if (pop3_takes_secrets(s))
-		buf_add_str(&out, "USER\r\nSASL PLAIN\r\n");
-	if (pop3_offers_tls(s))
-		buf_add_str(&out, "STLS\r\n");
-	if (s->trusted && s->user == NULL)
-		buf_add_str(&out, "XCLIENT ADDR PORT SESSION\r\n");
-	buf_add_str(&out, "IMPLEMENTATION Postern\r\n.\r\n");
-	pop3_ok(s, "Capabilities follow");
-	stream_write_span(s->io, buf_span(&out));
-	buf_end(&out);
-	return V_NEXT;
-}
 
 /* ---- the session's own ------------------------------------------------------------------------- */
 
@@ -178,7 +158,9 @@ static const struct {
 	{ POP3_VERB_AUTH, IN_AUTH, pop3_cmd_auth },
 	{ POP3_VERB_STLS, IN_AUTH, pop3_cmd_stls },
 	{ POP3_VERB_XCLIENT, IN_AUTH, pop3_cmd_xclient },
-	{ POP3_VERB_CAPA, IN_AUTH | IN_BOX, cmd_capa },
+	{ POP3_VERB_UTF8, IN_AUTH, pop3_cmd_utf8 },
+	{ POP3_VERB_CAPA, IN_AUTH | IN_BOX, pop3_cmd_capa },
+	{ POP3_VERB_LANG, IN_AUTH | IN_BOX, pop3_cmd_lang },
 	{ POP3_VERB_QUIT, IN_AUTH | IN_BOX, cmd_quit },
 	{ POP3_VERB_STAT, IN_BOX, cmd_stat },
 	{ POP3_VERB_LIST, IN_BOX, pop3_cmd_list },

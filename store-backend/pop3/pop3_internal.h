@@ -63,7 +63,9 @@ struct pop3_sending {
 	log_pos blob;
 	uint64_t at, size;
 	struct smtp_body_encoder dots;
-	bool whole; /* RETR; else TOP */
+	bool whole;           /* RETR; else TOP */
+	bool ascii;           /* the header is shown in ASCII: the client knows no more */
+	bool in_line, behind; /* of the header: the line has bytes; it is over */
 	struct pop3_top top;
 };
 
@@ -92,6 +94,7 @@ struct pop3_session {
 	size_t update_at, expunged;
 	unsigned errors, login_failures;
 	bool draining;
+	bool utf8; /* UTF8 was said (RFC 6856) */
 };
 
 /* ---- pop3_session.c ---------------------------------------------------------------------------- */
@@ -131,6 +134,10 @@ typedef enum verdict pop3_cmd_fn(struct pop3_session *s, const struct pop3_cmd *
 pop3_cmd_fn pop3_cmd_user, pop3_cmd_pass, pop3_cmd_auth, pop3_cmd_stls, pop3_cmd_xclient;
 enum verdict pop3_sasl_line(struct pop3_session *s, struct span line);
 enum verdict pop3_open(struct pop3_session *s); /* the next piece of the list of messages */
+
+/* ---- pop3_capa.c ------------------------------------------------------------------------------- */
+
+pop3_cmd_fn pop3_cmd_capa, pop3_cmd_utf8, pop3_cmd_lang;
 
 /* ---- pop3_send.c ------------------------------------------------------------------------------- */
 

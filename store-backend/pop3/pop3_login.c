@@ -25,6 +25,7 @@ enum verdict pop3_open(struct pop3_session *s)
 	case MAILDROP_MORE:
 		return pop3_yield(s);
 	case MAILDROP_IN_USE:
+	case MAILDROP_TOO_SOON:
 	case MAILDROP_LATER:
 		break;
 	}
@@ -34,13 +35,17 @@ enum verdict pop3_open(struct pop3_session *s)
 static enum verdict logged_in(struct pop3_session *s, const struct login_answer *a)
 {
 	s->user = mem_str(a->user);
-	switch (maildrop_open(a->partition, span_str(s->user), s->opts->pop3_exclusive, &s->drop)) {
+	struct maildrop_how how = { s->opts->pop3_exclusive, s->opts->pop3_login_delay / 1000 };
+	switch (maildrop_open(a->partition, span_str(s->user), &how, &s->drop)) {
 	case MAILDROP_OK:
 		pop3_set_state(s, POP3_ST_OPEN);
 		return V_NEXT;
 	case MAILDROP_IN_USE:
 		return pop3_refuse(
 		    s, "in-use", "[IN-USE] ", "Another POP3 session has this mailbox");
+	case MAILDROP_TOO_SOON:
+		return pop3_refuse(
+		    s, "login-delay", "[LOGIN-DELAY] ", "The last login was a moment ago");
 	case MAILDROP_MORE:
 	case MAILDROP_LATER:
 		break;
@@ -166,6 +171,8 @@ enum verdict pop3_cmd_stls(struct pop3_session *s, const struct pop3_cmd *c)
 {
 	if (!pop3_offers_tls(s))
 		return pop3_bad(s, "TLS cannot be started here");
+	if (s->utf8)
+		return pop3_bad(s, "STLS comes before UTF8");
 	buf_end(&s->name); /* nothing said in the clear counts */
 	pop3_ok(s, "Begin TLS");
 	pop3_set_state(s, POP3_ST_TLS);

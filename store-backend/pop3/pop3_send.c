@@ -143,6 +143,22 @@ static void log_unreadable(const struct pop3_session *s, uint32_t uid, err_t err
 		LOG_U64("mailbox", s->drop->mailbox), LOG_U64("uid", uid), LOG_ERR("err", err)));
 }
 
+/* A surrogate for those who know ASCII only (RFC 6856 section 2.1): as many octets, so that LIST is right. What a MIME body
+ * holds is its own affair. */
+static void hide_beyond_ascii(struct pop3_sending *m, char *p, size_t n)
+{
+	for (size_t i = 0; i < n && !m->behind; i++) {
+		if (p[i] == '\n') {
+			m->behind = !m->in_line;
+			m->in_line = false;
+			continue;
+		}
+		m->in_line = m->in_line || p[i] != '\r';
+		if (((unsigned char)p[i] & 0x80) != 0)
+			p[i] = '?';
+	}
+}
+
 static enum pop3_filled fill_message(struct pop3_session *s, struct buf *out)
 {
 	struct pop3_sending *m = &s->sending;
@@ -156,6 +172,8 @@ static enum pop3_filled fill_message(struct pop3_session *s, struct buf *out)
 		pop3_because(s, "message-unreadable");
 		return FILL_FAILED;
 	}
+	if (m->ascii)
+		hide_beyond_ascii(m, bytes, n);
 	struct span piece = span_of(bytes, n);
 	if (!m->whole)
 		piece = pop3_top_cut(&m->top, piece);
@@ -200,6 +218,7 @@ static enum verdict send_message(
 	pop3_ok(s, "%llu octets", (unsigned long long)e.size);
 	s->sending = *how;
 	s->sending.fill = fill_message;
+	s->sending.ascii = !s->utf8 && !s->trusted && s->opts->pop3_surrogate;
 	s->sending.message = m;
 	s->sending.blob = e.blob;
 	s->sending.size = e.size;

@@ -116,7 +116,7 @@ bool pop3_takes_secrets(const struct pop3_session *s)
 bool pop3_offers_tls(const struct pop3_session *s)
 {
 	return s->base.listener->tls == STORE_TLS_STARTTLS && !stream_is_tls(s->io) &&
-	       s->user == NULL && store_worker_tls(s->base.worker, STORE_POP3) != NULL;
+	       store_worker_tls(s->base.worker, STORE_POP3) != NULL;
 }
 
 /* ---- the end ----------------------------------------------------------------------------------- */

@@ -24,9 +24,11 @@ static void test_before_login(void **state)
 		{ "STAT\r\nRETR 1\r\nDELE x\r\nNOOP\r\nRSET\r\nQUIT\r\n",
 		    GREETING "-ERR Log in first\r\n-ERR Log in first\r\n-ERR Log in first\r\n"
 			     "-ERR Log in first\r\n-ERR Log in first\r\n" BYE },
-		{ "FROB\r\nAPOP a 0123456789abcdef0123456789abcdef\r\nUTF8\r\nQUIT now\r\nQUIT\r\n",
+		{ "FROB\r\nAPOP a 0123456789abcdef0123456789abcdef\r\nLANG xx\r\nQUIT "
+		  "now\r\nQUIT\r\n",
 		    GREETING "-ERR Unknown command\r\n-ERR Unknown command\r\n"
-			     "-ERR Unknown command\r\n-ERR no argument allowed\r\n" BYE },
+			     "-ERR There are no texts in that language\r\n-ERR no argument "
+			     "allowed\r\n" BYE },
 		{ "PASS x\r\nUSER\r\nQUIT\r\n",
 		    GREETING "-ERR USER first\r\n-ERR argument missing\r\n" BYE },
 		{ "USER nobody\r\nPASS x\r\nUSER alice\r\nPASS wrong\r\nPASS again\r\nQUIT\r\n",
@@ -50,7 +52,7 @@ static void test_before_login(void **state)
 		    "-ERR Not a response of PLAIN\r\n-ERR Not a response of PLAIN\r\n" BYE },
 		{ "CAPA\r\nQUIT\r\n", GREETING
 		    "+OK Capabilities follow\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\n"
-		    "PIPELINING\r\nEXPIRE NEVER\r\nUSER\r\nSASL PLAIN\r\nSTLS\r\n"
+		    "PIPELINING\r\nLANG\r\nUTF8\r\nEXPIRE NEVER\r\nUSER\r\nSASL PLAIN\r\nSTLS\r\n"
 		    "XCLIENT ADDR PORT SESSION\r\nIMPLEMENTATION Postern\r\n.\r\n" BYE },
 	};
 	for (size_t i = 0; i < COUNT_OF(cases); i++)
@@ -61,18 +63,20 @@ static void test_plaintext(void **state)
 {
 	check_from("pop3", "192.0.2.7",
 	    LOGIN "AUTH PLAIN\r\nXCLIENT ADDR=1.2.3.4\r\nCAPA\r\nQUIT\r\n",
-	    PLAIN_GREETING "-ERR Passwords are taken after STLS only\r\n"
-			   "-ERR Passwords are taken after STLS only\r\n"
-			   "-ERR Passwords are taken after STLS only\r\n"
-			   "-ERR Your word about others is not taken\r\n"
-			   "+OK Capabilities follow\r\nTOP\r\nUIDL\r\nRESP-CODES\r\n"
-			   "AUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nSTLS\r\n"
-			   "IMPLEMENTATION Postern\r\n.\r\n" BYE);
+	    PLAIN_GREETING
+	    "-ERR Passwords are taken after STLS only\r\n"
+	    "-ERR Passwords are taken after STLS only\r\n"
+	    "-ERR Passwords are taken after STLS only\r\n"
+	    "-ERR Your word about others is not taken\r\n"
+	    "+OK Capabilities follow\r\nTOP\r\nUIDL\r\nRESP-CODES\r\n"
+	    "AUTH-RESP-CODE\r\nPIPELINING\r\nLANG\r\nUTF8\r\nEXPIRE NEVER\r\nSTLS\r\n"
+	    "IMPLEMENTATION Postern\r\n.\r\n" BYE);
 	check_from("open", "192.0.2.7", "STLS\r\n" LOGIN "STLS\r\nCAPA\r\nQUIT\r\n",
-	    PLAIN_GREETING "-ERR TLS cannot be started here\r\n" IN "+OK 0 messages, 0 octets\r\n"
-			   "-ERR Logged in already\r\n+OK Capabilities follow\r\nTOP\r\nUIDL\r\n"
-			   "RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nUSER\r\n"
-			   "SASL PLAIN\r\nIMPLEMENTATION Postern\r\n.\r\n" BYE);
+	    PLAIN_GREETING
+	    "-ERR TLS cannot be started here\r\n" IN "+OK 0 messages, 0 octets\r\n"
+	    "-ERR Logged in already\r\n+OK Capabilities follow\r\nTOP\r\nUIDL\r\n"
+	    "RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nLANG\r\nUTF8\r\nEXPIRE NEVER\r\nUSER\r\n"
+	    "SASL PLAIN\r\nIMPLEMENTATION Postern\r\n.\r\n" BYE);
 }
 
 static void test_sasl(void **state)
@@ -354,6 +358,8 @@ static void test_exclusive(void **state)
 }
 
 /* The process that holds the lock dies: the kernel has given it back. */
+static const struct maildrop_how alone = { true, 0 }, any = { false, 0 };
+
 static void test_lock_of_another_process(void **state)
 {
 	struct maildrop *d = NULL;
@@ -363,20 +369,20 @@ static void test_lock_of_another_process(void **state)
 	assert_int_equal(pipe(done), 0);
 	pid_t pid = fork();
 	if (pid == 0) {
-		enum maildrop_result r = maildrop_open(&store.partition, SPAN(ALICE), true, &d);
+		enum maildrop_result r = maildrop_open(&store.partition, SPAN(ALICE), &alone, &d);
 		(void)!write(ready[1], r == MAILDROP_OK ? "y" : "n", 1);
 		(void)!read(done[0], &c, 1);
 		_exit(0);
 	}
 	assert_int_equal(read(ready[0], &c, 1), 1);
 	assert_int_equal(c, 'y');
-	assert_int_equal(maildrop_open(&store.partition, SPAN(ALICE), true, &d), MAILDROP_IN_USE);
+	assert_int_equal(maildrop_open(&store.partition, SPAN(ALICE), &alone, &d), MAILDROP_IN_USE);
 	assert_null(d);
-	assert_int_equal(maildrop_open(&store.partition, SPAN(ALICE), false, &d), MAILDROP_OK);
+	assert_int_equal(maildrop_open(&store.partition, SPAN(ALICE), &any, &d), MAILDROP_OK);
 	maildrop_free(&d);
 	assert_int_equal(write(done[1], "x", 1), 1);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
-	assert_int_equal(maildrop_open(&store.partition, SPAN(ALICE), true, &d), MAILDROP_OK);
+	assert_int_equal(maildrop_open(&store.partition, SPAN(ALICE), &alone, &d), MAILDROP_OK);
 	maildrop_free(&d);
 	for (int i = 0; i < 2; i++) {
 		close(ready[i]);

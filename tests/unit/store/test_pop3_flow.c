@@ -254,10 +254,11 @@ static struct index_mailbox mailbox(uint64_t id)
 static void test_many(void **state)
 {
 	char want[64];
+	static const struct maildrop_how alone = { true, 0 };
 	struct maildrop *d;
 	uint64_t inbox = deliver_many(45000);
 	assert_int_equal(
-	    maildrop_open(&store.partition, SPAN("bob@example.org"), true, &d), MAILDROP_OK);
+	    maildrop_open(&store.partition, SPAN("bob@example.org"), &alone, &d), MAILDROP_OK);
 	assert_int_equal(maildrop_load(d), MAILDROP_MORE);
 	assert_int_equal(maildrop_load(d), MAILDROP_MORE);
 	assert_int_equal(maildrop_load(d), MAILDROP_OK);
