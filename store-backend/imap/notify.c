@@ -174,13 +174,15 @@ static bool has_new(const struct imap_session *s)
 
 /* ---- the others -------------------------------------------------------------------------------------------------------- */
 
-static void say_status(struct imap_session *s, struct notify_box *b, const struct index_mailbox *m)
+/* first: for NOTIFY itself, which tells the modseq whoever wants to hear of flags (RFC 5465 section 3). */
+static void say_status(
+    struct imap_session *s, struct notify_box *b, const struct index_mailbox *m, bool first)
 {
 	imap_say(s, "* STATUS ");
 	imap_put_name(s, span_str(b->name));
 	imap_say(s, " (MESSAGES %u UIDNEXT %u UIDVALIDITY %u UNSEEN %u", m->messages, m->uidnext,
 	    m->uidvalidity, m->unseen);
-	if ((s->enabled & ENABLED_CONDSTORE) != 0)
+	if ((s->enabled & ENABLED_CONDSTORE) != 0 || (first && (b->events & NOTIFY_FLAGS) != 0))
 		imap_say(s, " HIGHESTMODSEQ %llu", (unsigned long long)m->modseq);
 	imap_say(s, ")\r\n");
 }
@@ -203,7 +205,7 @@ static void tell_box(
 		return;
 	if (!own && (always || is_news(b, &m)) &&
 	    (index_rights(v, &m, span_str(s->user)) & ACL_READ) != 0)
-		say_status(s, b, &m);
+		say_status(s, b, &m, always);
 	b->modseq = m.modseq;
 	b->messages = m.messages;
 	b->uidnext = m.uidnext;

@@ -138,13 +138,25 @@ static void say_roots(struct imap_session *s, struct index_view *v, const struct
 	say_all(s, v, m, &own);
 }
 
+/* A mailbox of one's own need not be there: the question is what would count for it (RFC 9208 section 4.1.2). */
+static enum operation_result find_or_imagine(
+    struct imap_session *s, struct index_view *v, struct index_mailbox *out)
+{
+	struct shared_name n = shared_parse(s, buf_span(&s->cmd.name));
+	enum operation_result r = shared_find(s, v, buf_span(&s->cmd.name), ACL_READ, out);
+	if (r != OPR_NO_MAILBOX || !span_eq_str(n.owner, s->user) || !operation_name_ok(n.name))
+		return r;
+	*out = (struct index_mailbox){ .user = n.owner, .name = n.name };
+	return OPR_OK;
+}
+
 enum verdict cmd_getquotaroot(struct imap_session *s)
 {
 	struct index_mailbox m;
 	struct index_view *v = index_view_begin(s->partition->index);
 	if (v == NULL)
 		return imap_finish_later(s);
-	enum operation_result r = shared_find(s, v, buf_span(&s->cmd.name), ACL_READ, &m);
+	enum operation_result r = find_or_imagine(s, v, &m);
 	if (r == OPR_OK)
 		say_roots(s, v, &m);
 	index_view_end(&v);

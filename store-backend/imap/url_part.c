@@ -49,11 +49,13 @@ bool url_part_open(struct url_part *p, const struct imap_url *u, const struct st
 	return ok;
 }
 
-/* A URL's own user must be this one: what others have opened is below "Other Users/". */
+/* A URL's own user must be this one: what others have opened is below "Other Users/". With a host and no user it is of whoever
+ * needs no name there, not of this session (RFC 4469 section 3). A host is not compared: behind a proxy a store does not know
+ * by which names its clients call it. */
 static bool is_ours(const struct imap_session *s, const struct imap_url *u)
 {
 	struct span user = span_str(s->user);
-	return u->user.n == 0 || span_ieq(u->user, user) ||
+	return (u->user.n == 0 && !u->absolute) || span_ieq(u->user, user) ||
 	       span_ieq(u->user, span_first(user, span_find(user, '@')));
 }
 

@@ -202,7 +202,10 @@ static void test_quota(void **state)
 	talk_expect(&t, "a GETQUOTA {0+}\r\n\r\n",
 	    "* QUOTA \"\" (MESSAGE 3 3)\r\na OK GETQUOTA completed\r\n");
 	talk_expect(&t, "a GETQUOTA x\r\n", "a NO [NONEXISTENT] No such quota root\r\n");
-	talk_expect(&t, "a GETQUOTAROOT x\r\n", "a NO [NONEXISTENT] No such mailbox\r\n");
+	talk_expect(&t, "a GETQUOTAROOT x\r\n",
+	    "* QUOTAROOT x \"\"\r\n* QUOTA \"\" (MESSAGE 3 3)\r\na OK GETQUOTAROOT completed\r\n");
+	talk_expect(&t, "a GETQUOTAROOT \"Other Users/bob@example.org/x\"\r\n",
+	    "a NO [NONEXISTENT] No such mailbox\r\n");
 	talk_expect(&t, "a GETQUOTA\r\n", "a BAD Missing argument\r\n");
 	talk_expect(&t, "a SETQUOTA \"\" (STORAGE 5)\r\n", "a BAD Unknown command\r\n");
 	talk_expect(&t, "a STATUS INBOX (DELETED DELETED-STORAGE APPENDLIMIT)\r\n",

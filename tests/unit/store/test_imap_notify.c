@@ -56,8 +56,8 @@ static void test_grammar(void **state)
 	    { "a NOTIFY SET (personal NONE)\r\n", SET },
 	    { "a NOTIFY SET (selected " ALL ") (subtree (work INBOX) (MailboxName))\r\n", SET },
 	    { "a NOTIFY SET STATUS (mailboxes {6}\r\n", "+ go on\r\n" },
-	    { "work/a " ALL ")\r\n",
-		"* STATUS work/a (MESSAGES 1 UIDNEXT 2 UIDVALIDITY @ UNSEEN 1)\r\n" SET },
+	    { "work/a " ALL ")\r\n", "* STATUS work/a (MESSAGES 1 UIDNEXT 2 UIDVALIDITY @ UNSEEN 1 "
+				     "HIGHESTMODSEQ @)\r\n" SET },
 	    { "a NOTIFY\r\n", "a BAD Missing argument\r\n" },
 	    { "a NOTIFY SET\r\n", "a BAD Missing argument\r\n" },
 	    { "a NOTIFY SET personal\r\n", "a BAD Opening parenthesis expected\r\n" },
