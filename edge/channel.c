@@ -14,6 +14,7 @@ static const char *const names[DEST_KINDS] = {
 	[DEST_DOMAIN] = "smtp",
 	[DEST_RELAY] = "relay",
 	[DEST_ROUTE] = "smtp",
+	[DEST_UNPACK] = "unpack",
 };
 
 enum { RUNS = 20 }; /* programs at the same time */
@@ -117,6 +118,11 @@ struct channel channel_of(const struct edge_conf *c, enum q_dest_kind kind)
 {
 	static const struct edge_channel_conf none;
 	CHECK(kind < DEST_KINDS);
+	if (kind == DEST_UNPACK) {
+		struct channel ch = channel_limits(c, &none);
+		ch.recipients = 1;
+		return ch;
+	}
 	for (size_t i = 0; i < c->channel_n; i++)
 		if (strcmp(c->channel[i]->head.title, names[kind]) == 0)
 			return channel_limits(c, c->channel[i]);
@@ -135,7 +141,8 @@ static bool is_name(const char *title)
 
 bool channel_is_known(const struct edge_conf *c, const char *name)
 {
-	return is_name(name) || channel_named(c, span_str(name)) != NULL;
+	return (is_name(name) && strcmp(name, names[DEST_UNPACK]) != 0) ||
+	       channel_named(c, span_str(name)) != NULL;
 }
 
 const char *channel_elsewhere(const struct edge_conf *c)
@@ -236,7 +243,9 @@ void channel_check(const struct edge_conf *c, struct conf_diag *d)
 	next_hop_check(c, d);
 	for (size_t i = 0; i < c->channel_n; i++) {
 		const struct conf_head *head = &c->channel[i]->head;
-		if (is_name(head->title) != (c->channel[i]->type == CHANNEL_DELIVER))
+		if (strcmp(head->title, names[DEST_UNPACK]) == 0)
+			conf_error(d, head->pos, "channel \"unpack\" is the queue's own");
+		else if (is_name(head->title) != (c->channel[i]->type == CHANNEL_DELIVER))
 			conf_error(d, head->pos,
 			    is_name(head->title)
 				? "channel \"%s\" is always there and has no other type"

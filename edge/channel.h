@@ -1,7 +1,7 @@
 /* channel.h - kinds of destinations, and what the configuration says of each: block `channel` over the
  * general options of section edge.
  *
- * Channels store, smtp and relay are always there. The others have a name of their own, and a type that says what
+ * Channels store, smtp, relay and unpack are always there. The others have a name of their own, and a type that says what
  * becomes of mail there. Some are ends (pipe, local), the others are stations on the way (hold, ...): mail goes on
  * from there as if it had not been there. */
 #ifndef EDGE_CHANNEL_H
@@ -22,6 +22,7 @@ enum q_dest_kind {
 	DEST_DOMAIN,
 	DEST_RELAY,
 	DEST_ROUTE,
+	DEST_UNPACK, /* parts of a mail that are one message yet (unit.h) */
 	DEST_CHANNEL,
 	DEST_KINDS = DEST_CHANNEL,
 	DEST_KINDS_MAX = DEST_CHANNEL + CHANNELS_MAX
@@ -59,7 +60,7 @@ struct channel {
 bool channel_is_open(const struct channel *c, uint64_t wall_us);
 
 /* Block "store" is for our stores, "smtp" for mail exchangers and where an operator reroutes mail, "relay" for
- * relay_host. kind < DEST_KINDS. */
+ * relay_host, "unpack" for mail in parts, one part at a time. kind < DEST_KINDS. */
 struct channel channel_of(const struct edge_conf *c, enum q_dest_kind kind);
 const char *channel_kind_name(enum q_dest_kind kind); /* "store"; kind < DEST_KINDS */
 /* The same of a named channel. */
@@ -67,7 +68,7 @@ struct channel channel_limits(const struct edge_conf *c, const struct edge_chann
 
 /* ---- named channels ---- */
 
-/* Is there a channel of this name: store, smtp, relay, or a named one? */
+/* Is there a channel of this name where mail may be sent: store, smtp, relay, or a named one? */
 bool channel_is_known(const struct edge_conf *c, const char *name);
 /* What the channel of mail that goes elsewhere is called. */
 const char *channel_elsewhere(const struct edge_conf *c);

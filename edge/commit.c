@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "daemon/daemon.h"
 #include "edge/channel.h"
+#include "edge/commit_unit.h"
 #include "edge/out_conf.h"
 #include "edge/outcome.h"
 #include "edge/queue_tables.h"
@@ -147,39 +148,29 @@ static size_t pick(const struct commit *c, struct spool_recipient *out)
 static void ask_spool(struct commit *c)
 {
 	const struct transaction *t = c->t;
-	struct spool_message m = { .id = t->id,
-		.session = t->session,
-		.body_8bit = t->body_8bit,
-		.smtputf8 = t->smtputf8,
-		.priority = t->priority,
-		.client = t->client,
-		.arrived_us = t->arrived_us,
-		.sender = span_str(t->sender),
-		.auth_user = span_str(t->auth_user),
-		.trusted = t->trusted,
-		.hold = t->hold,
-		.require_tls = t->require_tls,
-		.tls_optional = t->tls_optional,
-		.ret = t->ret,
-		.envid = span_str(t->envid),
-		.body_bytes = commit_body(t).size };
+	struct spool_message m = commit_envelope(t);
 	struct spool_put_opts opts = {
 		.message = &m, .body = commit_body(t), .deadline_ms = c->owner->edge->spool_timeout
 	};
 	c->state = CM_SPOOL;
+	m.body_bytes = opts.body.size;
 	m.recipients = mem_array(t->recipient_count, sizeof(*m.recipients));
 	m.recipient_count = pick(c, m.recipients);
-	c->ask = spool_put(c->owner->spool, &opts, on_spooled, c);
+	c->ask = t->unit != NULL ? commit_unit_join(t->unit, t, &m, on_spooled, c)
+				 : spool_put(c->owner->spool, &opts, on_spooled, c);
 	mem_free(m.recipients);
 }
 
 /* May end c. */
 static void settle(struct commit *c)
 {
-	if (count(c, FATE_LATER) > 0 || c->tell)
+	if (count(c, FATE_LATER) > 0 || c->tell) {
 		ask_spool(c);
-	else
-		finish(c);
+		return;
+	}
+	if (c->t->unit != NULL)
+		commit_unit_pass(c->t->unit);
+	finish(c);
 }
 
 /* ---- the sender -------------------------------------------------------------------------------- */
@@ -235,7 +226,7 @@ void commit_stores_done(struct commit *c)
 {
 	size_t refused = count(c, FATE_REFUSED);
 	timer_clear(&c->deadline);
-	if (refused > 0 && (refused < c->t->recipient_count || c->t->in_company))
+	if (refused > 0 && (refused < c->t->recipient_count || c->t->unit != NULL))
 		ask_sender(c);
 	else
 		settle(c);
@@ -280,7 +271,7 @@ static void set_queued(struct transaction *t, const struct edge_conf *c)
 		bool channel =
 		    channel_is_place(r->store) || channel_has_station(c, span_str(r->address));
 		report = report && t->sender[0] != '\0';
-		if (t->hold || channel || r->user == NULL || report || t->in_company)
+		if (t->hold || channel || r->user == NULL || report || t->unit != NULL)
 			outcome_set(&t->recipients[i].outcome, FATE_LATER, 250, "2.0.0",
 			    t->hold           ? held_text(t)
 			    : channel         ? SPAN("to its channel")

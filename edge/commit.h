@@ -4,7 +4,8 @@
  * message; replies are per recipient. What a store cannot take now, and all mail that is to be relayed,
  * goes to the spool with one question to the queue process, which answers when it is durable. The whole
  * has one deadline; a store that is slower is left to the spool (the delivery id makes that harmless).
- * A transaction in_company (parts.h) asks no store: the spool gets all of it. */
+ * A transaction with a unit (commit_unit.h) asks no store: the spool gets all of it, with the mail's other parts. When one of
+ * them is cancelled all have to be. */
 #ifndef EDGE_COMMIT_H
 #define EDGE_COMMIT_H
 

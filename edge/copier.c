@@ -192,6 +192,7 @@ struct copier *copier_new(struct loop *l, struct dns *dns, struct queue *q, stru
 	queue_hold_all(q, true);
 	queue_on_done(q, on_done, c);
 	spool_serve_copy_to(s, &(struct spool_copier){ start, judge, c });
+	queue_copy_to(q, &(struct spool_copier){ start, judge, c });
 	open_link(c);
 	return c;
 }
@@ -210,6 +211,7 @@ void copier_free(struct copier **pc)
 	queue_on_done(c->queue, NULL, NULL);
 	spool_serve_close_links(c->serve); /* nothing waits for a copy any more */
 	spool_serve_copy_to(c->serve, &(struct spool_copier){ 0 });
+	queue_copy_to(c->queue, &(struct spool_copier){ 0 });
 	timer_clear(&c->wait);
 	timer_clear(&c->again);
 	spool_link_free(&c->link);

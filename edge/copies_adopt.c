@@ -3,6 +3,7 @@
  * In batches: each copy is written to the queue's log under its own id, one sync makes them durable, and only then the
  * ward's log says that they were adopted. A crash in between adopts some once more, and the queue knows their ids. */
 #include "edge/copies_internal.h"
+#include "edge/unit.h"
 
 enum { AGAIN_MS = 1000, PAYLOAD_MAX = SPOOL_RECORD_MAX + SPOOL_INLINE_MAX };
 
@@ -55,7 +56,7 @@ static err_t carry(struct ward *w, struct copy *c)
 	if (queue_knows(q, c->id))
 		return ERR_OK;
 	err_t err = spool_load_message(w->spool, c->pos, &payload, &m);
-	if (err == ERR_OK && !queue_has_room(q, m.recipient_count))
+	if (err == ERR_OK && !queue_has_room(q, unit_recipients(&m)))
 		err = ERR_BUSY;
 	if (err == ERR_OK)
 		err = carry_message(w, c, &m, buf_span(&payload));

@@ -437,6 +437,10 @@ static bool ask_station(struct q_delivery *dl)
 {
 	const struct edge_channel_conf *own = dl->queue->channels[dl->dest->kind].own;
 	struct station_ask a = { dl->dest, dl->items, dl->n, &dl->mail.body };
+	if (dl->dest->kind == DEST_UNPACK) {
+		dl->ask = unpack_start(&a, on_station, dl);
+		return true;
+	}
 	if (own == NULL || channel_is_end(own))
 		return false;
 	if (own->type == CHANNEL_REPROCESS)

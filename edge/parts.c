@@ -1,11 +1,11 @@
 /* parts.c - a mail's recipients and members sorted into transactions (between steps 4 and 5).
  *
- * Owns a struct parts for each mail with members: its transactions, which borrow the body, and their tickets. */
-#include "edge/parts.h"
+ * Owns a struct parts for each mail with members: its transactions (parts_way.c), their tickets, and what makes one question
+ * to the spool of them (commit_unit.c). */
+#include "edge/parts_internal.h"
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "base/map.h"
 #include "base/mem.h"
 #include "directory/group.h"
 #include "proto/header.h"
@@ -13,67 +13,16 @@
 #include "edge/channel.h"
 #include "edge/edge_tables.h"
 #include "edge/outcome.h"
-#include "edge/shape.h"
-
-#define parts_MAGIC 0x9a275001u
-#define part_MAGIC 0x9a275002u
+#include "edge/unit.h"
 
 enum {
 	HEADER_LOOK = 256 * 1024,
 	KEY_MAX = 1200,
 	MARK = 'd',
 	APPROVALS_MAX = 8 * 1024,
-	GROWTH_MAX = 512 * 1024 /* of a message by a group's texts */
-};
-
-struct parts;
-
-struct part {
-	uint32_t magic;
-	struct parts *all;
-	struct transaction *t;     /* owned, but for its body when that is the mail's */
-	const struct shape *shape; /* what its body was made by; NULL: the mail's own */
-	struct ticket *commit;     /* owned */
-};
-
-/* Whose outcome a recipient of the mail shares in. */
-struct share {
-	size_t recipient; /* of the mail */
-	struct part *part;
-	size_t at; /* in the part's transaction */
-};
-
-struct parts {
-	struct ticket ticket; /* first */
-	uint32_t magic;
-	struct parts_opts opts;
-	struct transaction *t;      /* borrowed */
-	struct ticket *ask;         /* owned: is the sender's domain ours? */
-	struct part **parts;        /* owned */
-	size_t part_n, begun, open; /* of them so many are asked for, so many without an answer */
-	bool taken;                 /* the spool has one */
-	struct share *shares;       /* owned */
-	size_t share_n;
-	struct buf approvals; /* owned: fields of the message that give passwords */
-	bool failed;          /* a part could not be made */
-	struct map *known;    /* keys -> share index + 1: marks of the message, and who has it */
-	char srs_sender[SMTP_PATH_SIZE]; /* "": the sender is not rewritten */
-	struct soon soon;
-	void (*fn)(void *arg);
-	void *arg;
 };
 
 /* ---- life ------------------------------------------------------------------------------------- */
-
-static void part_free(struct part *p)
-{
-	ticket_cancel(&p->commit);
-	if (p->t->body == p->all->t->body)
-		p->t->body = NULL;
-	transaction_free(&p->t);
-	p->magic = 0;
-	mem_free(p);
-}
 
 static void parts_free(struct parts *x)
 {
@@ -81,6 +30,7 @@ static void parts_free(struct parts *x)
 	soon_clear(&x->soon);
 	for (size_t i = 0; i < x->part_n; i++)
 		part_free(x->parts[i]);
+	commit_unit_free(&x->unit);
 	mem_free(x->parts);
 	mem_free(x->shares);
 	map_free(&x->known);
@@ -185,86 +135,6 @@ static bool is_marked(const struct parts *x, const char *via)
 }
 
 /* ---- transactions ----------------------------------------------------------------------------- */
-
-/* How the mail goes to a recipient. */
-struct way {
-	const char *sender;
-	const char *mark;          /* fields in front; NULL: none */
-	const char *hold;          /* why it is held; NULL: it is not */
-	bool own_sender;           /* not the client's, but one of the site's choice */
-	bool rewritten;            /* by SRS */
-	const struct shape *shape; /* what changes it, or NULL */
-};
-
-static bool fits_way(const struct part *p, const struct way *w)
-{
-	bool same_hold = w->hold != NULL
-			     ? p->t->hold && span_eq_str(span_str(w->hold), p->t->hold_why)
-			     : p->t->hold == p->all->t->hold;
-	return p->t->recipient_count < RECIPIENTS_MAX && same_hold && p->shape == w->shape &&
-	       strcmp(p->t->sender, w->sender) == 0 &&
-	       span_eq(span_str(p->t->prefix), span_str(w->mark));
-}
-
-static struct transaction *copy_for(const struct transaction *t, const struct way *w, bool first)
-{
-	struct transaction *p = transaction_new(t->session);
-	if (first)
-		p->id = t->id;
-	p->sender = mem_str(w->sender);
-	p->body_8bit = t->body_8bit;
-	p->auth_user = mem_str(t->auth_user);
-	p->smtputf8 = t->smtputf8;
-	p->priority = t->priority;
-	p->hold = t->hold;
-	p->hold_why = mem_str(t->hold_why);
-	if (w->hold != NULL)
-		transaction_hold(p, span_str(w->hold));
-	p->require_tls = t->require_tls;
-	p->tls_optional = t->tls_optional;
-	p->trusted = t->trusted || w->own_sender || (w->rewritten && t->aligned);
-	p->ret = w->own_sender ? SMTP_RET_NONE : t->ret; /* RFC 3461 section 5.2.7.1 */
-	p->envid = w->own_sender ? NULL : mem_str(t->envid);
-	p->client = t->client;
-	p->arrived_us = t->arrived_us;
-	p->body = t->body;
-	p->prefix = mem_str(w->mark);
-	return p;
-}
-
-static struct span read_whole(void *body, uint64_t at, size_t n, err_t *err_out)
-{
-	return body_read(body, at, n, err_out);
-}
-
-/* Without a body of its own nothing is promised. */
-static void make_body(struct parts *x, struct part *p, const struct shape *shape)
-{
-	const struct mail_source from = {
-		.read = read_whole, .arg = x->t->body, .size = body_size(x->t->body)
-	};
-	p->shape = shape;
-	if (shape == NULL)
-		return;
-	p->t->body = shape_body(
-	    shape, &from, x->opts.edge->message_size_max + GROWTH_MAX, x->opts.edge->temp_dir);
-	x->failed = x->failed || p->t->body == NULL;
-}
-
-static struct part *part_for(struct parts *x, const struct way *w)
-{
-	for (size_t i = 0; i < x->part_n; i++)
-		if (fits_way(x->parts[i], w))
-			return x->parts[i];
-	struct part *p = MEM_NEW(struct part);
-	p->magic = part_MAGIC;
-	p->all = x;
-	p->t = copy_for(x->t, w, x->part_n == 0);
-	make_body(x, p, w->shape);
-	x->parts = mem_grow(x->parts, x->part_n + 1, sizeof(*x->parts));
-	x->parts[x->part_n++] = p;
-	return p;
-}
 
 static void add_share(struct parts *x, size_t recipient, struct part *p, size_t at)
 {
@@ -449,54 +319,39 @@ static void log_part(const struct parts *x, const struct part *p)
 		LOG_U64("recipients", p->t->recipient_count)));
 }
 
-static void fail(struct parts *x, const char *why)
+static void fail(
+    struct parts *x, enum fate fate, unsigned code, const char *enhanced, const char *why)
 {
 	for (size_t i = 0; i < x->t->recipient_count; i++)
-		outcome_set(&x->t->recipients[i].outcome, FATE_LATER, 451, "4.3.0", span_str(why));
+		outcome_set(&x->t->recipients[i].outcome, fate, code, enhanced, span_str(why));
 	give(x);
-}
-
-static void on_committed(void *arg);
-
-/* One after the other until the spool has one, then all that are left: when the spool takes nothing, nobody has anything
- * of a mail that the client sends again. */
-static void go_on(struct parts *x)
-{
-	x->open = x->taken ? x->part_n - x->begun : 1;
-	for (size_t n = x->open; n > 0; n--) {
-		struct part *p = x->parts[x->begun++];
-		p->commit = commit_start(x->opts.committer, p->t, on_committed, p);
-	}
-}
-
-/* What is left of a part to the client, one recipient's; NULL: nothing. */
-static const struct outcome *look_at(struct part *p)
-{
-	const struct outcome *later = NULL;
-	for (size_t i = 0; i < p->t->recipient_count; i++) {
-		const struct outcome *o = &p->t->recipients[i].outcome;
-		p->all->taken = p->all->taken || o->fate == FATE_SPOOLED;
-		if (o->fate == FATE_LATER)
-			later = o;
-	}
-	return later;
 }
 
 static void on_committed(void *arg)
 {
 	struct part *p = OBJ(part, arg);
 	struct parts *x = p->all;
-	const struct outcome *later = look_at(p);
 	p->commit = NULL;
 	if (--x->open > 0)
 		return;
-	if (x->begun == x->part_n) {
-		set_outcomes(x);
-		give(x);
-	} else if (later != NULL) {
-		fail(x, later->text);
-	} else {
-		go_on(x);
+	set_outcomes(x);
+	give(x);
+}
+
+/* All at once: what has to go to the spool goes there together, and no store is asked for a part. */
+static void commit_all(struct parts *x)
+{
+	if (x->part_n > 1)
+		x->unit = commit_unit_new(x->opts.committer, x->t, x->part_n);
+	x->open = x->part_n;
+	for (size_t i = 0; i < x->part_n; i++) {
+		struct part *p = x->parts[i];
+		if (x->unit != NULL) {
+			p->t->id = unit_part_id(x->t->id, i);
+			p->t->unit = x->unit;
+			log_part(x, p);
+		}
+		p->commit = commit_start(x->opts.committer, p->t, on_committed, p);
 	}
 }
 
@@ -510,17 +365,12 @@ static void split(struct parts *x)
 	for (size_t i = 0; i < t->recipient_count; i++)
 		if (t->recipients[i].member_count > 0)
 			put_members(x, i);
-	if (x->failed) {
-		fail(x, "the message could not be kept");
-		return;
-	}
-	for (size_t i = 0; i < x->part_n; i++) {
-		struct part *p = x->parts[i];
-		p->t->in_company = x->part_n > 1;
-		if (p->t->in_company)
-			log_part(x, p);
-	}
-	go_on(x);
+	if (x->failed)
+		fail(x, FATE_LATER, 451, "4.3.0", "the message could not be kept");
+	else if (x->part_n > UNIT_PARTS_MAX)
+		fail(x, FATE_REFUSED, 552, "5.5.3", "too many groups, each with a copy of its own");
+	else
+		commit_all(x);
 }
 
 /* ---- the sender's domain ---------------------------------------------------------------------- */
@@ -530,7 +380,7 @@ static void on_domain(void *arg, enum directory_status status)
 	struct parts *x = OBJ(parts, arg);
 	x->ask = NULL;
 	if (status == DIRECTORY_UNKNOWN) {
-		fail(x, "cannot look up the sender's domain now");
+		fail(x, FATE_LATER, 451, "4.3.0", "cannot look up the sender's domain now");
 		return;
 	}
 	if (status == DIRECTORY_ABSENT &&
@@ -560,7 +410,7 @@ static void on_soon(void *arg)
 	struct parts *x = OBJ(parts, arg);
 	struct span sender = span_str(x->t->sender);
 	if (!take_approvals(x) || !take_marks(x))
-		fail(x, "the message cannot be read");
+		fail(x, FATE_LATER, 451, "4.3.0", "the message cannot be read");
 	else if (may_rewrite(x))
 		x->ask = directory_domain(x->opts.directory,
 		    span_from(sender, span_rfind(sender, '@') + 1), on_domain, x);

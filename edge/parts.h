@@ -7,9 +7,8 @@
  * path of ours (srs.h). Mail that comes back with the mark of a recipient goes round in a loop, and is refused
  * for that recipient with 5.4.6. Members of a group that changes what it gets (shape.h) have a message of their own.
  *
- * Several transactions go to the spool, past no store, and the first one that has something for it goes alone: when the spool
- * refuses or is away the client is told to come back, and nobody has the mail yet. A spool that takes the first and then
- * refuses another leaves those of the first with the mail of a client that comes again, who get it twice. */
+ * Several transactions go to the spool, past no store, and together (commit_unit.h): when the client is told to come back nobody
+ * has anything of the mail. More than UNIT_PARTS_MAX (unit.h) of them: REFUSED for all, 552 5.5.3. */
 #ifndef EDGE_PARTS_H
 #define EDGE_PARTS_H
 

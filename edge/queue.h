@@ -65,6 +65,11 @@ bool queue_hand_over(struct queue *q, struct ident id, const char *host);
 /* Called when a message has reached its end here, and that stands in the log. */
 void queue_on_done(struct queue *q, void (*fn)(void *arg, struct ident id), void *arg);
 
+/* Each part of a mail gets a copy of its own when it becomes a message here (unpack.c): asked as spool_serve.c asks it.
+ * Copied; start NULL: no copies are made, and none is asked for any more when this returns. */
+struct spool_copier;
+void queue_copy_to(struct queue *q, const struct spool_copier *c);
+
 /* ---- for the control socket ---- */
 
 /* words behind "queue": list, summary, hold, release, retry, reroute, bounce, delete with a filter

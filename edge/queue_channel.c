@@ -14,6 +14,7 @@
 #include "edge/outcome.h"
 #include "edge/queue_gauge.h"
 #include "edge/station.h"
+#include "edge/unit.h"
 
 enum { DEST_NAME_MAX = CHANNEL_NAME_MAX + 1 + SPOOL_STRING_MAX };
 
@@ -269,6 +270,10 @@ bool item_to_end(struct q_item *it)
 /* Of a user of ours the directory is asked first, unless an operator or the configuration says where it goes. */
 bool item_to_channel(struct q_item *it)
 {
+	if (span_eq_str(span_str(it->place), UNIT_PLACE)) { /* whatever an operator says of it */
+		dest_ready(dest_get(it->entry->queue, DEST_UNPACK, UNIT_CHANNEL), it);
+		return true;
+	}
 	enum q_dest_kind station = next_station(it);
 	if (station != DEST_KINDS_MAX) {
 		to_chosen(it, station);
@@ -285,13 +290,14 @@ void item_leave_station(struct q_item *it, const struct q_dest *d, const struct 
 		[STATION_HELD] = "held",
 		[STATION_DROPPED] = "dropped" };
 	const struct q_channel *ch = &d->queue->channels[d->kind];
+	const char *name = ch->title != NULL ? ch->title : channel_kind_name(d->kind);
 	CHECK(r->end != STATION_OUTCOME);
 	if (r->end == STATION_WAIT) {
 		item_wait(it, r->wait_ms);
 		return;
 	}
 	log_write(&queue_events[QUEUE_EV_QUEUE_MOVED], it->entry->id.s,
-	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_STR("channel", ch->title),
+	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_STR("channel", name),
 		LOG_STR("end", words[r->end])));
 	if (r->end == STATION_MOVED || r->end == STATION_DROPPED) {
 		it->fate = SPOOL_TOLD;
@@ -301,7 +307,7 @@ void item_leave_station(struct q_item *it, const struct q_dest *d, const struct 
 	if (ch->own != NULL)
 		item_set_past(it, (enum channel_type)ch->own->type);
 	if (r->end == STATION_HELD)
-		item_hold(it, ch->title, r->outcome.text);
+		item_hold(it, name, r->outcome.text);
 	else
 		item_wait(it, 0);
 }

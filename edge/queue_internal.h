@@ -14,6 +14,7 @@
 #include "edge/cause.h"
 #include "edge/run_ask.h"
 #include "edge/shelf.h"
+#include "edge/spool_link.h"
 #include "edge/sts.h"
 #include "edge/tlsrpt.h"
 #include "proto/priority.h"
@@ -223,7 +224,9 @@ struct queue {
 	} on_close[QUEUE_FRIENDS];
 	void (*on_done)(void *arg, struct ident id);
 	void *on_done_arg;
-	bool still; /* another host is asked first what it has adopted */
+	struct spool_copier copier; /* start NULL: none */
+	struct list_node unpacks;   /* parts that wait for their copy */
+	bool still;                 /* another host is asked first what it has adopted */
 	bool draining;
 	void (*on_drained)(void *arg);
 	void *on_drained_arg;

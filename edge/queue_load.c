@@ -461,6 +461,7 @@ void queue_load_init(struct queue *q)
 	list_init(&q->entries);
 	list_init(&q->resting);
 	list_init(&q->callers);
+	list_init(&q->unpacks);
 	soon_init(&q->room, on_room, q);
 	timer_init(&q->sweep_timer, q->loop, on_sweep, q);
 	timer_set(&q->sweep_timer, SWEEP_MS);

@@ -144,7 +144,7 @@ static void on_next(void *arg)
 }
 
 /* What the queue knows of the old message; strings are the entry's. */
-static struct spool_message message_of(const struct move_opts *o, size_t n)
+static struct spool_message message_of(const struct move_opts *o)
 {
 	const struct q_entry *e = o->from;
 	return (struct spool_message){ .id = o->id,
@@ -161,27 +161,37 @@ static struct spool_message message_of(const struct move_opts *o, size_t n)
 		.trusted = o->trusted,
 		.ret = o->keeps_wishes ? e->ret : SMTP_RET_NONE,
 		.envid = span_str(o->keeps_wishes ? e->envid : NULL),
-		.recipients = mem_copy(o->recipients, n * sizeof(*o->recipients)),
-		.recipient_count = n,
+		.recipients = o->recipients,
+		.recipient_count = o->recipient_n,
 		.body_bytes = o->prefix.n + o->body.size };
 }
 
-struct ticket *move_start(const struct move_opts *o, move_fn *fn, void *arg)
+struct ticket *move_message(
+    struct queue *q, const struct spool_message *m, struct mail_source body, move_fn *fn, void *arg)
 {
 	struct move *v = MEM_NEW(struct move);
 	v->ticket.cancel = cancel;
 	v->magic = move_MAGIC;
-	v->queue = o->from->queue;
-	v->m = message_of(o, o->recipient_n);
-	v->prefix = BUF_INIT(o->prefix.n);
+	v->queue = q;
+	v->m = *m;
+	v->m.recipients = mem_copy(m->recipients, m->recipient_count * sizeof(*m->recipients));
 	v->chunk = BUF_INIT(SPOOL_CHUNK);
-	buf_add_span(&v->prefix, o->prefix);
-	v->body = o->body;
+	v->body = body;
 	v->fn = fn;
 	v->arg = arg;
 	soon_init(&v->next, on_next, v);
-	soon_set(v->queue->loop, &v->next);
+	soon_set(q->loop, &v->next);
 	return &v->ticket;
+}
+
+struct ticket *move_start(const struct move_opts *o, move_fn *fn, void *arg)
+{
+	const struct spool_message m = message_of(o);
+	struct ticket *t = move_message(o->from->queue, &m, o->body, fn, arg);
+	struct move *v = OBJ(move, t);
+	v->prefix = BUF_INIT(o->prefix.n);
+	buf_add_span(&v->prefix, o->prefix);
+	return t;
 }
 
 void move_recipient(const struct q_item *it, struct spool_recipient *out)

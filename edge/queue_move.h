@@ -7,6 +7,7 @@
 #include "net/ticket.h"
 
 struct q_entry;
+struct queue;
 struct q_item;
 
 struct move_opts {
@@ -26,6 +27,11 @@ struct move_opts {
  * it. */
 typedef void move_fn(void *arg, err_t err);
 struct ticket *move_start(const struct move_opts *o, move_fn *fn, void *arg);
+
+/* The same of a message that says all of itself: m without its bytes, chunk_count 0. Its recipients are copied, what they
+ * and m point to lives until the answer. */
+struct ticket *move_message(struct queue *q, const struct spool_message *m, struct mail_source body,
+    move_fn *fn, void *arg);
 
 /* The id of what is made of a message in one way: the same for the same. */
 struct ident move_id(const struct ident *from, const char *how, unsigned which);

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "edge/queue_internal.h"
 #include "edge/spool_serve.h"
+#include "edge/unit.h"
 
 /* ---- messages come in ------------------------------------------------------------------------- */
 
@@ -24,7 +25,7 @@ static bool take_knows(void *arg, struct ident id)
 
 static const char *take_refuses(void *arg, const struct spool_message *m)
 {
-	return queue_has_room(arg, m->recipient_count) ? NULL : "the queue is full";
+	return queue_has_room(arg, unit_recipients(m)) ? NULL : "the queue is full";
 }
 
 static void take_arrives(void *arg, struct spool_message *m)

@@ -41,15 +41,6 @@ void spool_serve_listen(struct spool_serve *s, int fd);
 void spool_serve_free(struct spool_serve **s);
 void spool_serve_close_links(struct spool_serve *s);
 
-/* A copy of each message is made elsewhere before it is written here: start() is asked, and when its ticket has answered,
- * judge() says what a failure means: NULL, it is taken all the same, or why it is refused. start() gives NULL: no copy is
- * to be made. */
-struct spool_copier {
-	struct ticket *(*start)(void *arg, const struct spool_message *m, struct mail_source body,
-	    spool_put_fn *fn, void *fn_arg);
-	const char *(*judge)(void *arg, struct ident id, err_t err);
-	void *arg;
-};
 void spool_serve_copy_to(struct spool_serve *s, const struct spool_copier *c); /* copied */
 
 /* Of workers' links, too: what ETRN starts. */

@@ -42,6 +42,9 @@ struct ticket *reprocess_start(const struct station_ask *a, station_fn *fn, void
 struct ticket *defragment_start(const struct station_ask *a, station_fn *fn, void *arg);
 void defragment_end(struct queue *q); /* entries are gone */
 
+/* unpack.c: one part of a mail becomes a message of its own. */
+struct ticket *unpack_start(const struct station_ask *a, station_fn *fn, void *arg);
+
 /* conversion.c: programs may change the message. */
 struct ticket *conversion_start(const struct station_ask *a, station_fn *fn, void *arg);
 

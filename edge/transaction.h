@@ -53,6 +53,8 @@ struct recipient {
 	struct outcome outcome; /* of members it may be decided before anybody is asked */
 };
 
+struct commit_unit;
+
 struct transaction {
 	struct ident id; /* transaction id = delivery id, to the store and in logs */
 	struct ident session;
@@ -67,9 +69,11 @@ struct transaction {
 	bool require_tls;   /* REQUIRETLS: every hop from here on (RFC 8689) */
 	bool tls_optional;  /* TLS-Required: no, and REQUIRETLS was not said */
 	bool trusted;       /* the sender is who it says: reports may go there */
-	bool aligned;    /* SPF says that the client may send for the sender: reports do no harm */
-	bool in_company; /* others have the rest of its mail (parts.h): all of it to the spool */
-	char *prefix;    /* header fields in front of the body, or NULL */
+	bool aligned; /* SPF says that the client may send for the sender: reports do no harm */
+	struct commit_unit
+	    *unit;    /* others have the rest of its mail (commit_unit.h): all of it to the
+				   * spool, with them; or NULL */
+	char *prefix; /* header fields in front of the body, or NULL */
 	enum smtp_ret ret;
 	char *envid; /* ENVID as it came, or NULL */
 	struct ip_addr client;

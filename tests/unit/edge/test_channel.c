@@ -58,6 +58,8 @@ static void test_mistakes(void **state)
 	expect_errors("channel smtp { window 10:00-10:00; }", 1);
 	expect_errors("channel smtp { window 10:00-24:01; }", 1);
 	expect_errors("channel smtp { window 10:60-11:00; }", 1);
+	expect_errors("channel unpack { concurrency 3; }", 1); /* the queue's own */
+	expect_errors("channel unpack { type hold; addresses x.example; }", 1);
 }
 
 /* Two deliveries may run, one of the channel: the second waits for the first to end. */
