@@ -1,0 +1,188 @@
+"""Mail in parts while the spool's disk fills up, fails, or its process is killed: the client comes again when it is told to, and
+every recipient has the mail once at our stores."""
+import collections
+import mmap
+import os
+import re
+import smtplib
+import struct
+import subprocess
+
+import pytest
+
+import mail
+from test_crash import counts_at
+from tier import wait_for
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SENDER = "visitor@elsewhere.example"
+OPEN = "\trule all { on connect; key client/32; rate 100000/1s; burst 100000; action defer; on_loss open; }\n"
+# As spool_fault.c has them: from 1 on.
+POINTS = ["full at append", "EIO at append", "EIO at sync", "killed at append", "killed in append", "killed after append",
+          "killed at sync", "killed after sync"]
+CROWD = 1010  # members of one group: more than one message may have
+TRIO = {"first": ("alice", "bob"), "second": ("carol",), "third": ("dave",)}
+
+
+class Fault:
+    """What is to happen to the disk below the spool, shared with the edge's processes."""
+
+    def __init__(self, path):
+        with open(path, "wb") as f:
+            f.write(bytes(16))
+        with open(path, "r+b") as f:
+            self.map = mmap.mmap(f.fileno(), 16)
+
+    def arm(self, point, number, stays=False):
+        self.map[0:16] = struct.pack("4i", 0, number, int(stays), 0)
+        self.map[0:4] = struct.pack("i", POINTS.index(point) + 1)
+
+    def heal(self):
+        self.map[0:4] = bytes(4)
+
+    def hits(self):
+        return struct.unpack("4i", self.map[0:16])[3]
+
+
+class GroupTier:
+    """A tier whose edge has groups: three with a return path each, and one with more members than a message may have."""
+
+    def __init__(self, new_tier, name, crowd):
+        self.tier = new_tier(name)
+        self.tier.use_redis, self.tier.meter_rules, self.tier.workers = False, OPEN, 1
+        self.tier.users += [dict(name=f"u{i:04d}", domain="example.org", store=1 + i % 2, address=f"u{i:04d}@example.org",
+                                 password=f"u{i:04d}-demo") for i in range(crowd)]
+        self.groups = {g: [self.tier.user(n)["address"] for n in names] for g, names in TRIO.items()}
+        self.groups["crowd"] = [u["address"] for u in self.tier.users[-crowd:]] if crowd else []
+        text = self.tier.directory_text()
+        self.tier.directory_text = lambda: text + "\n" + "\n".join(self.entry(g) for g in self.groups if self.groups[g])
+
+    def entry(self, group):
+        lines = [f"dn: cn={group},dc=postern", "objectClass: top", "objectClass: inetMailGroup", f"cn: {group}",
+                 f"mail: {group}@example.org"] + [f"mgrpRFC822MailMember: {a}" for a in self.groups[group]]
+        if group in TRIO:
+            lines.append(f"mgrpErrorsTo: {group}-owner@example.org")
+        return "\n".join(lines) + "\n"
+
+    def start(self):
+        self.tier.start()
+
+    def send(self, groups, fault, size=2000):
+        """A client that comes again with the same mail until it hears 250. The disk is whole again once it was told no."""
+        token = mail.new_token()
+        to = [f"{g}@example.org" for g in groups]
+        text = mail.message(token, SENDER, to, size)
+        answers = []
+
+        def taken():
+            try:
+                code, reply = mail.send(self.tier, SENDER, to, text)
+            except (OSError, smtplib.SMTPException) as error:
+                code, reply = 0, str(error)
+            answers.append((code, reply))
+            if code != 250:
+                fault.heal()
+            assert code == 250 or code // 100 in (0, 4), reply
+            return code == 250
+        wait_for(taken, 60, "a 250")
+        return token, [code for code, _ in answers]
+
+    def is_empty(self):
+        return "The queue is empty" in self.tier.postern("queue", "list").stdout
+
+    def wait_empty(self):
+        wait_for(self.is_empty, 60, "an empty queue")
+
+    def wait_through(self, fault):
+        """What is armed is met, or everybody has the mail without; then the disk is whole, and everybody has it."""
+        wait_for(lambda: fault.hits() > 0 or self.is_empty(), 60, "the fault")
+        fault.heal()
+        self.wait_empty()
+
+    def taken_by_stores(self):
+        """Recipients to whom our stores have delivered something new, so far."""
+        text = self.tier.log("store1") + self.tier.log("store2")
+        return sum(int(n) for n in re.findall(r"store\.delivered .*?\bok=(\d+)", text))
+
+
+@pytest.fixture(scope="module")
+def library(run_dir):
+    path = os.path.join(run_dir, "spool_fault.so")
+    subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", path, os.path.join(HERE, "spool_fault.c"), "-ldl"], check=True,
+                   timeout=120)
+    return path
+
+
+def start_with_fault(new_tier, library, name, crowd=0):
+    """The edge's processes alone have the library."""
+    host = GroupTier(new_tier, name, crowd)
+    tier = host.tier
+    spawn, fault = tier.spawn, Fault(library + f".{name}")
+
+    def with_library(program, argv, log=None):
+        if program != "edge":
+            return spawn(program, argv, log)
+        asan = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+        return spawn(program, ["env", f"LD_PRELOAD={library}", f"SPOOL_FAULT={library}.{name}", f"ASAN_OPTIONS={asan}", *argv], log)
+    tier.spawn = with_library
+    host.start()
+    return host, fault
+
+
+@pytest.fixture(scope="module")
+def trio(new_tier, library):
+    return start_with_fault(new_tier, library, "trio")
+
+
+def check_once(host, tokens):
+    host.wait_empty()
+    for name in ("alice", "bob", "carol", "dave"):
+        found = counts_at(host.tier, name)
+        assert {t: found[t] for t in tokens} == {t: 1 for t in tokens}, name
+
+
+def test_three_parts_go_to_the_spool_as_one(trio):
+    host, fault = trio
+    token, codes = host.send(TRIO, fault)
+    assert codes == [250]
+    check_once(host, [token])
+    log = host.tier.log("edge")
+    assert len(re.findall(r"message\.part ", log)) == 3
+    assert len(re.findall(r"queue\.moved .*channel=unpack end=moved", log)) == 3
+
+
+# The mail's own record is the first that is appended, or the third when its bytes stand in records before it.
+@pytest.mark.parametrize("point,size", [(p, 400000) for p in POINTS] + [(p, 2000) for p in POINTS[:3]])
+def test_every_point(trio, point, size):
+    """A disk that takes no writes stays so until the client has heard of it; who is killed comes again by itself."""
+    host, fault = trio
+    tokens, told = [], collections.Counter()
+    for number in (1, 2, 3) if "sync" in point else (1, 2, 3, 4, 6, 9):
+        fault.arm(point, number, stays=point in ("full at append", "EIO at append"))
+        token, codes = host.send(TRIO, fault, size)
+        told[codes[0]] += 1
+        tokens.append(token)
+        host.wait_through(fault)
+        if fault.hits() == 0:
+            break
+    assert len(tokens) > 1  # the first number at least is always met
+    if point == "full at append":
+        assert told[451] > 0  # and the client was told so
+    check_once(host, tokens)
+    print(f"{point}: {len(tokens)} numbers, first answers {dict(told)}")
+
+
+def test_a_crowd_while_the_disk_fills_up(new_tier, library):
+    """More members than one message may have: the disk is full behind the first record, whatever that is, or before it."""
+    host, fault = start_with_fault(new_tier, library, "crowd", CROWD)
+    tokens = []
+    for number in (1, 2, 3):
+        fault.arm("full at append", number, stays=True)
+        token, _ = host.send(["crowd"], fault)
+        tokens.append(token)
+        host.wait_through(fault)
+        assert fault.hits() > 0
+    assert host.taken_by_stores() == 3 * CROWD
+    for name in ("u0000", "u0001", "u0999", "u1000", "u1009"):
+        found = counts_at(host.tier, name)
+        assert [found[t] for t in tokens] == [1, 1, 1]
