@@ -4,6 +4,7 @@ import collections
 import mmap
 import os
 import re
+import shutil
 import smtplib
 import struct
 import subprocess
@@ -11,6 +12,7 @@ import subprocess
 import pytest
 
 import mail
+from test_copies import Pair
 from test_crash import counts_at
 from tier import wait_for
 
@@ -44,25 +46,32 @@ class Fault:
         return struct.unpack("4i", self.map[0:16])[3]
 
 
+def entry(name, members):
+    lines = [f"dn: cn={name},dc=postern", "objectClass: top", "objectClass: inetMailGroup", f"cn: {name}",
+             f"mail: {name}@example.org"] + [f"mgrpRFC822MailMember: {a}" for a in members]
+    if name in TRIO:
+        lines.append(f"mgrpErrorsTo: {name}-owner@example.org")
+    return "\n".join(lines) + "\n"
+
+
+def add_groups(tier, crowd=0):
+    """Three with a return path each, and one of so many users more."""
+    text = tier.directory_text
+    groups = {g: [tier.user(n)["address"] for n in names] for g, names in TRIO.items()}
+    if crowd:
+        tier.users += [dict(name=f"u{i:04d}", domain="example.org", store=1 + i % 2, address=f"u{i:04d}@example.org",
+                            password=f"u{i:04d}-demo") for i in range(crowd)]
+        groups["crowd"] = [u["address"] for u in tier.users[-crowd:]]
+    tier.directory_text = lambda: text() + "\n" + "\n".join(entry(g, m) for g, m in groups.items())
+    return tier
+
+
 class GroupTier:
-    """A tier whose edge has groups: three with a return path each, and one with more members than a message may have."""
+    """A tier whose edge has groups."""
 
     def __init__(self, new_tier, name, crowd):
-        self.tier = new_tier(name)
+        self.tier = add_groups(new_tier(name), crowd)
         self.tier.use_redis, self.tier.meter_rules, self.tier.workers = False, OPEN, 1
-        self.tier.users += [dict(name=f"u{i:04d}", domain="example.org", store=1 + i % 2, address=f"u{i:04d}@example.org",
-                                 password=f"u{i:04d}-demo") for i in range(crowd)]
-        self.groups = {g: [self.tier.user(n)["address"] for n in names] for g, names in TRIO.items()}
-        self.groups["crowd"] = [u["address"] for u in self.tier.users[-crowd:]] if crowd else []
-        text = self.tier.directory_text()
-        self.tier.directory_text = lambda: text + "\n" + "\n".join(self.entry(g) for g in self.groups if self.groups[g])
-
-    def entry(self, group):
-        lines = [f"dn: cn={group},dc=postern", "objectClass: top", "objectClass: inetMailGroup", f"cn: {group}",
-                 f"mail: {group}@example.org"] + [f"mgrpRFC822MailMember: {a}" for a in self.groups[group]]
-        if group in TRIO:
-            lines.append(f"mgrpErrorsTo: {group}-owner@example.org")
-        return "\n".join(lines) + "\n"
 
     def start(self):
         self.tier.start()
@@ -186,3 +195,28 @@ def test_a_crowd_while_the_disk_fills_up(new_tier, library):
     for name in ("u0000", "u0001", "u0999", "u1000", "u1009"):
         found = counts_at(host.tier, name)
         assert [found[t] for t in tokens] == [1, 1, 1]
+
+
+def test_a_host_that_burns_loses_no_part(new_tier):
+    """The other host has a copy of the whole, and then one of each part; adopted, everybody has the mail once."""
+    pair = Pair(lambda *a, **k: add_groups(new_tier(*a, **k)), "parts")
+    pair.store_down()
+    tokens = []
+    for size in (2000, 400000):
+        tokens.append(mail.new_token())
+        to = [f"{g}@example.org" for g in TRIO]
+        code, reply = mail.send(pair.owner, SENDER, to, mail.message(tokens[-1], SENDER, to, size))
+        assert code == 250, reply
+    wait_for(lambda: pair.copies()["held"] == 6, 20, "a copy of each part")
+    pair.kill_owner()
+    shutil.rmtree(pair.owner.path("spool"))
+    assert pair.peer.postern("queue", "adopt", "mail.example.org").returncode == 0
+    wait_for(lambda: pair.copies()["adopted"] == 6, 20, "adoption")
+    pair.store_up()
+    pair.peer.postern("queue", "retry")
+    for name in ("alice", "bob", "carol", "dave"):
+        wait_for(lambda n=name: all(counts_at(pair.owner, n)[t] > 0 for t in tokens), 60, f"the mail of {name}")
+    wait_for(lambda: "The queue is empty" in pair.peer.postern("queue", "list").stdout, 60, "an empty queue")
+    for name in ("alice", "bob", "carol", "dave"):
+        found = counts_at(pair.owner, name)
+        assert [found[t] for t in tokens] == [1, 1], name

@@ -2,6 +2,8 @@
  * acknowledged arrives. At a store that knows ids it arrives once; at a foreign server it comes again only where the
  * queue cannot have seen the reply: it died before it said another word on that connection.
  *
+ * Of four messages two come as parts of one mail, and become messages behind its record.
+ *
  * Each victim is a child that runs the queue as it is, with syncs, and dies at the n-th call of one kind: at its
  * beginning, half done, or at its end. This process asks over the link, as workers do, and is both servers: what is for
  * alice goes to the store with ids, what is for bob to the foreign one. CRASH_HITS says how often each point is hit (5),
@@ -18,10 +20,13 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "edge/commit_internal.h"
+#include "edge/commit_unit.h"
 #include "edge/queue.h"
 #include "edge/spool_link.h"
 #include "edge/spool_serve.h"
 #include "edge/spool_wire.h"
+#include "edge/unit.h"
 #include "net/listen.h"
 #include "net/stream.h"
 #include "proto/smtp_body.h"
@@ -348,6 +353,83 @@ static void put_one(struct spool_link *link)
 	sent_n++;
 }
 
+/* ---- mail in two parts -------------------------------------------------------------------------- */
+
+enum { PARTS = 2 };
+
+/* The first field, which is the message's number, is the part's own; the rest is the same. */
+struct pair {
+	struct list_node link;
+	struct commit_unit *unit;
+	struct transaction *mail, *part[PARTS];
+	size_t first; /* in sent */
+};
+static struct list_node pairs;
+static struct committer committer;
+
+static void pair_free(struct pair *p)
+{
+	list_remove(&p->link);
+	commit_unit_free(&p->unit);
+	for (size_t i = 0; i < PARTS; i++) {
+		p->part[i]->body = NULL;
+		transaction_free(&p->part[i]);
+	}
+	transaction_free(&p->mail);
+	mem_free(p);
+}
+
+static void pairs_tidy(void)
+{
+	struct list_node *n = pairs.next;
+	while (n != &pairs) {
+		struct pair *p = LIST_OF(struct pair, link, n);
+		n = n->next;
+		if (sent[p->first].answered && sent[p->first + 1].answered)
+			pair_free(p);
+	}
+}
+
+static void join(struct pair *p, size_t i)
+{
+	struct put *put = &sent[sent_n];
+	char number[NUMBER + 1];
+	put->foreign = i == 1;
+	put->id = unit_part_id(p->mail->id, i);
+	struct span address = put->foreign ? SPAN("frank@x.example") : SPAN("alice@x.example");
+	struct spool_recipient to = { .address = address, .user = address };
+	struct transaction *t = transaction_new(p->mail->session);
+	snprintf(number, sizeof number, "X-Number: %010zu\r\n", sent_n);
+	t->id = put->id;
+	t->body = p->mail->body;
+	t->prefix = mem_str(number);
+	p->part[i] = t;
+	struct spool_message m = commit_envelope(t);
+	m.recipients = &to;
+	m.recipient_count = 1;
+	m.body_bytes = NUMBER + body_size(t->body);
+	put->ticket = commit_unit_join(p->unit, t, &m, on_put, (void *)(uintptr_t)sent_n);
+	sent_n++;
+}
+
+static void put_pair(struct spool_link *link)
+{
+	struct pair *p = MEM_NEW(struct pair);
+	size_t size = sent_n % 8 < 2 ? TEXT : SHORT;
+	p->first = sent_n;
+	p->mail = transaction_new(ident_new());
+	p->mail->arrived_us = clock_wall_us();
+	p->mail->body = body_new(1 << 20, 1 << 20, dir);
+	assert_int_equal(body_add(p->mail->body, span_of(text + NUMBER, size - NUMBER)), ERR_OK);
+	committer = (struct committer){
+		.loop = loop, .edge = conf_section(conf, &edge_block), .spool = link
+	};
+	p->unit = commit_unit_new(&committer, p->mail, PARTS);
+	list_add_tail(&pairs, &p->link);
+	for (size_t i = 0; i < PARTS; i++)
+		join(p, i);
+}
+
 static bool all_answered(void)
 {
 	for (size_t i = sent_n > 2 * BATCH ? sent_n - 2 * BATCH : 0; i < sent_n; i++)
@@ -371,6 +453,16 @@ static void victim_end(void)
 	waitpid(victim, NULL, 0);
 }
 
+static void put_batch(struct spool_link *link)
+{
+	pairs_tidy();
+	for (size_t end = sent_n + BATCH; sent_n < end;)
+		if (sent_n % 4 == 0)
+			put_pair(link);
+		else
+			put_one(link);
+}
+
 /* Victims of one kind, one after the other, with a batch after the other. */
 static void torment(struct spool_link *link, enum point p, unsigned wanted, size_t messages)
 {
@@ -380,8 +472,7 @@ static void torment(struct spool_link *link, enum point p, unsigned wanted, size
 	while ((hits[p] < wanted || sent_n < enough) && clock_mono_ms() < until &&
 	       sent_n + BATCH < PUTS_MAX) {
 		if (all_answered())
-			for (int i = 0; i < BATCH; i++)
-				put_one(link);
+			put_batch(link);
 		loop_step(loop, 5);
 		if (victim_died(p))
 			victim_up(p);
@@ -429,6 +520,8 @@ static struct edge_conf *prepare(void)
 	struct edge_conf *edge = (struct edge_conf *)(uintptr_t)conf_section(conf, &edge_block);
 	edge->spool_segment = 64 * 1024;
 	edge->queue_retry_first = edge->queue_retry_max = edge->dead_backoff = 50;
+	edge->spool_timeout = WAIT_MS;
+	list_init(&pairs);
 	make_text();
 	sent = mem_array(PUTS_MAX, sizeof(*sent));
 	loop = loop_new();
@@ -470,6 +563,8 @@ static void test_fault_points(void **state)
 	assert_int_equal(wrong_n, 0);
 	for (enum point p = 0; p < POINTS; p++)
 		assert_true(hits[p] > 0);
+	pairs_tidy();
+	assert_true(list_empty(&pairs));
 	spool_link_free(&link);
 	for (size_t i = 0; i < COUNT_OF(doors); i++)
 		listener_free(&doors[i]);
