@@ -2,16 +2,36 @@
  *
  * A null sender is never told. A sender is told when it is trusted (it authenticated, or came from a
  * listed network), or is a user of ours: anybody else may be a stranger whose address was borrowed. The
- * notification is a message of the spool like any other, and its record is also the record that the
+ * notification is a message of the spool like any other (queue_move.c), and its record is also the record that the
  * sender was told. A notification that is refused itself goes to the postmaster, and no further. */
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "edge/queue_internal.h"
+#include "edge/queue_move.h"
+
+#define telling_MAGIC 0x90e0e015u
 
 enum {
+	TELL_RUNS_MAX =
+	    100, /* reports that are written, or copied, at the same time: at most 64 KiB of each in memory */
+	TELLINGS_MAX = 1000, /* with those that wait for their turn; more leave memory meanwhile */
 	TEXT_MAX = 512 * 1024, /* of a report, beside the message that comes back */
 	LOOKUP_AGAIN_MS = 30 * 1000,
+	COPY_AGAIN_MS = 5 * 1000, /* behind copy_timeout */
+};
+
+/* A report on its way into the log. */
+struct telling {
+	struct ticket ticket; /* first: of its entry */
+	uint32_t magic;
+	struct q_entry *entry;
+	struct list_node link; /* in queue.tellings, until its turn comes */
+	bool runs;
+	char *address, *user; /* owned; whom it goes to */
+	struct ident id;
+	struct ticket *move; /* owned */
 };
 
 static const struct schedule *times_of(const struct q_item *it)
@@ -117,30 +137,102 @@ static err_t append(struct spool *s, struct spool_message *m, struct span text, 
 	return err;
 }
 
-static void try_again(struct q_entry *e, err_t err)
+/* It may leave memory until then. */
+static void later(struct q_entry *e, uint64_t wait_ms)
 {
 	e->reporting = REPORT_NONE;
-	timer_set(&e->again, AGAIN_MS);
-	if (err != ERR_NO_SPACE && err != ERR_BUSY)
-		queue_spool_broke(e->queue, err);
+	timer_set(&e->again, wait_ms);
+	entry_rest(e);
 }
 
-static void log_told(const struct q_entry *e, const struct spool_message *m, const char *to)
+static void log_told(const struct q_entry *e, struct ident id, const char *to)
 {
 	static const char *const kinds[REPORTS] = { "", "end", "delay", "double", "tls" };
 	metric_add(&queue_metrics[QUEUE_M_BOUNCED], 1);
 	log_write(&queue_events[QUEUE_EV_BOUNCED], e->id.s,
-	    LOG_FIELDS(LOG_STR("sender", to), LOG_STR("notification", m->id.s),
-		LOG_STR("kind", kinds[m->report]), LOG_U64("recipients", reported_count(e))));
+	    LOG_FIELDS(LOG_STR("sender", to), LOG_STR("notification", id.s),
+		LOG_STR("kind", kinds[e->reporting]), LOG_U64("recipients", reported_count(e))));
 }
 
-/* To an address, which is of ours when an account comes with it. */
-static void tell(struct q_entry *e, const char *address, const struct account *a)
+/* The same for the same recipients, or for the same notice of delay: whoever makes it once more, here after a crash or at a
+ * host that has adopted the message, makes no other one. */
+static struct ident report_id(const struct q_entry *e)
 {
+	static const char *const ways[REPORTS] = { "", "end", "delay", "double", "tls" };
+	unsigned which = notices_due(e);
+	if (e->reporting != REPORT_DELAY)
+		which = 0;
+	for (size_t i = 0; i < e->item_count && e->reporting != REPORT_DELAY; i++)
+		if (report_has(&e->items[i], e->reporting))
+			which = hash_crc32c(which, &i, sizeof i);
+	return move_id(&e->id, ways[e->reporting], which);
+}
+
+static void tell_next(struct queue *q);
+
+static void telling_free(struct telling *t)
+{
+	struct queue *q = t->entry->queue;
+	ticket_cancel(&t->move);
+	list_remove(&t->link);
+	q->telling_n--;
+	q->telling_runs -= t->runs;
+	mem_free(t->address);
+	mem_free(t->user);
+	t->magic = 0;
+	mem_free(t);
+}
+
+/* Its entry goes, with all others: the queue is being closed. */
+static void telling_cancel(struct ticket *ticket)
+{
+	telling_free(OBJ(telling, ticket));
+}
+
+/* Those that it is about may have got another end meanwhile, or more the same: then it is written anew. */
+static bool is_wanted(void *arg)
+{
+	const struct telling *t = OBJ(telling, arg);
+	return reported_count(t->entry) > 0 && strcmp(report_id(t->entry).s, t->id.s) == 0;
+}
+
+/* Frees t. */
+static void told(struct telling *t, err_t err)
+{
+	struct q_entry *e = t->entry;
+	struct queue *q = e->queue;
+	e->ask = NULL;
+	if (err == ERR_OK)
+		log_told(e, t->id, t->address);
+	telling_free(t);
+	if (err == ERR_OK) {
+		mark_told(e, true);
+		entry_settle(e);
+	} else if (err == ERR_CANCELLED) {
+		e->reporting = REPORT_NONE;
+		entry_settle(e);
+	} else {
+		later(e, err == ERR_NO_COPY ? COPY_AGAIN_MS : AGAIN_MS);
+	}
+	tell_next(q);
+}
+
+static void on_moved(void *arg, err_t err)
+{
+	struct telling *t = OBJ(telling, arg);
+	t->move = NULL;
+	told(t, err);
+}
+
+/* It is written now. */
+static void begin(struct telling *t)
+{
+	struct q_entry *e = t->entry;
 	struct queue *q = e->queue;
 	struct buf text = BUF_INIT(TEXT_MAX + (size_t)q->edge->report_size_max);
-	struct spool_recipient to = { .address = span_str(address) };
-	struct spool_message m = { .id = ident_new(),
+	struct spool_recipient to = { .address = span_str(t->address), .user = span_str(t->user) };
+	t->id = report_id(e);
+	struct spool_message m = { .id = t->id,
 		.session = e->session,
 		.parent = e->id,
 		.report = e->reporting,
@@ -152,23 +244,41 @@ static void tell(struct q_entry *e, const char *address, const struct account *a
 		.arrived_us = queue_now_us(q),
 		.recipients = &to,
 		.recipient_count = 1 };
-	log_pos pos = 0;
-	if (a != NULL)
-		to.user = span_str(a->user);
-	err_t err = ERR_BUG;
-	if (report_put(&text, e, m.id, address))
-		err = append(q->spool, &m, buf_span(&text), &pos);
+	(void)report_put(&text, e, m.id, t->address); /* what does not fit is left out */
+	struct move_report r = { &m, buf_span(&text), is_wanted };
+	t->move = move_report(q, &r, on_moved, t);
 	buf_end(&text);
-	if (err) {
-		mem_free(m.chunks);
-		try_again(e, err);
+}
+
+static void tell_next(struct queue *q)
+{
+	struct list_node *n;
+	while (q->telling_runs < TELL_RUNS_MAX && (n = list_pop(&q->tellings)) != NULL) {
+		struct telling *t = LIST_OF(struct telling, link, n);
+		t->runs = true;
+		q->telling_runs++;
+		begin(t);
+	}
+}
+
+/* To an address, which is of ours when an account comes with it. */
+static void tell(struct q_entry *e, const char *address, const struct account *a)
+{
+	struct queue *q = e->queue;
+	if (q->telling_n >= TELLINGS_MAX) {
+		later(e, LOOKUP_AGAIN_MS);
 		return;
 	}
-	log_told(e, &m, address);
-	queue_add(q, pos, &m);
-	mem_free(m.chunks);
-	mark_told(e, true);
-	entry_settle(e);
+	struct telling *t = MEM_NEW(struct telling);
+	t->ticket.cancel = telling_cancel;
+	t->magic = telling_MAGIC;
+	t->entry = e;
+	t->address = mem_str(address);
+	t->user = a != NULL ? mem_str(a->user) : NULL;
+	e->ask = &t->ticket;
+	q->telling_n++;
+	list_add_tail(&q->tellings, &t->link);
+	tell_next(q);
 }
 
 bool bounce_tls_report(void *queue, const char *to, const char *user, struct span text)
@@ -215,8 +325,7 @@ static void on_address(void *arg, enum directory_status status, const struct acc
 	bool known = status == DIRECTORY_FOUND;
 	e->ask = NULL;
 	if (status == DIRECTORY_UNKNOWN || e->queue->spool == NULL || to == NULL) {
-		e->reporting = REPORT_NONE;
-		timer_set(&e->again, LOOKUP_AGAIN_MS);
+		later(e, LOOKUP_AGAIN_MS);
 	} else if (reported_count(e) == 0) { /* delivered meanwhile */
 		e->reporting = REPORT_NONE;
 		entry_settle(e);

@@ -89,8 +89,7 @@ static void on_moved(void *arg, err_t err)
 	x->ask = NULL;
 	if (err) {
 		r.end = STATION_OUTCOME;
-		outcome_set(
-		    &r.outcome, FATE_LATER, 451, "4.3.0", SPAN("the spool did not take it"));
+		outcome_set(&r.outcome, FATE_LATER, 451, "4.3.0", span_str(move_why(err)));
 	}
 	give(x, &r);
 }

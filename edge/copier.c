@@ -1,4 +1,5 @@
-/* copier.c - the owner's side of copies: one link to the other host's queue process. Beside: spool_serve.c, queue_take.c.
+/* copier.c - the owner's side of copies: one link to the other host's queue process. Beside: spool_serve.c and
+ * queue_move.c, which ask for them, and queue_take.c. Owns the questions' readers; their bytes and chunks are the askers'.
  *
  * The other host alone remembers what it holds. Each time the link is made it tells: what is at its end here is released
  * there, and what has been adopted there is ended here. Only behind that list the link counts as good: a peer that is
@@ -6,6 +7,7 @@
 #include "edge/copier.h"
 
 #include "base/check.h"
+#include "base/list.h"
 #include "base/mem.h"
 #include "daemon/daemon.h"
 #include "edge/copy_tls.h"
@@ -13,6 +15,7 @@
 #include "edge/queue_tables.h"
 
 #define copier_MAGIC 0xc0b1e001u
+#define copy_ask_MAGIC 0xc0b1e002u
 
 enum { PING_MS = 2000, PORT = 2424, AGAIN_MS = 500 };
 
@@ -27,7 +30,24 @@ struct copier {
 	struct tls_ctx *tls;          /* owned; NULL: none is due, or none can be made */
 	struct spool_link *link;      /* NULL until the spool could be read */
 	bool listed;                  /* on the link that is up now */
+	struct list_node asks;        /* without an answer */
 	struct timer wait, again;
+};
+
+/* A message that is to have its copy before it is written here. */
+struct copy_ask {
+	struct ticket ticket; /* first */
+	uint32_t magic;
+	struct copier *copier; /* NULL: it is gone, and nobody answers any more */
+	struct list_node link;
+	struct ident id;
+	struct span bytes;
+	struct spool_body body;
+	struct spool_reader *reader; /* owned: of body's chunks */
+	struct ticket *put;
+	struct soon refuse; /* there is no link that could be waited for */
+	copied_fn *fn;
+	void *arg;
 };
 
 static void log_peer(struct copier *c, const char *state)
@@ -106,30 +126,114 @@ static void on_done(void *arg, struct ident id)
 	release(OBJ(copier, arg), id);
 }
 
-static struct ticket *start(void *arg, const struct spool_message *m, struct mail_source body,
-    spool_put_fn *fn, void *fn_arg)
+static void drop(void *arg, struct ident id)
+{
+	release(OBJ(copier, arg), id);
+}
+
+/* Nothing of the link any more. */
+static void ask_stop(struct copy_ask *a)
+{
+	ticket_cancel(&a->put);
+	soon_clear(&a->refuse);
+	list_remove(&a->link);
+	a->copier = NULL;
+}
+
+static void ask_cancel(struct ticket *t)
+{
+	struct copy_ask *a = OBJ(copy_ask, t);
+	ask_stop(a);
+	spool_reader_free(&a->reader);
+	a->magic = 0;
+	mem_free(a);
+}
+
+static void ask_answer(struct copy_ask *a, err_t err)
+{
+	copied_fn *fn = a->fn;
+	void *arg = a->arg;
+	ask_cancel(&a->ticket);
+	fn(arg, err);
+}
+
+static void on_put(void *arg, err_t err)
+{
+	struct copy_ask *a = OBJ(copy_ask, arg);
+	struct copier *c = a->copier;
+	a->put = NULL;
+	if (err)
+		release(c, a->id); /* it may be there all the same */
+	if (err == ERR_TIMEOUT && c->listed)
+		spool_link_reset(c->link, "the host that keeps copies does not answer");
+	if (err && c->edge->copy_loss == EDGE_COPY_ACCEPT) {
+		metric_add(&queue_metrics[QUEUE_M_UNCOPIED], 1);
+		err = ERR_OK;
+	}
+	ask_answer(a, err ? ERR_NO_COPY : ERR_OK);
+}
+
+static void on_refuse(void *arg)
+{
+	ask_answer(OBJ(copy_ask, arg), ERR_NO_COPY);
+}
+
+static struct span read_bytes(void *arg, uint64_t at, size_t n, err_t *err_out)
+{
+	const struct copy_ask *a = arg;
+	*err_out = ERR_OK;
+	return span_first(span_from(a->bytes, (size_t)at), n);
+}
+
+static struct mail_source source_of(struct copy_ask *a)
+{
+	if (a->body.chunks == NULL)
+		return (struct mail_source){ read_bytes, a, a->bytes.n };
+	a->reader = spool_reader_new(queue_spool(a->copier->queue), &a->body);
+	return spool_reader_source(a->reader);
+}
+
+/* A report stands in the log as the fact that its parent's sender was told, but in no other log: there the parent's
+ * recipients have another fate. */
+static struct ticket *put(struct copy_ask *a, const struct spool_message *m)
+{
+	struct spool_message copy = *m;
+	copy.parent = (struct ident){ 0 };
+	copy.chunks = NULL;
+	copy.chunk_count = 0;
+	return spool_put(a->copier->link,
+	    &(struct spool_put_opts){ .message = &copy,
+		.body = source_of(a),
+		.deadline_ms = a->copier->edge->copy_timeout },
+	    on_put, a);
+}
+
+static struct ticket *ask(void *arg, const struct spool_message *m, const struct copy_body *body,
+    copied_fn *fn, void *fn_arg)
 {
 	struct copier *c = OBJ(copier, arg);
-	if (c->link == NULL || (!c->listed && c->edge->copy_loss == EDGE_COPY_ACCEPT)) {
+	if (!c->listed && c->edge->copy_loss == EDGE_COPY_ACCEPT) {
 		metric_add(&queue_metrics[QUEUE_M_UNCOPIED], 1);
 		return NULL;
 	}
-	return spool_put(c->link,
-	    &(struct spool_put_opts){
-		.message = m, .body = body, .deadline_ms = c->edge->copy_timeout },
-	    fn, fn_arg);
-}
-
-static const char *judge(void *arg, struct ident id, err_t err)
-{
-	struct copier *c = OBJ(copier, arg);
-	release(c, id); /* it may be there all the same */
-	if (err == ERR_TIMEOUT && c->listed)
-		spool_link_reset(c->link, "the host that keeps copies does not answer");
-	if (c->edge->copy_loss == EDGE_COPY_REFUSE)
-		return "no copy of it could be made at the other host";
-	metric_add(&queue_metrics[QUEUE_M_UNCOPIED], 1);
-	return NULL;
+	struct copy_ask *a = MEM_NEW(struct copy_ask);
+	a->ticket.cancel = ask_cancel;
+	a->magic = copy_ask_MAGIC;
+	a->copier = c;
+	a->id = m->id;
+	a->bytes = body->bytes;
+	a->body = (struct spool_body){
+		.bytes = m->body_bytes, .chunks = body->chunks, .chunk_count = body->chunk_count
+	};
+	a->fn = fn;
+	a->arg = fn_arg;
+	list_add_tail(&c->asks, &a->link);
+	soon_init(&a->refuse, on_refuse, a);
+	if (c->link != NULL)
+		a->put = put(a, m);
+	else
+		soon_set(c->loop, &a->refuse);
+	return &a->ticket;
 }
 
 /* ---- life ------------------------------------------------------------------------------------- */
@@ -191,8 +295,10 @@ struct copier *copier_new(struct loop *l, struct dns *dns, struct queue *q, stru
 	timer_set(&c->wait, e->copy_wait);
 	queue_hold_all(q, true);
 	queue_on_done(q, on_done, c);
-	spool_serve_copy_to(s, &(struct spool_copier){ start, judge, c });
-	queue_copy_to(q, &(struct spool_copier){ start, judge, c });
+	list_init(&c->asks);
+	const struct spool_copier copier = { ask, drop, c };
+	spool_serve_copy_to(s, &copier);
+	queue_copy_to(q, &copier);
 	open_link(c);
 	return c;
 }
@@ -209,9 +315,10 @@ void copier_free(struct copier **pc)
 	if (c == NULL)
 		return;
 	queue_on_done(c->queue, NULL, NULL);
-	spool_serve_close_links(c->serve); /* nothing waits for a copy any more */
 	spool_serve_copy_to(c->serve, &(struct spool_copier){ 0 });
 	queue_copy_to(c->queue, &(struct spool_copier){ 0 });
+	while (!list_empty(&c->asks))
+		ask_stop(LIST_OF(struct copy_ask, link, c->asks.next));
 	timer_clear(&c->wait);
 	timer_clear(&c->again);
 	spool_link_free(&c->link);

@@ -550,6 +550,7 @@ struct queue *queue_new(const struct queue_opts *opts)
 	q->loaded_max = opts->loaded_max != 0 ? opts->loaded_max : LOADED_BYTES;
 	list_init(&q->scans);
 	list_init(&q->known);
+	list_init(&q->tellings);
 	for (size_t k = 0; k < DEST_KINDS_MAX; k++) {
 		list_init(&q->channels[k].stalled);
 		list_init(&q->channels[k].strange);

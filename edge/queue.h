@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "conf/conf.h"
 #include "directory/directory.h"
+#include "edge/copy_ask.h"
 #include "edge/spool.h"
 #include "net/dns.h"
 #include "net/loop.h"
@@ -55,6 +56,8 @@ void queue_on_close(struct queue *q, enum queue_friend who, void (*fn)(void *arg
 
 /* ---- for copier.c: another host keeps copies ---- */
 
+/* Of what the queue makes itself a copy is made before it is written; c is copied; ask NULL: no more. */
+void queue_copy_to(struct queue *q, const struct spool_copier *c);
 /* Nothing is delivered until it is said again with false. */
 void queue_hold_all(struct queue *q, bool hold);
 /* Is it in the queue and not at its end? */
@@ -64,11 +67,6 @@ bool queue_owes(const struct queue *q, struct ident id);
 bool queue_hand_over(struct queue *q, struct ident id, const char *host);
 /* Called when a message has reached its end here, and that stands in the log. */
 void queue_on_done(struct queue *q, void (*fn)(void *arg, struct ident id), void *arg);
-
-/* Each part of a mail gets a copy of its own when it becomes a message here (unpack.c): asked as spool_serve.c asks it.
- * Copied; start NULL: no copies are made, and none is asked for any more when this returns. */
-struct spool_copier;
-void queue_copy_to(struct queue *q, const struct spool_copier *c);
 
 /* ---- for the control socket ---- */
 

@@ -271,7 +271,7 @@ bool item_to_end(struct q_item *it)
 bool item_to_channel(struct q_item *it)
 {
 	if (span_eq_str(span_str(it->place), UNIT_PLACE)) { /* whatever an operator says of it */
-		dest_ready(dest_get(it->entry->queue, DEST_UNPACK, UNIT_CHANNEL), it);
+		dest_ready(dest_get(it->entry->queue, DEST_UNPACK, WISH_USUAL, UNIT_CHANNEL), it);
 		return true;
 	}
 	enum q_dest_kind station = next_station(it);

@@ -14,7 +14,6 @@
 #include "edge/cause.h"
 #include "edge/run_ask.h"
 #include "edge/shelf.h"
-#include "edge/spool_link.h"
 #include "edge/sts.h"
 #include "edge/tlsrpt.h"
 #include "proto/priority.h"
@@ -224,9 +223,10 @@ struct queue {
 	} on_close[QUEUE_FRIENDS];
 	void (*on_done)(void *arg, struct ident id);
 	void *on_done_arg;
-	struct spool_copier copier; /* start NULL: none */
-	struct list_node unpacks;   /* parts that wait for their copy */
-	bool still;                 /* another host is asked first what it has adopted */
+	struct spool_copier copier;     /* ask NULL: none */
+	struct list_node tellings;      /* bounce.c: reports that wait for their turn */
+	size_t telling_n, telling_runs; /* of all, and of those that are being written */
+	bool still;                     /* another host is asked first what it has adopted */
 	bool draining;
 	void (*on_drained)(void *arg);
 	void *on_drained_arg;

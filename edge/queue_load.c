@@ -13,6 +13,7 @@ enum {
 	LOADS_MAX = 100, /* in one round */
 	BUSY_MS =
 	    1000, /* until a message with several destinations asks again whether they have room */
+	UNTOLD_MS = 5 * 1000,
 	UNREADABLE_MS = 10 * 60 * 1000,
 	SWEEP_MS = 1000,
 	SWEEP_ROUNDS = 60,
@@ -97,10 +98,16 @@ static struct q_dest *only_dest(const struct q_entry *e)
 	return d;
 }
 
+/* Its sender is to be told, which could not be done. */
+static bool is_again(const struct q_entry *e)
+{
+	return timer_armed(&e->again);
+}
+
 /* UINT64_MAX: it waits for no time. */
 static uint64_t due_of(const struct q_entry *e)
 {
-	uint64_t due = UINT64_MAX;
+	uint64_t due = is_again(e) ? loop_now_ms(e->queue->loop) + UNTOLD_MS : UINT64_MAX;
 	for (size_t i = 0; i < e->item_count; i++) {
 		const struct q_item *it = &e->items[i];
 		uint64_t at =
@@ -187,7 +194,7 @@ static struct q_dest *put_row(struct q_entry *e, uint32_t row)
 	shelf_idle(q->shelf, row, NULL);
 	r->progress = e->progress_count > 0 ? e->progress[0] : 0;
 	r->open = e->open & SHELF_OPEN_MAX; /* there are at most RECIPIENTS_MAX */
-	if (d != NULL && row_list(q, row, d, &facts))
+	if (d != NULL && !is_again(e) && row_list(q, row, d, &facts))
 		return fresh;
 	if (fresh != NULL)
 		dest_tidy(fresh);
@@ -461,7 +468,6 @@ void queue_load_init(struct queue *q)
 	list_init(&q->entries);
 	list_init(&q->resting);
 	list_init(&q->callers);
-	list_init(&q->unpacks);
 	soon_init(&q->room, on_room, q);
 	timer_init(&q->sweep_timer, q->loop, on_sweep, q);
 	timer_set(&q->sweep_timer, SWEEP_MS);

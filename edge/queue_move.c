@@ -1,7 +1,8 @@
-/* queue_move.c - a message that becomes another one in the same spool: what a station (queue_channel.c) makes of it.
+/* queue_move.c - what the queue makes itself: another message of one that passes a station (queue_channel.c), or a report.
  *
- * Part of step 6; before: station.c. The bytes go over piece by piece, so that a large message holds up nothing. The new
- * message's id is made from what it comes from: whoever does the same again after a crash finds it. Its record and that of
+ * Part of step 6; before: the stations, bounce.c; beside: copier.c. The bytes go over piece by piece, so that a large message
+ * holds up nothing. Then its copy is made, where another host keeps those, and only then the message itself: at each
+ * moment there is a copy of it or of what it comes from. The new message's id is made from what it comes from: whoever does the same again after a crash finds it. Its record and that of
  * the old recipients' end are appended one behind the other and made durable together; a crash between the two leaves
  * the first, which is found. Owns the chunks until the message has them. */
 #include "edge/queue_move.h"
@@ -24,7 +25,11 @@ struct move {
 	struct mail_source body;
 	uint64_t at; /* of prefix and body */
 	size_t chunk_room;
+	err_t err;           /* of the chunks of a report */
+	struct ticket *copy; /* owned: while it is being made */
+	bool copied;
 	struct soon next;
+	bool (*wanted)(void *arg);
 	move_fn *fn;
 	void *arg;
 };
@@ -40,8 +45,14 @@ struct ident move_id(const struct ident *from, const char *how, unsigned which)
 	return ident_derived(*from, hash);
 }
 
+const char *move_why(err_t err)
+{
+	return err == ERR_NO_COPY ? err_text(err) : "the spool did not take it";
+}
+
 static void move_free(struct move *v)
 {
+	ticket_cancel(&v->copy);
 	soon_clear(&v->next);
 	buf_end(&v->prefix);
 	buf_end(&v->chunk);
@@ -57,16 +68,28 @@ static void cancel(struct ticket *t)
 	move_free(OBJ(move, t));
 }
 
-static void fail(struct move *v, err_t err)
+static bool is_clean(err_t err)
+{
+	return err == ERR_OK || err == ERR_NO_SPACE || err == ERR_BUSY || err == ERR_CORRUPT ||
+	       err == ERR_NO_COPY || err == ERR_CANCELLED;
+}
+
+/* Nothing is written. */
+static void give_up(struct move *v, err_t err)
 {
 	struct queue *q = v->queue;
 	move_fn *fn = v->fn;
 	void *arg = v->arg;
 	for (size_t i = 0; q->spool != NULL && i < v->m.chunk_count; i++)
 		spool_forget(q->spool, v->m.chunks[i]);
+	if (v->copied && q->copier.drop != NULL && !queue_owes(q, v->m.id))
+		q->copier.drop(q->copier.arg, v->m.id);
+	if (err == ERR_NO_COPY)
+		log_write(&queue_events[QUEUE_EV_QUEUE_REFUSED], v->m.id.s,
+		    LOG_FIELDS(LOG_STR("why", err_text(err))));
 	move_free(v);
 	fn(arg, err);
-	if (err != ERR_NO_SPACE && err != ERR_BUSY && err != ERR_CORRUPT)
+	if (!is_clean(err))
 		queue_spool_broke(q, err);
 }
 
@@ -106,7 +129,7 @@ static err_t fill(struct move *v)
 	return err;
 }
 
-static void finish(struct move *v)
+static void append(struct move *v)
 {
 	struct queue *q = v->queue;
 	move_fn *fn = v->fn;
@@ -116,7 +139,7 @@ static void finish(struct move *v)
 	err_t err =
 	    spool_append_message(q->spool, &v->m, is_small ? buf_span(&v->chunk) : SPAN_NONE, &pos);
 	if (err) {
-		fail(v, err);
+		give_up(v, err);
 		return;
 	}
 	queue_add(q, pos, &v->m);
@@ -124,9 +147,46 @@ static void finish(struct move *v)
 	fn(arg, ERR_OK);
 }
 
-static void on_next(void *arg)
+/* Its copy is made, or is not to be. */
+static void finish(struct move *v)
+{
+	if (v->queue->spool == NULL)
+		give_up(v, ERR_BUSY);
+	else if (queue_knows(v->queue, v->m.id)) /* adopted from a host that made the same */
+		give_up(v, ERR_OK);
+	else if (v->wanted != NULL && !v->wanted(v->arg))
+		give_up(v, ERR_CANCELLED);
+	else
+		append(v);
+}
+
+static void on_copied(void *arg, err_t err)
 {
 	struct move *v = OBJ(move, arg);
+	v->copy = NULL;
+	v->copied = err == ERR_OK;
+	if (err)
+		give_up(v, err);
+	else
+		finish(v);
+}
+
+static void copy(struct move *v)
+{
+	const struct spool_copier *to = &v->queue->copier;
+	struct copy_body body = { buf_span(&v->chunk), v->m.chunks, v->m.chunk_count };
+	buf_end(&v->prefix);
+	if (v->m.chunk_count > 0)
+		buf_end(&v->chunk);
+	if (to->ask != NULL && !queue_knows(v->queue, v->m.id))
+		v->copy = to->ask(to->arg, &v->m, &body, on_copied, v);
+	if (v->copy == NULL)
+		finish(v);
+}
+
+/* The next pieces into the log; a small message stays here until it is whole. */
+static err_t write_pieces(struct move *v)
+{
 	err_t err = v->queue->spool == NULL ? ERR_BUSY : ERR_OK;
 	bool is_large = v->m.body_bytes > SPOOL_INLINE_MAX;
 	for (size_t i = 0; !err && i < PIECES && (is_large ? v->at < v->m.body_bytes : i == 0);
@@ -135,12 +195,21 @@ static void on_next(void *arg)
 		if (!err && is_large)
 			err = append_chunk(v);
 	}
+	return err;
+}
+
+static void on_next(void *arg)
+{
+	struct move *v = OBJ(move, arg);
+	err_t err = v->err;
+	if (!err)
+		err = write_pieces(v);
 	if (err)
-		fail(v, err);
+		give_up(v, err);
 	else if (v->at < v->m.body_bytes)
 		soon_set(v->queue->loop, &v->next);
 	else
-		finish(v);
+		copy(v);
 }
 
 /* What the queue knows of the old message; strings are the entry's. */
@@ -162,12 +231,11 @@ static struct spool_message message_of(const struct move_opts *o)
 		.ret = o->keeps_wishes ? e->ret : SMTP_RET_NONE,
 		.envid = span_str(o->keeps_wishes ? e->envid : NULL),
 		.recipients = o->recipients,
-		.recipient_count = o->recipient_n,
-		.body_bytes = o->prefix.n + o->body.size };
+		.recipient_count = o->recipient_n };
 }
 
-struct ticket *move_message(
-    struct queue *q, const struct spool_message *m, struct mail_source body, move_fn *fn, void *arg)
+static struct move *move_new(
+    struct queue *q, const struct spool_message *m, struct span prefix, move_fn *fn, void *arg)
 {
 	struct move *v = MEM_NEW(struct move);
 	v->ticket.cancel = cancel;
@@ -175,23 +243,45 @@ struct ticket *move_message(
 	v->queue = q;
 	v->m = *m;
 	v->m.recipients = mem_copy(m->recipients, m->recipient_count * sizeof(*m->recipients));
+	v->m.body_bytes = prefix.n;
+	v->prefix = BUF_INIT(prefix.n);
 	v->chunk = BUF_INIT(SPOOL_CHUNK);
-	v->body = body;
+	buf_add_span(&v->prefix, prefix);
 	v->fn = fn;
 	v->arg = arg;
 	soon_init(&v->next, on_next, v);
 	soon_set(q->loop, &v->next);
-	return &v->ticket;
+	return v;
 }
 
 struct ticket *move_start(const struct move_opts *o, move_fn *fn, void *arg)
 {
-	const struct spool_message m = message_of(o);
-	struct ticket *t = move_message(o->from->queue, &m, o->body, fn, arg);
-	struct move *v = OBJ(move, t);
-	v->prefix = BUF_INIT(o->prefix.n);
-	buf_add_span(&v->prefix, o->prefix);
-	return t;
+	struct spool_message m = message_of(o);
+	struct move *v = move_new(o->from->queue, &m, o->prefix, fn, arg);
+	v->body = o->body;
+	v->m.body_bytes += o->body.size;
+	return &v->ticket;
+}
+
+struct ticket *move_message(
+    struct queue *q, const struct spool_message *m, struct mail_source body, move_fn *fn, void *arg)
+{
+	struct move *v = move_new(q, m, SPAN_NONE, fn, arg);
+	v->body = body;
+	v->m.body_bytes = body.size;
+	return &v->ticket;
+}
+
+/* Not piece by piece: of many reports at a time none is kept in memory. */
+struct ticket *move_report(struct queue *q, const struct move_report *r, move_fn *fn, void *arg)
+{
+	struct move *v = move_new(q, r->m, r->text, fn, arg);
+	v->wanted = r->wanted;
+	do
+		v->err = write_pieces(v);
+	while (v->err == ERR_OK && v->at < v->m.body_bytes);
+	buf_end(&v->prefix);
+	return &v->ticket;
 }
 
 void move_recipient(const struct q_item *it, struct spool_recipient *out)

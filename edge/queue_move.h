@@ -1,4 +1,6 @@
-/* queue_move.h - a message that becomes another one in the same spool (part of step 6). */
+/* queue_move.h - what the queue makes itself becomes a message of its own spool (part of step 6): another one of a message that
+ * passes a station, or a report. Where another host keeps copies, it has one of the new message before that is written here,
+ * so before the old one ends and its copy is given up. */
 #ifndef EDGE_QUEUE_MOVE_H
 #define EDGE_QUEUE_MOVE_H
 
@@ -6,8 +8,8 @@
 #include "edge/smtp_out.h"
 #include "net/ticket.h"
 
-struct q_entry;
 struct queue;
+struct q_entry;
 struct q_item;
 
 struct move_opts {
@@ -23,8 +25,9 @@ struct move_opts {
 	struct mail_source body; /* lives until the answer */
 };
 
-/* ERR_OK: it is in the log, and in the queue; what the caller appends now is made durable with it. Else nothing is left of
- * it. */
+/* ERR_OK: it is in the log, and in the queue; what the caller appends now is made durable with it. So is a message with its
+ * id that has come to the queue meanwhile. Else nothing is left of it: ERR_NO_COPY (copy_loss), ERR_CANCELLED, ERR_NO_SPACE,
+ * or the log's. */
 typedef void move_fn(void *arg, err_t err);
 struct ticket *move_start(const struct move_opts *o, move_fn *fn, void *arg);
 
@@ -32,6 +35,19 @@ struct ticket *move_start(const struct move_opts *o, move_fn *fn, void *arg);
  * and m point to lives until the answer. */
 struct ticket *move_message(struct queue *q, const struct spool_message *m, struct mail_source body,
     move_fn *fn, void *arg);
+
+/* A message of ours, whose text goes to the log in the call. */
+struct move_report {
+	const struct spool_message
+	    *m; /* recipients are copied; their strings and its own live until the answer */
+	struct span text;
+	bool (*wanted)(
+	    void *arg); /* asked before the message itself is written; false: ERR_CANCELLED */
+};
+struct ticket *move_report(struct queue *q, const struct move_report *r, move_fn *fn, void *arg);
+
+/* Why it has to wait, in words. */
+const char *move_why(err_t err);
 
 /* The id of what is made of a message in one way: the same for the same. */
 struct ident move_id(const struct ident *from, const char *how, unsigned which);

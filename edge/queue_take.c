@@ -73,6 +73,11 @@ struct spool_serve *spool_serve_new(struct loop *l, struct queue *q)
 
 /* ---- a second host ---------------------------------------------------------------------------- */
 
+void queue_copy_to(struct queue *q, const struct spool_copier *c)
+{
+	q->copier = *c;
+}
+
 void queue_hold_all(struct queue *q, bool hold)
 {
 	bool go = q->still && !hold;

@@ -131,11 +131,15 @@ static void put_heading(struct buf *out, const struct q_entry *e, struct ident i
 	buf_printf(out, "Message-ID: <%s@%s>\r\n", id.s, host);
 	if (e->tls_optional)
 		buf_add_str(out, "TLS-Required: No\r\n");
+	buf_add_str(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
+}
+
+static void put_type(struct buf *out, const struct q_entry *e, struct ident boundary)
+{
 	buf_printf(out,
-	    "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
 	    "Content-Type: multipart/report; report-type=%s;\r\n"
 	    "\tboundary=\"%s\"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n",
-	    e->smtputf8 ? "global-delivery-status" : "delivery-status", id.s);
+	    e->smtputf8 ? "global-delivery-status" : "delivery-status", boundary.s);
 }
 
 /* ---- for people --------------------------------------------------------------------------------- */
@@ -161,12 +165,12 @@ static void put_listed(struct buf *out, const struct q_entry *e, bool failed)
 		buf_printf(out, "and %zu more\r\n", more);
 }
 
-static void put_words(struct buf *out, const struct q_entry *e, struct ident id)
+static void put_words(struct buf *out, const struct q_entry *e, struct ident boundary)
 {
 	buf_printf(out,
 	    "--%s\r\nContent-Type: text/plain; charset=utf-8\r\n"
 	    "Content-Transfer-Encoding: 8bit\r\n\r\n",
-	    id.s);
+	    boundary.s);
 	if (e->reporting == REPORT_DELAY) {
 		buf_add_str(out, "Your message could not be delivered yet to:\r\n\r\n");
 		put_listed(out, e, false);
@@ -208,11 +212,11 @@ static void put_recipient(struct buf *out, const struct q_item *it)
 		    clock_rfc5322(e->arrived_us + 1000 * item_lifetime_ms(it), date));
 }
 
-static void put_status(struct buf *out, const struct q_entry *e, struct ident id)
+static void put_status(struct buf *out, const struct q_entry *e, struct ident boundary)
 {
 	char date[CLOCK_RFC5322_SIZE];
 	size_t listed = 0;
-	buf_printf(out, "--%s\r\nContent-Type: message/%sdelivery-status\r\n%s\r\n", id.s,
+	buf_printf(out, "--%s\r\nContent-Type: message/%sdelivery-status\r\n%s\r\n", boundary.s,
 	    e->smtputf8 ? "global-" : "", e->smtputf8 ? "Content-Transfer-Encoding: 8bit\r\n" : "");
 	if (e->envid != NULL)
 		put_xtext(out, "Original-Envelope-Id: ", span_str(e->envid), false);
@@ -267,26 +271,28 @@ static const char *original_type(bool full, bool utf8)
 	return full ? "message/rfc822" : "text/rfc822-headers";
 }
 
-static void put_original(struct buf *out, const struct q_entry *e, struct ident id)
+static void put_original(struct buf *out, const struct q_entry *e, struct ident boundary)
 {
 	struct spool_reader *r = spool_reader_new(e->queue->spool, &e->body);
 	struct mail_source src = spool_reader_source(r);
 	bool full = is_full(e);
-	buf_printf(out, "--%s\r\nContent-Type: %s\r\nContent-Transfer-Encoding: 8bit\r\n\r\n", id.s,
-	    original_type(full, e->smtputf8));
+	buf_printf(out, "--%s\r\nContent-Type: %s\r\nContent-Transfer-Encoding: 8bit\r\n\r\n",
+	    boundary.s, original_type(full, e->smtputf8));
 	if (full)
 		put_full(out, &src);
 	else
 		put_header(out, &src);
-	buf_printf(out, "\r\n--%s--\r\n", id.s);
+	buf_printf(out, "\r\n--%s--\r\n", boundary.s);
 	spool_reader_free(&r);
 }
 
 bool report_put(struct buf *out, const struct q_entry *e, struct ident id, const char *to)
 {
+	struct ident boundary = ident_new(); /* the id can be foretold */
 	put_heading(out, e, id, to);
-	put_words(out, e, id);
-	put_status(out, e, id);
-	put_original(out, e, id);
+	put_type(out, e, boundary);
+	put_words(out, e, boundary);
+	put_status(out, e, boundary);
+	put_original(out, e, boundary);
 	return buf_ok(out);
 }

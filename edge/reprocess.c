@@ -150,7 +150,7 @@ static void on_moved(void *arg, err_t err)
 	struct reprocess *x = OBJ(reprocess, arg);
 	x->ask = NULL;
 	if (err)
-		give_outcome(x, FATE_LATER, 451, "4.3.0", "the spool did not take it");
+		give_outcome(x, FATE_LATER, 451, "4.3.0", move_why(err));
 	else
 		next_message(x);
 }

@@ -54,16 +54,6 @@ struct spool_put_opts {
 struct ticket *spool_put(
     struct spool_link *k, const struct spool_put_opts *opts, spool_put_fn *fn, void *arg);
 
-/* A copy of each message is made elsewhere before it is written here: start() is asked, and when its ticket has answered,
- * judge() says what a failure means: NULL, it is taken all the same, or why it is refused. start() gives NULL: no copy is
- * to be made. */
-struct spool_copier {
-	struct ticket *(*start)(void *arg, const struct spool_message *m, struct mail_source body,
-	    spool_put_fn *fn, void *fn_arg);
-	const char *(*judge)(void *arg, struct ident id, err_t err);
-	void *arg;
-};
-
 /* The queue starts what waits for a node (queue_kick.h). more: there are recipients that it did not reach. Error:
  * it cannot now (ERR_BUSY), or did not answer. */
 typedef void spool_kick_fn(void *arg, err_t err, size_t recipients, bool more);

@@ -203,13 +203,13 @@ static err_t append_message(struct serve_link *k, struct incoming *in)
 	return err;
 }
 
-/* Into the log, and answered. */
-static void commit(struct serve_link *k, struct incoming *in)
+/* Into the log, and answered. False: refused. */
+static bool commit(struct serve_link *k, struct incoming *in)
 {
 	struct ident id = in->message.id;
 	if (spool_of(k) == NULL) {
 		answer(k, SPOOL_FRAME_FAILED, id, "the spool cannot be used");
-		return;
+		return false;
 	}
 	err_t err = ERR_OK;
 	if (k->taker->knows(k->arg, id))
@@ -223,6 +223,7 @@ static void commit(struct serve_link *k, struct incoming *in)
 	} else {
 		answer_when_durable(k, id);
 	}
+	return err == ERR_OK;
 }
 
 /* ---- copies ----------------------------------------------------------------------------------- */
@@ -230,7 +231,6 @@ static void commit(struct serve_link *k, struct incoming *in)
 static void copy_free(struct serve_copy *c)
 {
 	ticket_cancel(&c->ask);
-	spool_reader_free(&c->reader);
 	list_remove(&c->link);
 	c->owner->wait_count--;
 	c->owner->copying_bytes -= c->in.message.body_bytes;
@@ -243,39 +243,17 @@ static void on_copied(void *arg, err_t err)
 {
 	struct serve_copy *c = OBJ(serve_copy, arg);
 	struct serve_link *k = c->owner;
-	const struct spool_copier *copier = &k->serve->copier;
+	struct spool_copier copier = k->serve->copier;
 	struct ident id = c->in.message.id;
-	const char *why = NULL;
 	c->ask = NULL;
-	if (err)
-		why = copier->judge(copier->arg, id, err);
-	if (why == NULL) {
-		commit(k, &c->in);
-	} else {
+	if (err) {
 		incoming_drop(k, &c->in);
-		answer(k, SPOOL_FRAME_FAILED, id, why);
+		answer(k, SPOOL_FRAME_FAILED, id, err_text(err));
+	} else if (!commit(k, &c->in)) {
+		copier.drop(copier.arg, id);
 	}
 	copy_free(c);
 	link_read(k);
-}
-
-static struct span read_bytes(void *arg, uint64_t at, size_t n, err_t *err_out)
-{
-	const struct serve_copy *c = arg;
-	*err_out = ERR_OK;
-	return span_first(span_from(buf_span(&c->in.bytes), (size_t)at), n);
-}
-
-static struct mail_source copy_source(struct serve_copy *c)
-{
-	uint64_t size = c->in.message.body_bytes;
-	if (c->in.chunks == NULL)
-		return (struct mail_source){ read_bytes, c, size };
-	c->body = (struct spool_body){
-		.bytes = size, .chunks = c->in.chunks, .chunk_count = c->in.chunk_count
-	};
-	c->reader = spool_reader_new(spool_of(c->owner), &c->body);
-	return spool_reader_source(c->reader);
 }
 
 /* False: there is no copy to wait for. */
@@ -283,7 +261,7 @@ static bool start_copy(struct serve_link *k)
 {
 	const struct spool_copier *copier = &k->serve->copier;
 	struct incoming *in = &k->in;
-	if (copier->start == NULL)
+	if (copier->ask == NULL)
 		return false;
 	if (in->chunks != NULL && buf_len(&in->bytes) > 0 && append_chunk(k, in) != ERR_OK)
 		return false; /* it cannot be taken either, which commit() finds */
@@ -295,7 +273,8 @@ static bool start_copy(struct serve_link *k)
 	list_add_tail(&k->copying, &c->link);
 	k->wait_count++;
 	k->copying_bytes += c->in.message.body_bytes;
-	c->ask = copier->start(copier->arg, &c->in.message, copy_source(c), on_copied, c);
+	struct copy_body body = { buf_span(&c->in.bytes), c->in.chunks, c->in.chunk_count };
+	c->ask = copier->ask(copier->arg, &c->in.message, &body, on_copied, c);
 	if (c->ask != NULL)
 		return true;
 	incoming_end_of(in);
@@ -313,7 +292,7 @@ static void incoming_end(struct serve_link *k)
 {
 	struct ident id = k->in.message.id;
 	if (k->state == IN_TAKE && !start_copy(k))
-		commit(k, &k->in);
+		(void)commit(k, &k->in);
 	else if (k->state == IN_SWALLOW && k->refusal != NULL)
 		answer(k, SPOOL_FRAME_FAILED, id, k->refusal);
 	else if (k->state == IN_SWALLOW)

@@ -6,6 +6,7 @@
 #ifndef EDGE_SPOOL_SERVE_H
 #define EDGE_SPOOL_SERVE_H
 
+#include "edge/copy_ask.h"
 #include "edge/queue.h"
 #include "edge/queue_kick.h"
 #include "edge/smtp_out.h"
@@ -41,7 +42,8 @@ void spool_serve_listen(struct spool_serve *s, int fd);
 void spool_serve_free(struct spool_serve **s);
 void spool_serve_close_links(struct spool_serve *s);
 
-void spool_serve_copy_to(struct spool_serve *s, const struct spool_copier *c); /* copied */
+/* Of messages for the queue: a copy of each is made elsewhere before it is written here. c is copied; ask NULL: no more. */
+void spool_serve_copy_to(struct spool_serve *s, const struct spool_copier *c);
 
 /* Of workers' links, too: what ETRN starts. */
 void spool_serve_kicks(struct spool_serve *s, struct queue_kicks *take_kicks);

@@ -29,7 +29,7 @@ struct spool_serve {
 	struct queue_kicks *kicks; /* owned; NULL: there are none here */
 	const struct spool_taker *taker;
 	void *arg;
-	struct spool_copier copier; /* start NULL: none */
+	struct spool_copier copier; /* ask NULL: none */
 	struct listener *listeners[LISTENERS_MAX];
 	size_t listener_count;
 	struct list_node links;
@@ -84,8 +84,6 @@ struct serve_copy {
 	struct serve_link *owner;
 	struct list_node link;
 	struct incoming in;
-	struct spool_body body;      /* where chunks stand */
-	struct spool_reader *reader; /* of them */
 	struct ticket *ask;
 };
 

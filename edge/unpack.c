@@ -27,8 +27,7 @@ struct unpack {
 	struct buf head;        /* of the part, and its fields */
 	struct spool_message m; /* in head */
 	struct ticket *ask;     /* owned */
-	struct list_node link;  /* in queue.unpacks, while ask is for a copy */
-	struct soon soon;       /* it begins, or the copier has gone */
+	struct soon soon;
 	station_fn *fn;
 	void *arg;
 };
@@ -36,7 +35,6 @@ struct unpack {
 static void unpack_free(struct unpack *x)
 {
 	ticket_cancel(&x->ask);
-	list_remove(&x->link);
 	soon_clear(&x->soon);
 	spool_message_end(&x->m);
 	buf_end(&x->head);
@@ -103,48 +101,6 @@ static void move(struct unpack *x)
 	x->ask = move_message(x->queue, &x->m, part_source(x), on_moved, x);
 }
 
-/* ---- its copy at another host ------------------------------------------------------------------- */
-
-static void on_copied(void *arg, err_t err)
-{
-	struct unpack *x = OBJ(unpack, arg);
-	const struct spool_copier *copier = &x->queue->copier;
-	x->ask = NULL;
-	list_remove(&x->link);
-	if (err && copier->judge(copier->arg, x->m.id, err) != NULL)
-		give(x, STATION_WAIT);
-	else
-		move(x);
-}
-
-static void copy(struct unpack *x)
-{
-	const struct spool_copier *copier = &x->queue->copier;
-	if (copier->start != NULL)
-		x->ask = copier->start(copier->arg, &x->m, part_source(x), on_copied, x);
-	if (x->ask != NULL)
-		list_add_tail(&x->queue->unpacks, &x->link);
-	else
-		move(x);
-}
-
-static void on_late(void *arg)
-{
-	give(OBJ(unpack, arg), STATION_WAIT);
-}
-
-void queue_copy_to(struct queue *q, const struct spool_copier *c)
-{
-	struct list_node *n;
-	q->copier = *c;
-	while (c->start == NULL && (n = list_pop(&q->unpacks)) != NULL) {
-		struct unpack *x = LIST_OF(struct unpack, link, n);
-		ticket_cancel(&x->ask);
-		soon_init(&x->soon, on_late, x);
-		soon_set(q->loop, &x->soon);
-	}
-}
-
 /* ---- begin ------------------------------------------------------------------------------------- */
 
 static void on_soon(void *arg)
@@ -160,7 +116,7 @@ static void on_soon(void *arg)
 	else if (queue_knows(x->queue, x->m.id))
 		give(x, STATION_MOVED); /* before a crash, or it was adopted with its copy */
 	else
-		copy(x);
+		move(x);
 }
 
 struct ticket *unpack_start(const struct station_ask *a, station_fn *fn, void *arg)

@@ -8,8 +8,10 @@ import urllib.request
 
 import mail
 import pytest
-from conftest import kill_daemon
+from conftest import free_port, kill_daemon
+from test_channel_content import multipart, piece, split
 from test_crash import counts_at
+from test_dsn import hop
 from tier import children_of, port_answers, wait_for
 
 SENDER = "visitor@elsewhere.example"
@@ -241,3 +243,134 @@ def test_refused_without_room_and_adopted_by_itself(new_tier):
     token, code, reply = pair.send()  # the good path needs no copy
     assert code == 250, reply
     pair.arrived_once([token])
+
+
+# ---- what the queue makes itself ----------------------------------------------------------------------------------
+
+STATIONS = """	relay_host 127.0.0.1:{relay};
+	delay_notice 1s;
+	channel later {{ type reprocess; addresses bob@example.org; }}
+	channel pieces {{ type defragment; addresses carol@example.net; }}
+	channel change {{ type conversion; user news; addresses dave@example.net; work_dir {work};
+		part gone {{ type image/gif; action delete; text "A picture was here."; }} }}
+"""
+
+
+REFUSED, LATE = "bad@far.example", "late@far.example"
+
+
+class Makers(Pair):
+    """Both hosts have the same stations and the same relay, which refuses bad@ and does not want late@ yet."""
+
+    def __init__(self, new_tier, run_dir, name, more=""):
+        port, work = free_port(), os.path.join(run_dir, f"{name}-work")
+        os.mkdir(work)
+        shutil.chown(work, "news")
+        self.relay = hop(port, False)
+        extra = STATIONS.format(relay=port, work=work)
+        super().__init__(new_tier, name, extra + more, extra)
+
+    def end(self):
+        self.relay.shutdown()
+        self.relay.server_close()
+
+    def send_away(self, recipients, size):
+        """Alice writes to elsewhere."""
+        token, sender = mail.new_token(), self.alice["address"]
+        code, reply = mail.send(self.owner, sender, recipients, mail.message(token, sender, recipients, size),
+                                service="submission", user=self.alice)
+        assert code == 250, reply
+        return token
+
+    def send_through(self, station):
+        """To a user whose mail takes this way; the name and the token."""
+        token = mail.new_token()
+        name = {"later": "bob", "pieces": "carol", "change": "dave"}[station]
+        text = mail.message(token, SENDER, [self.owner.user(name)["address"]], 200000)
+        if station == "pieces":
+            parts = split(token, 2, 20000)
+            texts = [piece(token, n, 2, parts[n - 1]) for n in (2, 1)]
+        elif station == "change":
+            texts = [multipart(token, ("image/gif", b"GIF" * 50000, "b.gif"), ("text/x-other", b"x" * 100000, "c.txt"))]
+        else:
+            texts = [text]
+        for text in texts:
+            code, reply = mail.send(self.owner, SENDER, [self.owner.user(name)["address"]], text)
+            assert code == 250, reply
+        return name, token
+
+    def burn(self, held):
+        """The owner's disk goes when the other host has so many copies of what it owes; the other one goes on with them."""
+        wait_for(lambda: self.copies()["held"] == held, 60, "copies")
+        self.kill_owner()
+        shutil.rmtree(self.owner.path("spool"))
+        assert self.copies()["held"] == held
+        said = self.peer.postern("queue", "adopt", "mail.example.org")
+        assert said.returncode == 0, said.stdout + said.stderr
+        wait_for(lambda: self.copies()["adopted"] == held, 20, "adoption")
+
+    def peer_is_done(self):
+        """Its queue is empty; what does not get away by itself is deleted between two attempts."""
+        self.peer.postern("queue", "retry")
+        self.peer.postern("queue", "delete", f"recipient={LATE}")
+        return "The queue is empty" in self.peer.postern("queue", "list").stdout
+
+    def reports(self):
+        """Those that Alice has got, each by the message that it is about."""
+        found = []
+        with mail.imap(self.owner, self.alice) as c:
+            c.select("INBOX", readonly=True)
+            for n in c.search(None, "FROM", "MAILER-DAEMON")[1][0].split():
+                text = c.fetch(n, "(BODY.PEEK[])")[1][0][1].decode("utf-8", "replace")
+                found += re.findall(r"^Subject: test (\w+)", text, re.M)
+        return found
+
+    def new_owner(self):
+        self.start_edge(self.owner)
+        wait_for(lambda: self.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "the new spool's owner")
+
+
+@pytest.fixture(scope="module")
+def makers(new_tier, run_dir):
+    if os.geteuid() != 0:
+        pytest.skip("becoming other users takes root")
+    made = Makers(new_tier, run_dir, "makers")
+    yield made
+    made.end()
+
+
+@pytest.mark.parametrize("size", [2000, 300000])
+@pytest.mark.parametrize("recipients, reports", [([REFUSED], ["end"]), ([LATE], ["delay"]), ([REFUSED, LATE], ["end", "delay"])])
+def test_a_report_outlives_its_host(makers, recipients, reports, size):
+    """It has a copy before that of its message is given up; a host that has adopted both does not send another one."""
+    makers.store_down()
+    before = {tier: len(tier.log("edge")) for tier in (makers.owner, makers.peer)}
+
+    def wait_written(tier):
+        for kind in reports:
+            wait_for(lambda: re.search(rf"queue\.bounced .*kind={kind} ", tier.log("edge")[before[tier]:]), 60, f"a report of {kind}")
+    token = makers.send_away(recipients, size)
+    wait_written(makers.owner)
+    makers.burn(len(reports) + (LATE in recipients))
+    if LATE in recipients:  # the message is there, too, and has its reports already
+        wait_written(makers.peer)
+    makers.store_up()
+    makers.peer.postern("queue", "retry")
+    wait_for(lambda: makers.reports().count(token) >= len(reports), 60, "the reports")
+    wait_for(makers.peer_is_done, 60, "an empty queue")
+    assert makers.reports().count(token) == len(reports)
+    makers.new_owner()
+
+
+@pytest.mark.parametrize("station", ["later", "pieces", "change"])
+def test_what_a_station_makes_outlives_its_host(makers, station):
+    makers.store_down()
+    name, token = makers.send_through(station)
+    wait_for(lambda: f"channel={station} end=moved" in makers.owner.log("edge"), 30, "another message")
+    makers.burn(1)
+    makers.store_up()
+    wait_for(makers.peer_is_done, 60, "an empty queue")
+    assert counts_at(makers.owner, name)[token] == 1
+    body, = mail.imap_bodies(makers.owner, makers.owner.user(name), token)
+    assert (b"A picture was here." in body) == (station == "change") and b"message/partial" not in body
+    makers.new_owner()

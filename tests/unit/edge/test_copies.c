@@ -56,8 +56,10 @@ static void owner_gone(struct bench *b, struct peer *p)
 
 static void pair_open(struct bench *b, struct peer *p)
 {
+	static const char *const script[] = { "S 421 no", "X", "S 421 no", "X", "S 421 no", "X",
+		"S 421 no", "X", NULL }; /* read after the return */
 	static unsigned serial;
-	open_late(b, SCRIPT("S 421 no", "X", "S 421 no", "X", "S 421 no", "X", "S 421 no", "X"));
+	open_late(b, script);
 	*p = (struct peer){ .conf = load() };
 	p->edge = (struct edge_conf *)(uintptr_t)conf_section(p->conf, &edge_block);
 	snprintf(p->spool, sizeof p->spool, "%s/peer%u", dir, serial);
@@ -106,12 +108,20 @@ static bool adopt(struct peer *p)
 
 #define HOLDS(held, adopted) "\"copies\":" #held ",\"adopted\":" #adopted
 
+/* False: it meets nobody, perhaps because a delivery is under way. */
+static bool order(struct queue *q, const char *what, const char *whose)
+{
+	const char *const words[] = { what, whose };
+	struct buf out = BUF_INIT(1000);
+	assert_true(queue_control(q, words, 2, NULL, &out));
+	bool met = strstr(buf_cstr(&out), "\"recipients\":0") == NULL;
+	buf_end(&out);
+	return met;
+}
+
 static bool delete_all(struct bench *b)
 {
-	static const char *const all[] = { "delete", "all" };
-	struct buf out = BUF_INIT(1000);
-	assert_true(queue_control(b->queue, all, 2, NULL, &out));
-	buf_end(&out);
+	(void)order(b->queue, "delete", "all");
 	return EMPTY(b);
 }
 
@@ -222,6 +232,150 @@ static void test_links_break(void **state)
 	pair_close(&b, &p);
 }
 
+/* ---- reports, which the queue writes itself ----------------------------------------------------- */
+
+#define BAD "bad@[127.0.0.1]"
+#define LATE "late@[127.0.0.1]"
+
+static void reports_open(struct bench *b, struct peer *p, int *nobody)
+{
+	pair_open(b, p);
+	b->edge->relay_port = p->edge->relay_port = dead_port(nobody);
+	b->edge->copy_timeout = 300;
+	b->trusted = true;
+	WAIT_FOR(b, says(p, "\"here\""));
+}
+
+/* Recipients of both queues. */
+static bool owe(struct bench *b, size_t owner, size_t n, struct peer *p)
+{
+	return (b->queue == NULL || queue_recipients(b->queue) == owner) &&
+	       queue_recipients(p->queue) == n;
+}
+
+/* One of two recipients is refused: copies of message and report. Where both are adopted the same end makes no other report,
+ * and when the last recipient has its end, too, one of that. */
+static void test_report_of_some(void **state)
+{
+	struct bench b;
+	struct peer p;
+	int nobody;
+	reports_open(&b, &p, &nobody);
+	put_and_wait(&b, "s@[127.0.0.1]", TO(to(BAD), to(LATE)));
+	WAIT_FOR(&b, order(b.queue, "bounce", "recipient=" BAD));
+	WAIT_FOR(&b, says(&p, HOLDS(2, 0)) && owe(&b, 2, 0, &p));
+	owner_gone(&b, &p);
+	WAIT_FOR(&b, says(&p, "\"away\""));
+	assert_true(adopt(&p));
+	WAIT_FOR(&b, says(&p, HOLDS(0, 2)) && owe(&b, 0, 3, &p));
+	uint64_t told = metric_get(&queue_metrics[QUEUE_M_BOUNCED]);
+	WAIT_FOR(&b, order(p.queue, "bounce", "recipient=" BAD));
+	WAIT_FOR(&b, metric_get(&queue_metrics[QUEUE_M_BOUNCED]) == told + 1);
+	assert_true(owe(&b, 0, 2, &p)); /* it is known */
+	peer_down(&p);                  /* and this stands in its log */
+	peer_up(&b, &p);
+	WAIT_FOR(&b, queue_recipients(p.queue) == 2);
+	WAIT_FOR(&b, order(p.queue, "bounce", "recipient=" LATE));
+	assert_true(owe(&b, 0, 1, &p));
+	WAIT_FOR(&b, owe(&b, 0, 2, &p));
+	queue_up(&b);
+	owner_up(&b, &p);
+	WAIT_FOR(&b, EMPTY(&b) && says(&p, HOLDS(0, 0)));
+	close(nobody);
+	pair_close(&b, &p);
+}
+
+static size_t held(struct peer *p)
+{
+	static const char *const words[] = { "copies" };
+	static const char member[] = "\"copies\":";
+	struct buf out = BUF_INIT(10000);
+	assert_true(copies_control(p->copies, words, 1, &out));
+	const char *at = strstr(buf_cstr(&out), member);
+	size_t n = at != NULL ? strtoul(at + sizeof member - 1, NULL, 10) : 0;
+	buf_end(&out);
+	return n;
+}
+
+/* At each moment the other host has a copy of the message or of its report. */
+static void test_report_has_its_copy_first(void **state)
+{
+	struct bench b;
+	struct peer p;
+	int nobody;
+	reports_open(&b, &p, &nobody);
+	set_body(&b, 600 * 1000); /* and the report brings it back */
+	put_and_wait(&b, "s@[127.0.0.1]", TO(to(BAD)));
+	WAIT_FOR(&b, order(b.queue, "bounce", "recipient=" BAD));
+	size_t most = 1;
+	uint64_t until = clock_mono_ms() + WAIT_MS;
+	while (most == 1 || held(&p) == 2) {
+		assert_true(held(&p) > 0 && clock_mono_ms() < until);
+		most = held(&p) > most ? held(&p) : most;
+		loop_step(b.loop, 10);
+	}
+	assert_true(says(&p, HOLDS(1, 0)) && owe(&b, 1, 0, &p));
+	close(nobody);
+	pair_close(&b, &p);
+}
+
+/* No copy can be made: the report is written alone, or it waits, and its message with it. */
+static void test_report_loss(void **state)
+{
+	struct bench b;
+	struct peer p;
+	int nobody;
+	reports_open(&b, &p, &nobody);
+	set_body(&b, 200 * 1000); /* comes back with the report */
+	put_and_wait(&b, "s@[127.0.0.1]", TO(to(BAD)));
+	put_and_wait(&b, "s@[127.0.0.1]", TO(to(LATE)));
+	peer_down(&p);
+	WAIT_FOR(&b, order(b.queue, "bounce", "recipient=" BAD));
+	WAIT_FOR(&b, queue_recipients(b.queue) == 2);
+	b.edge->copy_loss = EDGE_COPY_REFUSE;
+	uint64_t refused = metric_get(&queue_metrics[QUEUE_M_BOUNCED]);
+	WAIT_FOR(&b, order(b.queue, "bounce", "recipient=" LATE));
+	assert_int_equal(queue_recipients(b.queue), 1);
+	uint64_t until = clock_mono_ms() + 2 * b.edge->copy_timeout;
+	while (clock_mono_ms() < until)
+		loop_step(b.loop, 10);
+	assert_int_equal(metric_get(&queue_metrics[QUEUE_M_BOUNCED]), refused);
+	peer_up(&b, &p);
+	WAIT_FOR(&b, queue_recipients(b.queue) == 2 && says(&p, HOLDS(1, 0)));
+	close(nobody);
+	pair_close(&b, &p);
+}
+
+/* More reports than are written at a time, while the link breaks again and again: each is there once, and has its copy. */
+static void test_reports_and_links_break(void **state)
+{
+	enum { ROUNDS = 4, ALL = ROUNDS * PUTS };
+	struct bench b;
+	struct peer p;
+	int nobody;
+	reports_open(&b, &p, &nobody);
+	b.edge->copy_loss = EDGE_COPY_REFUSE;
+	for (int i = 0; i < ROUNDS; i++) {
+		set_body(&b, i == 0 ? 100 * 1000 : 1000);
+		for (int k = 0; k < PUTS; k++)
+			put(&b, ident_new(), "s@[127.0.0.1]", TO(to(BAD)));
+		for (int k = 0; k < PUTS; k++)
+			WAIT_FOR(&b, b.puts[k].answered);
+		memset(b.puts, 0, sizeof b.puts);
+	}
+	assert_int_equal(queue_recipients(b.queue), ALL);
+	WAIT_FOR(&b, order(b.queue, "bounce", "recipient=" BAD));
+	for (int round = 0; round < 8; round++) {
+		for (int i = 0; i < 1 + round; i++)
+			loop_step(b.loop, 5);
+		peer_down(&p);
+		peer_up(&b, &p);
+	}
+	WAIT_FOR(&b, queue_recipients(b.queue) == ALL && says(&p, HOLDS(160, 0)));
+	close(nobody);
+	pair_close(&b, &p);
+}
+
 static int dial(struct peer *p)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
@@ -282,6 +436,10 @@ int main(void)
 		cmocka_unit_test(test_adopted),
 		cmocka_unit_test(test_loss),
 		cmocka_unit_test(test_links_break),
+		cmocka_unit_test(test_report_of_some),
+		cmocka_unit_test(test_report_has_its_copy_first),
+		cmocka_unit_test(test_report_loss),
+		cmocka_unit_test(test_reports_and_links_break),
 		cmocka_unit_test(test_strangers),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
