@@ -2,7 +2,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "tests/unit/edge/queue_bench.h"
+#include "tests/unit/edge/group_mail.h"
 
 #include "edge/copier.h"
 #include "edge/copies.h"
@@ -178,6 +178,43 @@ static void test_adopted(void **state)
 	WAIT_FOR(&b, EMPTY(&b) && says(&p, HOLDS(0, 0)));
 	assert_int_equal(queue_recipients(p.queue), 12);
 	pair_close(&b, &p);
+}
+
+/* The owner is gone so many rounds behind the answer: the other host has the mail's copy, or those of some parts with it, or
+ * of all; adopted, every part is there once. The owner comes back with its log, and has nothing of it any more. */
+static void test_parts_adopted(void **state)
+{
+	bool whole = false, between = false;
+	for (int rounds = 0; rounds < 40; rounds++) {
+		struct bench b;
+		struct peer p;
+		struct group_mail g;
+		pair_open(&b, &p);
+		WAIT_FOR(&b, says(&p, "\"here\""));
+		set_body(&b, rounds % 2 == 0 ? 1000 : 300 * 1000);
+		mail_ask(&g, &b);
+		WAIT_FOR(&b, g.open == 0);
+		assert_int_equal(g.err[0], ERR_OK);
+		for (int i = 0; i < rounds; i++)
+			loop_step(b.loop, 0);
+		if (rounds >= 38)
+			WAIT_FOR(&b, says(&p, HOLDS(2, 0)) && queue_recipients(b.queue) == 3);
+		whole = whole || says(&p, HOLDS(1, 0));
+		between = between || (queue_owes(b.queue, g.mail->id) && !says(&p, HOLDS(1, 0)));
+		owner_gone(&b, &p);
+		WAIT_FOR(&b, says(&p, "\"away\""));
+		assert_true(adopt(&p));
+		WAIT_FOR(&b, queue_knows(p.queue, g.part[0]->id) &&
+				 queue_knows(p.queue, g.part[1]->id) &&
+				 queue_recipients(p.queue) == 3);
+		queue_up(&b);
+		owner_up(&b, &p);
+		WAIT_FOR(&b, EMPTY(&b) && says(&p, HOLDS(0, 0)));
+		assert_int_equal(queue_recipients(p.queue), 3);
+		mail_end(&g);
+		pair_close(&b, &p);
+	}
+	assert_true(whole && between);
 }
 
 /* No room, or nobody there: what copy_loss says. */
@@ -434,6 +471,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_held_and_given_up),
 		cmocka_unit_test(test_adopted),
+		cmocka_unit_test(test_parts_adopted),
 		cmocka_unit_test(test_loss),
 		cmocka_unit_test(test_links_break),
 		cmocka_unit_test(test_report_of_some),

@@ -4,12 +4,12 @@
 #define NO_SYNC false
 #include "tests/unit/edge/queue_bench.h"
 
+#include "tests/unit/edge/group_mail.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <sys/uio.h>
 
-#include "edge/commit_internal.h"
-#include "edge/commit_unit.h"
 #include "edge/unit.h"
 
 #define REAL(type, name, ...)                                                                      \
@@ -184,79 +184,7 @@ static void on_accept(void *arg, const struct accepted *a)
 	stream_write_span(g->io, SPAN("220 store\r\n"));
 }
 
-/* ---- a mail in two parts ------------------------------------------------------------------------ */
-
-enum { PARTS = 2 };
-
-struct group_mail {
-	struct committer committer;
-	struct transaction *mail, *part[PARTS];
-	struct commit_unit *unit;
-	struct ticket *ask[PARTS];
-	size_t open;
-	err_t err[PARTS];
-};
-
-struct answer {
-	struct group_mail *mail;
-	size_t at;
-};
-static struct answer answers[PARTS];
-
-static void on_part(void *arg, err_t err)
-{
-	struct answer *a = arg;
-	a->mail->ask[a->at] = NULL;
-	a->mail->err[a->at] = err;
-	a->mail->open--;
-}
-
-static void add_user(struct spool_message *m, struct spool_recipient *r, const char *address)
-{
-	m->recipients = r;
-	r[m->recipient_count++] = to(address);
-}
-
-static void mail_ask(struct group_mail *g, struct bench *b)
-{
-	static const char *const who[PARTS][2] = { { "alice@x.example", "bob@x.example" },
-		{ "carol@x.example", NULL } };
-	*g = (struct group_mail){ .committer = {
-				      .loop = b->loop, .edge = b->edge, .spool = b->link } };
-	g->mail = transaction_new(ident_new());
-	g->mail->sender = mem_str("s@far.example");
-	g->mail->arrived_us = clock_wall_us();
-	g->mail->body = body_new(64 * 1024, 1 << 24, dir);
-	assert_int_equal(body_add(g->mail->body, buf_span(&b->body)), ERR_OK);
-	g->unit = commit_unit_new(&g->committer, g->mail, PARTS);
-	for (size_t i = 0; i < PARTS; i++) {
-		struct transaction *t = transaction_new(g->mail->session);
-		struct spool_recipient r[2];
-		t->id = unit_part_id(g->mail->id, i);
-		t->sender = mem_str("s@far.example");
-		t->body = g->mail->body;
-		t->prefix = i == 1 ? mem_str("X-Group: yes\r\n") : NULL;
-		struct spool_message m = commit_envelope(t);
-		for (size_t k = 0; k < 2 && who[i][k] != NULL; k++)
-			add_user(&m, r, who[i][k]);
-		m.body_bytes = span_str(t->prefix).n + body_size(t->body);
-		answers[i] = (struct answer){ g, i };
-		g->part[i] = t;
-		g->open++;
-		g->ask[i] = commit_unit_join(g->unit, t, &m, on_part, &answers[i]);
-	}
-}
-
-static void mail_end(struct group_mail *g)
-{
-	for (size_t i = 0; i < PARTS; i++) {
-		ticket_cancel(&g->ask[i]);
-		g->part[i]->body = NULL;
-		transaction_free(&g->part[i]);
-	}
-	commit_unit_free(&g->unit);
-	transaction_free(&g->mail);
-}
+/* ---- a client ----------------------------------------------------------------------------------- */
 
 /* A client with a new transaction each time, until it is told that the mail is safe. */
 static unsigned send_until_taken(struct bench *b)
@@ -280,10 +208,12 @@ static unsigned send_until_taken(struct bench *b)
 
 static void open_all(struct bench *b, size_t size)
 {
+	static const char *const nothing[] = { "X", NULL };
 	char path[100];
-	bench_open(b, SCRIPT("X"));
+	bench_open(b, nothing);
 	fake_end(&b->store);
-	fake_start_at(&b->store, b->loop, SCRIPT("X"), "/nowhere");
+	snprintf(path, sizeof path, "%s/nowhere.sock", dir);
+	fake_start_at(&b->store, b->loop, nothing, path);
 	b->edge->out_idle = LATE_MS;
 	queue_again(b);
 	set_body(b, size);
