@@ -148,8 +148,8 @@ static err_t add_trace(struct session *s)
 		return err;
 	if ((err = strip_forged(s, &start)) != ERR_OK)
 		return err;
-	bool ok = trace_put_received(s, &lines) && screen_put_header(s, &lines) &&
-		  sender_put_header(s, &lines) && limit_put_tags(s, &lines) &&
+	bool ok = sender_put_header(s, &lines) && trace_put_received(s, &lines) &&
+		  screen_put_header(s, &lines) && limit_put_tags(s, &lines) &&
 		  buf_add_span(&lines, buf_span(&s->mail->prepend));
 	if (edge_is_submission(s->listener))
 		ok = trace_put_missing(s, start, &lines) && ok;

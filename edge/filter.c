@@ -13,6 +13,7 @@
 #include "edge/mail.h"
 #include "edge/recipient.h"
 #include "edge/scanner.h"
+#include "edge/sender.h"
 #include "edge/trace.h"
 #include "edge/verdict.h"
 
@@ -436,9 +437,10 @@ struct ticket *filters_ask(struct filters *f, enum milter_question what, struct 
 struct ticket *filters_ask_message(struct filters *f, filter_fn *fn)
 {
 	const struct edge_conf *c = f->session->setup->edge;
-	struct edit_opts opts = {
-		.ours = OUR_FIELDS, .size_max = c->message_size_max, .temp_dir = c->temp_dir
-	};
+	struct edit_opts opts = { .shown = sender_fields(f->session),
+		.ours = OUR_FIELDS,
+		.size_max = c->message_size_max,
+		.temp_dir = c->temp_dir };
 	edit_free(&f->edit);
 	err_t err = edit_new(f->session->mail->t, &opts, &f->edit);
 	if (err && !f->broken) {

@@ -80,8 +80,8 @@ static void remove_all(struct edit *e)
 	e->field_n = 0;
 }
 
-/* The section's fields behind those that are listed; the topmost `ours` are not shown. */
-static enum header_rx list_fields(struct edit *e, size_t ours)
+/* The section's fields behind those that are listed; `ours` below the topmost `shown` are not shown. */
+static enum header_rx list_fields(struct edit *e, size_t shown, size_t ours)
 {
 	struct header_walk w;
 	struct header_field f;
@@ -92,7 +92,7 @@ static enum header_rx list_fields(struct edit *e, size_t ours)
 		    (struct field){ .raw = f.raw,
 			.name_n = f.name.n,
 			.colon = (size_t)(f.value.p - f.raw.p),
-			.ours = e->field_n < ours });
+			.ours = e->field_n >= shown && e->field_n < shown + ours });
 	if (e->text_at == UINT64_MAX)
 		e->text_at = w.at;
 	return rx;
@@ -105,7 +105,7 @@ static err_t read_section(struct edit *e)
 	if (err)
 		return err;
 	buf_add_span(&e->section, start);
-	enum header_rx rx = list_fields(e, e->opts.ours);
+	enum header_rx rx = list_fields(e, e->opts.shown, e->opts.ours);
 	bool cut = start.n == HEADER_BYTES_MAX && e->text_at == start.n;
 	return rx == HEADER_TOO_MANY || cut ? ERR_TOO_MANY : ERR_OK;
 }
@@ -471,7 +471,7 @@ err_t edit_replace_fields(struct edit *e, struct span section)
 	e->fields_changed = true;
 	buf_end(&e->section);
 	e->section = clean;
-	CHECK(list_fields(e, 0) == HEADER_END);
+	CHECK(list_fields(e, 0, 0) == HEADER_END);
 	return ERR_OK;
 }
 

@@ -20,7 +20,8 @@ enum {
 struct edit;
 
 struct edit_opts {
-	size_t ours;       /* topmost fields that filters neither see nor count among equal names */
+	size_t shown;      /* topmost fields that filters see, above those that are */
+	size_t ours;       /* fields that filters neither see nor count among equal names */
 	uint64_t size_max; /* of a new body */
 	const char *temp_dir;
 };

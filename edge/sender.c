@@ -267,18 +267,63 @@ void sender_free(struct sender **f)
 	mem_free(gone);
 }
 
+/* ---- what the header says --------------------------------------------------------------------- */
+
+static bool has_header(const struct sender *f)
+{
+	return f != NULL && f->spf_known;
+}
+
+size_t sender_fields(const struct session *s)
+{
+	return has_header(s->mail->sender) ? 2 : 0;
+}
+
+/* Words between dots, of characters that are good in a token and in an atom. */
+static bool is_plain(struct span s)
+{
+	bool dot = true;
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		if (c == '.' ? dot
+			     : !ascii_is_alpha(c) && !ascii_is_digit(c) && c != '-' && c != '_')
+			return false;
+		dot = c == '.';
+	}
+	return !dot;
+}
+
+/* A value of either field: as it is, or quoted. What a stranger has chosen cannot end it. */
+static void put_value(struct buf *out, const char *name, struct span value)
+{
+	buf_printf(out, "%s=", name);
+	if (is_plain(value)) {
+		buf_add_span(out, value);
+		return;
+	}
+	buf_add_char(out, '"');
+	for (size_t i = 0; i < value.n; i++) {
+		if (value.p[i] == '"' || value.p[i] == '\\')
+			buf_add_char(out, '\\');
+		buf_add_char(out, value.p[i]);
+	}
+	buf_add_char(out, '"');
+}
+
 bool sender_put_header(const struct session *s, struct buf *out)
 {
 	const struct sender *f = s->mail->sender;
 	char addr[IP_TEXT_SIZE];
-	if (f == NULL || !f->spf_known)
+	if (!has_header(f))
 		return true;
 	const char *word = spf_result_word(f->spf.result);
-	buf_printf(out,
-	    "Received-SPF: %s (%s) client-ip=%s;\r\n\tidentity=%s; "
-	    "helo=%s;\r\n\tenvelope-from=<%s>\r\n",
-	    word, s->setup->hostname, ip_text(s->from.addr, addr),
-	    f->from_helo ? "helo" : "mailfrom", s->helo, s->mail->t->sender);
-	return buf_printf(out, "Authentication-Results: %s;\r\n\tspf=%s smtp.%s=%s\r\n",
-	    s->setup->hostname, word, f->from_helo ? "helo" : "mailfrom", f->spf_domain);
+	buf_printf(out, "Authentication-Results: %s;\r\n\tspf=%s ", s->setup->hostname, word);
+	put_value(out, f->from_helo ? "smtp.helo" : "smtp.mailfrom", span_str(f->spf_domain));
+	buf_printf(out, "\r\nReceived-SPF: %s (%s) ", word, s->setup->hostname);
+	put_value(out, "client-ip", span_str(ip_text(s->from.addr, addr)));
+	buf_printf(out, ";\r\n\tidentity=%s; ", f->from_helo ? "helo" : "mailfrom");
+	put_value(out, "helo", span_str(s->helo));
+	buf_add_str(out, ";\r\n\t");
+	put_value(out, "envelope-from", span_str(s->mail->t->sender));
+	return buf_add_str(out, "\r\n");
 }

@@ -16,7 +16,9 @@ enum verdict sender_go_on(struct session *s);
 bool sender_is_aligned(const struct session *s);
 void sender_free(struct sender **f);
 
-/* Received-SPF and Authentication-Results, when SPF was looked at. */
+/* Authentication-Results (RFC 8601) and Received-SPF (RFC 7208 section 9.1), when SPF was looked at: they stand above our
+ * own Received. */
 bool sender_put_header(const struct session *s, struct buf *out);
+size_t sender_fields(const struct session *s); /* how many that are */
 
 #endif

@@ -105,18 +105,34 @@ static struct span skip_comments(struct span v)
 	return span_from(v, i < v.n ? i : v.n);
 }
 
+/* What stands in quotes at the beginning of id, without quoted pairs (RFC 5322 section 3.2.4). */
+static void put_quoted(struct span id, struct buf *out)
+{
+	for (size_t i = 1; i < id.n && id.p[i] != '"'; i++) {
+		if (id.p[i] == '\\' && i + 1 < id.n)
+			i++;
+		if (id.p[i] != '\r' && id.p[i] != '\n') /* of a fold */
+			buf_add_char(out, id.p[i]);
+	}
+}
+
 /* Does the field say that it comes from this host? Quotes are no way around it. */
 static bool is_results_of(const struct header_field *f, const char *hostname)
 {
 	if (!span_ieq(f->name, SPAN("Authentication-Results")))
 		return false;
 	struct span id = skip_comments(f->value), name = span_str(hostname);
-	if (id.n > 0 && id.p[0] == '"')
-		id = span_from(id, 1);
+	if (id.n > 0 && id.p[0] == '"') {
+		struct buf inner = BUF_INIT(id.n);
+		put_quoted(id, &inner);
+		bool same = span_ieq(span_trim(buf_span(&inner)), name);
+		buf_end(&inner);
+		return same;
+	}
 	if (!span_istarts(id, name))
 		return false;
 	id = span_from(id, name.n);
-	return id.n == 0 || strchr("\" \t\r\n(;/", id.p[0]) != NULL;
+	return id.n == 0 || strchr(" \t\r\n(;/", id.p[0]) != NULL;
 }
 
 static bool is_forged(const struct header_field *f, const struct trace_forged *what)

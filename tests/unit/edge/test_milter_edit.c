@@ -244,6 +244,24 @@ static void test_header_sections_that_are_too_big(void **state)
 	buf_end(&head);
 }
 
+/* Results above our Received are shown, it is not. */
+static void test_what_stands_above_ours_is_shown(void **state)
+{
+	struct edit_opts opts = { .shown = 1, .ours = 1, .size_max = ALL_MAX, .temp_dir = "/tmp" };
+	struct edit *e = NULL;
+	struct edit_field f;
+	struct transaction *t = message("Received: from a\r\nA: 1\r\n\r\n", 5000);
+	assert_int_equal(body_prepend(t->body, SPAN("Authentication-Results: x\r\n")), ERR_OK);
+	assert_int_equal(edit_new(t, &opts, &e), ERR_OK);
+	assert_int_equal(edit_fields(e), 4);
+	assert_true(edit_field(e, 0, &f) && span_eq_str(f.name, "Authentication-Results"));
+	assert_false(edit_field(e, 1, &f));
+	assert_true(edit_field(e, 2, &f) && span_eq_str(f.name, "Received"));
+	assert_true(edit_field(e, 3, &f) && span_eq_str(f.name, "A"));
+	edit_free(&e);
+	transaction_free(&t);
+}
+
 /* No empty line, no header, no text. */
 static void test_odd_messages(void **state)
 {
@@ -279,6 +297,7 @@ int main(void)
 		cmocka_unit_test(test_new_text_at_every_split),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_header_sections_that_are_too_big),
+		cmocka_unit_test(test_what_stands_above_ours_is_shown),
 		cmocka_unit_test(test_odd_messages),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -257,13 +257,34 @@ static void test_spf_in_the_header(void **state)
 	    &t);
 	assert_string_equal(codes(&t), "220 250 250 250 354 250 221");
 	assert_non_null(strstr(given.head,
-	    "\r\nReceived-SPF: pass (mail.example.org) client-ip=203.0.113.65;\r\n"
-	    "\tidentity=mailfrom; helo=c.example;\r\n\tenvelope-from=<x@spf.test>\r\n"
-	    "Authentication-Results: mail.example.org;\r\n\tspf=pass smtp.mailfrom=spf.test\r\n"));
+	    "Authentication-Results: mail.example.org;\r\n\tspf=pass smtp.mailfrom=spf.test\r\n"
+	    "Received-SPF: pass (mail.example.org) client-ip=203.0.113.65;\r\n"
+	    "\tidentity=mailfrom; helo=c.example;\r\n\tenvelope-from=\"x@spf.test\"\r\n"
+	    "Received: from c.example ("));
+	assert_true(span_starts(span_str(given.head), SPAN("Authentication-Results: ")));
 	talk_close(&t);
 	say("mx", "203.0.113.66",
-	    HELLO "MAIL FROM:<>\r\nRCPT TO:<alice@example.org>\r\nDATA\r\n" TEXT ".\r\n" QUIT, &t);
-	assert_non_null(strstr(given.head, "\tspf=none smtp.helo=c.example\r\n"));
+	    "EHLO [IPv6:2001:db8::7]\r\nMAIL FROM:<>\r\n"
+	    "RCPT TO:<alice@example.org>\r\nDATA\r\n" TEXT ".\r\n" QUIT,
+	    &t);
+	assert_non_null(strstr(given.head, "\tspf=none smtp.helo=\"[IPv6:2001:db8::7]\"\r\n"));
+	assert_non_null(strstr(given.head, "\tidentity=helo; helo=\"[IPv6:2001:db8::7]\";\r\n"
+					   "\tenvelope-from=\"\"\r\n"));
+	talk_close(&t);
+}
+
+/* Words of a stranger stay words: he cannot write results of his own behind them. */
+static void test_spf_of_odd_names(void **state)
+{
+	struct talk t;
+	given.code = 250;
+	say("mx", "203.0.113.67",
+	    "EHLO a..b\r\nMAIL FROM:<\"x; identity=\\\"y\"@spf.test>\r\n"
+	    "RCPT TO:<alice@example.org>\r\nDATA\r\n" TEXT ".\r\n" QUIT,
+	    &t);
+	assert_string_equal(codes(&t), "220 250 250 250 354 250 221");
+	assert_non_null(strstr(given.head, " helo=\"a..b\";\r\n\tenvelope-from="
+					   "\"\\\"x; identity=\\\\\\\"y\\\"@spf.test\"\r\n"));
 	talk_close(&t);
 }
 
@@ -331,6 +352,7 @@ int main(void)
 		cmocka_unit_test(test_name_in_received),
 		cmocka_unit_test(test_sender_domains),
 		cmocka_unit_test(test_spf_in_the_header),
+		cmocka_unit_test(test_spf_of_odd_names),
 		cmocka_unit_test(test_refusals_are_explained),
 		cmocka_unit_test(test_reload_keeps_what_is_known),
 		cmocka_unit_test(test_a_client_that_goes),

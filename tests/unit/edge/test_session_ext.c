@@ -174,6 +174,8 @@ static void test_forged_results(void **state)
 		{ "authentication-results :\r\n (;\\) x (a)) \"mail.example.org\"; dkim=pass",
 		    false },
 		{ RESULTS "mail.example.org(x); none", false },
+		{ RESULTS "\"mail\\.ex\\ample.org\"; dkim=pass", false },
+		{ RESULTS "\"mail.example.org.far\"; dkim=pass", true },
 		{ RESULTS "mail.example.org", false },
 		{ RESULTS "mail.example.org.far.example; dkim=pass", true },
 		{ RESULTS "far.example; mail.example.org", true },
