@@ -2,6 +2,9 @@
  * standard output what `pull` at the new store asks on its own. One frame each: u32 length of what follows, u8
  * kind, fields as in operation_wire.h. The two are joined by pipes, over ssh when they are not on one host.
  *
+ * Both speak the same version or do nothing: what one of them does not know of a message would be lost without a word. It
+ * grows with any change of what is said here, and of what goes into index_mailbox_digest().
+ *
  * Neither trusts the other further than its user's mail: every length has its bound. */
 #ifndef STORE_TOOL_MOVE_H
 #define STORE_TOOL_MOVE_H
@@ -18,7 +21,9 @@ enum move_frame {
 	MOVE_ASK_MESSAGE,    /* u64 mailbox, u32 uid */
 	MOVE_ASK_DELIVERIES, /* */
 	MOVE_ASK_METADATA,   /* u64 mailbox; 0: of the user at the server */
-	MOVE_USER,           /* u8 there, u8 stay, u64 quota_bytes, u64 quota_messages */
+	MOVE_USER, /* u8 there, u8 stay, u64 quota_bytes, u64 quota_messages, u32 version; not
+	                             there when the versions differ. Stores of before it was told end
+	                             with the quotas */
 	MOVE_MAILBOX, /* u64 id, name, u32 uses uidvalidity uidnext recent_from, u64 modseq vanished_from
 	                      digest object, u32 count, keywords */
 	MOVE_ACL,          /* who, u32 rights: of the mailbox before */

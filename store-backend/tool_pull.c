@@ -275,6 +275,25 @@ static bool pull_deliveries(struct pull *x)
 
 /* ---- passes ------------------------------------------------------------------------------------------------------------ */
 
+/* What the answer says behind u8 there. */
+static const char *why_not_there(struct wire_in *w)
+{
+	(void)wire_get_u8(w); /* stay */
+	(void)wire_get_u64(w);
+	(void)wire_get_u64(w);
+	if (w->bad)
+		return "the other store sent nonsense";
+	if (w->rest.n == 0)
+		return "the other store does not have the user, or is of an older version: then "
+		       "upgrade it first";
+	uint32_t version = wire_get_u32(w);
+	if (version < MOVE_VERSION)
+		return "the other store is of an older version: upgrade it first";
+	if (version > MOVE_VERSION)
+		return "the other store is of a newer version: upgrade this one first";
+	return "the other store does not have the user";
+}
+
 static bool check_user(struct pull *x)
 {
 	enum move_frame kind;
@@ -285,8 +304,10 @@ static bool check_user(struct pull *x)
 	if (!pull_ask(x, MOVE_ASK_USER) || !pull_next(x, &kind, &w))
 		return false;
 	bool there = wire_get_u8(&w) != 0;
-	if (kind != MOVE_USER || w.bad || !there)
-		return pull_fail(x, "the other store does not have the user");
+	if (kind != MOVE_USER || w.bad)
+		return pull_fail(x, "the other store sent nonsense");
+	if (!there)
+		return pull_fail(x, why_not_there(&w));
 	struct index_view *v = index_view_begin(x->p.index);
 	bool arriving = v != NULL && index_stay(v, x->user) == STAY_ARRIVING;
 	index_view_end(&v);

@@ -85,10 +85,16 @@ static void on_user(struct serve *s, struct wire_in *w)
 	struct span user = wire_get_string(w, STORE_USER_MAX);
 	if (w->bad || version != MOVE_VERSION || !span_eq(user, s->user))
 		there = false;
+	if (!w->bad && version != MOVE_VERSION)
+		fprintf(stderr,
+		    "postern-store: the new store moves users by version %u, this one by "
+		    "version %u: the older of the two is to be upgraded first\n",
+		    version, (unsigned)MOVE_VERSION);
 	wire_put_u8(&s->frame, there);
 	wire_put_u8(&s->frame, (uint8_t)stay);
 	wire_put_u64(&s->frame, u.quota_bytes);
 	wire_put_u64(&s->frame, u.quota_messages);
+	wire_put_u32(&s->frame, MOVE_VERSION);
 	put(s, MOVE_USER);
 }
 

@@ -1,0 +1,121 @@
+"""postern user move between stores of different versions, as they are while a site is upgraded node by node: refused with a clear
+text, nothing is lost, and the same command goes on once both are alike. The other version is a wrapper around the old store's
+`serve`, which changes what the two say of their versions."""
+import os
+import stat
+
+import pytest
+
+import mail
+from test_move import move, stay
+from tier import wait_for
+
+SENDER = "visitor@elsewhere.example"
+WRAPPER = """#!/usr/bin/env python3
+import os, subprocess, sys, threading
+REAL = [{binary!r}, "-c", {config!r}]
+words = sys.argv[1:]
+version = open({flag!r}).read() if os.path.exists({flag!r}) else ""
+if words[:1] != ["serve"] or not version:
+    os.execv(REAL[0], REAL + words)
+version = int(version)
+p = subprocess.Popen(REAL + words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+inp, out = sys.stdin.buffer.raw, sys.stdout.buffer
+
+def asks():
+    head = inp.read(9)  # length, kind, version
+    p.stdin.write(head[:5] + max(version, 1).to_bytes(4, "little"))
+    while True:
+        more = inp.read(65536)
+        if not more:
+            break
+        p.stdin.write(more)
+    p.stdin.close()
+
+threading.Thread(target=asks, daemon=True).start()
+head = p.stdout.read(4)
+body = p.stdout.read(int.from_bytes(head, "little"))
+assert body[-4:] == (2).to_bytes(4, "little"), body
+body = body[:-4] + (version.to_bytes(4, "little") if version else b"")  # 0: of before it was told
+out.write(len(body).to_bytes(4, "little") + body)
+out.flush()
+while True:
+    more = p.stdout.read(65536)
+    if not more:
+        break
+    out.write(more)
+    out.flush()
+sys.exit(p.wait())
+"""
+OTHERS = [("0", "is of an older version: then upgrade it first"), ("1", "the other store is of an older version: upgrade it first"),
+          ("3", "the other store is of a newer version: upgrade this one first")]
+
+
+@pytest.fixture(scope="module")
+def tier(new_tier):
+    t = new_tier("versions")
+    t.use_redis = False
+    t.meter_rules = ""
+    t.write_all()
+    t.flag, wrapper = t.path("version"), t.path("old-store")
+    with open(wrapper, "w", encoding="ascii") as f:
+        f.write(WRAPPER.format(binary=f"{t.bin_dir}/postern-store", config=t.config_file("store1"), flag=t.flag))
+    os.chmod(wrapper, stat.S_IRWXU)
+    t.root_extra = (f"move {{\n\tstore store1 {{ command \"{wrapper}\"; }}\n"
+                    f"\tstore store2 {{ command \"{t.bin_dir}/postern-store -c {t.config_file('store2')}\"; }}\n}}\n")
+    t.write_configs()
+    for k in (1, 2):
+        t.start_store(k)
+    t.start_daemon("mmp", "postern")
+    t.start_daemon("edge", "postern")
+    t.wait_edge()
+    return t
+
+
+def be(tier, version):
+    if version is None:
+        if os.path.exists(tier.flag):
+            os.unlink(tier.flag)
+        return
+    with open(tier.flag, "w", encoding="ascii") as f:
+        f.write(version)
+
+
+def send(tier, user):
+    token = mail.new_token()
+    mail.send(tier, SENDER, [user["address"]], mail.message(token, SENDER, [user["address"]], 500))
+    return token
+
+
+def subjects(tier, user):
+    """What the user reads at the front door."""
+    with mail.imap(tier, user) as m:
+        m.select(readonly=True)
+        return m.uid("FETCH", "1:*", "(UID RFC822.SIZE)")[1]
+
+
+@pytest.mark.parametrize("version,text", OTHERS, ids=[v for v, _ in OTHERS])
+def test_refused_and_nothing_happened(tier, version, text):
+    user = tier.user("alice")
+    send(tier, user)
+    wait_for(lambda: subjects(tier, user) != [None], 30, "the mail")
+    before = subjects(tier, user)
+    be(tier, version)
+    status, out, err = move(tier, user, "store1", "store2")
+    assert status != 0 and text in out + err, out + err
+    if version != "0":
+        assert f"the new store moves users by version {version}, this one by version 2" in err, err
+    assert stay(tier, user, "store1") == "here" and subjects(tier, user) == before
+    send(tier, user)  # and mail comes as before
+    wait_for(lambda: len(subjects(tier, user)) == len(before) + 1, 30, "more mail")
+    be(tier, None)
+
+
+def test_the_same_command_goes_on(tier):
+    user = tier.user("alice")
+    before = subjects(tier, user)
+    assert before != [None]
+    status, out, err = move(tier, user, "store1", "store2")
+    assert status == 0, out + err
+    assert stay(tier, user, "store1") == "gone" and stay(tier, user, "store2") == "here"
+    assert subjects(tier, user) == before
