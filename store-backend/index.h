@@ -50,6 +50,17 @@ uint64_t index_user_watch(struct span user);
 void index_deliveries(struct index_view *v, struct span user,
     bool (*fn)(void *arg, struct span id, uint64_t folder_hash), void *arg);
 
+/* Of a domain, in this partition alone: what its users have, and the limits that the directory had for it when one of them
+ * logged in. Of several partitions that have limits, those of the highest version are the newest. */
+struct index_domain {
+	uint64_t bytes, messages, users;
+	uint64_t quota_bytes, quota_messages; /* 0 = no limit */
+	uint64_t version;                     /* 0: no limits have ever come */
+};
+void index_domain(struct index_view *v, struct span domain, struct index_domain *out);
+/* All that have users or limits here, in byte order; fn false stops. */
+void index_domains(struct index_view *v, bool (*fn)(void *arg, struct span domain), void *arg);
+
 struct index_mailbox {
 	uint64_t id; /* 1 .. 2^63; never reused */
 	struct span user, name;

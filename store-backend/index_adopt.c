@@ -56,13 +56,13 @@ static struct some_box first_box(struct apply *a)
 static size_t wipe_one(struct apply *a)
 {
 	struct some_box found = first_box(a);
-	struct db_key user = stay_key(a->op->user), subs = key_name(a->op->user, SPAN_NONE);
+	struct db_key subs = key_name(a->op->user, SPAN_NONE);
 	if (found.n > 0 && box_load(a->t, found.id, &a->box))
 		box_delete(a->t, &a->box);
 	if (found.n <= 1) {
 		txn_del_all(a->t, DB_SUBS, &subs);
 		metadata_drop_user(a->t, a->op->user);
-		(void)txn_del(a->t, DB_USERS, &user);
+		user_drop(a->t, a->op->user);
 	}
 	return found.n > 0 ? found.n - 1 : 0;
 }

@@ -302,6 +302,7 @@ static apply_fn *const handlers[OP_KIND_COUNT] = {
 	[OP_SET_METADATA] = apply_set_metadata,
 	[OP_ADOPT_METADATA] = apply_adopt_metadata,
 	[OP_MEND] = apply_mend,
+	[OP_DOMAIN_LIMITS] = apply_domain_limits,
 };
 
 static void begin(struct apply *a, struct index_txn *t, const struct operation *op,

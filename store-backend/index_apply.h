@@ -55,6 +55,9 @@ struct flag_set apply_flags_allowed(
 /* ---- index_metadata.c ------------------------------------------------------------------------------------- */
 apply_fn apply_set_metadata, apply_adopt_metadata;
 
+/* ---- index_domain.c ---------------------------------------------------------------------------------------- */
+apply_fn apply_domain_limits;
+
 /* ---- index_adopt.c ------------------------------------------------------------------------------------- */
 apply_fn apply_stay, apply_adopt_mailbox, apply_adopt_message, apply_adopt_marks,
     apply_adopt_vanished, apply_adopt_delivery;

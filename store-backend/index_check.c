@@ -1,15 +1,17 @@
 /* index_check.c - everything in the index is counted again: entries of mailboxes, mailboxes of users, references of
- * messages. Owns one sorted list of all references while it runs. */
+ * messages, users of domains. Owns one sorted list of all references, and one of all domains, while it runs. */
 #include "store-backend/index_check.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/map.h"
 #include "base/mem.h"
+#include "directory/name.h"
 #include "store-backend/index_db.h"
 
-enum { WHOSE_MAX = STORE_USER_MAX + 16 };
+enum { WHOSE_MAX = STORE_USER_MAX + 16, DOMAINS_MAX = 1 << 24 };
 
 struct refs {
 	log_pos *v; /* owned */
@@ -26,7 +28,8 @@ struct check {
 	struct index_mailbox sum;
 	struct type_uses types, user_types, user_says;
 	uint64_t user_mailboxes;
-	size_t at; /* first of refs that no blob was found for */
+	struct map *domains; /* owned: what is counted by users; values owned */
+	size_t at;           /* first of refs that no blob was found for */
 };
 
 static void fault(struct check *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -116,6 +119,70 @@ static bool on_mailbox(void *arg, const struct index_mailbox *m)
 	return true;
 }
 
+/* ---- domains ---------------------------------------------------------------------------------------------- */
+
+static void count_in_domain(struct check *k, struct span user, const struct user_row *row)
+{
+	struct span domain = name_domain(user);
+	struct index_domain *sum = domain.n == 0 ? NULL : map_get(k->domains, domain);
+	if (domain.n == 0)
+		return;
+	if (sum == NULL) {
+		sum = MEM_NEW(struct index_domain);
+		if (!map_set(k->domains, domain, sum, NULL)) {
+			mem_free(sum);
+			return;
+		}
+	}
+	sum->bytes += row->bytes;
+	sum->messages += row->messages;
+	sum->users++;
+}
+
+static void check_domain(struct check *k, struct span domain, const struct index_domain *has)
+{
+	struct index_domain says;
+	index_domain(k->view, domain, &says);
+	if (says.bytes != has->bytes || says.messages != has->messages || says.users != has->users)
+		fault(k,
+		    "domain %.*s: says %" PRIu64 " users, %" PRIu64 " messages, %" PRIu64
+		    " bytes; has %" PRIu64 ", %" PRIu64 ", %" PRIu64,
+		    (int)domain.n, domain.p, says.users, says.messages, says.bytes, has->users,
+		    has->messages, has->bytes);
+}
+
+static bool on_domain(void *arg, struct span domain)
+{
+	static const struct index_domain nothing = { 0 };
+	struct check *k = arg;
+	if (map_get(k->domains, domain) == NULL)
+		check_domain(k, domain, &nothing);
+	return true;
+}
+
+static bool check_counted(void *arg, struct span domain, void *sum)
+{
+	check_domain(arg, domain, sum);
+	return true;
+}
+
+static bool free_counted(void *arg, struct span domain, void *sum)
+{
+	mem_free(sum);
+	return true;
+}
+
+/* Of all that have users, and of those that should have none. */
+static void check_domains(struct check *k)
+{
+	index_domains(k->view, on_domain, k);
+	map_each(k->domains, check_counted, k);
+	map_each(k->domains, free_counted, NULL);
+	map_free(&k->domains);
+}
+
+/* ---- users ------------------------------------------------------------------------------------------------ */
+
 static bool on_user(void *arg, const MDB_val *key, const MDB_val *value)
 {
 	struct check *k = arg;
@@ -138,6 +205,7 @@ static bool on_user(void *arg, const MDB_val *key, const MDB_val *value)
 	char whose[WHOSE_MAX];
 	(void)snprintf(whose, sizeof whose, "user %.*s", (int)user.n, user.p);
 	check_types(k, whose, &k->user_says, &k->user_types);
+	count_in_domain(k, user, &row);
 	k->c->users++;
 	k->c->messages += all->messages;
 	return true;
@@ -188,8 +256,10 @@ bool index_check_run(struct index *x, struct index_check *c)
 	struct check k = { .c = c, .view = index_view_begin(x) };
 	if (k.view == NULL)
 		return false;
+	k.domains = map_new(DOMAINS_MAX);
 	index_view_db(k.view, &k.db, &k.txn);
 	db_each(&(struct db_range){ k.db, k.txn, DB_USERS, &all, &all }, on_user, &k);
+	check_domains(&k);
 	check_blobs(&k);
 	mem_free(k.refs.v);
 	index_view_end(&k.view);

@@ -34,6 +34,7 @@ static const char *const table_names[DB_COUNT] = {
 	[DB_EVENTS] = "events",
 	[DB_TYPES] = "types",
 	[DB_MENDS] = "mends",
+	[DB_DOMAINS] = "domains",
 };
 
 err_t db_err(int rc)

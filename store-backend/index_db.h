@@ -26,7 +26,8 @@
  *	answers      client sequence              seconds answer
  *	events       position number              seconds JSON          not sent yet, or not long ago
  *	types        "m" id type, "u" user NUL type   type_use     of voice, fax and video, when there is some
- *	mends        id                           hold_row user         mailboxes that nobody may change (mend.h) */
+ *	mends        id                           hold_row user         mailboxes that nobody may change (mend.h)
+ *	domains      domain                       domain_row   (in meta: "domains", once they are counted) */
 #ifndef STORE_INDEX_DB_H
 #define STORE_INDEX_DB_H
 
@@ -58,6 +59,7 @@ enum db_table {
 	DB_EVENTS,
 	DB_TYPES,
 	DB_MENDS,
+	DB_DOMAINS,
 	DB_COUNT
 };
 
@@ -76,6 +78,10 @@ struct meta_row {
 struct user_row {
 	uint64_t inbox, bytes, messages, quota_bytes, quota_messages;
 	uint64_t mailboxes;
+};
+struct domain_row {
+	uint64_t bytes, messages, users;
+	uint64_t quota_bytes, quota_messages, version; /* as struct index_domain */
 };
 struct mailbox_row {
 	uint64_t modseq, bytes, vanished_from;

@@ -28,7 +28,18 @@ bool user_load(struct index_txn *t, struct span user, struct user_row *out)
 void user_store(struct index_txn *t, struct span user, const struct user_row *row)
 {
 	struct db_key k = user_key(user);
+	struct user_row was;
+	domain_count(t, user, user_load(t, user, &was) ? &was : NULL, row);
 	txn_put(t, DB_USERS, &k, row, sizeof *row);
+}
+
+void user_drop(struct index_txn *t, struct span user)
+{
+	struct db_key k = user_key(user);
+	struct user_row was;
+	if (user_load(t, user, &was))
+		domain_count(t, user, &was, NULL);
+	(void)txn_del(t, DB_USERS, &k);
 }
 
 void user_ensure(struct index_txn *t, struct span user, uint64_t quota_bytes,

@@ -91,6 +91,7 @@ void run_end(struct run_change *r);
 /* ---- index_mailbox.c: users, mailboxes, entries, blobs ------------------------------------------------- */
 bool user_load(struct index_txn *t, struct span user, struct user_row *out);
 void user_store(struct index_txn *t, struct span user, const struct user_row *row);
+void user_drop(struct index_txn *t, struct span user); /* the row alone */
 /* Makes the user with INBOX when missing. */
 void user_ensure(struct index_txn *t, struct span user, uint64_t quota_bytes,
     uint64_t quota_messages, struct user_row *out);
@@ -165,6 +166,12 @@ void object_drop(struct index_txn *t, char kind, uint64_t number);
 void type_set(struct index_txn *t, uint64_t mailbox, enum message_type type, struct type_use use);
 void type_sum(struct index_txn *t, struct span user, const uint64_t *mailboxes, size_t n);
 void type_count(struct index_txn *t, const struct box *b, const struct entry_row *e, bool up);
+
+/* ---- index_domain.c ---------------------------------------------------------------------------------------- */
+/* The user's row changes; NULL: there is none (before, afterwards). */
+void domain_count(
+    struct index_txn *t, struct span user, const struct user_row *was, const struct user_row *now);
+void domain_count_all(struct index_txn *t); /* unless that was done */
 
 /* ---- index_event.c: what is told outside; nothing unless events are kept ---------------------------------- */
 struct event_more {

@@ -194,6 +194,16 @@ static void keep_meta(struct meta_row *m, const void *arg)
 {
 }
 
+static err_t count_domains(struct index_writer *w)
+{
+	err_t err;
+	struct index_txn *t = index_txn_begin(w, &err);
+	if (t == NULL)
+		return err;
+	domain_count_all(t);
+	return index_txn_commit(&t, 0);
+}
+
 struct index_writer *index_writer_open(const char *dir, uint64_t size_max, err_t *err_out)
 {
 	struct index_writer *w = MEM_NEW(struct index_writer);
@@ -233,7 +243,7 @@ err_t index_writer_mark(struct index_writer *w, const char *boot, bool new_epoch
 	/* A file made anew, or of a snapshot, was never closed in order: another boot distrusts it as it is. */
 	if (!err && !new_epoch)
 		err = db_err(mdb_env_sync(w->db.env, 1));
-	return err;
+	return err ? err : count_domains(w);
 }
 
 void index_writer_close(struct index_writer **wp, bool clean)

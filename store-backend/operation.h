@@ -123,6 +123,7 @@ enum operation_kind {
 	OP_ADOPT_METADATA, /* the same of another store: name says whose they are, empty: shared */
 	OP_MEND, /* steps that put one mailbox right again (mend.h): mailbox, mends; for MEND_ROW name, uses,
 	            set.keywords and adopted as ADOPT_MAILBOX */
+	OP_DOMAIN_LIMITS,  /* of the user's domain, as the directory has them */
 	OP_KIND_COUNT
 };
 
@@ -194,7 +195,8 @@ struct operation {
 	enum flag_how how; /* FLAGS; SET_METADATA: FLAGS_ADD leaves alone what is there */
 	uint64_t
 	    unchanged_since; /* FLAGS: messages of a higher modseq are left alone and reported in
-	                                  answer.uids; UINT64_MAX (operation_init) = no condition */
+	                                  answer.uids; UINT64_MAX (operation_init) = no condition;
+	                                  DOMAIN_LIMITS: their version */
 	struct flag_set set; /* FLAGS, APPEND */
 	struct message_source message; /* DELIVER APPEND APPEND_MANY */
 	int64_t date_s;                /* INTERNALDATE, seconds since 1970: DELIVER APPEND */
@@ -202,7 +204,7 @@ struct operation {
 	struct span delivery_id; /* DELIVER: empty, or repeated deliveries of it are known again */
 	const struct op_recipient *recipients; /* DELIVER */
 	size_t recipient_n;
-	uint64_t quota_bytes; /* ENSURE_USER, STAY (arriving): 0 = no limit */
+	uint64_t quota_bytes; /* ENSURE_USER, STAY (arriving), DOMAIN_LIMITS: 0 = no limit */
 	uint64_t quota_messages;
 	struct op_adopted adopted;         /* STAY and ADOPT kinds */
 	const struct op_message *messages; /* APPEND_MANY */

@@ -1,75 +1,15 @@
 /* test_index.c - operations applied to the index: the same operations make the same index, its counters are those of
  * what is in it, and what is refused changes nothing. */
-#include "fixture.h"
+#include "index_bench.h"
 
 #include "base/rand.h"
-#include "commitlog/commitlog.h"
-#include "store-backend/index.h"
-#include "store-backend/index_write.h"
-#include "store-backend/operation_wire.h"
+#include "store-backend/index_check.h"
 
 enum { USERS = 3, BOXES = 6, OPERATIONS = 4000, IN_TXN = 37 };
 
 static const char *const users[USERS] = { "a@x", "b@x", "c@x" };
 static const char *const names[BOXES] = { "INBOX", "Work", "Work/Deep", "Old", "Old/Work", "Z" };
 static const struct span words[3] = { { "$One", 4 }, { "$Two", 4 }, { "Three", 5 } };
-
-struct bench {
-	char dir[64];
-	struct index_writer *w;
-	struct index_txn *t;
-	uint64_t sequence, blobs;
-};
-
-static void bench_make(struct bench *b)
-{
-	err_t err;
-	*b = (struct bench){ 0 };
-	snprintf(b->dir, sizeof b->dir, "/tmp/test_index.XXXXXX");
-	assert_non_null(mkdtemp(b->dir));
-	b->w = index_writer_open(b->dir, 1 << 30, &err);
-	assert_int_equal(err, ERR_OK);
-}
-
-static void bench_commit(struct bench *b)
-{
-	if (b->t != NULL)
-		assert_int_equal(index_txn_commit(&b->t, 1), ERR_OK);
-}
-
-static void bench_end(struct bench *b)
-{
-	bench_commit(b);
-	index_writer_close(&b->w, true);
-	nftw(b->dir, world_remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static void bench_begin(struct bench *b)
-{
-	err_t err;
-	if (b->t == NULL)
-		b->t = index_txn_begin(b->w, &err);
-	assert_non_null(b->t);
-}
-
-/* The answer lives until the next call. */
-static const struct operation_answer *apply(struct bench *b, const struct operation *op)
-{
-	struct index_facts facts = {
-		.client = 1, .sequence = ++b->sequence, .wall_s = 1000 + b->sequence / 7
-	};
-	bench_begin(b);
-	if (operation_has_message(op->kind) && op->kind != OP_APPEND_MANY)
-		facts.blob = ++b->blobs;
-	const struct operation_answer *a = index_apply(b->t, op, &facts);
-	assert_int_equal(index_txn_err(b->t), ERR_OK);
-	return a;
-}
-
-static enum operation_result result(struct bench *b, const struct operation *op)
-{
-	return apply(b, op)->result;
-}
 
 static uint64_t digest(struct bench *b)
 {
@@ -259,6 +199,15 @@ static bool on_mailbox(void *arg, const struct index_mailbox *m)
 	return true;
 }
 
+static void on_fault(void *arg, const char *what)
+{
+	fail_msg("%s", what);
+}
+
+static void on_blob(void *arg, log_pos blob)
+{
+}
+
 /* Every counter against what is really there. The index is closed. */
 static void recount(const char *dir)
 {
@@ -276,6 +225,9 @@ static void recount(const char *dir)
 		assert_int_equal(s.user_bytes, u.bytes);
 	}
 	index_view_end(&s.v);
+	struct index_check c = { .on_fault = on_fault, .on_blob = on_blob };
+	assert_true(index_check_run(x, &c));
+	assert_true(c.users > 0);
 	index_close(&x);
 }
 
@@ -405,24 +357,6 @@ static void test_append_many(void **state)
 }
 
 /* ---- bounds and corners ----------------------------------------------------------------------------------- */
-
-static uint64_t make_user(struct bench *b, const char *user, uint64_t quota_messages)
-{
-	struct operation op = op_of(OP_ENSURE_USER, user);
-	op.quota_messages = quota_messages;
-	return apply(b, &op)->mailbox;
-}
-
-static enum operation_result append_to(
-    struct bench *b, const char *user, uint64_t box, const struct flag_set *set)
-{
-	struct operation op = op_of(OP_APPEND, user);
-	op.mailbox = box;
-	op.message.size = 10;
-	if (set != NULL)
-		op.set = *set;
-	return result(b, &op);
-}
 
 static void test_keywords_are_bounded(void **state)
 {
