@@ -1,7 +1,7 @@
 /* login.c - who is this, and is that their secret? One ticket for IMAP and POP3 sessions alike.
  *
  * States in order: find the account, verify the secret (not when a proxy user acts for it), make sure the
- * user's mailboxes exist, answer. */
+ * user's mailboxes exist, bring the limits of the domain when they are new, answer. */
 #include <string.h>
 
 #include "base/buf.h"
@@ -9,13 +9,20 @@
 #include "base/mem.h"
 #include "directory/access_filter.h"
 #include "net/digest.h"
+#include "store-backend/domain_quota.h"
 #include "store-backend/login.h"
 
 enum { SECRET_MAX = 1024, NAME_MAX_BYTES = 512 };
 
 #define login_MAGIC 0x57041061u
 
-enum login_state { LOGIN_FINDING, LOGIN_VERIFYING, LOGIN_ENSURING, LOGIN_ANSWERING };
+enum login_state {
+	LOGIN_FINDING,
+	LOGIN_VERIFYING,
+	LOGIN_ENSURING,
+	LOGIN_LIMITING,
+	LOGIN_ANSWERING
+};
 
 struct login {
 	struct ticket ticket; /* first */
@@ -85,12 +92,30 @@ static void finish(struct login *l, enum login_result result, const char *why)
 
 /* ---- the user's mailboxes ---- */
 
+/* That new limits of a domain are not stored now is no reason to keep the user out. */
+static void on_limited(void *arg, const struct operation_answer *a)
+{
+	struct login *l = OBJ(login, arg);
+	l->ask = NULL;
+	finish(l, LOGIN_OK, "ok");
+}
+
+static void limit_domain(struct login *l)
+{
+	struct operation op;
+	l->state = LOGIN_LIMITING;
+	if (domain_limits_op(l->worker, span_str(l->account->user), l->account, &op))
+		l->ask = operation_ask(l->partition->link, &op, on_limited, l);
+	else
+		finish(l, LOGIN_OK, "ok");
+}
+
 static void on_ensured(void *arg, const struct operation_answer *a)
 {
 	struct login *l = OBJ(login, arg);
 	l->ask = NULL;
 	if (a->result == OPR_OK)
-		finish(l, LOGIN_OK, "ok");
+		limit_domain(l);
 	else
 		finish(l, LOGIN_LATER, operation_result_name(a->result));
 }
@@ -125,7 +150,7 @@ static void ensure(struct login *l)
 	if (away)
 		finish(l, LOGIN_LATER, "moving");
 	else if (there)
-		finish(l, LOGIN_OK, "ok");
+		limit_domain(l);
 	else if (unreadable)
 		finish(l, LOGIN_LATER, "store-starting");
 	else

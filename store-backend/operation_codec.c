@@ -422,6 +422,8 @@ static bool adopted_sound(const struct operation *op)
 		return mends_sound(op->mends) && (op->name.n == 0 || operation_name_ok(op->name));
 	if (op->kind == OP_STAY)
 		return a->stay < STAY_COUNT;
+	if (op->kind == OP_DOMAIN_LIMITS)
+		return true;
 	if (op->kind == OP_ADOPT_MAILBOX)
 		return a->uidvalidity > 0 && a->uidnext > 0 && a->recent_from > 0 &&
 		       a->recent_from <= a->uidnext && a->modseq > 0 && a->modseq < INT64_MAX;

@@ -17,7 +17,7 @@ static bool is_of_user(const struct store_quota_conf *q, struct span user)
 
 bool quota_is_root(const struct store_quota_conf *q, struct span user)
 {
-	return q->folders.n == 0 && is_of_user(q, user);
+	return q->folders.n == 0 && q->domains.n == 0 && is_of_user(q, user);
 }
 
 static bool has_room(const struct store_quota_conf *q, const struct quota_ask *a)
@@ -37,13 +37,59 @@ bool quota_has_room(const struct store_conf *s, const struct quota_ask *a)
 {
 	for (size_t i = 0; i < s->quota_n; i++) {
 		const struct store_quota_conf *q = s->quota[i];
-		if (is_of_user(q, a->mailbox->user) &&
+		if (q->domains.n == 0 && is_of_user(q, a->mailbox->user) &&
 		    (q->folders.n == 0 || imap_pattern_fits_any(&q->folders, a->mailbox->name)) &&
 		    !has_room(q, a))
 			return false;
 	}
 	return true;
 }
+
+/* ---- domains ------------------------------------------------------------------------------------------------ */
+
+void quota_domain_add(struct domain_use *u, const struct index_domain *one)
+{
+	u->all.bytes += one->bytes;
+	u->all.messages += one->messages;
+	u->all.users += one->users;
+	if (one->version <= u->all.version)
+		return;
+	u->all.quota_bytes = one->quota_bytes;
+	u->all.quota_messages = one->quota_messages;
+	u->all.version = one->version;
+}
+
+static void take_less(uint64_t *limit, uint64_t other)
+{
+	if (other > 0 && (*limit == 0 || other < *limit))
+		*limit = other;
+}
+
+void quota_domain_limit(const struct store_conf *s, struct span domain, struct domain_use *u)
+{
+	u->limit = (struct type_use){ u->all.quota_bytes, u->all.quota_messages };
+	for (size_t i = 0; i < s->quota_n; i++) {
+		const struct store_quota_conf *q = s->quota[i];
+		if (q->domains.n == 0 || !imap_pattern_fits_any(&q->domains, domain))
+			continue;
+		take_less(&u->limit.bytes, q->bytes);
+		take_less(&u->limit.messages, (uint64_t)q->messages);
+	}
+}
+
+void quota_domain_remove(struct domain_use *u, uint64_t bytes, uint64_t messages)
+{
+	u->all.bytes -= bytes < u->all.bytes ? bytes : u->all.bytes;
+	u->all.messages -= messages < u->all.messages ? messages : u->all.messages;
+}
+
+bool quota_domain_has_room(const struct domain_use *u, uint64_t bytes, uint64_t messages)
+{
+	return !is_beyond(u->limit.bytes, u->all.bytes, bytes) &&
+	       !is_beyond(u->limit.messages, u->all.messages, messages);
+}
+
+/* ---- users -------------------------------------------------------------------------------------------------- */
 
 static unsigned percent_of(uint64_t used, uint64_t limit)
 {
@@ -77,8 +123,13 @@ static void check_one(const struct store_quota_conf *q, struct conf_diag *d)
 {
 	if (q->bytes == 0 && q->messages == 0)
 		conf_error(d, q->head.pos, "quota %s limits nothing", q->head.title);
-	if (q->folders.n == 0 && q->type == TYPE_ANY)
-		conf_error(d, q->head.pos, "quota %s needs folders or a type", q->head.title);
+	bool narrow = q->folders.n > 0 || q->type != TYPE_ANY;
+	if (!narrow && q->domains.n == 0)
+		conf_error(
+		    d, q->head.pos, "quota %s needs folders, a type or domains", q->head.title);
+	if (q->domains.n > 0 && (narrow || q->users.n > 0))
+		conf_error(d, q->head.pos,
+		    "quota %s: domains go with neither users, folders nor type", q->head.title);
 }
 
 void quota_check(const struct store_conf *s, struct conf_diag *d)

@@ -1,8 +1,9 @@
-/* quota.h - limits of mailboxes and kinds by the rules `quota NAME { }`, and when a user is to be warned of the own limits.
+/* quota.h - limits of mailboxes, kinds and domains by the rules `quota NAME { }`, and when a user is to be warned of the own limits.
  *
  * The user's own limits are the index's (index_mailbox.c), which never takes too much. Those of mailboxes and of kinds of
  * messages (`type`, of a mailbox or of all mailboxes of a user) are looked at before a change is logged: for APPEND, COPY and MOVE by the committer, for mail by the LMTP worker, so that
- * deliveries at the same moment may go beyond them by what is under way. */
+ * deliveries at the same moment may go beyond them by what is under way. Those of domains go over all partitions of this
+ * node, so they are looked at by the workers, which read all of them: domain_quota.h. */
 #ifndef STORE_QUOTA_H
 #define STORE_QUOTA_H
 
@@ -28,6 +29,19 @@ struct quota_level {
 struct quota_level quota_level_of(const struct store_conf *s, const struct index_user *u);
 /* Mail of this sender is delivered whatever the limits say. */
 bool quota_is_exempt(const struct store_conf *s, struct span sender);
+
+/* What all users of a domain have on this node, and what they may have: by the directory (as a login brought it into the index)
+ * and by each rule with `domains` that fits, of which the smallest counts. */
+struct domain_use {
+	struct index_domain all; /* added up; limits are those of the newest partition */
+	struct type_use limit;   /* 0 = none */
+};
+void quota_domain_add(struct domain_use *u, const struct index_domain *one); /* a partition */
+/* After the last one. */
+void quota_domain_limit(const struct store_conf *s, struct span domain, struct domain_use *u);
+bool quota_domain_has_room(const struct domain_use *u, uint64_t bytes, uint64_t messages);
+/* What goes with the same change; no more goes than there is. */
+void quota_domain_remove(struct domain_use *u, uint64_t bytes, uint64_t messages);
 void quota_check(const struct store_conf *s, struct conf_diag *d);
 
 /* The message that tells a user; complete, with CRLF. False: out is full. */

@@ -28,7 +28,8 @@
 
 #define CONF_BLOCK store_quota
 #define CONF_DEF "store-backend/store_quota.params.def"
-#define CONF_PROSE "Limits of mailboxes, beside those of users."
+#define CONF_PROSE                                                                                 \
+	"Limits of mailboxes, of kinds of messages, or of domains, beside those of users."
 #include "conf/params_table.h"
 
 #define CONF_BLOCK store_expire

@@ -43,6 +43,8 @@ struct account {
 	enum account_status status;
 	int64_t quota_bytes; /* -1 unlimited, -2 system default */
 	int64_t quota_messages;
+	int64_t domain_quota_bytes; /* of all users of the domain; -1 unlimited, -2 none is given */
+	int64_t domain_quota_messages;
 	unsigned delivery;            /* ACCOUNT_TO_*; 0: in no way that is offered here */
 	struct text_list forwards;    /* mailForwardingAddress, as they are written */
 	struct text_list programs;    /* mailProgramDeliveryInfo: names of programs */

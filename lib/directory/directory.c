@@ -225,9 +225,9 @@ static void on_stripped(struct ask *a, enum answer answer, struct record *r)
 /* A domain without an entry is active; one that could not be looked up decides nothing. */
 static void on_user_domain(struct ask *a, enum answer answer, struct record *r)
 {
-	if (answer == ANSWER_FOUND && r->domain_status != ACCOUNT_ACTIVE) {
+	if (answer == ANSWER_FOUND) {
 		struct record *user = a->record;
-		a->record = record_with_status(user, r->domain_status);
+		a->record = record_in_domain(user, r);
 		record_unref(&user);
 	}
 	bool known = answer != ANSWER_UNKNOWN && answer != ANSWER_AWAY;

@@ -199,7 +199,7 @@ static size_t list_attrs(
 		[LDAP_Q_LIST] = { c->attr_mail },
 		[LDAP_Q_DOMAIN] = { c->attr_domain, "dc", c->attr_domain_status,
 		    c->attr_domain_mail_status, c->attr_domain_alias, c->attr_domain_canonical,
-		    c->attr_domain_catchall },
+		    c->attr_domain_catchall, c->attr_domain_quota, c->attr_domain_quota_messages },
 		[LDAP_Q_DOMAIN_USERS] = { c->attr_uid, c->attr_mail },
 		[LDAP_Q_STORE] = { "cn", "posternStoreHost", "posternStoreImapPort",
 		    "posternStoreImapsPort", "posternStorePop3Port", "posternStorePop3sPort",

@@ -54,6 +54,24 @@ struct record *record_with_status(const struct record *r, enum account_status st
 	return copy;
 }
 
+static bool domain_says_nothing(const struct record *domain)
+{
+	return domain->domain_status == ACCOUNT_ACTIVE && domain->domain_quota_bytes == -2 &&
+	       domain->domain_quota_messages == -2;
+}
+
+struct record *record_in_domain(const struct record *user, const struct record *domain)
+{
+	bool active = domain->domain_status == ACCOUNT_ACTIVE;
+	if (domain_says_nothing(domain))
+		return record_ref(user);
+	struct record *copy =
+	    record_with_status(user, active ? user->account.status : domain->domain_status);
+	copy->account.domain_quota_bytes = domain->domain_quota_bytes;
+	copy->account.domain_quota_messages = domain->domain_quota_messages;
+	return copy;
+}
+
 /* ---- values ---- */
 
 static enum account_status parse_status(struct span word)
@@ -244,6 +262,7 @@ struct record *record_from_user(
 	a->status = record_status_of(e, c->attr_user_status, c->attr_mail_status);
 	a->quota_bytes = parse_quota(entry_get(e, c->attr_quota, 0));
 	a->quota_messages = parse_quota(entry_get(e, c->attr_quota_messages, 0));
+	a->domain_quota_bytes = a->domain_quota_messages = -2;
 	d.r.revision = hash_keyed(buf_span(&e->text));
 	return draft_finish(&d, why_out);
 }
@@ -296,6 +315,8 @@ struct record *record_from_domain(
 		d.r.catch_all.n = 1;
 	}
 	d.r.domain_status = record_status_of(e, c->attr_domain_status, c->attr_domain_mail_status);
+	d.r.domain_quota_bytes = parse_quota(entry_get(e, c->attr_domain_quota, 0));
+	d.r.domain_quota_messages = parse_quota(entry_get(e, c->attr_domain_quota_messages, 0));
 	return draft_finish(&d, why_out);
 }
 
@@ -436,6 +457,7 @@ struct record *record_static_user(struct span key, struct span host)
 	draft_text(&d, &a->domain, name_domain(key));
 	draft_text(&d, &a->hosts[a->host_count++], host);
 	a->quota_bytes = a->quota_messages = -2;
+	a->domain_quota_bytes = a->domain_quota_messages = -2;
 	a->delivery = ACCOUNT_TO_MAILBOX;
 	a->verify_at_store = true;
 	return draft_finish(&d, &why);
@@ -446,6 +468,7 @@ struct record *record_plain_domain(void)
 	struct draft d;
 	const char *why;
 	draft_init(&d, RECORD_DOMAIN, RECORD_TEXT_MAX);
+	d.r.domain_quota_bytes = d.r.domain_quota_messages = -2;
 	return draft_finish(&d, &why);
 }
 

@@ -7,7 +7,9 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "directory/name.h"
 
+#include "store-backend/domain_quota.h"
 #include "store-backend/imap/across.h"
 #include "store-backend/imap/append.h"
 #include "store-backend/imap/remote.h"
@@ -117,6 +119,7 @@ static enum operation_result judge_in(
 {
 	struct index_mailbox m;
 	struct index_user u;
+	struct domain_use domain;
 	struct index_entry e;
 	uint64_t size = incoming_size(a->in) + more;
 	enum operation_result r = shared_find(s, v, buf_span(&s->cmd.name), ACL_INSERT, &m);
@@ -132,11 +135,15 @@ static enum operation_result judge_in(
 		return OPR_TOO_BIG;
 	if (!index_user(v, m.user, &u))
 		return OPR_OK;
+	domain_use_now(s->base.worker, s->opts, name_domain(m.user), &domain);
 	if (a->replaced.first != 0 && index_entry(v, s->box->id, a->replaced.first, &e)) {
 		u.bytes -= e.size;
 		u.messages--;
+		quota_domain_remove(&domain, e.size, 1);
 	}
-	return has_room(&u, size, a->n + 1) ? OPR_OK : OPR_OVER_QUOTA;
+	return has_room(&u, size, a->n + 1) && quota_domain_has_room(&domain, size, a->n + 1)
+		   ? OPR_OK
+		   : OPR_OVER_QUOTA;
 }
 
 static enum operation_result judge(struct imap_session *s, struct imap_append *a, uint64_t more)

@@ -5,7 +5,9 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "directory/name.h"
 
+#include "store-backend/domain_quota.h"
 #include "store-backend/imap/across.h"
 #include "store-backend/imap/session.h"
 #include "store-backend/imap/shared.h"
@@ -279,7 +281,46 @@ static void on_moved(void *arg, const struct operation_answer *a)
 	on_removed(s, a);
 }
 
-static enum operation_result find_target(struct imap_session *s, uint64_t *id_out)
+static bool weigh_one(void *arg, const struct index_entry *e)
+{
+	struct type_use *more = arg;
+	more->bytes += e->size;
+	more->messages++;
+	return true;
+}
+
+/* Of the messages named. False: they cannot be looked at now. */
+static bool weigh(const struct imap_session *s, struct type_use *out)
+{
+	const struct imap_change *ch = s->change;
+	struct index_view *v = index_view_begin(s->box_in->index);
+	*out = (struct type_use){ 0 };
+	for (size_t i = 0; v != NULL && i < ch->n; i++)
+		index_entries(v, s->box->id, ch->v[i], weigh_one, out);
+	bool looked = v != NULL;
+	index_view_end(&v);
+	return looked;
+}
+
+/* A MOVE within a domain is no more than before. */
+static enum operation_result judge_domain(
+    struct imap_session *s, enum operation_kind kind, struct span owner)
+{
+	struct span domain = name_domain(owner);
+	struct domain_use use;
+	struct type_use more;
+	if (kind == OP_MOVE && span_eq(domain, name_domain(span_str(s->box->owner))))
+		return OPR_OK;
+	domain_use_now(s->base.worker, s->opts, domain, &use);
+	if (use.limit.bytes == 0 && use.limit.messages == 0)
+		return OPR_OK;
+	if (!weigh(s, &more))
+		return OPR_LATER;
+	return quota_domain_has_room(&use, more.bytes, more.messages) ? OPR_OK : OPR_OVER_QUOTA;
+}
+
+static enum operation_result find_target(
+    struct imap_session *s, enum operation_kind kind, uint64_t *id_out)
 {
 	struct index_mailbox m = { 0 };
 	struct span name = buf_span(&s->cmd.name);
@@ -287,6 +328,8 @@ static enum operation_result find_target(struct imap_session *s, uint64_t *id_ou
 	if (v == NULL)
 		return OPR_LATER;
 	enum operation_result r = shared_find(s, v, name, ACL_INSERT, &m);
+	if (r == OPR_OK)
+		r = judge_domain(s, kind, m.user);
 	index_view_end(&v);
 	*id_out = m.id;
 	return r == OPR_NO_MAILBOX ? OPR_NO_TARGET : r;
@@ -301,7 +344,7 @@ static enum verdict copy(struct imap_session *s, enum operation_kind kind, opera
 	if (!imap_ok(c))
 		return imap_finish_bad(s, c->why);
 	uint64_t target = 0;
-	enum operation_result r = find_target(s, &target);
+	enum operation_result r = find_target(s, kind, &target);
 	if (r != OPR_OK)
 		return imap_finish_result(s, r);
 	if (ch->n == 0)

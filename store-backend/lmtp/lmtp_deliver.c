@@ -126,50 +126,6 @@ static const char *enhanced_of(const struct lmtp_session *s, enum operation_resu
 	return code_of(s, r) == 552 && r == OPR_OVER_QUOTA ? "5.2.2" : replies[r].enhanced;
 }
 
-/* The mailbox that the message would go to, as long as nothing changes. A user who is not there yet has nothing. */
-static void find_mailbox(
-    struct index_view *v, struct span user, struct span folder, struct index_mailbox *out)
-{
-	if ((folder.n == 0 || !operation_name_ok(folder) ||
-		!index_mailbox_find(v, user, folder, out)) &&
-	    !index_mailbox_find(v, user, SPAN("INBOX"), out))
-		*out = (struct index_mailbox){ .user = user, .name = SPAN("INBOX") };
-}
-
-static bool mailbox_has_room(struct lmtp_session *s, struct index_view *v,
-    const struct op_recipient *to, const struct type_uses *more)
-{
-	const struct store_conf *rules = store_options(s->base.conf);
-	struct index_mailbox m;
-	struct quota_ask ask = { .mailbox = &m, .more = *more };
-	if (rules->quota_n == 0)
-		return true;
-	find_mailbox(v, to->user, to->folder, &m);
-	index_types(v, &m, &ask.in_mailbox, &ask.of_owner);
-	return quota_has_room(rules, &ask);
-}
-
-enum operation_result lmtp_recipient_room(
-    struct lmtp_session *s, struct span user, struct span folder, uint64_t size)
-{
-	struct index_view *v = index_view_begin(store_partition_of(s->base.worker, user)->index);
-	enum operation_result r = OPR_OK;
-	struct index_user u;
-	struct op_recipient to = { user, folder };
-	struct type_uses more = { .of = {
-				      [TYPE_ANY] = { size, 1 } } }; /* of what kind is not known */
-	if (v != NULL && index_stay(v, user) != STAY_HERE)
-		r = OPR_AWAY;
-	else if (v != NULL && !s->t->exempt && index_user(v, user, &u) &&
-		 ((u.quota_bytes > 0 && u.bytes + size >= u.quota_bytes) ||
-		     (u.quota_messages > 0 && u.messages >= u.quota_messages)))
-		r = OPR_OVER_QUOTA;
-	else if (v != NULL && !s->t->exempt && !mailbox_has_room(s, v, &to, &more))
-		r = OPR_OVER_QUOTA;
-	index_view_end(&v);
-	return r;
-}
-
 enum lmtp_verdict lmtp_say_result(struct lmtp_session *s, enum operation_result r)
 {
 	unsigned errors = s->errors;
@@ -274,23 +230,6 @@ static enum lmtp_verdict refuse_all(struct lmtp_session *s, enum operation_resul
 	return LMTP_READ;
 }
 
-/* Size and kind are known only now. The users' own limits are the committer's to look at. */
-static void refuse_full(struct lmtp_session *s, const struct message_source *message)
-{
-	struct type_uses more = { 0 };
-	if (store_options(s->base.conf)->quota_n == 0 || s->t->exempt)
-		return;
-	type_uses_add(&more, message_type_in(message->cache), message->size, 1);
-	for (size_t i = 0; i < s->t->recipient_n; i++) {
-		struct lmtp_recipient *r = &s->t->recipients[i];
-		struct op_recipient to = { span_str(r->user), span_str(r->folder) };
-		struct index_view *v = index_view_begin(r->partition->index);
-		if (v != NULL && !mailbox_has_room(s, v, &to, &more))
-			r->result = OPR_OVER_QUOTA;
-		index_view_end(&v);
-	}
-}
-
 static enum lmtp_verdict commit(struct lmtp_session *s)
 {
 	struct operation op;
@@ -306,7 +245,7 @@ static enum lmtp_verdict commit(struct lmtp_session *s)
 	/* of a user whom this makes; a login brings those of the directory */
 	op.quota_bytes = store_options(s->base.conf)->quota_bytes;
 	op.quota_messages = (uint64_t)store_options(s->base.conf)->quota_messages;
-	refuse_full(s, &op.message);
+	lmtp_refuse_full(s, &op.message);
 	group(s->t);
 	if (s->t->part_n == 0) {
 		answer_all(s);

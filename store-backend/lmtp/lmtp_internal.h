@@ -109,10 +109,14 @@ void lmtp_begin_message(struct lmtp_session *s);
 enum lmtp_verdict lmtp_end_of_message(struct lmtp_session *s, bool broken);
 enum lmtp_verdict lmtp_begin_data(struct lmtp_session *s);
 enum lmtp_verdict lmtp_data(struct lmtp_session *s); /* takes input in LMTP_ST_DATA */
-enum operation_result lmtp_recipient_room(
-    struct lmtp_session *s, struct span user, struct span folder, uint64_t size); /* as far as
-                                                              is known now */
 enum lmtp_verdict lmtp_say_result(struct lmtp_session *s, enum operation_result r);
+
+/* lmtp_room.c */
+/* At RCPT: OPR_OK, OPR_AWAY, OPR_OVER_QUOTA. size: as MAIL said; 0: it did not. */
+enum operation_result lmtp_recipient_room(
+    struct lmtp_session *s, struct span user, struct span folder, uint64_t size);
+/* The message is whole: recipients of mailboxes, kinds and domains that are full get OPR_OVER_QUOTA. */
+void lmtp_refuse_full(struct lmtp_session *s, const struct message_source *message);
 
 /* lmtp_chunk.c */
 enum lmtp_verdict lmtp_begin_chunk(struct lmtp_session *s, const struct smtp_cmd *c);

@@ -11,7 +11,8 @@
 	    "mailEquivalentAddress: al@other.example\nmailQuota: 10M\nuserPassword: secret\n")
 
 static const char tree[] =
-    "version: 1\n# two domains\ndn: dc=x\nobjectClass: domain\nassociatedDomain: Example.org\n\n"
+    "version: 1\n# two domains\ndn: dc=x\nobjectClass: domain\nassociatedDomain: Example.org\n"
+    "mailDomainDiskQuota: 2G\nmailDomainMsgQuota: 70\n\n"
     "dn: dc=y\nobjectClass: inetDomain\nassociatedDomain: held.example\nmailDomainStatus: "
     "hold\n\n" ALICE USER("uid=bob", "bob", "bob@example.net",
 	"mailUserStatus: disabled\nmailHost: store1\n") USER("uid=off", "off", "off@example.net",
@@ -101,8 +102,15 @@ static void test_account(void **state)
 	assert_string_equal(g.account->hosts[1], "store2");
 	assert_int_equal(g.account->quota_bytes, 10 * 1024 * 1024);
 	assert_int_equal(g.account->quota_messages, -2);
+	assert_int_equal(g.account->domain_quota_bytes, (int64_t)2 << 30);
+	assert_int_equal(g.account->domain_quota_messages, 70);
+	assert_int_equal(g.account->status, ACCOUNT_ACTIVE);
 	assert_null(g.account->allowed_services);
 	assert_false(g.account->verify_at_store);
+	got_end(&g);
+	g = find(&f, "h@held.example"); /* its domain has none */
+	assert_int_equal(g.account->domain_quota_bytes, -2);
+	assert_int_equal(g.account->domain_quota_messages, -2);
 	got_end(&g);
 	fixture_close(&f);
 }
