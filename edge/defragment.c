@@ -5,7 +5,8 @@
  * are there. When the last one comes the message is made of them; the ids of messages and the places of pieces are all that
  * is kept, in at most GROUPS_MAX groups and PIECES_MAX pieces, and is found anew after a start, when everything that
  * waits is looked at once. What can be no piece of a group (another total, a number that is there, too much, too many)
- * goes on as it is, and so does every piece when its time is over.
+ * goes on as it is, and so does every piece when its time is over. Each piece is marked as a part of the whole before that is
+ * written down: after a crash it ends when the whole is there, and waits for the others again when it is not.
  *
  * Owns the groups; of an assembly under way the readers of its pieces, whose recipients it keeps from going elsewhere. */
 #include "edge/station.h"
@@ -127,8 +128,9 @@ static struct group *group_of(
 	struct pieces *p = pieces_of(q);
 	struct buf key = BUF_INIT(KEY_MAX);
 	forget_old(p, loop_now_ms(q->loop));
-	buf_printf(
-	    &key, "%s\n%s\n%s\n", it->entry->sender, it->address, it->user != NULL ? it->user : "");
+	const struct q_entry *e = it->entry;
+	buf_printf(&key, "%d%d%d%s\n%s\n%s\n", e->trusted, e->require_tls, e->tls_optional,
+	    e->sender, it->address, it->user != NULL ? it->user : "");
 	fmt_hex(&key, span_of(part->id, part->id_n));
 	struct group *g = buf_ok(&key) ? map_get(p->by_key, buf_span(&key)) : NULL;
 	if (g == NULL && buf_ok(&key) && map_count(p->by_key) < GROUPS_MAX) {
@@ -334,11 +336,42 @@ static struct ident id_of_whole(const struct assembly *x)
 	return move_id(&x->items[0]->entry->id, how, (unsigned)item_index(x->items[0]));
 }
 
+/* What the sender has said of the pieces it has said of the whole: silence, if it wants that for one of them; else all that
+ * it wants to hear of any. 0: it has said nothing of any. */
+static unsigned notify_of_whole(const struct assembly *x)
+{
+	unsigned all = 0, said = 0;
+	for (unsigned i = 0; i < x->n; i++) {
+		unsigned wish = x->items[i]->notify;
+		said |= wish;
+		all |= wish != 0 ? wish : SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY;
+	}
+	if (said == 0)
+		return 0;
+	return (all & SMTP_NOTIFY_NEVER) != 0 ? SMTP_NOTIFY_NEVER : all;
+}
+
+/* Before the whole is written down, each piece is said to belong to it: whatever of their ends is not there after a crash
+ * is found by that. False: the log does not take it now. */
+static bool mark_parts(struct assembly *x)
+{
+	struct ident whole = id_of_whole(x);
+	bool saved = true;
+	for (unsigned i = 0; i < x->n; i++) {
+		struct q_item *it = x->items[i];
+		item_set_part(it, &whole);
+		entry_save(it->entry, &it, 1);
+		saved = saved && !it->entry->unsaved;
+	}
+	return saved;
+}
+
 static void move(struct assembly *x)
 {
 	struct q_item *first = x->items[0];
 	struct spool_recipient to;
 	move_recipient(first, &to);
+	to.notify = notify_of_whole(x);
 	struct move_opts o = { .id = id_of_whole(x),
 		.from = first->entry,
 		.sender = first->entry->sender,
@@ -377,8 +410,12 @@ static void assemble(struct assembly *x, const struct group *g)
 		end_others(x, false);
 		give_soon(x, STATION_PAST, 0);
 	} else if (queue_knows(q, id_of_whole(x))) {
-		end_others(x, true); /* made before a crash */
+		end_others(
+		    x, true); /* made before, and an operator had sent the pieces elsewhere */
 		give_soon(x, STATION_MOVED, 0);
+	} else if (!mark_parts(x)) {
+		end_others(x, false);
+		give_soon(x, STATION_WAIT, AGAIN_WAIT_MS);
 	} else {
 		move(x);
 	}
@@ -427,10 +464,13 @@ struct ticket *defragment_start(const struct station_ask *a, station_fn *fn, voi
 	soon_init(&x->soon, on_soon, x);
 	uint64_t left_ms = time_left_ms(it, q->channels[a->dest->kind].own->defragment_lifetime);
 	struct span head = a->body->read(a->body->arg, 0, HEADER_LOOK, &err);
-	bool is_piece = !err && mime_partial_parse(head, &part);
+	bool is_part = item_is_part(it);
+	bool is_piece = !is_part && !err && mime_partial_parse(head, &part);
 	if (is_piece && left_ms > 0)
 		g = group_of(q, it, &part, loop_now_ms(q->loop) + left_ms);
-	if (err)
+	if (is_part) /* the whole was made before a crash */
+		give_soon(x, STATION_MOVED, 0);
+	else if (err)
 		give_soon(x, STATION_WAIT, AGAIN_WAIT_MS);
 	else if (g != NULL && join(q, g, it, &part))
 		try_assembly(x, g, left_ms);

@@ -16,7 +16,7 @@
 #include "edge/station.h"
 #include "edge/unit.h"
 
-enum { DEST_NAME_MAX = CHANNEL_NAME_MAX + 1 + SPOOL_STRING_MAX };
+enum { DEST_NAME_MAX = CHANNEL_NAME_MAX + 1 + SPOOL_STRING_MAX, ROUTE_MAX = 100 };
 
 /* ---- numbers ------------------------------------------------------------------------------------ */
 
@@ -89,10 +89,22 @@ static const struct {
 	{ CHANNEL_HOLD, STAGE_HOLD, ROUTE_PAST "hold" },
 };
 
+static bool is_past(const struct q_item *it)
+{
+	return span_starts(span_str(it->route), SPAN(ROUTE_PAST));
+}
+
+/* Its route up to the space. */
+static struct span past_text(const struct q_item *it)
+{
+	struct span route = span_str(it->route);
+	return is_past(it) ? span_cut(&route, ' ') : SPAN(ROUTE_PAST);
+}
+
 static unsigned past_of(const struct q_item *it)
 {
-	for (size_t i = 0; it->route != NULL && i < COUNT_OF(stations); i++)
-		if (strcmp(it->route, stations[i].past) == 0)
+	for (size_t i = 0; i < COUNT_OF(stations); i++)
+		if (span_eq_str(past_text(it), stations[i].past))
 			return stations[i].stage;
 	return STAGE_NONE;
 }
@@ -106,6 +118,25 @@ void item_set_past(struct q_item *it, enum channel_type type)
 		}
 }
 
+void item_set_part(struct q_item *it, const struct ident *whole)
+{
+	struct buf route = BUF_INIT(ROUTE_MAX);
+	buf_printf(&route, "%.*s %s", SPAN_ARG(past_text(it)), whole->s);
+	mem_free(it->route);
+	it->route = mem_str(buf_cstr(&route));
+	buf_end(&route);
+}
+
+bool item_is_part(const struct q_item *it)
+{
+	struct ident whole;
+	struct span route = span_str(it->route);
+	if (!is_past(it))
+		return false;
+	span_cut(&route, ' ');
+	return ident_parse(route, &whole) && queue_knows(it->entry->queue, whole);
+}
+
 static unsigned stage_of(const struct q_item *it)
 {
 	unsigned past = past_of(it);
@@ -115,7 +146,7 @@ static unsigned stage_of(const struct q_item *it)
 const char *item_operator_route(const struct q_item *it)
 {
 	bool is_place = it->route != NULL && channel_of_place(span_str(it->route)).p != NULL;
-	return is_place || past_of(it) != STAGE_NONE ? NULL : it->route;
+	return is_place || is_past(it) ? NULL : it->route;
 }
 
 /* DEST_KINDS_MAX: no channel of this type has its address. */
@@ -134,7 +165,7 @@ static enum q_dest_kind next_station(const struct q_item *it)
 {
 	enum q_dest_kind kind = DEST_KINDS_MAX;
 	unsigned stage = stage_of(it);
-	if (it->route != NULL && past_of(it) == STAGE_NONE)
+	if (it->route != NULL && !is_past(it))
 		return kind;
 	for (size_t i = 0; i < COUNT_OF(stations) && kind == DEST_KINDS_MAX; i++)
 		if (stations[i].stage > stage)

@@ -309,7 +309,7 @@ enum q_wish wish_away(const struct spool_message *m);
 /* ---- queue_channel.c: named channels ---------------------------------------------------------------- */
 
 /* Stations in the order in which mail passes them. An item's route is ROUTE_PAST and the name of the type of the last
- * one, when it has passed it on its own. */
+ * one, when it has passed it on its own; behind a space may stand the id of a message that it is becoming a part of. */
 enum { STAGE_NONE, STAGE_REPROCESS, STAGE_DEFRAGMENT, STAGE_CONVERSION, STAGE_HOLD };
 #define ROUTE_PAST "past:"
 
@@ -333,6 +333,11 @@ bool queue_needs_channel(const struct queue *q, struct span address, struct span
 struct span item_out_channel(const struct q_item *it);
 /* It goes on behind the station of this type. */
 void item_set_past(struct q_item *it, enum channel_type type);
+/* It is about to become a part of this message, and has its end with it; until it is saved nothing of that is known after a
+ * crash. Kept until another station or an operator says where it goes. */
+void item_set_part(struct q_item *it, const struct ident *whole);
+/* It has become a part of a message that is there, or was a while ago. */
+bool item_is_part(const struct q_item *it);
 /* What a station has answered, but for outcomes. */
 struct station_result;
 void item_leave_station(struct q_item *it, const struct q_dest *d, const struct station_result *r);
