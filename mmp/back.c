@@ -86,6 +86,11 @@ enum talk_verdict talk_say(struct talk *t, int step, struct buf *take_out)
 	return whole ? TALK_READ : talk_broken(t, "command too long to send");
 }
 
+bool talk_is_probe(const struct talk *t)
+{
+	return t->probe && (t->starttls == NULL || stream_is_tls(t->stream));
+}
+
 bool talk_may_be_plain(const struct talk *t)
 {
 	return !t->external && buf_len(&t->authz) == 0;
@@ -167,7 +172,7 @@ static enum talk_verdict on_secured(struct talk *t)
 {
 	if (!store_policy_key_fits(t->policy, t->stream))
 		return talk_broken(t, "its key is not a pinned one");
-	return t->back->on_secured(t);
+	return t->probe ? talk_end(t, BACK_OK, SPAN_NONE) : t->back->on_secured(t);
 }
 
 static void on_stream(void *arg, enum stream_event ev)
@@ -251,7 +256,9 @@ struct ticket *back_login(
 	t->notices = BUF_INIT(NOTICES_MAX);
 	t->detail = BUF_INIT(DETAIL_MAX + 1);
 	t->authz = BUF_INIT(USER_MAX);
-	set_login(t, ask);
+	t->probe = ask->probe;
+	if (!t->probe)
+		set_login(t, ask);
 	t->facts = ask->facts;
 	t->learn = ask->learn;
 	t->fn = fn;

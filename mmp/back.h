@@ -68,6 +68,8 @@ struct back_ask {
 	struct span client_name, own_name; /* for EHLO: the client's word and ours */
 	struct back_facts facts;
 	bool learn; /* what the store can do, if that costs a command of its own */
+	bool
+	    probe; /* no login, no secret: BACK_OK once it has greeted, and TLS is there where it is due */
 	uint64_t deadline_ms;
 };
 
@@ -91,6 +93,7 @@ struct talk {
 	struct back_facts facts;
 	bool facts_due; /* IMAP: the answer to ID is still to come */
 	bool learn, learnt;
+	bool probe;
 	unsigned flags; /* the protocol's own: what the store offers */
 	struct line_scan scan;
 	struct imap_frame frame;          /* of protocols whose responses have literals */
@@ -128,6 +131,8 @@ struct ticket *back_login(struct loop *l, struct stream **take_stream, const str
 enum talk_verdict talk_end(struct talk *t, enum back_status status, struct span text);
 /* Something no server would say: UNREADY, or BROKEN once the secret is out. */
 enum talk_verdict talk_broken(struct talk *t, const char *what);
+/* It has greeted, and under TLS if it must: is that all that was asked? Then the next is talk_end(). */
+bool talk_is_probe(const struct talk *t);
 /* Next step; sends the command in out (which is ended, and wiped). */
 enum talk_verdict talk_say(struct talk *t, int step, struct buf *take_out);
 /* It is gone or says so: UNREADY, or TEMPORARY once the secret is out. */

@@ -157,6 +157,8 @@ static enum talk_verdict on_greeting(struct talk *t, const struct imap_resp *r)
 								   : "does not greet with OK");
 	if (t->starttls != NULL)
 		return say(t, STEP_STARTTLS, "STARTTLS");
+	if (talk_is_probe(t))
+		return talk_end(t, BACK_OK, SPAN_NONE);
 	learn(t, r);
 	return learn_then_login(t);
 }

@@ -92,6 +92,8 @@ static enum talk_verdict on_capabilities(
 
 static enum talk_verdict secure_first(struct talk *t)
 {
+	if (talk_is_probe(t))
+		return talk_end(t, BACK_OK, SPAN_NONE);
 	if (t->starttls == NULL)
 		return send_facts(t);
 	t->flags = 0; /* what was said in plaintext does not count */

@@ -169,7 +169,10 @@ static enum talk_verdict send_login(struct talk *t, const struct smtp_reply *r)
 
 static enum talk_verdict on_greeting(struct talk *t, const struct smtp_reply *r)
 {
-	return is_good(r) ? say(t, STEP_EHLO, "EHLO ", t->own_name) : refused(t);
+	if (!is_good(r))
+		return refused(t);
+	return talk_is_probe(t) ? talk_end(t, BACK_OK, SPAN_NONE)
+				: say(t, STEP_EHLO, "EHLO ", t->own_name);
 }
 
 static enum talk_verdict on_ehlo(struct talk *t, const struct smtp_reply *r)

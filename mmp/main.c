@@ -11,6 +11,7 @@
 #include "mmp/handover.h"
 #include "mmp/mmp_tables.h"
 #include "mmp/orders.h"
+#include "mmp/store_watch.h"
 #include "mmp/worker.h"
 
 enum { WHY_MAX = 512 };
@@ -96,7 +97,8 @@ static void worker_take(struct worker *w, int take_fd)
 static bool worker_healthy(struct worker *w)
 {
 	const struct mmp *m = worker_data(w);
-	return m == NULL || (directory_healthy(m->directory) && metermaid_healthy(m->meter));
+	return m == NULL || (directory_healthy(m->directory) && metermaid_healthy(m->meter) &&
+				store_watch_ready(m));
 }
 
 static uint32_t meter_later(void *arg)

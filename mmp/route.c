@@ -18,6 +18,7 @@
 #include "mmp/session.h"
 #include "mmp/store_load.h"
 #include "mmp/store_policy.h"
+#include "mmp/store_watch.h"
 
 static enum verdict try_next(struct session *s);
 
@@ -68,33 +69,29 @@ static bool is_known(const struct session *s)
 	return known;
 }
 
-static void store_is_good(struct session *s)
+static struct store_met met(const struct session *s)
 {
 	const struct attempt *a = s->attempt;
-	if (backend_health_good(
-		s->mmp->health, store_key(s), s->setup->mmp->store_return, session_now_ms(s)))
-		log_write(&mmp_events[MMP_EV_STORE_BACK], s->id.s,
-		    LOG_FIELDS(LOG_STR("store", a->store), LOG_STR("host", a->host),
-			LOG_U64("port", a->port)));
+	return (struct store_met){ s->setup, s->listener->protocol, a->store, a->host, a->port,
+		a->addr, store_key(s), s->id.s };
+}
+
+static void store_is_good(struct session *s)
+{
+	struct store_met at = met(s);
+	store_watch_good(s->mmp->watch, &at);
 }
 
 static void log_failed(const struct session *s, err_t err, const char *detail)
 {
-	const struct attempt *a = s->attempt;
-	log_write(&mmp_events[MMP_EV_STORE_FAILED], s->id.s,
-	    LOG_FIELDS(LOG_STR("store", a->store), LOG_STR("host", a->host),
-		LOG_U64("port", a->port), LOG_ADDR("addr", a->addr), LOG_ERR("err", err),
-		LOG_STR("detail", detail)));
+	struct store_met at = met(s);
+	store_watch_log_failed(&at, err, detail);
 }
 
 static void store_is_bad(struct session *s, err_t err, const char *detail)
 {
-	const struct mmp_conf *c = s->setup->mmp;
-	backend_health_bad(s->mmp->health, store_key(s),
-	    (struct backend_pause){ c->store_retry_min, c->store_retry_max }, session_now_ms(s));
-	capability_doubt(capability_of(s), store_key(s));
-	metric_add(&mmp_metrics[MMP_M_STORE_FAILURES], 1);
-	log_failed(s, err, detail);
+	struct store_met at = met(s);
+	store_watch_bad(s->mmp->watch, &at, err, detail);
 }
 
 static void log_skipped(struct session *s, const char *why)
@@ -330,6 +327,8 @@ static enum verdict on_placed(struct session *s, const struct store_place *place
 	}
 	a->failed = WHY_STORE_DOWN;
 	if (!store_may_be_tried(s, &wait_ms)) {
+		struct store_met at = met(s);
+		store_watch_wanted(s->mmp->watch, &at);
 		log_skipped(s, "dead a moment ago");
 		return try_next(s);
 	}

@@ -17,6 +17,7 @@
 #include "mmp/pipe.h"
 #include "mmp/session.h"
 #include "mmp/store_load.h"
+#include "mmp/store_watch.h"
 
 enum { STORES_MAX = 1024, WHY_MAX = 512, ENDING_STEP_MS = 200 };
 
@@ -49,6 +50,7 @@ struct mmp *mmp_new(struct loop *l, const struct conf *conf, struct buf *why)
 	m->directory = directory_new(l, m->dns, conf);
 	m->meter = metermaid_new(l, m->dns, conf);
 	m->health = backend_health_new(STORES_MAX);
+	m->watch = store_watch_new(m, STORES_MAX);
 	for (size_t i = 0; i < MMP_PROTOCOLS; i++)
 		m->capability[i] = capability_new(STORES_MAX);
 	reset_capability(m);
@@ -154,6 +156,7 @@ void mmp_free(struct mmp **m)
 		session_drop(LIST_OF(struct session, link, gone->prelogin.next), WHY_DRAINED);
 	pipe_end_all(gone);
 	store_load_free(&gone->load);
+	store_watch_free(&gone->watch);
 	failures_free(&gone->failures);
 	directory_free(&gone->directory);
 	metermaid_free(&gone->meter);

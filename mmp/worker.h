@@ -21,6 +21,7 @@ struct failures;
 struct giving;
 struct orders;
 struct store_load;
+struct store_watch;
 
 struct mmp {
 	struct loop *loop; /* borrowed */
@@ -28,6 +29,7 @@ struct mmp {
 	struct directory *directory;
 	struct metermaid *meter;
 	struct backend_health *health;
+	struct store_watch *watch;
 	struct capability *capability[MMP_PROTOCOLS]; /* of the stores, in the words of `setup` */
 	struct store_load *load;
 	struct failures *failures;

@@ -175,9 +175,11 @@ static void write_config(const char *mmp, const char *root)
 	fprintf(f,
 	    "hostname mail.example.org;\ntls { cert default { chain chain.pem; key file:key.pem; } "
 	    "ca chain.pem; }\n%s\n"
-	    "mmp {\n auth_failure_delay 200ms; %s %s\n",
+	    "mmp {\n auth_failure_delay 200ms; %s %s %s\n",
 	    root != NULL ? root : "directory { file users.ldif; default_domain example.org; }",
-	    strstr(mmp, "failure_delay_max") == NULL ? "auth_failure_delay_max 200ms;" : "", mmp);
+	    strstr(mmp, "failure_delay_max") == NULL ? "auth_failure_delay_max 200ms;" : "",
+	    /* scripts are for logins: a dead store meets nobody else */
+	    strstr(mmp, "ready_stores") == NULL ? "ready_stores none;" : "", mmp);
 	for (int i = 0; i < PORTS; i++)
 		if (strstr(port_rows[i].options, world_only) != NULL)
 			fprintf(f, " listener %s { address 127.0.0.1:%u; %s proxy_from %s; }\n",
