@@ -11,7 +11,7 @@ SHELL := /bin/bash
 
 # ---- packages: the only list; `make deps` installs what is missing -------------------------------
 DEPS_build := gcc libc6-dev make pkg-config libevent-dev libssl-dev libc-ares-dev libhiredis-dev \
-	libldap-dev libmilter-dev liblmdb-dev libjansson-dev zlib1g-dev
+	libldap-dev libmilter-dev liblmdb-dev libjansson-dev zlib1g-dev libsqlite3-dev
 DEPS_run := redis-server openssl curl python3 netbase
 DEPS_test := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved \
@@ -48,7 +48,7 @@ CPPFLAGS := -I. -Ilib -D_GNU_SOURCE -DPOSTERN_VERSION='"$(VERSION)"'
 CFLAGS := -std=c17 -g $(OPT) $(WARN) $(HARDEN) -ffunction-sections -fdata-sections -pthread
 LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--gc-sections -Wl,--as-needed -pthread $(OPT)
 LIBS := -levent_core -levent_extra -lssl -lcrypto -lcares -lhiredis -lldap -llber -llmdb -ljansson \
-	-lcrypt -lz
+	-lcrypt -lz -lsqlite3
 
 # ---- sources: every .c of a folder belongs to it; main.c is the program -------------------------
 LIB_DIRS := lib/base lib/conf lib/proto lib/net lib/directory lib/commitlog lib/daemon metermaid

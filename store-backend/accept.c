@@ -11,6 +11,7 @@
 #include "store-backend/accept.h"
 #include "store-backend/imap/imap_session.h"
 #include "store-backend/imap/selected_shelf.h"
+#include "store-backend/imap/text_fill.h"
 #include "store-backend/lmtp/lmtp_session.h"
 #include "store-backend/pop3/pop3_session.h"
 #include "store-backend/store.h"
@@ -304,6 +305,7 @@ static void open_partition(struct store_worker *w, const struct store_partition_
 	};
 	p->shared.link = operation_link_new(worker_loop(w->worker), &opts);
 	p->shared.shelf = selected_shelf_new();
+	p->shared.text_fill = text_fill_new(worker_loop(w->worker), &p->shared);
 }
 
 /* ---- the role ---- */
@@ -419,6 +421,7 @@ void store_worker_stop(struct worker *worker)
 	for (size_t i = 0; i < w->partition_n; i++) {
 		operation_link_free(&w->partitions[i].shared.link);
 		selected_shelf_free(&w->partitions[i].shared.shelf);
+		text_fill_free(&w->partitions[i].shared.text_fill);
 		index_close(&w->partitions[i].shared.index);
 		commitlog_reader_close(&w->partitions[i].shared.reader);
 	}

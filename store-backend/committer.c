@@ -61,6 +61,7 @@ static struct partition_settings settings_of(
 		.events_max = (uint64_t)s->events_max,
 		.rules = s,
 		.expire_every_ms = s->expire_every,
+		.text_index = s->text_index,
 		.hostname = daemon_hostname(c),
 	};
 }

@@ -86,8 +86,12 @@ struct partition *partition_open(
 		*err_out = partition_recover(p, opts, what_out);
 	if (!*err_out && p->took_snapshot)
 		partition_snapshot(p);
-	if (!*err_out)
+	if (!*err_out && opts->distrust_index)
+		text_sweep_all(p);
+	if (!*err_out) {
 		p->expirer = expirer_new(p);
+		p->text_sweep = text_sweep_new(p);
+	}
 	if (!*err_out && opts->events_to != NULL)
 		p->feeder = feeder_new(p, opts->events_to);
 	if (*err_out) {
@@ -104,6 +108,7 @@ void partition_close(struct partition **pp)
 		return;
 	soon_clear(&p->failed_soon);
 	feeder_free(&p->feeder);
+	text_sweep_free(&p->text_sweep);
 	expirer_free(&p->expirer);
 	keep_end(p); /* a copy that is being written still reads the index */
 	peers_end(p);

@@ -31,6 +31,7 @@ struct partition_settings {
 	const struct store_conf
 	    *rules; /* of expiry: borrowed until the next partition_set(); or NULL */
 	uint64_t expire_every_ms;
+	bool text_index;      /* text indexes are wanted; else what there is of them is removed */
 	const char *hostname; /* borrowed like rules: whom warnings are from */
 };
 

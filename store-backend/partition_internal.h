@@ -97,8 +97,9 @@ struct partition {
 	log_pos sweep_at, sweep_to;
 	bool trimmed; /* the mark that says so is durable */
 
-	struct expirer *expirer; /* owned by partition_expire.c */
-	struct feeder *feeder;   /* owned by partition_events.c; NULL: nobody wants events */
+	struct expirer *expirer;       /* owned by partition_expire.c */
+	struct text_sweep *text_sweep; /* owned by partition_text.c */
+	struct feeder *feeder;         /* owned by partition_events.c; NULL: nobody wants events */
 };
 
 /* partition.c */
@@ -170,6 +171,11 @@ struct archiver *archiver_new(struct partition *p, archiver_done_fn *done, void 
 void archiver_free(struct archiver **a); /* waits for what is being written */
 /* False: it is busy, or the paths are too long; then done is not called. */
 bool archiver_run(struct archiver *a, const struct archive_job *j);
+
+/* partition_text.c: files of text indexes that are of no use any more */
+struct text_sweep *text_sweep_new(struct partition *p);
+void text_sweep_free(struct text_sweep **x);
+void text_sweep_all(const struct partition *p); /* while nobody else has the partition */
 
 /* partition_events.c: events to Redis */
 struct feeder *feeder_new(struct partition *p, const struct partition_events *opts);

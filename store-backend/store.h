@@ -35,6 +35,7 @@ struct store_partition {
 	struct commitlog_reader *reader;
 	struct operation_link *link;
 	struct selected_shelf *shelf; /* of IMAP */
+	struct text_fill *text_fill;  /* of IMAP */
 };
 
 struct loop *store_worker_loop(struct store_worker *w);

@@ -7,7 +7,9 @@
 #include "base/mem.h"
 
 #include "store-backend/imap/blob.h"
+#include "store-backend/imap/search_lookup.h"
 #include "store-backend/imap/search_sink.h"
+#include "store-backend/imap/text_fill.h"
 
 /* A turn ends when so much work is done: then other sessions have theirs. */
 enum { TURN_COST = 2000, COST_FLAGS = 1, COST_ENTRY = 5, COST_SCAN = 100 };
@@ -35,8 +37,10 @@ struct search_job {
 	bool in_message;
 	struct search_subject subject; /* owned: its message */
 	struct blob blob;
-	struct search_node *scanned; /* NULL: no scan is in work */
-	struct search_scan scan;     /* owned */
+	struct search_node *scanned;  /* NULL: no scan is in work */
+	struct search_lookup *lookup; /* owned; NULL: text indexes are not wanted here */
+	uint32_t read;                /* messages that an index might have spared */
+	struct search_scan scan;      /* owned */
 	/* for the reply */
 	bool expunged, unreadable;
 	struct search_sink *sink; /* owned; NULL: the answer is of numbers */
@@ -55,6 +59,7 @@ static void end_search(struct imap_job *job)
 {
 	struct search_job *j = search_job_of(job);
 	search_scan_end(&j->scan);
+	search_lookup_free(&j->lookup);
 	message_end(&j->subject.message);
 	search_end(&j->req);
 	if (j->sink != NULL)
@@ -166,6 +171,30 @@ static unsigned scan_some(struct search_job *j)
 	return COST_SCAN;
 }
 
+/* False: the message is known not to have the text. */
+static bool is_worth_reading(struct imap_session *s, struct search_job *j)
+{
+	uint32_t uid = s->box->v[j->subject.at].uid;
+	if (j->lookup == NULL || !search_lookup_knows(j->scanned))
+		return true;
+	if (!search_lookup_may(j->lookup, j->scanned, uid)) {
+		metric_add(&store_metrics[STORE_M_SEARCH_SPARED], 1);
+		return false;
+	}
+	j->read++;
+	return true;
+}
+
+static void begin_scan(struct imap_session *s, struct search_job *j)
+{
+	if (is_worth_reading(s, j)) {
+		search_scan_begin(&j->scan, j->scanned);
+		return;
+	}
+	j->scanned->learned = ANSWER_NO;
+	j->scanned = NULL;
+}
+
 /* Answers what it has cost. */
 static unsigned ask_message(struct imap_session *s, struct search_job *j)
 {
@@ -176,7 +205,7 @@ static unsigned ask_message(struct imap_session *s, struct search_job *j)
 		return COST_FLAGS;
 	}
 	if (j->scanned != NULL) {
-		search_scan_begin(&j->scan, j->scanned);
+		begin_scan(s, j);
 		return COST_FLAGS;
 	}
 	if (!load_entry(s, j)) {
@@ -241,8 +270,16 @@ static bool save_found(struct imap_session *s, struct search_job *j)
 	return true;
 }
 
+/* The next search in this mailbox shall have less to read. */
+static void want_index(struct imap_session *s, const struct search_job *j)
+{
+	if (j->lookup != NULL && j->read >= (uint32_t)s->opts->text_index_from)
+		text_fill_want(s->partition->text_fill, s->box->id, s->box->uidvalidity);
+}
+
 static enum verdict finish_search(struct imap_session *s, struct search_job *j)
 {
+	want_index(s, j);
 	put_results(s, j);
 	if (j->too_many)
 		return imap_finish(s, "NO", "[LIMIT] Too many messages at once");
@@ -345,7 +382,10 @@ static enum verdict refuse_search(struct imap_session *s, struct search_job *j)
 
 static void prepare(struct imap_session *s, struct search_job *j)
 {
+	const struct text_index_key key = { s->partition->path, s->box->id, s->box->uidvalidity };
 	search_resolve(&j->req, s->box);
+	if (s->opts->text_index)
+		j->lookup = search_lookup_new(&key);
 	j->req.now_s = (int64_t)(clock_wall_us() / 1000000);
 	if (j->req.modseq)
 		imap_enable(s, ENABLED_CONDSTORE);

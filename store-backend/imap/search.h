@@ -9,6 +9,7 @@
 #include "store-backend/imap/message.h"
 #include "store-backend/imap/selected.h"
 #include "store-backend/imap/text.h"
+#include "store-backend/text_grams.h"
 
 enum { SEARCH_KEYS_MAX = 1000, SEARCH_DEPTH_MAX = 32, SEARCH_NONE = UINT16_MAX };
 
@@ -111,8 +112,9 @@ enum search_answer search_match(
 /* ---- looking through a message ------------------------------------------------------------------- */
 
 struct search_scan {
-	struct span text; /* folded, borrowed */
-	bool header;      /* the message's own header too */
+	struct span text;         /* folded, borrowed */
+	struct text_grams *grams; /* borrowed; or NULL: it looks for text */
+	bool header;              /* the message's own header too */
 	uint16_t part;
 	bool in_body;
 	struct message_range left; /* of the body in work */
@@ -121,6 +123,8 @@ struct search_scan {
 	    window; /* owned: folded text that was not found in, as much as may match still */
 };
 void search_scan_begin(struct search_scan *s, const struct search_node *key);
+/* For all that any key may be looked for in: each step adds the grams it meets, and the end is a NO. */
+void search_scan_begin_grams(struct search_scan *s, struct text_grams *grams);
 /* Looks at one header or some KiB of a body. UNKNOWN: call again. */
 enum search_answer search_scan_step(struct search_scan *s, struct message *m);
 void search_scan_end(struct search_scan *s); /* fine on a zeroed one */

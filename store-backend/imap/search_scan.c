@@ -16,6 +16,15 @@ void search_scan_begin(struct search_scan *s, const struct search_node *key)
 		.window = BUF_INIT(WINDOW_MAX) };
 }
 
+void search_scan_begin_grams(struct search_scan *s, struct text_grams *grams)
+{
+	static const char any[TEXT_GRAM] = "...";
+	*s = (struct search_scan){ .text = span_of(any, sizeof any),
+		.grams = grams,
+		.header = true,
+		.window = BUF_INIT(WINDOW_MAX) };
+}
+
 void search_scan_end(struct search_scan *s)
 {
 	text_body_end(&s->body, &s->window);
@@ -26,7 +35,11 @@ void search_scan_end(struct search_scan *s)
 /* Keeps only what may be the beginning of a match. */
 static bool found(struct search_scan *s)
 {
-	bool yes = span_find_span(buf_span(&s->window), s->text) != SIZE_MAX;
+	bool yes = false;
+	if (s->grams != NULL)
+		text_grams_put(s->grams, buf_span(&s->window));
+	else
+		yes = span_find_span(buf_span(&s->window), s->text) != SIZE_MAX;
 	size_t n = buf_len(&s->window), keep = s->text.n > 0 ? s->text.n - 1 : 0;
 	if (n > keep)
 		buf_eat(&s->window, n - keep);
