@@ -123,7 +123,7 @@ enum operation_kind {
 	OP_ADOPT_METADATA, /* the same of another store: name says whose they are, empty: shared */
 	OP_MEND, /* steps that put one mailbox right again (mend.h): mailbox, mends; for MEND_ROW name, uses,
 	            set.keywords and adopted as ADOPT_MAILBOX */
-	OP_DOMAIN_LIMITS,  /* of the user's domain, as the directory has them */
+	OP_DOMAIN_LIMITS, /* of the user's domain, as the directory has them */
 	OP_KIND_COUNT
 };
 

@@ -39,8 +39,8 @@ static bool is_old(const struct text_sweep *x, const char *name)
 	       (int64_t)(clock_wall_us() / 1000000) - st.st_mtim.tv_sec >= MARK_AGE_S;
 }
 
-static bool is_of_no_use(const struct text_sweep *x, struct index_view *v, const char *name,
-    uint64_t *mailbox_out)
+static bool is_of_no_use(
+    const struct text_sweep *x, struct index_view *v, const char *name, uint64_t *mailbox_out)
 {
 	struct index_mailbox m;
 	bool mark;

@@ -12,7 +12,7 @@
 #include "base/span.h"
 
 enum {
-	TEXT_GRAM = 3,            /* octets */
+	TEXT_GRAM = 3,           /* octets */
 	TEXT_GRAMS_MAX = 200000, /* of one text; a mail of 100 KiB has some 10,000 */
 };
 

@@ -148,8 +148,7 @@ static err_t make_folder(const char *path)
 static err_t read_version(struct text_index *x, int *version_out)
 {
 	sqlite3_stmt *s = NULL;
-	err_t err =
-	    err_of(sqlite3_prepare_v2(x->db, "PRAGMA user_version", -1, &s, NULL));
+	err_t err = err_of(sqlite3_prepare_v2(x->db, "PRAGMA user_version", -1, &s, NULL));
 	if (!err && sqlite3_step(s) == SQLITE_ROW)
 		*version_out = sqlite3_column_int(s, 0);
 	else if (!err)
@@ -167,7 +166,8 @@ static err_t make_tables(struct text_index *x)
 	if (!err)
 		err = read_version(x, &version);
 	(void)snprintf(text, sizeof text,
-	    "CREATE VIRTUAL TABLE grams USING fts5(words, content='', detail=none, columnsize=0, tokenize='ascii');"
+	    "CREATE VIRTUAL TABLE grams USING fts5(words, content='', detail=none, columnsize=0, "
+	    "tokenize='ascii');"
 	    "CREATE TABLE always(uid INTEGER PRIMARY KEY);"
 	    "CREATE TABLE about(mailbox INTEGER, uidvalidity INTEGER, upto INTEGER, known INTEGER);"
 	    "INSERT INTO about VALUES(%" PRId64 ", %u, 0, 0); PRAGMA user_version = %d;",
@@ -212,7 +212,8 @@ static err_t open_file(struct text_index *x, const struct text_index_key *key, b
 	err_t err = writing ? make_folder(key->path) : ERR_OK;
 	if (err)
 		return err;
-	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (writing ? SQLITE_OPEN_CREATE : 0);
+	int flags =
+	    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (writing ? SQLITE_OPEN_CREATE : 0);
 	err = err_of(sqlite3_open_v2(file, &x->db, flags, NULL));
 	return err ? err : look_at(x, writing);
 }

@@ -14,8 +14,8 @@ struct key_window {
 
 struct search_lookup {
 	struct text_index_key of;
-	struct text_index *index; /* owned; NULL: not open yet, or there is none */
-	bool away;                /* it cannot be asked, or not any more */
+	struct text_index *index;              /* owned; NULL: not open yet, or there is none */
+	bool away;                             /* it cannot be asked, or not any more */
 	struct key_window *v[LOOKUP_KEYS_MAX]; /* owned */
 	size_t n;
 };

@@ -83,8 +83,7 @@ static err_t add_all(struct text_fill *f, struct text_index *x)
 	err_t err = ERR_OK;
 	text_grams_init(&grams);
 	for (size_t i = 0; i < s->n && !err; i++)
-		err = atomic_load(&f->stop) ? ERR_CANCELLED
-					    : add_message(x, r, &s->v[i], &grams);
+		err = atomic_load(&f->stop) ? ERR_CANCELLED : add_message(x, r, &s->v[i], &grams);
 	text_grams_end(&grams);
 	commitlog_reader_close(&r);
 	if (!err)
@@ -98,7 +97,8 @@ static void run_step(void *arg)
 {
 	struct text_fill *f = OBJ(text_fill, arg);
 	struct step *s = &f->step;
-	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE); /* of this thread: nobody waits for it */
+	(void)setpriority(
+	    PRIO_PROCESS, (id_t)gettid(), NICE); /* of this thread: nobody waits for it */
 	struct text_index *x = text_index_open(&s->key, true, &s->err);
 	if (!s->err)
 		s->err = text_index_begin(x, s->live, &s->upto);

@@ -91,8 +91,7 @@ static void test_never_a_wrong_no(void **state)
 	for (uint32_t uid = 1; uid <= TEXTS; uid++) {
 		make_text(uid, text);
 		size_t at = uid * 7 % (TEXT_SIZE / 2), n = TEXT_GRAM + uid % (TEXT_SIZE / 2 - 2);
-		assert_int_equal(
-		    text_index_look(x, span_of(text + at, n), 0, &w), ERR_OK);
+		assert_int_equal(text_index_look(x, span_of(text + at, n), 0, &w), ERR_OK);
 		assert_true(text_window_may(&w, uid));
 		for (uint32_t other = 1; other <= TEXTS; other++)
 			spared += !text_window_may(&w, other);
@@ -263,8 +262,10 @@ static void test_names(void **state)
 
 static const char mail[] =
     "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe_aus?= Wien\r\nFrom: A <a@b.example>\r\n"
-    "Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/plain; charset=iso-8859-1\r\n"
-    "Content-Transfer-Encoding: quoted-printable\r\n\r\nEin langer Text =\r\nmit =C4rger und Worten\r\n"
+    "Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/plain; "
+    "charset=iso-8859-1\r\n"
+    "Content-Transfer-Encoding: quoted-printable\r\n\r\nEin langer Text =\r\nmit =C4rger und "
+    "Worten\r\n"
     "--x\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n"
     "PHA+SGVsbG8gd29ybGQsIHRoaXMgaXMgdGV4dDwvcD4=\r\n--x\r\nContent-Type: message/rfc822\r\n\r\n"
     "Subject: inside it\r\n\r\nthe inner body\r\n--x--\r\n";
@@ -297,8 +298,10 @@ static bool has_all(const struct text_grams *have, struct span text)
 
 static void test_what_is_found_is_known(void **state)
 {
-	static const char *const there[] = { "gr\xc3\xbc\xc3\x9f" "e aus wien", "\xc3\xa4rger",
-		"text mit ", "hello world", "inside it", "inner body", "subject: ", "a@b.example" };
+	static const char *const there[] = { "gr\xc3\xbc\xc3\x9f"
+					     "e aus wien",
+		"\xc3\xa4rger", "text mit ", "hello world", "inside it", "inner body",
+		"subject: ", "a@b.example" };
 	static const char *const not_there[] = { "aus graz", "zzz", "phA+" };
 	struct span bytes = span_str(mail);
 	struct text_grams grams;
