@@ -72,8 +72,8 @@ static bool is_known(const struct session *s)
 static struct store_met met(const struct session *s)
 {
 	const struct attempt *a = s->attempt;
-	return (struct store_met){ s->setup, s->listener->protocol, a->store, a->host, a->port,
-		a->addr, store_key(s), s->id.s };
+	return (struct store_met){ s->setup, (enum mmp_protocol)s->listener->protocol, a->store,
+		a->host, a->port, a->addr, store_key(s), s->id.s };
 }
 
 static void store_is_good(struct session *s)

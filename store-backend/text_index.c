@@ -27,9 +27,12 @@ enum {
 
 enum statement { LOOK, UPTO, ADD, ADD_ALWAYS, COMMIT_UPTO, STATEMENTS };
 
+#define LOOK_SQL                                                                                   \
+	"SELECT rowid FROM grams WHERE grams MATCH ?1 AND rowid BETWEEN ?2 AND ?3 "                \
+	"UNION ALL SELECT uid FROM always WHERE uid BETWEEN ?2 AND ?3"
+
 static const char *const sql[STATEMENTS] = {
-	[LOOK] = "SELECT rowid FROM grams WHERE grams MATCH ?1 AND rowid BETWEEN ?2 AND ?3 "
-		 "UNION ALL SELECT uid FROM always WHERE uid BETWEEN ?2 AND ?3",
+	[LOOK] = LOOK_SQL,
 	[UPTO] = "SELECT upto, known FROM about WHERE mailbox = ?1 AND uidvalidity = ?2",
 	[ADD] = "INSERT INTO grams(rowid, words) VALUES(?1, ?2)",
 	[ADD_ALWAYS] = "INSERT INTO always(uid) VALUES(?1)",
