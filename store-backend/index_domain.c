@@ -9,6 +9,8 @@
 
 #include "directory/name.h"
 
+#define COUNTED "domains" /* in meta: the rows are right */
+
 static struct db_key domain_key(struct span domain)
 {
 	struct db_key k = { .n = 0 };
@@ -38,6 +40,16 @@ static void store(struct index_txn *t, struct span domain, const struct domain_r
 		(void)txn_del(t, DB_DOMAINS, &k);
 }
 
+/* There is less than goes when a program that did not count was here in between: the next start counts anew. */
+static uint64_t less_of(struct index_txn *t, uint64_t there, uint64_t gone)
+{
+	struct db_key mark = domain_key(SPAN(COUNTED));
+	if (there >= gone)
+		return there - gone;
+	(void)txn_del(t, DB_META, &mark);
+	return 0;
+}
+
 void domain_count(
     struct index_txn *t, struct span user, const struct user_row *was, const struct user_row *now)
 {
@@ -49,13 +61,9 @@ void domain_count(
 				 less->messages == more->messages))
 		return;
 	struct domain_row row = load(t, domain);
-	if (row.bytes < less->bytes || row.messages < less->messages || row.users < (was != NULL)) {
-		txn_fail(t, MDB_CORRUPTED);
-		return;
-	}
-	row.bytes += more->bytes - less->bytes;
-	row.messages += more->messages - less->messages;
-	row.users += (now != NULL) - (uint64_t)(was != NULL);
+	row.bytes = less_of(t, row.bytes, less->bytes) + more->bytes;
+	row.messages = less_of(t, row.messages, less->messages) + more->messages;
+	row.users = less_of(t, row.users, was != NULL) + (now != NULL);
 	store(t, domain, &row);
 }
 
@@ -73,7 +81,7 @@ static bool count_user(void *arg, const MDB_val *key, const MDB_val *value)
 
 void domain_count_all(struct index_txn *t)
 {
-	struct db_key all = { .n = 0 }, mark = domain_key(SPAN("domains"));
+	struct db_key all = { .n = 0 }, mark = domain_key(SPAN(COUNTED));
 	MDB_val v;
 	if (txn_get(t, DB_META, &mark, &v))
 		return;

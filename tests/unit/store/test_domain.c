@@ -1,6 +1,8 @@
 /* test_domain.c - what the users of a domain have is known at any time, and what the domain is allowed. */
 #include "index_bench.h"
 
+#include "store-backend/index_txn.h"
+
 static struct index_domain look_domain(struct bench *b, const char *domain)
 {
 	struct index_domain d;
@@ -57,10 +59,40 @@ static void test_domains(void **state)
 	bench_end(&b);
 }
 
+/* A program that counted nothing has written users: nothing fails, and the next start counts anew. */
+static void test_stale_count(void **state)
+{
+	static const struct domain_row none = { 0 };
+	struct bench b;
+	bench_make(&b);
+	uint64_t box = make_user(&b, "a@x", 0);
+	assert_int_equal(append_to(&b, "a@x", box, &(struct flag_set){ 0 }), OPR_OK);
+	assert_int_equal(append_to(&b, "a@x", box, &(struct flag_set){ 0 }), OPR_OK);
+	struct index_domain right = look_domain(&b, "x");
+	struct db_key k = { .n = 0 };
+	key_span(&k, SPAN("x"));
+	bench_begin(&b);
+	txn_put(b.t, DB_DOMAINS, &k, &none, sizeof none);
+	assert_int_equal(look_domain(&b, "x").messages, 0);
+	struct operation op = op_of(OP_EXPUNGE, "a@x");
+	struct uid_range first = { 1, 1 };
+	op.mailbox = box;
+	op.uses = EXPUNGE_BY_RULE;
+	op.uids = (struct uid_set){ &first, 1 };
+	assert_int_equal(apply(&b, &op)->result, OPR_OK);
+	assert_int_equal(look_domain(&b, "x").users, 1);
+	assert_int_equal(index_writer_mark(b.w, "boot", false), ERR_OK);
+	struct index_domain now = look_domain(&b, "x");
+	assert_int_equal(now.users, 1);
+	assert_int_equal(now.messages, right.messages - 1);
+	bench_end(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_domains),
+		cmocka_unit_test(test_stale_count),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
