@@ -26,6 +26,16 @@ def write_move(tier, extra=""):
     tier.write_configs()
 
 
+def start_all(t):
+    """Two stores and what is in front of them."""
+    for k in (1, 2):
+        t.start_store(k)
+    t.start_daemon("mmp", "postern")
+    t.start_daemon("edge", "postern")
+    t.wait_edge()
+    return t
+
+
 @pytest.fixture(scope="module")
 def tier(new_tier):
     t = new_tier()
@@ -33,12 +43,7 @@ def tier(new_tier):
     t.meter_rules = ""
     t.write_all()
     write_move(t)
-    for k in (1, 2):
-        t.start_store(k)
-    t.start_daemon("mmp", "postern")
-    t.start_daemon("edge", "postern")
-    t.wait_edge()
-    return t
+    return start_all(t)
 
 
 def start_move(tier, user, source, target, *more):

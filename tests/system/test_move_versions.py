@@ -8,7 +8,7 @@ import stat
 import pytest
 
 import mail
-from test_move import finish_move, move, read_to, start_move, stay
+from test_move import finish_move, move, read_to, start_all, start_move, stay
 from tier import wait_for
 
 SENDER = "visitor@elsewhere.example"
@@ -65,12 +65,7 @@ def tier(new_tier):
     t.root_extra = (f"move {{\n\tstore store1 {{ command \"{wrapper}\"; }}\n"
                     f"\tstore store2 {{ command \"{t.bin_dir}/postern-store -c {t.config_file('store2')}\"; }}\n}}\n")
     t.write_configs()
-    for k in (1, 2):
-        t.start_store(k)
-    t.start_daemon("mmp", "postern")
-    t.start_daemon("edge", "postern")
-    t.wait_edge()
-    return t
+    return start_all(t)
 
 
 def be(tier, version):

@@ -66,12 +66,7 @@ static void bench_close(struct bench *b)
 	for (int k = 0; k < STORES; k++)
 		fake_end(&b->store[k]);
 	spool_end(&b->spool);
-	directory_free(&b->directory);
-	dns_free(&b->dns);
-	conf_unref(&b->conf);
-	for (int i = 0; i < 3; i++)
-		loop_step(b->loop, 0);
-	loop_free(&b->loop);
+	place_parts_end((struct place_parts){ &b->loop, &b->dns, &b->directory, &b->conf });
 }
 
 static void new_mail(struct bench *b, const char *sender, size_t body_size)

@@ -90,4 +90,22 @@ static struct conf *load(void)
 	return load_good(dir);
 }
 
+/* What a test's bench has of these, in the order in which it goes; the loop has its last rounds. */
+struct place_parts {
+	struct loop **loop;
+	struct dns **dns;
+	struct directory **directory;
+	struct conf **conf;
+};
+
+static inline void place_parts_end(struct place_parts p)
+{
+	directory_free(p.directory);
+	dns_free(p.dns);
+	conf_unref(p.conf);
+	for (int i = 0; i < 3; i++)
+		loop_step(*p.loop, 0);
+	loop_free(p.loop);
+}
+
 #endif

@@ -43,12 +43,7 @@ static void bench_end(struct bench *b)
 	ticket_cancel(&b->ticket);
 	committer_free(&b->committer);
 	fake_end(&b->store);
-	directory_free(&b->directory);
-	dns_free(&b->dns);
-	conf_unref(&b->conf);
-	for (int i = 0; i < 3; i++)
-		loop_step(b->loop, 0);
-	loop_free(&b->loop);
+	place_parts_end((struct place_parts){ &b->loop, &b->dns, &b->directory, &b->conf });
 }
 
 static void on_answer(void *arg, const struct store_answer *a)
