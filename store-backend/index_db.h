@@ -185,6 +185,7 @@ void db_each(const struct db_range *r, db_row_fn *fn, void *arg);
 /* Entries of the runs in a range of DB_MODSEQS of one mailbox, by modseq and uid. fn false stops. */
 typedef bool run_entry_fn(void *arg, uint32_t uid, const MDB_val *entry);
 void db_runs(const struct db_range *runs, run_entry_fn *fn, void *arg);
+struct uid_range db_run_range(const MDB_val *key, const MDB_val *value); /* of one row */
 /* The entry is where its modseq says. */
 bool db_run_holds(const struct db *db, MDB_txn *txn, uint64_t id, const struct index_entry *e);
 

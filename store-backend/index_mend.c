@@ -124,8 +124,7 @@ static bool take_entry(struct mending *g, uint32_t uid, struct entry_row *out)
 	MDB_val v;
 	if (!txn_get(a->t, DB_ENTRIES, &k, &v) || !row_get(&v, out, sizeof *out))
 		return false;
-	struct db_key mark = key_modseq(a->box.id, out->modseq, uid);
-	(void)txn_del(a->t, DB_MODSEQS, &mark);
+	run_cut(a->t, a->box.id, out->modseq, (struct uid_range){ uid, uid });
 	return true;
 }
 

@@ -15,7 +15,7 @@ void run_put(struct index_txn *t, uint64_t id, uint64_t modseq, struct uid_range
 	txn_put(t, DB_MODSEQS, &k, last.b, last.n);
 }
 
-static struct uid_range range_of(const MDB_val *key, const MDB_val *value)
+struct uid_range db_run_range(const MDB_val *key, const MDB_val *value)
 {
 	uint32_t first = key_get_u32(key, 16), last = key_get_u32(value, 0);
 	return (struct uid_range){ first, last > first ? last : first };
@@ -38,7 +38,7 @@ static int seek(MDB_cursor *c, const struct db_key *at, MDB_val *key, MDB_val *v
 		return 0;
 	rc = mdb_cursor_get(c, key, value, rc == 0 ? MDB_PREV : MDB_LAST);
 	if (rc == 0 && is_of(key, key_get_u64(&wanted, 0), key_get_u64(&wanted, 8)) &&
-	    range_of(key, value).last >= uid)
+	    db_run_range(key, value).last >= uid)
 		return 0;
 	*key = wanted;
 	return mdb_cursor_get(c, key, value, MDB_SET_RANGE);
@@ -52,7 +52,7 @@ bool db_run_holds(const struct db *db, MDB_txn *txn, uint64_t id, const struct i
 	if (mdb_cursor_open(txn, db->t[DB_MODSEQS], &c) != 0)
 		return false;
 	bool holds = seek(c, &k, &key, &value) == 0 && is_of(&key, id, e->modseq) &&
-		     range_of(&key, &value).first <= e->uid;
+		     db_run_range(&key, &value).first <= e->uid;
 	mdb_cursor_close(c);
 	return holds;
 }
@@ -64,7 +64,7 @@ static int cut_row(struct index_txn *t, MDB_cursor *c, MDB_val *key, struct uid_
 	int rc = mdb_cursor_get(c, key, &value, MDB_GET_CURRENT);
 	if (rc != 0)
 		return rc;
-	struct uid_range row = range_of(key, &value);
+	struct uid_range row = db_run_range(key, &value);
 	uint64_t id = key_get_u64(key, 0), modseq = key_get_u64(key, 8);
 	if (row.first < cut.first) {
 		struct db_key last = { .n = 0 };
@@ -87,7 +87,7 @@ void run_cut(struct index_txn *t, uint64_t id, uint64_t modseq, struct uid_range
 	if (c == NULL)
 		return;
 	int rc = seek(c, &k, &key, &value);
-	while (rc == 0 && is_of(&key, id, modseq) && range_of(&key, &value).first <= r.last) {
+	while (rc == 0 && is_of(&key, id, modseq) && db_run_range(&key, &value).first <= r.last) {
 		rc = cut_row(t, c, &key, r);
 		if (rc == 0)
 			rc = mdb_cursor_get(c, &key, &value, MDB_NEXT);
@@ -156,7 +156,7 @@ struct each_run {
 static bool on_run(void *arg, const MDB_val *key, const MDB_val *value)
 {
 	const struct each_run *e = arg;
-	struct uid_range r = range_of(key, value);
+	struct uid_range r = db_run_range(key, value);
 	struct db_key from = key_entry(e->mailbox, r.first);
 	MDB_val at = key_val(&from), row;
 	int rc = mdb_cursor_get(e->entries, &at, &row, MDB_SET_RANGE);

@@ -17,7 +17,7 @@ enum mend_kind {
 	MEND_PUT, /* the message uid is as given; it gets a new modseq, as clients may have seen another */
 	MEND_LOST,     /* the message uid is not there (any more): it has vanished */
 	MEND_MARK,     /* (modseq, uid) is in the list of changes */
-	MEND_UNMARK,   /* and is not */
+	MEND_UNMARK,   /* and the run that begins there is not */
 	MEND_VANISHED, /* the list of what has vanished is not whole: it begins now */
 	MEND_BLOB, /* the message at `blob`, of `size`, has `refs` references, if it says `seen` now */
 	MEND_TYPE, /* of kind `type` there are `refs` messages of `size` in the mailbox */

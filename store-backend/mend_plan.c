@@ -119,16 +119,31 @@ static bool has_vanished(const struct looking *l, uint32_t uid)
 
 /* ---- the list of changes ----------------------------------------------------------------------------------- */
 
+/* Its messages, when every uid of the run has one that was changed then; else NULL. */
+static struct one *whole_run(struct rows *live, struct uid_range r, uint64_t modseq)
+{
+	struct one *first = find(live, r.first);
+	size_t n = (size_t)(r.last - r.first) + 1;
+	if (first == NULL || n > live->n - (size_t)(first - live->v))
+		return NULL;
+	for (size_t i = 0; i < n; i++)
+		if (first[i].uid != r.first + i || !first[i].readable ||
+		    first[i].row.modseq != modseq)
+			return NULL;
+	return first;
+}
+
+/* A run that is not right goes as a whole: who belongs there is marked alone. */
 static bool on_mark(void *arg, const MDB_val *key, const MDB_val *value)
 {
 	struct looking *l = arg;
 	uint64_t modseq = key_get_u64(key, 8);
-	struct one *o = find(&l->live, key_get_u32(key, 16));
-	if (o != NULL && o->readable && o->row.modseq == modseq)
-		o->marked = true;
-	else
-		emit(l, (struct mend){
-			    .kind = MEND_UNMARK, .uid = key_get_u32(key, 16), .modseq = modseq });
+	struct uid_range r = db_run_range(key, value);
+	struct one *o = whole_run(&l->live, r, modseq);
+	for (size_t i = 0; o != NULL && i <= r.last - r.first; i++)
+		o[i].marked = true;
+	if (o == NULL)
+		emit(l, (struct mend){ .kind = MEND_UNMARK, .uid = r.first, .modseq = modseq });
 	return l->go_on;
 }
 
