@@ -103,9 +103,11 @@ static bool put_path(
 	return n > 0 && n < TEXT_INDEX_PATH_SIZE;
 }
 
+/* Of all files of one index. The mark goes last: without it the file would be believed. */
+static const char *const ends[] = { "", "-journal", "-wal", "-shm", ".bad" };
+
 bool text_index_name(const char *name, uint64_t *mailbox_out, bool *is_mark_out)
 {
-	static const char *const ends[] = { "", "-wal", "-shm", "-journal", ".bad" };
 	const char *const digits = "0123456789abcdef";
 	if (strspn(name, digits) != 16)
 		return false;
@@ -119,10 +121,8 @@ bool text_index_name(const char *name, uint64_t *mailbox_out, bool *is_mark_out)
 	return false;
 }
 
-/* The mark goes last: without it the file would be believed. */
 void text_index_remove(const char *path, uint64_t mailbox)
 {
-	static const char *const ends[] = { "", "-journal", "-wal", "-shm", ".bad" };
 	char file[TEXT_INDEX_PATH_SIZE];
 	for (size_t i = 0; i < COUNT_OF(ends); i++)
 		if (put_path(file, path, mailbox, ends[i]))

@@ -129,24 +129,41 @@ static bool take_entry(void *arg, const struct index_entry *e)
 	return true;
 }
 
+/* The mailbox that is first wanted; false: it is gone, or has no messages. */
+static bool find_mailbox(struct text_fill *f, struct index_view *v)
+{
+	struct index_mailbox m;
+	bool there = v != NULL && index_mailbox_get(v, f->wants[0].mailbox, &m) &&
+		     m.uidvalidity == f->wants[0].uidvalidity;
+	f->step.live = there ? m.messages : 0;
+	return f->step.live > 0;
+}
+
+/* A step that takes nothing yet, but looks how far the index is. */
+static bool gather_none(struct text_fill *f)
+{
+	struct index_view *v = index_view_begin(f->partition->index);
+	bool there = find_mailbox(f, v);
+	index_view_end(&v);
+	f->step.n = 0;
+	f->step.to = 0;
+	return there;
+}
+
 /* What is next above `from`. False: nothing, or the mailbox is gone. */
 static bool gather(struct text_fill *f, uint32_t from)
 {
 	struct step *s = &f->step;
-	struct index_mailbox m;
 	struct index_view *v = index_view_begin(f->partition->index);
 	s->n = 0;
 	s->bytes = 0;
 	s->from = from;
 	s->to = 0;
-	bool there = v != NULL && index_mailbox_get(v, f->wants[0].mailbox, &m) &&
-		     m.uidvalidity == f->wants[0].uidvalidity;
-	if (there) {
-		s->live = m.messages;
-		index_entries(v, m.id, (struct uid_range){ from + 1, UINT32_MAX }, take_entry, s);
-	}
+	if (find_mailbox(f, v))
+		index_entries(v, f->wants[0].mailbox, (struct uid_range){ from + 1, UINT32_MAX },
+		    take_entry, s);
 	index_view_end(&v);
-	return there && s->n > 0;
+	return s->n > 0;
 }
 
 static void drop_first(struct text_fill *f)
@@ -165,9 +182,7 @@ static void begin_next(struct text_fill *f)
 	while (f->n > 0) {
 		f->step.key = (struct text_index_key){ f->partition->path, f->wants[0].mailbox,
 			f->wants[0].uidvalidity };
-		if (f->thread != NULL && gather(f, 0)) {
-			f->step.n = 0;
-			f->step.to = 0;
+		if (f->thread != NULL && gather_none(f)) {
 			flusher_run(f->thread, run_step, f);
 			return;
 		}
