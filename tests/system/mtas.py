@@ -48,7 +48,19 @@ class Mta:
         return os.path.join(self.base, name)
 
     def wait(self):
-        wait_for(lambda: address_answers(self.host, self.port), 30, self.name)
+        try:
+            wait_for(lambda: address_answers(self.host, self.port), 30, self.name)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; it said: {self.said()}") from error
+
+    def said(self):
+        """The end of what it logged, here and where it writes its own."""
+        texts = []
+        for path in (self.tier.path(f"{self.name}.log"), os.path.join(self.base, "log")):
+            if os.path.isfile(path):
+                with open(path, encoding="utf-8", errors="replace") as f:
+                    texts.append(f.read()[-2000:])
+        return "\n".join(texts)
 
     def messages(self):
         """Everything it took, with CRLF."""

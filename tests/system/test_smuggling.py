@@ -89,8 +89,14 @@ def everywhere(edge, token):
     def got():
         found = [edge.having(edge.user("alice"), token)]
         found += [[m for m in hop.messages() if token.encode() in m] for hop in edge.hops]
+        last[:] = found
         return found if all(found) else None
-    return wait_for(got, 20, f"{token} at every next hop")
+    last = []
+    try:
+        return wait_for(got, 60, f"{token} at every next hop")
+    except TimeoutError as error:
+        said = [(hop.name, hop.said()) for hop, found in zip(edge.hops, last[1:]) if not found]
+        raise TimeoutError(f"{error}; without it: {said or 'the store'}") from error
 
 
 def subjects(text):
