@@ -10,6 +10,7 @@
 /* Exit statuses, of sysexits.h. */
 enum {
 	ADMIN_OK = 0,
+	ADMIN_ABSENT = 1, /* of table get: the key is not there */
 	ADMIN_USAGE = 64,
 	ADMIN_UNAVAILABLE = 69, /* a daemon could not be asked */
 	ADMIN_BUG = 70,
@@ -46,6 +47,8 @@ int admin_store(const struct admin_args *a);       /* store.c */
 int admin_watch(const struct admin_args *a);       /* watch.c */
 int admin_simulate(const struct admin_args *a);    /* simulate.c */
 int admin_user_move(const struct admin_args *a);   /* user.c */
+int admin_table_build(const struct admin_args *a); /* key_table.c */
+int admin_table_get(const struct admin_args *a);
 int admin_config_dump(const struct admin_args *a); /* config.c */
 int admin_config_sample(const struct admin_args *a);
 int admin_config_reference(const struct admin_args *a);

@@ -286,6 +286,12 @@ static const struct command {
 	{ "table query", "TABLE KEY [client|name|address]", 2, 3, NULL, &ask_table,
 	    "What is in a table that access rules look into: KEY as it is, or the keys that a "
 	    "client, a name or an address has there." },
+	{ "table build", "TEXT [FILE]", 1, 2, admin_table_build, NULL,
+	    "Makes an LMDB file (TEXT.lmdb) of a text with `key value` lines, and puts it whole in "
+	    "the "
+	    "place of an old one: programs that run see it within two seconds." },
+	{ "table get", "FILE KEY", 2, 2, admin_table_get, NULL,
+	    "The value of a key in an LMDB file; status 1 when it is not there." },
 	{ "queue list", "[WHICH...] [after=ID]", 0, 15, queue_list, NULL,
 	    "Messages that this host still has to deliver, and why. WHICH: ID, all, sender=, "
 	    "recipient=, domain=, destination=, reason=, state=, older=2h, younger=2h; * stands "

@@ -30,6 +30,18 @@ err_t fd_sync_dir(const char *dir)
 	return err;
 }
 
+err_t fd_sync_dir_of(const char *path)
+{
+	char dir[4096];
+	const char *slash = strrchr(path, '/');
+	size_t n = slash != NULL ? (size_t)(slash - path) + 1 : 0;
+	if (n >= sizeof dir)
+		return ERR_TOO_LONG;
+	memcpy(dir, path, n);
+	dir[n] = '\0';
+	return fd_sync_dir(n > 0 ? dir : ".");
+}
+
 size_t fd_take_passed(struct msghdr *m, int *out, size_t max)
 {
 	size_t kept = 0;

@@ -11,6 +11,8 @@ err_t fd_write_all(int fd, struct span bytes);
 
 /* Makes the names in a directory durable: files created, renamed or removed there before. */
 err_t fd_sync_dir(const char *dir);
+/* The same for the directory that the name stands in. */
+err_t fd_sync_dir_of(const char *path);
 
 /* The descriptors that came with a message of recvmsg(): the first `max` into out, the rest is closed. How many were kept. */
 struct msghdr;

@@ -161,17 +161,6 @@ static err_t replace_file(const char *path, const char *fresh, struct span text)
 	return err;
 }
 
-static void sync_folder(const char *path)
-{
-	char folder[4096];
-	const char *slash = strrchr(path, '/');
-	int n = slash == NULL
-		    ? snprintf(folder, sizeof folder, ".")
-		    : snprintf(folder, sizeof folder, "%.*s", (int)(slash - path + 1), path);
-	if (n > 0 && n < (int)sizeof folder)
-		(void)fd_sync_dir(folder);
-}
-
 static enum rehost_result change_file(
     const struct directory_conf *c, const struct rehost *r, const char *fresh, struct buf *why)
 {
@@ -189,7 +178,7 @@ static enum rehost_result change_file(
 		if (err)
 			buf_printf(why, "%s cannot be written: %s", fresh, err_text(err));
 		result = err ? REHOST_FAILED : REHOST_DONE;
-		sync_folder(c->file);
+		(void)fd_sync_dir_of(c->file);
 	}
 	if (text != NULL)
 		mem_wipe(text, n);

@@ -16,8 +16,9 @@
 #include "conf/params_struct.h"
 
 #include "directory/table_keys.h"
+#include "directory/table_text.h" /* TABLE_VALUE_MAX */
 
-enum { TABLE_VALUE_MAX = 2048, TABLES_MAX = 32 };
+enum { TABLES_MAX = 32 };
 
 struct tables;
 

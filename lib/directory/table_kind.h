@@ -3,6 +3,8 @@
 #ifndef DIRECTORY_TABLE_KIND_H
 #define DIRECTORY_TABLE_KIND_H
 
+#include "proto/lmdb.h"
+
 #include "directory/backend.h"
 #include "directory/table.h"
 
@@ -31,8 +33,10 @@ bool table_ldap_settings(
     const struct table_conf *c, const struct directory_conf *d, struct directory_conf *out);
 bool table_ldap_filter_ok(const struct table_conf *c);
 
-/* The text of a table, in the memory of the caller (text_n bytes and a NUL, changed by it and longer-lived): keys in
- * lower case to NUL-terminated values. NULL: *line_out and *why_out (a constant) say what is wrong. */
-struct map *table_text_parse(char *text, size_t text_n, size_t *line_out, const char **why_out);
+/* The key in the LMDB file of a descriptor, as Postfix looks for it: with or without a NUL at its end. FOUND: its value, without
+ * its NUL, is added to out, which takes TABLE_VALUE_MAX + 1 bytes. BROKEN: *why_out, a constant. */
+enum lmdb_answer table_lmdb_find(int fd, struct span key, struct buf *out, const char **why_out);
+/* Its newest state. False: it is no such file. */
+bool table_lmdb_state(int fd, struct lmdb_state *out, const char **why_out);
 
 #endif

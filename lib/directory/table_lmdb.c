@@ -11,7 +11,6 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "base/mem.h"
-#include "proto/lmdb.h"
 
 #include "directory/table_kind.h"
 #include "directory/tables.h"
@@ -30,6 +29,44 @@ struct table_lmdb {
 	const char *told;  /* what is wrong with it, as the log knows; NULL: nothing */
 };
 
+/* ---- reading it ------------------------------------------------------------------------------- */
+
+static bool read_at(void *arg, uint64_t at, void *into, size_t n)
+{
+	const int *fd = arg;
+	size_t have = 0;
+	while (have < n) {
+		ssize_t got = pread(*fd, (char *)into + have, n - have, (off_t)(at + have));
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return false;
+		have += (size_t)got;
+	}
+	return true;
+}
+
+bool table_lmdb_state(int fd, struct lmdb_state *out, const char **why_out)
+{
+	return lmdb_read_state(&(struct lmdb_source){ read_at, &fd }, out, why_out);
+}
+
+enum lmdb_answer table_lmdb_find(int fd, struct span key, struct buf *out, const char **why_out)
+{
+	struct lmdb_source src = { read_at, &fd };
+	char with_nul[TABLE_KEY_MAX + 1];
+	enum lmdb_answer a = lmdb_find(&src, key, out, why_out);
+	if (a == LMDB_ABSENT && key.n < sizeof with_nul) {
+		memcpy(with_nul, key.p, key.n);
+		with_nul[key.n] = '\0';
+		a = lmdb_find(&src, span_of(with_nul, key.n + 1), out, why_out);
+	}
+	struct span value = buf_span(out);
+	if (a == LMDB_FOUND && value.n > 0 && value.p[value.n - 1] == '\0')
+		buf_cut(out, value.n - 1);
+	return a;
+}
+
 /* ---- the file --------------------------------------------------------------------------------- */
 
 static void tell(struct table_lmdb *t, const char *why)
@@ -38,21 +75,6 @@ static void tell(struct table_lmdb *t, const char *why)
 		directory_log(TABLE_BROKEN, LOG_STR("table", t->conf->head.title),
 		    LOG_STR("file", t->conf->path), LOG_STR("why", why));
 	t->told = why;
-}
-
-static bool read_file(void *arg, uint64_t at, void *into, size_t n)
-{
-	const struct table_lmdb *t = arg;
-	size_t have = 0;
-	while (have < n) {
-		ssize_t got = pread(t->fd, (char *)into + have, n - have, (off_t)(at + have));
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return false;
-		have += (size_t)got;
-	}
-	return true;
 }
 
 /* liblmdb keeps a database in a folder, unless it was told not to. */
@@ -66,7 +88,6 @@ static const char *file_path(const struct table_lmdb *t, char out[PATH_SIZE])
 
 static void load(struct table_lmdb *t, const char *path, const struct file_id *id)
 {
-	struct lmdb_source src = { read_file, t };
 	struct lmdb_state state = { 0 };
 	struct stat st;
 	const char *why = NULL;
@@ -81,7 +102,7 @@ static void load(struct table_lmdb *t, const char *path, const struct file_id *i
 		close(t->fd);
 	t->fd = fd;
 	t->id = *id;
-	if (lmdb_read_state(&src, &state, &why))
+	if (table_lmdb_state(fd, &state, &why))
 		directory_log(TABLE_LOADED, LOG_STR("table", t->conf->head.title),
 		    LOG_STR("file", path), LOG_U64("keys", state.entries));
 	tell(t, why);
@@ -126,28 +147,11 @@ static void lmdb_close(void *table)
 	mem_free(t);
 }
 
-/* Postfix ends keys and values with a NUL, or does not: it tries both as well. */
-static enum lmdb_answer find(
-    const struct table_lmdb *t, struct span key, struct buf *out, const char **why)
-{
-	struct lmdb_source src = { read_file, (void *)(uintptr_t)t };
-	char with_nul[TABLE_KEY_MAX + 1];
-	enum lmdb_answer a = lmdb_find(&src, key, out, why);
-	if (a != LMDB_ABSENT || key.n >= sizeof with_nul)
-		return a;
-	memcpy(with_nul, key.p, key.n);
-	with_nul[key.n] = '\0';
-	return lmdb_find(&src, span_of(with_nul, key.n + 1), out, why);
-}
-
 static bool lmdb_look(void *table, struct span key, struct buf *out, struct table_found *found)
 {
 	struct table_lmdb *t = OBJ(table_lmdb, table);
 	const char *why = "there is no such file";
-	enum lmdb_answer a = t->fd < 0 ? LMDB_BROKEN : find(t, key, out, &why);
-	struct span value = buf_span(out);
-	if (a == LMDB_FOUND && value.n > 0 && value.p[value.n - 1] == '\0')
-		buf_cut(out, value.n - 1);
+	enum lmdb_answer a = t->fd < 0 ? LMDB_BROKEN : table_lmdb_find(t->fd, key, out, &why);
 	if (t->fd >= 0)
 		tell(t, a == LMDB_BROKEN ? why : NULL);
 	found->answer = a == LMDB_FOUND    ? TABLE_FOUND

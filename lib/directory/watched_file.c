@@ -75,7 +75,7 @@ static const char *read_open(
 	if (!S_ISREG(st.st_mode))
 		return "not a regular file";
 	if ((uint64_t)st.st_size > size_max)
-		return "larger than file_size_max";
+		return "larger than it may be (file_size_max, or size_max of a table)";
 	*n_out = (size_t)st.st_size;
 	*text_out = mem_alloc(*n_out);
 	int err = read_all(fd, *text_out, *n_out);

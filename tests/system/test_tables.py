@@ -266,6 +266,53 @@ def test_changes_count(edge, client):
     wait_for(lambda: client.ask("a@good.example").startswith("250"), 10, "the first text")
 
 
+def build(edge, name, lines, *target):
+    with open(f"{edge.base}/{name}", "w", encoding="ascii") as f:
+        f.write("".join(lines))
+    return edge.postern("table", "build", f"{edge.base}/{name}", *target)
+
+
+def get(edge, file, key):
+    done = edge.postern("table", "get", f"{edge.base}/{file}", key)
+    return done.returncode, done.stdout.rstrip("\n")
+
+
+def test_built_tables(edge, client):
+    """In the place of files of mdb_load and postmap; liblmdb reads what is built, and the running edge sees it."""
+    # values on pages of their own, three levels of pages
+    many = {f"k{i:05}.example": "REJECT x" + "x" * (2000 if i % 997 == 0 else i % 60) for i in range(20000)}
+    text = [f"{k}  {v}\n" for k, v in (SENDERS | many | {"built.example": "REJECT built"}).items() if k]
+    done = build(edge, "senders.txt", text, f"{edge.base}/senders")
+    assert done.stdout == f"{edge.base}/senders/data.mdb: {len(text)} keys\n", done.stderr
+    wait_for(lambda: client.ask("a@built.example").startswith("554 5.7.1 built"), 10, "the built file")
+    assert client.ask("a@k00997.example").startswith("554 5.7.1 xx") and client.ask("a@bad.example").startswith("554 5.7.1 not you")
+    dumped = subprocess.run(["mdb_dump", "-p", f"{edge.base}/senders"], capture_output=True, text=True, timeout=30, check=True).stdout
+    rows = dumped[dumped.index("HEADER=END"):].splitlines()[1:-1]
+    assert dict(zip(rows[::2], rows[1::2])) == {" " + k: " " + v for k, v in (
+        SENDERS | many | {"built.example": "REJECT built"}).items() if k}
+    assert edge.postern("table", "build", f"{edge.base}/clients").returncode == 0  # what postmap was given
+    asked = subprocess.run(["postmap", "-c", edge.base, "-q", NETWORK + "9", f"lmdb:{edge.base}/clients"], capture_output=True,
+                           text=True, timeout=30, check=False)
+    assert asked.stdout == "REJECT a client\n", asked.stderr
+    assert get(edge, "clients.lmdb", "203.0.113") == (0, "REJECT a network") and get(edge, "senders", "BAD.example") == (0, "REJECT not you")
+    assert get(edge, "clients.lmdb", "203.0.114") == (1, "")
+    postmap(edge.base, "clients", {NETWORK + "9": "REJECT again", NETWORK + "8": "OK"})  # liblmdb goes on with it
+    assert get(edge, "clients.lmdb", NETWORK + "9") == (0, "REJECT again")
+
+
+def test_mistakes_build_nothing(edge):
+    before = {f: os.stat(f"{edge.base}/{f}").st_ino for f in os.listdir(edge.base)}
+    done = build(edge, "wrong", ["a 1\n", "  more\n", "# x\n", "A 2\n"], f"{edge.base}/clients.lmdb")
+    assert done.returncode == 78 and f"{edge.base}/wrong:4: the key stands here for the second time" in done.stderr
+    for target in ("helos", "wrong", "none/x", "clients.lmdb/x"):
+        done = build(edge, "wrong", ["a 1\n"], f"{edge.base}/{target}")
+        assert done.returncode == 69 and done.stdout == "", (target, done.stderr)
+        assert f"{edge.base}/{target}: " in done.stderr
+    assert edge.postern("table", "build", f"{edge.base}/nothing").returncode == 78
+    assert get(edge, "helos", "x")[0] == 69 and get(edge, "nothing", "x")[0] == 69
+    assert {f: os.stat(f"{edge.base}/{f}").st_ino for f in os.listdir(edge.base) if f != "wrong"} == before
+
+
 def test_damaged_files_decide_nothing(edge, client):
     """Cut and overwritten in place, under the worker that has it open: it lives, and nobody is let in or refused by mistake."""
     worker = edge.children()

@@ -10,6 +10,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "directory/table_kind.h"
+#include "directory/table_text.h"
 
 static void check_keys(enum table_use use, const char *what, bool plain, const char *want)
 {
@@ -112,17 +113,74 @@ static void test_text(void **state)
 	assert_null(get(m, "Example.org"));
 	map_free(&m);
 	mem_free(copy);
-	m = parse(&copy, "a 1\nb 2\nA 3\n", &line, &why);
-	assert_null(m);
-	assert_int_equal(line, 3);
-	mem_free(copy);
 	m = parse(&copy, "", &line, &why);
 	assert_non_null(m);
 	assert_int_equal(map_count(m), 0);
 	map_free(&m);
 	mem_free(copy);
-	char bytes[] = "a\0b c\n";
+}
+
+/* As postmap(1) reads them: comments and empty lines end no row. */
+static void test_text_rows(void **state)
+{
+	char *copy;
+	size_t line;
+	const char *why;
+	struct map *m = parse(&copy,
+	    "a REJECT\n# not of it\n\n  one\n   # nor this\n\ttwo \t\n \n\"B c\"@x OK\n\"q\\\" r\" "
+	    "1\nlast\n  word",
+	    &line, &why);
+	assert_non_null(m);
+	assert_int_equal(map_count(m), 4);
+	assert_string_equal(get(m, "a"), "REJECT one two");
+	assert_string_equal(get(m, "\"b c\"@x"), "OK");
+	assert_string_equal(get(m, "\"q\\\" r\""), "1");
+	assert_string_equal(get(m, "last"), "word");
+	map_free(&m);
+	mem_free(copy);
+}
+
+static void test_text_mistakes(void **state)
+{
+	static const struct {
+		const char *text, *why;
+		size_t line;
+	} cases[] = {
+		{ "a 1\nb 2\nA 3\n", "second time", 3 },
+		{ "a 1\n  and\n# x\n\n  more\nb 2\n  and\n\nA 3\n  and\n", "second time", 9 },
+		{ "\n# x\n  a 1\n", "goes on with", 3 },
+		{ "a 1\n\"b 2\n", "quote", 2 },
+	};
+	size_t line;
+	const char *why;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		char *copy;
+		assert_null(parse(&copy, cases[i].text, &line, &why));
+		assert_non_null(strstr(why, cases[i].why));
+		assert_int_equal(line, cases[i].line);
+		mem_free(copy);
+	}
+	char bytes[] = "x\na\0b c\n";
 	assert_null(table_text_parse(bytes, sizeof bytes - 1, &line, &why));
+	assert_int_equal(line, 2);
+}
+
+/* The longest key and value, and one byte more. */
+static void test_text_limits(void **state)
+{
+	for (size_t more = 0; more < 3; more++) {
+		size_t key_n = TABLE_KEY_MAX - 1 + (more == 1),
+		       value_n = TABLE_VALUE_MAX + (more == 2), line;
+		size_t n = key_n + 1 + value_n;
+		char *text = mem_alloc(n + 1);
+		const char *why;
+		memset(text, 'k', n);
+		text[key_n] = ' ';
+		struct map *m = table_text_parse(text, n, &line, &why);
+		assert_true((m != NULL) == (more == 0));
+		map_free(&m);
+		mem_free(text);
+	}
 }
 
 /* A text cut anywhere is a table with fewer keys, or none, and never one beyond its end. */
@@ -170,6 +228,9 @@ int main(void)
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_deep_names),
 		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_text_rows),
+		cmocka_unit_test(test_text_mistakes),
+		cmocka_unit_test(test_text_limits),
 		cmocka_unit_test(test_text_cut),
 		cmocka_unit_test(test_filters),
 	};
