@@ -17,6 +17,7 @@ enum { PATTERN_MAX = 320, PATTERNS_MAX = 1000000 };
 struct rule {
 	const struct edge_access_conf *conf;   /* borrowed */
 	struct map *helo, *sender, *recipient; /* NULL: any */
+	struct map *client_name;               /* NULL: any */
 };
 
 struct access {
@@ -122,13 +123,21 @@ const struct edge_access_conf *access_next(
 	return NULL;
 }
 
+bool access_has_client_name(const struct access *a, size_t i, struct span name)
+{
+	CHECK(i < a->n);
+	return matches_name(a->v[i].client_name, name);
+}
+
 struct access *access_new(const struct edge_conf *c)
 {
+	static const struct conf_file no_file = { .path = "" };
 	struct access *a = mem_alloc(sizeof *a + c->access_n * sizeof a->v[0]);
 	a->n = c->access_n;
 	for (size_t i = 0; i < a->n; i++) {
 		const struct edge_access_conf *r = c->access[i];
 		a->v[i].conf = r;
+		a->v[i].client_name = table_new(&r->client_name, &no_file);
 		a->v[i].helo = table_new(&r->helo, &r->helo_file);
 		a->v[i].sender = table_new(&r->sender, &r->sender_file);
 		a->v[i].recipient = table_new(&r->recipient, &r->recipient_file);
@@ -141,6 +150,7 @@ void access_free(struct access **a)
 	struct access *gone = *a;
 	*a = NULL;
 	for (size_t i = 0; gone != NULL && i < gone->n; i++) {
+		map_free(&gone->v[i].client_name);
 		map_free(&gone->v[i].helo);
 		map_free(&gone->v[i].sender);
 		map_free(&gone->v[i].recipient);
@@ -150,8 +160,8 @@ void access_free(struct access **a)
 
 bool access_has_table(const struct edge_access_conf *c)
 {
-	return c->client_table != NULL || c->helo_table != NULL || c->sender_table != NULL ||
-	       c->recipient_table != NULL || c->channel_table != NULL;
+	return c->client_table != NULL || c->client_name_table != NULL || c->helo_table != NULL ||
+	       c->sender_table != NULL || c->recipient_table != NULL || c->channel_table != NULL;
 }
 
 /* ---- mistakes --------------------------------------------------------------------------------- */
@@ -159,8 +169,8 @@ bool access_has_table(const struct edge_access_conf *c)
 static void check_references(
     const struct edge_conf *c, const struct edge_access_conf *r, struct conf_diag *d)
 {
-	const char *const tables[] = { r->client_table, r->helo_table, r->sender_table,
-		r->recipient_table, r->channel_table };
+	const char *const tables[] = { r->client_table, r->client_name_table, r->helo_table,
+		r->sender_table, r->recipient_table, r->channel_table };
 	for (size_t i = 0; i < COUNT_OF(tables); i++)
 		if (tables[i] != NULL && !table_is_named(c->table, c->table_n, tables[i]))
 			conf_error(d, r->head.pos, "there is no table \"%s\"", tables[i]);
@@ -169,6 +179,48 @@ static void check_references(
 			conf_error(d, r->head.pos, "there is no channel \"%s\"", r->channel.v[i]);
 	if (r->action == ACCESS_TABLE && !access_has_table(r))
 		conf_error(d, r->head.pos, "action table needs a table to look into");
+}
+
+static void check_pattern(
+    const struct edge_access_conf *r, struct span pattern, struct conf_diag *d)
+{
+	pattern = span_trim(pattern);
+	if (pattern.n > PATTERN_MAX)
+		conf_error(d, r->head.pos, "\"%.*s...\" is longer than any address",
+		    SPAN_ARG(span_first(pattern, 40)));
+	else if (span_find(pattern, ' ') != SIZE_MAX || span_find(pattern, '\t') != SIZE_MAX)
+		conf_error(d, r->head.pos, "\"%.*s\" is no address and no name", SPAN_ARG(pattern));
+}
+
+static void check_patterns(const struct edge_access_conf *r, const struct conf_strings *list,
+    const struct conf_file *file, struct conf_diag *d)
+{
+	struct span rest = file != NULL ? file->bytes : SPAN_NONE;
+	size_t n = list->n;
+	for (size_t i = 0; i < list->n; i++)
+		check_pattern(r, span_str(list->v[i]), d);
+	while (rest.n > 0) {
+		struct span line = span_cut(&rest, '\n');
+		check_pattern(r, span_cut(&line, '#'), d);
+		n++;
+	}
+	if (n > PATTERNS_MAX)
+		conf_error(d, r->head.pos, "more than %d lines: use a table", PATTERNS_MAX);
+}
+
+/* A typing error in a condition would be a rule that never holds. */
+static void check_conditions(
+    const struct edge_conf *c, const struct edge_access_conf *r, struct conf_diag *d)
+{
+	for (size_t i = 0; i < r->listener.n; i++)
+		if (edge_listener(c, r->listener.v[i]) == NULL)
+			conf_error(d, r->head.pos, "there is no listener \"%s\"", r->listener.v[i]);
+	if ((r->client_name.n > 0 || r->client_name_table != NULL) && !c->reverse_names)
+		conf_error(d, r->head.pos, "names of clients need reverse_names yes");
+	check_patterns(r, &r->client_name, NULL, d);
+	check_patterns(r, &r->helo, &r->helo_file, d);
+	check_patterns(r, &r->sender, &r->sender_file, d);
+	check_patterns(r, &r->recipient, &r->recipient_file, d);
 }
 
 static bool is_plain(const char *title)
@@ -190,6 +242,7 @@ void access_check(const struct edge_conf *c, struct conf_diag *d)
 		if ((r->action == ACCESS_REDIRECT) != (r->to != NULL))
 			conf_error(d, r->head.pos, "to and action redirect go together");
 		check_references(c, r, d);
+		check_conditions(c, r, d);
 		if (r->to != NULL && smtp_address_parse(span_str(r->to), 0, &path, &why))
 			conf_error(d, r->head.pos, "to: %s", why);
 	}

@@ -37,9 +37,12 @@ struct access_facts {
 struct access *access_new(const struct edge_conf *c); /* c outlives it */
 void access_free(struct access **a);
 
-/* The first rule from *at on whose conditions hold, but for tables and channels; *at behind it; NULL: none. */
+/* The first rule from *at on whose conditions hold, but for tables, channels and names of clients; *at behind it; NULL: none. */
 const struct edge_access_conf *access_next(
     const struct access *a, const struct access_facts *f, size_t *at);
+
+/* Is this name of a client ("unknown": it has none) in the list client_name of rule number i? */
+bool access_has_client_name(const struct access *a, size_t i, struct span name);
 
 /* Does the rule look into tables: is there a value that action table could mean? */
 bool access_has_table(const struct edge_access_conf *c);

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 
 #include "edge/admit.h"
+#include "edge/ruling.h"
 #include "edge/screen.h"
 #include "edge/sender.h"
 
@@ -90,6 +91,8 @@ static void go_on(struct passed *p)
 		session_step(s, admit_greet(s));
 	else if (s->state == ST_SENDER)
 		session_step(s, sender_go_on(s));
+	else
+		ruling_name_known(s);
 }
 
 static void on_passes(void *arg, const struct passes *known)

@@ -19,12 +19,15 @@
 #include "edge/outgoing.h"
 #include "edge/policy_step.h"
 #include "edge/recipient.h"
+#include "edge/screen.h"
 
 enum { WHY_MAX = 256 };
 
 /* What of a rule must be asked, in this order. */
 enum condition {
 	BY_CLIENT,
+	BY_NAME, /* the list */
+	BY_NAME_TABLE,
 	BY_HELO,
 	BY_SENDER,
 	BY_RECIPIENT,
@@ -36,9 +39,10 @@ enum condition {
 struct ruling {
 	size_t at; /* the rule that comes next */
 	const struct edge_access_conf
-	    *rule;                     /* the one that is looked at; of the setup; NULL: none */
-	enum condition next;           /* of its conditions */
-	size_t channel_at;             /* of BY_CHANNEL_TABLE */
+	    *rule;           /* the one that is looked at; of the setup; NULL: none */
+	enum condition next; /* of its conditions */
+	size_t channel_at;   /* of BY_CHANNEL_TABLE */
+	bool waits_for_name;
 	bool channels_known, stand_in; /* the postmaster's stand-in has been asked about */
 	struct outgoing channels;
 	char value[TABLE_VALUE_MAX + 1];
@@ -305,6 +309,46 @@ static enum verdict find_channels(struct session *s)
 	return ask_channels(s, smtp_path_text(&m->to));
 }
 
+/* ---- the client's name ------------------------------------------------------------------------- */
+
+static struct span client_name(const struct session *s)
+{
+	const char *name = screen_name(s);
+	return name != NULL ? span_str(name) : SPAN("unknown");
+}
+
+/* Is there an answer to look at? What is asked of a client whose name nobody looks up is never true. */
+static bool is_named(struct session *s, enum verdict *v_out)
+{
+	struct ruling *r = s->mail->ruling;
+	switch (screen_naming(s)) {
+	case SCREEN_NAMED:
+	case SCREEN_NAMELESS:
+		return true;
+	case SCREEN_PENDING:
+		session_enter(s, ST_ACCESS);
+		r->waits_for_name = true;
+		*v_out = V_WAIT;
+		break;
+	case SCREEN_SILENT:
+		*v_out = cannot_look(s, "the client's name", "the DNS does not answer");
+		break;
+	case SCREEN_NOT_ASKED:
+		*v_out = next_rule(s);
+		break;
+	}
+	return false;
+}
+
+void ruling_name_known(struct session *s)
+{
+	struct ruling *r = s->mail != NULL ? s->mail->ruling : NULL;
+	if (r == NULL || !r->waits_for_name)
+		return;
+	r->waits_for_name = false;
+	session_step(s, walk(s));
+}
+
 /* ---- tables ----------------------------------------------------------------------------------- */
 
 static enum verdict looked_up(struct session *s, const struct table_found *found)
@@ -340,6 +384,8 @@ static struct table_question question(const struct session *s, char address[IP_T
 	    r->channel_at < r->channels.n ? span_str(r->channels.v[r->channel_at]) : SPAN_NONE;
 	const struct table_question all[CONDITIONS] = {
 		[BY_CLIENT] = { c->client_table, TABLE_CLIENT, client },
+		[BY_NAME] = { NULL, TABLE_WORD, SPAN_NONE },
+		[BY_NAME_TABLE] = { c->client_name_table, TABLE_NAME, client_name(s) },
 		[BY_HELO] = { c->helo_table, TABLE_NAME, span_str(s->helo) },
 		[BY_SENDER] = { c->sender_table, TABLE_ADDRESS, span_str(s->mail->t->sender) },
 		[BY_RECIPIENT] = { c->recipient_table, TABLE_ADDRESS,
@@ -357,6 +403,8 @@ static bool is_wanted(const struct ruling *r)
 	const struct edge_access_conf *c = r->rule;
 	const bool wanted[CONDITIONS] = {
 		[BY_CLIENT] = c->client_table != NULL,
+		[BY_NAME] = c->client_name.n > 0,
+		[BY_NAME_TABLE] = c->client_name_table != NULL,
 		[BY_HELO] = c->helo_table != NULL,
 		[BY_SENDER] = c->sender_table != NULL,
 		[BY_RECIPIENT] = c->recipient_table != NULL,
@@ -371,6 +419,16 @@ static enum verdict check_condition(struct session *s)
 	struct ruling *r = s->mail->ruling;
 	char address[IP_TEXT_SIZE];
 	bool of_channels = r->next == BY_CHANNEL || r->next == BY_CHANNEL_TABLE;
+	bool of_name = r->next == BY_NAME || r->next == BY_NAME_TABLE;
+	enum verdict v = V_READ;
+	if (of_name && !is_named(s, &v))
+		return v;
+	if (r->next == BY_NAME) {
+		if (!access_has_client_name(s->setup->access, r->at - 1, client_name(s)))
+			return next_rule(s);
+		r->next++;
+		return walk(s);
+	}
 	if (of_channels && !r->channels_known)
 		return find_channels(s);
 	if (r->next == BY_CHANNEL && outgoing_has(&r->channels, &r->rule->channel)) {

@@ -12,6 +12,8 @@ struct ruling;
 
 /* Asks, and does what the rules say; envelope_ruled() goes on when they let the recipient pass. */
 enum verdict ruling_start(struct session *s);
+/* What the DNS says of the client's name is there: goes on if a rule waits for it. The session may be gone then. */
+void ruling_name_known(struct session *s);
 void ruling_free(struct ruling **r); /* of a mail; fine on NULL */
 
 #endif

@@ -9,6 +9,7 @@
 #include "edge/admit.h"
 #include "edge/dnsbl.h"
 #include "edge/passed.h"
+#include "edge/ruling.h"
 #include "edge/sender.h"
 
 #define screen_MAGIC 0xed6e0014u
@@ -22,6 +23,7 @@ struct screen {
 	bool asked, listed;
 	char *zone, *words; /* owned, or NULL */
 	char *name;         /* owned, or NULL */
+	bool nameless, silent;
 };
 
 static void on_name(void *arg, const struct dns_name *n)
@@ -35,7 +37,10 @@ static void on_name(void *arg, const struct dns_name *n)
 		c->name = mem_str(n->name);
 		passed_earn(c->session, PASS_NAME, c->name);
 	}
+	c->nameless = n->status == DNS_ABSENT;
+	c->silent = n->status == DNS_FAILED;
 	session_note(c->session, "name", span_str(c->name != NULL ? c->name : words[n->status]));
+	ruling_name_known(c->session);
 }
 
 static void keep_lists(struct screen *c, const struct dnsbl_answer *a)
@@ -171,6 +176,18 @@ unsigned screen_recipient_code(const struct session *s, struct buf *text)
 const char *screen_name(const struct session *s)
 {
 	return s->screen != NULL ? s->screen->name : NULL;
+}
+
+enum screen_naming screen_naming(const struct session *s)
+{
+	const struct screen *c = s->screen;
+	if (c == NULL)
+		return SCREEN_NOT_ASKED;
+	if (c->name != NULL)
+		return SCREEN_NAMED;
+	if (c->reverse != NULL || !c->asked)
+		return SCREEN_PENDING;
+	return c->nameless ? SCREEN_NAMELESS : c->silent ? SCREEN_SILENT : SCREEN_NOT_ASKED;
 }
 
 bool screen_put_header(const struct session *s, struct buf *out)

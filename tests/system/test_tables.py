@@ -352,7 +352,10 @@ def test_mistakes_are_told(edge, tmp_path):
     bad = "".join(f"\t{line}\n" for line in (
         "table senders { path /x; }", "table nofile { type lmdb; }", "table l { type ldap; filter \"(cn=%s)\"; }",
         "table f { type ldap; uri ldap://h; base x; filter \"(cn=%q)\"; }", "access a { sender_table nowhere; action refuse; }",
-        "access b { action table; }", "access c { channel nowhere; action refuse; }"))
+        "access b { action table; }", "access c { channel nowhere; action refuse; }",
+        "access d { listener nowhere; action refuse; }", "access e { sender \"far.example REJECT\"; action refuse; }",
+        f"access f {{ recipient {'x' * 321}; action refuse; }}", "access g { client_name_table nowhere; client_name .far.example; action refuse; }",
+        "reverse_names no;"))
     with open(tmp_path / "bad.conf", "w", encoding="utf-8") as f:
         f.write(text.replace("\ttable senders {", bad + "\ttable senders {", 1))
     done = subprocess.run([os.path.join(BIN, "postern"), "-c", str(tmp_path / "bad.conf"), "check"], capture_output=True, text=True,
@@ -360,5 +363,6 @@ def test_mistakes_are_told(edge, tmp_path):
     told = done.stdout + done.stderr
     assert done.returncode != 0
     for words in ('a second "table" with the title', "table nofile: path is missing", "table l: uri and base are wanted", "table f: filter is",
-                  'there is no table "nowhere"', "action table needs a table", 'there is no channel "nowhere"'):
+                  'there is no listener "nowhere"', '"far.example REJECT" is no address', 'x..." is longer than any address',
+                  "names of clients need reverse_names", 'there is no table "nowhere"', "action table needs a table", 'there is no channel "nowhere"'):
         assert words in told, told

@@ -15,7 +15,12 @@
 	"	spf enforce;\n"                                                                          \
 	"	dnsbl_threshold 3; dnsbl_timeout 1s; dnsbl_check_interval 10m;\n"                        \
 	"	listener auth { address 127.0.0.1:28; role mx; tls none; auth yes;\n"                    \
-	"		allow_plaintext_auth yes; }\n"
+	"		allow_plaintext_auth yes; }\n"                                                          \
+	"	listener named { address 127.0.0.1:29; role mx; tls none; }\n"                           \
+	"	access named { listener named; client_name .host.test, client.test; action "             \
+	"refuse;\n"                                                                                \
+	"		text \"by name\"; }\n"                                                                  \
+	"	access nameless { listener named; client_name unknown; action defer; }\n"
 #include "tests/unit/edge/session_bench.h"
 
 #include "edge/edge_tables.h"
@@ -99,6 +104,16 @@ static void on_question(struct ns_reply *r)
 		put_addr(r, r->name, 0, code);
 	} else if (strcmp(r->name, "20.113.0.203.in-addr.arpa") == 0) {
 		put_named(r, RR_PTR, 60, -1, "client.test");
+	} else if (strcmp(r->name, "21.113.0.203.in-addr.arpa") == 0) { /* not one that it has */
+		put_named(r, RR_PTR, 60, -1, "client.test");
+	} else if (strcmp(r->name, "22.113.0.203.in-addr.arpa") == 0) {
+		put_named(r, RR_PTR, 60, -1, "other.test");
+	} else if (strcmp(r->name, "other.test") == 0 && r->type == RR_A) {
+		put_addr(r, r->name, 60, "203.0.113.22");
+	} else if (strcmp(r->name, "23.113.0.203.in-addr.arpa") == 0) {
+		r->rcode = 2;
+	} else if (strcmp(r->name, "24.113.0.203.in-addr.arpa") == 0) {
+		r->drop = true;
 	} else if (strcmp(r->name, "client.test") == 0) {
 		name_asked++;
 		put_addr(r, r->name, 60, "203.0.113.20");
@@ -215,6 +230,33 @@ static void test_name_in_received(void **state)
 	assert_non_null(
 	    strstr(given.head, "Received: from c.example (client.test [203.0.113.20])\r\n"));
 	talk_close(&t);
+}
+
+/* A rule waits for the name; what the DNS does not say is not "unknown". */
+static void test_access_by_name(void **state)
+{
+	static const struct {
+		const char *client, *want;
+	} cases[] = {
+		{ "203.0.113.20", "550 5.7.1 by name" },
+		{ "203.0.113.21", "450 4.7.1" },
+		{ "203.0.113.22", "250 2.1.5" },
+		{ "203.0.113.23", "451 4.3.0" },
+		{ "203.0.113.24", "451 4.3.0" },
+		{ "203.0.113.25", "450 4.7.1" },
+		{ "127.0.0.1", "250 2.1.5" },
+	};
+	struct talk t;
+	wait_tested();
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		char want[64];
+		say("named", cases[i].client, TO_ALICE QUIT, &t);
+		snprintf(want, sizeof want, "\r\n%s", cases[i].want);
+		if (strstr(buf_cstr(&t.heard), want) == NULL)
+			print_error("%s: %.*s\n", cases[i].client, SPAN_ARG(buf_span(&t.heard)));
+		assert_non_null(strstr(buf_cstr(&t.heard), want));
+		talk_close(&t);
+	}
 }
 
 static void test_sender_domains(void **state)
@@ -350,6 +392,7 @@ int main(void)
 		cmocka_unit_test(test_an_error_code_is_never_a_hit),
 		cmocka_unit_test(test_auth_stays_usable),
 		cmocka_unit_test(test_name_in_received),
+		cmocka_unit_test(test_access_by_name),
 		cmocka_unit_test(test_sender_domains),
 		cmocka_unit_test(test_spf_in_the_header),
 		cmocka_unit_test(test_spf_of_odd_names),
