@@ -161,18 +161,20 @@ static enum reason status_reason(enum account_status status)
 	return WHY_STATUS_CLOSED;
 }
 
-static bool service_allowed(const struct front *f, bool tls, const struct account *a)
+static bool service_allowed(
+    const struct front *f, bool tls, const struct account *a, struct ip_addr client)
 {
 	const char *names[] = { f->name, f->name_short, tls ? f->name_tls : NULL,
 		tls ? f->name_short_tls : NULL };
-	return access_filter_allows(span_str(a->allowed_services), names, COUNT_OF(names));
+	return access_filter_allows_from(
+	    span_str(a->allowed_services), &client, names, COUNT_OF(names));
 }
 
-enum reason authenticate_may(
-    const struct mmp *m, const struct front *f, bool tls, const struct account *a)
+enum reason authenticate_may(const struct mmp *m, const struct front *f, bool tls,
+    const struct account *a, struct ip_addr client)
 {
 	enum reason why = status_reason(a->status);
-	if (why == WHY_NONE && !service_allowed(f, tls, a))
+	if (why == WHY_NONE && !service_allowed(f, tls, a, client))
 		why = WHY_SERVICE_DENIED;
 	if (why == WHY_NONE && orders_hold_user(m->orders, a->user))
 		why = WHY_HELD;
@@ -219,8 +221,8 @@ static enum verdict meter_login(struct session *s)
 /* The secret is right, or the store will tell: may this account log in at all? */
 static enum verdict check_account(struct session *s)
 {
-	enum reason why =
-	    authenticate_may(s->mmp, s->front, stream_is_tls(s->client), s->attempt->account);
+	enum reason why = authenticate_may(
+	    s->mmp, s->front, stream_is_tls(s->client), s->attempt->account, s->from.addr);
 	return why == WHY_NONE ? meter_login(s) : authenticate_refuse(s, why, NULL);
 }
 

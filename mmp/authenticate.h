@@ -53,8 +53,8 @@ enum verdict authenticate_answer(struct session *s);
 enum verdict authenticate_late(struct session *s);
 
 /* For dry.c, too. May the account log in at all, once it has shown its secret? WHY_NONE: yes. */
-enum reason authenticate_may(
-    const struct mmp *m, const struct front *f, bool tls, const struct account *a);
+enum reason authenticate_may(const struct mmp *m, const struct front *f, bool tls,
+    const struct account *a, struct ip_addr client);
 /* A failure is answered at a multiple of this, when there were so many lately. */
 uint64_t authenticate_step_ms(const struct mmp_conf *c, unsigned failures);
 

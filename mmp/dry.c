@@ -292,7 +292,7 @@ static bool step_account(struct dry *d)
 	if (a == NULL)
 		return true;
 	bool tls = d->listener->tls != MMP_TLS_NONE;
-	enum reason why = authenticate_may(d->mmp, d->front, tls, a);
+	enum reason why = authenticate_may(d->mmp, d->front, tls, a, d->client);
 	if (why != WHY_NONE)
 		refuse(d, why);
 	if (!tells_all(d))

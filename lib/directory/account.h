@@ -45,12 +45,13 @@ struct account {
 	int64_t quota_messages;
 	int64_t domain_quota_bytes; /* of all users of the domain; -1 unlimited, -2 none is given */
 	int64_t domain_quota_messages;
-	unsigned delivery;            /* ACCOUNT_TO_*; 0: in no way that is offered here */
-	struct text_list forwards;    /* mailForwardingAddress, as they are written */
-	struct text_list programs;    /* mailProgramDeliveryInfo: names of programs */
-	const char *password;         /* userPassword when the back end can read it, else NULL */
-	const char *allowed_services; /* mailAllowedServiceAccess, NULL: all */
-	bool verify_at_store;         /* back end cannot check secrets: the store does */
+	unsigned delivery;         /* ACCOUNT_TO_*; 0: in no way that is offered here */
+	struct text_list forwards; /* mailForwardingAddress, as they are written */
+	struct text_list programs; /* mailProgramDeliveryInfo: names of programs */
+	const char *password;      /* userPassword when the back end can read it, else NULL */
+	const char
+	    *allowed_services; /* for access_filter.h: the user's and the domain's; NULL: all */
+	bool verify_at_store;  /* back end cannot check secrets: the store does */
 };
 
 /* What the account's status means for mail: an option to hold it counts as that status. */

@@ -35,16 +35,18 @@ struct record *record_of_account(const struct account *a)
 	return OBJ(record, (char *)a - offsetof(struct record, account));
 }
 
-struct record *record_with_status(const struct record *r, enum account_status status)
+/* With room for more bytes of text behind what it has. */
+static struct record *copy_user(const struct record *r, size_t more)
 {
-	struct record *copy = mem_copy(r, sizeof *r + r->text_n);
+	struct record *copy = mem_alloc(sizeof *r + r->text_n + more);
+	memcpy(copy, r, sizeof *r + r->text_n);
 	copy->text = (char *)(copy + 1);
+	copy->text_n = r->text_n + more;
 	ptrdiff_t shift = copy->text - r->text;
 	const char **texts[] = { &copy->account.id, &copy->account.user, &copy->account.address,
 		&copy->account.domain, &copy->account.password, &copy->account.allowed_services,
 		&copy->account.forwards.p, &copy->account.programs.p };
 	copy->refs = 1;
-	copy->account.status = status;
 	for (size_t i = 0; i < COUNT_OF(texts); i++)
 		*texts[i] = *texts[i] == NULL ? NULL : *texts[i] + shift;
 	for (size_t i = 0; i < copy->account.host_count; i++)
@@ -54,19 +56,34 @@ struct record *record_with_status(const struct record *r, enum account_status st
 	return copy;
 }
 
+struct record *record_with_status(const struct record *r, enum account_status status)
+{
+	struct record *copy = copy_user(r, 0);
+	copy->account.status = status;
+	return copy;
+}
+
 static bool domain_says_nothing(const struct record *domain)
 {
 	return domain->domain_status == ACCOUNT_ACTIVE && domain->domain_quota_bytes == -2 &&
-	       domain->domain_quota_messages == -2;
+	       domain->domain_quota_messages == -2 && domain->domain_services == NULL;
 }
 
 struct record *record_in_domain(const struct record *user, const struct record *domain)
 {
-	bool active = domain->domain_status == ACCOUNT_ACTIVE;
+	const char *filter = domain->domain_services, *own = user->account.allowed_services;
 	if (domain_says_nothing(domain))
 		return record_ref(user);
-	struct record *copy =
-	    record_with_status(user, active ? user->account.status : domain->domain_status);
+	size_t more = filter == NULL ? 0 : strlen(filter) + 2 + (own != NULL ? strlen(own) : 0);
+	struct record *copy = copy_user(user, more);
+	if (domain->domain_status != ACCOUNT_ACTIVE)
+		copy->account.status = domain->domain_status;
+	if (filter != NULL) {
+		char *both = copy->text + user->text_n;
+		snprintf(
+		    both, more, "%s%s%s", filter, own != NULL ? "\n" : "", own != NULL ? own : "");
+		copy->account.allowed_services = both;
+	}
 	copy->account.domain_quota_bytes = domain->domain_quota_bytes;
 	copy->account.domain_quota_messages = domain->domain_quota_messages;
 	return copy;
@@ -228,6 +245,17 @@ unsigned record_delivery(const struct entry *e, const char *attr, unsigned witho
 	return at == 0 ? without : found;
 }
 
+static void put_services(
+    struct draft *d, const char **member, const struct entry *e, const char *attr)
+{
+	struct span services = entry_get(e, attr, 0);
+	if (services.n == 0)
+		return;
+	if (!name_is_clean(services, RECORD_TEXT_MAX / 4))
+		draft_fail(d, "mailAllowedServiceAccess is not usable");
+	draft_text(d, member, services);
+}
+
 static void put_delivery(struct draft *d, const struct directory_conf *c, const struct entry *e)
 {
 	struct account *a = &d->r.account;
@@ -244,7 +272,6 @@ struct record *record_from_user(
     const struct directory_conf *c, const struct entry *e, const char **why_out)
 {
 	struct draft d;
-	struct span services = entry_get(e, c->attr_services, 0);
 	draft_init(&d, RECORD_USER, RECORD_TEXT_MAX);
 	struct account *a = &d.r.account;
 	if (!name_is_clean(entry_dn(e), RECORD_TEXT_MAX / 4))
@@ -253,11 +280,7 @@ struct record *record_from_user(
 	put_names(&d, c, e);
 	put_hosts(&d, c, e);
 	put_passwords(&d, c, e);
-	if (services.n > 0) {
-		if (!name_is_clean(services, RECORD_TEXT_MAX / 4))
-			draft_fail(&d, "mailAllowedServiceAccess is not usable");
-		draft_text(&d, &a->allowed_services, services);
-	}
+	put_services(&d, &a->allowed_services, e, c->attr_services);
 	put_delivery(&d, c, e);
 	a->status = record_status_of(e, c->attr_user_status, c->attr_mail_status);
 	a->quota_bytes = parse_quota(entry_get(e, c->attr_quota, 0));
@@ -315,6 +338,7 @@ struct record *record_from_domain(
 		d.r.catch_all.n = 1;
 	}
 	d.r.domain_status = record_status_of(e, c->attr_domain_status, c->attr_domain_mail_status);
+	put_services(&d, &d.r.domain_services, e, c->attr_domain_services);
 	d.r.domain_quota_bytes = parse_quota(entry_get(e, c->attr_domain_quota, 0));
 	d.r.domain_quota_messages = parse_quota(entry_get(e, c->attr_domain_quota_messages, 0));
 	return draft_finish(&d, why_out);

@@ -41,12 +41,13 @@ struct record {
 	size_t password_n;
 	enum account_status domain_status;                 /* RECORD_DOMAIN */
 	int64_t domain_quota_bytes, domain_quota_messages; /* RECORD_DOMAIN: as of account */
-	const char *canonical;      /* RECORD_DOMAIN: another name of this domain, or NULL */
-	struct text_list catch_all; /* RECORD_DOMAIN: who gets the mail for nobody */
-	struct group group;         /* RECORD_GROUP */
-	struct text_list list;      /* RECORD_LIST */
-	struct store_place place;   /* RECORD_STORE */
-	char *text;                 /* what the pointers above point to: right behind the struct */
+	const char *domain_services; /* RECORD_DOMAIN: who may use what; NULL: all */
+	const char *canonical;       /* RECORD_DOMAIN: another name of this domain, or NULL */
+	struct text_list catch_all;  /* RECORD_DOMAIN: who gets the mail for nobody */
+	struct group group;          /* RECORD_GROUP */
+	struct text_list list;       /* RECORD_LIST */
+	struct store_place place;    /* RECORD_STORE */
+	char *text;                  /* what the pointers above point to: right behind the struct */
 	size_t text_n;
 };
 
@@ -84,7 +85,8 @@ struct record *record_default_store(const struct directory_conf *c, struct span 
 
 /* The same user with another status. */
 struct record *record_with_status(const struct record *r, enum account_status status);
-/* The same user, as one of that domain: with its limits, and its status when it is not active. */
+/* The same user, as one of that domain: with its limits, its filter of services beside the
+ * user's, and its status when it is not active. */
 struct record *record_in_domain(const struct record *user, const struct record *domain);
 
 struct record *record_ref(const struct record *r);

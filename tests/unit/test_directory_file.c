@@ -14,16 +14,17 @@ static const char tree[] =
     "version: 1\n# two domains\ndn: dc=x\nobjectClass: domain\nassociatedDomain: Example.org\n"
     "mailDomainDiskQuota: 2G\nmailDomainMsgQuota: 70\n\n"
     "dn: dc=y\nobjectClass: inetDomain\nassociatedDomain: held.example\nmailDomainStatus: "
-    "hold\n\n" ALICE USER("uid=bob", "bob", "bob@example.net",
-	"mailUserStatus: disabled\nmailHost: store1\n") USER("uid=off", "off", "off@example.net",
-	"inetUserStatus: inactive\nmailUserStatus: hold\n") USER("uid=odd", "odd",
-	"odd@example.net", "mailUserStatus: sleepy\n") USER("uid=gone", "gone", "gone@example.net",
-	"mailUserStatus: removed\n") USER("uid=over", "over", "over@example.net",
-	"mailUserStatus: overquota\n") USER("uid=h", "h", "h@held.example",
-	"mailUserStatus: disabled\n") USER("uid=c1", "c1", "twice@example.org", "") USER("uid=c2",
-	"c2", "c2@example.org", "mailAlternateAddress: twice@example.org\n") USER("uid=same,ou=1",
-	"same", "s1@example.org", "") USER("uid=same,ou=2", "same", "s2@example.org",
-	"") USER("uid=plus", "plus+really", "plus+really@example.org",
+    "hold\nmailDomainAllowedServiceAccess: +imap:10.\n\n" ALICE USER("uid=bob", "bob",
+	"bob@example.net", "mailUserStatus: disabled\nmailHost: store1\n") USER("uid=off", "off",
+	"off@example.net", "inetUserStatus: inactive\nmailUserStatus: hold\n") USER("uid=odd",
+	"odd", "odd@example.net", "mailUserStatus: sleepy\n") USER("uid=gone", "gone",
+	"gone@example.net", "mailUserStatus: removed\n") USER("uid=over", "over",
+	"over@example.net", "mailUserStatus: overquota\n") USER("uid=h", "h", "h@held.example",
+	"mailUserStatus: disabled\nmailAllowedServiceAccess: +pop:*\n") USER("uid=i", "i",
+	"i@held.example", "") USER("uid=c1", "c1", "twice@example.org", "") USER("uid=c2", "c2",
+	"c2@example.org", "mailAlternateAddress: twice@example.org\n") USER("uid=same,ou=1", "same",
+	"s1@example.org", "") USER("uid=same,ou=2", "same", "s2@example.org", "") USER("uid=plus",
+	"plus+really", "plus+really@example.org",
 	"") "dn: cn=list\nobjectClass: inetMailGroup\ncn: list\nmail: list@example.org\n\n"
 	    "dn: cn=store1\nobjectClass: posternStore\ncn: store1\nposternStoreHost: 127.0.0.1\n"
 	    "posternStoreImapPort: 21143\nposternStoreLmtpPort: 21024\n\n";
@@ -111,6 +112,12 @@ static void test_account(void **state)
 	g = find(&f, "h@held.example"); /* its domain has none */
 	assert_int_equal(g.account->domain_quota_bytes, -2);
 	assert_int_equal(g.account->domain_quota_messages, -2);
+	assert_string_equal(
+	    g.account->allowed_services, "+imap:10.\n+pop:*"); /* its filter and the user's */
+	assert_string_equal(g.account->address, "h@held.example");
+	got_end(&g);
+	g = find(&f, "i@held.example");
+	assert_string_equal(g.account->allowed_services, "+imap:10.");
 	got_end(&g);
 	fixture_close(&f);
 }

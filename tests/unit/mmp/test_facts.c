@@ -254,6 +254,37 @@ static void test_pop3_stores_that_lie_about_capa(void **state)
 	world_end();
 }
 
+#define ELSEWHERE                                                                                  \
+	"NO [CONTACTADMIN] This account may not log in here, ask your administrator (id)\r\n"
+
+/* mailAllowedServiceAccess names networks: the client's address counts, not the balancer's. */
+static void test_clients_from_somewhere(void **state)
+{
+	static const struct {
+		const char *header, *want;
+		enum port_id at;
+	} rows[] = {
+		{ "PROXY TCP4 192.0.2.1 198.51.100.1 4000 143\r\n", "a " IMAP_IN, PROXIED },
+		{ "PROXY TCP6 2001:db8::7 2001:db8::1 4000 143\r\n", "a " IMAP_IN, PROXIED },
+		{ "PROXY TCP4 192.0.3.1 198.51.100.1 4000 143\r\n", "a " ELSEWHERE, PROXIED },
+		{ "", "a " ELSEWHERE, IMAP_OPEN },
+	};
+	world_start("", NULL);
+	world.store[0].script = imap_good;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct client c;
+		char want[512];
+		client_open(&c, rows[i].at);
+		client_send(&c, rows[i].header);
+		client_send(&c, "a LOGIN inside inside-secret\r\n");
+		snprintf(want, sizeof want, "%s%s", IMAP_OPEN_GREETING, rows[i].want);
+		expect(&c, want);
+		client_leave(&c);
+	}
+	assert_int_equal(logged("why=service_denied"), 2);
+	world_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -263,6 +294,7 @@ int main(void)
 		cmocka_unit_test(test_after_tls),
 		cmocka_unit_test(test_a_proxy_header),
 		cmocka_unit_test(test_each_store_as_it_likes),
+		cmocka_unit_test(test_clients_from_somewhere),
 		cmocka_unit_test(test_words_that_every_store_has),
 		cmocka_unit_test(test_pop3_stores_are_asked_once),
 		cmocka_unit_test(test_pop3_stores_that_lie_about_capa),

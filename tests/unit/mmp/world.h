@@ -109,6 +109,8 @@ static const char *const world_users[][2] = {
 	{ "closed", "mailHost: store1\nmailUserStatus: disabled\n" },
 	{ "held", "mailHost: store1\nmailUserStatus: hold\n" },
 	{ "poponly", "mailHost: store1\nmailAllowedServiceAccess: +pop:*\n" },
+	{ "inside",
+	    "mailHost: store1\nmailAllowedServiceAccess: +imap:192.0.2.0/24, 2001:db8::/32\n" },
 	{ "imaponly", "mailHost: nopop\n" },
 	{ "looped", "mailHost: loop\n" },
 	{ "homeless", "" },
