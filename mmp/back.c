@@ -91,6 +91,14 @@ bool talk_is_probe(const struct talk *t)
 	return t->probe && (t->starttls == NULL || stream_is_tls(t->stream));
 }
 
+/* One that is another site's is a store if the policy says so; one of our own name is ourselves all the same. */
+bool talk_loops(const struct talk *t, struct span greeting)
+{
+	if (span_find_span(greeting, SPAN(MULTIPLEXOR_READY)) == SIZE_MAX)
+		return false;
+	return !t->policy->multiplexor || span_ieq_str(span_cut(&greeting, ' '), t->own_name);
+}
+
 bool talk_may_be_plain(const struct talk *t)
 {
 	return !t->external && buf_len(&t->authz) == 0;

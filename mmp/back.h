@@ -26,6 +26,9 @@
 
 #define talk_MAGIC 0x6d6d7033u
 
+/* Behind the host's name in every greeting of ours: who meets it at a store knows that it is none. */
+#define MULTIPLEXOR_READY "multiplexor ready"
+
 enum { TALK_LINE_MAX = 8192, TALK_COMMAND_MAX = 8192 };
 
 enum back_status {
@@ -35,6 +38,7 @@ enum back_status {
 	BACK_IN_USE,       /* mailbox locked */
 	BACK_TOO_SOON,     /* LOGIN-DELAY */
 	BACK_LIMIT,        /* too many connections of the user */
+	BACK_LOOP,         /* it is a multiplexor; nothing was said to it */
 	BACK_UNREADY,      /* failed before the secret was sent: another store may be tried */
 	BACK_BROKEN,       /* broke the protocol after it had seen the secret */
 	BACK_STATUS_COUNT
@@ -133,6 +137,8 @@ enum talk_verdict talk_end(struct talk *t, enum back_status status, struct span 
 enum talk_verdict talk_broken(struct talk *t, const char *what);
 /* It has greeted, and under TLS if it must: is that all that was asked? Then the next is talk_end(). */
 bool talk_is_probe(const struct talk *t);
+/* Is this the greeting of a multiplexor that is no store for us? Then the next is talk_end(BACK_LOOP). */
+bool talk_loops(const struct talk *t, struct span greeting);
 /* Next step; sends the command in out (which is ended, and wiped). */
 enum talk_verdict talk_say(struct talk *t, int step, struct buf *take_out);
 /* It is gone or says so: UNREADY, or TEMPORARY once the secret is out. */

@@ -155,6 +155,8 @@ static enum talk_verdict on_greeting(struct talk *t, const struct imap_resp *r)
 	if (r->kind != IMAP_RESP_UNTAGGED || r->cond != IMAP_COND_OK)
 		return talk_broken(t, r->cond == IMAP_COND_PREAUTH ? "greets with PREAUTH"
 								   : "does not greet with OK");
+	if (talk_loops(t, r->text))
+		return talk_end(t, BACK_LOOP, r->text);
 	if (t->starttls != NULL)
 		return say(t, STEP_STARTTLS, "STARTTLS");
 	if (talk_is_probe(t))

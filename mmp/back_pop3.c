@@ -72,6 +72,8 @@ static enum talk_verdict on_greeting(struct talk *t, const struct pop3_response 
 {
 	if (r->status != POP3_OK)
 		return talk_broken(t, "does not greet with +OK");
+	if (talk_loops(t, r->text))
+		return talk_end(t, BACK_LOOP, r->text);
 	if (talk_is_probe(t))
 		return talk_end(t, BACK_OK, SPAN_NONE);
 	t->facts.told = t->facts.told && span_ieq_str(r->code, "XCLIENT");

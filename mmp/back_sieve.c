@@ -103,6 +103,8 @@ static enum talk_verdict secure_first(struct talk *t)
 
 static enum talk_verdict on_greeting(struct talk *t, const struct sieve_resp *r)
 {
+	if (r->kind == SIEVE_RESP_OK && talk_loops(t, r->text))
+		return talk_end(t, BACK_LOOP, r->text);
 	return on_capabilities(t, r, secure_first);
 }
 

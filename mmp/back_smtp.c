@@ -171,6 +171,8 @@ static enum talk_verdict on_greeting(struct talk *t, const struct smtp_reply *r)
 {
 	if (!is_good(r))
 		return refused(t);
+	if (talk_loops(t, r->text))
+		return talk_end(t, BACK_LOOP, r->text);
 	return talk_is_probe(t) ? talk_end(t, BACK_OK, SPAN_NONE)
 				: say(t, STEP_EHLO, "EHLO ", t->own_name);
 }

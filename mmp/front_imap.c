@@ -297,7 +297,7 @@ static void greet(struct session *s)
 	next_command(s); /* TLS may have come since the session was made */
 	buf_add_str(&out, "* OK [");
 	put_capability(s, &out);
-	buf_printf(&out, "] %s ready\r\n", s->setup->hostname);
+	buf_printf(&out, "] %s " MULTIPLEXOR_READY "\r\n", s->setup->hostname);
 	stream_write_span(s->client, buf_span(&out));
 	buf_end(&out);
 }

@@ -248,7 +248,7 @@ static void greet(struct session *s)
 	struct buf *challenge = &front_data(s)->challenge;
 	if (s->setup->mmp->apop)
 		buf_printf(challenge, "<%s@%s>", ident_new().s, s->setup->hostname);
-	stream_printf(s->client, "+OK %s ready%s%.*s\r\n", s->setup->hostname,
+	stream_printf(s->client, "+OK %s " MULTIPLEXOR_READY "%s%.*s\r\n", s->setup->hostname,
 	    buf_len(challenge) > 0 ? " " : "", SPAN_ARG(buf_span(challenge)));
 }
 

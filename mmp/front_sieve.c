@@ -255,7 +255,7 @@ static void front_close(void **data)
 static void greet(struct session *s)
 {
 	struct buf ready = BUF_INIT(ANSWER_MAX);
-	buf_printf(&ready, "%s ready", s->setup->hostname);
+	buf_printf(&ready, "%s " MULTIPLEXOR_READY, s->setup->hostname);
 	send_capabilities(s, buf_cstr(&ready));
 	buf_end(&ready);
 }

@@ -234,7 +234,7 @@ static void front_close(void **data)
 static void greet(struct session *s)
 {
 	struct buf text = BUF_INIT(ANSWER_MAX);
-	buf_printf(&text, "%s ESMTP ready", s->setup->hostname);
+	buf_printf(&text, "%s ESMTP " MULTIPLEXOR_READY, s->setup->hostname);
 	put_reply(s, 220, NULL, buf_span(&text));
 	buf_end(&text);
 }

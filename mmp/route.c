@@ -114,6 +114,7 @@ static const struct {
 	[BACK_IN_USE] = { WHY_STORE_IN_USE, false },
 	[BACK_TOO_SOON] = { WHY_STORE_TOO_SOON, false },
 	[BACK_LIMIT] = { WHY_STORE_LIMIT, false },
+	[BACK_LOOP] = { WHY_NO_STORE, false },
 	[BACK_UNREADY] = { WHY_STORE_DOWN, true },
 	[BACK_BROKEN] = { WHY_STORE_BROKEN, true },
 };
@@ -137,12 +138,23 @@ static enum verdict hand_over(struct session *s, const struct back_done *done)
 	return V_DONE;
 }
 
+static enum verdict pass_over_loop(struct session *s, const char *detail)
+{
+	log_write(&mmp_events[MMP_EV_STORE_LOOP], s->id.s,
+	    LOG_FIELDS(LOG_STR("store", s->attempt->store), LOG_ADDR("addr", s->attempt->addr),
+		LOG_STR("detail", detail)));
+	s->attempt->failed = WHY_NO_STORE;
+	return try_next(s);
+}
+
 static enum verdict on_outcome(struct session *s, const struct back_done *done)
 {
 	struct attempt *a = s->attempt;
 	enum reason why = outcomes[done->status].why;
 	if (done->status == BACK_OK)
 		return hand_over(s, done);
+	if (done->status == BACK_LOOP)
+		return pass_over_loop(s, done->detail);
 	if (done->status == BACK_UNREADY) {
 		store_is_bad(s, ERR_PROTOCOL, done->detail);
 		a->failed = why;
@@ -173,11 +185,8 @@ static enum verdict start_login(struct session *s, struct stream *store)
 	struct attempt *a = s->attempt;
 	if (mmp_setup_has_port(s->setup, a->addr.port) &&
 	    mmp_setup_is_own(s->setup, stream_local(store), stream_peer(store))) {
-		log_write(&mmp_events[MMP_EV_STORE_LOOP], s->id.s,
-		    LOG_FIELDS(LOG_STR("store", a->store), LOG_ADDR("addr", a->addr)));
 		stream_free(&store);
-		a->failed = WHY_NO_STORE;
-		return try_next(s);
+		return pass_over_loop(s, NULL);
 	}
 	if (stream_is_tls(store) && !store_policy_key_fits(a->policy, store)) {
 		stream_free(&store);

@@ -81,6 +81,7 @@ static bool fill(struct store_policy *p, const struct conf *conf, const struct m
 	struct tls_pair pair = { own ? c->chain.bytes : m->store_chain.bytes,
 		own ? c->key.bytes : m->store_key.bytes };
 	p->name = c->head.title;
+	p->multiplexor = c->multiplexor;
 	p->facts = (enum store_facts)inherited(c->facts, m->store_facts);
 	p->tls = (enum mmp_tls)inherited(c->tls, m->store_tls);
 	p->connections_max =

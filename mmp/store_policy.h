@@ -25,6 +25,7 @@ enum { STORE_PINS_MAX = 8, STORE_SECRET_MAX = 512 };
 struct store_policy {
 	const char *name; /* of conf */
 	bool others;      /* the last one, which fits every store */
+	bool multiplexor; /* it may be one, of another site */
 	enum store_facts facts;
 	enum mmp_tls tls;
 	struct tls_ctx *ctx;    /* owned; NULL unless tls */

@@ -25,6 +25,11 @@ def balanced(new_tier, tier):
     t.mmp_listener_extra = "proxy_from 127.0.0.1/32; proxy_timeout 2s;"
     t.meter_rules = "\trule guesses { on auth; key client/32,64; rate 2/1h; burst 2; }\n"
     t.front = {s: free_port() for s in SERVICES}
+    lost = {"name": "lost", "domain": "example.org", "store": 9, "address": "lost@example.org", "password": "lost-demo"}
+    t.users = [*t.users, lost]
+    plain = t.directory_text
+    t.directory_text = lambda: (plain() + "\ndn: cn=store9,ou=stores,dc=postern\nobjectClass: posternStore\ncn: store9\n"
+                                f"posternStoreHost: 127.0.0.1\nposternStoreImapPort: {t.front['imap']}\n")
     t.write_all()
     t.start_daemon("mmp", "postern")
     peers.start_haproxy(t, {t.front[s]: t.port(s) for s in SERVICES})
@@ -71,6 +76,15 @@ def test_health_checks_leave_no_trace(balanced):
     fresh = balanced.log("mmp")[len(log):].splitlines()
     assert [line for line in fresh if "user=alice" not in line] == []
     assert not re.search(r" (warn|error) ", log), log
+
+
+def test_a_store_that_is_the_balancer(balanced):
+    """Its address leads back to us, where no listener has it: the login ends at the first greeting and does not go round."""
+    log = balanced.log("mmp")
+    assert b"UNAVAILABLE" in balanced_imap(balanced, balanced.user("lost"), "127.0.0.8")
+    fresh = balanced.log("mmp")[len(log):]
+    assert re.search(r'store\.loop .*store=store9 .*detail="mail\.example\.org multiplexor ready"', fresh), fresh
+    assert len(re.findall(r"login\.refused .*user=lost@", fresh)) == 1, fresh
 
 
 def test_a_listed_peer_must_send_a_header(balanced):

@@ -9,7 +9,7 @@
 #define REFUSED "a NO [AUTHENTICATIONFAILED] Authentication failed (id)\r\n"
 #define CRAM_GREETING                                                                              \
 	"* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID AUTH=CRAM-MD5 AUTH=PLAIN] "                \
-	"mail.example.org ready\r\n"
+	"mail.example.org multiplexor ready\r\n"
 
 static const char *const anybody_in[] = { STORE_GREETING, "C P3 AUTHENTICATE PLAIN ", IMAP_DONE,
 	"E", NULL };

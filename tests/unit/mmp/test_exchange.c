@@ -12,7 +12,7 @@
 #define WORDS "IMAP4rev1 LITERAL+ SASL-IR ID"
 #define GREETING                                                                                   \
 	"* OK [CAPABILITY " WORDS                                                                  \
-	" AUTH=SCRAM-SHA-256 AUTH=CRAM-MD5 AUTH=PLAIN] mail.example.org ready\r\n"
+	" AUTH=SCRAM-SHA-256 AUTH=CRAM-MD5 AUTH=PLAIN] mail.example.org multiplexor ready\r\n"
 #define REFUSED "a NO [AUTHENTICATIONFAILED] Authentication failed (id)\r\n"
 #define BAD_RESPONSE "a BAD Not a response of this mechanism\r\n"
 
@@ -119,10 +119,10 @@ static void test_rfc_7677_by_managesieve(void **state)
 	client_open(&c, SIEVE_OPEN);
 	client_send(&c, "AUTHENTICATE \"SCRAM-SHA-256\"\r\n\"" RFC_FIRST "\"\r\n\"" RFC_FINAL
 			"\"\r\n\"\"\r\nLISTSCRIPTS\r\n");
-	expect(&c,
-	    SIEVE_SAYS("SCRAM-SHA-256 CRAM-MD5 PLAIN", "",
-		"mail.example.org ready") "\"\"\r\n\"" RFC_SERVER_FIRST "\"\r\n\"" RFC_SERVER_FINAL
-					  "\"\r\n" SIEVE_IN "LISTSCRIPTS\r\n");
+	expect(&c, SIEVE_SAYS("SCRAM-SHA-256 CRAM-MD5 PLAIN", "",
+		       "mail.example.org multiplexor ready") "\"\"\r\n\"" RFC_SERVER_FIRST
+							     "\"\r\n\"" RFC_SERVER_FINAL
+							     "\"\r\n" SIEVE_IN "LISTSCRIPTS\r\n");
 	client_leave(&c);
 	sasl_scram_nonce = NULL;
 	world_end();
@@ -432,7 +432,7 @@ static void test_what_is_on_offer(void **state)
 		{ PROXY "auth_mechanisms SCRAM-SHA-256;", IMAP_OPEN,
 		    "a LOGIN alice alice-secret\r\n",
 		    "* OK [CAPABILITY " WORDS
-		    " LOGINDISABLED AUTH=SCRAM-SHA-256] mail.example.org ready\r\n"
+		    " LOGINDISABLED AUTH=SCRAM-SHA-256] mail.example.org multiplexor ready\r\n"
 		    "a BAD Passwords are not taken here, use AUTHENTICATE\r\n" },
 		{ PROXY "auth_mechanisms SCRAM-SHA-256;", POP3_OPEN,
 		    "CAPA\r\nUSER alice\r\nAUTH\r\n",

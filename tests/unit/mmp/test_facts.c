@@ -181,7 +181,8 @@ static void test_words_that_every_store_has(void **state)
 	for (size_t i = 0; i <= COUNT_OF(rows); i++) {
 		client_open(&c, IMAP_OPEN);
 		snprintf(text, sizeof text,
-		    "* OK [CAPABILITY %s AUTH=PLAIN AUTH=LOGIN] mail.example.org ready\r\n",
+		    "* OK [CAPABILITY %s AUTH=PLAIN AUTH=LOGIN] mail.example.org multiplexor "
+		    "ready\r\n",
 		    i > 0 ? rows[i - 1].shown : "IMAP4rev1 LITERAL+ SASL-IR ID IDLE");
 		expect(&c, text);
 		if (i < COUNT_OF(rows)) {

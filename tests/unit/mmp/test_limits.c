@@ -511,7 +511,7 @@ static void test_reload(void **state)
 	expect(&before, IMAP_OPEN_GREETING CAPABILITY "a OK Done\r\n");
 	say(&after, IMAP_OPEN, "");
 	assert_string_equal(heard(&after), "* OK [CAPABILITY IMAP4rev1 NEW AUTH=PLAIN AUTH=LOGIN] "
-					   "mail.example.org ready\r\n");
+					   "mail.example.org multiplexor ready\r\n");
 	client_close(&before);
 	client_leave(&after);
 	world_end();

@@ -290,7 +290,7 @@ static void test_extensions_are_learnt(void **state)
 	client_open(&c, SIEVE_OPEN);
 	expect(&c, "\"IMPLEMENTATION\" \"Postern\"\r\n\"SIEVE\" \"fileinto\"\r\n\"SASL\" \"PLAIN "
 		   "LOGIN\"\r\n"
-		   "\"VERSION\" \"1.0\"\r\nOK \"mail.example.org ready\"\r\n");
+		   "\"VERSION\" \"1.0\"\r\nOK \"mail.example.org multiplexor ready\"\r\n");
 	client_leave(&c);
 	world_end();
 }

@@ -350,6 +350,41 @@ static void test_the_word_of_a_store_is_final(void **state)
 	world_end();
 }
 
+/* A multiplexor in a store's place, behind a balancer perhaps: nothing is said to it, in any protocol. One of another
+ * site may be meant; ourselves never. */
+static void test_a_multiplexor_is_no_store(void **state)
+{
+#define AT(host) host " multiplexor ready"
+	static const struct {
+		enum port_id at;
+		const char *greeting[3], *want;
+	} rows[] = {
+		{ IMAP_OPEN, { "S * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] " AT("a.example"), "H" },
+		    LATER },
+		{ IMAP_OPEN, { "S * OK " AT("MAIL.example.org"), "H" }, LATER },
+		{ POP3_OPEN, { "S +OK " AT("mail.example.org") " <1.2@x>", "H" }, POP3_LATER },
+		{ SIEVE_OPEN, { "S OK \"" AT("mail.example.org") "\"", "H" }, SIEVE_LATER },
+		{ SUBMIT_OPEN, { "S 220 mail.example.org ESMTP multiplexor ready", "H" },
+		    SUBMIT_LATER },
+	};
+	static const char *const meant[] = { "S * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] " AT(
+						 "a.example"),
+		PLAIN_SENT, IMAP_DONE, "E", NULL };
+	for (int allowed = 0; allowed < 2; allowed++) {
+		world_start(allowed ? SIEVE_WORDS SUBMIT_WORDS "store store1 { multiplexor yes; }"
+				    : SIEVE_WORDS SUBMIT_WORDS,
+		    NULL);
+		for (size_t i = (size_t)allowed; i < COUNT_OF(rows); i++) {
+			login_alice_anew(rows[i].at, rows[i].greeting, rows[i].want);
+			assert_int_equal(buf_len(&world.store[0].seen), 0);
+			assert_int_equal(logged("store.loop"), 1);
+			assert_int_equal(logged("why=no_store"), 1);
+		}
+		login_alice_anew(IMAP_OPEN, meant, allowed ? IMAP_IN : LATER);
+		world_end();
+	}
+}
+
 static void test_the_directory_could_not_look(void **state)
 {
 	struct client c;
@@ -488,6 +523,7 @@ int main(void)
 		cmocka_unit_test(test_a_dead_store),
 		cmocka_unit_test(test_the_next_store),
 		cmocka_unit_test(test_the_word_of_a_store_is_final),
+		cmocka_unit_test(test_a_multiplexor_is_no_store),
 		cmocka_unit_test(test_the_directory_could_not_look),
 		cmocka_unit_test(test_the_store_checks),
 		cmocka_unit_test(test_a_closed_account_unchecked),

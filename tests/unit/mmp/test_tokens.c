@@ -9,7 +9,7 @@
 	      "\"mail.read\"; "
 #define GREETING                                                                                   \
 	"* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID AUTH=OAUTHBEARER AUTH=XOAUTH2 "            \
-	"AUTH=PLAIN] mail.example.org ready\r\n"
+	"AUTH=PLAIN] mail.example.org multiplexor ready\r\n"
 #define REFUSED "a NO [AUTHENTICATIONFAILED] Authentication failed (id)\r\n"
 /* {"status":"invalid_token","scope":"mail.read"} */
 #define ERROR_SAID "+ eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIiwic2NvcGUiOiJtYWlsLnJlYWQifQ==\r\n"

@@ -470,23 +470,23 @@ static int world_teardown(void **state)
 
 #define IMAP_OPEN_GREETING                                                                         \
 	"* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID AUTH=PLAIN AUTH=LOGIN] mail.example.org "  \
-	"ready\r\n"
+	"multiplexor ready\r\n"
 #define IMAP_GREETING                                                                              \
 	"* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID STARTTLS LOGINDISABLED] mail.example.org " \
-	"ready\r\n"
-#define POP3_GREETING "+OK mail.example.org ready\r\n"
+	"multiplexor ready\r\n"
+#define POP3_GREETING "+OK mail.example.org multiplexor ready\r\n"
 /* These need sieve_extensions as in SIEVE_WORDS. */
 #define SIEVE_WORDS "sieve_extensions fileinto, reject, vacation;"
 #define SIEVE_SAYS(sasl, tls, text)                                                                \
 	"\"IMPLEMENTATION\" \"Postern\"\r\n\"SIEVE\" \"fileinto reject vacation\"\r\n\"SASL\" "    \
 	"\"" sasl "\"\r\n" tls "\"VERSION\" \"1.0\"\r\nOK \"" text "\"\r\n"
-#define SIEVE_OPEN_GREETING SIEVE_SAYS("PLAIN LOGIN", "", "mail.example.org ready")
-#define SIEVE_GREETING SIEVE_SAYS("", "\"STARTTLS\"\r\n", "mail.example.org ready")
+#define SIEVE_OPEN_GREETING SIEVE_SAYS("PLAIN LOGIN", "", "mail.example.org multiplexor ready")
+#define SIEVE_GREETING SIEVE_SAYS("", "\"STARTTLS\"\r\n", "mail.example.org multiplexor ready")
 #define SIEVE_LATER "NO (TRYLATER) \"Temporarily unavailable, try again later (id)\"\r\n"
 #define SIEVE_IN "OK \"Logged in\"\r\n"
 /* These need submission_capability as in SUBMIT_WORDS. */
 #define SUBMIT_WORDS "submission_capability PIPELINING, 8BITMIME, \"SIZE 1000\";"
-#define SUBMIT_GREETING "220 mail.example.org ESMTP ready\r\n"
+#define SUBMIT_GREETING "220 mail.example.org ESMTP multiplexor ready\r\n"
 #define SUBMIT_OPEN_EHLO                                                                           \
 	"250-mail.example.org\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 1000\r\n"              \
 	"250 AUTH PLAIN LOGIN\r\n"
