@@ -36,6 +36,15 @@ struct index_user {
 };
 bool index_user(struct index_view *v, struct span user, struct index_user *out);
 
+/* The user has been told of as out of room (RFC 5423 QuotaExceed), and not yet as with room again. */
+struct index_quota_mark {
+	uint64_t since_s; /* when it was told last */
+	uint64_t mailbox; /* whose limit it is; 0: of no mailbox alone */
+	struct span
+	    root; /* empty: the user's own limits; a rule's name; "@example.org": of the domain */
+};
+bool index_quota_mark(struct index_view *v, struct span user, struct index_quota_mark *out);
+
 /* Where the user's mail is: another answer than STAY_HERE means that nobody may log in or deliver here now. */
 enum store_stay index_stay(struct index_view *v, struct span user);
 /* Is somebody putting the mailbox right (mend.h), so that nobody is to look at it at that time? */

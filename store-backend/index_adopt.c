@@ -62,6 +62,7 @@ static size_t wipe_one(struct apply *a)
 	if (found.n <= 1) {
 		txn_del_all(a->t, DB_SUBS, &subs);
 		metadata_drop_user(a->t, a->op->user);
+		quota_mark_drop(a->t, a->op->user);
 		user_drop(a->t, a->op->user);
 	}
 	return found.n > 0 ? found.n - 1 : 0;

@@ -303,6 +303,7 @@ static apply_fn *const handlers[OP_KIND_COUNT] = {
 	[OP_ADOPT_METADATA] = apply_adopt_metadata,
 	[OP_MEND] = apply_mend,
 	[OP_DOMAIN_LIMITS] = apply_domain_limits,
+	[OP_QUOTA_MARK] = apply_quota_mark,
 };
 
 static void begin(struct apply *a, struct index_txn *t, const struct operation *op,
@@ -329,30 +330,6 @@ static void remember_answer(struct index_txn *t, const struct index_facts *facts
 	buf_end(&b);
 }
 
-/* Has reached a limit: the next message does not fit, or hardly. */
-static bool at_limit(const struct user_row *u)
-{
-	return (u->quota_bytes > 0 && u->bytes >= u->quota_bytes) ||
-	       (u->quota_messages > 0 && u->messages >= u->quota_messages);
-}
-
-/* A delivery has no user of its own, and makes nobody have less. */
-static bool user_at_limit(struct index_txn *t, struct span user)
-{
-	struct user_row u;
-	return user.n > 0 && t->events && t->record != 0 && stay_of(t, user) == STAY_HERE &&
-	       user_load(t, user, &u) && at_limit(&u);
-}
-
-/* Whoever had reached a limit and is below all of them after the change. */
-static void tell_within(struct apply *a, bool was_at_limit)
-{
-	struct user_row u;
-	if (was_at_limit && a->t->answer.result == OPR_OK && user_load(a->t, a->op->user, &u) &&
-	    !at_limit(&u))
-		event_quota(a->t, "QuotaWithin", a->op->user, &u);
-}
-
 const struct operation_answer *index_apply(
     struct index_txn *t, const struct operation *op, const struct index_facts *facts)
 {
@@ -360,13 +337,11 @@ const struct operation_answer *index_apply(
 	CHECK(op->kind < OP_KIND_COUNT && handlers[op->kind] != NULL);
 	begin(&a, t, op, facts);
 	object_begin(t, facts);
-	bool full = user_at_limit(t, op->user);
 	t->answer.result = apply_gate(&a);
 	if (t->answer.result == OPR_OK)
 		t->answer.result = handlers[op->kind](&a);
 	else if (operation_has_message(op->kind))
 		apply_message_in_vain(&a);
-	tell_within(&a, full);
 	if (facts->client != 0)
 		remember_answer(t, facts);
 	return &t->answer;

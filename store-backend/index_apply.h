@@ -55,6 +55,9 @@ struct flag_set apply_flags_allowed(
 /* ---- index_metadata.c ------------------------------------------------------------------------------------- */
 apply_fn apply_set_metadata, apply_adopt_metadata;
 
+/* ---- index_quota.c ------------------------------------------------------------------------------------------ */
+apply_fn apply_quota_mark;
+
 /* ---- index_domain.c ---------------------------------------------------------------------------------------- */
 apply_fn apply_domain_limits;
 

@@ -35,6 +35,7 @@ static const char *const table_names[DB_COUNT] = {
 	[DB_TYPES] = "types",
 	[DB_MENDS] = "mends",
 	[DB_DOMAINS] = "domains",
+	[DB_QUOTA_MARKS] = "quota_marks",
 };
 
 err_t db_err(int rc)

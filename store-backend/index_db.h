@@ -60,6 +60,7 @@ enum db_table {
 	DB_TYPES,
 	DB_MENDS,
 	DB_DOMAINS,
+	DB_QUOTA_MARKS,
 	DB_COUNT
 };
 
@@ -94,6 +95,10 @@ struct entry_row {
 	uint32_t flags;
 	int16_t date_zone;
 	uint16_t type; /* enum message_type */
+};
+/* Behind it: by which limit. */
+struct quota_mark_row {
+	uint64_t since_s, mailbox;
 };
 struct hold_row {
 	uint64_t until_s;
@@ -158,6 +163,9 @@ void db_types(const struct db *db, MDB_txn *txn, const struct index_mailbox *m,
 
 /* Is the mailbox held by a repair at that time? */
 bool db_held(const struct db *db, MDB_txn *txn, uint64_t mailbox, uint64_t wall_s);
+
+bool db_quota_mark(
+    const struct db *db, MDB_txn *txn, struct span user, struct index_quota_mark *out);
 
 enum store_stay db_stay(const struct db *db, MDB_txn *txn, struct span user);
 

@@ -207,18 +207,29 @@ void event_name(struct index_txn *t, const char *name, struct span user, struct 
 	finish(t, &b);
 }
 
-void event_quota(struct index_txn *t, const char *name, struct span user, const struct user_row *u)
+void event_quota_of(struct index_txn *t, const char *name, struct span user,
+    const struct user_row *u, const struct event_limit *by)
 {
 	struct buf b;
 	if (!t->events || t->record == 0)
 		return;
 	begin(t, &b, name, user);
+	if (by->mailbox != NULL)
+		put_text(&b, "mailbox", box_name(by->mailbox));
 	/* RFC 5423 5: in units of 1024 octets. */
 	put_number(&b, "diskQuota", u->quota_bytes / 1024);
 	put_number(&b, "diskUsed", u->bytes / 1024);
 	put_number(&b, "maxMessages", u->quota_messages);
 	put_number(&b, "messages", u->messages);
+	if (by->root.n > 0)
+		put_text(&b, "vnd.postern.quotaRoot", by->root);
 	finish(t, &b);
+}
+
+void event_quota(struct index_txn *t, const char *name, struct span user, const struct user_row *u)
+{
+	static const struct event_limit own = { 0 };
+	event_quota_of(t, name, user, u, &own);
 }
 
 /* ---- for those who send them on ---------------------------------------------------------------------------------- */

@@ -173,6 +173,9 @@ void domain_count(
     struct index_txn *t, struct span user, const struct user_row *was, const struct user_row *now);
 void domain_count_all(struct index_txn *t); /* unless that was done */
 
+/* ---- index_quota.c ------------------------------------------------------------------------------------------ */
+void quota_mark_drop(struct index_txn *t, struct span user);
+
 /* ---- index_event.c: what is told outside; nothing unless events are kept ---------------------------------- */
 struct event_more {
 	struct uid_set uids;
@@ -189,6 +192,13 @@ void event_mailbox(
     struct index_txn *t, const char *name, const struct box *box, struct span old_name);
 void event_name(struct index_txn *t, const char *name, struct span user, struct span mailbox);
 void event_quota(struct index_txn *t, const char *name, struct span user, const struct user_row *u);
+/* The same, told for the sake of a limit. */
+struct event_limit {
+	struct span root;          /* empty: the user's own; else as in struct index_quota_mark */
+	const struct box *mailbox; /* whose it is, or NULL */
+};
+void event_quota_of(struct index_txn *t, const char *name, struct span user,
+    const struct user_row *u, const struct event_limit *by);
 
 /* Changes of flags, put together as long as they are alike. */
 struct event_flags {

@@ -58,6 +58,7 @@ bool index_would_take(struct index_txn *t, const struct operation *op, uint64_t 
 /* The state as changed so far. */
 bool index_txn_mailbox(struct index_txn *t, uint64_t id, struct index_mailbox *out);
 bool index_txn_user(struct index_txn *t, struct span user, struct index_user *out);
+bool index_txn_quota_mark(struct index_txn *t, struct span user, struct index_quota_mark *out);
 void index_txn_types(struct index_txn *t, const struct index_mailbox *m,
     struct type_uses *mailbox_out, struct type_uses *user_out);
 /* Of the messages with these uids. */

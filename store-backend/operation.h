@@ -124,6 +124,8 @@ enum operation_kind {
 	OP_MEND, /* steps that put one mailbox right again (mend.h): mailbox, mends; for MEND_ROW name, uses,
 	            set.keywords and adopted as ADOPT_MAILBOX */
 	OP_DOMAIN_LIMITS, /* of the user's domain, as the directory has them */
+	OP_QUOTA_MARK, /* there is no room for the user (FLAGS_ADD), or is again (FLAGS_REMOVE): told of as QuotaExceed,
+	                  QuotaWithin; name: by which limit, mailbox: of which, or 0 */
 	OP_KIND_COUNT
 };
 
@@ -192,11 +194,13 @@ struct operation {
 	    uids; /* FLAGS COPY MOVE EXPUNGE, and APPEND, which removes them from `target` with
 	                                 the same change; uids that do not exist are passed over */
 	bool only_deleted; /* EXPUNGE: of these only such with \Deleted */
-	enum flag_how how; /* FLAGS; SET_METADATA: FLAGS_ADD leaves alone what is there */
+	enum flag_how
+	    how; /* FLAGS; SET_METADATA: FLAGS_ADD leaves alone what is there; QUOTA_MARK */
 	uint64_t
 	    unchanged_since; /* FLAGS: messages of a higher modseq are left alone and reported in
 	                                  answer.uids; UINT64_MAX (operation_init) = no condition;
-	                                  DOMAIN_LIMITS: their version */
+	                                  DOMAIN_LIMITS: their version; QUOTA_MARK: since_s of the mark
+	                                  that was there, 0: none; nothing happens if it is another */
 	struct flag_set set; /* FLAGS, APPEND */
 	struct message_source message; /* DELIVER APPEND APPEND_MANY */
 	int64_t date_s;                /* INTERNALDATE, seconds since 1970: DELIVER APPEND */

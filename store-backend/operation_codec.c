@@ -424,6 +424,8 @@ static bool adopted_sound(const struct operation *op)
 		return a->stay < STAY_COUNT;
 	if (op->kind == OP_DOMAIN_LIMITS)
 		return true;
+	if (op->kind == OP_QUOTA_MARK)
+		return op->how != FLAGS_SET;
 	if (op->kind == OP_ADOPT_MAILBOX)
 		return a->uidvalidity > 0 && a->uidnext > 0 && a->recent_from > 0 &&
 		       a->recent_from <= a->uidnext && a->modseq > 0 && a->modseq < INT64_MAX;

@@ -92,6 +92,7 @@ struct partition *partition_open(
 		p->expirer = expirer_new(p);
 		p->text_sweep = text_sweep_new(p);
 	}
+	p->tells = opts->events;
 	if (!*err_out && opts->events_to != NULL)
 		p->feeder = feeder_new(p, opts->events_to);
 	if (*err_out) {

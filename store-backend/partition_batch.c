@@ -151,6 +151,13 @@ static bool is_full(struct partition *p, const struct asked *a, uint64_t cost)
 	       (grows(&a->op) && p->index_room < reserve + cost);
 }
 
+static void refuse_full(struct partition *p, struct asked *a, const struct store_quota_conf *rule)
+{
+	static const struct operation_answer full = { .result = OPR_OVER_QUOTA };
+	put_answer(a, &full);
+	mark_refused(p, &a->op, &full, rule);
+}
+
 /* The operation gets its answer, or stays where it is because the log is busy or has failed. */
 static enum taken take(struct partition *p, struct asked *a)
 {
@@ -169,10 +176,16 @@ static enum taken take(struct partition *p, struct asked *a)
 	if (operation_has_message(a->op.kind) &&
 	    !index_would_take(p->txn, &a->op, facts.wall_s, &ans)) {
 		put_answer(a, ans);
+		mark_refused(p, &a->op, ans, NULL);
 		return TAKEN;
 	}
-	if (!warn_has_room(p, &a->op)) {
-		refuse(a, OPR_OVER_QUOTA);
+	const struct store_quota_conf *rule = warn_in_the_way(p, &a->op);
+	if (rule != NULL) {
+		refuse_full(p, a, rule);
+		return TAKEN;
+	}
+	if (a->op.kind == OP_QUOTA_MARK && !mark_is_news(p, &a->op)) {
+		refuse(a, OPR_OK);
 		return TAKEN;
 	}
 	uint64_t cost = index_cost(p->txn, &a->op, buf_len(&a->head));
@@ -189,10 +202,13 @@ static enum taken take(struct partition *p, struct asked *a)
 	const struct operation_answer *done = index_apply(p->txn, &a->op, &facts);
 	enum operation_result result = done->result;
 	put_answer(a, done);
-	if (result == OPR_OK)
-		warn_after(p, &a->op);
 	p->index_room -= cost < p->index_room ? cost : p->index_room;
 	p->batch_logged++;
+	mark_refused(p, &a->op, done, NULL);
+	if (result == OPR_OK) {
+		warn_after(p, &a->op);
+		mark_after(p, &a->op);
+	}
 	return TAKEN;
 }
 

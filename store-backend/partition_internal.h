@@ -46,6 +46,7 @@ struct partition {
 	struct loop *loop;
 	char *name, *path; /* owned */
 	struct partition_settings settings;
+	bool tells; /* events are kept */
 	void (*on_failed)(void *arg, const char *what, err_t err);
 	void *arg;
 
@@ -147,8 +148,17 @@ void keep_end(struct partition *p);
 struct asked *batch_add_own(struct partition *p, const struct operation *op, struct span message);
 
 /* partition_warn.c: limits of mailboxes; warnings of users */
-bool warn_has_room(struct partition *p, const struct operation *op); /* before op is logged */
-void warn_after(struct partition *p, const struct operation *op);    /* op was carried out */
+/* Before op is logged: the rule that has no room for it; NULL: none. */
+const struct store_quota_conf *warn_in_the_way(struct partition *p, const struct operation *op);
+void warn_after(struct partition *p, const struct operation *op); /* op was carried out */
+
+/* partition_mark.c: who has no room, and who has again, is told of; nothing unless events are kept */
+/* op was refused, or (DELIVER) for some: rule as warn_in_the_way() said, NULL: the user's own limits. */
+void mark_refused(struct partition *p, const struct operation *op,
+    const struct operation_answer *ans, const struct store_quota_conf *rule);
+void mark_after(struct partition *p, const struct operation *op); /* op was carried out */
+/* OP_QUOTA_MARK of a worker: would it tell something new? */
+bool mark_is_news(struct partition *p, const struct operation *op);
 
 /* partition_expire.c: messages that go by the rules */
 struct expirer *expirer_new(struct partition *p);

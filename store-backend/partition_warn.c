@@ -32,7 +32,7 @@ static void weigh(struct partition *p, const struct operation *op, struct type_u
 }
 
 /* MOVE out of one mailbox into another, too: it is the target that has the limit. */
-bool warn_has_room(struct partition *p, const struct operation *op)
+const struct store_quota_conf *warn_in_the_way(struct partition *p, const struct operation *op)
 {
 	const struct store_conf *rules = p->settings.rules;
 	bool appends = op->kind == OP_APPEND || op->kind == OP_APPEND_MANY;
@@ -41,11 +41,11 @@ bool warn_has_room(struct partition *p, const struct operation *op)
 	if (rules == NULL || rules->quota_n == 0 || (!copies(op) && !appends) ||
 	    (copies(op) && op->mailbox == op->target) ||
 	    !index_txn_mailbox(p->txn, copies(op) ? op->target : op->mailbox, &m))
-		return true;
+		return NULL;
 	ask.moves = op->kind == OP_MOVE && span_eq(m.user, op->user);
 	index_txn_types(p->txn, &m, &ask.in_mailbox, &ask.of_owner);
 	weigh(p, op, &ask.more);
-	return quota_has_room(rules, &ask);
+	return quota_in_the_way(rules, &ask);
 }
 
 /* ---- warnings --------------------------------------------------------------------------------------------- */

@@ -20,27 +20,43 @@ bool quota_is_root(const struct store_quota_conf *q, struct span user)
 	return q->folders.n == 0 && q->domains.n == 0 && is_of_user(q, user);
 }
 
+static const struct type_use *used_of(const struct store_quota_conf *q, const struct quota_ask *a)
+{
+	return q->folders.n > 0 ? &a->in_mailbox.of[q->type] : &a->of_owner.of[q->type];
+}
+
 static bool has_room(const struct store_quota_conf *q, const struct quota_ask *a)
 {
-	const struct type_use *more = &a->more.of[q->type];
-	const struct type_use *used = &a->of_owner.of[q->type];
-	if (q->folders.n > 0)
-		used = &a->in_mailbox.of[q->type];
-	else if (a->moves)
+	const struct type_use *more = &a->more.of[q->type], *used = used_of(q, a);
+	if (q->folders.n == 0 && a->moves)
 		return true;
 	return (q->type != TYPE_ANY && more->messages == 0) ||
 	       (!is_beyond(q->bytes, used->bytes, more->bytes) &&
 		   !is_beyond((uint64_t)q->messages, used->messages, more->messages));
 }
 
-bool quota_has_room(const struct store_conf *s, const struct quota_ask *a)
+const struct store_quota_conf *quota_in_the_way(
+    const struct store_conf *s, const struct quota_ask *a)
 {
 	for (size_t i = 0; i < s->quota_n; i++) {
 		const struct store_quota_conf *q = s->quota[i];
 		if (q->domains.n == 0 && is_of_user(q, a->mailbox->user) &&
 		    (q->folders.n == 0 || imap_pattern_fits_any(&q->folders, a->mailbox->name)) &&
 		    !has_room(q, a))
-			return false;
+			return q;
+	}
+	return NULL;
+}
+
+bool quota_rule_within(const struct store_conf *s, struct span rule, const struct quota_ask *a)
+{
+	for (size_t i = 0; i < s->quota_n; i++) {
+		const struct store_quota_conf *q = s->quota[i];
+		const struct type_use *used = used_of(q, a);
+		if (!span_eq_str(rule, q->head.title) || q->domains.n > 0)
+			continue;
+		return (q->bytes == 0 || used->bytes < q->bytes) &&
+		       (q->messages == 0 || used->messages < (uint64_t)q->messages);
 	}
 	return true;
 }
@@ -89,6 +105,17 @@ bool quota_domain_has_room(const struct domain_use *u, uint64_t bytes, uint64_t 
 	       !is_beyond(u->limit.messages, u->all.messages, messages);
 }
 
+static bool is_within(uint64_t used, uint64_t limit)
+{
+	return limit == 0 || used <= limit - limit / 10;
+}
+
+bool quota_domain_within(const struct domain_use *u)
+{
+	return is_within(u->all.bytes, u->limit.bytes) &&
+	       is_within(u->all.messages, u->limit.messages) && quota_domain_has_room(u, 1, 1);
+}
+
 /* ---- users -------------------------------------------------------------------------------------------------- */
 
 static unsigned percent_of(uint64_t used, uint64_t limit)
@@ -97,6 +124,23 @@ static unsigned percent_of(uint64_t used, uint64_t limit)
 		return 0;
 	uint64_t percent = used >= UINT64_MAX / 100 ? used / (limit / 100 + 1) : used * 100 / limit;
 	return percent > 999 ? 999 : (unsigned)percent;
+}
+
+bool quota_is_reached(const struct index_user *u)
+{
+	return (u->quota_bytes > 0 && u->bytes >= u->quota_bytes) ||
+	       (u->quota_messages > 0 && u->messages >= u->quota_messages);
+}
+
+bool quota_has_room(const struct index_user *u, uint64_t bytes, uint64_t messages)
+{
+	return !is_beyond(u->quota_bytes, u->bytes, bytes) &&
+	       !is_beyond(u->quota_messages, u->messages, messages);
+}
+
+bool quota_is_exceeded(const struct index_user *u)
+{
+	return !quota_has_room(u, 0, 0);
 }
 
 struct quota_level quota_level_of(const struct store_conf *s, const struct index_user *u)

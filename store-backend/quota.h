@@ -16,8 +16,16 @@ struct quota_ask {
 	struct type_uses more;                 /* what would come */
 	bool moves; /* from another mailbox of the same owner, who has no more than before */
 };
-/* Would it fit by every rule that applies? Of a kind that nothing comes of, no rule is in the way. */
-bool quota_has_room(const struct store_conf *s, const struct quota_ask *a);
+/* The first rule by which it would not fit; NULL: it fits. Of a kind that nothing comes of, no rule is in the way. */
+const struct store_quota_conf *quota_in_the_way(
+    const struct store_conf *s, const struct quota_ask *a);
+/* Is there less than the rule of that name allows? in_mailbox, of_owner as in struct quota_ask. True if there is no such rule
+ * any more, or if it is of domains. */
+bool quota_rule_within(const struct store_conf *s, struct span rule, const struct quota_ask *a);
+/* The user's own limits: so much more would fit; one of them is reached; what is there is more than one of them. */
+bool quota_has_room(const struct index_user *u, uint64_t bytes, uint64_t messages);
+bool quota_is_reached(const struct index_user *u);
+bool quota_is_exceeded(const struct index_user *u);
 /* A rule that limits a kind of messages over all mailboxes of this user; it is a quota root (RFC 9208) of theirs. */
 bool quota_is_root(const struct store_quota_conf *q, struct span user);
 /* The highest percentage of quota_warn that the user has reached, and of which limit; 0: none. */
@@ -42,6 +50,8 @@ void quota_domain_limit(const struct store_conf *s, struct span domain, struct d
 bool quota_domain_has_room(const struct domain_use *u, uint64_t bytes, uint64_t messages);
 /* What goes with the same change; no more goes than there is. */
 void quota_domain_remove(struct domain_use *u, uint64_t bytes, uint64_t messages);
+/* So far below the limits that it is worth telling: nine tenths. */
+bool quota_domain_within(const struct domain_use *u);
 void quota_check(const struct store_conf *s, struct conf_diag *d);
 
 /* The message that tells a user; complete, with CRLF. False: out is full. */

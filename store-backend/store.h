@@ -34,6 +34,7 @@ struct store_partition {
 	struct index *index;
 	struct commitlog_reader *reader;
 	struct operation_link *link;
+	unsigned marks_asked;         /* of quota_tell.c */
 	struct selected_shelf *shelf; /* of IMAP */
 	struct text_fill *text_fill;  /* of IMAP */
 };

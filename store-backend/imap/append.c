@@ -17,6 +17,7 @@
 #include "store-backend/imap/url_part.h"
 #include "store-backend/incoming.h"
 #include "store-backend/operation_wire.h"
+#include "store-backend/quota_tell.h"
 
 enum { WORDS_MAX = 256 * 1024 };
 
@@ -107,12 +108,6 @@ static enum verdict refuse_url(struct imap_session *s)
 
 /* ---- may it come? ------------------------------------------------------------------------------------------ */
 
-static bool has_room(const struct index_user *u, uint64_t size, uint64_t n)
-{
-	return (u->quota_bytes == 0 || u->bytes + size <= u->quota_bytes) &&
-	       (u->quota_messages == 0 || u->messages + n <= u->quota_messages);
-}
-
 /* OPR_OK, or why not, as far as it can be seen from here; more: bytes that are announced. */
 static enum operation_result judge_in(
     struct imap_session *s, struct index_view *v, struct imap_append *a, uint64_t more)
@@ -141,9 +136,13 @@ static enum operation_result judge_in(
 		u.messages--;
 		quota_domain_remove(&domain, e.size, 1);
 	}
-	return has_room(&u, size, a->n + 1) && quota_domain_has_room(&domain, size, a->n + 1)
-		   ? OPR_OK
-		   : OPR_OVER_QUOTA;
+	bool own = quota_has_room(&u, size, a->n + 1);
+	if (own && quota_domain_has_room(&domain, size, a->n + 1)) {
+		quota_tell_domain(s->base.worker, v, m.user, &domain);
+		return OPR_OK;
+	}
+	quota_tell_full(s->base.worker, v, m.user, (struct quota_by){ .domain = own });
+	return OPR_OVER_QUOTA;
 }
 
 static enum operation_result judge(struct imap_session *s, struct imap_append *a, uint64_t more)

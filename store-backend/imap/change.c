@@ -8,6 +8,7 @@
 #include "directory/name.h"
 
 #include "store-backend/domain_quota.h"
+#include "store-backend/quota_tell.h"
 #include "store-backend/imap/across.h"
 #include "store-backend/imap/session.h"
 #include "store-backend/imap/shared.h"
@@ -330,6 +331,8 @@ static enum operation_result find_target(
 	enum operation_result r = shared_find(s, v, name, ACL_INSERT, &m);
 	if (r == OPR_OK)
 		r = judge_domain(s, kind, m.user);
+	if (r == OPR_OVER_QUOTA)
+		quota_tell_full(s->base.worker, v, m.user, (struct quota_by){ .domain = true });
 	index_view_end(&v);
 	*id_out = m.id;
 	return r == OPR_NO_MAILBOX ? OPR_NO_TARGET : r;

@@ -5,7 +5,7 @@
 #include "directory/name.h"
 #include "store-backend/domain_quota.h"
 #include "store-backend/lmtp/lmtp_internal.h"
-#include "store-backend/quota.h"
+#include "store-backend/quota_tell.h"
 
 /* ---- mailboxes and kinds -------------------------------------------------------------------------------------- */
 
@@ -29,7 +29,11 @@ static bool mailbox_has_room(struct lmtp_session *s, struct index_view *v,
 		return true;
 	find_mailbox(v, to->user, to->folder, &m);
 	index_types(v, &m, &ask.in_mailbox, &ask.of_owner);
-	return quota_has_room(rules, &ask);
+	const struct store_quota_conf *rule = quota_in_the_way(rules, &ask);
+	if (rule != NULL)
+		quota_tell_full(s->base.worker, v, to->user,
+		    (struct quota_by){ rule, rule->folders.n > 0 ? m.id : 0, false });
+	return rule == NULL;
 }
 
 /* ---- domains -------------------------------------------------------------------------------------------------- */
@@ -61,11 +65,15 @@ static struct domain_use *domain_of(
 	return &one->use;
 }
 
-static bool domain_takes(
-    struct lmtp_session *s, struct domain_rooms *rooms, struct span user, uint64_t size)
+static bool domain_takes(struct lmtp_session *s, struct index_view *v, struct domain_rooms *rooms,
+    const struct op_recipient *to, uint64_t size)
 {
-	struct domain_use *use = domain_of(s, rooms, user);
+	struct domain_use *use = domain_of(s, rooms, to->user);
 	bool room = quota_domain_has_room(use, size, 1);
+	if (room)
+		quota_tell_domain(s->base.worker, v, to->user, use);
+	else
+		quota_tell_full(s->base.worker, v, to->user, (struct quota_by){ .domain = true });
 	use->all.bytes += room ? size : 0;
 	use->all.messages += room;
 	return room;
@@ -73,10 +81,20 @@ static bool domain_takes(
 
 /* ---- public --------------------------------------------------------------------------------------------------- */
 
-static bool user_is_full(const struct index_user *u, uint64_t size)
+static bool is_full(const struct index_user *u, uint64_t size)
 {
 	return (u->quota_bytes > 0 && u->bytes + size >= u->quota_bytes) ||
 	       (u->quota_messages > 0 && u->messages >= u->quota_messages);
+}
+
+static bool user_has_room(
+    struct lmtp_session *s, struct index_view *v, struct span user, uint64_t size)
+{
+	struct index_user u;
+	bool room = !index_user(v, user, &u) || !is_full(&u, size);
+	if (!room)
+		quota_tell_full(s->base.worker, v, user, (struct quota_by){ 0 });
+	return room;
 }
 
 /* Of what kind the message will be is not known. */
@@ -85,9 +103,8 @@ static bool has_room(
 {
 	struct type_uses more = { .of = { [TYPE_ANY] = { size, 1 } } };
 	struct domain_rooms rooms = { 0 };
-	struct index_user u;
-	bool room = (!index_user(v, to->user, &u) || !user_is_full(&u, size)) &&
-		    mailbox_has_room(s, v, to, &more) && domain_takes(s, &rooms, to->user, size);
+	bool room = user_has_room(s, v, to->user, size) && mailbox_has_room(s, v, to, &more) &&
+		    domain_takes(s, v, &rooms, to, size);
 	mem_free(rooms.v);
 	return room;
 }
@@ -118,7 +135,7 @@ void lmtp_refuse_full(struct lmtp_session *s, const struct message_source *messa
 		struct op_recipient to = { span_str(r->user), span_str(r->folder) };
 		struct index_view *v = index_view_begin(r->partition->index);
 		if (v != NULL && (!mailbox_has_room(s, v, &to, &more) ||
-				     !domain_takes(s, &rooms, to.user, message->size)))
+				     !domain_takes(s, v, &rooms, &to, message->size)))
 			r->result = OPR_OVER_QUOTA;
 		index_view_end(&v);
 	}

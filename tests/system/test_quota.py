@@ -136,15 +136,35 @@ def events(tier, name):
 
 
 def test_events(tier):
+    """The refusals of all tests so far are one for each user who was refused; whoever has room again is told of."""
     told = events(tier, "vnd.postern.QuotaWarning")
     assert len(told) == 2 and told[0]["diskQuota"] == 100 and told[0]["diskUsed"] >= 50
-    assert events(tier, "QuotaWithin") == []
+    wait_for(lambda: len(events(tier, "QuotaExceed")) >= 2, 20, "the events")
+    alice, bob = events(tier, "QuotaExceed")
+    assert alice["user"] == "alice@example.org" and alice["diskQuota"] == 100 and "vnd.postern.quotaRoot" not in alice
+    assert bob["user"] == "bob@example.org" and bob["vnd.postern.quotaRoot"] == "junk" and bob["mailbox"] == "Junk"
     m = login(tier)
     m.select("INBOX")
     m.store("1:*", "+FLAGS", r"(\Deleted)")
     m.expunge()
     wait_for(lambda: events(tier, "QuotaWithin"), 20, "the event")
     assert [e["diskUsed"] for e in events(tier, "QuotaWithin")] == [0]
+    m.logout()
+    # Another mailbox makes no room; the one that was full does.
+    m = login(tier, "bob")
+    for mailbox, n in (("INBOX", 1), ("Junk", 2)):
+        m.select(mailbox)
+        m.store("1:*", "+FLAGS", r"(\Deleted)")
+        m.expunge()
+        m.create("Fence" + mailbox)
+        wait_for(lambda: events(tier, "MailboxCreate")[-1]["mailbox"] == "Fence" + mailbox, 20, "what came before")
+        assert len(events(tier, "QuotaWithin")) == n
+    within = events(tier, "QuotaWithin")[1]
+    assert within["user"] == "bob@example.org" and within["vnd.postern.quotaRoot"] == "junk"
+    # And once more: a refusal at RCPT, by the size that was said.
+    assert deliver(tier, 120000, says_size=True) == 552
+    wait_for(lambda: len(events(tier, "QuotaExceed")) == 3, 20, "the refusal at RCPT")
+    assert deliver(tier, 120000) == 552
     m.logout()
 
 

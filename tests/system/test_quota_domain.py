@@ -5,10 +5,11 @@ import smtplib
 
 import pytest
 from test_acl import login, no, ok
-from test_quota import message
+from test_quota import events, message
 from tier import children_of, port_answers, wait_for
 
 RULES = """
+	events_stream ev;
 	quota_over refuse;
 	quota_exempt "boss@*";
 	quota small { domains "*.net"; messages 4; }
@@ -23,7 +24,9 @@ def tier(new_tier):
     for user in t.users:
         user["store"] = 1
     t.store_extra = f"\tpartition second {{ path {t.path('second')}; }}\n" + RULES
+    t.root_extra = f"metermaid {{ redis 127.0.0.1:{t.port('redis')}; }}\n"
     t.write_all()
+    t.start_redis()
     t.start_store(1)
     return t
 
@@ -67,6 +70,9 @@ def test_by_rule(tier):
     assert post(tier, carol, dave) == [250, 552]
     assert post(tier, dave) == [552]
     assert post(tier, "alice@example.org") == [250]
+    wait_for(lambda: len(events(tier, "QuotaExceed")) == 1, 20, "the event")
+    told = events(tier, "QuotaExceed")[0]
+    assert told["user"] == dave and told["vnd.postern.quotaRoot"] == "@example.net"
     assert post(tier, dave, sender="boss@example.org") == [250]
     m = login(tier, "carol")
     no(m, "APPEND INBOX", "OVERQUOTA", b"Subject: x\r\n\r\nx\r\n")
@@ -80,6 +86,9 @@ def test_by_rule(tier):
     no(m, "APPEND INBOX", "OVERQUOTA", b"Subject: x\r\n\r\nx\r\n")
     empty(m)
     ok(m, "APPEND INBOX", b"Subject: x\r\n\r\nx\r\n")
+    for name in ("QuotaExceed", "QuotaWithin"):  # carol twice: there was room in between
+        wait_for(lambda: sorted(e["user"] for e in events(tier, name))[:2] == [carol] * 2, 20, "both")
+    assert [e["user"] for e in events(tier, "QuotaExceed")][1:] == [carol] * 2
     check(tier)
 
 

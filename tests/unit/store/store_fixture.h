@@ -128,7 +128,8 @@ static void fixture_note(struct operation_link *k, const struct operation *op)
 		[OP_SET_METADATA] = "set-metadata",
 		[OP_ADOPT_METADATA] = "adopt-metadata",
 		[OP_MEND] = "mend",
-		[OP_DOMAIN_LIMITS] = "domain-limits" };
+		[OP_DOMAIN_LIMITS] = "domain-limits",
+		[OP_QUOTA_MARK] = "quota-mark" };
 	buf_add_str(&k->told, names[op->kind]);
 	for (size_t i = 0; i < op->uids.n; i++) {
 		const struct uid_range *u = &op->uids.v[i];

@@ -132,6 +132,8 @@ static struct operation throw_operation(struct dice *d)
 	op.uids = (struct uid_set){ d->range, (size_t)rand_below(3) };
 	op.only_deleted = rand_below(2) == 0;
 	op.how = (enum flag_how)rand_below(3);
+	if (op.kind == OP_QUOTA_MARK)
+		op.how = rand_below(2) == 0 ? FLAGS_ADD : FLAGS_REMOVE;
 	op.set = (struct flag_set){ (uint32_t)rand_below(STORE_FLAGS_ALL + 1), words,
 		(size_t)rand_below(4) };
 	if (rand_below(5) == 0)

@@ -4,6 +4,7 @@
 #include "tests/unit/powercut.h"
 
 #include "store-backend/index_check.h"
+#include "store-backend/index_write.h"
 
 enum { ROUNDS = 700, USERS = 4, EVERY = 9, CUTS_WANTED = 40 };
 
@@ -36,6 +37,9 @@ static struct note {
 	uint64_t mailbox;
 	unsigned noted_at;
 } notes[ROUNDS];
+
+/* A user with room for one message is refused, has room again, and is refused: places in the order. */
+static unsigned refused_at[ROUNDS], roomy_at[ROUNDS], refused_n, roomy_n;
 
 static unsigned acknowledge(void)
 {
@@ -74,6 +78,28 @@ static void annotate(struct world *w, unsigned number)
 	notes[number] = (struct note){ op.mailbox, acknowledge() };
 }
 
+static void fill(struct world *w)
+{
+	static uint64_t box;
+	struct answer r;
+	if (refused_n == 0) {
+		struct operation op = op_of(OP_ENSURE_USER, "full@x");
+		op.quota_messages = 1;
+		assert_int_equal(ask(w, &op, &r), OPR_OK);
+		box = r.a.mailbox;
+	}
+	assert_int_equal(append(w, "full@x", box, "x\r\n", &r), OPR_OK);
+	struct uid_range uid = { r.a.uid, r.a.uid };
+	for (int i = 0; i < 2; i++) /* told once */
+		assert_int_equal(append(w, "full@x", box, "x\r\n", &r), OPR_OVER_QUOTA);
+	refused_at[refused_n++] = acknowledge();
+	struct operation op = op_of(OP_EXPUNGE, "full@x");
+	op.mailbox = box;
+	op.uids = (struct uid_set){ &uid, 1 };
+	assert_int_equal(ask(w, &op, &r), OPR_OK);
+	roomy_at[roomy_n++] = acknowledge();
+}
+
 /* Changes, acknowledged one by one; now and then a copy of the index, so that the log is cut as well. */
 static void work(struct world *w)
 {
@@ -95,6 +121,8 @@ static void work(struct world *w)
 			change(w, promise_n - 4, OP_EXPUNGE);
 		if (promise_n % 11 == 0)
 			annotate(w, promise_n);
+		if (promise_n % 13 == 5)
+			fill(w);
 		if (promise_n % 100 == 99)
 			partition_snapshot(w->partition);
 	}
@@ -151,6 +179,41 @@ static void check_note(struct index_view *v, unsigned number, unsigned promised)
 	assert_true(span_u64(value, ROUNDS, &said) && said >= number);
 }
 
+struct told {
+	unsigned exceed, within;
+};
+
+static bool on_event(void *arg, struct index_event_id id, uint64_t wall_s, struct span json)
+{
+	struct told *t = arg;
+	t->exceed += span_starts(json, SPAN("{\"event\":\"QuotaExceed\""));
+	t->within += span_starts(json, SPAN("{\"event\":\"QuotaWithin\""));
+	assert_true(t->exceed == t->within || t->exceed == t->within + 1);
+	return true;
+}
+
+static unsigned up_to(const unsigned *at, unsigned n, unsigned promised)
+{
+	unsigned k = 0;
+	while (k < n && at[k] <= promised)
+		k++;
+	return k;
+}
+
+/* Each that was answered is told, and told once; one more may have been on its way. */
+static void check_events(const char *dir, unsigned promised)
+{
+	struct index_event_id beginning = { 0 };
+	struct told t = { 0 };
+	err_t err;
+	struct index_writer *writer = index_writer_open(dir, 1 << 30, &err);
+	assert_non_null(writer);
+	index_writer_each_event(writer, beginning, on_event, &t);
+	assert_in_range(t.exceed - up_to(refused_at, refused_n, promised), 0, 1);
+	assert_in_range(t.within - up_to(roomy_at, roomy_n, promised), 0, 1);
+	index_writer_close(&writer, true);
+}
+
 static void check_cut(struct world *was, unsigned n)
 {
 	struct world w = { 0 };
@@ -182,6 +245,8 @@ static void check_cut(struct world *was, unsigned n)
 	index_close(&x);
 	partition_close(&w.partition);
 	loop_free(&w.loop);
+	(void)snprintf(dir, sizeof dir, "%s/index", path);
+	check_events(dir, cut.promised[n]);
 }
 
 static void test_nothing_acknowledged_is_lost(void **state)
@@ -191,6 +256,7 @@ static void test_nothing_acknowledged_is_lost(void **state)
 	static const char *const parts[] = { "", "/log", "/snapshots", NULL };
 	cut_begin(w.path, parts, "/index", EVERY);
 	w.opts.settings.reclaim_after_s = 0;
+	w.opts.events = true;
 	world_loop(&w);
 	assert_int_equal(world_open(&w), ERR_OK);
 	world_link(&w);

@@ -226,7 +226,8 @@ static void test_rules(void **state)
 		type_uses_add(&a.of_owner, TYPE_VOICE, 300, 3);
 		type_uses_add(&a.of_owner, TYPE_MAIL, 10, 1);
 		type_uses_add(&a.more, cases[i].more, 50, 1);
-		if (quota_has_room(conf_section(c, &store_block), &a) != cases[i].has_room)
+		if ((quota_in_the_way(conf_section(c, &store_block), &a) == NULL) !=
+		    cases[i].has_room)
 			fail_msg("%zu: %s", i, cases[i].rules);
 		conf_unref(&c);
 	}

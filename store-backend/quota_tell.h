@@ -1,0 +1,25 @@
+/* quota_tell.h - a worker has refused a message for want of room, before any committer heard of it: the user's committer makes
+ * QuotaExceed of it (partition_mark.c), unless that was told a short time ago. Nothing when events are not kept.
+ *
+ * The refusal does not wait for it. The change is sent again to a committer that died; if the worker dies as well before it is
+ * logged there is no mark, and the next refusal tells. */
+#ifndef STORE_QUOTA_TELL_H
+#define STORE_QUOTA_TELL_H
+
+#include "store-backend/quota.h"
+#include "store-backend/store.h"
+
+/* By which limit. */
+struct quota_by {
+	const struct store_quota_conf *rule; /* or NULL */
+	uint64_t mailbox;                    /* of a rule of mailboxes */
+	bool domain;                         /* of the user's domain, by whatever rule */
+};
+/* v: of the partition that the user is in. */
+void quota_tell_full(
+    struct store_worker *w, struct index_view *v, struct span user, struct quota_by by);
+/* There is room in the user's domain: QuotaWithin, if it was told that there was none and there is enough by now. */
+void quota_tell_domain(
+    struct store_worker *w, struct index_view *v, struct span user, const struct domain_use *use);
+
+#endif
