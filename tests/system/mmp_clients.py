@@ -4,6 +4,7 @@ import re
 import socket
 import sys
 import threading
+import urllib.error
 import urllib.request
 
 import fake_imap
@@ -58,26 +59,46 @@ def metric(t, name, service="admin"):
         return int(re.search(rf"^{re.escape(name)} (\d+)$", r.read().decode(), re.M).group(1))
 
 
-def start_fake(t):
-    """In the place of store 1 of the tier."""
-    t.spawn("fake", [sys.executable, "-B", fake_imap.__file__, str(t.store_port(1, "imap"))])
-    wait_for(lambda: port_answers(t.store_port(1, "imap")), 30, "the fake store")
+def ready(t):
+    """What a balancer is told: 200 or 503."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{t.port('admin')}/healthz/ready", timeout=5) as r:
+            return r.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
-def fake_tier(new_tier, name, root_extra="", mmp_extra="", workers=2):
-    """The multiplexor in front of the fake store, plain."""
-    t = new_tier(name, stores=1, needs=("mmp",))
+def fake_name(store):
+    return "fake" if store == 1 else f"fake{store}"
+
+
+def start_fake(t, store=1):
+    """In the place of a store of the tier."""
+    t.spawn(fake_name(store), [sys.executable, "-B", fake_imap.__file__, str(t.store_port(store, "imap"))])
+    wait_for(lambda: port_answers(t.store_port(store, "imap")), 30, "the fake store")
+
+
+def kill_fake(t, store=1):
+    fake = t.processes.pop(fake_name(store))
+    fake.kill()
+    fake.wait(10)
+
+
+def fake_tier(new_tier, name, root_extra="", mmp_extra="", workers=2, stores=1):
+    """The multiplexor in front of fake stores, plain."""
+    t = new_tier(name, stores=stores, needs=("mmp",))
     t.store_is_postern = False
     t.use_redis = False
     t.meter_rules = ""
     t.root_extra = root_extra
     t.mmp_listener_extra = "allow_plaintext_auth yes;"
-    t.users = [u for u in t.users if u["store"] == 1]
+    t.users = [u for u in t.users if u["store"] <= stores]
     t.workers = workers
     t.drain_timeout = "1s"
     t.mmp_extra += "\tstore_facts none;\n" + (mmp_extra or "\tconnections_max 100000;\n")
     t.write_all()
-    start_fake(t)
+    for store in range(1, stores + 1):
+        start_fake(t, store)
     start_mmp(t)
     return t
 

@@ -8,7 +8,7 @@ import pytest
 
 import fake_imap
 import peers
-from mmp_clients import fake_tier, metric, start_fake, start_mmp
+from mmp_clients import fake_tier, kill_fake, metric, ready, reload, start_fake, start_mmp
 from tier import wait_for
 
 MANY, WINDOW = 300, 4
@@ -78,9 +78,7 @@ def test_a_store_that_goes_ends_its_sessions_over_time(new_tier, how):
 def test_a_store_that_returns(new_tier):
     """Nobody gets in while it is away; when it is back all do, one after the other, and none is refused for it."""
     t = fake_tier(new_tier, "returns", workers=1, mmp_extra="\tstore_retry_min 100ms;\n\tstore_return 3s;\n\tstore_queue_timeout 30s;\n")
-    fake = t.processes.pop("fake")
-    fake.kill()
-    fake.wait(10)
+    kill_fake(t)
     crowd = fake_imap.Crowd(t.port("imap"), t.user("alice"))
     crowd.add(1)
     assert len(crowd.lost) == 1 and "UNAVAILABLE" in crowd.lost[0]
@@ -101,6 +99,55 @@ def test_a_store_that_returns(new_tier):
     assert max(took) > 300, took
     assert crowd.all_answer() == had + 100
     crowd.close()
+
+
+READY = "\tconnections_max 1000;\n\tauth_failures_max 100;\n\tstore_retry_min 100ms;\n\tstore_return 0s;\n\tready_stores %s;\n"
+
+
+def test_a_balancer_is_told_the_truth(new_tier):
+    """/healthz/ready with two stores that die and come back, by each rule; nobody logs in for a store to be found again."""
+    t = fake_tier(new_tier, "ready", stores=2, mmp_extra=READY % "any")
+    crowds = {1: fake_imap.Crowd(t.port("imap"), t.user("alice")), 2: fake_imap.Crowd(t.port("imap"), t.user("bob"))}
+
+    def number(which):
+        return metric(t, f'postern_mmp_stores_{which}{{protocol="imap"}}')
+
+    def known(store, which, wanted):
+        """Logins until every worker has met the store: each counts by itself."""
+        def met():
+            crowds[store].add(1)
+            return number(which) == wanted
+        wait_for(met, 20, f"store {store} {which}")
+        crowds[store].close()
+
+    def rule(word):
+        t.mmp_extra = t.mmp_extra.rsplit("ready_stores", 1)[0] + f"ready_stores {word};\n"
+        t.write_configs()
+        reload(t)
+
+    crowds[1].add(1)
+    kill_fake(t, 2)
+    crowds[2].add(1)  # no login has reached it: it is not missed
+    assert (number("down"), ready(t)) == (0, 200)
+    start_fake(t, 2)
+    known(1, "up", 2)
+    known(2, "up", 4)
+    kill_fake(t, 1)
+    known(1, "down", 2)
+    assert (number("up"), ready(t)) == (2, 200)  # any: the others are served
+    rule("all")
+    wait_for(lambda: ready(t) == 503, 20, "not ready without one of all")
+    kill_fake(t, 2)
+    known(2, "down", 4)
+    rule("none")
+    wait_for(lambda: ready(t) == 200, 20, "ready whatever the stores do")
+    rule("any")
+    wait_for(lambda: ready(t) == 503, 20, "not ready without any")
+    start_fake(t, 2)
+    wait_for(lambda: ready(t) == 200, 20, "ready by itself")
+    start_fake(t, 1)
+    wait_for(lambda: (number("up"), number("down"), ready(t)) == (4, 0, 200), 20, "all of them, by themselves")
+    assert "worker.died" not in t.log("mmp")
 
 
 def test_kicks_of_a_store_are_spread(new_tier):
