@@ -365,6 +365,9 @@ static const struct command {
 	    "Looks for messages that expire by the rules, now; --dry-run: tells which would go: "
 	    "user, "
 	    "uidvalidity, uid, bytes, rule, what is done, mailbox." },
+	{ "store domains", "[DOMAIN]", 0, 1, admin_store, NULL,
+	    "What the users of each domain have in this store, and may have by its rules and the "
+	    "directory." },
 	{ "store reconstruct", "PARTITION [skip-damaged] | USER [FOLDER]", 1, 2, admin_store, NULL,
 	    "Makes a partition's index anew from snapshot and log; the store must not run. "
 	    "skip-damaged: leaves out changes that cannot be read. Of a user: puts the mailboxes "

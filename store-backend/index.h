@@ -59,6 +59,9 @@ uint64_t index_user_watch(struct span user);
 void index_deliveries(struct index_view *v, struct span user,
     bool (*fn)(void *arg, struct span id, uint64_t folder_hash), void *arg);
 
+/* Was a delivery with this id, to no folder, made to the user? */
+bool index_delivered(struct index_view *v, struct span id, struct span user);
+
 /* Of a domain, in this partition alone: what its users have, and the limits that the directory had for it when one of them
  * logged in. Of several partitions that have limits, those of the highest version are the newest. */
 struct index_domain {

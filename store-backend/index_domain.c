@@ -79,13 +79,43 @@ static bool count_user(void *arg, const MDB_val *key, const MDB_val *value)
 	return true;
 }
 
+/* Limits stay: they are nobody's count. */
+static int forget_count(MDB_cursor *c, const MDB_val *key, const MDB_val *value)
+{
+	struct domain_row row;
+	MDB_val k = *key, now = { sizeof row, &row };
+	if (!row_get(value, &row, sizeof row) || row.version == 0)
+		return mdb_cursor_del(c, 0);
+	row.bytes = row.messages = row.users = 0;
+	return mdb_cursor_put(c, &k, &now, MDB_CURRENT);
+}
+
+static void forget_counts(struct index_txn *t)
+{
+	MDB_val key, value;
+	MDB_cursor *c;
+	int rc = mdb_cursor_open(t->txn, t->writer->db.t[DB_DOMAINS], &c);
+	if (rc != 0) {
+		txn_fail(t, rc);
+		return;
+	}
+	rc = mdb_cursor_get(c, &key, &value, MDB_FIRST);
+	while (rc == 0) {
+		rc = forget_count(c, &key, &value);
+		if (rc == 0)
+			rc = mdb_cursor_get(c, &key, &value, MDB_NEXT);
+	}
+	mdb_cursor_close(c);
+	txn_fail(t, rc == MDB_NOTFOUND ? 0 : rc);
+}
+
 void domain_count_all(struct index_txn *t)
 {
 	struct db_key all = { .n = 0 }, mark = domain_key(SPAN(COUNTED));
 	MDB_val v;
 	if (txn_get(t, DB_META, &mark, &v))
 		return;
-	txn_fail(t, mdb_drop(t->txn, t->writer->db.t[DB_DOMAINS], 0));
+	forget_counts(t);
 	db_each(&(struct db_range){ &t->writer->db, t->txn, DB_USERS, &all, &all }, count_user, t);
 	txn_put(t, DB_META, &mark, "", 0);
 }

@@ -175,35 +175,44 @@ enum operation_result apply_append_many(struct apply *a)
 
 /* Id, user and the folder that was asked for: mail to u+a and to u+b is two deliveries, a repeated
  * transaction is none. */
-static bool delivery_key(
-    const struct operation *op, const struct op_recipient *to, struct db_key *k)
+static bool delivery_key(struct span id, const struct op_recipient *to, struct db_key *k)
 {
 	static const struct hash_key fixed = { 0x64656c6976657279u, 0x666f6c646572u };
-	if (op->delivery_id.n > 0)
-		*k = key_delivery(op->delivery_id, to->user, hash_sip(&fixed, to->folder));
-	return op->delivery_id.n > 0;
+	if (id.n > 0)
+		*k = key_delivery(id, to->user, hash_sip(&fixed, to->folder));
+	return id.n > 0;
 }
 
 bool index_txn_delivered(struct index_txn *t, struct span id, struct span user)
 {
-	struct operation op = { .delivery_id = id };
 	struct op_recipient to = { user, SPAN_NONE };
 	struct db_key k;
 	MDB_val v;
-	return delivery_key(&op, &to, &k) && txn_get(t, DB_DELIVERIES, &k, &v);
+	return delivery_key(id, &to, &k) && txn_get(t, DB_DELIVERIES, &k, &v);
+}
+
+bool index_delivered(struct index_view *v, struct span id, struct span user)
+{
+	struct op_recipient to = { user, SPAN_NONE };
+	const struct db *db;
+	struct db_key k;
+	MDB_txn *txn;
+	MDB_val there;
+	index_view_db(v, &db, &txn);
+	return delivery_key(id, &to, &k) && db_get(db, txn, DB_DELIVERIES, &k, &there);
 }
 
 static bool delivered_before(struct apply *a, const struct op_recipient *to)
 {
 	struct db_key k;
 	MDB_val v;
-	return delivery_key(a->op, to, &k) && txn_get(a->t, DB_DELIVERIES, &k, &v);
+	return delivery_key(a->op->delivery_id, to, &k) && txn_get(a->t, DB_DELIVERIES, &k, &v);
 }
 
 static void remember_delivery(struct apply *a, const struct op_recipient *to)
 {
 	struct db_key k;
-	if (delivery_key(a->op, to, &k))
+	if (delivery_key(a->op->delivery_id, to, &k))
 		delivery_remember(a->t, &k);
 }
 
@@ -257,7 +266,8 @@ static void deliver_one(struct apply *a, const struct op_recipient *to, struct o
 	remember_delivery(a, to);
 	event_message(a->t, "MessageNew", &a->box, out->uid, e.size);
 	if ((a->op->uses & DELIVER_WARNING) != 0)
-		event_quota(a->t, "vnd.postern.QuotaWarning", to->user, &a->user);
+		event_quota_of(a->t, "vnd.postern.QuotaWarning", to->user, &a->user,
+		    &(struct event_limit){ a->op->name, NULL });
 }
 
 static struct op_outcome *make_outcomes(struct apply *a)

@@ -181,12 +181,13 @@ struct op_entry {
 /* What each kind reads; the rest is zero. Everything is borrowed for the call that takes it. */
 struct operation {
 	enum operation_kind kind;
-	struct span user;     /* whose: all but DELIVER */
-	struct span actor;    /* who does it, when that is somebody else: needs rights */
-	uint64_t mailbox;     /* id: APPEND APPEND_MANY FLAGS COPY MOVE EXPUNGE TAKE_RECENT */
-	uint64_t target;      /* id of the mailbox of the same user copied into: COPY MOVE; of that
+	struct span user;  /* whose: all but DELIVER */
+	struct span actor; /* who does it, when that is somebody else: needs rights */
+	uint64_t mailbox;  /* id: APPEND APPEND_MANY FLAGS COPY MOVE EXPUNGE TAKE_RECENT */
+	uint64_t target;   /* id of the mailbox of the same user copied into: COPY MOVE; of that
 	                                 which uids are taken out of: APPEND with uids */
-	struct span name;     /* SET_ACL CREATE DELETE RENAME (from) SUBSCRIBE UNSUBSCRIBE */
+	struct span name; /* SET_ACL CREATE DELETE RENAME (from) SUBSCRIBE UNSUBSCRIBE; DELIVER as a
+	                                 warning: of which limit, as in struct index_quota_mark */
 	struct span new_name; /* RENAME (to) */
 	uint32_t uses;        /* CREATE: enum store_use; EXPUNGE: EXPUNGE_BY_RULE, or 0;
 	                                 DELIVER: enum deliver_use */

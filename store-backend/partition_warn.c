@@ -2,15 +2,11 @@
  * a message from the committer itself, once for each level in quota_warn_every. Before: partition_batch.c.
  *
  * Once: the warning has a delivery id made of the level and the period, and a delivery id is taken once. Owns nothing. */
-#include <stdio.h>
-
 #include "base/check.h"
 #include "base/mem.h"
 #include "store-backend/parse.h"
 #include "store-backend/partition_internal.h"
 #include "store-backend/quota.h"
-
-enum { WARNING_MAX = 4096, ID_SIZE = 64, MS = 1000 };
 
 /* ---- before ------------------------------------------------------------------------------------------- */
 
@@ -55,20 +51,19 @@ static void send_warning(
 {
 	const struct store_conf *rules = p->settings.rules;
 	struct op_recipient to = { user, SPAN_NONE };
-	struct buf text = BUF_INIT(WARNING_MAX), cache = BUF_INIT(STORE_CACHE_MAX);
-	char id[ID_SIZE];
+	struct buf text = BUF_INIT(QUOTA_WARNING_MAX), cache = BUF_INIT(STORE_CACHE_MAX);
+	struct quota_warning warning = { user, SPAN_NONE, *u, p->settings.hostname };
+	char room[QUOTA_WARNING_ID_SIZE];
+	struct span id = quota_warning_id(rules, "quota", l->percent, p->wall_s, room);
 	struct operation op;
-	(void)snprintf(id, sizeof id, "quota-%u-%llu", l->percent,
-	    (unsigned long long)(p->wall_s / (rules->quota_warn_every / MS)));
-	if (index_txn_delivered(p->txn, span_str(id), user) ||
-	    !quota_put_warning(rules, u, user, p->settings.hostname, &text)) {
+	if (index_txn_delivered(p->txn, id, user) || !quota_put_warning(rules, &warning, &text)) {
 		buf_end(&text);
 		return;
 	}
 	parse_message(buf_span(&text), &cache);
 	operation_init(&op, OP_DELIVER);
 	op.uses = DELIVER_ANYWAY | DELIVER_WARNING;
-	op.delivery_id = span_str(id);
+	op.delivery_id = id;
 	op.recipients = &to;
 	op.recipient_n = 1;
 	op.date_s = (int64_t)p->wall_s;

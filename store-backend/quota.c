@@ -2,8 +2,12 @@
  * partition_batch.c and lmtp/lmtp_deliver.c, which ask. Owns nothing. */
 #include "store-backend/quota.h"
 
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "store-backend/imap/pattern.h"
+
+enum { MS = 1000 };
 
 static bool is_beyond(uint64_t limit, uint64_t used, uint64_t more)
 {
@@ -182,26 +186,58 @@ void quota_check(const struct store_conf *s, struct conf_diag *d)
 		check_one(s->quota[i], d);
 }
 
-bool quota_put_warning(const struct store_conf *s, const struct index_user *u, struct span user,
-    const char *hostname, struct buf *out)
+struct index_user quota_domain_as_user(const struct domain_use *u)
+{
+	return (struct index_user){ .bytes = u->all.bytes,
+		.messages = u->all.messages,
+		.quota_bytes = u->limit.bytes,
+		.quota_messages = u->limit.messages };
+}
+
+struct span quota_warning_id(const struct store_conf *s, const char *what, unsigned percent,
+    uint64_t wall_s, char out[QUOTA_WARNING_ID_SIZE])
+{
+	(void)snprintf(out, QUOTA_WARNING_ID_SIZE, "%s-%u-%llu", what, percent,
+	    (unsigned long long)(wall_s / (s->quota_warn_every / MS)));
+	return span_str(out);
+}
+
+static void put_head(const struct quota_warning *w, unsigned percent, struct buf *out)
 {
 	char date[CLOCK_RFC5322_SIZE];
-	struct quota_level l = quota_level_of(s, u);
+	uint64_t now = clock_wall_us();
 	buf_printf(out,
-	    "Return-Path: <>\r\nFrom: Mail store <postmaster@%s>\r\nTo: <%.*s>\r\nSubject: Your "
-	    "mailbox is %u %% full\r\nDate: %s\r\nMessage-ID: <quota.%llu@%s>\r\n"
+	    "Return-Path: <>\r\nFrom: Mail store <postmaster@%s>\r\nTo: <%.*s>\r\nSubject: ",
+	    w->hostname, SPAN_ARG(w->user));
+	if (w->domain.n > 0)
+		buf_printf(
+		    out, "The mailboxes of %.*s are %u %% full", SPAN_ARG(w->domain), percent);
+	else
+		buf_printf(out, "Your mailbox is %u %% full", percent);
+	buf_printf(out,
+	    "\r\nDate: %s\r\nMessage-ID: <quota.%llu@%s>\r\n"
 	    "Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n"
 	    "Content-Type: text/plain; charset=utf-8\r\n\r\n",
-	    hostname, SPAN_ARG(user), l.used, clock_rfc5322(clock_wall_us(), date),
-	    (unsigned long long)clock_wall_us(), hostname);
+	    clock_rfc5322(now, date), (unsigned long long)now, w->hostname);
+}
+
+bool quota_put_warning(const struct store_conf *s, const struct quota_warning *w, struct buf *out)
+{
+	const struct index_user *u = &w->is;
+	struct quota_level l = quota_level_of(s, u);
+	bool domain = w->domain.n > 0;
+	put_head(w, l.used, out);
 	if (l.messages)
-		buf_printf(out, "You have %llu messages; %llu are allowed.\r\n",
-		    (unsigned long long)u->messages, (unsigned long long)u->quota_messages);
+		buf_printf(out, "%s %llu messages; %llu are allowed.\r\n",
+		    domain ? "There are" : "You have", (unsigned long long)u->messages,
+		    (unsigned long long)u->quota_messages);
 	else
-		buf_printf(out, "Your mail takes %llu MiB; %llu MiB are allowed.\r\n",
+		buf_printf(out, "%s takes %llu MiB; %llu MiB are allowed.\r\n",
+		    domain ? "The mail of all users together" : "Your mail",
 		    (unsigned long long)(u->bytes >> 20),
 		    (unsigned long long)(u->quota_bytes >> 20));
-	return buf_add_str(out,
-	    "When the mailbox is full no mail can be delivered to you.\r\n"
-	    "Please delete what you do not need any more, and empty the trash.\r\n");
+	return buf_add_str(
+	    out, domain ? "When there is no room no mail can be delivered to any of them.\r\n"
+			: "When the mailbox is full no mail can be delivered to you.\r\n"
+			  "Please delete what you do not need any more, and empty the trash.\r\n");
 }

@@ -55,7 +55,18 @@ bool quota_domain_within(const struct domain_use *u);
 void quota_check(const struct store_conf *s, struct conf_diag *d);
 
 /* The message that tells a user; complete, with CRLF. False: out is full. */
-bool quota_put_warning(const struct store_conf *s, const struct index_user *u, struct span user,
-    const char *hostname, struct buf *out);
+struct quota_warning {
+	struct span user;
+	struct span domain;   /* whose limits they are; empty: the user's own */
+	struct index_user is; /* what is there and allowed */
+	const char *hostname;
+};
+bool quota_put_warning(const struct store_conf *s, const struct quota_warning *w, struct buf *out);
+/* Of a domain: what is there and allowed in the words of a user. */
+struct index_user quota_domain_as_user(const struct domain_use *u);
+enum { QUOTA_WARNING_ID_SIZE = 64, QUOTA_WARNING_MAX = 4096 };
+/* The delivery id of a warning: of the level and the period, so that it comes once. what: "quota", ... */
+struct span quota_warning_id(const struct store_conf *s, const char *what, unsigned percent,
+    uint64_t wall_s, char out[QUOTA_WARNING_ID_SIZE]);
 
 #endif

@@ -1,4 +1,5 @@
-/* quota_tell.h - a worker has refused a message for want of room, before any committer heard of it: the user's committer makes
+/* quota_tell.h - what workers alone know of limits is told: that a domain comes near its own, by a message to
+ * quota_domain_warn_to; and that a worker has refused a message for want of room, before any committer heard of it: the user's committer makes
  * QuotaExceed of it (partition_mark.c), unless that was told a short time ago. Nothing when events are not kept.
  *
  * The refusal does not wait for it. The change is sent again to a committer that died; if the worker dies as well before it is
@@ -18,8 +19,12 @@ struct quota_by {
 /* v: of the partition that the user is in. */
 void quota_tell_full(
     struct store_worker *w, struct index_view *v, struct span user, struct quota_by by);
-/* There is room in the user's domain: QuotaWithin, if it was told that there was none and there is enough by now. */
-void quota_tell_domain(
-    struct store_worker *w, struct index_view *v, struct span user, const struct domain_use *use);
+/* Has the user's domain room for what comes? Then it is added to *use; and QuotaWithin, if it was told that there was none and
+ * there is enough by now. Else QuotaExceed. */
+bool quota_domain_admits(struct store_worker *w, struct index_view *v, struct span user,
+    struct domain_use *use, const struct type_use *more);
+/* use: with what comes now. If it reaches a number of quota_warn, a message is on its way, unless there is nobody to be told or it
+ * was told in this period. */
+void quota_warn_domain(struct store_worker *w, struct span domain, const struct domain_use *use);
 
 #endif

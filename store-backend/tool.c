@@ -142,6 +142,7 @@ static const struct {
 	{ "export", 3, 3, tool_export },
 	{ "import", 3, 3, tool_import },
 	{ "expire", 1, 1, tool_expire },
+	{ "domains", 0, 1, tool_domains },
 	{ "stay", 1, 2, tool_stay },
 	{ "serve", 1, 1, tool_serve },
 	{ "pull", 1, 2, tool_pull },
@@ -235,7 +236,8 @@ int store_tool(const struct conf *c, const char *const *words, size_t n)
 		fprintf(stderr,
 		    "usage: postern-store -c FILE check [USER [FOLDER]] |\n"
 		    "       reconstruct PARTITION [skip-damaged] | reconstruct USER [FOLDER] |\n"
-		    "       export|import maildir|mbox USER FOLDER | expire dry-run |\n"
+		    "       export|import maildir|mbox USER FOLDER | expire dry-run | domains "
+		    "[DOMAIN] |\n"
 		    "       stay USER [here|leaving|arriving|gone] | serve USER | pull USER "
 		    "[final]\n");
 	return status;

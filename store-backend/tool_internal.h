@@ -33,6 +33,8 @@ int tool_serve(const struct conf *c, const char *const *words);
 int tool_pull(const struct conf *c, const char *const *words);
 /* tool_expire.c: words are "dry-run". */
 int tool_expire(const struct conf *c, const char *const *words);
+/* tool_domains.c: words are perhaps a domain. */
+int tool_domains(const struct conf *c, const char *const *words);
 /* tool_mend.c: is it a user, and no partition? Then words are the user and perhaps a folder. */
 bool tool_names_user(const char *word);
 int tool_check_user(const struct conf *c, const char *const *words);

@@ -136,13 +136,14 @@ static enum operation_result judge_in(
 		u.messages--;
 		quota_domain_remove(&domain, e.size, 1);
 	}
-	bool own = quota_has_room(&u, size, a->n + 1);
-	if (own && quota_domain_has_room(&domain, size, a->n + 1)) {
-		quota_tell_domain(s->base.worker, v, m.user, &domain);
-		return OPR_OK;
-	}
-	quota_tell_full(s->base.worker, v, m.user, (struct quota_by){ .domain = own });
-	return OPR_OVER_QUOTA;
+	struct type_use all = { size, a->n + 1 };
+	bool own = quota_has_room(&u, all.bytes, all.messages);
+	if (!own)
+		quota_tell_full(s->base.worker, v, m.user, (struct quota_by){ 0 });
+	if (!own || !quota_domain_admits(s->base.worker, v, m.user, &domain, &all))
+		return OPR_OVER_QUOTA;
+	quota_warn_domain(s->base.worker, name_domain(m.user), &domain);
+	return OPR_OK;
 }
 
 static enum operation_result judge(struct imap_session *s, struct imap_append *a, uint64_t more)

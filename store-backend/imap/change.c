@@ -305,7 +305,7 @@ static bool weigh(const struct imap_session *s, struct type_use *out)
 
 /* A MOVE within a domain is no more than before. */
 static enum operation_result judge_domain(
-    struct imap_session *s, enum operation_kind kind, struct span owner)
+    struct imap_session *s, struct index_view *v, enum operation_kind kind, struct span owner)
 {
 	struct span domain = name_domain(owner);
 	struct domain_use use;
@@ -317,7 +317,10 @@ static enum operation_result judge_domain(
 		return OPR_OK;
 	if (!weigh(s, &more))
 		return OPR_LATER;
-	return quota_domain_has_room(&use, more.bytes, more.messages) ? OPR_OK : OPR_OVER_QUOTA;
+	if (!quota_domain_admits(s->base.worker, v, owner, &use, &more))
+		return OPR_OVER_QUOTA;
+	quota_warn_domain(s->base.worker, domain, &use);
+	return OPR_OK;
 }
 
 static enum operation_result find_target(
@@ -330,9 +333,7 @@ static enum operation_result find_target(
 		return OPR_LATER;
 	enum operation_result r = shared_find(s, v, name, ACL_INSERT, &m);
 	if (r == OPR_OK)
-		r = judge_domain(s, kind, m.user);
-	if (r == OPR_OVER_QUOTA)
-		quota_tell_full(s->base.worker, v, m.user, (struct quota_by){ .domain = true });
+		r = judge_domain(s, v, kind, m.user);
 	index_view_end(&v);
 	*id_out = m.id;
 	return r == OPR_NO_MAILBOX ? OPR_NO_TARGET : r;

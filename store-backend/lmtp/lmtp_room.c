@@ -68,15 +68,9 @@ static struct domain_use *domain_of(
 static bool domain_takes(struct lmtp_session *s, struct index_view *v, struct domain_rooms *rooms,
     const struct op_recipient *to, uint64_t size)
 {
-	struct domain_use *use = domain_of(s, rooms, to->user);
-	bool room = quota_domain_has_room(use, size, 1);
-	if (room)
-		quota_tell_domain(s->base.worker, v, to->user, use);
-	else
-		quota_tell_full(s->base.worker, v, to->user, (struct quota_by){ .domain = true });
-	use->all.bytes += room ? size : 0;
-	use->all.messages += room;
-	return room;
+	struct type_use more = { size, 1 };
+	return quota_domain_admits(
+	    s->base.worker, v, to->user, domain_of(s, rooms, to->user), &more);
 }
 
 /* ---- public --------------------------------------------------------------------------------------------------- */
@@ -139,5 +133,7 @@ void lmtp_refuse_full(struct lmtp_session *s, const struct message_source *messa
 			r->result = OPR_OVER_QUOTA;
 		index_view_end(&v);
 	}
+	for (size_t i = 0; i < rooms.n; i++)
+		quota_warn_domain(s->base.worker, rooms.v[i].domain, &rooms.v[i].use);
 	mem_free(rooms.v);
 }

@@ -2,8 +2,11 @@
 import os
 import signal
 import smtplib
+import subprocess
 
+import peers
 import pytest
+from conftest import TOP, free_port
 from test_acl import login, no, ok
 from test_quota import events, message
 from tier import children_of, port_answers, wait_for
@@ -13,6 +16,8 @@ RULES = """
 	quota_over refuse;
 	quota_exempt "boss@*";
 	quota small { domains "*.net"; messages 4; }
+	quota_warn 50, 75;
+	quota_domain_warn_to ops@watch.example;
 """
 LIMITED = "associatedDomain: example.org\n"
 
@@ -24,6 +29,7 @@ def tier(new_tier):
     for user in t.users:
         user["store"] = 1
     t.store_extra = f"\tpartition second {{ path {t.path('second')}; }}\n" + RULES
+    t.ldap_port = free_port()
     t.root_extra = f"metermaid {{ redis 127.0.0.1:{t.port('redis')}; }}\n"
     t.write_all()
     t.start_redis()
@@ -92,7 +98,79 @@ def test_by_rule(tier):
     check(tier)
 
 
+def domains(tier, *words):
+    """What the tool tells: by domain."""
+    done = tier.postern("store", "domains", *words, config="store1")
+    assert done.returncode == 0, done.stderr
+    return dict(line.split(": ", 1) for line in done.stdout.splitlines())
+
+
+def test_warned(tier):
+    """Of both numbers that were reached there is one message, for the higher one, in a period; and none while nobody is there to read it."""
+    ops, carol = "ops@watch.example", "carol@example.net"
+    m, d = login(tier, "carol"), login(tier, "dave")
+    empty(m), empty(d)
+    assert post(tier, carol) == [250]
+    assert post(tier, ops) == [250]
+    assert events(tier, "vnd.postern.QuotaWarning") == []
+    assert post(tier, carol) == [250]
+    wait_for(lambda: len(events(tier, "vnd.postern.QuotaWarning")) == 1, 20, "the first warning")
+    ok(m, "APPEND INBOX", b"Subject: x\r\n\r\nx\r\n")
+    wait_for(lambda: len(events(tier, "vnd.postern.QuotaWarning")) == 2, 20, "the second warning")
+    assert {(e["user"], e["vnd.postern.quotaRoot"]) for e in events(tier, "vnd.postern.QuotaWarning")} == {(ops, "@example.net")}
+    assert domains(tier, "example.net")["example.net"].endswith("3 messages of 4 (75 %)")
+    empty(d), ok(m, "APPEND INBOX", b"Subject: x\r\n\r\nx\r\n"), empty(m)
+    for _ in range(4):
+        assert post(tier, carol) == [250]
+    ok(m, "CREATE Fence")
+    wait_for(lambda: events(tier, "MailboxCreate")[-1]["mailbox"] == "Fence", 20, "what came before")
+    assert len(events(tier, "vnd.postern.QuotaWarning")) == 2
+    done = tier.postern("store", "export", "mbox", ops, tier.path("told"), config="store1")
+    assert done.returncode == 0, done.stderr
+    with open(tier.path("told", "INBOX.mbox"), encoding="ascii") as f:
+        text = f.read()
+    for percent, n in ((50, 2), (75, 3)):
+        assert f"Subject: The mailboxes of example.net are {percent} % full" in text, text
+        assert f"There are {n} messages; 4 are allowed." in text
+    told = domains(tier)
+    assert set(told) == {"example.net", "example.org", "watch.example"}
+    assert told["watch.example"].startswith("1 users, ") and told["watch.example"].endswith(", 3 messages")
+    assert told["example.net"].startswith("2 users, ") and told["example.net"].endswith(", 4 messages of 4 (100 %)")
+    empty(m)
+
+
 def test_by_the_directory(tier):
+    check_limits(tier, limit)
+
+
+def test_killed(tier):
+    """The sums are those of what is there, also after every process was killed."""
+    check_killed(tier)
+
+
+def test_by_slapd(tier):
+    """The same, with the entry in a real directory; the tool knows what a login has brought."""
+    tier.write_directory()
+    peers.start_slapd(tier, tier.ldap_port, os.path.join(TOP, "conf", "schema"))
+    url = f"ldap://127.0.0.1:{tier.ldap_port}"
+    tier.directory_block = f"directory {{ backend ldap; uri {url}; base \"dc=postern\"; cache_ttl 1s; negative_ttl 1s; deadline 3s; }}\n"
+    assert tier.stop_process("store1") == 0
+    tier.write_all()
+    tier.start_store(1)
+
+    def modify(tier, *lines):
+        change = "dn: dc=example-org,dc=postern\nchangetype: modify\n"
+        for name in ("mailDomainDiskQuota", "mailDomainMsgQuota"):
+            change += f"replace: {name}\n" + "".join(f"{line}\n" for line in lines if line.startswith(name)) + "-\n"
+        subprocess.run(["ldapmodify", "-x", "-H", url, "-D", "cn=admin,dc=postern", "-w", "admin-demo"], input=change, text=True,
+                       check=True, timeout=20, capture_output=True)
+    modify(tier)
+    check_limits(tier, modify)
+    # Each worker remembers the entry for a second; the last login of any of them counts.
+    wait_for(lambda: login(tier, "bob").logout() and " bytes of 102400 (" in domains(tier)["example.org"], 30, "the limit in the tool")
+
+
+def check_limits(tier, limit):
     """What is in both partitions counts, and the newest limit for both, whichever user's login has brought it."""
     a, b = login(tier, "alice"), login(tier, "bob")
     empty(a), empty(b)
@@ -114,14 +192,14 @@ def test_by_the_directory(tier):
     no(b, 'APPEND "Other Users/alice@example.org/Shared"', "OVERQUOTA", message("mail", 15000))
     ok(a, "SELECT INBOX")
     no(a, "COPY 1 Shared", "OVERQUOTA")
+    ok(a, "DELETE Shared")
     limit(tier, "mailDomainDiskQuota: 100k")
     wait_for(lambda: brought(30000, 250), 30, "the next limit")
     assert post(tier, "bob@example.org", size=15000) == [250]
     check(tier)
 
 
-def test_killed(tier):
-    """The sums are those of what is there, also after every process was killed."""
+def check_killed(tier):
     limit(tier, "mailDomainMsgQuota: 3")
     a = login(tier, "alice")
     empty(a)

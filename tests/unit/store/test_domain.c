@@ -53,6 +53,14 @@ static void test_domains(void **state)
 	x = look_domain(&b, "x");
 	assert_true(x.users == 0 && x.messages == 0 && x.bytes == 0);
 	assert_true(x.quota_bytes == 1000 && x.version == 7);
+	struct db_key counted = { .n = 0 };
+	key_span(&counted, SPAN("domains"));
+	bench_begin(&b);
+	(void)txn_del(b.t, DB_META, &counted);
+	bench_commit(&b);
+	assert_int_equal(index_writer_mark(b.w, "boot", false), ERR_OK);
+	x = look_domain(&b, "x");
+	assert_true(x.quota_bytes == 1000 && x.version == 7 && x.users == 0);
 	assert_int_equal(look_domain(&b, "y").users, 1);
 	leave(&b, "c@y");
 	assert_int_equal(look_domain(&b, "y").users, 0);
