@@ -6,6 +6,8 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+enum { SMALL_MAX = 1024 };
+
 noreturn void check_failed(const char *file, int line, const char *what)
 {
 	fprintf(stderr, "%s:%d: check failed: %s\n", file, line, what);
@@ -28,9 +30,16 @@ static size_t product(size_t count, size_t size)
 	return n;
 }
 
+/* glibc's calloc() passes by the thread's cache of small chunks (up to 2.40), so that every small object would go the long
+ * way; for large ones it knows which memory is zero already. */
 void *mem_alloc(size_t n)
 {
-	return or_die(calloc(1, n > 0 ? n : 1), n);
+	if (n > SMALL_MAX)
+		return or_die(calloc(1, n), n);
+	void *p = or_die(malloc(n > 0 ? n : 1), n);
+	if (n > 0)
+		memset(p, 0, n);
+	return p;
 }
 
 void *mem_resize(void *take_p, size_t n)
