@@ -7,7 +7,7 @@
 
 #include <ares.h>
 #include <arpa/nameser.h>
-#include <stdio.h>
+#include <limits.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -30,7 +30,7 @@ enum {
 	TRIES = 3, /* the time for one doubles with each */
 	TICK_MS = 100,
 	EDNS_SIZE = 1232,
-	KEY_SIZE = DNS_NAME_SIZE + 8
+	KEY_SIZE = DNS_NAME_SIZE + 1
 };
 
 struct dns {
@@ -71,6 +71,20 @@ struct cached {
 	struct dns_msg *msg; /* owned */
 };
 
+/* ---- keys: the type, as a byte, and the name ---- */
+
+static void make_key(char key[KEY_SIZE], enum dns_type type, const char *name)
+{
+	CHECK(type > 0 && type <= CHAR_MAX && strlen(name) < DNS_NAME_SIZE);
+	key[0] = (char)type;
+	memcpy(key + 1, name, strlen(name) + 1);
+}
+
+static void copy_key(char to[KEY_SIZE], const char *key)
+{
+	memcpy(to, key, strlen(key) + 1);
+}
+
 /* ---- the cache ---- */
 
 static void cached_end(struct dns *d, struct cached *e)
@@ -110,7 +124,7 @@ static void cache_put(struct dns *d, const char *key, struct dns_msg *m)
 	if (old != NULL)
 		cached_end(d, old);
 	struct cached *e = MEM_NEW(struct cached);
-	snprintf(e->key, sizeof e->key, "%s", key);
+	copy_key(e->key, key);
 	e->msg = dns_msg_ref(m);
 	list_add_head(&d->recent, &e->link);
 	CHECK(map_set(d->cache, span_str(e->key), e, NULL));
@@ -148,7 +162,7 @@ static struct question *question_new(struct dns *d, const char *key, enum dns_ty
 	q->magic = question_MAGIC;
 	q->dns = d;
 	q->type = type;
-	snprintf(q->key, sizeof q->key, "%s", key);
+	copy_key(q->key, key);
 	list_init(&q->waits);
 	list_add_tail(&d->questions, &q->link);
 	soon_init(&q->answer, on_answer, q);
@@ -215,7 +229,7 @@ void dns_question(struct dns *d, const char *name, enum dns_type type, struct dn
 {
 	char key[KEY_SIZE];
 	OBJ(dns, d);
-	snprintf(key, sizeof key, "%d %s", (int)type, name);
+	make_key(key, type, name);
 	struct dns_msg *known = cache_find(d, key);
 	struct question *q = known == NULL ? map_get(d->in_flight, span_str(key)) : NULL;
 	if (q == NULL) {
@@ -356,11 +370,11 @@ static int set_servers(ares_channel channel, const struct dns_opts *o)
 	return rc;
 }
 
-static int set_up(struct dns *d, const struct dns_opts *o)
+static int open_channel(struct dns *d, const struct dns_opts *o, int flags)
 {
 	char lookups[] = "b"; /* DNS only: /etc/hosts would be read while everybody waits */
 	struct ares_options a = {
-		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_EDNS,
+		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_EDNS | flags,
 		.timeout = (int)(o->deadline_ms / ((1 << TRIES) - 1)) + 1,
 		.tries = TRIES,
 		.ednspsz = EDNS_SIZE,
@@ -368,14 +382,26 @@ static int set_up(struct dns *d, const struct dns_opts *o)
 		.sock_state_cb = on_sock_state,
 		.sock_state_cb_data = d,
 	};
-	int rc = ares_library_init(ARES_LIB_INIT_ALL);
-	if (rc == ARES_SUCCESS)
-		rc = ares_init_options(&d->channel, &a,
-		    ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ |
-			ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
+	int rc = ares_init_options(&d->channel, &a,
+	    ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ |
+		ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
 	if (rc == ARES_SUCCESS && o->server_count > 0)
 		rc = set_servers(d->channel, o);
+	return rc;
+}
+
+/* c-ares takes a new socket, with a port that nobody can guess, whenever nothing is in flight. Where no stranger can send
+ * to it, its socket stays. */
+static int set_up(struct dns *d, const struct dns_opts *o)
+{
+	int rc = ares_library_init(ARES_LIB_INIT_ALL);
+	if (rc == ARES_SUCCESS)
+		rc = open_channel(d, o, 0);
 	d->trusts = rc == ARES_SUCCESS && all_local(d->channel);
+	if (d->trusts) {
+		ares_destroy(d->channel);
+		rc = open_channel(d, o, ARES_FLAG_STAYOPEN);
+	}
 	return rc;
 }
 

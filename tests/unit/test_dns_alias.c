@@ -1,4 +1,5 @@
-/* test_dns_alias.c - names that stand for others: whose addresses they are, and how sure that is. */
+/* test_dns_alias.c - names that stand for others: whose addresses they are, and how sure that is; the socket they
+ * are asked from. */
 #include "net/fake_ns.h"
 
 #include "net/dns.h"
@@ -83,16 +84,36 @@ static void test_aliases(void **state)
 	}
 }
 
+static void ask_addr(const char *name)
+{
+	answered = 0;
+	dns_addr(dns, span_str(name), on_addrs, NULL);
+	WAIT_FOR(answered == 1);
+}
+
 static void test_addresses(void **state)
 {
 	static const char *const cases[][2] = { { "alias.test", "a.test" }, { "a.test", "" },
 		{ "A.TEST", "" }, { "gone.test", "" }, { "localhost", "" } };
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
-		answered = 0;
-		dns_addr(dns, span_str(cases[i][0]), on_addrs, NULL);
-		WAIT_FOR(answered == 1);
+		ask_addr(cases[i][0]);
 		assert_string_equal(addrs.alias, cases[i][1]);
 	}
+}
+
+/* A server on this host is asked from one socket, as long as that one works. */
+static void test_socket_stays(void **state)
+{
+	ask_addr("a.test");
+	unsigned port = ns.from_port;
+	ask_addr("gone.test");
+	assert_int_equal(ns.from_port, port);
+	fake_ns_go_deaf(&ns);
+	ask_addr("alias.test");
+	assert_int_equal(addrs.status, DNS_FAILED);
+	fake_ns_hear(&ns);
+	ask_addr("alias.test");
+	assert_int_equal(addrs.status, DNS_FOUND);
 }
 
 int main(void)
@@ -100,6 +121,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_aliases, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_socket_stays, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

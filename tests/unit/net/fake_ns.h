@@ -32,6 +32,7 @@ struct fake_ns {
 	struct watch *on_udp, *on_door, *on_conn;
 	struct ip_port at;
 	unsigned udp_n, tcp_n; /* questions */
+	unsigned from_port;    /* of the last one by UDP */
 	ns_fn *fn;
 };
 
@@ -153,6 +154,7 @@ static void on_ns_udp(void *arg, unsigned events)
 	if (got < 0)
 		return;
 	ns->udp_n++;
+	ns->from_port = ip_from_sockaddr((struct sockaddr *)&from).port;
 	if (ns_answer(ns, span_of(query, (size_t)got), false, &out))
 		sendto(ns->udp, buf_span(&out).p, buf_len(&out), 0, (struct sockaddr *)&from, n);
 	buf_end(&out);
@@ -202,27 +204,38 @@ static void on_ns_door(void *arg, unsigned events)
 	watch_set(ns->on_conn, WATCH_READ);
 }
 
-__attribute__((unused)) static void fake_ns_begin(struct fake_ns *ns, ns_fn *fn)
+/* UDP: begins, and ends. */
+static void fake_ns_hear(struct fake_ns *ns)
 {
 	struct sockaddr_storage sa;
-	*ns = (struct fake_ns){ .fn = fn, .conn = -1 };
-	ns->door = door_open(&ns->at);
 	socklen_t n = ip_to_sockaddr(ns->at, &sa);
 	ns->udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(ns->udp, (struct sockaddr *)&sa, n), 0);
-	ns->on_door = watch_new(loop, ns->door, on_ns_door, ns);
 	ns->on_udp = watch_new(loop, ns->udp, on_ns_udp, ns);
-	watch_set(ns->on_door, WATCH_READ);
 	watch_set(ns->on_udp, WATCH_READ);
+}
+
+static void fake_ns_go_deaf(struct fake_ns *ns)
+{
+	watch_free(&ns->on_udp);
+	close(ns->udp);
+}
+
+__attribute__((unused)) static void fake_ns_begin(struct fake_ns *ns, ns_fn *fn)
+{
+	*ns = (struct fake_ns){ .fn = fn, .conn = -1 };
+	ns->door = door_open(&ns->at);
+	ns->on_door = watch_new(loop, ns->door, on_ns_door, ns);
+	watch_set(ns->on_door, WATCH_READ);
+	fake_ns_hear(ns);
 }
 
 __attribute__((unused)) static void fake_ns_end(struct fake_ns *ns)
 {
 	ns_hang_up(ns);
 	watch_free(&ns->on_door);
-	watch_free(&ns->on_udp);
 	close(ns->door);
-	close(ns->udp);
+	fake_ns_go_deaf(ns);
 }
 
 #endif
