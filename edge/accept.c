@@ -85,7 +85,7 @@ static void shed(
 		LOG_STR("why", reasons[why].word)));
 	if (c != NULL && c->tls != EDGE_TLS_IMPLICIT)
 		send_reason(a->fd, why, id);
-	close(a->fd);
+	accepted_close(a);
 }
 
 static void on_accepted(void *arg, const char *name, const struct accepted *a)

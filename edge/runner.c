@@ -388,7 +388,7 @@ static void on_accept(void *arg, const struct accepted *a)
 {
 	struct runner *r = OBJ(runner, arg);
 	if (r->job_n >= JOBS_MAX || !may_ask(r, a->fd)) {
-		close(a->fd);
+		accepted_close(a);
 		return;
 	}
 	struct job *j = MEM_NEW(struct job);

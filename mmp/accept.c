@@ -15,7 +15,7 @@ static void shed(const char *name, const struct accepted *a, enum reason why)
 	log_write(&mmp_events[MMP_EV_SESSION_SHED], NULL,
 	    LOG_FIELDS(LOG_ADDR("client", a->client), LOG_STR("listener", name),
 		LOG_STR("why", reasons[why].word)));
-	close(a->fd);
+	accepted_close(a);
 }
 
 static void on_accepted(void *arg, const char *name, const struct accepted *a)

@@ -207,7 +207,7 @@ static void on_accept(void *arg, const struct accepted *a)
 	struct door *d = OBJ(door, arg);
 	const struct store_listener_conf *lc = listener_conf(d->worker->conf, d->name);
 	if (lc == NULL || d->worker->draining) {
-		close(a->fd);
+		accepted_close(a);
 		return;
 	}
 	protocols[lc->protocol].start(d->worker, a, lc);

@@ -435,7 +435,7 @@ static void on_accept(void *arg, const struct accepted *a)
 {
 	struct master *m = OBJ(master, arg);
 	if (conn_count(m) >= CONNS_MAX) {
-		close(a->fd);
+		accepted_close(a);
 		return;
 	}
 	struct control_conn *c = conn_new(m);

@@ -52,6 +52,9 @@ struct listener {
 /* The listener whose accept loop runs, NULL once it is gone: the accept function may free it. */
 static const struct listener *accepting;
 
+/* The watch of a connection that is being handed over, until the new owner has one of its own; else NULL. */
+static struct watch *handing;
+
 /* A connection whose PROXY header is not complete. Its bytes so far are all of the header, so they
  * are taken from the kernel: nothing behind the header ever is. */
 struct waiting {
@@ -66,15 +69,21 @@ struct waiting {
 
 /* ---- connections whose header is awaited ---- */
 
-static void waiting_end(struct waiting *w)
+/* All but the watch: the listener knows it no more. */
+static void waiting_leave(struct waiting *w)
 {
 	list_remove(&w->link);
 	w->listener->waiting_n--;
 	w->listener->crowded = false;
 	timer_clear(&w->deadline);
-	watch_end(&w->watch);
 	buf_end(&w->head);
 	w->magic = 0;
+}
+
+static void waiting_end(struct waiting *w)
+{
+	waiting_leave(w);
+	watch_end(&w->watch);
 	mem_free(w);
 }
 
@@ -106,6 +115,31 @@ static void hand_over(struct listener *l, struct accepted *a, const struct proxy
 		metric_add(&net_metrics[NET_PROXY_PROBES], 1);
 	}
 	l->fn(l->arg, a);
+}
+
+void listen_unwatch(int fd)
+{
+	if (handing == NULL || handing->fd != fd)
+		return;
+	watch_end(handing);
+	handing = NULL;
+}
+
+void accepted_close(const struct accepted *a)
+{
+	listen_unwatch(a->fd);
+	close(a->fd);
+}
+
+/* The header is complete: the stream begins its own watch before this one goes, which spares two calls of the kernel. */
+static void hand_over_waiting(struct waiting *w, const struct proxy_hdr *h)
+{
+	struct accepted a = w->a;
+	waiting_leave(w);
+	handing = &w->watch;
+	hand_over(w->listener, &a, h);
+	listen_unwatch(a.fd);
+	mem_free(w);
 }
 
 enum look { LOOK_MORE, LOOK_DONE, LOOK_BAD };
@@ -146,17 +180,17 @@ static enum look look_at_header(int fd, struct buf *head, struct proxy_hdr *h)
 static void on_header_bytes(void *arg, unsigned events)
 {
 	struct waiting *w = OBJ(waiting, arg);
-	struct listener *l = w->listener;
 	struct proxy_hdr h = { 0 };
 	enum look seen = look_at_header(w->a.fd, &w->head, &h);
 	if (seen == LOOK_MORE)
 		return;
+	if (seen == LOOK_DONE) {
+		hand_over_waiting(w, &h);
+		return;
+	}
 	struct accepted a = w->a;
 	waiting_end(w);
-	if (seen == LOOK_DONE)
-		hand_over(l, &a, &h);
-	else
-		refuse(&a, h.why);
+	refuse(&a, h.why);
 }
 
 static void await_header(struct listener *l, const struct accepted *a, struct buf *take_head)
@@ -267,7 +301,7 @@ static bool may_accept(const struct listener *l)
 
 static void on_connection(void *arg, unsigned events)
 {
-	struct listener *l = OBJ(listener, arg);
+	struct listener *l = arg;
 	accepting = l;
 	for (int i = 0; i < ACCEPTS_A_WAKE && accepting == l && may_accept(l); i++) {
 		struct sockaddr_storage peer = { 0 };

@@ -18,7 +18,8 @@
 struct listener;
 
 struct accepted {
-	int fd;                /* owned by the callback now; non-blocking, close-on-exec */
+	int fd;                /* owned by the callback now; non-blocking, close-on-exec.
+	                        * For stream_accepted() or accepted_close(). */
 	struct ip_port client; /* the real client: from the header when proxied */
 	struct ip_port local;  /* where the client connected to: from the header when proxied */
 	struct ip_port peer;   /* the socket's peer: the balancer when proxied */
@@ -26,6 +27,9 @@ struct accepted {
 	bool probe; /* a balancer's health check: do not log, do not throttle */
 };
 typedef void accept_fn(void *arg, const struct accepted *a);
+
+/* Instead of close(): the loop may still watch the descriptor, and must not when its number is used again. */
+void accepted_close(const struct accepted *a);
 
 struct listener_opts {
 	const struct ip_prefixes *proxy_from; /* borrowed for the listener's life; NULL: none */

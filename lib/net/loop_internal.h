@@ -39,6 +39,9 @@ struct orphan {
 void loop_adopt(struct loop *l, struct orphan *o);
 void orphan_leave(struct orphan *o);
 
+/* listen.c: whoever takes over an accepted descriptor calls this as soon as a watch of his own is set. Fine for any. */
+void listen_unwatch(int fd);
+
 struct event_base *loop_base(struct loop *l);
 
 #endif

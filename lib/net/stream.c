@@ -276,7 +276,7 @@ static bool on_finish(struct stream *s, unsigned events)
 	switch (wire_finish(&s->wire)) {
 	case WIRE_OK:
 		stream_set_state(s, ST_SWALLOW);
-		return true;
+		return s->eof; /* else the descriptor tells when there is something to swallow */
 	case WIRE_FAILED:
 		stream_end(s);
 		return false;
@@ -403,7 +403,9 @@ struct stream *stream_new(
 struct stream *stream_accepted(
     struct loop *l, int take_fd, struct stream_limits limits, stream_fn *fn, void *arg)
 {
-	return stream_of_wire(l, (struct wire){ .fd = take_fd }, limits, fn, arg);
+	struct stream *s = stream_of_wire(l, (struct wire){ .fd = take_fd }, limits, fn, arg);
+	listen_unwatch(take_fd);
+	return s;
 }
 
 struct wire stream_take_wire(struct stream **s)

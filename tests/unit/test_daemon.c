@@ -43,7 +43,7 @@ static void on_accept(void *arg, const struct accepted *a)
 	int n =
 	    snprintf(line, sizeof line, "%d %s\n", (int)getpid(), daemon_hostname(worker_conf(w)));
 	(void)!write(a->fd, line, (size_t)n);
-	close(a->fd);
+	accepted_close(a);
 }
 
 static void open_door(void *arg, const struct daemon_listener *at, int fd)

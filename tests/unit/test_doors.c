@@ -31,7 +31,7 @@ static void on_accepted(void *arg, const char *name, const struct accepted *a)
 	accepted_n++;
 	last = *a;
 	snprintf(last_name, sizeof last_name, "%s", name);
-	close(a->fd);
+	accepted_close(a);
 }
 
 static bool leaves_it; /* to another worker */

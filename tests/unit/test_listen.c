@@ -7,6 +7,7 @@
 
 #include "net/listen.h"
 #include "net/net_facts.h"
+#include "net/stream.h"
 #include "proto/proxy_hdr.h"
 
 enum { CROWD = 2000 };
@@ -334,6 +335,82 @@ static void test_header_too_late(void **state)
 	close(slow);
 }
 
+/* ---- handing over after a wait: the loop watches the descriptor all the time, and no longer than it is open ---- */
+
+static struct stream *taken;
+static int reused_fd;
+static struct watch *reused;
+static unsigned reused_events, stream_inputs;
+
+static void on_taken(void *arg, enum stream_event ev)
+{
+	stream_inputs += ev == STREAM_INPUT;
+}
+
+static void take_as_stream(void *arg, const struct accepted *a)
+{
+	struct stream_limits limits = { 1000, 1000 };
+	taken = stream_accepted(loop, a->fd, limits, on_taken, NULL);
+}
+
+static void on_reused(void *arg, unsigned events)
+{
+	char byte;
+	reused_events++;
+	assert_int_equal(read(reused_fd, &byte, 1), 1);
+}
+
+/* Its number is somebody else's before the callback is over. */
+static void turn_away(void *arg, const struct accepted *a)
+{
+	accepted_close(a);
+	reused_fd = dup(((const int *)arg)[0]);
+	assert_int_equal(reused_fd, a->fd);
+	reused = watch_new(loop, reused_fd, on_reused, NULL);
+	watch_set(reused, WATCH_READ);
+}
+
+static int wait_for_header(accept_fn *fn, void *arg)
+{
+	struct listener_opts o = {
+		.proxy_from = &proxies, .proxy_ms = 5000, .proxy_waiting_max = 10
+	};
+	listener = listener_new(loop, door, &o, fn, arg);
+	int fd = door_join(at);
+	WAIT_FOR(listener_waiting(listener) == 1);
+	return fd;
+}
+
+static void test_taken_after_wait(void **state)
+{
+	int fd = wait_for_header(take_as_stream, NULL);
+	raw_send(fd, span_str(v1));
+	WAIT_FOR(taken != NULL);
+	run_rounds(3);
+	stream_inputs = 0;
+	raw_send(fd, SPAN("HELO"));
+	WAIT_FOR(stream_inputs > 0);
+	assert_true(span_eq_str(stream_input(taken), "HELO"));
+	stream_free(&taken);
+	close(fd);
+}
+
+static void test_turned_away_after_wait(void **state)
+{
+	int ends[2];
+	assert_int_equal(pipe(ends), 0);
+	int fd = wait_for_header(turn_away, ends);
+	raw_send(fd, span_str(v1));
+	WAIT_FOR(is_closed(fd));
+	assert_int_equal(write(ends[1], "x", 1), 1);
+	WAIT_FOR(reused_events == 1);
+	watch_free(&reused);
+	close(reused_fd);
+	close(ends[0]);
+	close(ends[1]);
+	close(fd);
+}
+
 /* 2000 peers that say nothing hold no more than was allowed; one log line; then there is room. */
 static void test_silent_crowd(void **state)
 {
@@ -441,6 +518,8 @@ int main(void)
 		CASE(test_bad_headers),
 		CASE(test_closed_without_header),
 		CASE(test_header_too_late),
+		CASE(test_taken_after_wait),
+		CASE(test_turned_away_after_wait),
 		CASE(test_silent_crowd),
 		CASE(test_open_tcp),
 		CASE(test_open_unix),
