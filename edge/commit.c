@@ -4,8 +4,8 @@
  * (commit_store.c). First the stores, all at once; then, if one is needed, the question whether the
  * sender may be told of a refusal; then one question to the spool for everything that is left.
  *
- * Cancelled in the middle (the client is gone, the worker stops): everything under way is dropped. The
- * client has no answer, so it still owns the message and will come again. What a store or the spool has
+ * Cancelled in the middle (the client is gone, the worker stops): everything under way is dropped, and withdrawn where the
+ * spool has been asked. The client has no answer, so it still owns the message and will come again. What a store has
  * already is delivered once more then: that is the price of an answer that did not arrive, whoever lost
  * it. Nothing is finished behind the client's back, as that would make the second copy certain. */
 #include "edge/commit_internal.h"

@@ -73,7 +73,7 @@ static void log_adopted(const struct ward *w, const struct copy *c)
 
 static void mark(struct ward *w, struct copy *c)
 {
-	struct spool_done d = { c->id, queue_arrival_us(w->copies->queue, 0) };
+	struct spool_done d = { .id = c->id, .at_us = queue_arrival_us(w->copies->queue, 0) };
 	log_pos pos;
 	c->adopting = false;
 	if (spool_append_done(w->spool, &d, &pos) != ERR_OK) {

@@ -267,7 +267,7 @@ void entry_save(struct q_entry *e, struct q_item *const *items, size_t n)
 static void entry_done(struct q_entry *e)
 {
 	struct queue *q = e->queue;
-	struct spool_done d = { e->id, queue_now_us(q) };
+	struct spool_done d = { e->id, queue_now_us(q), e->withdrawn };
 	log_pos pos;
 	err_t err = q->spool == NULL ? ERR_BUSY : spool_append_done(q->spool, &d, &pos);
 	if (err) {
@@ -586,6 +586,7 @@ void queue_free(struct queue **pq)
 	tlsrpt_free(&q->tlsrpt);
 	sts_free(&q->sts);
 	map_free(&q->dests);
+	withdrawn_free(&q->withdrawn);
 	mem_free(q->left_words);
 	heap_end(&q->due);
 	timer_clear(&q->due_timer);

@@ -43,6 +43,11 @@ void queue_drain(struct queue *q, void (*fn)(void *arg), void *arg);
 /* NULL while the spool cannot be used. */
 struct spool *queue_spool(struct queue *q);
 bool queue_knows(const struct queue *q, struct ident id); /* in the log, or done a while ago */
+/* Nobody was promised this message. True: it will not be delivered, and is not taken any more: it was not durable yet, or not
+ * there; what the log has of it in spite of that ends when it is opened anew. False: it is durable, or was before. */
+bool queue_withdraw(struct queue *q, struct ident id);
+bool queue_withdrew(const struct queue *q, struct ident id);
+void queue_end_withdrawn(struct queue *q); /* behind a replay, before anything is delivered */
 bool queue_has_room(const struct queue *q, size_t recipients);
 /* When a message came that came now: a worker whose clock is far off does not make it old. */
 uint64_t queue_arrival_us(const struct queue *q, uint64_t said_us);

@@ -16,6 +16,7 @@
 #include "edge/shelf.h"
 #include "edge/sts.h"
 #include "edge/tlsrpt.h"
+#include "edge/withdrawn.h"
 #include "proto/priority.h"
 
 #define queue_MAGIC 0x90e0e001u
@@ -99,6 +100,7 @@ struct q_entry {
 	unsigned stage;       /* STAGE_*: the last station that it has passed */
 	bool trusted;
 	bool fresh; /* it came to this process: no other one has tried it */
+	bool withdrawn;
 	enum smtp_ret ret;
 	enum spool_report report;    /* it is one itself */
 	enum spool_report reporting; /* while ask is: what its sender is to be told */
@@ -192,10 +194,11 @@ struct queue {
 	struct sts *sts;
 	struct tlsrpt *tlsrpt;
 	struct map *dests;
-	struct shelf *shelf;      /* every message, in memory or not, and ids that are done */
-	struct shelf_list ended;  /* those ids, oldest first */
-	struct map *more;         /* q_more by row number */
-	struct q_dest **numbered; /* owned; by number */
+	struct shelf *shelf;         /* every message, in memory or not, and ids that are done */
+	struct withdrawn *withdrawn; /* owned; kept while the spool is closed */
+	struct shelf_list ended;     /* those ids, oldest first */
+	struct map *more;            /* q_more by row number */
+	struct q_dest **numbered;    /* owned; by number */
 	uint32_t numbered_n, number_hint;
 	struct list_node entries, resting, deliveries, callers, known, scans;
 	size_t known_count;

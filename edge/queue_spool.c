@@ -220,6 +220,8 @@ static void on_done(void *arg, log_pos pos, const struct spool_done *d)
 		drop_progress(q, row);
 		set_open(q, row, 0);
 	}
+	if (d->withdrawn)
+		withdrawn_add(q->withdrawn, d->id);
 	ended_add(q, d, pos);
 }
 
@@ -250,6 +252,7 @@ void item_apply(struct q_item *it, const struct spool_step *s)
 
 static void replayed(struct queue *q)
 {
+	queue_end_withdrawn(q);
 	entry_count(q);
 	timer_set(&q->due_timer, 0);
 	for (uint32_t i = 1; i < q->numbered_n; i++)
@@ -278,6 +281,8 @@ void queue_open(struct queue *q)
 	struct buf why = BUF_INIT(1000);
 	timer_init(&q->reopen, q->loop, on_reopen, q);
 	queue_load_init(q);
+	if (q->withdrawn == NULL)
+		q->withdrawn = withdrawn_new();
 	q->spool = spool_open(q->loop, &opts, &why);
 	if (q->spool != NULL && spool_replay(q->spool, &v, &why) != ERR_OK)
 		spool_close(&q->spool);

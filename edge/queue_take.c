@@ -17,7 +17,7 @@ static struct spool *take_spool(void *arg)
 
 static bool take_knows(void *arg, struct ident id)
 {
-	bool knows = queue_knows(arg, id);
+	bool knows = queue_knows(arg, id) && !queue_withdrew(arg, id);
 	if (knows)
 		metric_add(&queue_metrics[QUEUE_M_KNOWN], 1);
 	return knows;
@@ -25,7 +25,14 @@ static bool take_knows(void *arg, struct ident id)
 
 static const char *take_refuses(void *arg, const struct spool_message *m)
 {
+	if (queue_withdrew(arg, m->id))
+		return "it was withdrawn";
 	return queue_has_room(arg, unit_recipients(m)) ? NULL : "the queue is full";
+}
+
+static bool take_withdraw(void *arg, struct ident id)
+{
+	return queue_withdraw(arg, id);
 }
 
 static void take_arrives(void *arg, struct spool_message *m)
@@ -54,6 +61,7 @@ static const struct spool_taker taker = {
 	.refuses = take_refuses,
 	.arrives = take_arrives,
 	.add = take_add,
+	.withdraw = take_withdraw,
 	.broke = take_broke,
 	.end = take_end,
 };
@@ -69,6 +77,68 @@ struct spool_serve *spool_serve_new(struct loop *l, struct queue *q)
 	spool_serve_kicks(s, queue_kicks_new(q));
 	queue_on_close(q, QUEUE_SERVE, on_close, s);
 	return s;
+}
+
+/* ---- and are withdrawn ------------------------------------------------------------------------ */
+
+/* Nobody is told, but what the log has of it. */
+static void end_withdrawn(struct q_entry *e)
+{
+	ticket_cancel(&e->sync);
+	e->withdrawn = true;
+	for (size_t i = 0; i < e->item_count; i++) {
+		e->items[i].fate = SPOOL_TOLD;
+		item_set_state(&e->items[i], Q_FINAL);
+	}
+	entry_settle(e);
+}
+
+static bool is_open(const struct queue *q, uint32_t row)
+{
+	return row != 0 && !shelf_row(q->shelf, row)->done;
+}
+
+/* What is not durable is in memory. */
+static struct q_entry *fresh_entry(const struct queue *q, uint32_t row)
+{
+	const struct shelf_row *r = shelf_row(q->shelf, row);
+	struct q_entry *e = r->place == SHELF_LOADED ? OBJ(q_entry, r->entry) : NULL;
+	return e != NULL && e->sync != NULL ? e : NULL;
+}
+
+bool queue_withdraw(struct queue *q, struct ident id)
+{
+	uint32_t row = shelf_find(q->shelf, id);
+	struct q_entry *e = is_open(q, row) ? fresh_entry(q, row) : NULL;
+	if (row != 0 && e == NULL)
+		return queue_withdrew(q, id);
+	withdrawn_add(q->withdrawn, id);
+	if (e != NULL) {
+		log_write(&queue_events[QUEUE_EV_WITHDRAWN], id.s, NULL);
+		end_withdrawn(e);
+	}
+	return true;
+}
+
+bool queue_withdrew(const struct queue *q, struct ident id)
+{
+	return withdrawn_has(q->withdrawn, id);
+}
+
+static void end_replayed(void *arg, struct ident id)
+{
+	struct queue *q = OBJ(queue, arg);
+	uint32_t row = shelf_find(q->shelf, id);
+	struct q_entry *e = is_open(q, row) ? row_load(q, row) : NULL;
+	if (e == NULL)
+		return;
+	log_write(&queue_events[QUEUE_EV_WITHDRAWN], id.s, NULL);
+	end_withdrawn(e);
+}
+
+void queue_end_withdrawn(struct queue *q)
+{
+	withdrawn_each(q->withdrawn, end_replayed, q);
 }
 
 /* ---- a second host ---------------------------------------------------------------------------- */

@@ -1,25 +1,18 @@
 /* spool_link.c - asks the queue process to make messages durable; part of step 5 of 6 (commit.c).
  *
  * Owns one stream to the queue's socket and the questions that have no answer yet, oldest first. One
- * question's bytes are sent at a time; answers come in any order. */
+ * question's bytes are sent at a time; answers come in any order. Beside: spool_put.c. */
 #include "edge/spool_link.h"
 
 #include <stdio.h>
 
-#include "base/check.h"
-#include "base/list.h"
-#include "base/map.h"
-#include "base/mem.h"
-#include "edge/queue_tables.h"
-#include "edge/spool_wire.h"
+#include "edge/spool_link_internal.h"
 #include "net/dial.h"
-#include "net/stream.h"
-
-#define spool_link_MAGIC 0x5b001101u
-#define spool_put_MAGIC 0x5b001102u
 
 enum {
 	PUTS_MAX = 20000,
+	SENT_MAX =
+	    2000, /* without an answer; the queue reads on as long as it owes less than 4000 */
 	IN_MAX = 64 * 1024,
 	OUT_MAX = SPOOL_FRAME_MAX + 256 * 1024,
 	FULL = 256 * 1024, /* enough for the kernel and the queue to work on */
@@ -28,134 +21,21 @@ enum {
 	RETRY_MAX_MS = 1000,
 };
 
-enum link_state { LK_DOWN, LK_DIAL, LK_UP };
-
-struct spool_link {
-	uint32_t magic;
-	struct loop *loop;
-	char *path;                  /* or a host's name */
-	struct spool_link_peer peer; /* of another host: frame is set, and hello is owned */
-	struct tls_ctx *tls;         /* owned reference; NULL: plaintext */
-	char unreached[200];         /* why, as it was told; of a peer */
-	struct timer ping;
-	enum link_state state;
-	struct ticket *dialing;
-	struct stream *io;  /* LK_UP */
-	struct timer retry; /* LK_DOWN, while something waits */
-	uint64_t retry_ms;
-	struct list_node unsent, sent; /* questions; the first of unsent may be half sent */
-	struct list_node refused;      /* their answer comes in the next round */
-	struct map *by_id;
-};
-
-struct spool_put {
-	struct ticket ticket;
-	uint32_t magic;
-	struct spool_link *owner;
-	struct list_node link;
-	struct ident id;
-	struct buf head; /* the PUT frame */
-	struct mail_source body;
-	bool head_sent;
-	uint64_t sent_bytes; /* of the body */
-	struct timer deadline;
-	struct soon refuse;
-	err_t refusal;
-	spool_put_fn *fn;
-	spool_kick_fn *kick_fn; /* in its place: it is no message but a KICK */
-	size_t kicked;
-	bool kicked_more;
-	void *arg;
-};
-
 static void link_open(struct spool_link *k);
 static void link_pump(struct spool_link *k);
 
-/* ---- questions -------------------------------------------------------------------------------- */
-
-static void put_free(struct spool_put *p)
-{
-	list_remove(&p->link);
-	timer_clear(&p->deadline);
-	soon_clear(&p->refuse);
-	if (map_get(p->owner->by_id, span_str(p->id.s)) == p)
-		map_remove(p->owner->by_id, span_str(p->id.s));
-	buf_end(&p->head);
-	p->magic = 0;
-	mem_free(p);
-}
-
-/* Is it between its first and its last byte on the wire? Then only its end, or the link's, helps. */
-static bool is_half_sent(const struct spool_put *p)
-{
-	return p->refusal == ERR_OK && p->head_sent && p->sent_bytes < p->body.size &&
-	       p->owner->state == LK_UP;
-}
-
-static void link_down(struct spool_link *k, const char *why);
-
-/* Last statement of whoever calls it. */
-static void put_answer(struct spool_put *p, err_t err)
-{
-	spool_put_fn *fn = p->fn;
-	spool_kick_fn *kick_fn = p->kick_fn;
-	size_t kicked = p->kicked;
-	bool more = p->kicked_more;
-	void *arg = p->arg;
-	struct spool_link *k = p->owner;
-	bool half = is_half_sent(p);
-	put_free(p);
-	if (half)
-		link_down(k, "a question was given up half sent");
-	if (kick_fn != NULL)
-		kick_fn(arg, err, kicked, more);
-	else
-		fn(arg, err);
-}
-
-static void on_deadline(void *arg)
-{
-	put_answer(OBJ(spool_put, arg), ERR_TIMEOUT);
-}
-
-static void on_refuse(void *arg)
-{
-	struct spool_put *p = OBJ(spool_put, arg);
-	put_answer(p, p->refusal);
-}
-
-static void put_refuse(struct spool_link *k, struct spool_put *p, err_t why)
-{
-	p->refusal = why;
-	list_remove(&p->link);
-	list_add_tail(&k->refused, &p->link);
-	soon_set(k->loop, &p->refuse);
-}
-
-static void put_cancel(struct ticket *t)
-{
-	struct spool_put *p = (struct spool_put *)t;
-	struct spool_link *k = p->owner;
-	CHECK(p->magic == spool_put_MAGIC);
-	bool half = is_half_sent(p);
-	put_free(p);
-	if (half)
-		link_down(k, "a question was given up half sent");
-}
-
 /* ---- the link --------------------------------------------------------------------------------- */
 
-static void link_retry(struct spool_link *k)
+void link_retry(struct spool_link *k)
 {
-	bool waits = !list_empty(&k->unsent) || !list_empty(&k->sent);
-	if (k->state != LK_DOWN || (!waits && k->peer.frame == NULL))
+	bool waits = !list_empty(&k->unsent) || !list_empty(&k->sent) || !list_empty(&k->withdrawn);
+	if (k->state != LK_DOWN || timer_armed(&k->retry) || (!waits && k->peer.frame == NULL))
 		return;
 	timer_set(&k->retry, k->retry_ms);
 	k->retry_ms = 2 * k->retry_ms < RETRY_MAX_MS ? 2 * k->retry_ms : RETRY_MAX_MS;
 }
 
-/* Everything without an answer is to be asked again, in the old order. */
-static void link_down(struct spool_link *k, const char *why)
+void link_down(struct spool_link *k, const char *why)
 {
 	ticket_cancel(&k->dialing);
 	if (k->io != NULL)
@@ -172,8 +52,7 @@ static void link_down(struct spool_link *k, const char *why)
 		k->peer.down(k->peer.arg);
 	while (!list_empty(&k->sent)) {
 		struct list_node *last = k->sent.prev;
-		list_remove(last);
-		list_add_head(&k->unsent, last);
+		put_unsend(LIST_OF(struct spool_put, link, last));
 	}
 	for (struct list_node *n = k->unsent.next; n != &k->unsent; n = n->next) {
 		struct spool_put *p = LIST_OF(struct spool_put, link, n);
@@ -205,9 +84,10 @@ static void on_answer(struct spool_link *k, const struct spool_frame *f)
 	if (p == NULL)
 		return;
 	if (f->type == SPOOL_FRAME_FAILED)
-		put_answer(p, p->kick_fn != NULL ? ERR_BUSY : ERR_NO_SPACE);
+		put_said(p, p->kick_fn != NULL ? ERR_BUSY : ERR_NO_SPACE);
 	else if ((f->type == SPOOL_FRAME_KICKED) == (p->kick_fn != NULL))
-		put_answer(p, take_kicked(p, a.why));
+		put_said(p, take_kicked(p, a.why));
+	link_pump(k);
 }
 
 /* All of these are short. */
@@ -291,6 +171,8 @@ static void on_dialled(void *arg, const struct dial_result *r)
 		stream_write_span(k->io, k->peer.hello);
 		timer_set(&k->ping, k->peer.ping_ms);
 	}
+	for (struct list_node *n = k->withdrawn.next; n != &k->withdrawn; n = n->next)
+		put_say_withdraw(LIST_OF(struct spool_put, link, n));
 	link_pump(k);
 }
 
@@ -336,19 +218,20 @@ static bool put_data(struct spool_link *k, struct spool_put *p)
 /* Sends the oldest questions while the stream takes it. */
 static void link_pump(struct spool_link *k)
 {
-	while (k->state == LK_UP && !list_empty(&k->unsent) && stream_pending(k->io) < FULL) {
+	while (
+	    k->state == LK_UP && !list_empty(&k->unsent) && stream_pending(k->io) < FULL &&
+	    (k->sent_n < SENT_MAX || LIST_OF(struct spool_put, link, k->unsent.next)->head_sent)) {
 		struct spool_put *p = LIST_OF(struct spool_put, link, k->unsent.next);
 		if (!p->head_sent) {
 			stream_write_span(k->io, buf_span(&p->head));
 			p->head_sent = true;
 		} else if (!put_data(k, p)) {
-			put_refuse(k, p, ERR_IO);
+			put_refuse(p, ERR_IO);
 			link_down(k, "a message cannot be read");
 			return;
 		}
 		if (p->sent_bytes == p->body.size) {
-			list_remove(&p->link);
-			list_add_tail(&k->sent, &p->link);
+			put_set_state(p, PUT_SENT);
 		}
 	}
 }
@@ -375,19 +258,6 @@ static bool put_accept(struct spool_link *k, struct spool_put *p, const struct s
 	return ok;
 }
 
-static struct spool_put *put_new(struct spool_link *k, struct ident id, void *arg)
-{
-	struct spool_put *p = MEM_NEW(struct spool_put);
-	p->ticket.cancel = put_cancel;
-	p->magic = spool_put_MAGIC;
-	p->owner = k;
-	p->id = id;
-	p->arg = arg;
-	timer_init(&p->deadline, k->loop, on_deadline, p);
-	soon_init(&p->refuse, on_refuse, p);
-	return p;
-}
-
 static struct ticket *put_start(struct spool_link *k, struct spool_put *p, uint64_t deadline_ms)
 {
 	timer_set(&p->deadline, deadline_ms);
@@ -408,7 +278,7 @@ struct ticket *spool_put(
 	p->fn = fn;
 	if (put_accept(k, p, opts->message))
 		return put_start(k, p, opts->deadline_ms);
-	put_refuse(k, p, ERR_TOO_MANY);
+	put_refuse(p, ERR_TOO_MANY);
 	return &p->ticket;
 }
 
@@ -422,7 +292,7 @@ struct ticket *spool_kick(
 	if (spool_answer_put(&p->head, SPOOL_FRAME_KICK, &a) &&
 	    map_set(k->by_id, span_str(p->id.s), p, NULL))
 		return put_start(k, p, deadline_ms);
-	put_refuse(k, p, ERR_TOO_MANY);
+	put_refuse(p, ERR_TOO_MANY);
 	return &p->ticket;
 }
 
@@ -482,6 +352,7 @@ struct spool_link *spool_link_new(struct loop *l, const char *socket_path)
 	list_init(&k->unsent);
 	list_init(&k->sent);
 	list_init(&k->refused);
+	list_init(&k->withdrawn);
 	timer_init(&k->retry, l, on_retry, k);
 	timer_init(&k->ping, l, on_ping, k);
 	return k;
@@ -502,6 +373,8 @@ void spool_link_free(struct spool_link **pk)
 		put_free(LIST_OF(struct spool_put, link, k->sent.next));
 	while (!list_empty(&k->refused))
 		put_free(LIST_OF(struct spool_put, link, k->refused.next));
+	while (!list_empty(&k->withdrawn))
+		put_free(LIST_OF(struct spool_put, link, k->withdrawn.next));
 	map_free(&k->by_id);
 	timer_clear(&k->ping);
 	tls_ctx_unref(&k->tls);

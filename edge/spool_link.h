@@ -1,7 +1,11 @@
 /* spool_link.h - a worker's link to the queue process: "make this durable" as a ticket.
  *
  * When the link breaks before the answer (the queue was killed), it is made again and everything that
- * has no answer is asked again, until its deadline; the queue knows what it has already. */
+ * has no answer is asked again, until its deadline; the queue knows what it has already.
+ *
+ * What the queue has got in full and has not answered by its deadline is withdrawn: the answer comes when the queue has
+ * said whether it is gone or was durable all the same, or after SPOOL_WITHDRAW_MS. The queue hears of that also when nobody
+ * waits for the answer any more (ticket_cancel(), a link that broke), as long as this process lives. */
 #ifndef EDGE_SPOOL_LINK_H
 #define EDGE_SPOOL_LINK_H
 
@@ -14,6 +18,8 @@
 #include "net/tls_ctx.h"
 
 struct spool_link;
+
+enum { SPOOL_WITHDRAW_MS = 2000 };
 
 struct spool_link *spool_link_new(struct loop *l, const char *socket_path);
 
@@ -49,7 +55,7 @@ typedef void spool_put_fn(void *arg, err_t err);
 struct spool_put_opts {
 	const struct spool_message *message; /* only for the call; body_bytes is body.size */
 	struct mail_source body;             /* until the answer or ticket_cancel() */
-	uint64_t deadline_ms;
+	uint64_t deadline_ms;                /* the answer may take SPOOL_WITHDRAW_MS longer */
 };
 struct ticket *spool_put(
     struct spool_link *k, const struct spool_put_opts *opts, spool_put_fn *fn, void *arg);

@@ -9,6 +9,7 @@
 
 enum {
 	DONE_VERSION = 1,
+	WITHDRAWN_VERSION = 2, /* the same of one that was withdrawn */
 	/* 1 knew nothing of the sender's wishes, 2 nothing of SMTPUTF8; both are still read */
 	MESSAGE_VERSION = 4,
 	PROGRESS_VERSION = 3, /* 1 knew no notices of delay, 2 no orders; both are still read */
@@ -267,7 +268,7 @@ void spool_progress_end(struct spool_progress *p)
 
 bool spool_done_put(struct buf *out, const struct spool_done *d)
 {
-	bytes_put_u8(out, DONE_VERSION);
+	bytes_put_u8(out, d->withdrawn ? WITHDRAWN_VERSION : DONE_VERSION);
 	bytes_put_ident(out, d->id);
 	bytes_put_u64(out, d->at_us);
 	return buf_ok(out);
@@ -276,7 +277,9 @@ bool spool_done_put(struct buf *out, const struct spool_done *d)
 err_t spool_done_get(struct span payload, struct spool_done *out)
 {
 	struct bytes_reader r = bytes_reader_of(payload);
-	bool ok = bytes_u8(&r) == DONE_VERSION;
+	unsigned version = bytes_u8(&r);
+	bool ok = version == DONE_VERSION || version == WITHDRAWN_VERSION;
+	out->withdrawn = version == WITHDRAWN_VERSION;
 	out->id = bytes_ident(&r);
 	out->at_us = bytes_u64(&r);
 	return ok && bytes_ok(&r) && r.rest.n == 0 && out->id.s[0] != '\0' ? ERR_OK : ERR_CORRUPT;

@@ -123,6 +123,7 @@ void spool_progress_end(struct spool_progress *p);
 struct spool_done {
 	struct ident id;
 	uint64_t at_us;
+	bool withdrawn; /* nobody had been promised it: it is not known as taken */
 };
 bool spool_done_put(struct buf *out, const struct spool_done *d);
 err_t spool_done_get(struct span payload, struct spool_done *out);

@@ -285,6 +285,60 @@ static bool start_copy(struct serve_link *k)
 	return false;
 }
 
+/* ---- what nobody waits for any more ------------------------------------------------------------ */
+
+static struct serve_copy *find_copy(const struct serve_link *k, struct ident id)
+{
+	for (struct list_node *n = k->copying.next; n != &k->copying; n = n->next) {
+		struct serve_copy *c = LIST_OF(struct serve_copy, link, n);
+		if (strcmp(c->in.message.id.s, id.s) == 0)
+			return c;
+	}
+	return NULL;
+}
+
+static struct serve_wait *find_wait(const struct serve_link *k, struct ident id)
+{
+	for (struct list_node *n = k->waits.next; n != &k->waits; n = n->next) {
+		struct serve_wait *w = LIST_OF(struct serve_wait, link, n);
+		if (strcmp(w->id.s, id.s) == 0)
+			return w;
+	}
+	return NULL;
+}
+
+static void drop_copy(struct serve_link *k, struct serve_copy *c)
+{
+	struct spool_copier copier = k->serve->copier;
+	struct ident id = c->in.message.id;
+	incoming_drop(k, &c->in);
+	copy_free(c);
+	if (copier.drop != NULL)
+		copier.drop(copier.arg, id);
+}
+
+/* False: the frame makes no sense. What is durable, or was before this link, is answered as any question for it; of what was
+ * answered by this link the worker knows. */
+static bool on_withdraw(struct serve_link *k, struct span payload)
+{
+	struct ident id;
+	bool adopted;
+	if (!spool_id_get(payload, &id, &adopted))
+		return false;
+	struct serve_copy *c = find_copy(k, id);
+	struct serve_wait *w = find_wait(k, id);
+	if (c != NULL)
+		drop_copy(k, c);
+	if (c != NULL || k->taker->withdraw(k->arg, id)) {
+		if (w != NULL)
+			wait_free(w);
+		answer(k, SPOOL_FRAME_FAILED, id, "withdrawn");
+	} else if (w == NULL) {
+		answer_when_durable(k, id);
+	}
+	return true;
+}
+
 /* ---- what comes in ---------------------------------------------------------------------------- */
 
 /* All bytes are here. */
@@ -372,6 +426,8 @@ static bool serve_frame(struct serve_link *k, const struct spool_frame *f)
 {
 	if (k->state == IN_NONE && f->type == SPOOL_FRAME_KICK && k->serve->kicks != NULL)
 		return on_kick(k, f->payload);
+	if (f->type == SPOOL_FRAME_WITHDRAW && k->taker->withdraw != NULL)
+		return on_withdraw(k, f->payload);
 	if (k->taker->add == NULL || (f->type != SPOOL_FRAME_PUT && f->type != SPOOL_FRAME_DATA))
 		return k->taker->other != NULL && k->taker->other(k->arg, k, f);
 	if (k->state == IN_NONE) {

@@ -25,6 +25,8 @@ struct spool_taker {
 	void (*arrives)(void *arg, struct spool_message *m);              /* before it is written */
 	void (*add)(void *arg, log_pos pos, const struct spool_message *m);
 	void (*broke)(void *arg, err_t err); /* the log, by something else than a full disk */
+	/* As queue_withdraw(); NULL: nobody may say WITHDRAW. */
+	bool (*withdraw)(void *arg, struct ident id);
 	/* A frame that is neither PUT nor DATA; false: it makes no sense. NULL: none does. */
 	bool (*other)(void *arg, struct serve_link *k, const struct spool_frame *f);
 	void (*gone)(void *arg, struct serve_link *k); /* the link ends; NULL: nobody minds */

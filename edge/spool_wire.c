@@ -17,6 +17,7 @@ static size_t payload_max(unsigned type)
 	case SPOOL_FRAME_KICK:
 	case SPOOL_FRAME_KICKED:
 	case SPOOL_FRAME_RELEASE:
+	case SPOOL_FRAME_WITHDRAW:
 	case SPOOL_FRAME_PING:
 	case SPOOL_FRAME_HELD:
 	case SPOOL_FRAME_LISTED:

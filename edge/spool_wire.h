@@ -4,7 +4,9 @@
  * Worker: PUT (a message without its bytes, as spool_message_put() writes it), then DATA frames until
  * body_bytes have come; the next PUT may follow at once. Queue: DURABLE or FAILED with the message's id,
  * in any order. KICK (ETRN, between messages): KICKED or FAILED. Asking again with the same id is harmless: the queue
- * knows what it has.
+ * knows what it has. WITHDRAW (between any two frames; of what was sent in full, by this link or an earlier one): it is
+ * not to be delivered, for nobody waits for the answer any more. FAILED: it is gone, or will be when the spool can be read;
+ * DURABLE: that came too late.
  *
  * Copies (inside TLS where copy_tls.h wants it, from the first byte): the owner says HELLO first, and then PUT and DATA as a worker does, RELEASE when a message needs no copy any
  * more, PING now and then, all of them between any two frames. The other side answers HELLO with HELD for each copy that
@@ -32,7 +34,8 @@ enum spool_frame_type {
 	SPOOL_FRAME_RELEASE = 8,
 	SPOOL_FRAME_PING = 9,
 	SPOOL_FRAME_HELD = 10,
-	SPOOL_FRAME_LISTED = 11
+	SPOOL_FRAME_LISTED = 11,
+	SPOOL_FRAME_WITHDRAW = 12
 };
 
 enum {
@@ -72,7 +75,7 @@ struct spool_hello {
 bool spool_hello_put(struct buf *out, const struct spool_hello *h);
 bool spool_hello_get(struct span payload, struct spool_hello *out);
 
-/* RELEASE and HELD: an id; adopted of HELD: it belongs to the other host now, which delivers it. */
+/* RELEASE, WITHDRAW and HELD: an id; adopted of HELD: it belongs to the other host now, which delivers it. */
 bool spool_id_put(struct buf *out, enum spool_frame_type type, struct ident id, bool adopted);
 bool spool_id_get(struct span payload, struct ident *id_out, bool *adopted_out);
 /* PING and LISTED say nothing more. */

@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -19,7 +20,7 @@
 #include <unistd.h>
 
 enum call { APPEND, SYNC };
-enum what { ERROR_BEFORE, DIE_BEFORE, DIE_HALF, DIE_AFTER };
+enum what { ERROR_BEFORE, DIE_BEFORE, DIE_HALF, DIE_AFTER, STANDS };
 
 static const struct {
 	const char *name; /* as the test has it */
@@ -28,13 +29,11 @@ static const struct {
 	int error;
 } points[] = {
 	{ "full at append", APPEND, ERROR_BEFORE, ENOSPC },
-	{ "EIO at append", APPEND, ERROR_BEFORE, EIO },
-	{ "EIO at sync", SYNC, ERROR_BEFORE, EIO },
-	{ "killed at append", APPEND, DIE_BEFORE, 0 },
-	{ "killed in append", APPEND, DIE_HALF, 0 },
-	{ "killed after append", APPEND, DIE_AFTER, 0 },
-	{ "killed at sync", SYNC, DIE_BEFORE, 0 },
+	{ "EIO at append", APPEND, ERROR_BEFORE, EIO }, { "EIO at sync", SYNC, ERROR_BEFORE, EIO },
+	{ "killed at append", APPEND, DIE_BEFORE, 0 }, { "killed in append", APPEND, DIE_HALF, 0 },
+	{ "killed after append", APPEND, DIE_AFTER, 0 }, { "killed at sync", SYNC, DIE_BEFORE, 0 },
 	{ "killed after sync", SYNC, DIE_AFTER, 0 },
+	{ "stands at sync", SYNC, STANDS, 0 }, /* until another point is named */
 };
 enum { POINTS = sizeof points / sizeof points[0] };
 
@@ -95,6 +94,13 @@ static void die_if(int point, enum what what)
 		kill(getpid(), SIGKILL);
 }
 
+static void stand_if(int point)
+{
+	while (
+	    point != 0 && points[point - 1].what == STANDS && atomic_load(&fault()->point) == point)
+		poll(NULL, 0, 1);
+}
+
 static int fails(int point)
 {
 	if (point == 0 || points[point - 1].what != ERROR_BEFORE)
@@ -131,6 +137,7 @@ int fdatasync(int fd)
 	if (fails(point))
 		return -1;
 	die_if(point, DIE_BEFORE);
+	stand_if(point);
 	int rc = real(fd);
 	die_if(point, DIE_AFTER);
 	return rc;

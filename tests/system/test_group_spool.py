@@ -21,7 +21,8 @@ SENDER = "visitor@elsewhere.example"
 OPEN = "\trule all { on connect; key client/32; rate 100000/1s; burst 100000; action defer; on_loss open; }\n"
 # As spool_fault.c has them: from 1 on.
 POINTS = ["full at append", "EIO at append", "EIO at sync", "killed at append", "killed in append", "killed after append",
-          "killed at sync", "killed after sync"]
+          "killed at sync", "killed after sync", "stands at sync"]
+ENDS = [p for p in POINTS if p != "stands at sync"]
 CROWD = 1010  # members of one group: more than one message may have
 TRIO = {"first": ("alice", "bob"), "second": ("carol",), "third": ("dave",)}
 
@@ -161,7 +162,7 @@ def test_three_parts_go_to_the_spool_as_one(trio):
 
 
 # The mail's own record is the first that is appended, or the third when its bytes stand in records before it.
-@pytest.mark.parametrize("point,size", [(p, 400000) for p in POINTS] + [(p, 2000) for p in POINTS[:3]])
+@pytest.mark.parametrize("point,size", [(p, 400000) for p in ENDS] + [(p, 2000) for p in ENDS[:3]])
 def test_every_point(trio, point, size):
     """A disk that takes no writes stays so until the client has heard of it; who is killed comes again by itself."""
     host, fault = trio
@@ -179,6 +180,54 @@ def test_every_point(trio, point, size):
         assert told[451] > 0  # and the client was told so
     check_once(host, tokens)
     print(f"{point}: {len(tokens)} numbers, first answers {dict(told)}")
+
+
+@pytest.fixture(scope="module")
+def hasty(trio):
+    """The spool has a second."""
+    host, fault = trio
+    host.tier.edge_extra += "\tspool_timeout 1s;\n"
+    host.tier.write_all()
+    assert "reloaded" in host.tier.postern("reload").stdout
+    return host, fault
+
+
+def withdrawn(host):
+    return len(re.findall(r"queue\.withdrawn ", host.tier.log("edge")))
+
+
+@pytest.mark.parametrize("size", (2000, 400000))
+def test_a_disk_that_stands_still(hasty, size):
+    """The client is told to come back, and nobody has the mail from its first attempt as well."""
+    host, fault = hasty
+    before = withdrawn(host)
+    fault.arm("stands at sync", 1, stays=True)
+    token, codes = host.send(TRIO, fault, size)
+    assert codes == [451, 250]
+    assert withdrawn(host) == before + 1
+    check_once(host, [token])
+
+
+def test_a_client_that_goes_while_the_disk_stands_still(hasty):
+    host, fault = hasty
+    before, token = withdrawn(host), mail.new_token()
+    to = [f"{g}@example.org" for g in TRIO]
+    fault.arm("stands at sync", 1, stays=True)
+    with mail.smtp(host.tier) as s:
+        s.ehlo()
+        s.mail(SENDER)
+        assert [s.rcpt(r)[0] for r in to] == [250] * len(to)
+        assert s.docmd("DATA")[0] == 354
+        s.send(mail.message(token, SENDER, to) + b".\r\n")
+        wait_for(lambda: fault.hits() > 0, 20, "a sync")
+        s.close()
+    wait_for(lambda: withdrawn(host) == before + 1, 20, "the end of it")
+    fault.heal()
+    host.wait_empty()
+    again, codes = host.send(TRIO, fault)
+    assert codes == [250]
+    check_once(host, [again])
+    assert all(counts_at(host.tier, n)[token] == 0 for n in ("alice", "bob", "carol", "dave"))
 
 
 def test_a_crowd_while_the_disk_fills_up(new_tier, library):

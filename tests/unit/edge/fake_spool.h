@@ -28,6 +28,7 @@ struct fake_spool {
 	struct ident id;
 	uint64_t left; /* bytes of the message that is coming */
 	unsigned puts; /* whole messages */
+	unsigned withdrawn;
 	struct buf who, body;
 };
 
@@ -65,6 +66,20 @@ static void spool_whole(struct fake_spool *s)
 	buf_end(&out);
 }
 
+/* As the queue does with what is not durable. */
+static void spool_withdraw(struct fake_spool *s, struct span payload, size_t eat)
+{
+	struct spool_answer a = { .why = SPAN("withdrawn") };
+	struct buf out = BUF_INIT(2000);
+	bool adopted;
+	assert_true(spool_id_get(payload, &a.id, &adopted));
+	s->withdrawn++;
+	spool_answer_put(&out, SPOOL_FRAME_FAILED, &a);
+	stream_eat(s->io, eat);
+	stream_write_span(s->io, buf_span(&out));
+	buf_end(&out);
+}
+
 static void spool_event(void *arg, enum stream_event ev)
 {
 	struct fake_spool *s = arg;
@@ -76,6 +91,9 @@ static void spool_event(void *arg, enum stream_event ev)
 	    s->io != NULL && spool_frame_take(stream_input(s->io), &f, &eat) == SPOOL_FRAME_READY) {
 		if (f.type == SPOOL_FRAME_PUT) {
 			spool_note(s, f.payload);
+		} else if (f.type == SPOOL_FRAME_WITHDRAW) {
+			spool_withdraw(s, f.payload, eat);
+			return;
 		} else {
 			buf_add_span(&s->body, f.payload);
 			s->left -= f.payload.n;

@@ -51,6 +51,7 @@ struct bench {
 	const char *envid;
 	bool hold;
 	int priority;
+	uint64_t deadline_ms; /* of put(); 0: WAIT_MS */
 };
 
 /* ---- the bench ---------------------------------------------------------------------------------- */
@@ -203,9 +204,9 @@ static struct put *put(
 		.envid = span_str(b->envid),
 		.recipients = recipients,
 		.body_bytes = buf_len(&b->body) };
-	struct spool_put_opts opts = {
-		.message = &m, .body = { read_body, b, buf_len(&b->body) }, .deadline_ms = WAIT_MS
-	};
+	struct spool_put_opts opts = { .message = &m,
+		.body = { read_body, b, buf_len(&b->body) },
+		.deadline_ms = b->deadline_ms != 0 ? b->deadline_ms : WAIT_MS };
 	while (recipients[m.recipient_count].address.n > 0)
 		m.recipient_count++;
 	b->puts[i] = (struct put){ .bench = b };

@@ -242,11 +242,16 @@ static void test_progress(void **state)
 static void test_done(void **state)
 {
 	struct buf out = BUF_INIT(100);
-	struct spool_done d = { id_of("abcdefghjkmnpqrstu"), 42 }, back;
-	assert_true(spool_done_put(&out, &d));
-	assert_int_equal(spool_done_get(buf_span(&out), &back), ERR_OK);
-	assert_string_equal(back.id.s, d.id.s);
-	assert_int_equal(back.at_us, 42);
+	struct spool_done d = { .id = id_of("abcdefghjkmnpqrstu"), .at_us = 42 }, back;
+	for (int i = 0; i < 2; i++) {
+		d.withdrawn = i == 1;
+		buf_clear(&out);
+		assert_true(spool_done_put(&out, &d));
+		assert_int_equal(spool_done_get(buf_span(&out), &back), ERR_OK);
+		assert_string_equal(back.id.s, d.id.s);
+		assert_int_equal(back.at_us, 42);
+		assert_int_equal(back.withdrawn, d.withdrawn);
+	}
 	for (size_t n = 0; n < buf_len(&out); n++)
 		assert_int_equal(spool_done_get(span_first(buf_span(&out), n), &back), ERR_CORRUPT);
 	buf_end(&out);
