@@ -1,7 +1,7 @@
 /* bounce.c - tells a sender what became of its message, where that does no harm.
  *
  * A null sender is never told. A sender is told when it is trusted (it authenticated, or came from a
- * listed network), or is a user of ours: anybody else may be a stranger whose address was borrowed. The
+ * listed network), when SPF has said of it that its client may send in its name, or when it is a user of ours: anybody else may be a stranger whose address was borrowed. The
  * notification is a message of the spool like any other (queue_move.c), and its record is also the record that the
  * sender was told. A notification that is refused itself goes to the postmaster, and no further. */
 #include "base/check.h"
@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "edge/queue_internal.h"
 #include "edge/queue_move.h"
+#include "edge/transaction.h"
 
 #define telling_MAGIC 0x90e0e015u
 
@@ -329,10 +330,10 @@ static void on_address(void *arg, enum directory_status status, const struct acc
 	} else if (reported_count(e) == 0) { /* delivered meanwhile */
 		e->reporting = REPORT_NONE;
 		entry_settle(e);
-	} else if (known || e->trusted || e->reporting == REPORT_DOUBLE) {
+	} else if (known || entry_may_tell(e) || e->reporting == REPORT_DOUBLE) {
 		tell(e, to, known ? a : NULL);
 	} else {
-		not_told(e, "the sender is not a user of ours and has not authenticated");
+		not_told(e, transaction_untold);
 	}
 }
 

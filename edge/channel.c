@@ -243,8 +243,9 @@ void channel_check(const struct edge_conf *c, struct conf_diag *d)
 	next_hop_check(c, d);
 	for (size_t i = 0; i < c->channel_n; i++) {
 		const struct conf_head *head = &c->channel[i]->head;
-		if (strcmp(head->title, names[DEST_UNPACK]) == 0)
-			conf_error(d, head->pos, "channel \"unpack\" is the queue's own");
+		if (strcmp(head->title, names[DEST_UNPACK]) == 0 ||
+		    strcmp(head->title, EXPANDED_CHANNEL) == 0)
+			conf_error(d, head->pos, "channel \"%s\" is the queue's own", head->title);
 		else if (is_name(head->title) != (c->channel[i]->type == CHANNEL_DELIVER))
 			conf_error(d, head->pos,
 			    is_name(head->title)

@@ -99,6 +99,12 @@ static inline bool channel_is_place(const char *store)
 enum { CHANNEL_PLACE_SIZE = sizeof CHANNEL_PLACE + CHANNEL_NAME_MAX };
 const char *channel_place(const struct edge_channel_conf *c, char out[CHANNEL_PLACE_SIZE]);
 
+/* The place of what is no recipient: an address that was expanded, of which the sender is told that it was, as soon as the
+ * queue has it (and an operator does not hold it). detail: "" or the second. */
+#define EXPANDED_CHANNEL "expanded"
+#define EXPANDED_PLACE CHANNEL_PLACE EXPANDED_CHANNEL
+#define EXPANDED_LIST "list" /* a list has it: delivered (RFC 3461 section 5.2.7.1) */
+
 /* Titles that mean nothing or stand twice, options that contradict each other. */
 void channel_check(const struct edge_conf *c, struct conf_diag *d);
 /* channel_check.c: what is said of named channels. */

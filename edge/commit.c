@@ -189,7 +189,7 @@ static void on_sender(void *arg, enum directory_status status, const struct acco
 	c->ask = NULL;
 	c->tell = status != DIRECTORY_ABSENT;
 	if (!c->tell)
-		log_untold(c, "the sender is not a user of ours and has not authenticated");
+		log_untold(c, transaction_untold);
 	settle(c);
 }
 
@@ -212,7 +212,7 @@ static void ask_sender(struct commit *c)
 		settle(c);
 	} else if (!any_wants_failure(t)) {
 		settle(c);
-	} else if (t->trusted) {
+	} else if (t->trusted || t->aligned) {
 		c->tell = true;
 		settle(c);
 	} else {
@@ -259,18 +259,27 @@ static struct span held_text(const struct transaction *t)
 	return t->hold_why != NULL ? span_str(t->hold_why) : SPAN("held for a filter");
 }
 
+/* Is its sender to be told that an address was expanded? Then that is durable with what its members get, or nobody has anything. */
+static bool any_expanded(const struct transaction *t)
+{
+	for (size_t i = 0; i < t->recipient_count; i++)
+		if (span_eq_str(span_str(t->recipients[i].store), EXPANDED_PLACE))
+			return true;
+	return false;
+}
+
 /* For the queue from the start: what is to be held or relayed, what goes to or by way of a named channel, that of which the sender wants a report of
  * success, which must not be lost with this process, and parts of a mail, of which no store may have one while another can still be refused. */
 static void set_queued(struct transaction *t, const struct edge_conf *c)
 {
+	bool reports = any_expanded(t);
 	for (size_t i = 0; i < t->recipient_count; i++) {
 		const struct recipient *r = &t->recipients[i];
 		if (r->outcome.fate != FATE_OPEN)
 			continue;
-		bool report = recipient_wants(r->notify, SMTP_NOTIFY_SUCCESS) && t->trusted;
+		bool report = reports || transaction_tells_success(t, r);
 		bool channel =
 		    channel_is_place(r->store) || channel_has_station(c, span_str(r->address));
-		report = report && t->sender[0] != '\0';
 		if (t->hold || channel || r->user == NULL || report || t->unit != NULL)
 			outcome_set(&t->recipients[i].outcome, FATE_LATER, 250, "2.0.0",
 			    t->hold           ? held_text(t)

@@ -298,6 +298,7 @@ struct spool_message commit_envelope(const struct transaction *t)
 		.sender = span_str(t->sender),
 		.auth_user = span_str(t->auth_user),
 		.trusted = t->trusted,
+		.aligned = t->aligned,
 		.hold = t->hold,
 		.require_tls = t->require_tls,
 		.tls_optional = t->tls_optional,

@@ -117,6 +117,7 @@ void expansion_take(struct expansion *e, struct recipient *r)
 	r->members = e->members;
 	r->member_count = e->n;
 	r->via = e->via;
+	r->behind = e->behind;
 	e->members = NULL;
 	e->n = 0;
 	e->via = NULL;
@@ -209,12 +210,26 @@ static bool is_left_out(const struct scope *s, const char *address)
 	return false;
 }
 
+/* The null sender has no list between itself and the members. */
+static bool is_list(const struct expand *x, const struct scope *s)
+{
+	return s->sender != NULL && x->opts.sender.address.n > 0;
+}
+
+bool expand_counts(const struct expand *x, const struct scope *s)
+{
+	while (s != NULL && !s->aside && !is_list(x, s))
+		s = s->outer;
+	return s == NULL;
+}
+
 static struct recipient *add_member(struct expand *x, const char *address)
 {
 	size_t n = x->n;
 	if ((n & (n - 1)) == 0) /* full at 0, 1, 2, 4, 8 ... */
 		x->members = mem_grow(x->members, n == 0 ? 1 : 2 * n, sizeof *x->members);
 	struct recipient *r = &x->members[x->n++];
+	x->ends += expand_counts(x, x->now->scope);
 	const char *sender = scope_sender(x->now->scope);
 	*r = (struct recipient){ .address = mem_str(address),
 		.size_max = scope_size_max(x->now->scope) };
@@ -453,6 +468,13 @@ static const struct outcome *first_with(const struct expand *x, enum fate fate)
 	return NULL;
 }
 
+static enum behind behind(const struct expand *x)
+{
+	if (x->ends > 1)
+		return BEHIND_SEVERAL;
+	return x->lists > 0 ? BEHIND_LIST : BEHIND_ONE;
+}
+
 static void finish(struct expand *x)
 {
 	const struct outcome *later = first_with(x, FATE_LATER);
@@ -465,6 +487,7 @@ static void finish(struct expand *x)
 	} else if (open || x->held) {
 		x->out.end = EXPAND_TAKEN;
 		x->out.held = !open;
+		x->out.behind = behind(x);
 		x->out.members = x->members;
 		x->out.n = x->n;
 		give(x);

@@ -63,6 +63,7 @@ struct expansion {
 	/* The address is one user's, with a mailbox and nothing else: members[0] is that user. */
 	bool plain;
 	bool held; /* every member waits in the spool for now */
+	enum behind behind;
 	/* Whoever is called may take these, and null them; else they are freed. */
 	struct recipient *members;
 	size_t n;

@@ -60,7 +60,12 @@ static struct scope *scope_new(struct expand *x, const struct group *g, bool mem
 	s->outer = x->now->scope;
 	s->shape = shape_new(&shape);
 	s->size_max = g->size_max;
+	s->aside = x->group->to_moderators && x->group->wants_password;
 	if (members) {
+		bool is_list = g->errors_to != NULL && x->opts.sender.address.n > 0 &&
+			       expand_counts(x, s->outer);
+		x->ends += is_list;
+		x->lists += is_list;
 		s->sender = mem_str(g->errors_to);
 		s->fields = fields_of(g, s->outer);
 	}

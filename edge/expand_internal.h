@@ -17,6 +17,7 @@ struct scope {
 	char *fields;        /* owned: mgrpAddHeader of this group and those around it, or NULL */
 	struct shape *shape; /* a reference: of this group and those around it, or NULL */
 	uint64_t size_max;
+	bool aside; /* of moderators who get the mail if the members do not: no more ends */
 	struct map *left_out; /* owned: addresses in lower case, or NULL */
 };
 
@@ -50,8 +51,9 @@ struct expand {
 	size_t steps;
 	struct recipient *members; /* owned */
 	size_t n;
-	char *via; /* owned: the address itself, as the directory has it */
-	bool held; /* a member's mailbox is on hold */
+	char *via;          /* owned: the address itself, as the directory has it */
+	bool held;          /* a member's mailbox is on hold */
+	size_t ends, lists; /* who has the mail for the address: lists of their members, and all */
 	struct expansion out;
 	char *own_user; /* expand_has(): the sender's account, or NULL */
 	char *own_address;
@@ -73,6 +75,9 @@ void expand_refuse(struct expand *x, unsigned code, const char *enhanced, const 
 void expand_stop(struct expand *x, unsigned code, const char *enhanced, const char *text);
 /* The item at hand is done. */
 void expand_go_on(struct expand *x);
+
+/* Is a member, or a list, of this scope one more end? Not behind a list, whose members its sender knows nothing of. */
+bool expand_counts(const struct expand *x, const struct scope *s);
 
 /* Somebody elsewhere, or (user not NULL) in a mailbox of ours, or (place not NULL, channel.h) by a channel. NULL: they
  * are a member already. */

@@ -187,13 +187,13 @@ static struct recipient *put(
 	return made;
 }
 
-/* The wishes of the client go along, but not through a group that has a return path of its own (RFC 3461 section
- * 5.2.7). */
+/* The wishes of the client go along, but not through a group that has a return path of its own, and that for success not to
+ * several (RFC 3461 section 5.2.7). */
 static void wish(struct recipient *made, const struct recipient *given)
 {
 	if (made == NULL)
 		return;
-	made->notify = given->notify;
+	made->notify = recipient_notify_behind(given->notify, given->behind);
 	made->orcpt = mem_str(given->orcpt);
 }
 
@@ -229,7 +229,8 @@ static const struct outcome empty = {
 	.fate = FATE_REFUSED, .code = 550, .enhanced = "5.2.4", .text = "the group has no members"
 };
 
-static void put_member(struct parts *x, size_t at, const struct recipient *m)
+/* True: m gets the mail, or had it already. */
+static bool put_member(struct parts *x, size_t at, const struct recipient *m)
 {
 	const struct recipient *given = &x->t->recipients[at];
 	bool leaves =
@@ -240,7 +241,7 @@ static void put_member(struct parts *x, size_t at, const struct recipient *m)
 	struct buf mark = BUF_INIT(KEY_MAX + GROUP_FIELDS_MAX);
 	if (body_size(x->t->body) > m->size_max) {
 		put_refused(x, at, m->address, &too_big);
-		return;
+		return false;
 	}
 	if (shape_changes(m->shape) && m->outcome.fate != FATE_REFUSED)
 		w.shape = m->shape;
@@ -257,6 +258,7 @@ static void put_member(struct parts *x, size_t at, const struct recipient *m)
 	if (!w.own_sender)
 		wish(made, given);
 	buf_end(&mark);
+	return m->outcome.fate != FATE_REFUSED;
 }
 
 /* Of the group is told, not of its members. */
@@ -272,6 +274,22 @@ static bool is_for(struct parts *x, size_t at, const struct recipient *m)
 	return why == NULL;
 }
 
+/* Of what has become of the address itself its sender is told; from the queue, which has it with the mail or not at all. */
+static void put_expanded(struct parts *x, size_t at)
+{
+	const struct recipient *given = &x->t->recipients[at];
+	struct recipient r = { .address = given->address,
+		.store = (char *)(uintptr_t)EXPANDED_PLACE };
+	const struct way w = { .sender = x->t->sender, .hold = hold_of(x, given) };
+	if (given->behind == BEHIND_LIST)
+		r.detail = (char *)(uintptr_t)EXPANDED_LIST;
+	struct recipient *made = put(x, at, &r, &w);
+	if (made == NULL)
+		return;
+	made->notify = SMTP_NOTIFY_SUCCESS;
+	made->orcpt = mem_str(given->orcpt);
+}
+
 static void put_members(struct parts *x, size_t at)
 {
 	const struct recipient *r = &x->t->recipients[at];
@@ -280,9 +298,12 @@ static void put_members(struct parts *x, size_t at)
 		return;
 	}
 	size_t before = x->share_n;
+	bool any = false;
 	for (size_t i = 0; i < r->member_count; i++)
 		if (is_for(x, at, &r->members[i]))
-			put_member(x, at, &r->members[i]);
+			any = put_member(x, at, &r->members[i]) || any;
+	if (any && r->behind != BEHIND_ONE && transaction_tells_success(x->t, r))
+		put_expanded(x, at);
 	if (x->share_n == before) /* only moderators, who were not to be asked */
 		put_refused(x, at, r->address, &empty);
 }

@@ -44,7 +44,8 @@ static struct transaction *copy_for(const struct transaction *t, const struct wa
 		transaction_hold(p, span_str(w->hold));
 	p->require_tls = t->require_tls;
 	p->tls_optional = t->tls_optional;
-	p->trusted = t->trusted || w->own_sender || (w->rewritten && t->aligned);
+	p->trusted = t->trusted || w->own_sender;
+	p->aligned = t->aligned && !w->own_sender;
 	p->ret = w->own_sender ? SMTP_RET_NONE : t->ret; /* RFC 3461 section 5.2.7.1 */
 	p->envid = w->own_sender ? NULL : mem_str(t->envid);
 	p->client = t->client;

@@ -94,8 +94,8 @@ static enum spool_fate final_fate(const struct q_item *it, enum fate fate)
 	if (fate == FATE_REFUSED)
 		return recipient_wants(it->notify, SMTP_NOTIFY_FAILURE) ? SPOOL_REFUSED
 									: SPOOL_TOLD;
-	bool told =
-	    recipient_wants(it->notify, SMTP_NOTIFY_SUCCESS) && e->trusted && e->sender[0] != '\0';
+	bool told = recipient_wants(it->notify, SMTP_NOTIFY_SUCCESS) && entry_may_tell(e) &&
+		    e->sender[0] != '\0';
 	return told ? SPOOL_SENT : SPOOL_DELIVERED;
 }
 
@@ -361,6 +361,7 @@ struct q_entry *entry_new(struct queue *q, uint32_t row, log_pos pos, const stru
 	e->auth_user = m->auth_user.n > 0 ? mem_span_str(m->auth_user) : NULL;
 	e->stage = m->stage;
 	e->trusted = m->trusted || m->auth_user.n > 0;
+	e->aligned = m->aligned;
 	e->ret = m->ret;
 	e->report = m->report;
 	e->body_8bit = m->body_8bit;

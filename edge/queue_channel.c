@@ -5,6 +5,7 @@
  * queue: recipients and destinations know them by number. */
 #include "edge/queue_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -298,11 +299,34 @@ bool item_to_end(struct q_item *it)
 	return true;
 }
 
+/* It was there to tell its sender what has become of the address. */
+static void conclude_expanded(struct q_item *it)
+{
+	struct q_entry *e = it->entry;
+	bool is_list = span_eq_str(span_str(it->detail), EXPANDED_LIST);
+	it->code = 250;
+	snprintf(it->enhanced, sizeof it->enhanced, "2.1.5");
+	mem_free(it->reason);
+	it->reason = mem_str(
+	    is_list ? "the list has it for its members" : "it goes to those behind the address");
+	it->fate = entry_may_tell(e) && e->sender[0] != '\0' ? SPOOL_SENT : SPOOL_TOLD;
+	item_set_state(it, Q_FINAL);
+	log_write(&queue_events[QUEUE_EV_QUEUE_MOVED], e->id.s,
+	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_STR("channel", EXPANDED_CHANNEL),
+		LOG_STR("end", is_list ? "list" : "expanded")));
+	entry_save(e, &it, 1);
+	entry_settle(e);
+}
+
 /* Of a user of ours the directory is asked first, unless an operator or the configuration says where it goes. */
 bool item_to_channel(struct q_item *it)
 {
 	if (span_eq_str(span_str(it->place), UNIT_PLACE)) { /* whatever an operator says of it */
 		dest_ready(dest_get(it->entry->queue, DEST_UNPACK, WISH_USUAL, UNIT_CHANNEL), it);
+		return true;
+	}
+	if (span_eq_str(span_str(it->place), EXPANDED_PLACE)) {
+		conclude_expanded(it);
 		return true;
 	}
 	enum q_dest_kind station = next_station(it);

@@ -228,6 +228,7 @@ static struct spool_message message_of(const struct move_opts *o)
 		.require_tls = e->require_tls,
 		.tls_optional = e->tls_optional,
 		.trusted = o->trusted,
+		.aligned = o->keeps_wishes && e->aligned,
 		.ret = o->keeps_wishes ? e->ret : SMTP_RET_NONE,
 		.envid = span_str(o->keeps_wishes ? e->envid : NULL),
 		.recipients = o->recipients,

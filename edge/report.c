@@ -28,6 +28,8 @@ static const char *action_of(const struct q_item *it)
 		return "delayed";
 	if (it->fate == SPOOL_REFUSED)
 		return "failed";
+	if (span_eq_str(span_str(it->place), EXPANDED_PLACE))
+		return span_eq_str(span_str(it->detail), EXPANDED_LIST) ? "delivered" : "expanded";
 	return it->user != NULL ? "delivered" : "relayed";
 }
 

@@ -34,6 +34,7 @@ struct reprocess {
 	struct ticket *ask;        /* owned */
 	struct recipient *members; /* owned */
 	size_t n;
+	enum behind behind;
 	bool *done; /* owned: of the members */
 	char *via;  /* owned */
 	char srs_sender[SMTP_PATH_SIZE];
@@ -115,8 +116,8 @@ static void set_refused(
 	out->text = span_str(text);
 }
 
-/* The wishes of the sender go along, but not through a group that has a return path of its own (RFC 3461 section
- * 5.2.7). */
+/* The wishes of the sender go along, but not through a group that has a return path of its own, and that for success not to
+ * several (RFC 3461 section 5.2.7). */
 static void put_recipient(
     const struct reprocess *x, const struct recipient *m, struct spool_recipient *out)
 {
@@ -125,7 +126,7 @@ static void put_recipient(
 		.detail = span_str(m->detail),
 		.store = span_str(m->store) };
 	if (m->sender == NULL) {
-		out->notify = x->it->notify;
+		out->notify = m->notify;
 		out->orcpt = span_str(x->it->orcpt);
 	}
 	const char *why = shape_refuses(m->shape, SPAN_NONE);
@@ -279,6 +280,40 @@ static void on_domain(void *arg, enum directory_status status)
 	next_message(x);
 }
 
+/* Of what has become of the address itself its sender is told, by one more that goes along with the members. */
+static void add_expanded(struct reprocess *x)
+{
+	x->members = mem_grow(x->members, x->n + 1, sizeof *x->members);
+	struct recipient *r = &x->members[x->n++];
+	*r = (struct recipient){ .address = mem_str(x->it->address),
+		.store = mem_str(EXPANDED_PLACE),
+		.detail = x->behind == BEHIND_LIST ? mem_str(EXPANDED_LIST) : NULL,
+		.notify = SMTP_NOTIFY_SUCCESS,
+		.size_max = UINT64_MAX };
+}
+
+static bool any_gets_it(const struct reprocess *x)
+{
+	struct spool_recipient to;
+	for (size_t i = 0; i < x->n; i++) {
+		put_recipient(x, &x->members[i], &to);
+		if (to.fate != SPOOL_REFUSED)
+			return true;
+	}
+	return false;
+}
+
+static void set_wishes(struct reprocess *x)
+{
+	const struct q_entry *e = x->it->entry;
+	unsigned notify = x->it->notify;
+	for (size_t i = 0; i < x->n; i++)
+		x->members[i].notify = recipient_notify_behind(notify, x->behind);
+	if (x->behind != BEHIND_ONE && recipient_wants(notify, SMTP_NOTIFY_SUCCESS) &&
+	    entry_may_tell(e) && e->sender[0] != '\0' && any_gets_it(x))
+		add_expanded(x);
+}
+
 static void take_members(struct reprocess *x, struct expansion *e)
 {
 	const struct q_entry *from = x->it->entry;
@@ -286,9 +321,11 @@ static void take_members(struct reprocess *x, struct expansion *e)
 	x->members = e->members;
 	x->n = e->n;
 	x->via = e->via;
+	x->behind = e->behind;
 	e->members = NULL;
 	e->n = 0;
 	e->via = NULL;
+	set_wishes(x);
 	x->done = mem_array(x->n, sizeof(*x->done));
 	int marked = any_leaves(x) ? is_marked(x) : 0;
 	edge_srs(&x->srs, x->queue->edge);

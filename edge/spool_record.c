@@ -10,8 +10,11 @@
 enum {
 	DONE_VERSION = 1,
 	WITHDRAWN_VERSION = 2, /* the same of one that was withdrawn */
-	/* 1 knew nothing of the sender's wishes, 2 nothing of SMTPUTF8; both are still read */
-	MESSAGE_VERSION = 4,
+	/* 1 knew nothing of the sender's wishes, 2 nothing of SMTPUTF8, 3 of priorities, 4 of more flags: all are still read, and
+	 * the least that can say it all is written, which an older program can read */
+	MESSAGE_VERSION = 5,
+	PLAIN_VERSION = 3,
+	PRIORITY_VERSION = 4,
 	PROGRESS_VERSION = 3, /* 1 knew no notices of delay, 2 no orders; both are still read */
 	FLAG_8BIT = 1,
 	FLAG_TRUSTED = 2,
@@ -20,6 +23,7 @@ enum {
 	FLAG_SMTPUTF8 = 16,
 	STAGE_SHIFT = 5, /* two bits */
 	FLAG_TLS_OPTIONAL = 128,
+	FLAG_2_ALIGNED = 1,
 	RECIPIENT_BYTES_MIN = 15,
 	STEP_BYTES_MIN = 21
 };
@@ -40,10 +44,17 @@ static void put_recipient(struct buf *out, const struct spool_recipient *r)
 	bytes_put_string(out, r->text);
 }
 
+static unsigned version_for(const struct spool_message *m)
+{
+	if (m->aligned)
+		return MESSAGE_VERSION;
+	return m->priority != 0 ? PRIORITY_VERSION : PLAIN_VERSION;
+}
+
 bool spool_message_put(struct buf *out, const struct spool_message *m)
 {
-	/* Most have none: an older program can read those. */
-	bytes_put_u8(out, m->priority != 0 ? MESSAGE_VERSION : MESSAGE_VERSION - 1);
+	unsigned version = version_for(m);
+	bytes_put_u8(out, version);
 	bytes_put_u8(out, (m->body_8bit ? FLAG_8BIT : 0u) |
 			      (m->trusted ? (unsigned)FLAG_TRUSTED : 0u) |
 			      (m->hold ? (unsigned)FLAG_HOLD : 0u) |
@@ -51,6 +62,8 @@ bool spool_message_put(struct buf *out, const struct spool_message *m)
 			      (m->tls_optional ? (unsigned)FLAG_TLS_OPTIONAL : 0u) |
 			      (m->smtputf8 ? (unsigned)FLAG_SMTPUTF8 : 0u) |
 			      (m->stage % SPOOL_STAGES) << STAGE_SHIFT);
+	if (version > PRIORITY_VERSION)
+		bytes_put_u8(out, m->aligned ? FLAG_2_ALIGNED : 0u);
 	bytes_put_ident(out, m->id);
 	bytes_put_ident(out, m->session);
 	bytes_put_ident(out, m->parent);
@@ -62,7 +75,7 @@ bool spool_message_put(struct buf *out, const struct spool_message *m)
 	bytes_put_u8(out, m->notices);
 	bytes_put_u8(out, (unsigned)m->ret);
 	bytes_put_string(out, m->envid);
-	if (m->priority != 0)
+	if (version >= PRIORITY_VERSION)
 		bytes_put_u8(out, (unsigned)(m->priority - PRIORITY_LEAST));
 	bytes_put_u16(out, (unsigned)m->recipient_count);
 	for (size_t i = 0; i < m->recipient_count; i++)
@@ -143,7 +156,7 @@ static void get_wishes(struct bytes_reader *r, unsigned version, struct spool_me
 	out->notices = bytes_u8(r);
 	out->ret = (enum smtp_ret)get_small(r, SMTP_RET_HDRS + 1);
 	out->envid = bytes_string(r, SMTP_ENVID_MAX);
-	if (version > 3)
+	if (version >= PRIORITY_VERSION)
 		out->priority =
 		    (int)get_small(r, PRIORITY_MOST - PRIORITY_LEAST + 1) + PRIORITY_LEAST;
 }
@@ -163,6 +176,8 @@ err_t spool_message_get(struct span payload, struct spool_message *out)
 	out->stage = version > 2 ? flags >> STAGE_SHIFT & (SPOOL_STAGES - 1) : 0;
 	out->require_tls = (flags & FLAG_REQUIRE_TLS) != 0;
 	out->tls_optional = (flags & FLAG_TLS_OPTIONAL) != 0;
+	if (version > PRIORITY_VERSION)
+		out->aligned = (bytes_u8(&r) & FLAG_2_ALIGNED) != 0;
 	out->id = bytes_ident(&r);
 	out->session = bytes_ident(&r);
 	out->parent = bytes_ident(&r);

@@ -89,10 +89,28 @@ struct recipient *transaction_add(struct transaction *t, size_t max, struct span
 	return r;
 }
 
+const char transaction_untold[] =
+    "the sender is no user of ours, has not authenticated, and SPF does not vouch for it";
+
 bool recipient_wants(unsigned notify, unsigned ends)
 {
 	unsigned wish = notify != 0 ? notify : SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY;
 	return (wish & ends) != 0;
+}
+
+/* Nothing at all would stand for failure and delay. */
+unsigned recipient_notify_behind(unsigned notify, enum behind behind)
+{
+	unsigned left = notify & ~(unsigned)SMTP_NOTIFY_SUCCESS;
+	if (behind == BEHIND_ONE || notify == 0)
+		return notify;
+	return left != 0 ? left : SMTP_NOTIFY_NEVER;
+}
+
+bool transaction_tells_success(const struct transaction *t, const struct recipient *r)
+{
+	return recipient_wants(r->notify, SMTP_NOTIFY_SUCCESS) && (t->trusted || t->aligned) &&
+	       t->sender[0] != '\0';
 }
 
 static size_t find_recipient(

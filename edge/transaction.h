@@ -31,6 +31,13 @@ struct outcome {
 	char text[REPLY_TEXT_SIZE]; /* cleaned: one line, no controls */
 };
 
+/* What stands behind an address, to whom its sender wants a report of success (RFC 3461 section 5.2.7). */
+enum behind {
+	BEHIND_ONE,     /* one end: the wish goes along with the mail, and whoever has it reports */
+	BEHIND_SEVERAL, /* it was expanded: that is reported here, and the wish goes no further */
+	BEHIND_LIST /* a group with a return path of its own: delivered, and no wish goes along */
+};
+
 struct shape;
 struct recipient {
 	char *address;   /* as in RCPT TO, without brackets: owned */
@@ -44,6 +51,7 @@ struct recipient {
 	 * have none of their own. */
 	struct recipient *members;
 	size_t member_count;
+	enum behind behind; /* with members */
 	char *via; /* with members, owned: this address, as it marks what leaves (Delivered-To) */
 	char *sender; /* of members, owned: the return path of theirs, or NULL: the mail's */
 	char *fields; /* of members, owned: header fields of their groups, or NULL */
@@ -69,7 +77,8 @@ struct transaction {
 	bool require_tls;   /* REQUIRETLS: every hop from here on (RFC 8689) */
 	bool tls_optional;  /* TLS-Required: no, and REQUIRETLS was not said */
 	bool trusted;       /* the sender is who it says: reports may go there */
-	bool aligned; /* SPF says that the client may send for the sender: reports do no harm */
+	bool
+	    aligned; /* SPF says that the client may send for the sender: reports may go there, too */
 	struct commit_unit
 	    *unit;    /* others have the rest of its mail (commit_unit.h): all of it to the
 				   * spool, with them; or NULL */
@@ -94,6 +103,12 @@ struct recipient *transaction_add(struct transaction *t, size_t max, struct span
 /* Is the sender to hear of one of these ends (SMTP_NOTIFY_*)? What who has said nothing (0) wants: RFC 3461
  * section 4.1. */
 bool recipient_wants(unsigned notify, unsigned ends);
+/* What goes along to whoever is behind an address: all of it, or all but the wish to hear of success. */
+unsigned recipient_notify_behind(unsigned notify, enum behind behind);
+/* Has the sender to hear of this recipient's success? It wants to, and reports may go there. */
+bool transaction_tells_success(const struct transaction *t, const struct recipient *r);
+/* Why the sender of a mail is told nothing, in words for the log. */
+extern const char transaction_untold[];
 /* Takes the recipient with this address (as in RCPT TO; else in another case) out. False: there is none. */
 bool transaction_remove(struct transaction *t, struct span address);
 void transaction_remove_all(struct transaction *t); /* recipients */

@@ -32,6 +32,15 @@ class Recipient:
     def options(self):
         return ([f"NOTIFY={self.notify}"] if self.notify else []) + ([f"ORCPT=rfc822;{self.orcpt}"] if self.orcpt else [])
 
+    @property
+    def notify_behind(self):
+        """What those behind the address are to report (RFC 3461 5.2.7.3): nothing of success, when it stands for several."""
+        left = [w for w in self.notify.split(",") if w != "SUCCESS"]
+        return self.notify if len(self.leaves) == 1 or not self.notify else ",".join(left) or "NEVER"
+
+    def options_behind(self):
+        return [f"NOTIFY={self.notify_behind}" if o.startswith("NOTIFY=") else o for o in self.options]
+
     def wants(self, what):
         return what in (self.notify or "FAILURE,DELAY").split(",")
 
@@ -74,7 +83,7 @@ class Plan:
         self.rng, self.number = random.Random(seed), 0
         self.users, self.forwards, self.groups, self.aliases = [], [], [], []
         self.messages = [self.message(n) for n in range(count)]
-        self.of_leaf = {leaf: (m, r) for m in self.messages for r in m.recipients for leaf in r.leaves}
+        self.of_leaf = {leaf: (m, r) for m in self.messages for r in m.recipients for leaf in (r.address.split("@")[0], *r.leaves)}
 
     def leaf(self, ways, outcomes=OUTCOMES):
         """An address at which somebody gets it, whose name says what becomes of it there."""

@@ -1,5 +1,6 @@
 """What senders are told, whatever ways their mail goes and whatever becomes of it there: NOTIFY=NEVER is silence, who wants to
-hear hears once, nobody else does, and ENVID and ORCPT come back as they were.
+hear hears once, nobody else does, and ENVID and ORCPT come back as they were. Of an alias with
+several behind it, who asks for success hears that it was expanded, of a list that it was delivered, and no more (RFC 3461 5.2.7).
 
 Messages are made at random from a seed, which is printed; NOTIFY_SEED repeats a run, NOTIFY_MESSAGES makes a longer one. They are
 sent to two edges, one behind the other; from there they go to stores, programs, other hosts that offer DSN and that do not, Postfix
@@ -19,7 +20,7 @@ import dsn_chain
 import mail
 from channel_host import EDGE_USER, Host
 from conftest import BIN, finish, free_port, free_port_base
-from dsn_chain import ALICE, ALIGNED, OWNER, RELAYED, SENDERS, STORE, STRANGER, Plan
+from dsn_chain import ALICE, OWNER, RELAYED, SENDERS, STORE, STRANGER, Plan
 from mtas import Postfix
 from names import start_unbound
 from test_addresses import group, user
@@ -200,22 +201,36 @@ class Oracle:
             return "failed"
         return "known" if last.dsn else "success"
 
+    def is_refused_at_once(self, leaf):
+        tries = self.heard.get(leaf, ())
+        return leaf.startswith("gone") or (len(tries) == 1 and tries[0].hop == "store" and tries[0].code >= 500)
+
+    def is_refused_at_door(self, m):
+        """By the main edge, while the far one waits: it is one mail to one store, for nobody who takes it. The far edge knows of the
+        recipients, and of nobody behind them."""
+        there = [r for r in m.taken if r.way != "gone"]
+        return (m.entry == "far edge" and len({r.way == "list" for r in there}) == 1 and
+                all(r.way in ("store", "forward", "alias", "group", "list") and not r.wants("SUCCESS") and
+                    (r.address == m.round or all(map(self.is_refused_at_once, r.leaves))) for r in there))
+
     def was_late(self, leaf):
         """It waited, was tried, and waited on after a notice was due."""
         tries = [h.at for h in self.heard[leaf]]
         return any(at - tries[0] > 1.2 for at in tries[:-1])
 
     def expect(self, m, r):
-        who = self.who(m, r)
+        who = self.who(m)
         is_list = r.way.endswith("list") and m.entry != "null"
-        if r.address == m.round:
-            if who == ALICE and r.wants("FAILURE"):
+        if r.address == m.round or self.is_refused_at_door(m):
+            if who and r.wants("FAILURE"):
                 self.add(m, r, who, r.address.split("@")[0], "failed")
             return
+        if who and r.wants("SUCCESS") and (is_list or len(r.leaves) > 1):
+            self.add(m, r, who, r.address.split("@")[0], "success" if is_list else "expanded")
         for leaf in r.leaves:
             end = self.end_of(m, r, leaf)
-            told = OWNER if is_list else who if m.entry != "aligned" or self.leaves(leaf) else ""
-            wants = (lambda what: what != "SUCCESS") if is_list else r.wants
+            told = OWNER if is_list else who
+            wants = (lambda what: what != "SUCCESS") if is_list else (lambda what: what in (r.notify_behind or "FAILURE,DELAY").split(","))
             if told and (end == "failed" and wants("FAILURE") or end == "success" and wants("SUCCESS")):
                 self.add(m, None if is_list else r, told, leaf, end)
             if told and wants("DELAY"):
@@ -223,16 +238,10 @@ class Oracle:
                 if self.was_late(leaf) and r.way not in RELAYED[2:]:
                     self.add(m, None if is_list else r, told, leaf, "delayed")
 
-    def leaves(self, leaf):
-        """With a return path of ours: to hosts elsewhere."""
-        return any(h.hop in ("plain", "dsn") for h in self.heard[leaf])
-
     @staticmethod
-    def who(m, r):
+    def who(m):
         """Who hears of it, were it to end now: nobody without a return path, and no stranger whose address may be borrowed."""
-        if m.entry == "aligned":
-            return ALIGNED if r.way in ("forward", "alias", "group") else ""
-        return "" if m.entry in ("null", "stranger") else ALICE
+        return "" if m.entry in ("null", "stranger") else SENDERS[m.entry]
 
     def add(self, m, r, who, leaf, kind):
         self.must[who, leaf, kind, r.orcpt if r else "", m.envid if r else ""] += 1
@@ -265,7 +274,7 @@ def _chain(run_dir):
 
 def test_who_is_told_of_what(chain):
     oracle = Oracle(chain.plan, chain.heard)
-    kinds = {"failed": "failed", "delayed": "delayed", "delivered": "success", "relayed": "success"}
+    kinds = {"failed": "failed", "delayed": "delayed", "delivered": "success", "relayed": "success", "expanded": "expanded"}
     told = collections.Counter((r.to, r.leaf, kinds[r.action], r.original, r.envid) for r in reports(chain))
     print(f"{sum(told.values())} told of, {dict(collections.Counter(k[2] for k in told.elements()))}; "
           f"{sum(m.code == 250 for m in chain.plan.messages)} messages taken")
@@ -292,7 +301,8 @@ def test_never_is_silence(chain):
 
 
 def test_wishes_go_along(chain):
-    """As they came, to hosts that offer DSN, at each attempt; not to others, and not through a list (RFC 3461 5.2.1, 5.2.2, 5.2.7.1)."""
+    """As they came, to hosts that offer DSN, at each attempt, but for SUCCESS to one of several; not to others, and not through a
+    list (RFC 3461 5.2.1, 5.2.2, 5.2.7)."""
     names = ("RET=", "ENVID=", "NOTIFY=", "ORCPT=")
     seen = collections.Counter()
     for h in chain.heard:
@@ -301,7 +311,7 @@ def test_wishes_go_along(chain):
             continue
         is_list = r.way.endswith("list") and m.entry != "null"
         said = {w for w in (h.mail + " " + h.rcpt).split() if w.startswith(names)}
-        assert said == (set(m.options + r.options) if h.dsn and not is_list else set()), (m, r, h)
+        assert said == (set(m.options + r.options_behind()) if h.dsn and not is_list else set()), (m, r, h)
         seen[h.dsn, is_list] += 1
     assert len(seen) == 4, seen
 
@@ -314,7 +324,7 @@ def test_what_comes_back(chain):
         if m is None or r.by == "postfix.example":
             continue
         assert r.token == m.token
-        is_list = given.way.endswith("list") and m.entry != "null"
+        is_list = given.way.endswith("list") and m.entry != "null" and r.to == OWNER
         if r.full or r.action == "failed":
             assert r.full == (m.ret == "FULL" and not is_list), (m, given, r)
         seen[r.action, r.full] += 1

@@ -46,7 +46,7 @@ struct bench {
 	struct put puts[PUTS];
 	struct buf body;
 	bool drained;
-	bool trusted; /* of what put() sends: with what its sender wishes */
+	bool trusted, aligned; /* of what put() sends: with what its sender wishes */
 	enum smtp_ret ret;
 	const char *envid;
 	bool hold;
@@ -198,6 +198,7 @@ static struct put *put(
 		.arrived_us = clock_wall_us(),
 		.sender = span_str(sender),
 		.trusted = b->trusted,
+		.aligned = b->aligned,
 		.ret = b->ret,
 		.hold = b->hold,
 		.priority = b->priority,

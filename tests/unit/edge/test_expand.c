@@ -64,29 +64,34 @@ static const char tree[] = DOMAIN("a.test", "mailDomainCatchallAddress: anna@a.t
     /* groups */
     GROUP("team", BY_ADDRESS("anna@a.test") BY_ADDRESS("mailto:y@far.test")
 		      BY_DN("fwd") "uniqueMember: uid=bob,dc=b.test,dc=x\nmgrpErrorsTo: "
-				   "mailto:owner@a.test\n") GROUP("outer",
-	BY_ADDRESS("team@a.test") BY_ADDRESS("z@far.test")) GROUP("circle1",
-	BY_ADDRESS("circle2@a.test")
-	    BY_ADDRESS("anna@a.test")) GROUP("circle2", BY_ADDRESS("circle1@a.test")) GROUP("rooms",
-	"mgrpDeliverTo: ldap:///dc=x??sub?(roomNumber=*)\n") GROUP("room1",
-	"mgrpDeliverTo: ldap:///dc=a.test,dc=x?mail?one?(%26(roomNumber=1)(!(uid=b*)))\n")
-	GROUP("badurl", "mgrpDeliverTo: ldap:///dc=x??sub?(room\n" BY_ADDRESS("anna@a.test")) GROUP(
-	    "outside", "mgrpDeliverTo: ldap:///o=other??sub?(mail=*)\n") GROUP("except",
-	    "mgrpDeliverTo: ldap:///dc=x??sub?(roomNumber=*)\n"
-	    "mgrpDeliverException: uid=bob,dc=b.test,dc=x\n") GROUP("empty", "") GROUP("stale",
-	    BY_DN("nobody")) GROUP("closed",
-	    BY_ADDRESS("anna@a.test") "inetMailGroupStatus: inactive\n") GROUP("off",
-	    BY_ADDRESS("anna@a.test") "inetMailGroupStatus: disabled\n") GROUP("withclosed",
-	    BY_ADDRESS("bob@b.test") BY_ADDRESS("closed@a.test")) GROUP("announce",
-	    BY_ADDRESS("anna@a.test")
-		BY_ADDRESS(
-		    "y@far.test") "mgrpAllowedBroadcaster: "
-				  "mailto:boss@far.test\nmgrpAllowedBroadcaster: bob@b.test\n"
-				  "mgrpMsgRejectText: ask the boss\n") GROUP("members",
-	    BY_ADDRESS("anna@a.test")
-		BY_ADDRESS("y@far.test") "mgrpAllowedBroadcaster: members@a.test\n") GROUP("byurl",
-	    BY_ADDRESS("y@far.test") "mgrpAllowedBroadcaster: ldap:///uid=anna,dc=a.test,dc=x\n")
-	    GROUP("bydomain",
+				   "mailto:owner@a.test\n") GROUP("listoflist",
+	BY_ADDRESS("team@a.test")
+	    BY_ADDRESS("w@far.test") "mgrpErrorsTo: boss@a.test\n") GROUP("wordlist",
+	BY_ADDRESS("anna@a.test") "mgrpAuthPassword: open sesame\nmgrpModerator: mod@far.test\n"
+				  "mgrpMsgRejectAction: toModerator\nmgrpErrorsTo: owner@a.test\n")
+	GROUP("outer", BY_ADDRESS("team@a.test") BY_ADDRESS("z@far.test")) GROUP(
+	    "circle1", BY_ADDRESS("circle2@a.test") BY_ADDRESS("anna@a.test")) GROUP("circle2",
+	    BY_ADDRESS("circle1@a.test")) GROUP("rooms",
+	    "mgrpDeliverTo: ldap:///dc=x??sub?(roomNumber=*)\n") GROUP("room1",
+	    "mgrpDeliverTo: ldap:///dc=a.test,dc=x?mail?one?(%26(roomNumber=1)(!(uid=b*)))\n")
+	    GROUP("badurl", "mgrpDeliverTo: ldap:///dc=x??sub?(room\n" BY_ADDRESS(
+				"anna@a.test")) GROUP("outside",
+		"mgrpDeliverTo: ldap:///o=other??sub?(mail=*)\n") GROUP("except",
+		"mgrpDeliverTo: ldap:///dc=x??sub?(roomNumber=*)\n"
+		"mgrpDeliverException: uid=bob,dc=b.test,dc=x\n") GROUP("empty", "") GROUP("stale",
+		BY_DN("nobody")) GROUP("closed",
+		BY_ADDRESS("anna@a.test") "inetMailGroupStatus: inactive\n") GROUP("off",
+		BY_ADDRESS("anna@a.test") "inetMailGroupStatus: disabled\n") GROUP("withclosed",
+		BY_ADDRESS("bob@b.test") BY_ADDRESS("closed@a.test")) GROUP("announce",
+		BY_ADDRESS("anna@a.test")
+		    BY_ADDRESS(
+			"y@far.test") "mgrpAllowedBroadcaster: "
+				      "mailto:boss@far.test\nmgrpAllowedBroadcaster: bob@b.test\n"
+				      "mgrpMsgRejectText: ask the boss\n") GROUP("members",
+		BY_ADDRESS("anna@a.test") BY_ADDRESS(
+		    "y@far.test") "mgrpAllowedBroadcaster: members@a.test\n") GROUP("byurl",
+		BY_ADDRESS("y@far.test") "mgrpAllowedBroadcaster: "
+					 "ldap:///uid=anna,dc=a.test,dc=x\n") GROUP("bydomain",
 		BY_ADDRESS(
 		    "anna@a.test") "mgrpAllowedDomain: good.test\n"
 				   "mgrpAllowedDomain: *.good.test\nmgrpAllowedDomain: b.test\n"
@@ -126,6 +131,7 @@ static const char aliases[] = "# of the site\n"
 			      "sales@a.test: info@a.test, w@far.test\n"
 			      "fwd+plus@a.test: bob@b.test\n"
 			      "bare: anna\n"
+			      "toteam@a.test: team@a.test\n"
 			      "@b.test: bob\n";
 
 static void write_file(const char *name, const char *text)
@@ -178,6 +184,7 @@ static int teardown(void **state)
 
 struct got {
 	bool done, plain;
+	enum behind behind;
 	struct buf words; /* the answer as text */
 };
 
@@ -217,6 +224,7 @@ static void on_expanded(void *arg, struct expansion *e)
 	assert_false(g->done);
 	g->done = true;
 	g->plain = e->plain;
+	g->behind = e->behind;
 	if (e->end == EXPAND_TAKEN)
 		put_members(&g->words, e);
 	else if (e->end == EXPAND_ELSEWHERE)
@@ -380,6 +388,39 @@ static void test_groups(void **state)
 		check(cases[i].address, stranger(cases[i].sender), cases[i].want);
 }
 
+/* A list is one end, whoever is in it; to the null sender it is a group like any other. */
+static void test_behind(void **state)
+{
+	static const struct {
+		const char *address, *sender;
+		enum behind behind;
+	} cases[] = {
+		{ "anna@a.test", "s@far.test", BEHIND_ONE },
+		{ "fwd@a.test", "s@far.test", BEHIND_ONE },
+		{ "chain@a.test", "s@far.test", BEHIND_ONE },
+		{ "room1@a.test", "s@far.test", BEHIND_ONE },
+		{ "both@a.test", "s@far.test", BEHIND_SEVERAL },
+		{ "info@a.test", "s@far.test", BEHIND_SEVERAL },
+		{ "mixed@a.test", "s@far.test", BEHIND_SEVERAL },
+		{ "rooms@a.test", "s@far.test", BEHIND_SEVERAL },
+		{ "outer@a.test", "s@far.test", BEHIND_SEVERAL },
+		{ "team@a.test", "s@far.test", BEHIND_LIST },
+		{ "toteam@a.test", "s@far.test", BEHIND_LIST },
+		{ "listoflist@a.test", "s@far.test", BEHIND_LIST },
+		{ "wordlist@a.test", "s@far.test", BEHIND_LIST },     /* or its moderators */
+		{ "moderated@a.test", "s@far.test", BEHIND_SEVERAL }, /* moderators alone */
+		{ "team@a.test", "", BEHIND_SEVERAL },
+		{ "listoflist@a.test", "", BEHIND_SEVERAL },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct got g = expand(cases[i].address, stranger(cases[i].sender));
+		if (g.behind != cases[i].behind)
+			print_error("%s\n", cases[i].address);
+		assert_int_equal(g.behind, cases[i].behind);
+		buf_end(&g.words);
+	}
+}
+
 static void test_who_may_post(void **state)
 {
 	static const char no[] = "550 5.7.2";
@@ -516,6 +557,7 @@ int main(void)
 		cmocka_unit_test(test_plain),
 		cmocka_unit_test(test_outcomes),
 		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_behind),
 		cmocka_unit_test(test_who_may_post),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_cancelled),

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "edge/channel.h"
 #include "edge/outcome.h"
 #include "edge/parts.h"
 #include "edge/unit.h"
@@ -84,6 +85,13 @@ static void fake_answer(void *arg)
 	done.fn(done.arg);
 }
 
+static const char *wish_mark(unsigned notify)
+{
+	if (notify == SMTP_NOTIFY_NEVER)
+		return "-";
+	return (notify & SMTP_NOTIFY_SUCCESS) != 0 ? "*" : notify != 0 ? "!" : "";
+}
+
 static void put_line(const struct transaction *t)
 {
 	struct buf *b = &heard.words;
@@ -91,8 +99,8 @@ static void put_line(const struct transaction *t)
 	buf_printf(b, "<%s>", span_starts(sender, SPAN("SRS0=")) ? "SRS0" : t->sender);
 	if (t->prefix != NULL)
 		buf_printf(b, " [%.*s]", (int)strlen(t->prefix) - 2, t->prefix);
-	buf_printf(b, "%s%s%s", t->trusted ? " trusted" : "", t->unit != NULL ? " company" : "",
-	    t->envid != NULL ? " envid" : "");
+	buf_printf(b, "%s%s%s%s", t->trusted ? " trusted" : "", t->aligned ? " aligned" : "",
+	    t->unit != NULL ? " company" : "", t->envid != NULL ? " envid" : "");
 	if (t->hold)
 		buf_printf(b, " hold=%s", t->hold_why);
 	buf_printf(b, "%s%s%s:", t->body_8bit ? " 8bit" : "", t->smtputf8 ? " utf8" : "",
@@ -102,7 +110,9 @@ static void put_line(const struct transaction *t)
 	for (size_t i = 0; i < t->recipient_count; i++) {
 		const struct recipient *r = &t->recipients[i];
 		buf_printf(b, " %s%s%s%s", r->address, r->detail != NULL ? "+" : "",
-		    r->detail != NULL ? r->detail : "", r->notify != 0 ? "!" : "");
+		    r->detail != NULL ? r->detail : "", wish_mark(r->notify));
+		if (r->store != NULL && strcmp(r->store, EXPANDED_PLACE) == 0)
+			buf_add_str(b, "(expanded)");
 		if (r->outcome.fate != FATE_OPEN)
 			buf_printf(b, "=%u", r->outcome.code);
 	}
@@ -344,7 +354,7 @@ static void test_forward_of_a_stranger(void **state)
 	t = mail("s@far.test", TEXT);
 	t->aligned = t->tls_optional = true; /* reports to this sender do no harm */
 	with_members(t, "fwd@a.test", "x@other.test");
-	check(t, "<SRS0> [Delivered-To: fwd@a.test] trusted envid notls: x@other.test!\n", "250");
+	check(t, "<SRS0> [Delivered-To: fwd@a.test] aligned envid notls: x@other.test!\n", "250");
 }
 
 static void test_sender_is_kept(void **state)
@@ -378,6 +388,42 @@ static void test_group_with_an_owner(void **state)
 	    "<s@far.test> company envid: anna@a.test!\n"
 	    "<o@a.test> [Delivered-To: team@a.test] trusted company: x@far.test y@far.test\n",
 	    "250 250");
+}
+
+static void check_expanded(
+    char who, enum behind behind, unsigned notify, const char *members, const char *want)
+{
+	struct transaction *t = mail(who != 0 ? "s@far.test" : "", TEXT);
+	struct recipient *r = with_members(t, "t@a.test", members);
+	r->behind = behind;
+	r->notify = notify;
+	t->trusted = who == 't';
+	t->aligned = who == 'a';
+	check(t, want, strstr(want, "=550") != NULL ? "550" : "250");
+}
+
+/* Who wants to hear of success hears of the address, with the rest of the mail, and the wish ends (RFC 3461 section 5.2.7). */
+static void test_expanded(void **state)
+{
+	enum { success = SMTP_NOTIFY_SUCCESS };
+	check_expanded(
+	    't', BEHIND_ONE, success, "anna@a.test", "<s@far.test> trusted envid: anna@a.test*\n");
+	check_expanded('t', BEHIND_SEVERAL, success | SMTP_NOTIFY_DELAY, "anna@a.test bob@a.test",
+	    "<s@far.test> trusted envid: anna@a.test! bob@a.test! t@a.test*(expanded)\n");
+	check_expanded('a', BEHIND_SEVERAL, success, "anna@a.test bob@a.test",
+	    "<s@far.test> aligned envid: anna@a.test- bob@a.test- t@a.test*(expanded)\n");
+	check_expanded('s', BEHIND_SEVERAL, success, "anna@a.test bob@a.test",
+	    "<s@far.test> envid: anna@a.test- bob@a.test-\n");
+	check_expanded(0, BEHIND_SEVERAL, success, "anna@a.test bob@a.test",
+	    "<> envid: anna@a.test- bob@a.test-\n");
+	check_expanded('t', BEHIND_SEVERAL, SMTP_NOTIFY_FAILURE, "anna@a.test bob@a.test",
+	    "<s@far.test> trusted envid: anna@a.test! bob@a.test!\n");
+	check_expanded('t', BEHIND_LIST, success, "anna@a.test<o@a.test> x@far.test<o@a.test>",
+	    "<o@a.test> trusted company: anna@a.test\n"
+	    "<o@a.test> [Delivered-To: t@a.test] trusted company: x@far.test\n"
+	    "<s@far.test> trusted company envid: t@a.test+list*(expanded)\n");
+	check_expanded('t', BEHIND_SEVERAL, success, "gone@a.test=550 off@a.test=550",
+	    "<s@far.test> trusted envid: gone@a.test-=550 off@a.test-=550\n");
 }
 
 /* Fields of a group stand in front, for those at home too. */
@@ -540,6 +586,7 @@ int main(void)
 		cmocka_unit_test(test_forward_of_a_stranger),
 		cmocka_unit_test(test_sender_is_kept),
 		cmocka_unit_test(test_group_with_an_owner),
+		cmocka_unit_test(test_expanded),
 		cmocka_unit_test(test_fields_of_a_group),
 		cmocka_unit_test(test_outcomes),
 		cmocka_unit_test(test_loops),

@@ -2,6 +2,8 @@
  * is refused itself. */
 #include "tests/unit/edge/queue_bench.h"
 
+#include "edge/channel.h"
+
 static struct spool_recipient wishing(const char *address, unsigned notify)
 {
 	struct spool_recipient r = to(address);
@@ -32,6 +34,62 @@ static void test_success(void **state)
 	queue_again(&b);
 	assert_true(EMPTY(&b));
 	bench_close(&b);
+}
+
+/* Of an address that was expanded: at once, by what it was; not while an operator holds it, and to nobody who may have been
+ * borrowed. */
+static void test_expanded(void **state)
+{
+	static const char *const release[] = { "release", "all" };
+	for (int i = 0; i < 4; i++) {
+		struct bench b;
+		struct buf out = BUF_INIT(1000);
+		bool list = i == 1, held = i == 2, stranger = i == 3;
+		bench_open(&b, SCRIPT(LHLO, MAIL("", "alice"), GO, DONE));
+		b.aligned = !stranger;
+		b.hold = held;
+		set_body(&b, 100);
+		struct spool_recipient r = wishing("team@x.example", SMTP_NOTIFY_SUCCESS);
+		r.user = SPAN_NONE;
+		r.store = SPAN(EXPANDED_PLACE);
+		r.detail = list ? SPAN(EXPANDED_LIST) : SPAN_NONE;
+		put_and_wait(&b, "alice@x.example", TO(r));
+		if (held) {
+			queue_again(&b);
+			assert_int_equal(queue_recipients(b.queue), 1);
+			assert_int_equal(seen(&b, "}"), 0);
+			assert_true(queue_control(b.queue, release, 2, NULL, &out));
+		}
+		WAIT_FOR(&b, seen(&b, "}") == !stranger && EMPTY(&b));
+		queue_again(&b);
+		assert_true(EMPTY(&b));
+		assert_int_equal(seen(&b, "Action: expanded\r\n"), !list && !stranger);
+		assert_int_equal(seen(&b, "Action: delivered\r\n"), list);
+		assert_int_equal(
+		    seen(&b, "Original-Recipient: rfc822; old+bob@x.example\r\n"), !stranger);
+		buf_end(&out);
+		bench_close(&b);
+	}
+}
+
+/* SPF has said that the sender's client may send for it: it is told, wherever it is; else nobody who is not ours. */
+static void test_elsewhere(void **state)
+{
+	for (int aligned = 0; aligned <= 1; aligned++) {
+		struct bench b;
+		int fd;
+		bench_open(&b, SCRIPT(LHLO, MAIL("s@far.example", "bob"), GO, "S 550 5.1.1 no"));
+		b.edge->relay_port = dead_port(&fd);
+		b.aligned = aligned != 0;
+		queue_again(&b);
+		set_body(&b, 100);
+		put_and_wait(&b, "s@far.example", TO(to("bob@x.example")));
+		WAIT_FOR(&b, seen(&b, "}") == 1 && queue_recipients(b.queue) == (size_t)aligned);
+		queue_again(&b);
+		assert_int_equal(queue_recipients(b.queue), aligned);
+		close(fd);
+		bench_close(&b);
+	}
 }
 
 /* The next hop offers DSN: it will report. */
@@ -194,6 +252,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_success),
+		cmocka_unit_test(test_expanded),
+		cmocka_unit_test(test_elsewhere),
 		cmocka_unit_test(test_success_of_next_hop),
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_never_expires_in_silence),

@@ -117,7 +117,7 @@ static void test_version_2(void **state)
 	assert_true(m.body_8bit && m.trusted && m.hold && !m.smtputf8);
 	assert_int_equal(m.recipient_count, 2);
 	spool_message_end(&m);
-	out.p[out.head] = 5;
+	out.p[out.head] = 6;
 	assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_CORRUPT);
 	spool_message_end(&m);
 	buf_end(&out);
@@ -142,6 +142,33 @@ static void test_priority(void **state)
 			spool_message_end(&m);
 		}
 		assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
+		assert_int_equal(m.priority, level);
+		spool_message_end(&m);
+		buf_end(&out);
+	}
+}
+
+/* What SPF says of the sender makes the record one of version 5, with a priority or without. */
+static void test_aligned(void **state)
+{
+	for (int level = 0; level <= 1; level++) {
+		struct buf out = BUF_INIT(10000);
+		struct spool_recipient r = { .address = SPAN("a@b.example") };
+		struct spool_message m = { .id = id_of("abcdefghjkmnpqrstu"),
+			.session = id_of("utsrqpnmkjhgfedcba"),
+			.aligned = true,
+			.priority = level,
+			.recipients = &r,
+			.recipient_count = 1 };
+		assert_true(spool_message_put(&out, &m));
+		assert_int_equal(buf_span(&out).p[0], 5);
+		for (size_t n = 0; n < buf_len(&out); n++) {
+			assert_int_equal(
+			    spool_message_get(span_first(buf_span(&out), n), &m), ERR_CORRUPT);
+			spool_message_end(&m);
+		}
+		assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
+		assert_true(m.aligned && !m.trusted);
 		assert_int_equal(m.priority, level);
 		spool_message_end(&m);
 		buf_end(&out);
@@ -264,6 +291,7 @@ int main(void)
 		cmocka_unit_test(test_version_1),
 		cmocka_unit_test(test_version_2),
 		cmocka_unit_test(test_priority),
+		cmocka_unit_test(test_aligned),
 		cmocka_unit_test(test_tls_optional),
 		cmocka_unit_test(test_chunks),
 		cmocka_unit_test(test_wrong_bytes),
