@@ -94,8 +94,7 @@ static enum spool_fate final_fate(const struct q_item *it, enum fate fate)
 	if (fate == FATE_REFUSED)
 		return recipient_wants(it->notify, SMTP_NOTIFY_FAILURE) ? SPOOL_REFUSED
 									: SPOOL_TOLD;
-	bool told = recipient_wants(it->notify, SMTP_NOTIFY_SUCCESS) && entry_may_tell(e) &&
-		    e->sender[0] != '\0';
+	bool told = recipient_wants(it->notify, SMTP_NOTIFY_SUCCESS) && entry_hears(e);
 	return told ? SPOOL_SENT : SPOOL_DELIVERED;
 }
 

@@ -254,6 +254,12 @@ static inline bool entry_may_tell(const struct q_entry *e)
 {
 	return e->trusted || e->aligned;
 }
+
+/* Is there a sender to tell of success, and may it be told? */
+static inline bool entry_hears(const struct q_entry *e)
+{
+	return entry_may_tell(e) && e->sender[0] != '\0';
+}
 /* Appends what became of these items to the log. */
 void entry_save(struct q_entry *e, struct q_item *const *items, size_t n);
 /* One record with the state of every recipient takes the place of all before it. */

@@ -301,7 +301,7 @@ static bool may_accept(const struct listener *l)
 
 static void on_connection(void *arg, unsigned events)
 {
-	struct listener *l = arg;
+	struct listener *l = OBJ(listener, arg);
 	accepting = l;
 	for (int i = 0; i < ACCEPTS_A_WAKE && accepting == l && may_accept(l); i++) {
 		struct sockaddr_storage peer = { 0 };
