@@ -14,7 +14,6 @@
 #include "edge/recipient.h"
 #include "edge/scanner.h"
 #include "edge/sender.h"
-#include "edge/trace.h"
 #include "edge/verdict.h"
 
 #define filters_MAGIC 0xf1170001u
@@ -26,6 +25,7 @@ enum kind { ASK_COMMAND, ASK_MESSAGE };
 struct slot {
 	struct milter *milter; /* owned */
 	bool begun;            /* it knows of the mail */
+	bool discards;         /* it wants nobody of those who want it to get the mail */
 };
 
 struct filters {
@@ -34,7 +34,7 @@ struct filters {
 	struct session *session; /* its owner */
 	struct slot *slots;      /* owned, in the order of the file */
 	size_t n;
-	char client_name[IP_TEXT_SIZE + 8];
+	char client_name[FILTER_CLIENT_SIZE];
 	/* the mail */
 	struct buf sender;     /* the words of MAIL, for filters that hear of it later */
 	struct edit *edit;     /* owned; while the message is looked at */
@@ -143,6 +143,27 @@ static bool failed(struct filters *f, int on_failure, const char *filter, bool l
 	return true;
 }
 
+/* A refusal of the message, or a discard, by a filter that only some recipients want (`wanted`), is about them: true, the others
+ * go on. False: there are no others, and nothing was done. words: of a refusal. */
+static bool spares_some(struct filters *f, const char *filter, const struct conf_strings *wanted,
+    enum edge_on_verdict action, const struct milter_text *words)
+{
+	const struct session *s = f->session;
+	const struct verdict_hit hit = { .filter = filter,
+		.action = (int)action,
+		.wanted = wanted,
+		.firm = true,
+		.refusal = words };
+	if (wanted->n == 0 || verdict_apply(s->setup->edge, s->mail->t, &hit) != VERDICT_ON)
+		return false;
+	log_verdict(f, &(struct filter_answer){ .filter = filter,
+			   .verdict = words != NULL ? MILTER_REFUSE : MILTER_DISCARD,
+			   .text = words });
+	session_notef(f->session, "filter", "%s: %s those who want it", filter,
+	    words != NULL ? "refuses it for" : "discards it for");
+	return true;
+}
+
 /* ---- the end of a message -------------------------------------------------------------------------- */
 
 static void finish_message(struct filters *f)
@@ -186,6 +207,16 @@ static bool on_listener(const struct conf_strings *listeners, const struct sessi
 
 static void scan_next(struct filters *f);
 
+static void scan_failed(struct filters *f, const struct edge_scanner_conf *conf)
+{
+	const char *name = conf->head.title;
+	bool rejects = conf->on_failure == EDGE_FAIL_REJECT;
+	if (rejects && spares_some(f, name, &conf->recipient_domains, EDGE_VERDICT_REFUSE, &away))
+		scan_next(f);
+	else if (!failed(f, conf->on_failure, name, true))
+		scan_next(f);
+}
+
 static void on_scanned(void *arg, enum scan_verdict v)
 {
 	struct filters *f = OBJ(filters, arg);
@@ -202,8 +233,7 @@ static void on_scanned(void *arg, enum scan_verdict v)
 		decide(f, MILTER_DISCARD, NULL, conf->head.title);
 		break;
 	case SCAN_FAILED:
-		if (!failed(f, conf->on_failure, conf->head.title, true))
-			scan_next(f);
+		scan_failed(f, conf);
 		break;
 	}
 }
@@ -254,6 +284,8 @@ static bool concerned(const struct filters *f, const struct slot *slot)
 {
 	const struct conf_strings *domains = &milter_conf(slot->milter)->recipient_domains;
 	const struct mail *mail = f->session->mail;
+	if (slot->discards)
+		return false;
 	if (f->kind == ASK_COMMAND && f->what == MILTER_ASK_MAIL)
 		return domains->n == 0;
 	if (f->kind == ASK_COMMAND && f->what == MILTER_ASK_RCPT)
@@ -277,10 +309,16 @@ static struct ticket *ask_one(struct filters *f, struct slot *slot)
 	return milter_ask(slot->milter, f->what, buf_span(&f->words), on_milter, f);
 }
 
+static void discarded(struct filters *f, struct slot *slot);
+
 static void ask_next(struct filters *f)
 {
 	for (; f->at < f->n; f->at++) {
 		struct slot *slot = &f->slots[f->at];
+		if (f->kind == ASK_MESSAGE && slot->discards) {
+			discarded(f, slot);
+			return;
+		}
 		f->ask = concerned(f, slot) ? ask_one(f, slot) : NULL;
 		if (f->ask != NULL)
 			return;
@@ -298,22 +336,59 @@ static void go_on(struct filters *f)
 }
 
 /* It stays so for the rest of the mail; the envelope goes on as if nothing had been said. */
-static void discarded(struct filters *f, const char *filter)
+static void discarded_for_all(struct filters *f, const char *filter)
 {
 	f->discarded = filter;
-	if (f->kind == ASK_MESSAGE)
+	if (f->kind == ASK_MESSAGE &&
+	    verdict_refused_any(f->session->mail->t)) /* who is refused is not silently dropped */
+		decide(f, MILTER_REFUSE, &unwanted, filter);
+	else if (f->kind == ASK_MESSAGE)
 		decide(f, MILTER_DISCARD, NULL, filter);
 	else
 		answer(f, (struct filter_answer){ .verdict = MILTER_GO });
 }
 
+static void discarded(struct filters *f, struct slot *slot)
+{
+	const struct edge_milter_conf *conf = milter_conf(slot->milter);
+	const struct conf_strings *wanted = &conf->recipient_domains;
+	slot->discards = for_domains(slot);
+	bool later = slot->discards && f->kind == ASK_COMMAND;
+	if (later || spares_some(f, conf->head.title, wanted, EDGE_VERDICT_DISCARD, NULL))
+		go_on(f);
+	else
+		discarded_for_all(f, conf->head.title);
+}
+
+/* Of the message, or before its first byte: of all recipients together. */
+static bool is_of_message(const struct filters *f)
+{
+	return f->kind == ASK_MESSAGE || f->what == MILTER_ASK_DATA;
+}
+
+static void refused(struct filters *f, struct slot *slot, const struct milter_answer *a)
+{
+	const struct edge_milter_conf *conf = milter_conf(slot->milter);
+	bool for_good = a->verdict == MILTER_REFUSE && a->text.code >= 500;
+	if (for_good && is_of_message(f) &&
+	    spares_some(
+		f, conf->head.title, &conf->recipient_domains, EDGE_VERDICT_REFUSE, &a->text))
+		go_on(f);
+	else
+		decide(f, a->verdict, &a->text, conf->head.title);
+}
+
 static void quarantine(struct filters *f, const struct edge_milter_conf *conf, const char *why)
 {
 	const struct session *s = f->session;
-	const struct verdict_hit hit = { conf->head.title, conf->on_quarantine, conf->folder, why };
+	const struct verdict_hit hit = { .filter = conf->head.title,
+		.action = conf->on_quarantine,
+		.folder = conf->folder,
+		.why = why,
+		.wanted = &conf->recipient_domains };
 	enum verdict_end end = verdict_apply(s->setup->edge, s->mail->t, &hit);
 	if (end == VERDICT_DISCARD)
-		discarded(f, conf->head.title);
+		discarded_for_all(f, conf->head.title);
 	else if (end == VERDICT_REFUSE)
 		decide(f, MILTER_REFUSE, &unwanted, conf->head.title);
 	else if (edit_add_field(f->edit, "X-Quarantine", span_str(why)))
@@ -337,7 +412,11 @@ static void filter_failed(struct filters *f, struct slot *slot)
 	const struct edge_milter_conf *conf = milter_conf(slot->milter);
 	bool lasts = !for_domains(slot) || f->kind == ASK_MESSAGE || f->what != MILTER_ASK_RCPT;
 	slot->begun = slot->begun && lasts;
-	if (!failed(f, conf->on_failure, conf->head.title, lasts))
+	bool rejects = conf->on_failure == EDGE_FAIL_REJECT && is_of_message(f);
+	if (rejects &&
+	    spares_some(f, conf->head.title, &conf->recipient_domains, EDGE_VERDICT_REFUSE, &away))
+		go_on(f);
+	else if (!failed(f, conf->on_failure, conf->head.title, lasts))
 		go_on(f);
 }
 
@@ -370,10 +449,10 @@ static void on_milter(void *arg, const struct milter_answer *a)
 		break;
 	case MILTER_REFUSE:
 	case MILTER_CLOSE:
-		decide(f, a->verdict, &a->text, conf->head.title);
+		refused(f, slot, a);
 		break;
 	case MILTER_DISCARD:
-		discarded(f, conf->head.title);
+		discarded(f, slot);
 		break;
 	case MILTER_FAILED:
 		filter_failed(f, slot);
@@ -456,7 +535,7 @@ void filters_done(struct filters *f)
 		return;
 	for (size_t i = 0; i < f->n; i++) {
 		milter_done(f->slots[i].milter);
-		f->slots[i].begun = false;
+		f->slots[i].begun = f->slots[i].discards = false;
 	}
 	edit_free(&f->edit);
 	f->broken = false;
@@ -465,32 +544,11 @@ void filters_done(struct filters *f)
 
 /* ---- public --------------------------------------------------------------------------------------- */
 
-/* Has the session's listener any? */
-static bool is_filtered(const struct session *s)
-{
-	const struct edge_conf *c = s->setup->edge;
-	bool any = false;
-	for (size_t i = 0; i < c->milter_n && !any; i++)
-		any = on_listener(&c->milter[i]->listeners, s);
-	for (size_t i = 0; i < c->scanner_n && !any; i++)
-		any = on_listener(&c->scanner[i]->listeners, s);
-	return any;
-}
-
-static void put_client_name(struct filters *f)
-{
-	struct buf name = BUF_INIT(sizeof f->client_name - 1);
-	buf_add_char(&name, '[');
-	trace_put_addr(f->session->from.addr, &name);
-	buf_add_char(&name, ']');
-	memcpy(f->client_name, buf_cstr(&name), buf_len(&name) + 1);
-	buf_end(&name);
-}
-
 void filters_open(struct session *s)
 {
 	const struct edge_conf *c = s->setup->edge;
-	if (s->filters != NULL || s->dry != NULL || !is_filtered(s))
+	if (s->filters != NULL || s->dry != NULL ||
+	    !filter_conf_has_any(c, s->listener->head.title))
 		return;
 	struct filters *f = MEM_NEW(struct filters);
 	f->ticket.cancel = cancel;
@@ -499,7 +557,7 @@ void filters_open(struct session *s)
 	f->words = BUF_INIT(WORDS_MAX);
 	f->sender = BUF_INIT(WORDS_MAX);
 	soon_init(&f->soon, on_soon, f);
-	put_client_name(f);
+	filter_client_name(s, f->client_name);
 	f->slots = mem_array(c->milter_n, sizeof *f->slots);
 	struct milter_opts opts = { .loop = s->edge->loop,
 		.dns = s->edge->dns,

@@ -37,6 +37,9 @@ struct ticket *filters_ask_message(struct filters *f, filter_fn *fn);
 /* The mail is over, whatever became of it. */
 void filters_done(struct filters *f);
 
+/* "[192.0.2.1]": what filters are told as the name of a client. */
+enum { FILTER_CLIENT_SIZE = IP_TEXT_SIZE + 8 };
+void filter_client_name(const struct session *s, char out[FILTER_CLIENT_SIZE]);
 /* Macros of the session: a milter_macro_fn. */
 bool filter_macro(void *session, struct span name, struct buf *out);
 

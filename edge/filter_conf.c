@@ -2,7 +2,9 @@
 #include "edge/filter_conf.h"
 
 #include "base/span.h"
+#include "proto/smtp_path.h"
 
+#include "edge/pattern.h"
 #include "edge/policy_step.h"
 
 #define CONF_BLOCK edge_milter
@@ -79,12 +81,17 @@ void filter_conf_check(const struct edge_conf *e, struct conf_diag *d)
 
 bool filter_conf_in(const struct conf_strings *domains, struct span address)
 {
-	size_t at = span_rfind(address, '@');
-	struct span domain = at == SIZE_MAX ? SPAN_NONE : span_from(address, at + 1);
-	for (size_t i = 0; i < domains->n; i++)
-		if (span_ieq_str(domain, domains->v[i]))
-			return true;
-	return domains->n == 0;
+	struct buf bare = BUF_INIT(SMTP_ADDRESS_MAX); /* of user+detail@domain without +detail */
+	size_t at = span_rfind(address, '@'), plus = span_find(span_first(address, at), '+');
+	bool in = domains->n == 0;
+	if (at != SIZE_MAX && plus != SIZE_MAX && plus > 0)
+		buf_printf(
+		    &bare, "%.*s%.*s", (int)plus, address.p, SPAN_ARG(span_from(address, at)));
+	for (size_t i = 0; i < domains->n && !in; i++)
+		in = pattern_means(domains->v[i], address) ||
+		     (buf_len(&bare) > 0 && pattern_means(domains->v[i], buf_span(&bare)));
+	buf_end(&bare);
+	return in;
 }
 
 bool filter_conf_any_in(const struct conf_strings *domains, const struct transaction *t)
@@ -93,4 +100,14 @@ bool filter_conf_any_in(const struct conf_strings *domains, const struct transac
 		if (filter_conf_in(domains, span_str(t->recipients[i].address)))
 			return true;
 	return domains->n == 0;
+}
+
+bool filter_conf_has_any(const struct edge_conf *c, const char *listener)
+{
+	bool any = false;
+	for (size_t i = 0; i < c->milter_n && !any; i++)
+		any = edge_names_listener(&c->milter[i]->listeners, listener);
+	for (size_t i = 0; i < c->scanner_n && !any; i++)
+		any = edge_names_listener(&c->scanner[i]->listeners, listener);
+	return any;
 }

@@ -183,3 +183,13 @@ bool filter_macro(void *session, struct span name, struct buf *out)
 	}
 	return false;
 }
+
+void filter_client_name(const struct session *s, char out[FILTER_CLIENT_SIZE])
+{
+	struct buf name = BUF_INIT(FILTER_CLIENT_SIZE - 1);
+	buf_add_char(&name, '[');
+	trace_put_addr(s->from.addr, &name);
+	buf_add_char(&name, ']');
+	memcpy(out, buf_cstr(&name), buf_len(&name) + 1);
+	buf_end(&name);
+}

@@ -376,15 +376,21 @@ static void commit_all(struct parts *x)
 	}
 }
 
+/* What a filter has refused for an address reaches nobody behind it. */
+static bool goes_to_members(const struct recipient *r)
+{
+	return r->member_count > 0 && r->outcome.fate != FATE_REFUSED;
+}
+
 /* Those without members first: who is named by the client gets the mail as it was sent. */
 static void split(struct parts *x)
 {
 	const struct transaction *t = x->t;
 	for (size_t i = 0; i < t->recipient_count; i++)
-		if (t->recipients[i].member_count == 0)
+		if (!goes_to_members(&t->recipients[i]))
 			put_plain(x, i);
 	for (size_t i = 0; i < t->recipient_count; i++)
-		if (t->recipients[i].member_count > 0)
+		if (goes_to_members(&t->recipients[i]))
 			put_members(x, i);
 	if (x->failed)
 		fail(x, FATE_LATER, 451, "4.3.0", "the message could not be kept");

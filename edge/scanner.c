@@ -86,11 +86,17 @@ static bool mark(struct scan *c, const char *name, struct span value)
 	return value.n == 0 || edit_add_field(c->opts.edit, name, value) == ERR_OK;
 }
 
-static enum scan_verdict act(struct scan *c, bool hit, bool marked)
+/* far: beyond refuse_score. */
+static enum scan_verdict act(struct scan *c, bool hit, bool far, bool marked)
 {
 	const struct edge_scanner_conf *conf = c->opts.conf;
-	const struct verdict_hit found = { conf->head.title, conf->on_hit, conf->folder, NULL };
-	enum verdict_end end = hit ? verdict_apply(c->opts.edge, c->opts.t, &found) : VERDICT_ON;
+	const struct verdict_hit found = { .filter = conf->head.title,
+		.action = far ? (int)EDGE_VERDICT_REFUSE : conf->on_hit,
+		.folder = conf->folder,
+		.wanted = &conf->recipient_domains,
+		.firm = far };
+	enum verdict_end end =
+	    hit || far ? verdict_apply(c->opts.edge, c->opts.t, &found) : VERDICT_ON;
 	if (end == VERDICT_ON)
 		return marked ? SCAN_PASS : SCAN_FAILED;
 	return end == VERDICT_DISCARD ? SCAN_DISCARD : SCAN_REFUSE;
@@ -104,7 +110,7 @@ void scan_settle_virus(struct scan *c, const char *name)
 	bool marked = mark(c, "X-Virus-Status", buf_span(&words));
 	log_scan(c, hit, hit ? name : NULL);
 	buf_end(&words);
-	finish(c, act(c, hit, marked));
+	finish(c, act(c, hit, false, marked));
 }
 
 static bool mark_spam(struct scan *c)
@@ -129,7 +135,7 @@ static void settle_spamd(struct scan *c)
 	bool marked = mark_spam(c);
 	bool far = conf->refuse_score > 0 && c->head.score_milli >= conf->refuse_score * 1000;
 	log_scan(c, c->head.spam, c->head.score);
-	finish(c, far ? SCAN_REFUSE : act(c, c->head.spam, marked));
+	finish(c, act(c, c->head.spam, far, marked));
 }
 
 /* ---- reading -------------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+#include "edge/filter_conf.h"
 #include "edge/outcome.h"
 #include "edge/pattern.h"
 
@@ -34,32 +35,52 @@ static const struct edge_verdict_conf *rule_of(
 	return NULL;
 }
 
+/* LEFT_ALONE: it does not want the filter, or is refused already. */
+enum { LEFT_ALONE = -1 };
+
 static int action_of(const struct edge_conf *c, const struct recipient *r,
     const struct verdict_hit *hit, const char **folder_out)
 {
-	const struct edge_verdict_conf *v = rule_of(c, hit->filter, r->address);
+	const struct edge_verdict_conf *v = hit->firm ? NULL : rule_of(c, hit->filter, r->address);
+	*folder_out = NULL;
+	if (r->outcome.fate == FATE_REFUSED || !filter_conf_in(hit->wanted, span_str(r->address)))
+		return LEFT_ALONE;
 	*folder_out = v != NULL ? v->folder : hit->folder;
 	return v != NULL ? v->action : hit->action;
 }
 
 static void file_into(struct recipient *r, const char *folder)
 {
+	for (size_t i = 0; i < r->member_count; i++)
+		file_into(&r->members[i], folder);
 	if (r->user == NULL) /* elsewhere nobody knows our folders */
 		return;
 	mem_free(r->detail);
 	r->detail = mem_str(folder);
 }
 
+static void refuse(struct recipient *r, const struct milter_text *words)
+{
+	static const struct milter_text ours = {
+		.code = 550, .enhanced = "5.7.1", .text = "refused by a filter"
+	};
+	const struct milter_text *w = words != NULL ? words : &ours;
+	struct span text = span_str(w->text);
+	outcome_set(&r->outcome, FATE_REFUSED, w->code,
+	    w->enhanced[0] != '\0' ? w->enhanced : "5.7.1", span_cut(&text, '\n'));
+}
+
 /* Not what must end the message for all; false: the recipient is to be taken out. */
-static bool apply_one(struct recipient *r, int action, const char *folder, const char *why)
+static bool apply_one(
+    struct recipient *r, int action, const char *folder, const struct verdict_hit *hit)
 {
 	switch (action) {
 	case EDGE_VERDICT_REFUSE:
-		outcome_set(&r->outcome, FATE_REFUSED, 550, "5.7.1", SPAN("refused by a filter"));
+		refuse(r, hit->refusal);
 		return true;
 	case EDGE_VERDICT_HOLD:
 		if (r->hold_why == NULL)
-			r->hold_why = mem_str(why != NULL ? why : "held for a filter");
+			r->hold_why = mem_str(hit->why != NULL ? hit->why : "held for a filter");
 		return true;
 	case EDGE_VERDICT_FOLDER:
 		file_into(r, folder);
@@ -85,19 +106,31 @@ enum verdict_end verdict_apply(
     const struct edge_conf *c, struct transaction *t, const struct verdict_hit *hit)
 {
 	const char *folder;
-	size_t refuse = count(c, t, hit, EDGE_VERDICT_REFUSE);
+	size_t refused = count(c, t, hit, EDGE_VERDICT_REFUSE);
 	size_t discard = count(c, t, hit, EDGE_VERDICT_DISCARD);
+	size_t before = 0;
+	for (size_t i = 0; i < t->recipient_count; i++)
+		before += t->recipients[i].outcome.fate == FATE_REFUSED;
 	if (discard == t->recipient_count)
 		return VERDICT_DISCARD;
-	if (refuse + discard == t->recipient_count) /* nobody is left who takes it */
+	if (refused + discard > 0 &&
+	    before + refused + discard == t->recipient_count) /* nobody is left who takes it */
 		return VERDICT_REFUSE;
 	for (size_t i = t->recipient_count; i-- > 0;) {
 		struct recipient *r = &t->recipients[i];
 		int action = action_of(c, r, hit, &folder);
-		if (!apply_one(r, action, folder, hit->why))
+		if (!apply_one(r, action, folder, hit))
 			transaction_remove(t, span_str(r->address));
 	}
 	return VERDICT_ON;
+}
+
+bool verdict_refused_any(const struct transaction *t)
+{
+	for (size_t i = 0; i < t->recipient_count; i++)
+		if (t->recipients[i].outcome.fate == FATE_REFUSED)
+			return true;
+	return false;
 }
 
 /* ---- settings --------------------------------------------------------------------------------- */

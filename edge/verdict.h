@@ -3,18 +3,24 @@
  *
  * Blocks `verdict NAME { ... }` are looked at in the order of the file; without one the filter's own word holds. One reply
  * stands for all recipients: the message is refused when all of them want that; when only some do, they are refused alone,
- * and the sender is told where that does no harm (commit.h). A hold holds the whole message. */
+ * and the sender is told where that does no harm (commit.h). Of a filter that only some recipients want (recipient_domains) the
+ * others notice nothing. What is done to a recipient is done to all behind it. */
 #ifndef EDGE_VERDICT_H
 #define EDGE_VERDICT_H
+
+#include "proto/milter_wire.h"
 
 #include "edge/edge_conf.h"
 #include "edge/transaction.h"
 
 struct verdict_hit {
-	const char *filter; /* its name */
-	int action;         /* enum edge_on_verdict: its own word ... */
-	const char *folder; /* ... with this folder */
-	const char *why;    /* in words, or NULL */
+	const char *filter;                /* its name */
+	int action;                        /* enum edge_on_verdict: its own word ... */
+	const char *folder;                /* ... with this folder */
+	const char *why;                   /* in words, or NULL */
+	const struct conf_strings *wanted; /* its recipient_domains */
+	bool firm;                         /* its own word holds, whatever blocks say */
+	const struct milter_text *refusal; /* its words, or NULL */
 };
 
 enum verdict_end {
@@ -24,6 +30,9 @@ enum verdict_end {
 };
 enum verdict_end verdict_apply(
     const struct edge_conf *c, struct transaction *t, const struct verdict_hit *hit);
+
+/* Is a recipient refused? Then the message cannot be dropped without a word. */
+bool verdict_refused_any(const struct transaction *t);
 
 /* For edge_conf_check(): folders, names of filters. */
 void verdict_check(const struct edge_conf *c, struct conf_diag *d);

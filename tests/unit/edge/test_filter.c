@@ -11,83 +11,8 @@
 	"	milter soft { address $/one.sock; listeners kind; on_failure accept;\n"                  \
 	"		command_timeout 100ms; content_timeout 200ms; dead_time 0s; }\n"                        \
 	"	milter hard { address $/one.sock; listeners harsh; on_failure reject;\n"                 \
-	"		command_timeout 100ms; content_timeout 200ms; dead_time 0s; }\n"                        \
-	"	listener opted { address 127.0.0.1:31; role mx; tls none; relay_from "                   \
-	"192.0.2.9/32; }\n"                                                                        \
-	"	milter some { address $/one.sock; listeners opted; dead_time 0s;\n"                      \
-	"		recipient_domains Example.ORG; on_failure accept; }\n"                                  \
-	"	milter none { address $/two.sock; listeners opted; dead_time 0s;\n"                      \
-	"		recipient_domains other.example; }\n"
-#include "tests/unit/edge/session_bench.h"
-
-#include "tests/unit/edge/fake_milter.h"
-static struct fake_milter one, two;
-
-static int begin(void **state)
-{
-	char path[128];
-	memset(&given, 0, sizeof given);
-	given.code = 250;
-	snprintf(path, sizeof path, "%s/one.sock", dir);
-	fake_milter_start(&one, loop, path);
-	snprintf(path, sizeof path, "%s/two.sock", dir);
-	fake_milter_start(&two, loop, path);
-	return 0;
-}
-
-static int end(void **state)
-{
-	fake_milter_end(&one);
-	fake_milter_end(&two);
-	return 0;
-}
-
-static unsigned count(struct fake_milter *f, const char *words)
-{
-	unsigned n = 0;
-	for (const char *p = buf_cstr(&f->seen); (p = strstr(p, words)) != NULL; p++)
-		n++;
-	return n;
-}
-
-static bool saw(struct fake_milter *f, const char *words)
-{
-	return count(f, words) > 0;
-}
-
-/* Runs the loop until f was told these words n times. */
-static void wait_seen(struct fake_milter *f, const char *words, unsigned n)
-{
-	uint64_t until = clock_mono_ms() + TALK_MS;
-	while (count(f, words) < n) {
-		loop_step(loop, 5);
-		assert_true(clock_mono_ms() < until);
-	}
-}
-
-static void talk_through(const char *listener, const char *script, struct talk *t, size_t cut)
-{
-	*t = talk_open(listener, "192.0.2.1");
-	talk_until(t, "220");
-	talk_send(t, span_str(script), cut);
-	shutdown(t->fd, SHUT_WR);
-	talk_until(t, NULL);
-}
-
-static void check_once(const char *listener, const char *script, const char *want)
-{
-	struct talk t;
-	talk_through(listener, script, &t, SIZE_MAX);
-	if (strcmp(codes(&t), want) != 0)
-		print_error(
-		    "%.*s\n%.*s\n", SPAN_ARG(buf_span(&t.heard)), SPAN_ARG(buf_span(&one.seen)));
-	assert_string_equal(codes(&t), want);
-	talk_close(&t);
-}
-
-#define MESSAGE "Subject: x\r\nX-A: 1\r\nX-A: 2\r\n  folded\r\n\r\nhello\r\n"
-#define SEND ALICE "DATA\r\n" MESSAGE ".\r\n"
-#define TAKEN "220 250 250 250 354 250 221"
+	"		command_timeout 100ms; content_timeout 200ms; dead_time 0s; }\n"
+#include "tests/unit/edge/two_milters.h"
 
 static void test_honest_filters(void **state)
 {
@@ -234,38 +159,6 @@ static void test_accept(void **state)
 	wait_seen(&one, "\nA\n", 2);
 	assert_false(saw(&two, "\nM<"));
 	assert_int_equal(given.calls, 2);
-}
-
-/* Who has not opted in notices nothing of the filter: neither its refusals nor its failures. */
-static void test_domains_opt_in(void **state)
-{
-	static const char both[] =
-	    MAIL "RCPT TO:<alice@example.org>\r\nRCPT TO:<x@other.example>\r\n"
-		 "DATA\r\n" MESSAGE ".\r\n" QUIT;
-	struct talk t;
-	fake_says(&two, 'E', 'r', SPAN_NONE);
-	check_once("opted", SEND QUIT, TAKEN);
-	wait_seen(&one, "\nE\n", 1);
-	assert_int_equal(count(&one, "\nR<"), 1);
-	assert_int_equal(two.connections, 0);
-	for (int how = 0; how < 3; how++) {
-		fake_does(&two, how == 0 ? 'M' : 'R', how < 2 ? FAKE_CLOSE : FAKE_ANSWER);
-		if (how == 2)
-			fake_says(&two, 'M', 'r', SPAN_NONE);
-		t = talk_whole("opted", "192.0.2.9", span_str(both), 7);
-		assert_string_equal(codes(&t), how < 2 ? "220 250 250 250 451 354 250 221"
-						       : "220 250 250 250 550 354 250 221");
-		fake_does(&two, 'M', FAKE_ANSWER);
-		talk_close(&t);
-	}
-	assert_int_equal(given.recipients, 1);
-	buf_clear(&two.replies['M']);
-	buf_clear(&two.seen);
-	t = talk_whole("opted", "192.0.2.9", span_str(both), SIZE_MAX);
-	assert_string_equal(codes(&t), "220 250 250 250 250 354 550 221");
-	assert_true(saw(&two, "M<s@far.example>|\nDR{rcpt_addr}|x@other.example|"));
-	assert_int_equal(count(&two, "\nR<"), 1);
-	talk_close(&t);
 }
 
 static void test_skip(void **state)
@@ -582,7 +475,6 @@ int main(void)
 		TEST(test_refusals_of_the_message),
 		TEST(test_discards_of_chunks),
 		TEST(test_accept),
-		TEST(test_domains_opt_in),
 		TEST(test_skip),
 		TEST(test_header_changes),
 		TEST(test_hostile_values),

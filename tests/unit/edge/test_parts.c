@@ -322,6 +322,16 @@ static void test_nobody_twice(void **state)
 	    "250 250 250");
 }
 
+/* What a filter has refused for a group reaches none of its members. */
+static void test_a_refused_group(void **state)
+{
+	struct transaction *t = mail("s@far.test", TEXT);
+	struct recipient *r = with_members(t, "more@a.test", "dora@a.test bob@a.test x@far.test");
+	outcome_set(&r->outcome, FATE_REFUSED, 550, "5.7.1", SPAN("a virus"));
+	plain(t, "bob@a.test");
+	check(t, "<s@far.test> envid: more@a.test!=550 bob@a.test!\n", "550 250");
+}
+
 /* Only the copies of those for whom a rule says so, with all that stand behind them. */
 static void test_held_for_some(void **state)
 {
@@ -582,6 +592,7 @@ int main(void)
 		cmocka_unit_test(test_without_members),
 		cmocka_unit_test(test_local_members_stay_in_one),
 		cmocka_unit_test(test_nobody_twice),
+		cmocka_unit_test(test_a_refused_group),
 		cmocka_unit_test(test_held_for_some),
 		cmocka_unit_test(test_forward_of_a_stranger),
 		cmocka_unit_test(test_sender_is_kept),

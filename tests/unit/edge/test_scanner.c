@@ -21,11 +21,21 @@
 	"	listener mixed { address 127.0.0.1:34; role mx; tls none; }\n"                           \
 	"	scanner g { type clamd; address $/scan.sock; listeners mixed; dead_time 0s;\n"           \
 	"		timeout 200ms; on_hit folder; folder Found; }\n"                                        \
+	"	listener wants { address 127.0.0.1:35; role mx; tls none; }\n"                           \
+	"	scanner h { type clamd; address $/scan.sock; listeners wants; dead_time 0s;\n"           \
+	"		timeout 200ms; on_failure reject; recipient_domains alice@example.org; "                \
+	"}\n"                                                                                      \
+	"	listener far { address 127.0.0.1:36; role mx; tls none; }\n"                             \
+	"	scanner i { type spamd; address $/scan.sock; listeners far; dead_time 0s;\n"             \
+	"		timeout 200ms; on_hit tag; refuse_score 10; recipient_domains "                         \
+	"alice@example.org; }\n"                                                                   \
 	"	verdict strict { filters g, f; recipient alice@example.org; action refuse; }\n"          \
 	"	verdict none { filters f; recipient example.org; action discard; }\n"                    \
 	"	verdict deaf { recipient alice.alias@example.org, .none.example; action discard; "       \
 	"}\n"
 #include "tests/unit/edge/session_bench.h"
+
+#include "edge/verdict.h"
 
 /* ---- the scanner ------------------------------------------------------------------------------------ */
 
@@ -219,6 +229,59 @@ static void test_verdicts_of_recipients(void **state)
 	assert_string_equal(given.detail, "-");
 }
 
+/* What is found is held against those who want the scanner, whatever is done about it. */
+static void test_wanted_by_some(void **state)
+{
+	static const struct {
+		const char *listener;
+		struct span said;
+	} cases[] = {
+		{ "wants", SPAN("stream: Eicar-Test FOUND\0") },
+		{ "wants", SPAN("nonsense\0") }, /* on_failure */
+		{ "far", SPAN(FAR) },
+	};
+	given.code = 250;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		answers(cases[i].said);
+		given.calls = 0;
+		check(cases[i].listener, MAIL TO("alice+x") TEXT_OF,
+		    i == 1 ? WANT("554") : WANT("550"));
+		assert_int_equal(given.calls, 0);
+		check(cases[i].listener, MAIL TO("alice") TO("bob") TEXT_OF,
+		    "220 250 250 250 250 354 250 221");
+		assert_int_equal(given.recipients, 2);
+		assert_string_equal(given.user, "alice@example.org");
+		assert_int_equal(given.fate, FATE_REFUSED);
+		scan.connections = 0;
+		check(cases[i].listener, MAIL TO("bob") TEXT_OF, WANT("250"));
+		assert_int_equal(scan.connections, 0);
+		assert_int_equal(given.fate, FATE_OPEN);
+	}
+}
+
+/* An alias has no mailbox: its members' is meant. */
+static void test_folders_of_members(void **state)
+{
+	static const struct conf_strings all = { 0 };
+	const struct verdict_hit hit = {
+		.filter = "g", .action = EDGE_VERDICT_FOLDER, .folder = "Found", .wanted = &all
+	};
+	struct transaction *t = transaction_new(ident_new());
+	struct recipient *r =
+	    transaction_add(t, 1, SPAN("team@example.org"), SPAN_NONE, SPAN_NONE, SPAN_NONE);
+	r->members = mem_array(2, sizeof *r->members);
+	r->member_count = 2;
+	r->members[0] = (struct recipient){ .address = mem_str("x@far.example") };
+	r->members[1] = (struct recipient){ .address = mem_str("bob@example.org"),
+		.user = mem_str("bob@example.org"),
+		.detail = mem_str("list") };
+	assert_int_equal(verdict_apply(edge->setup->edge, t, &hit), VERDICT_ON);
+	assert_null(r->detail);
+	assert_null(r->members[0].detail);
+	assert_string_equal(r->members[1].detail, "Found");
+	transaction_free(&t);
+}
+
 static void test_failures(void **state)
 {
 	static const struct span bad[] = {
@@ -266,6 +329,8 @@ int main(void)
 		TEST(test_process),
 		TEST(test_clamd),
 		TEST(test_verdicts_of_recipients),
+		TEST(test_wanted_by_some),
+		TEST(test_folders_of_members),
 		TEST(test_failures),
 		TEST(test_client_goes_meanwhile),
 	};
