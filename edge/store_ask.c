@@ -39,13 +39,14 @@ struct store_ask {
 static bool recall(struct committer *c, const struct store_key *key, struct store_answer *out)
 {
 	const struct store_memory *m = c->memory;
+	bool refusals = c->edge->verify_refused_ttl > 0, takes = c->edge->verify_taken_ttl > 0;
 	uint64_t now = loop_now_ms(c->loop);
 	*out = (struct store_answer){ .remembered = true };
-	if (store_memory_find(m, STORE_FACT_REFUSES, key, now, &out->said)) {
+	if (refusals && store_memory_find(m, STORE_FACT_REFUSES, key, now, &out->said)) {
 		out->word = STORE_REFUSES;
-	} else if (store_memory_find(m, STORE_FACT_TAKES, key, now, NULL)) {
+	} else if (takes && store_memory_find(m, STORE_FACT_TAKES, key, now, NULL)) {
 		out->word = STORE_TAKES;
-	} else if (store_memory_find(m, STORE_FACT_SILENT, key, now, NULL)) {
+	} else if (refusals && store_memory_find(m, STORE_FACT_SILENT, key, now, NULL)) {
 		out->word = STORE_SILENT;
 		out->why = "did not answer a moment ago";
 	} else {

@@ -203,9 +203,15 @@ static void test_remembered(void **state)
 	assert_int_equal(known(&b, 501, "s@far.example"), 'R');
 	assert_int_equal(known(&b, 499, "s@far.example"), '-');
 	assert_int_equal(known(&b, 500, "boss@x.example"), '-');
+	b.edge->verify_refused_ttl = 0; /* a reload that switches it off counts at once */
+	assert_int_equal(known(&b, 500, "s@far.example"), '-');
+	b.edge->verify_refused_ttl = AMPLE_MS;
 	b.edge->verify_taken_ttl = AMPLE_MS / 2;
 	assert_int_equal(ask(&b, &small), STORE_TAKES);
 	assert_int_equal(known(&b, 100, "s@far.example"), 'T');
+	b.edge->verify_taken_ttl = 0;
+	assert_int_equal(known(&b, 100, "s@far.example"), '-');
+	b.edge->verify_taken_ttl = AMPLE_MS / 2;
 	assert_int_equal(known(&b, 100, "boss@x.example"), '-');
 	assert_int_equal(known(&b, 0, "s@far.example"), 'T');
 	assert_int_equal(known(&b, 101, "s@far.example"), '-');
