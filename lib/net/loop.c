@@ -286,7 +286,7 @@ void watch_init(
 	memset(w, 0, sizeof *w);
 	w->magic = watch_MAGIC;
 	w->loop = l;
-	w->fd = fd;
+	w->ev.ev_fd = fd;
 	w->fn = fn;
 	w->arg = arg;
 }
@@ -302,7 +302,7 @@ void watch_set(struct watch *w, unsigned events)
 		return;
 	short what = (short)(EV_PERSIST | (events & WATCH_READ ? EV_READ : 0) |
 			     (events & WATCH_WRITE ? EV_WRITE : 0));
-	CHECK(event_assign(&w->ev, w->loop->base, w->fd, what, on_ready, w) == 0);
+	CHECK(event_assign(&w->ev, w->loop->base, event_get_fd(&w->ev), what, on_ready, w) == 0);
 	CHECK(event_add(&w->ev, NULL) == 0);
 }
 

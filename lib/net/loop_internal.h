@@ -18,8 +18,7 @@ struct watch {
 	struct loop *loop;
 	void (*fn)(void *arg, unsigned events);
 	void *arg;
-	struct event ev;
-	int fd;
+	struct event ev; /* has the descriptor from the beginning */
 };
 void watch_init(
     struct watch *w, struct loop *l, int fd, void (*fn)(void *arg, unsigned events), void *arg);

@@ -143,7 +143,7 @@ static bool may_move(struct side *from)
 static void count(struct side *from, size_t n)
 {
 	from->received += n;
-	from->pipe->last_ms = loop_now_ms(from->pipe->loop);
+	side_pipe(from)->last_ms = loop_now_ms(pipe_loop(side_pipe(from)));
 }
 
 /* True: there may be more at once. */
@@ -172,7 +172,7 @@ static bool copy_some(struct side *from)
 		from->received += got;
 		return true; /* its end may stand behind it */
 	}
-	pipe_release_farewell(from->pipe);
+	pipe_release_farewell(side_pipe(from));
 	count(from, got);
 	from->burst = got == WIRE_SCRATCH;
 	put(side_other(from), bytes);
@@ -202,7 +202,7 @@ static void pump(struct side *from)
 	}
 	/* Decrypted bytes, or an end behind them, that no event will announce. */
 	if (may_move(from) && wire_has_pending(&from->wire))
-		soon_set(from->pipe->loop, &from->pipe->soon);
+		soon_set(pipe_loop(side_pipe(from)), &side_pipe(from)->soon);
 }
 
 /* ---- the end ---- */
@@ -230,7 +230,8 @@ static void side_leave(struct side *s)
 	}
 	watch_end(&s->watch);
 	struct stream_limits limits = { .in_max = 1, .out_max = rest.n + 1 };
-	struct stream *last = stream_of_wire(s->pipe->loop, s->wire, limits, ignore_stream, NULL);
+	struct stream *last =
+	    stream_of_wire(pipe_loop(side_pipe(s)), s->wire, limits, ignore_stream, NULL);
 	s->wire = (struct wire){ .fd = -1 };
 	stream_write_span(last, rest);
 	stream_close(&last, LINGER_MS);
@@ -289,12 +290,12 @@ static unsigned wanted_events(struct side *s)
  * closed or broke is what its reading says. */
 static void bury(struct side *s)
 {
-	if (s->sending != SEND_DEAD || s->pipe->over)
+	if (s->sending != SEND_DEAD || side_pipe(s)->over)
 		return;
 	pump(s);
 	if (!s->eof)
 		side_failed(s);
-	s->pipe->over = true;
+	side_pipe(s)->over = true;
 }
 
 /* From here on this side only moves bytes: OpenSSL's object goes at the first moment it can. */
@@ -340,7 +341,7 @@ static void settle(struct pipe *p)
 static void on_ready(void *arg, unsigned events)
 {
 	struct side *s = arg;
-	struct pipe *p = OBJ(pipe, s->pipe);
+	struct pipe *p = OBJ(pipe, side_pipe(s));
 	if (p->waits) {
 		finish(p);
 		return;
@@ -354,7 +355,7 @@ static void on_ready(void *arg, unsigned events)
 	/* An end waits for the end of the round: the other side often ends in the same one, and then nothing need be
 	 * said about either. */
 	if (s->eof && !p->over && !p->waits)
-		soon_set(p->loop, &p->soon);
+		soon_set(pipe_loop(p), &p->soon);
 	else
 		settle(p);
 }
@@ -429,19 +430,18 @@ static void side_take(struct pipe *p, enum side_id id, struct stream **take)
 
 void side_watch(struct side *s)
 {
-	watch_init(&s->watch, s->pipe->loop, s->wire.fd, on_ready, s);
+	watch_init(&s->watch, pipe_loop(side_pipe(s)), s->wire.fd, on_ready, s);
 }
 
 struct pipe *pipe_new(struct loop *l, const struct pipe_owner *owner)
 {
 	struct pipe *p = MEM_NEW(struct pipe);
 	p->magic = pipe_MAGIC;
-	p->loop = l;
 	p->fn = owner->fn;
 	p->arg = owner->arg;
-	p->idle_ms = owner->idle_ms;
+	p->idle_ms = owner->idle_ms < UINT32_MAX ? (uint32_t)owner->idle_ms : UINT32_MAX;
 	p->last_ms = loop_now_ms(l);
-	p->sides[CLIENT].pipe = p->sides[STORE].pipe = p;
+	p->sides[STORE].is_store = true;
 	p->sides[CLIENT].wire.fd = p->sides[STORE].wire.fd = -1;
 	timer_init(&p->idle, l, on_idle, p);
 	soon_init(&p->soon, on_soon, p);
@@ -477,12 +477,12 @@ void pipe_stop(struct pipe *p, struct span last_words)
 	p->cause = PIPE_STOPPED;
 	p->over = true;
 	p->frozen = false;
-	soon_set(p->loop, &p->soon);
+	soon_set(pipe_loop(p), &p->soon);
 }
 
 uint64_t pipe_idle_ms(const struct pipe *p)
 {
-	uint64_t now = loop_now_ms(p->loop);
+	uint64_t now = loop_now_ms(pipe_loop(p));
 	return now > p->last_ms ? now - p->last_ms : 0;
 }
 

@@ -31,7 +31,7 @@ struct pipe_done {
 	uint64_t store_bytes;  /* received from the store */
 };
 
-/* idle_ms: no byte in either direction for so long ends the pipe; 0 = never. fn comes exactly once,
+/* idle_ms: no byte in either direction for so long (at most 49 days) ends the pipe; 0 = never. fn comes exactly once,
  * from the loop, and the pipe is gone when it starts. */
 struct pipe_owner {
 	uint64_t idle_ms;

@@ -31,14 +31,15 @@ struct held {
 
 struct kernel_pipe;
 
+/* Each idle session holds one of these two: nothing is in them twice. */
 struct side {
-	struct pipe *pipe;
 	struct wire wire; /* owned */
 	struct watch watch;
 	struct held *held;         /* owned; NULL while this side keeps up ... */
 	struct kernel_pipe *stuck; /* ... as is this, whose bytes go before those that are held */
 	uint64_t received;
-	enum sending sending;
+	enum sending sending : 8;
+	bool is_store;                           /* the second in the pipe */
 	bool eof;                                /* nothing more comes from this side */
 	bool burst;                              /* its last read filled the buffer */
 	bool read_wants_write, write_wants_read; /* TLS */
@@ -52,26 +53,32 @@ struct pipe {
 	bool frozen;         /* pipe_freeze(): nothing of it is watched */
 	bool waits;          /* the store has gone and the client is to be told later */
 	enum pipe_end cause; /* what happened first */
-	struct loop *loop;
+	uint32_t idle_ms;    /* 0: may be idle for ever */
 	void (*fn)(void *arg, const struct pipe_done *);
 	const struct pipe_lost *lost; /* NULL: the client hears of it at once */
 	void *arg;
 	struct held
 	    *farewell; /* owned; the store's last words, kept from an idle client for a moment */
-	uint64_t idle_ms, last_ms;
-	struct timer idle; /* looks at last_ms now and then: no byte moves it */
+	uint64_t last_ms;
+	struct timer
+	    idle; /* also knows the loop; looks at last_ms now and then: no byte moves it */
 	struct soon soon;
 	struct side sides[2];
 };
 
-static inline struct side *side_other(struct side *s)
+static inline struct pipe *side_pipe(struct side *s)
 {
-	return &s->pipe->sides[s == &s->pipe->sides[CLIENT] ? STORE : CLIENT];
+	return LIST_OF(struct pipe, sides, s - (s->is_store ? STORE : CLIENT));
 }
 
-static inline bool side_is_client(const struct side *s)
+static inline struct loop *pipe_loop(const struct pipe *p)
 {
-	return s == &s->pipe->sides[CLIENT];
+	return p->idle.loop;
+}
+
+static inline struct side *side_other(struct side *s)
+{
+	return s->is_store ? s - 1 : s + 1;
 }
 
 static inline bool side_is_behind(const struct side *s)

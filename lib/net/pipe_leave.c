@@ -46,7 +46,7 @@ void pipe_thaw(struct pipe *p)
 	uint64_t quiet = pipe_idle_ms(p);
 	if (p->idle_ms > 0)
 		timer_set(&p->idle, quiet < p->idle_ms ? p->idle_ms - quiet : 0);
-	soon_set(p->loop, &p->soon);
+	soon_set(pipe_loop(p), &p->soon);
 }
 
 static bool save_side(const struct side *s, struct buf *out)

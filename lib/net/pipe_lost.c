@@ -24,8 +24,8 @@ static bool client_is_even(const struct side *client)
 
 bool side_keeps_farewell(struct side *store, struct span bytes)
 {
-	struct pipe *p = store->pipe;
-	if (side_is_client(store) || p->lost == NULL || p->farewell != NULL || p->cause_known ||
+	struct pipe *p = side_pipe(store);
+	if (!store->is_store || p->lost == NULL || p->farewell != NULL || p->cause_known ||
 	    bytes.n > FAREWELL_MAX || !client_is_even(side_other(store)) ||
 	    !p->lost->is_goodbye(p->arg, bytes))
 		return false;
@@ -63,9 +63,9 @@ void pipe_set_cause(struct pipe *p, enum pipe_end cause)
 /* This side ends first. True: it is the store, and its client is to hear of it later. */
 static bool may_wait(struct side *s)
 {
-	struct pipe *p = s->pipe;
+	struct pipe *p = side_pipe(s);
 	struct side *client = side_other(s);
-	if (side_is_client(s) || p->lost == NULL || p->cause_known || !client_is_even(client))
+	if (!s->is_store || p->lost == NULL || p->cause_known || !client_is_even(client))
 		return false;
 	uint64_t ms = p->lost->ms(p->arg);
 	if (ms == 0)
@@ -79,29 +79,29 @@ void side_failed(struct side *s)
 {
 	bool later = may_wait(s);
 	if (later) {
-		s->pipe->cause_known = true;
-		s->pipe->cause = PIPE_STORE_FAILED;
+		side_pipe(s)->cause_known = true;
+		side_pipe(s)->cause = PIPE_STORE_FAILED;
 	} else {
-		pipe_release_farewell(s->pipe);
-		pipe_set_cause(s->pipe, side_is_client(s) ? PIPE_CLIENT_FAILED : PIPE_STORE_FAILED);
+		pipe_release_farewell(side_pipe(s));
+		pipe_set_cause(side_pipe(s), s->is_store ? PIPE_STORE_FAILED : PIPE_CLIENT_FAILED);
 	}
 	s->sending = SEND_DEAD;
 	s->eof = true;
-	s->pipe->over = s->pipe->over || !later;
+	side_pipe(s)->over = side_pipe(s)->over || !later;
 }
 
 void side_closed(struct side *s)
 {
 	struct side *to = side_other(s);
 	if (may_wait(s)) {
-		s->pipe->cause_known = true;
-		s->pipe->cause = PIPE_STORE_CLOSED;
+		side_pipe(s)->cause_known = true;
+		side_pipe(s)->cause = PIPE_STORE_CLOSED;
 		s->sending = SEND_DEAD;
 	} else {
-		pipe_release_farewell(s->pipe);
-		pipe_set_cause(s->pipe, side_is_client(s) ? PIPE_CLIENT_CLOSED : PIPE_STORE_CLOSED);
+		pipe_release_farewell(side_pipe(s));
+		pipe_set_cause(side_pipe(s), s->is_store ? PIPE_STORE_CLOSED : PIPE_CLIENT_CLOSED);
 	}
 	s->eof = true;
-	if (to->sending == SEND_OPEN && !s->pipe->waits)
+	if (to->sending == SEND_OPEN && !side_pipe(s)->waits)
 		to->sending = SEND_ENDING;
 }

@@ -205,7 +205,7 @@ static void test_who(void **state)
 static void test_memory_of_a_piped_session(void **state)
 {
 #ifndef __SANITIZE_ADDRESS__
-	enum { MANY = 40, BYTES_MAX = 1400 };
+	enum { MANY = 40, BYTES_MAX = 1000 };
 	static struct client clients[MANY];
 	static const char *const quiet[] = { STORE_GREETING, "C P3 ", IMAP_DONE, "H", NULL };
 	world_start("", NULL);
