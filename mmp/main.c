@@ -181,6 +181,7 @@ static const struct daemon_role roles[] = {
 	    .start = worker_start,
 	    .reload = worker_reload,
 	    .drain = worker_drain,
+	    .refuses_drained = true,
 	    .stopping = worker_stopping,
 	    .retire = worker_retire,
 	    .give = worker_give,

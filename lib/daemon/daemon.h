@@ -71,6 +71,9 @@ struct daemon_role {
 	void (*reload)(
 	    struct worker *w, const struct conf *fresh); /* new sessions use it; may be NULL */
 	void (*drain)(struct worker *w); /* no new work; call worker_drained() when done */
+	/* When the whole daemon drains or stops, its sockets refuse whoever comes: clients and balancers go elsewhere at once. Else
+	 * they wait in the kernel's queue for nobody until it has ended. */
+	bool refuses_drained;
 	/* After drain(): what is left will be stopped in ms. To end it before, gently. NULL: nothing. */
 	void (*stopping)(struct worker *w, uint64_t ms);
 	/* A newer process accepts in its place: lets go of every listening socket, lets each session run its

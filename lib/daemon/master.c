@@ -418,6 +418,7 @@ void master_begin_stop(struct master *m, bool force)
 				    (uint32_t)root->drain_timeout, SPAN_NONE, -1);
 		if (m->inherit.link >= 0)
 			link_send(m->inherit.link, LINK_STOP, 0, SPAN_NONE, -1);
+		master_refuse_clients(m);
 		m->phase = MASTER_DRAINING;
 		upgrade_abandon(m, "the daemon stops");
 		timer_set(&m->deadline, root->drain_timeout);
@@ -449,6 +450,7 @@ void master_begin_drain(struct master *m)
 	log_write(event(DAEMON_EV_DRAINING), NULL, LOG_FIELDS(LOG_U64("timeout_ms", 0)));
 	m->phase = MASTER_DRAINED;
 	master_drain_all(m);
+	master_refuse_clients(m);
 }
 
 /* ---- keys of session tickets ---- */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <pwd.h>
 #include <poll.h>
@@ -179,6 +180,17 @@ bool master_open_listeners(struct master *m, const struct conf *c, struct buf *w
 				LOG_STR("address", text)));
 	}
 	return ok;
+}
+
+void master_refuse_clients(struct master *m)
+{
+	for (size_t i = 0; i < m->listener_count; i++)
+		for (size_t k = 0; k < m->spec->role_count; k++) {
+			const struct daemon_role *role = &m->spec->roles[k];
+			if (role->refuses_drained &&
+			    strcmp(role->name, m->listeners[i].at.role) == 0)
+				shutdown(m->listeners[i].fd, SHUT_RD);
+		}
 }
 
 /* ---- reload ---- */

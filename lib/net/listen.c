@@ -313,7 +313,9 @@ static void on_connection(void *arg, unsigned events)
 		}
 		if (is_peers_failure(errno))
 			continue;
-		if (errno != EAGAIN)
+		if (errno == EINVAL) /* it was shut down: a daemon drains */
+			listener_pause(l, true);
+		else if (errno != EAGAIN)
 			back_off(l, errno);
 		break;
 	}

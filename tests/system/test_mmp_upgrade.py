@@ -17,7 +17,7 @@ import pytest
 import changes
 import echo_imap
 import fake_imap
-from mmp_clients import Knocks, connect, control, fake_tier, hang_up, metric, reload, running, start_mmp, status, upgrade
+from mmp_clients import Knocks, connect, control, fake_tier, hang_up, metric, ready, reload, running, start_mmp, status, upgrade
 from tier import port_answers, wait_for
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -206,10 +206,15 @@ def test_a_drain_reaches_every_generation(kinds):
         waiting.append(connect(t, t.port("imaps")))
         upgrade(t)
     waiting.append(connect(t, t.port("imaps")))
+    assert ready(t) == 200
     assert control(t, "mmp", "drain")["ok"]
     for s, f in waiting:
         assert b"going down" in f.read()
         hang_up(s, f)
+    assert ready(t) == 503
+    with pytest.raises(ConnectionRefusedError):  # nobody waits in a queue that nobody looks into
+        connect(t, t.port("imaps"))
+    assert "net.accept_failed" not in t.log("mmp")
     wait_for(lambda: not status(t)["former"], 30, "the end of the old ones")
 
 

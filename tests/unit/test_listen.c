@@ -135,6 +135,20 @@ static void test_pause(void **state)
 	close(fd);
 }
 
+/* The daemon has shut the socket down, in whichever process: nothing comes, nothing is logged, nobody turns in circles. */
+static void test_shut_down(void **state)
+{
+	listen_with(NULL, 0);
+	assert_int_equal(shutdown(door, SHUT_RD), 0);
+	run_rounds(5);
+	assert_false(loop_step(loop, 0));
+	listener_pause(listener, false); /* as when a full worker has room again */
+	run_rounds(5);
+	assert_false(loop_step(loop, 0));
+	assert_int_equal(got_n, 0);
+	assert_int_equal(log_drain("net.accept_failed"), 0);
+}
+
 static void test_free_in_callback(void **state)
 {
 	int a = door_join(at), b = door_join(at);
@@ -511,6 +525,7 @@ int main(void)
 		CASE(test_plain),
 		CASE(test_many_at_once),
 		CASE(test_pause),
+		CASE(test_shut_down),
 		CASE(test_free_in_callback),
 		CASE(test_out_of_descriptors),
 		CASE(test_header_at_every_split),

@@ -58,6 +58,8 @@ static void test_kick_by(void **state)
 		    false, true },
 		{ "kick client 127.0.0.0/8",
 		    "{\"kind\":\"client\",\"value\":\"127.0.0.0/8\",\"sessions\":2}", true, true },
+		{ "kick client ::/0", "{\"kind\":\"client\",\"value\":\"::/0\",\"sessions\":2}",
+		    true, true },
 		{ "kick client 127.0.0.1",
 		    "{\"kind\":\"client\",\"value\":\"127.0.0.1\",\"sessions\":2}", true, true },
 		{ "kick client 127.0.0.2", "[]", false, false },
