@@ -41,5 +41,12 @@ bool parse_field_kept(struct span name);
 bool parse_put_envelope(struct buf *out, struct span header);
 bool parse_put_structure(
     struct buf *out, struct span message, const struct mime *m, bool with_extensions);
+/* With extensions, of one part alone; of it decoded, if the part has a transfer encoding and is shown without (RFC 5524). */
+struct parse_decoded {
+	bool is;
+	uint64_t size, lines;
+};
+bool parse_put_part(struct buf *out, struct span message, const struct mime *m, size_t part,
+    const struct parse_decoded *decoded);
 
 #endif

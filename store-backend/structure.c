@@ -131,6 +131,8 @@ struct writer {
 	struct span message;
 	const struct mime *m;
 	bool extensions;
+	struct parse_decoded decoded; /* of the first part */
+	size_t first;
 };
 
 static void put_part(const struct writer *w, uint16_t i);
@@ -254,8 +256,14 @@ static void put_single(const struct writer *w, const struct mime_part *p, struct
 	buf_add_char(out, ' ');
 	put_field(out, header, "Content-Description");
 	buf_add_char(out, ' ');
-	put_encoding(out, header);
-	buf_printf(out, " %zu", p->end - p->body_at);
+	bool decoded = w->decoded.is && p == &w->m->v[w->first];
+	uint64_t size = decoded ? w->decoded.size : p->end - p->body_at;
+	uint64_t lines = decoded ? w->decoded.lines : p->lines;
+	if (decoded)
+		imap_put_string(out, SPAN("binary"));
+	else
+		put_encoding(out, header);
+	buf_printf(out, " %llu", (unsigned long long)size);
 	if (p->kind == MIME_MESSAGE) {
 		buf_add_char(out, ' ');
 		parse_put_envelope(out, mime_header(w->message, &w->m->v[p->first_child]));
@@ -263,7 +271,7 @@ static void put_single(const struct writer *w, const struct mime_part *p, struct
 		put_part(w, p->first_child);
 	}
 	if (p->kind == MIME_MESSAGE || span_ieq_str(type->type, "text"))
-		buf_printf(out, " %u", p->lines);
+		buf_printf(out, " %llu", (unsigned long long)lines);
 	if (!w->extensions)
 		return;
 	buf_add_char(out, ' ');
@@ -293,7 +301,15 @@ static void put_part(const struct writer *w, uint16_t i)
 bool parse_put_structure(
     struct buf *out, struct span message, const struct mime *m, bool with_extensions)
 {
-	struct writer w = { out, message, m, with_extensions };
+	struct writer w = { .out = out, .message = message, .m = m, .extensions = with_extensions };
 	put_part(&w, 0);
+	return buf_ok(out);
+}
+
+bool parse_put_part(struct buf *out, struct span message, const struct mime *m, size_t part,
+    const struct parse_decoded *decoded)
+{
+	struct writer w = { out, message, m, true, *decoded, part };
+	put_part(&w, (uint16_t)part);
 	return buf_ok(out);
 }

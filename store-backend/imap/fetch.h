@@ -90,8 +90,11 @@ struct fetch_binary {
 	uint64_t size, told;  /* decoded */
 	uint64_t from, count; /* what is told */
 	bool zeros;           /* there are NULs in it */
+	uint64_t lines;       /* line ends in it */
+	bool silent; /* what goes before the bytes is the caller's to say, once it is telling */
 };
 enum fetch_binary_start { BINARY_STARTED, BINARY_NIL, BINARY_UNKNOWN, BINARY_UNREADABLE };
+/* it: also a section that is a part's text. */
 enum fetch_binary_start fetch_binary_start(
     struct fetch_binary *b, struct message *m, const struct fetch_item *it);
 void fetch_binary_label(const struct fetch_item *it, struct buf *out);
@@ -108,6 +111,12 @@ bool fetch_put_preview(struct buf *out, struct message *m);
 void fetch_put_path(const struct fetch_item *it, struct buf *out);
 /* Of the bytes those that the item asks for, if it asks for less than all. */
 void fetch_cut_range(const struct fetch_item *it, struct message_range *r);
+
+/* The part whose header or body a section is; NULL: there is none. */
+const struct mime_part *fetch_section_part(const struct mime *parts, const struct fetch_item *it);
+/* BODYSTRUCTURE of that part alone (RFC 5524 BODYPARTSTRUCTURE). False: unreadable, or longer than any answer. */
+bool fetch_put_part_structure(struct buf *out, struct message *m, const struct fetch_item *it,
+    const struct parse_decoded *decoded);
 
 /* The bytes of a section themselves: a range of the message, or (of header fields) of text_out. */
 enum fetch_section { SECTION_RANGE, SECTION_TEXT, SECTION_NONE, SECTION_UNREADABLE };

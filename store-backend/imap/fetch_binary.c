@@ -35,12 +35,12 @@ enum fetch_binary_start fetch_binary_start(
     struct fetch_binary *b, struct message *m, const struct fetch_item *it)
 {
 	*b = (struct fetch_binary){ .item = it, .range = { 0, m->bytes.size } };
-	if (it->path_n == 0)
+	if (it->path_n == 0 && it->text == TEXT_WHOLE)
 		return BINARY_STARTED;
 	const struct mime *parts = message_parts(m);
 	if (parts == NULL)
 		return BINARY_UNREADABLE;
-	const struct mime_part *p = mime_find(parts, it->path, it->path_n);
+	const struct mime_part *p = fetch_section_part(parts, it);
 	if (p == NULL)
 		return BINARY_NIL;
 	b->range = message_part_body(p);
@@ -82,7 +82,8 @@ static enum fetch_binary_step end_count(struct fetch_binary *b, const char *befo
 {
 	struct message_range r = { 0, b->size };
 	buf_add_str(out, before);
-	fetch_binary_label(b->item, out);
+	if (!b->silent)
+		fetch_binary_label(b->item, out);
 	if (b->item->kind == FETCH_BINARY_SIZE) {
 		buf_printf(out, " %llu", (unsigned long long)b->size);
 		return BINARY_DONE;
@@ -90,7 +91,9 @@ static enum fetch_binary_step end_count(struct fetch_binary *b, const char *befo
 	fetch_cut_range(b->item, &r);
 	b->from = r.at;
 	b->count = r.n;
-	buf_printf(out, b->zeros ? " ~{%llu}\r\n" : " {%llu}\r\n", (unsigned long long)b->count);
+	if (!b->silent)
+		buf_printf(
+		    out, b->zeros ? " ~{%llu}\r\n" : " {%llu}\r\n", (unsigned long long)b->count);
 	b->telling = true;
 	begin_round(b);
 	return b->count == 0 ? BINARY_DONE : BINARY_GOES_ON;
@@ -127,6 +130,8 @@ enum fetch_binary_step fetch_binary_step(
 	} else {
 		b->size += bytes.n;
 		b->zeros = b->zeros || span_find(bytes, '\0') != SIZE_MAX;
+		for (size_t i = 0; i < bytes.n; i++)
+			b->lines += bytes.p[i] == '\n';
 		if (b->at == b->range.n)
 			next = end_count(b, before, out);
 	}

@@ -20,7 +20,7 @@ void fetch_put_path(const struct fetch_item *it, struct buf *out)
 }
 
 /* The part whose header or body is meant; NULL: the message has no such section. */
-static const struct mime_part *section_part(const struct mime *m, const struct fetch_item *it)
+const struct mime_part *fetch_section_part(const struct mime *m, const struct fetch_item *it)
 {
 	const struct mime_part *p = mime_find(m, it->path, it->path_n);
 	bool of_part = it->path_n == 0 || it->text == TEXT_WHOLE || it->text == TEXT_MIME;
@@ -155,7 +155,7 @@ static enum fetch_put find_section(const struct fetch_item *it, struct message *
 	const struct mime *parts = message_parts(m);
 	if (parts == NULL)
 		return PUT_UNREADABLE;
-	*part_out = section_part(parts, it);
+	*part_out = fetch_section_part(parts, it);
 	if (*part_out == NULL)
 		return PUT_DONE;
 	*range_out = section_range(*part_out, it);
@@ -226,6 +226,28 @@ static bool make_envelope(struct buf *out, struct message *m)
 	if (!parse_put_envelope(out, header))
 		m->err = ERR_TOO_LONG;
 	return buf_ok(out);
+}
+
+/* Of text it is the part that has it, of a header or fields the one that the number names. */
+static const struct mime_part *shown_part(const struct mime *parts, const struct fetch_item *it)
+{
+	if (it->text == TEXT_WHOLE || it->text == TEXT_TEXT)
+		return fetch_section_part(parts, it);
+	return mime_find(parts, it->path, it->path_n);
+}
+
+bool fetch_put_part_structure(struct buf *out, struct message *m, const struct fetch_item *it,
+    const struct parse_decoded *decoded)
+{
+	struct mime parts = { 0 };
+	struct span whole;
+	if (!message_whole(m, &whole))
+		return false;
+	mime_parse(&parts, whole);
+	const struct mime_part *p = shown_part(&parts, it);
+	bool ok = p != NULL && parse_put_part(out, whole, &parts, (size_t)(p - parts.v), decoded);
+	mime_end(&parts);
+	return ok;
 }
 
 /* ENVELOPE, BODY, BODYSTRUCTURE: from the cache, or made anew. */

@@ -43,6 +43,8 @@ bool url_part_open(struct url_part *p, const struct imap_url *u, const struct st
 		ok = find_bytes(p, &req, &message);
 		message_rest(&message);
 		message_end(&message);
+		message_init(&p->message, &p->blob.bytes);
+		p->section = req.v[0];
 	}
 	buf_end(&text);
 	buf_end(&scratch);
@@ -106,8 +108,23 @@ err_t url_part_read(struct url_part *p, struct buf *out)
 	return err;
 }
 
+enum url_binary url_part_decode(struct url_part *p)
+{
+	if (p->section.text != TEXT_WHOLE && p->section.text != TEXT_TEXT)
+		return URL_AS_IS;
+	enum fetch_binary_start start = fetch_binary_start(&p->binary, &p->message, &p->section);
+	message_rest(&p->message);
+	if (start == BINARY_UNKNOWN)
+		return URL_UNKNOWN;
+	if (start != BINARY_STARTED)
+		return URL_UNREADABLE;
+	p->binary.silent = true;
+	return p->binary.how == TRANSFER_NONE ? URL_AS_IS : URL_DECODED;
+}
+
 void url_part_end(struct url_part *p)
 {
 	buf_end(&p->text);
+	message_end(&p->message);
 	*p = (struct url_part){ .in_text = false };
 }

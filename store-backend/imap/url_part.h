@@ -12,6 +12,9 @@ struct url_part {
 	struct buf text;  /* owned: of header fields; else empty */
 	bool in_text;
 	struct message_range range; /* what is left, of text or of the message */
+	struct fetch_item section;
+	struct message message;     /* owned: of the same bytes */
+	struct fetch_binary binary; /* with URL_DECODED */
 };
 
 enum { URL_PIECE_MAX = 256 * 1024 };
@@ -23,6 +26,9 @@ bool url_part_open(struct url_part *p, const struct imap_url *u, const struct st
 bool url_part_open_ours(struct url_part *p, const struct imap_url *u, struct imap_session *s);
 /* The next bytes, at most URL_PIECE_MAX of them; none are left when *out is empty. */
 err_t url_part_read(struct url_part *p, struct buf *out);
+/* Without a transfer encoding (RFC 5524): only if it is the body of a part that has one are the bytes not those of url_part_read(). */
+enum url_binary { URL_AS_IS, URL_DECODED, URL_UNKNOWN, URL_UNREADABLE };
+enum url_binary url_part_decode(struct url_part *p);
 void url_part_end(struct url_part *p);
 
 #endif

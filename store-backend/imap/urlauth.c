@@ -1,4 +1,4 @@
-/* urlauth.c - GENURLAUTH, RESETKEY, URLFETCH (RFC 4467): URLs that let others read one message, or a part of one, of a user's
+/* urlauth.c - GENURLAUTH, RESETKEY, URLFETCH (RFC 4467, RFC 5524): URLs that let others read one message, or a part of one, of a user's
  * own mailboxes. Before: input.c. After: url_part.c finds the bytes, operation.c makes keys.
  *
  * A token is an HMAC over the URL, made with two keys of the user that are kept as annotations nobody sees: one for all
@@ -17,12 +17,23 @@ enum { URLS_MAX = 64, KEY_BYTES = 32, TEXT_HIGH = 32 * 1024 };
 #define KEY_NAME SPAN("!urlkey")
 #define TOKEN_VERSION "01"
 
+/* What URLFETCH is to tell of a URL; nothing of these: its bytes, as they are. */
+enum { WANT_BODY = 1, WANT_BINARY = 2, WANT_STRUCTURE = 4 };
+
+struct url_ask {
+	struct span url; /* points into the command */
+	unsigned want;
+};
+
+enum url_step { URL_BEGINS, URL_COUNTING, URL_TELLING };
+
 struct url_job {
 	struct imap_job job; /* first member */
 	size_t n, at;
-	struct span v[URLS_MAX]; /* point into the command */
+	struct url_ask v[URLS_MAX];
 	/* of URLFETCH, the one that is being told */
-	bool telling;
+	enum url_step step;
+	enum url_binary binary;
 	struct url_part part; /* owned */
 };
 
@@ -204,7 +215,7 @@ static enum verdict run_authorize(struct imap_session *s, struct imap_job *job)
 	struct imap_url u;
 	if (j->at == j->n)
 		return imap_finish_done(s);
-	bool ok = imap_url_parse(&u, j->v[j->at]) && is_own_url(s, &u);
+	bool ok = imap_url_parse(&u, j->v[j->at].url) && is_own_url(s, &u);
 	enum verdict v =
 	    ok ? authorize(s, &u) : imap_finish_bad(s, "No URL that can be authorized");
 	imap_url_end(&u);
@@ -218,13 +229,14 @@ static struct url_job *new_urls(struct imap_job job)
 	return j;
 }
 
-static void add_url(struct imap_cursor *c, struct url_job *j)
+static struct url_ask *add_url(struct imap_cursor *c, struct url_job *j)
 {
-	struct span url = imap_read_astring(c);
+	struct url_ask ask = { .url = imap_read_astring(c) };
 	if (j->n == URLS_MAX)
 		imap_fail(c, "Too many URLs");
 	else
-		j->v[j->n++] = url;
+		j->v[j->n++] = ask;
+	return &j->v[j->n - 1];
 }
 
 static enum verdict start(struct imap_session *s, struct url_job *take_job)
@@ -322,33 +334,128 @@ static bool open_url(struct imap_session *s, struct span url, struct url_part *p
 	return ok;
 }
 
+static void say_url(struct imap_session *s, const struct url_job *j)
+{
+	imap_say(s, "* URLFETCH ");
+	imap_put_string(&s->text, j->v[j->at].url);
+}
+
+static void end_url(struct url_job *j)
+{
+	url_part_end(&j->part);
+	j->step = URL_BEGINS;
+	j->at++;
+}
+
+static void say_nil(struct imap_session *s, struct url_job *j)
+{
+	say_url(s, j);
+	imap_say(s, " NIL\r\n");
+	end_url(j);
+}
+
+/* False: it cannot be read. */
+static bool put_structure(struct url_job *j, struct buf *out)
+{
+	const struct fetch_binary *b = &j->part.binary;
+	struct parse_decoded decoded = { j->binary == URL_DECODED, b->size, b->lines };
+	buf_add_str(out, " (BODYPARTSTRUCTURE ");
+	bool ok = fetch_put_part_structure(out, &j->part.message, &j->part.section, &decoded);
+	message_rest(&j->part.message);
+	return ok && buf_add_char(out, ')');
+}
+
+/* What follows is a literal of so many bytes, if any. */
+static bool announce_bytes(struct imap_session *s, struct url_job *j, unsigned want)
+{
+	bool decoded = j->binary == URL_DECODED;
+	unsigned long long n = decoded ? j->part.binary.count : j->part.range.n;
+	if (want == WANT_STRUCTURE)
+		return false;
+	if ((want & WANT_BINARY) != 0 && j->binary == URL_UNKNOWN) {
+		imap_say(s, " (BINARY NIL)");
+		return false;
+	}
+	imap_say(s, want == 0 ? " " : (want & WANT_BINARY) != 0 ? " (BINARY " : " (BODY ");
+	imap_say(s, decoded && j->part.binary.zeros ? "~{%llu}\r\n" : "{%llu}\r\n", n);
+	return true;
+}
+
+static void announce(struct imap_session *s, struct url_job *j)
+{
+	struct buf structure = BUF_INIT(FETCH_TEXT_MAX);
+	unsigned want = j->v[j->at].want;
+	if ((want & WANT_STRUCTURE) != 0 && !put_structure(j, &structure)) {
+		say_nil(s, j);
+	} else {
+		say_url(s, j);
+		buf_add_span(&s->text, buf_span(&structure));
+		if (announce_bytes(s, j, want)) {
+			j->step = URL_TELLING;
+		} else {
+			imap_say(s, "\r\n");
+			end_url(j);
+		}
+	}
+	buf_end(&structure);
+}
+
 static void begin_url(struct imap_session *s, struct url_job *j)
 {
-	struct span url = j->v[j->at];
-	j->telling = open_url(s, url, &j->part);
-	imap_say(s, "* URLFETCH ");
-	imap_put_string(&s->text, url);
-	if (j->telling)
-		imap_say(s, " {%llu}\r\n", (unsigned long long)j->part.range.n);
+	const struct url_ask *ask = &j->v[j->at];
+	j->binary = URL_AS_IS;
+	bool ok = open_url(s, ask->url, &j->part);
+	if (ok && (ask->want & WANT_BINARY) != 0)
+		j->binary = url_part_decode(&j->part);
+	if (!ok || j->binary == URL_UNREADABLE)
+		say_nil(s, j);
+	else if (j->binary == URL_DECODED)
+		j->step = URL_COUNTING;
 	else
-		imap_say(s, " NIL\r\n");
-	if (!j->telling)
-		url_part_end(&j->part);
-	j->at += !j->telling;
+		announce(s, j);
+}
+
+/* How many bytes are there, decoded? Nothing is said before that is known. */
+static enum verdict count_piece(struct imap_session *s, struct url_job *j)
+{
+	struct buf nothing = BUF_INIT(1);
+	enum fetch_binary_step next =
+	    fetch_binary_step(&j->part.binary, &j->part.message, "", &nothing);
+	buf_end(&nothing);
+	if (next == BINARY_FAILED)
+		say_nil(s, j);
+	else if (j->part.binary.telling)
+		announce(s, j);
+	return V_NEXT;
+}
+
+/* Appends the next bytes; *done_out: there are no more. */
+static err_t read_piece(struct url_job *j, struct buf *out, bool *done_out)
+{
+	struct fetch_binary *b = &j->part.binary;
+	if (j->binary != URL_DECODED) {
+		size_t before = buf_len(out);
+		err_t err = url_part_read(&j->part, out);
+		*done_out = buf_len(out) == before;
+		return err;
+	}
+	enum fetch_binary_step next = b->told >= b->from + b->count
+					  ? BINARY_DONE
+					  : fetch_binary_step(b, &j->part.message, "", out);
+	*done_out = next == BINARY_DONE;
+	return next == BINARY_FAILED ? ERR_IO : ERR_OK;
 }
 
 /* A failure behind the announcement of a literal cannot be said any more. */
 static enum verdict tell_piece(struct imap_session *s, struct url_job *j)
 {
-	size_t before = buf_len(&s->text);
-	if (url_part_read(&j->part, &s->text))
+	bool done;
+	if (read_piece(j, &s->text, &done))
 		return imap_bye(s, "message-unreadable", "A message cannot be read now");
-	if (buf_len(&s->text) > before)
+	if (!done)
 		return V_NEXT;
-	imap_say(s, "\r\n");
-	url_part_end(&j->part);
-	j->telling = false;
-	j->at++;
+	imap_say(s, j->v[j->at].want != 0 ? ")\r\n" : "\r\n");
+	end_url(j);
 	return imap_yield(s);
 }
 
@@ -357,12 +464,38 @@ static enum verdict run_fetch(struct imap_session *s, struct imap_job *job)
 	struct url_job *j = (struct url_job *)job;
 	if (buf_len(&s->text) > TEXT_HIGH && !imap_flush(s))
 		return V_WAIT;
-	if (j->telling)
+	if (j->step == URL_COUNTING)
+		return count_piece(s, j);
+	if (j->step == URL_TELLING)
 		return tell_piece(s, j);
 	if (j->at == j->n)
 		return imap_finish_done(s);
 	begin_url(s, j);
 	return V_NEXT;
+}
+
+static unsigned read_want(struct imap_cursor *c)
+{
+	static const char *const names[] = { "BODY", "BINARY", "BODYPARTSTRUCTURE" };
+	struct span word = imap_read_atom(c);
+	for (unsigned i = 0; i < COUNT_OF(names); i++)
+		if (span_ieq_str(word, names[i]))
+			return 1u << i;
+	imap_fail(c, "BODY, BINARY or BODYPARTSTRUCTURE expected");
+	return 0;
+}
+
+/* "(" URL *(SP word) ")" of RFC 5524; each word once, and not BODY and BINARY. */
+static void read_extended(struct imap_cursor *c, struct url_job *j)
+{
+	struct url_ask *ask = add_url(c, j);
+	while (imap_ok(c) && imap_try(c, ' ')) {
+		unsigned more = read_want(c), both = WANT_BODY | WANT_BINARY;
+		if ((ask->want & more) != 0 || ((ask->want | more) & both) == both)
+			imap_fail(c, "Each once, and not both BODY and BINARY");
+		ask->want |= more;
+	}
+	imap_read_char(c, ')');
 }
 
 enum verdict cmd_urlfetch(struct imap_session *s)
@@ -371,7 +504,10 @@ enum verdict cmd_urlfetch(struct imap_session *s)
 	struct url_job *j = new_urls((struct imap_job){ .run = run_fetch, .end = end_urls });
 	imap_read_sp(c);
 	do {
-		add_url(c, j);
-	} while (imap_try(c, ' '));
+		if (imap_try(c, '('))
+			read_extended(c, j);
+		else
+			add_url(c, j);
+	} while (imap_ok(c) && imap_try(c, ' '));
 	return start(s, j);
 }

@@ -194,6 +194,28 @@ ROWS += [
     ("9586 3 VANISHED", ["ENABLE UIDONLY", "UID STORE 2 +FLAGS (\\Deleted)", "UID EXPUNGE 2"], r"\* VANISHED 2\r\n"),
 ]
 
+# URLFETCH: <url> is what GENURLAUTH has made of the one before.
+def lend(part=""):
+    return 'GENURLAUTH "imap://carol@h/{}/;UID=4%s;URLAUTH=anonymous" INTERNAL' % part
+
+
+ROWS += [
+    ("5524 3 the capability", ["CAPABILITY"], r" URLAUTH=BINARY "),
+    ("5524 3 a list without parameters", [put(MIME), lend("/;SECTION=1"), "URLFETCH (<url>)"], r"\* URLFETCH \S+ \{12\}\r\nYWJjDQpkZWY=\r\nx OK"),
+    ("5524 3.1 BODY is as it is", [put(MIME), lend("/;SECTION=1"), "URLFETCH (<url> BODY)"], r" \(BODY \{12\}\r\nYWJjDQpkZWY=\)\r\n"),
+    ("5524 3.1 BINARY has no encoding", [put(MIME), lend("/;SECTION=1"), "URLFETCH (<url> BINARY)"], r" \(BINARY \{8\}\r\nabc\r\ndef\)\r\n"),
+    ("5524 3.1 not both BODY and BINARY", [put(MIME), lend(), "URLFETCH (<url> BODY BINARY)"], r"^x BAD"),
+    ("5524 3.1 each once", [put(MIME), lend(), "URLFETCH (<url> BODY BODY)"], r"^x BAD"),
+    ("5524 3.1 each URL its own", [put(MIME), lend("/;SECTION=1"), "URLFETCH (<url> BINARY) <url>"], r"def\)\r\n\* URLFETCH \S+ \{12\}\r\n"),
+    ("5524 3.2 BODYPARTSTRUCTURE of the part", [put(MIME), lend("/;SECTION=1"), "URLFETCH (<url> BODYPARTSTRUCTURE)"],
+     r' \(BODYPARTSTRUCTURE \("text" "plain" .* "base64" 12 '),
+    ("5524 3.2 it shows what BINARY gives", [put(MIME), lend("/;SECTION=1"), "URLFETCH (<url> BODYPARTSTRUCTURE BINARY)"],
+     r' \(BODYPARTSTRUCTURE \("text" "plain" .* "binary" 8 .*\)\) \(BINARY \{8\}'),
+    ("5524 3.2 an encoding that nobody knows", [put(MIME), lend("/;SECTION=2"), "URLFETCH (<url> BINARY)"], r" \(BINARY NIL\)\r\nx OK"),
+    ("5524 3.2 NUL goes in a literal8", [put(MIME), lend("/;SECTION=3"), "URLFETCH (<url> BINARY)"], r" \(BINARY ~\{3\}\r\na\0b\)\r\n"),
+    ("5524 3.2 without NUL a string", [put(MIME), lend("/;SECTION=1"), "URLFETCH (<url> BINARY)"], r"!~\{"),
+    ("5524 5 an URL that is no good is NIL", ['URLFETCH ("imap://a@b/INBOX/;UID=1" BINARY BODYPARTSTRUCTURE)'], r"\* URLFETCH \S+ NIL\r\n"),
+]
 
 
 class Session:
@@ -241,9 +263,11 @@ def test_demand(store, k):
     for _ in range(3):
         s.say(APPEND.format(box))
     s.say(f"SELECT {box}")
-    heard = ""
+    heard = url = ""
     for n, command in enumerate(commands):
-        heard = s.say(command.replace("{{", "\1").replace("}}", "\2").replace("{}", box).replace("\1", "{").replace("\2", "}"),
+        made = re.search(r'GENURLAUTH ("\S+")', heard)
+        url = made[1] if made else url
+        heard = s.say(command.replace("<url>", url).replace("{{", "\1").replace("}}", "\2").replace("{}", box).replace("\1", "{").replace("\2", "}"),
                       n > 0 and commands[n - 1] == "IDLE")
     s.close()
     pattern = wanted.lstrip("!").replace("{}", box)

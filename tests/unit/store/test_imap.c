@@ -12,7 +12,7 @@
 	"LIST-STATUS STATUS=SIZE SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES "       \
 	"WITHIN SAVEDATE OBJECTID PREVIEW COMPRESS=DEFLATE BINARY UTF8=ACCEPT REPLACE ACL "        \
 	"RIGHTS=texk LIST-MYRIGHTS LANGUAGE MULTIAPPEND CATENATE UIDONLY INPROGRESS METADATA "     \
-	"URLAUTH NOTIFY "                                                                          \
+	"URLAUTH URLAUTH=BINARY NOTIFY "                                                           \
 	"QUOTA "                                                                                   \
 	"QUOTA=RES-STORAGE "                                                                       \
 	"QUOTA=RES-MESSAGE "                                                                       \
