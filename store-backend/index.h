@@ -51,8 +51,8 @@ enum store_stay index_stay(struct index_view *v, struct span user);
 bool index_mending(struct index_view *v, uint64_t mailbox, uint64_t wall_s);
 /* The view has every change of the log before it. */
 log_pos index_covered(struct index_view *v);
-/* What to watch (mailbox_watch_start()) to hear that a user's mailboxes, subscriptions, rights or annotations have changed;
- * no mailbox has such an id. */
+/* What to watch (mailbox_watch_start()) to hear that a user's mailboxes, subscriptions, rights or annotations have changed, or
+ * what somebody in this partition lets the user do; "anyone": what is let everybody do. No mailbox has such an id. */
 uint64_t index_user_watch(struct span user);
 /* Delivery ids that are remembered for a user: those of the last days, of all that there are; folder_hash tells
  * the folders apart that were asked for. */

@@ -221,6 +221,7 @@ enum operation_result apply_set_acl(struct apply *a)
 		rights = op->how == FLAGS_ADD ? rights | op->uses : rights & ~op->uses;
 	acl_store(a->t, op->mailbox, op->name, rights);
 	user_touch(a->t, op->user);
+	user_touch(a->t, span_starts(op->name, SPAN("-")) ? span_from(op->name, 1) : op->name);
 	event_mailbox(a->t, "AclChange", &a->box, SPAN_NONE);
 	return OPR_OK;
 }

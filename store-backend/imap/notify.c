@@ -199,7 +199,7 @@ static void tell_box(
     struct imap_session *s, struct notify_box *b, struct index_view *v, bool always)
 {
 	struct index_mailbox m;
-	bool own = s->box != NULL && s->box_in == s->home && s->box->id == b->id;
+	bool own = s->box != NULL && s->box_in == b->in && s->box->id == b->id;
 	b->stale = false;
 	if ((b->events & NOTIFY_MESSAGES) == 0 || !index_mailbox_get(v, b->id, &m))
 		return;
@@ -211,15 +211,34 @@ static void tell_box(
 	b->uidnext = m.uidnext;
 }
 
-static void tell_boxes(struct imap_session *s, struct imap_notify *n, struct index_view *v)
+/* Those that are stale, or all; a view for each partition that has one. False: one cannot be read now. */
+static bool tell_each(struct imap_session *s, struct imap_notify *n, bool always)
 {
-	bool fits = !n->names_stale || notify_refresh_names(n, v, true);
-	for (size_t i = 0; fits && i < n->box_n; i++)
-		if (n->boxes[i]->stale)
-			tell_box(s, n->boxes[i], v, false);
-	n->stale = false;
-	if (fits)
+	bool all = true;
+	for (size_t p = 0; p < store_partition_count(s->base.worker); p++) {
+		const struct store_partition *in = store_partition_at(s->base.worker, p);
+		struct index_view *v = NULL;
+		for (size_t i = 0; i < n->box_n; i++) {
+			struct notify_box *b = n->boxes[i];
+			if (b->in != in || (!always && !b->stale))
+				continue;
+			if (v == NULL)
+				v = index_view_begin(in->index);
+			if (v != NULL)
+				tell_box(s, b, v, always);
+			all = all && v != NULL;
+		}
+		index_view_end(&v);
+	}
+	return all;
+}
+
+static void tell_boxes(struct imap_session *s, struct imap_notify *n)
+{
+	if (!n->names_stale || notify_refresh_names(n, true)) {
+		n->stale = !tell_each(s, n, false) || n->names_stale;
 		return;
+	}
 	imap_say(s, "* OK [NOTIFICATIONOVERFLOW] There are too many mailboxes to tell of\r\n");
 	imap_notify_free(&s->notify);
 }
@@ -235,19 +254,16 @@ enum verdict imap_notify_tell(struct imap_session *s)
 		return V_NEXT;
 	if (!imap_flush(s))
 		return V_WAIT;
-	bool fetches = has_new(s), room = true;
-	struct index_view *v = index_view_begin(fetches ? s->box_in->index : s->home->index);
-	if (v == NULL)
-		return V_NEXT; /* told with what comes next */
-	if (fetches)
+	bool room = true;
+	if (has_new(s)) {
+		struct index_view *v = index_view_begin(s->box_in->index);
+		if (v == NULL)
+			return V_NEXT; /* told with what comes next */
 		room = tell_new(s, n, v);
-	if (fetches && room && n->stale && s->box_in != s->home) {
 		index_view_end(&v);
-		v = index_view_begin(s->home->index);
 	}
-	if (room && n->stale && v != NULL)
-		tell_boxes(s, n, v);
-	index_view_end(&v);
+	if (room && n->stale)
+		tell_boxes(s, n);
 	return imap_flush(s) && room ? V_NEXT : V_WAIT;
 }
 
@@ -272,17 +288,14 @@ static struct imap_notify *new_notify(struct imap_session *s, const struct notif
 
 static enum verdict set(struct imap_session *s, const struct notify_request *req)
 {
-	struct index_view *v = index_view_begin(s->home->index);
-	if (v == NULL)
-		return imap_finish_later(s);
 	struct imap_notify *n = new_notify(s, req);
-	bool fits = notify_refresh_names(n, v, false);
-	for (size_t i = 0; fits && req->status && i < n->box_n; i++)
-		tell_box(s, n->boxes[i], v, true);
-	index_view_end(&v);
-	if (!fits) {
+	if (!notify_refresh_names(n, false)) {
 		imap_notify_free(&n);
 		return imap_finish(s, "NO", "[NOTIFICATIONOVERFLOW] Too many mailboxes to tell of");
+	}
+	if (n->names_stale || (req->status && !tell_each(s, n, true))) {
+		imap_notify_free(&n);
+		return imap_finish_later(s);
 	}
 	imap_notify_free(&s->notify);
 	s->notify = n;

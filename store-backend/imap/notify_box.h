@@ -7,7 +7,7 @@
 
 enum {
 	NOTIFY_BOXES_MAX = 1000,  /* told of in one session: each has a watch */
-	NOTIFY_USERS_MAX = 64,    /* whose mailboxes they are */
+	NOTIFY_USERS_MAX = 128,   /* whose mailboxes they are, and the own user in each partition */
 	NOTIFY_ENTRIES_MAX = 5000 /* annotations, of all of them */
 };
 
@@ -18,8 +18,9 @@ struct notify_entry {
 
 struct notify_box {
 	struct imap_notify *of;
-	uint64_t id; /* 0: the server, for its annotations */
-	char *name;  /* owned: as the session's user writes it */
+	struct store_partition *in; /* borrowed: where it is; ids are unique there only */
+	uint64_t id;                /* 0: the server, for its annotations */
+	char *name;                 /* owned: as the session's user writes it */
 	unsigned events;
 	bool stale;
 	struct mailbox_watch *watch; /* owned */
@@ -48,6 +49,7 @@ struct imap_notify {
 	size_t entry_n; /* of all boxes */
 	struct notify_user {
 		char *user;                  /* owned */
+		struct store_partition *in;  /* borrowed */
 		struct mailbox_watch *watch; /* owned */
 	} users[NOTIFY_USERS_MAX];
 	size_t user_n;
@@ -57,8 +59,8 @@ void notify_box_free(struct notify_box *b);
 /* Something is new: the session is told, now or when it may be. */
 void notify_wake(struct imap_notify *n);
 
-/* notify_names.c: brings boxes, subscriptions and annotations up to the view; tell: what has changed is told. False: there are
- * more than may be. */
-bool notify_refresh_names(struct imap_notify *n, struct index_view *v, bool tell);
+/* notify_names.c: brings boxes, subscriptions and annotations up to date; tell: what has changed is told. What cannot be
+ * read now stays as it was, and stale. False: there are more than may be. */
+bool notify_refresh_names(struct imap_notify *n, bool tell);
 
 #endif

@@ -221,20 +221,22 @@ static void on_user_watch(void *arg, const struct mailbox_news *news)
 	notify_wake(n);
 }
 
-static void watch_user(struct imap_notify *n, struct span user)
+static void watch_user(struct imap_notify *n, struct store_partition *in, struct span user)
 {
 	for (size_t i = 0; i < n->user_n; i++)
-		if (span_eq_str(user, n->users[i].user))
+		if (span_eq_str(user, n->users[i].user) && n->users[i].in == in)
 			return;
 	if (n->user_n == NOTIFY_USERS_MAX)
 		return; /* changes of names of so many others are told with the next one */
 	n->users[n->user_n].user = mem_span_str(user);
+	n->users[n->user_n].in = in;
 	n->users[n->user_n++].watch =
-	    mailbox_watch_start(n->s->home->link, index_user_watch(user), on_user_watch, n);
+	    mailbox_watch_start(in->link, index_user_watch(user), on_user_watch, n);
 }
 
 struct collect {
 	struct imap_notify *n;
+	struct store_partition *in; /* whose mailboxes are gone over, in the view */
 	struct index_view *view;
 	bool tell;
 	struct notify_box **v; /* as they are now */
@@ -247,7 +249,7 @@ static struct notify_box *old_box(struct collect *k, uint64_t id)
 	struct imap_notify *n = k->n;
 	for (size_t i = 0; i < n->box_n; i++) {
 		struct notify_box *b = n->boxes[i];
-		if (b == NULL || b->id != id)
+		if (b == NULL || b->id != id || b->in != k->in)
 			continue;
 		n->boxes[i] = NULL;
 		return b;
@@ -277,13 +279,14 @@ static void set_events(struct collect *k, struct notify_box *b, unsigned events)
 	if ((events & NOTIFY_MESSAGES) == 0)
 		mailbox_watch_stop(&b->watch);
 	else if (b->watch == NULL)
-		b->watch = mailbox_watch_start(k->n->s->home->link, b->id, on_watch, b);
+		b->watch = mailbox_watch_start(b->in->link, b->id, on_watch, b);
 }
 
 static struct notify_box *new_box(struct collect *k, const struct index_mailbox *m)
 {
 	struct notify_box *b = MEM_NEW(struct notify_box);
 	b->of = k->n;
+	b->in = k->in;
 	b->id = m->id;
 	b->modseq = m->modseq;
 	b->messages = m->messages;
@@ -309,7 +312,7 @@ static bool take_box(
 	b->name = take_name;
 	refresh_entries(b, k->view, k->tell && !fresh);
 	k->v[k->count++] = b;
-	watch_user(k->n, m->user);
+	watch_user(k->n, k->in, m->user);
 	return true;
 }
 
@@ -335,7 +338,7 @@ static bool on_shared(void *arg, const struct index_mailbox *m)
 {
 	struct collect *k = arg;
 	for (size_t i = 0; i < k->count; i++)
-		if (k->v[i]->id == m->id)
+		if (k->v[i]->id == m->id && k->v[i]->in == k->in)
 			return true;
 	return on_mailbox(arg, m);
 }
@@ -358,18 +361,57 @@ static void drop_old(struct collect *k)
 	n->box_n = k->count;
 }
 
-bool notify_refresh_names(struct imap_notify *n, struct index_view *v, bool tell)
+/* Nothing is known of the mailboxes of a partition that cannot be read now: they stay. */
+static void keep_boxes(struct collect *k)
 {
-	struct collect k = { .n = n, .view = v, .tell = tell };
+	struct imap_notify *n = k->n;
+	n->names_stale = true;
+	for (size_t i = 0; i < n->box_n && k->count < NOTIFY_BOXES_MAX; i++) {
+		if (n->boxes[i] == NULL || n->boxes[i]->in != k->in)
+			continue;
+		k->v[k->count++] = n->boxes[i];
+		n->boxes[i] = NULL;
+	}
+}
+
+/* Those of the session's own, which are at home, with subscriptions and the annotations of the server. */
+static void collect_own(struct collect *k)
+{
+	struct imap_notify *n = k->n;
 	struct index_mailbox server = { .user = span_str(n->s->user) };
-	k.v = mem_array(NOTIFY_BOXES_MAX, sizeof k.v[0]);
-	refresh_subscriptions(n, v, tell);
-	watch_user(n, span_str(n->s->user));
+	refresh_subscriptions(n, k->view, k->tell);
 	if (any_event(n, NOTIFY_SERVER_METADATA))
-		(void)take_box(&k, &server, mem_str(""), NOTIFY_SERVER_METADATA);
-	index_mailboxes(v, span_str(n->s->user), on_mailbox, &k);
-	shared_each(n->s, v, on_shared, &k);
-	drop_old(&k);
+		(void)take_box(k, &server, mem_str(""), NOTIFY_SERVER_METADATA);
+	index_mailboxes(k->view, span_str(n->s->user), on_mailbox, k);
+}
+
+/* Whatever others grant there is told of as news of the own user. */
+static void collect_in(struct collect *k, struct store_partition *in)
+{
+	k->in = in;
+	watch_user(k->n, in, span_str(k->n->s->user));
+	watch_user(k->n, in, SPAN("anyone"));
+	k->view = index_view_begin(in->index);
+	if (k->view == NULL) {
+		keep_boxes(k);
+		return;
+	}
+	if (in == k->n->s->home)
+		collect_own(k);
+	shared_each(k->n->s, k->view, on_shared, k);
+	index_view_end(&k->view);
+}
+
+bool notify_refresh_names(struct imap_notify *n, bool tell)
+{
+	struct collect k = { .n = n, .tell = tell };
+	struct store_worker *w = n->s->base.worker;
+	k.v = mem_array(NOTIFY_BOXES_MAX, sizeof k.v[0]);
 	n->names_stale = false;
+	collect_in(&k, n->s->home); /* first: by its subscriptions the others are looked at */
+	for (size_t i = 0; !k.overflow && i < store_partition_count(w); i++)
+		if (store_partition_at(w, i) != n->s->home)
+			collect_in(&k, store_partition_at(w, i));
+	drop_old(&k);
 	return !k.overflow;
 }

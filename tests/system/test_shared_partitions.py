@@ -1,12 +1,17 @@
 """Mailboxes shared by users of another partition of the same store: the session works in both, each with its own numbers.
 What test_shared_stores.py asks of two stores is asked of two partitions too."""
 import glob
+import os
+import re
+import signal
 
 import pytest
 from test_acl import grant, login, no, ok, say
 from test_shared_stores import (ALL, BOX, body, own, pair, test_append, test_copy_here, test_copy_refused, test_copy_there,
                                 test_enabled, test_idle, test_large_answers, test_list, test_named, test_one_after_the_other,
                                 test_open, test_several_appends)
+
+from tier import wait_for
 
 __all__ = ["own", "pair", "test_append", "test_copy_here", "test_copy_refused", "test_copy_there", "test_enabled",
            "test_idle", "test_large_answers", "test_list", "test_named", "test_one_after_the_other", "test_open",
@@ -132,3 +137,49 @@ def test_notify(own):
         assert line
         found += line
     ok(a, "NOTIFY NONE")
+
+
+def line_of(m, wanted):
+    """The next line; untagged ones of other mailboxes do not come."""
+    line = m.readline()
+    assert line == wanted + b"\r\n" or (wanted[-1:] == b" " and line.startswith(wanted)), (line, wanted)
+
+
+def test_notify_of_others(tier, own):
+    """News of mailboxes of another partition, which are not selected: new messages, names, annotations, rights. Ids are unique in
+    a partition only, and a mailbox may come and go by its ACL."""
+    a, b = own
+    ok(a, "SELECT Mine")
+    found = ok(a, f"NOTIFY SET STATUS (SELECTED (MessageNew MessageExpunge)) (SUBTREE (Mine {BOX}) (MessageNew MessageExpunge FlagChange "
+                  'MailboxName MailboxMetadataChange)) (SUBTREE ("Other Users" "Shared Folders") (MailboxName))')
+    assert [x.split(" (")[0] for x in found] == [f"* STATUS {BOX}"]
+    ok(b, "APPEND Work", b"Subject: fresh\r\n\r\nfresh\r\n")
+    line_of(a, f"* STATUS {BOX} (MESSAGES 4 UIDNEXT 5 ".encode())
+    ok(b, "SELECT Work"), ok(b, "STORE 1 +FLAGS (\\Seen)")
+    line_of(a, f"* STATUS {BOX} (MESSAGES 4 UIDNEXT 5 ".encode())
+    ok(b, "CREATE Work/Sub")
+    line_of(a, b'* LIST () "/" "Other Users/bob@example.org/Work/Sub"')
+    ok(b, "RENAME Work/Sub Work/New")
+    line_of(a, b'* LIST () "/" "Other Users/bob@example.org/Work/New" ("OLDNAME" ("Other Users/bob@example.org/Work/Sub"))')
+    ok(b, 'SETMETADATA Work (/shared/comment "x")')
+    line_of(a, f"* METADATA {BOX} /shared/comment".encode())
+    ok(b, "DELETE Work/New")
+    line_of(a, b'* LIST (\\NonExistent) "/" "Other Users/bob@example.org/Work/New"')
+    grant(b, "", "alice@example.org")
+    line_of(a, f'* LIST (\\NonExistent) "/" {BOX}'.encode())
+    # Of an owner of whom nothing was seen; of everybody; and by the committer that came back.
+    p = login(tier, "public")
+    say(p, "DELETE News"), ok(p, "CREATE News")
+    grant(p, "lr", "anyone", "News")
+    line_of(a, b'* LIST () "/" "Shared Folders/News"')
+    committers = dict(re.findall(r"worker\.started role=committer index=(\d+) pid=(\d+)", tier.log("store1")))
+    assert len(committers) == 2
+    for pid in committers.values():
+        os.kill(int(pid), signal.SIGKILL)
+    wait_for(lambda: say(b, "SETACL Work alice@example.org lr")[1].startswith("OK"), 30, "the committers")
+    line_of(a, f'* LIST () "/" {BOX}'.encode())
+    wait_for(lambda: say(p, "DELETE News")[1].startswith(("OK", "NO [NONEXISTENT]")), 30, "the other committer")
+    line_of(a, b'* LIST (\\NonExistent) "/" "Shared Folders/News"')
+    ok(a, "NOOP")
+    ok(a, "NOTIFY NONE")
+    p.logout()
