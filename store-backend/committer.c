@@ -54,6 +54,7 @@ static struct partition_settings settings_of(
 		.snapshot_ops = (uint64_t)pc->snapshot_ops,
 		.reclaim_after_s = pc->reclaim_after / MS,
 		.keep_changes = pc->changes == STORE_CHANGES_KEEP,
+		.fold_after = pc->fold_after,
 		.space_reserve = pc->space_reserve,
 		.delivery_ids_for_s = pc->delivery_ids_for / MS,
 		.delivery_ids_max = (uint64_t)pc->delivery_ids_max,

@@ -101,6 +101,11 @@ err_t db_open(struct db *db, const char *path, enum db_mode mode, uint64_t size_
 	return db_err(rc);
 }
 
+bool db_has_table(const struct db *db, enum db_table t)
+{
+	return db->t[t] != NO_TABLE;
+}
+
 void db_close(struct db *db)
 {
 	if (db->env != NULL)

@@ -6,6 +6,8 @@
  *	meta         "meta"                       meta_row
  *	             "events"                     position number   sent last
  *	             "objects"                    salt_row of index_object.c
+ *	             "base"                       index_base: which rows the log holds
+ *	             "caches"                     two positions: messages between them may be without a cache
  *	users        user                         user_row
  *	names        user NUL name                mailbox id
  *	subs         user NUL name                -
@@ -36,6 +38,7 @@
 #include "base/buf.h"
 #include "store-backend/index.h"
 
+/* The log holds rows of all but the caches by these numbers (index_dump.c): new tables come last. */
 enum db_table {
 	DB_META,
 	DB_USERS,
@@ -64,6 +67,7 @@ enum db_table {
 	DB_COUNT
 };
 
+/* Rows in the log say of which version they are. Who raises it makes index_load() read the older ones. */
 enum { INDEX_VERSION = 1, BOOT_ID_SIZE = 40, DB_KEY_MAX = 511 };
 
 struct meta_row {
@@ -119,7 +123,9 @@ enum db_mode {
 }; /* DB_READ_FILE: a snapshot, alone and without locks */
 err_t db_open(struct db *db, const char *path, enum db_mode mode, uint64_t size_max);
 void db_close(struct db *db);
-err_t db_err(int rc); /* of LMDB or errno */
+bool db_has_table(
+    const struct db *db, enum db_table t); /* false: a copy from before there was one */
+err_t db_err(int rc);                      /* of LMDB or errno */
 
 /* A key under construction. */
 struct db_key {

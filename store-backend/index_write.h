@@ -139,6 +139,33 @@ err_t index_writer_copy(struct index_writer *w, int fd);
 /* What a copy covers; ERR_CORRUPT when it is not one. */
 err_t index_copy_state(const char *path, struct index_state *out);
 
+/* ---- a copy as rows, for the log (index_dump.c) ------------------------------------------------------------ */
+
+/* Reads a copy; the file may be unlinked meanwhile. NULL: *err_out. */
+struct index_dump;
+struct index_dump *index_dump_open(const char *path, err_t *err_out);
+/* Appends a piece of at least `most` bytes, and of at most a row more; *end_out: nothing is left. ERR_TOO_LONG: out is full. */
+err_t index_dump_next(struct index_dump *d, size_t most, struct buf *out, bool *end_out);
+void index_dump_close(struct index_dump **d);
+/* Puts a piece into an index that was empty before the first one. ERR_CORRUPT: it is none of this version. */
+err_t index_load(struct index_txn *t, struct span piece);
+
+/* The newest rows that the log holds whole. */
+struct index_base {
+	log_pos at;      /* of the record that ends them; 0: there are none */
+	log_pos covered; /* every change before it is in them */
+	uint64_t bytes;  /* of all pieces */
+};
+void index_base_store(struct index_txn *t, const struct index_base *b);
+struct index_base index_writer_base(struct index_writer *w); /* in committed state */
+
+/* Rows come without caches. Messages before that position are to get one: */
+void index_caches_gone(struct index_txn *t, log_pos before);
+/* the next of them, 0: that was the last. False: there is nothing to do. */
+bool index_cache_next(struct index_txn *t, log_pos *blob_out);
+bool index_writer_caches_due(struct index_writer *w); /* in committed state */
+void index_cache_store(struct index_txn *t, log_pos blob, struct span cache);
+
 /* For tests and `check`: a digest of everything that the log determines. */
 uint64_t index_writer_digest(struct index_writer *w);
 

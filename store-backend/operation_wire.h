@@ -18,8 +18,16 @@ enum {
 	WATCHES_MAX = 100000 /* mailboxes watched over one link */
 };
 
-/* Log records of a partition: a message; a change with its facts; delivery ids forgotten; events sent. */
-enum { LOG_BLOB = 1, LOG_OPERATION = 2, LOG_PRUNE = 3, LOG_EVENTS = 4 };
+/* Log records of a partition: a message; a change with its facts; delivery ids forgotten; events sent; rows of the index
+ * in place of all changes before them (partition_base.c), and their end. */
+enum {
+	LOG_BLOB = 1,
+	LOG_OPERATION = 2,
+	LOG_PRUNE = 3,
+	LOG_EVENTS = 4,
+	LOG_BASE_ROWS = 5,
+	LOG_BASE = 6
+};
 
 enum frame_kind {
 	FRAME_HELLO = 1, /* u32 version, u64 client */

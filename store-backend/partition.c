@@ -73,6 +73,7 @@ struct partition *partition_open(
 		.name = mem_str(opts->name),
 		.path = mem_str(opts->path),
 		.settings = opts->settings,
+		.segment_bytes = opts->segment_bytes,
 		.index_bytes = opts->index_bytes,
 		.on_failed = opts->on_failed,
 		.arg = opts->arg,
@@ -146,6 +147,8 @@ struct partition_facts partition_facts(struct partition *p)
 		.replayed = p->replayed,
 		.skipped = p->skipped,
 		.digest = index_writer_digest(p->writer),
+		.folded = p->base.covered,
+		.caches_due = index_writer_caches_due(p->writer),
 		.peers = p->peer_n,
 	};
 }

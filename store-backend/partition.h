@@ -1,7 +1,8 @@
 /* partition.h - step 4 of 6: one partition open for writing: log, index, snapshots, and the workers that ask.
  *
  * Opening recovers: an index that this kernel (or an orderly stop) left is kept, else the newest good
- * snapshot is restored, else an empty one is made; then the log is replayed from where it ends. When
+ * snapshot is restored, else one is made of rows that the log holds, else an empty one; then the log is replayed from
+ * where it ends. When
  * partition_open() returns everything that was ever answered is in the index.
  *
  * Any failure of the log or the index after that is final for this object: on_failed comes once, from the
@@ -25,6 +26,7 @@ struct partition_settings {
 	uint64_t snapshot_every_ms, snapshot_ops;
 	uint64_t reclaim_after_s;
 	bool keep_changes;      /* none is cut off the log, also when snapshots have it */
+	uint64_t fold_after;    /* bytes of the log from rows of the index in it to the next ones */
 	uint64_t space_reserve; /* bytes of the disk that new messages leave free */
 	uint64_t delivery_ids_for_s, delivery_ids_max;
 	uint64_t events_keep_s, events_max;
@@ -77,10 +79,13 @@ void partition_expire(struct partition *p);
 bool partition_rewind_events(struct partition *p, uint64_t since_s);
 
 struct partition_facts {
-	const char *how; /* "kept", "snapshot", "rebuilt" */
+	const char *how; /* "kept", "snapshot", "folded", "rebuilt" */
 	uint64_t replayed;
 	uint64_t skipped; /* damaged changes that were left out */
 	uint64_t digest;  /* index_writer_digest() */
+	uint64_t
+	    folded; /* every change before that position is in rows that the log holds; 0: none */
+	bool caches_due; /* messages are still to get theirs again */
 	size_t peers;
 };
 /* For tests: what there is now. */

@@ -13,7 +13,7 @@
 #include "store-backend/snapshot.h"
 #include "store-backend/store.h"
 
-enum { PARTITION_PATH_SIZE = 1100, DEAD_AT_ONCE = 256 };
+enum { PARTITION_PATH_SIZE = 1100, DEAD_AT_ONCE = 256, SEGMENT_BITS = 32 /* of a position */ };
 
 #define partition_MAGIC 0x9a47170fu
 #define peer_MAGIC 0x9a4717eeu
@@ -47,6 +47,7 @@ struct partition {
 	char *name, *path; /* owned */
 	struct partition_settings settings;
 	bool tells; /* events are kept */
+	uint64_t segment_bytes;
 	void (*on_failed)(void *arg, const char *what, err_t err);
 	void *arg;
 
@@ -96,7 +97,11 @@ struct partition {
 	uint64_t changes, copied_changes; /* operations logged; when the last copy was begun */
 	bool copy_failed;
 	log_pos sweep_at, sweep_to;
-	bool trimmed; /* the mark that says so is durable */
+	log_pos snapshots_cover; /* every change before it is in two snapshots; 0: not known */
+	bool trimmed;            /* the mark that says so is durable */
+
+	struct base_writer *base_writer; /* owned by partition_base.c */
+	struct index_base base;          /* the newest whole one */
 
 	struct expirer *expirer;       /* owned by partition_expire.c */
 	struct text_sweep *text_sweep; /* owned by partition_text.c */
@@ -124,6 +129,18 @@ bool record_get_operation(struct span in, struct index_facts *facts_out, struct 
 err_t record_events(struct partition *p, const struct index_events_done *what);
 bool record_get_events(struct span in, struct index_events_done *out);
 bool record_get_prune(struct span in, struct prune *out);
+/* A piece of the index's rows, and where the piece before it is (0: it is the first). */
+err_t record_base_rows(struct commitlog *log, log_pos before, struct span piece, log_pos *pos_out);
+bool record_get_base_rows(struct span in, log_pos *before_out, struct span *piece_out);
+/* All pieces are there. */
+struct base_end {
+	log_pos last;    /* piece */
+	uint64_t pieces; /* how many */
+	log_pos covered; /* every change before it is in them */
+	uint64_t bytes;  /* of all pieces */
+};
+err_t record_base(struct commitlog *log, const struct base_end *what, log_pos *pos_out);
+bool record_get_base(struct span in, struct base_end *out);
 
 /* partition_peer.c */
 void asked_free(struct partition *p, struct asked *a);
@@ -143,6 +160,18 @@ err_t keep_init(struct partition *p);
 bool keep_in_batch(struct partition *p); /* housekeeping in p->txn; false: nothing to do */
 void keep_after_batch(struct partition *p);
 void keep_end(struct partition *p);
+void keep_sweep(struct partition *p); /* more may be forgotten than before */
+
+/* partition_base.c: rows of the index in the log, in place of its oldest changes */
+struct base_writer *base_writer_new(struct partition *p); /* NULL: no thread or no descriptor */
+void base_writer_free(struct base_writer **w);            /* waits for its thread */
+void base_copied(struct partition *p, const struct snapshot *made); /* begins, if it is time */
+bool base_in_batch(struct partition *p);                            /* false: nothing to do */
+void base_after_batch(struct partition *p);
+/* Recovery: an empty index gets the newest rows that the log holds whole. ERR_NOT_FOUND: it holds none. */
+err_t base_restore(struct partition *p, log_pos *covered_out);
+/* Messages get their caches again, a few at a time, in p->txn. False: nothing to do. */
+bool base_caches_in_batch(struct partition *p);
 
 /* An operation of the committer's own: nobody waits for the answer. message: copied. */
 struct asked *batch_add_own(struct partition *p, const struct operation *op, struct span message);

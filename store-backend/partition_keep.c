@@ -4,7 +4,8 @@
  *
  * What may be forgotten when? A removed message's bytes: when the change that removed it is durable, so after
  * any commit of the index. A change: when two snapshots have it, so that one of them may turn out to be
- * unreadable. Before the first change is forgotten a mark is made that the log alone is not all any more. */
+ * unreadable, and rows in the log have it as well (partition_base.c). Before the first change is forgotten a mark is
+ * made that the log does not have all changes any more. */
 #include "base/check.h"
 #include "base/clock.h"
 #include "store-backend/partition_internal.h"
@@ -15,8 +16,7 @@ enum {
 	PRUNE_AT_ONCE = 256,
 	ANSWERS_FOR_S = 3600, /* far longer than a worker waits for one (store.commit_timeout) */
 	SWEEP_MS = 20,
-	SWEEP_BUSY_MS = 5, /* so long at once */
-	SEGMENT_BITS = 32
+	SWEEP_BUSY_MS = 5 /* so long at once */
 };
 
 /* ---- in a transaction ------------------------------------------------------------------------------------------ */
@@ -67,13 +67,15 @@ bool keep_in_batch(struct partition *p)
 	p->dead_n = 0;
 	bool pruned = prune_deliveries(p);
 	bool told = feeder_in_batch(p);
+	bool folded = base_in_batch(p);
+	bool cached = base_caches_in_batch(p);
 	size_t answers = index_prune_answers(p->txn, ago(p, ANSWERS_FOR_S), PRUNE_AT_ONCE);
 	index_take_dead(p->txn, ago(p, p->settings.reclaim_after_s), DEAD_AT_ONCE, on_dead, p);
 	p->keep_full = p->keep_full || answers >= PRUNE_AT_ONCE || p->dead_n == DEAD_AT_ONCE;
 	if (p->keep_full)
 		timer_set(&p->keep_timer, KEEP_FULL_MS);
 	metric_set(&store_metrics[STORE_M_LOG_BYTES], commitlog_stats(p->log).disk_bytes);
-	return pruned || told || answers > 0 || p->dead_n > 0;
+	return pruned || told || folded || cached || answers > 0 || p->dead_n > 0;
 }
 
 void keep_after_batch(struct partition *p)
@@ -81,6 +83,7 @@ void keep_after_batch(struct partition *p)
 	for (size_t i = 0; i < p->dead_n; i++)
 		commitlog_forget(p->log, p->dead[i]);
 	p->dead_n = 0;
+	base_after_batch(p);
 	if (p->changes - p->copied_changes >= p->settings.snapshot_ops)
 		partition_snapshot(p);
 }
@@ -120,19 +123,35 @@ static void on_copied(void *arg)
 	log_write(&store_events[STORE_EV_SNAPSHOT], NULL,
 	    LOG_FIELDS(LOG_STR("partition", p->name), LOG_U64("covered", j->made.covered),
 		LOG_U64("bytes", j->bytes), LOG_U64("ms", j->ms)));
-	p->sweep_to = snapshot_trim(p->snapshot_dir).covered;
-	if (p->sweep_to > p->sweep_at)
-		timer_set(&p->sweep_timer, 0);
+	p->snapshots_cover = snapshot_trim(p->snapshot_dir).covered;
+	keep_sweep(p);
+	base_copied(p, &j->made);
 }
 
 /* ---- old changes ---------------------------------------------------------------------------------------------------- */
 
-/* Messages that the index knows; those it does not know were never delivered or are dead already. Changes only if
- * the log is to be enough by itself. */
+/* Messages that the index knows; those it does not know were never delivered or are dead already. Rows of the index
+ * that are not older than the newest whole ones. Changes only if all that ever was is to be kept. */
 static bool is_needed(void *arg, log_pos pos, uint32_t type)
 {
 	struct partition *p = arg;
-	return type == LOG_BLOB ? index_writer_has_blob(p->writer, pos) : p->settings.keep_changes;
+	if (type == LOG_BLOB)
+		return index_writer_has_blob(p->writer, pos);
+	if (type == LOG_BASE_ROWS || type == LOG_BASE)
+		return pos >= p->base.covered;
+	return p->settings.keep_changes;
+}
+
+/* A change goes when two snapshots have it, and rows in the log as well. */
+void keep_sweep(struct partition *p)
+{
+	log_pos to = p->snapshots_cover;
+	if (!p->settings.keep_changes && to > p->base.covered)
+		to = p->base.covered;
+	if (to > p->sweep_to)
+		p->sweep_to = to;
+	if (p->sweep_to > p->sweep_at)
+		timer_set(&p->sweep_timer, 0);
 }
 
 static void on_sweep(void *arg)
@@ -165,7 +184,8 @@ err_t keep_init(struct partition *p)
 	timer_set(&p->keep_timer, KEEP_MS);
 	timer_set(&p->snapshot_timer, p->settings.snapshot_every_ms);
 	p->copier = flusher_new(p->loop, on_copied, p);
-	return p->copier == NULL ? ERR_NO_DESCRIPTORS : ERR_OK;
+	p->base_writer = base_writer_new(p);
+	return p->copier == NULL || p->base_writer == NULL ? ERR_NO_DESCRIPTORS : ERR_OK;
 }
 
 void keep_end(struct partition *p)
@@ -174,4 +194,5 @@ void keep_end(struct partition *p)
 	timer_clear(&p->snapshot_timer);
 	timer_clear(&p->sweep_timer);
 	flusher_free(&p->copier);
+	base_writer_free(&p->base_writer);
 }

@@ -3,7 +3,7 @@
 #include "store-backend/partition_internal.h"
 
 /* Client, sequence, seconds, blob. */
-enum { FACTS_BYTES = 32, PRUNE_BYTES = 24, EVENTS_BYTES = 36 };
+enum { FACTS_BYTES = 32, PRUNE_BYTES = 24, EVENTS_BYTES = 36, BASE_BYTES = 32 };
 
 err_t record_operation(struct partition *p, struct index_facts *facts, struct span head)
 {
@@ -75,5 +75,46 @@ bool record_get_events(struct span in, struct index_events_done *out)
 	out->before_s = wire_get_u64(&w);
 	out->over = (size_t)wire_get_u64(&w);
 	out->most = (size_t)wire_get_u64(&w);
+	return !w.bad && w.rest.n == 0;
+}
+
+err_t record_base_rows(struct commitlog *log, log_pos before, struct span piece, log_pos *pos_out)
+{
+	struct buf b = BUF_INIT(sizeof before);
+	wire_put_u64(&b, before);
+	struct span parts[2] = { buf_span(&b), piece };
+	err_t err = commitlog_append(log, LOG_BASE_ROWS, parts, 2, pos_out);
+	buf_end(&b);
+	return err;
+}
+
+bool record_get_base_rows(struct span in, log_pos *before_out, struct span *piece_out)
+{
+	struct wire_in w = { .rest = in };
+	*before_out = wire_get_u64(&w);
+	*piece_out = w.rest;
+	return !w.bad;
+}
+
+err_t record_base(struct commitlog *log, const struct base_end *what, log_pos *pos_out)
+{
+	struct buf b = BUF_INIT(BASE_BYTES);
+	wire_put_u64(&b, what->last);
+	wire_put_u64(&b, what->pieces);
+	wire_put_u64(&b, what->covered);
+	wire_put_u64(&b, what->bytes);
+	struct span part = buf_span(&b);
+	err_t err = commitlog_append(log, LOG_BASE, &part, 1, pos_out);
+	buf_end(&b);
+	return err;
+}
+
+bool record_get_base(struct span in, struct base_end *out)
+{
+	struct wire_in w = { .rest = in };
+	out->last = wire_get_u64(&w);
+	out->pieces = wire_get_u64(&w);
+	out->covered = wire_get_u64(&w);
+	out->bytes = wire_get_u64(&w);
 	return !w.bad && w.rest.n == 0;
 }

@@ -3,8 +3,8 @@
  *
  * Which index is believed? One that was written by this boot of the kernel (its pages are in the page cache,
  * whatever happened to the process) or closed in order, and whose last start came to its end: a start that
- * died may have died of it. Else the newest snapshot whose checksum holds, else an empty one, but only while
- * the log still has every change since the beginning. */
+ * died may have died of it. Else the newest snapshot whose checksum holds, else one made of rows that the log holds
+ * (partition_base.c), else an empty one, but only while the log still has every change since the beginning. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -117,15 +117,31 @@ static bool restore_index(struct recovery *v)
 	return false;
 }
 
-static err_t make_index(struct recovery *v)
+static err_t empty_index(struct recovery *v)
 {
 	err_t err;
-	if (v->p->trimmed)
-		return ERR_CORRUPT; /* changes that only a snapshot had */
 	wipe_index(v);
-	v->from = 0;
 	v->p->writer = index_writer_open(v->index_dir, v->opts->index_bytes, &err);
 	return err;
+}
+
+/* Of the log alone: of the rows that are in it, or of all its changes. */
+static err_t make_index(struct recovery *v)
+{
+	v->p->how = "folded";
+	err_t err = empty_index(v);
+	if (!err)
+		err = base_restore(v->p, &v->from);
+	if (!err || (err != ERR_NOT_FOUND && err != ERR_CORRUPT))
+		return err;
+	if (err == ERR_CORRUPT)
+		log_write(&store_events[STORE_EV_FOLD_FAILED], NULL,
+		    LOG_FIELDS(LOG_STR("partition", v->p->name), LOG_ERR("err", err)));
+	if (v->p->trimmed)
+		return ERR_CORRUPT; /* changes that only a snapshot had */
+	v->p->how = "rebuilt";
+	v->from = 0;
+	return empty_index(v);
 }
 
 static err_t choose_index(struct recovery *v)
@@ -141,7 +157,6 @@ static err_t choose_index(struct recovery *v)
 	} else if (restore_index(v)) {
 		p->how = "snapshot";
 	} else {
-		p->how = "rebuilt";
 		err = make_index(v);
 	}
 	if (!err)
@@ -236,6 +251,7 @@ err_t partition_recover(
 	if (err)
 		return err;
 	p->changes = p->replayed;
+	p->base = index_writer_base(p->writer);
 	log_write(&store_events[STORE_EV_COMMITTER_START], NULL,
 	    LOG_FIELDS(LOG_STR("partition", p->name), LOG_STR("how", p->how),
 		LOG_U64("covered", v.from), LOG_U64("replayed", p->replayed),

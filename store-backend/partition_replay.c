@@ -51,7 +51,24 @@ static err_t replay_events(struct partition_replay *r, struct span payload)
 	return ERR_OK;
 }
 
-/* A message is not needed here: the index says where it is. A change that cannot be read would shift all
+static err_t replay_base(struct partition_replay *r, const struct log_record *rec)
+{
+	struct base_end end;
+	if (!record_get_base(rec->payload, &end))
+		return ERR_CORRUPT;
+	index_base_store(r->t, &(struct index_base){ rec->pos, end.covered, end.bytes });
+	return ERR_OK;
+}
+
+/* A message is not needed here: the index says where it is. Nor are rows; where they end is no news once there are newer
+ * ones, and damage of it leaves the older ones as what counts. */
+static bool may_be_passed(const struct log_record *rec)
+{
+	return rec->type == LOG_BLOB || rec->type == LOG_BASE_ROWS ||
+	       (rec->type == LOG_BASE && (rec->dead || rec->damaged));
+}
+
+/* A change that cannot be read would shift all
  * that come after it, so it stops the start; unless somebody has decided that the rest is better than nothing. */
 static err_t replay_record(struct partition_replay *r, const struct log_record *rec)
 {
@@ -59,7 +76,7 @@ static err_t replay_record(struct partition_replay *r, const struct log_record *
 	if (rec->damaged)
 		log_write(&store_events[STORE_EV_COMMITTER_DAMAGED], NULL,
 		    LOG_FIELDS(LOG_STR("partition", r->name), LOG_U64("pos", rec->pos)));
-	if (rec->type == LOG_BLOB)
+	if (may_be_passed(rec))
 		return ERR_OK;
 	if (rec->damaged && r->skip_damaged) {
 		r->skipped++;
@@ -78,6 +95,8 @@ static err_t replay_record(struct partition_replay *r, const struct log_record *
 		return replay_operation(r, rec);
 	if (rec->type == LOG_EVENTS)
 		return replay_events(r, rec->payload);
+	if (rec->type == LOG_BASE)
+		return replay_base(r, rec);
 	return rec->type == LOG_PRUNE ? replay_prune(r, rec->payload) : ERR_CORRUPT;
 }
 

@@ -16,7 +16,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 
-enum { SNAPSHOT_PATH_SIZE = 1200, CHUNK = 256 * 1024 };
+enum { CHUNK = 256 * 1024 };
 
 static bool path_of(char out[SNAPSHOT_PATH_SIZE], const char *dir, const char *name)
 {
@@ -24,8 +24,7 @@ static bool path_of(char out[SNAPSHOT_PATH_SIZE], const char *dir, const char *n
 	return n > 0 && n < SNAPSHOT_PATH_SIZE;
 }
 
-static bool path_of_snapshot(
-    char out[SNAPSHOT_PATH_SIZE], const char *dir, const struct snapshot *s)
+bool snapshot_path(char out[SNAPSHOT_PATH_SIZE], const char *dir, const struct snapshot *s)
 {
 	char name[64];
 	snprintf(name, sizeof name, "%016llx-%08x.mdb", (unsigned long long)s->covered, s->crc);
@@ -113,7 +112,7 @@ void snapshot_make(void *arg)
 	if (!j->err) {
 		j->what = "name";
 		j->made.covered = state.covered;
-		if (!path_of_snapshot(path, j->dir, &j->made))
+		if (!snapshot_path(path, j->dir, &j->made))
 			j->err = ERR_TOO_LONG;
 		else if (rename(tmp, path) != 0)
 			j->err = err_from_errno(errno);
@@ -164,7 +163,7 @@ err_t snapshot_restore(const char *dir, const struct snapshot *s, const char *to
 	uint32_t crc = 0;
 	uint64_t bytes = 0;
 	int n = snprintf(tmp, sizeof tmp, "%s.tmp", to);
-	if (!path_of_snapshot(from, dir, s) || n >= (int)sizeof tmp)
+	if (!snapshot_path(from, dir, s) || n >= (int)sizeof tmp)
 		return ERR_TOO_LONG;
 	int in = open(from, O_RDONLY | O_CLOEXEC);
 	if (in < 0)
@@ -188,7 +187,7 @@ bool snapshot_is_good(const char *dir, const struct snapshot *s)
 	char path[SNAPSHOT_PATH_SIZE];
 	uint32_t crc = 0;
 	uint64_t bytes;
-	int fd = path_of_snapshot(path, dir, s) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	int fd = snapshot_path(path, dir, s) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	if (fd < 0)
 		return false;
 	bool good = pass_on(fd, -1, &crc, &bytes) == ERR_OK && crc == s->crc;
@@ -199,7 +198,7 @@ bool snapshot_is_good(const char *dir, const struct snapshot *s)
 err_t snapshot_take(const char *dir, const struct snapshot *s, const char *to)
 {
 	char from[SNAPSHOT_PATH_SIZE];
-	if (!path_of_snapshot(from, dir, s))
+	if (!snapshot_path(from, dir, s))
 		return ERR_TOO_LONG;
 	if (!snapshot_is_good(dir, s))
 		return ERR_CORRUPT;
@@ -212,7 +211,7 @@ struct snapshot snapshot_trim(const char *dir)
 	char path[SNAPSHOT_PATH_SIZE];
 	size_t n = snapshot_list(dir, v);
 	for (size_t i = SNAPSHOTS_KEPT; i < n; i++)
-		if (path_of_snapshot(path, dir, &v[i]))
+		if (snapshot_path(path, dir, &v[i]))
 			(void)unlink(path);
 	return n < SNAPSHOTS_KEPT ? none : v[SNAPSHOTS_KEPT - 1];
 }

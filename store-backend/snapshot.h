@@ -7,7 +7,7 @@
 
 #include "store-backend/index_write.h"
 
-enum { SNAPSHOTS_MAX = 16, SNAPSHOTS_KEPT = 2 };
+enum { SNAPSHOTS_MAX = 16, SNAPSHOTS_KEPT = 2, SNAPSHOT_PATH_SIZE = 1200 };
 
 struct snapshot {
 	log_pos covered;
@@ -27,6 +27,8 @@ void snapshot_make(void *arg); /* struct snapshot_job */
 
 /* Makes the folder when missing and removes what a crash left half-written. */
 err_t snapshot_prepare(const char *dir);
+/* False: too long. */
+bool snapshot_path(char out[SNAPSHOT_PATH_SIZE], const char *dir, const struct snapshot *s);
 /* Newest first; returns how many. */
 size_t snapshot_list(const char *dir, struct snapshot out[SNAPSHOTS_MAX]);
 /* Copies one to `to` (replaced atomically). ERR_CORRUPT: its bytes are not what they were. */

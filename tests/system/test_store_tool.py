@@ -3,6 +3,8 @@ import glob
 import imaplib
 import mailbox
 import os
+import shutil
+import socket
 
 import pytest
 
@@ -141,3 +143,99 @@ def test_damage(store):
     m = login(store)
     assert m.select("INBOX")[1] == [b"5"]
     m.logout()
+
+
+MIB = b"Subject: large\r\n\r\n" + (b"x" * 70 + b"\r\n") * 14600
+
+
+class Session:
+    """Says commands, and keeps what is answered as it is."""
+
+    def __init__(self, tier, user, enable="QRESYNC"):
+        self.sock = socket.create_connection(("127.0.0.1", tier.store_port(1, "imap")), timeout=60)
+        self.file = self.sock.makefile("rb")
+        self.file.readline()
+        for line in (f"LOGIN {user['address']} {user['password']}", f"ENABLE {enable}"):
+            self.ok(line)
+
+    def ok(self, text, *literals):
+        self.sock.sendall(b"a " + text.encode() + b"".join(b" {%d+}\r\n%s" % (len(x), x) for x in literals) + b"\r\n")
+        heard = [self.file.readline()]
+        while not heard[-1].startswith(b"a "):
+            heard.append(self.file.readline())
+            assert heard[-1], heard
+        assert heard[-1].startswith(b"a OK "), (text, heard[-1])
+        return heard
+
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+
+def busy_history(tier):
+    tier.user_two = tier.user("bob")
+    m = Session(tier, tier.user_one)
+    for name in ("One/Two", "Gone", "Sent-2"):
+        m.ok(f"CREATE {name}")
+    for text in TEXTS:
+        m.ok(r'APPEND INBOX (\Seen $Label) "01-Feb-2003 04:05:06 +0700"', text)
+        m.ok("APPEND Gone", text)
+    for line in ("SELECT INBOX", r"UID STORE 2:3 +FLAGS (\Flagged $Other)", r"UID STORE 4 FLAGS (\Deleted)", "UID COPY 1:5 One/Two",
+                 "UID MOVE 1 Sent-2", "EXPUNGE", "RENAME One Other", "DELETE Gone", "CREATE Gone", "SUBSCRIBE Other/Two", "SUBSCRIBE Sent-2",
+                 "UNSUBSCRIBE Sent-2", f"SETACL Other/Two {tier.user_two['address']} lrs",
+                 'SETMETADATA Other/Two (/shared/comment "theirs" /private/comment "mine")', 'SETMETADATA "" (/private/comment "of the server")'):
+        m.ok(line)
+    return m
+
+
+def everything(tier):
+    """All that clients are told of all mailboxes, by the owner and by one who has rights."""
+    m = Session(tier, tier.user_one)
+    told = [m.ok(line) for line in ('LIST "" *', 'LSUB "" *', "GETQUOTAROOT INBOX", 'GETMETADATA "" (/private/comment)')]
+    for name in ("INBOX", "Gone", "Sent-2", "Other", "Other/Two"):
+        told += [m.ok(line) for line in (
+            f"STATUS {name} (MESSAGES UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE HIGHESTMODSEQ MAILBOXID)", f"GETACL {name}",
+            f"GETMETADATA {name} (/private/comment /shared/comment)", f"EXAMINE {name}",
+            "UID FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE MODSEQ EMAILID SAVEDATE ENVELOPE BODYSTRUCTURE BODY.PEEK[]<0.99>)",
+            "UID FETCH 1:* (FLAGS) (CHANGEDSINCE 1 VANISHED)")]
+    m.close()
+    m = Session(tier, tier.user_two)
+    told.append(m.ok('LIST "" *'))
+    m.close()
+    return told
+
+
+def snapshot_now(tier):
+    count = tier.log("store1").count("committer.snapshot ")
+    tool(tier, "snapshot")
+    wait_for(lambda: tier.log("store1").count("committer.snapshot ") > count, 30, "a snapshot")
+
+
+def test_segments_alone(store):
+    """As it is configured by itself: when the log has been cut, it alone makes an index that says the same."""
+    assert store.stop_process("store1") in (0, None)
+    shutil.rmtree(store.path("store1"))
+    store.start_store(1)
+    m = busy_history(store)
+    m.ok("SELECT Sent-2")
+    for _ in range(66):  # more than fold_after
+        m.ok("APPEND Sent-2", MIB)
+    m.ok(r"UID STORE 3:* +FLAGS (\Deleted)")
+    m.ok("EXPUNGE")
+    snapshot_now(store)
+    wait_for(lambda: "committer.folded" in store.log("store1"), 30, "rows in the log")
+    m.ok(r"UID STORE 2 +FLAGS (\Answered)")
+    snapshot_now(store)
+    wait_for(lambda: os.path.exists(store.path("store1", "trimmed")), 30, "the log to be cut")
+    m.ok(r"UID STORE 2 +FLAGS (\Draft)")
+    m.close()
+    before = everything(store)
+    assert store.stop_process("store1") == 0
+    for name in ("index", "snapshots"):
+        shutil.rmtree(store.path("store1", name))
+    done = tool(store, "reconstruct", "primary")
+    assert done.returncode == 0 and "made anew (folded)" in done.stdout, done.stdout + done.stderr
+    done = tool(store, "check")
+    assert done.returncode == 0 and " 0 faults" in done.stdout, done.stdout
+    store.start_store(1)
+    assert everything(store) == before

@@ -179,14 +179,21 @@ static void audit(struct load *l)
 	commitlog_reader_close(&a.reader);
 }
 
-static void check_replay(struct load *l, const char *how)
+static void remove_folder(struct load *l, const char *name)
 {
 	char path[200];
+	snprintf(path, sizeof path, "%s/%s", l->w.path, name);
+	nftw(path, world_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void check_replay(struct load *l, const char *how)
+{
 	assert_int_equal(world_open(&l->w), ERR_OK);
 	uint64_t digest = partition_facts(l->w.partition).digest;
 	world_close(&l->w);
-	snprintf(path, sizeof path, "%s/index", l->w.path);
-	nftw(path, world_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	remove_folder(l, "index");
+	if (strcmp(how, "folded") == 0)
+		remove_folder(l, "snapshots");
 	assert_int_equal(world_open(&l->w), ERR_OK);
 	struct partition_facts f = partition_facts(l->w.partition);
 	assert_string_equal(f.how, how);
@@ -237,11 +244,17 @@ static void test_killed_with_snapshots(void **state)
 	run(100, "snapshot");
 }
 
+static void test_killed_with_the_segments_left(void **state)
+{
+	run(100, "folded");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_killed_replayed_from_nothing),
 		cmocka_unit_test(test_killed_with_snapshots),
+		cmocka_unit_test(test_killed_with_the_segments_left),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* test_index.c - operations applied to the index: the same operations make the same index, its counters are those of
  * what is in it, and what is refused changes nothing. */
 #include "index_bench.h"
+#include "index_rows.h"
 
 #include "base/rand.h"
 #include "store-backend/index_check.h"
@@ -263,6 +264,56 @@ static void empty_all(struct bench *b, size_t more_blobs)
 	assert_int_equal(dead, b->blobs + more_blobs);
 }
 
+/* ---- rows for the log ------------------------------------------------------------------------------------- */
+
+/* What the messages say of themselves comes from somewhere else. */
+static void bring_caches(struct bench *c, const char *dir)
+{
+	err_t err;
+	log_pos blob;
+	struct index *x = index_open(dir, &err);
+	struct index_view *v = index_view_begin(x);
+	size_t n = 0;
+	index_caches_gone(c->t, UINT64_MAX);
+	for (; index_cache_next(c->t, &blob) && blob != 0; n++)
+		index_cache_store(c->t, blob, index_cache(v, blob));
+	assert_true(n > 0 && !index_cache_next(c->t, &blob));
+	index_view_end(&v);
+	index_close(&x);
+}
+
+/* The index is made of its rows; what is cut off or changed in them is noticed, or makes other rows, and nothing worse. */
+static void through_rows(const char *dir, uint64_t digest_was)
+{
+	struct bench c;
+	struct buf piece = BUF_INIT(ROWS_MAX);
+	size_t n = 0;
+	struct buf was = rows_of(dir, &piece, &n);
+	bench_make(&c);
+	bench_begin(&c);
+	assert_int_equal(index_load(c.t, span_of(piece.p, n)), ERR_OK);
+	bring_caches(&c, dir);
+	bench_commit(&c);
+	index_writer_close(&c.w, true);
+	struct buf now = rows_of(c.dir, NULL, NULL);
+	assert_true(buf_len(&was) > n && span_eq(buf_span(&was), buf_span(&now)));
+	err_t err;
+	c.w = index_writer_open(c.dir, 1 << 30, &err);
+	assert_int_equal(digest(&c), digest_was); /* all tables are among the rows */
+	for (size_t i = 0; i < n; i += 1 + (size_t)rand_below(n / 300)) {
+		bench_begin(&c);
+		(void)index_load(c.t, span_of(piece.p, i));
+		piece.p[i] ^= (char)(1 << rand_below(8));
+		(void)index_load(c.t, span_first(buf_span(&piece), n));
+		piece.p[i] = (char)rand_below(256);
+		index_txn_abort(&c.t);
+	}
+	bench_end(&c);
+	buf_end(&was);
+	buf_end(&now);
+	buf_end(&piece);
+}
+
 static void test_random_operations(void **state)
 {
 	struct bench a, b;
@@ -292,8 +343,10 @@ static void test_random_operations(void **state)
 	assert_true(ok > OPERATIONS / 3);
 	assert_int_equal(digest(&a), digest(&b));
 	assert_int_not_equal(digest(&a), 0);
+	uint64_t sum = digest(&a);
 	index_writer_close(&a.w, true);
 	recount(a.dir);
+	through_rows(a.dir, sum);
 	err_t err;
 	a.w = index_writer_open(a.dir, 1 << 30, &err);
 	empty_all(&a, (size_t)(d.blobs - FIRST_OF_MANY));

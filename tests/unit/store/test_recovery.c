@@ -128,6 +128,15 @@ static void snapshot_now(struct world *w, size_t there_then)
 	assert_int_equal(list(w, "snapshots", ".mdb", names), there_then);
 }
 
+/* Runs until the log holds rows that cover more than that. */
+static void wait_folded(struct world *w, log_pos before)
+{
+	uint64_t until = clock_mono_ms() + DEADLINE_MS;
+	while (partition_facts(w->partition).folded <= before && clock_mono_ms() < until)
+		loop_step(w->loop, 5);
+	assert_true(partition_facts(w->partition).folded > before);
+}
+
 /* In a process of its own that dies without closing anything. */
 static void change_and_die(struct world *w, const char *tag, unsigned n)
 {
@@ -256,6 +265,33 @@ static void test_torn_tail(void **state)
 
 /* ---- snapshots -------------------------------------------------------------------------------------------- */
 
+struct newest {
+	uint32_t type;
+	log_pos at;
+};
+
+static bool on_newest(void *arg, const struct log_record *rec)
+{
+	struct newest *n = arg;
+	if (rec->type == n->type && !rec->dead)
+		n->at = rec->pos;
+	return true;
+}
+
+/* Where the last live record of a type is; the partition is closed. */
+static log_pos newest(struct world *w, uint32_t type)
+{
+	char dir[200];
+	struct newest n = { .type = type };
+	err_t err;
+	snprintf(dir, sizeof dir, "%s/log", w->path);
+	struct commitlog_opts o = { .dir = dir, .segment_bytes = w->opts.segment_bytes };
+	struct commitlog *log = commitlog_open(w->loop, &o, &err, NULL);
+	assert_int_equal(commitlog_replay(log, 0, on_newest, &n), ERR_OK);
+	commitlog_close(&log);
+	return n.at;
+}
+
 static void test_snapshots(void **state)
 {
 	struct world w;
@@ -263,6 +299,7 @@ static void test_snapshots(void **state)
 	world_make(&w);
 	make_changes(&w, "one", 5);
 	snapshot_now(&w, 1);
+	wait_folded(&w, 0);
 	make_changes(&w, "two", 5);
 	snapshot_now(&w, 2);
 	make_changes(&w, "three", 5);
@@ -280,7 +317,16 @@ static void test_snapshots(void **state)
 	open_as(&w, "snapshot", digest);
 	assert_int_equal(partition_facts(w.partition).replayed, 2 * (CHANGES + 5));
 	world_close(&w);
-	/* None is left, and the log has been cut: it says so instead of beginning with half a store. */
+	/* None is left, and the log has been cut, but it has rows in place of what was. */
+	remove_below(&w, "snapshots");
+	remove_below(&w, "index");
+	open_as(&w, "folded", digest);
+	world_close(&w);
+	/* These are spoilt as well: it says so instead of beginning with half a store. */
+	log_pos at = newest(&w, LOG_BASE_ROWS);
+	assert_int_not_equal(at, 0);
+	assert_int_equal(list(&w, "log", ".seg", names), 1);
+	spoil(names[0], (off_t)(at & UINT32_MAX) + RECORD_HEADER_BYTES + 20, 10);
 	remove_below(&w, "snapshots");
 	remove_below(&w, "index");
 	assert_int_equal(world_open(&w), ERR_CORRUPT);
@@ -435,6 +481,11 @@ static void test_old_changes_go(void **state)
 	assert_int_equal(c.messages, 60 + 3 * MANY);
 	remove_below(&w, "index");
 	open_as(&w, "snapshot", digest);
+	world_close(&w);
+	/* The log has rows in place of them. */
+	remove_below(&w, "index");
+	remove_below(&w, "snapshots");
+	open_as(&w, "folded", digest);
 	world_end(&w);
 }
 
