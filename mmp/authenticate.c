@@ -30,7 +30,7 @@ void attempt_free(struct attempt **a)
 	buf_wipe_end(&gone->secret);
 	directory_account_unref(&gone->account);
 	meter_release(&gone->held);
-	store_slot_drop(&gone->slot);
+	store_slot_give_up(&gone->slot);
 	buf_end(&gone->key);
 	mem_free(gone->store);
 	mem_free(gone->host);

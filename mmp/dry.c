@@ -355,6 +355,10 @@ static const char *state_of(
 	bool good =
 	    span_eq_str(span_str(state), "good") || span_eq_str(span_str(state), "returning");
 	*why_out = good ? WHY_NONE : WHY_STORE_DOWN;
+	if (good && route_is_silent(d->mmp, f->name)) {
+		*why_out = WHY_STORE_DOWN;
+		return "silent";
+	}
 	return state;
 }
 

@@ -172,6 +172,7 @@ void pipe_session(struct session *s, struct stream **take_store)
 	p->client = s->from;
 	p->slot = a->slot;
 	a->slot = NULL;
+	store_slot_settle(p->slot);
 	p->tls = stream_is_tls(s->client);
 	p->verified = a->verified;
 	p->front = s->front;

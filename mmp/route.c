@@ -161,6 +161,8 @@ static enum verdict on_outcome(struct session *s, const struct back_done *done)
 		return try_next(s);
 	}
 	store_is_good(s);
+	if (done->status != BACK_TEMPORARY) /* which silence is, too */
+		store_slot_heard(a->slot);
 	if (done->status == BACK_WRONG_SECRET && a->verified) {
 		why = WHY_STORE_DISAGREES;
 		log_write(&mmp_events[MMP_EV_STORE_DISAGREES], s->id.s,
@@ -286,9 +288,23 @@ enum verdict route_queue_late(struct session *s)
 	return session_left_ms(s) > 0 ? skip_full(s) : authenticate_late(s);
 }
 
+/* What has not failed yet, but will: each login there would wait for its own time to be over, and all together keep a
+ * worker from the users of other stores. */
+bool route_is_silent(const struct mmp *m, const char *store)
+{
+	const struct mmp_conf *c = m->setup->mmp;
+	size_t n = store_load_silent(m->load, store, c->store_connect_timeout);
+	return c->store_silent_max > 0 && n >= (size_t)c->store_silent_max;
+}
+
 static enum verdict take_slot(struct session *s)
 {
 	struct attempt *a = s->attempt;
+	if (route_is_silent(s->mmp, a->store)) {
+		log_skipped(s, "silent");
+		a->failed = WHY_STORE_DOWN;
+		return try_next(s);
+	}
 	a->slot = store_load_take(s->mmp->load, a->store, a->policy->connections_max);
 	return a->slot != NULL ? dial_store(s) : wait_in_line(s);
 }
@@ -382,7 +398,7 @@ static enum verdict try_next(struct session *s)
 		    s, a->failed != WHY_NONE ? a->failed : WHY_NO_STORE, NULL);
 	if (session_left_ms(s) == 0)
 		return authenticate_late(s);
-	store_slot_drop(&a->slot);
+	store_slot_give_up(&a->slot);
 	mem_free(a->store);
 	a->store = mem_str(next);
 	a->next_host++;

@@ -7,6 +7,8 @@
 #include "mmp/front.h"
 #include "mmp/store_policy.h"
 
+struct mmp;
+
 /* The session's attempt has its account: tries the account's stores in order. Ends in the pipe or in
  * authenticate_refuse(). */
 enum verdict route_start(struct session *s);
@@ -21,6 +23,8 @@ enum verdict route_turn(struct session *s);
 /* The account's store that is tried as number i, or the relay; NULL: there are not so many. */
 const char *route_candidate(
     const struct mmp_conf *c, int protocol, const struct account *a, size_t i);
+/* Do so many logins wait for a store which answers none that more are not sent there? */
+bool route_is_silent(const struct mmp *m, const char *store);
 /* Why a store is passed over whatever its state is; NULL: it is not. */
 const char *route_unfit(const struct store_policy *p, int protocol, uint16_t port);
 

@@ -17,9 +17,11 @@ enum { STORES_MAX = 65536, LOST_AT_ONCE = 10 };
 
 struct store_slot { /* all connections to a store share its record */
 	struct store_load *load;
-	char *store;  /* owned: its key */
-	size_t count; /* connections */
-	size_t most;  /* as the last one who waited was told; 0: any number */
+	char *store;       /* owned: its key */
+	size_t count;      /* connections */
+	size_t tries;      /* those that have not logged in yet */
+	uint64_t heard_ms; /* when the store last answered one, or the first of them began */
+	size_t most;       /* as the last one who waited was told; 0: any number */
 	size_t waiting;
 	struct list_node waiters; /* struct waiter, the first come first */
 	struct list_node due;     /* in load->due while it may serve somebody */
@@ -76,6 +78,14 @@ static bool has_room(const struct store_slot *r)
 	return r->most == 0 || r->count < r->most;
 }
 
+static void begin_try(struct store_slot *r)
+{
+	if (r->tries == 0)
+		r->heard_ms = loop_now_ms(r->load->loop);
+	r->tries++;
+	r->count++;
+}
+
 static void serve_later(struct store_slot *r)
 {
 	if (r->waiting == 0 || !has_room(r))
@@ -109,7 +119,7 @@ static void serve_first(struct store_slot *r)
 	void (*fn)(void *, struct store_slot *) = w->fn;
 	void *arg = w->arg;
 	waiter_end(w);
-	r->count++;
+	begin_try(r);
 	fn(arg, r); /* r may be gone when it returns: it is looked up in `due` again */
 }
 
@@ -138,8 +148,14 @@ struct store_slot *store_load_take(struct store_load *load, const char *store, s
 		forget_idle(r);
 		return NULL;
 	}
-	r->count++;
+	begin_try(r);
 	return r;
+}
+
+size_t store_load_silent(const struct store_load *load, const char *store, uint64_t ms)
+{
+	const struct store_slot *r = map_get(load->stores, span_str(store));
+	return r != NULL && loop_now_ms(load->loop) - r->heard_ms >= ms ? r->tries : 0;
 }
 
 size_t store_load_look(const struct store_load *load, const char *store, size_t *waiting_out)
@@ -198,6 +214,27 @@ uint64_t store_slot_lost(struct store_slot *slot, uint64_t window_ms, size_t *cr
 	uint64_t end = slot->lost_ms + window_ms;
 	at = at < end ? at : end;
 	return at > now ? at - now : 0;
+}
+
+void store_slot_heard(struct store_slot *slot)
+{
+	slot->heard_ms = loop_now_ms(slot->load->loop);
+}
+
+void store_slot_settle(struct store_slot *slot)
+{
+	CHECK(slot->tries > 0);
+	slot->tries--;
+	store_slot_heard(slot);
+}
+
+void store_slot_give_up(struct store_slot **slot)
+{
+	if (*slot == NULL)
+		return;
+	CHECK((*slot)->tries > 0);
+	(*slot)->tries--;
+	store_slot_drop(slot);
 }
 
 void store_slot_drop(struct store_slot **slot)

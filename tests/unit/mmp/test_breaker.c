@@ -135,8 +135,10 @@ static void test_losses_are_spread(void **state)
 	struct loop *loop = loop_new();
 	struct store_load *load = store_load_new(loop);
 	for (int turn = 0; turn < 2; turn++) {
-		for (size_t i = 0; i < MANY; i++)
+		for (size_t i = 0; i < MANY; i++) {
 			assert_non_null(slots[i] = store_load_take(load, "store1", 0));
+			store_slot_settle(slots[i]);
+		}
 		for (size_t i = 0; i < MANY; i++) {
 			uint64_t ms = store_slot_lost(slots[i], WINDOW, &crowd);
 			assert_true(ms <= WINDOW && (i < 10) == (ms == 0));
@@ -162,8 +164,10 @@ static void test_losses_that_are_none(void **state)
 	clock_fake(START, START);
 	struct loop *loop = loop_new();
 	struct store_load *load = store_load_new(loop);
-	for (size_t i = 0; i < MANY; i++)
+	for (size_t i = 0; i < MANY; i++) {
 		slots[i] = store_load_take(load, "store1", 0);
+		store_slot_settle(slots[i]);
+	}
 	for (size_t i = 0; i < MANY / 2; i++) {
 		assert_int_equal(store_slot_lost(slots[i], WINDOW, &crowd), 0);
 		store_slot_drop(&slots[i]);

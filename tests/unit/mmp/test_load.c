@@ -105,6 +105,53 @@ static void test_failures_give_way(void **state)
 	world_end();
 }
 
+/* It takes connections and says nothing: a few wait for it, the others are told so at once, also while nobody could be
+ * evicted for the users of another store; one that answers somebody is not silent, however many wait. */
+static void test_a_silent_store(void **state)
+{
+	static const char *const mute[] = { "H", NULL };
+	static const char *const no[] = { STORE_GREETING, "C P3 ", "S P3 NO [INUSE]", NULL };
+	struct client c[3], other;
+	start("store_silent_max 3; store_connect_timeout 2s; connections_prelogin_max 4; "
+	      "store_retry_max 1s;");
+	world.store[0].script = mute;
+	for (int i = 0; i < 3; i++)
+		begin(&c[i], "alice");
+	settle_silent();
+	assert_int_equal(world.store[0].conn_n, 3);
+	world_pass(1800);
+	world.store[0].script = no;
+	begin(&other, "alice");
+	WAIT(strstr(heard(&other), "a NO [INUSE]") !=
+	     NULL); /* it is not silent yet, and now it has answered */
+	client_close(&other);
+	world_pass(1999);
+	settle();
+	begin(&other, "alice");
+	WAIT(strstr(heard(&other), "a NO [INUSE]") != NULL);
+	client_close(&other);
+	world_pass(2000);
+	settle();
+	begin(&other, "alice");
+	assert_string_equal(heard(&other), IMAP_OPEN_GREETING "a " LATER);
+	client_close(&other);
+	begin(&other, "bob");
+	assert_string_equal(heard(&other), IN);
+	client_close(&other);
+	assert_int_equal(world.store[0].conn_n, 5);
+	assert_int_equal(logged("why=silent"), 1);
+	world_pass(20000); /* store_login_timeout: it is dead, and then it is back */
+	expect(&c[2], IMAP_OPEN_GREETING "a " LATER);
+	world.store[0].script = imap_good;
+	world_pass(1000);
+	client_send(&c[0], "a LOGIN alice alice-secret\r\n");
+	expect(&c[0], IMAP_OPEN_GREETING "a " LATER "a " IMAP_IN);
+	for (int i = 1; i < 3; i++)
+		client_close(&c[i]);
+	client_leave(&c[0]);
+	world_end();
+}
+
 /* The worker goes while some wait. */
 static void test_the_end(void **state)
 {
@@ -126,6 +173,7 @@ int main(void)
 		cmocka_unit_test(test_the_line_does_not_move),
 		cmocka_unit_test(test_a_full_line),
 		cmocka_unit_test(test_failures_give_way),
+		cmocka_unit_test(test_a_silent_store),
 		cmocka_unit_test(test_the_end),
 	};
 	return cmocka_run_group_tests(tests, world_setup, world_teardown);
