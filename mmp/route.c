@@ -198,7 +198,7 @@ static enum verdict start_login(struct session *s, struct stream *store)
 	}
 	struct back_ask ask = {
 		.back = s->front->back,
-		.user = span_str(a->account->user),
+		.user = store_policy_user(a->policy, span_str(a->account->user)),
 		.secret = buf_span(&a->secret),
 		.policy = a->policy,
 		.tls_name = a->host,

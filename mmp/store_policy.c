@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/span.h"
 #include "daemon/daemon.h"
+#include "directory/directory_conf.h"
 #include "proto/sasl.h"
 
 /* The words of a block's option are those of the section's behind "inherit". */
@@ -73,6 +74,12 @@ static bool make_ctx(struct store_policy *p, const struct conf *conf, struct tls
 	return p->ctx != NULL;
 }
 
+static const char *default_domain(const struct conf *conf)
+{
+	const struct directory_conf *d = conf_section(conf, &directory_block);
+	return d->default_domain != NULL && d->default_domain[0] != '\0' ? d->default_domain : NULL;
+}
+
 static bool fill(struct store_policy *p, const struct conf *conf, const struct mmp_store_conf *c,
     struct buf *why)
 {
@@ -82,6 +89,7 @@ static bool fill(struct store_policy *p, const struct conf *conf, const struct m
 		own ? c->key.bytes : m->store_key.bytes };
 	p->name = c->head.title;
 	p->multiplexor = c->multiplexor;
+	p->short_in = inherited(c->name, m->store_name) == 1 ? default_domain(conf) : NULL;
 	p->facts = (enum store_facts)inherited(c->facts, m->store_facts);
 	p->tls = (enum mmp_tls)inherited(c->tls, m->store_tls);
 	p->connections_max =
@@ -194,6 +202,12 @@ struct store_policy *store_policies_new(
 	if (!good)
 		store_policies_free(&list);
 	return list;
+}
+
+struct span store_policy_user(const struct store_policy *p, struct span user)
+{
+	struct span domain = user, local = span_cut(&domain, '@');
+	return p->short_in != NULL && span_ieq_str(domain, p->short_in) ? local : user;
 }
 
 bool store_policy_key_fits(const struct store_policy *p, const struct stream *s)

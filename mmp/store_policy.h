@@ -33,6 +33,8 @@ struct store_policy {
 	size_t pin_n;           /* 0: any key */
 	uint8_t pins[STORE_PINS_MAX][STREAM_BIND_LEN];
 	enum store_login login;
+	const char *
+	    short_in; /* users of this domain are known there without it; NULL: all are USER@DOMAIN */
 	const char *user;      /* of conf, as the next two; "" unless proxy or master */
 	struct span secret;    /* empty unless proxy or master */
 	const char *separator; /* between the user's name and ours: master */
@@ -49,6 +51,9 @@ void store_policies_free(struct store_policy **list); /* fine on NULL */
 
 /* The first that fits the name, which is a value of mailHost. */
 const struct store_policy *store_policy_of(const struct store_policy *list, const char *store);
+
+/* Under which name is the user with this login name known at the store? A part of it. */
+struct span store_policy_user(const struct store_policy *p, struct span user);
 
 /* Is the key at the other end of a TLS stream one of the pinned ones? */
 bool store_policy_key_fits(const struct store_policy *p, const struct stream *s);

@@ -47,6 +47,43 @@ static void test_as_master(void **state)
 	world_end();
 }
 
+/* Stores that know the users of the default domain without it; where a domain is another's all of it is said. */
+static void test_short_names(void **state)
+{
+	static const char *const brief[] = { "S * OK [CAPABILITY IMAP4rev1] hi",
+		"C P3 LOGIN \"alice\" \"alice-secret\"", IMAP_DONE, NULL };
+	static const char *const whole[] = { "S * OK [CAPABILITY IMAP4rev1] hi",
+		"C P3 LOGIN \"alice@example.org\" \"alice-secret\"", IMAP_DONE, NULL };
+	static const char *const master[] = { "S +OK hi", "C USER alice*edge", "S +OK",
+		"C PASS edge-secret", "S +OK in", "L", "E", NULL };
+	static const char other[] = "directory { file users.ldif; default_domain example.com; }";
+	static const struct {
+		const char *mmp, *root;
+		const char *const *script;
+	} rows[] = {
+		{ "store_name short;", NULL, brief },
+		{ "store_name short; store store1 { name full; }", NULL, whole },
+		{ "store store1 { name short; }", NULL, brief },
+		{ "store store2 { name short; }", NULL, whole },
+		{ "store_name short;", other, whole },
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct client c;
+		world_start(rows[i].mmp, rows[i].root);
+		world.store[0].script = rows[i].script;
+		client_open(&c, IMAP_OPEN);
+		client_send(&c, "a LOGIN Alice@example.org alice-secret\r\n");
+		expect(&c, IMAP_OPEN_GREETING "a " IMAP_IN);
+		assert_null(world.store[0].wrong);
+		assert_int_equal(logged("user=alice@example.org store=store1"), 1);
+		client_leave(&c);
+		world_end();
+	}
+	world_start(MASTER "store_name short;", NULL);
+	login_alice_anew(POP3_OPEN, master, "+OK Logged in\r\n");
+	world_end();
+}
+
 static void test_by_certificate(void **state)
 {
 	static const char *const imap[] = { "T",
@@ -242,6 +279,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_for_the_user),
 		cmocka_unit_test(test_as_master),
+		cmocka_unit_test(test_short_names),
 		cmocka_unit_test(test_by_certificate),
 		cmocka_unit_test(test_stores_that_do_not_play),
 		cmocka_unit_test(test_unproven),

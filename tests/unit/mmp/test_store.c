@@ -27,6 +27,34 @@ static void test_imap_ways_in(void **state)
 	world_end();
 }
 
+/* A password that no quoted string can hold goes as a literal that waits for nobody, where the store takes one. */
+static void test_a_password_as_literal(void **state)
+{
+	static const struct {
+		const char *greeting, *next, *then;
+	} rows[] = {
+		{ "S * OK [CAPABILITY IMAP4rev1 LITERAL+] hi",
+		    "C P3 LOGIN \"alice@example.org\" {5+}", "C p\xc3\xa4ss" },
+		{ "S * OK [CAPABILITY IMAP4rev1 LITERAL-] hi",
+		    "C P3 LOGIN \"alice@example.org\" {5+}", "C p\xc3\xa4ss" },
+		{ "S * OK [CAPABILITY IMAP4rev1] hi", "C P3 AUTHENTICATE PLAIN", NULL },
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		const char *script[] = { rows[i].greeting, rows[i].next,
+			rows[i].then != NULL ? rows[i].then : "S P3 BAD what", IMAP_DONE, "E",
+			NULL };
+		struct client c;
+		world_start("preauth no;", NULL);
+		world.store[0].script = script;
+		client_open(&c, IMAP_OPEN);
+		client_send(&c, "a LOGIN alice {5+}\r\np\xc3\xa4ss\r\n");
+		WAIT(strstr(heard(&c), rows[i].then != NULL ? "a " IMAP_IN : "a " LATER) != NULL);
+		assert_null(world.store[0].wrong);
+		client_leave(&c);
+		world_end();
+	}
+}
+
 static void test_imap_refusals(void **state)
 {
 	static const struct {
@@ -513,6 +541,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_imap_ways_in),
+		cmocka_unit_test(test_a_password_as_literal),
 		cmocka_unit_test(test_imap_refusals),
 		cmocka_unit_test(test_imap_bad_greetings),
 		cmocka_unit_test(test_refused_before_the_password),
