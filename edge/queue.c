@@ -312,9 +312,11 @@ static void on_again(void *arg)
 		entry_settle(e);
 }
 
-static void item_init(struct q_item *it, struct q_entry *e, const struct spool_recipient *r)
+static void item_init(
+    struct q_item *it, struct q_entry *e, const struct spool_recipient *r, bool hold)
 {
-	*it = (struct q_item){ .magic = q_item_MAGIC, .entry = e, .state = Q_NEW, .fate = r->fate };
+	*it =
+	    (struct q_item){ .magic = q_item_MAGIC, .entry = e, .fate = r->fate, .on_hold = hold };
 	it->address = mem_span_str(r->address);
 	it->user = r->user.n > 0 ? mem_span_str(r->user) : NULL;
 	it->detail = r->detail.n > 0 ? mem_span_str(r->detail) : NULL;
@@ -376,9 +378,7 @@ struct q_entry *entry_new(struct queue *q, uint32_t row, log_pos pos, const stru
 	e->item_count = m->recipient_count;
 	e->items = mem_array(e->item_count, sizeof(*e->items));
 	for (size_t i = 0; i < e->item_count; i++)
-		item_init(&e->items[i], e, &m->recipients[i]);
-	for (size_t i = 0; i < e->item_count; i++)
-		e->items[i].on_hold = m->hold;
+		item_init(&e->items[i], e, &m->recipients[i], m->hold);
 	list_add_tail(&q->entries, &e->link);
 	return e;
 }
@@ -559,8 +559,7 @@ struct queue *queue_new(const struct queue_opts *opts)
 	timer_init(&q->due_timer, q->loop, on_due, q);
 	timer_init(&q->prune_timer, q->loop, on_prune, q);
 	soon_init(&q->drained, on_drained, q);
-	timer_set(&q->prune_timer, 60 * 1000);
-	follow_clock(q);
+	on_prune(q);
 	queue_open(q);
 	q->census = queue_census_new(q);
 	return q;
@@ -572,6 +571,7 @@ void queue_reload(struct queue *q, const struct conf *fresh)
 	out_conf_set(q->pool, fresh, OUT_FOR_QUEUE);
 	sts_set(q->sts, q->edge);
 	tlsrpt_set(q->tlsrpt, q->edge, q->hostname);
+	queue_run_stalled(q);
 }
 
 void queue_free(struct queue **pq)

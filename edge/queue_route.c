@@ -281,6 +281,8 @@ static void run_list(struct queue *q, enum q_dest_kind kind, bool proven)
 /* Proven ones first, and our own stores before everybody else. */
 void queue_run_stalled(struct queue *q)
 {
+	if (queue_rests(q))
+		return;
 	for (size_t k = 0; k < q->kind_n; k++)
 		run_list(q, (enum q_dest_kind)k, true);
 	for (size_t k = 0; k < q->kind_n; k++)

@@ -317,7 +317,9 @@ void queue_spool_broke(struct queue *q, err_t err)
 {
 	if (timer_armed(&q->reopen))
 		return;
-	log_write(&queue_events[QUEUE_EV_SPOOL_FAILED], NULL, LOG_FIELDS(LOG_ERR("why", err)));
+	const char *why = q->spool != NULL ? spool_why(q->spool) : "";
+	log_write(&queue_events[QUEUE_EV_SPOOL_FAILED], NULL,
+	    LOG_FIELDS(LOG_STR("why", why[0] != '\0' ? why : err_text(err))));
 	timer_set(&q->reopen, 0);
 }
 

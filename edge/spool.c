@@ -241,6 +241,11 @@ struct ticket *spool_sync(struct spool *s, commitlog_sync_fn *fn, void *arg)
 	return commitlog_sync(s->log, fn, arg);
 }
 
+const char *spool_why(const struct spool *s)
+{
+	return commitlog_why(s->log);
+}
+
 uint64_t spool_identity(const struct spool *s)
 {
 	return commitlog_identity(s->log);

@@ -47,6 +47,7 @@ err_t spool_load_progress(
 /* A BODY record, into bytes, which is cleared first. */
 err_t spool_load_chunk(struct spool *s, log_pos pos, struct buf *bytes);
 struct ticket *spool_sync(struct spool *s, commitlog_sync_fn *fn, void *arg);
+const char *spool_why(const struct spool *s);   /* commitlog_why() */
 uint64_t spool_identity(const struct spool *s); /* another one has another */
 struct commitlog_stats spool_stats(const struct spool *s);
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -76,9 +77,11 @@ static void on_answer_soon(void *arg)
 	answer_now(log);
 }
 
-static void log_break(struct commitlog *log, err_t err)
+/* call: what failed, with this errno. */
+static void log_break(struct commitlog *log, err_t err, const char *call, int error)
 {
 	log->broken = err;
+	snprintf(log->why, sizeof log->why, "%s: %s", call, strerror(error));
 	answer_later(log, &log->in_flight, err);
 	answer_later(log, &log->asked, err);
 	soon_set(log->loop, &log->answer_soon);
@@ -123,7 +126,7 @@ static void sync_done(struct commitlog *log)
 {
 	struct sync_job *j = &log->sync;
 	if (j->error != 0) {
-		log_break(log, ERR_IO);
+		log_break(log, ERR_IO, "fdatasync", j->error);
 		return;
 	}
 	log->stats.syncs++;
@@ -184,7 +187,7 @@ static err_t rotate(struct commitlog *log)
 		return ERR_BUSY;
 	err_t err = log_new_segment(log, log->segs[log->seg_n - 1].number + 1);
 	if (err == ERR_IO)
-		log_break(log, err);
+		log_break(log, err, "new segment", EIO);
 	if (err)
 		return err;
 	if (clean)
@@ -203,11 +206,12 @@ static err_t write_record(struct commitlog *log, struct iovec *iov, size_t n, ui
 		if (did < 0 && errno == EINTR)
 			continue;
 		if (did <= 0) {
+			int error = errno;
 			bool full =
-			    did == 0 || errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+			    did == 0 || error == ENOSPC || error == EDQUOT || error == EFBIG;
 			if (full && ftruncate(log->fd, (off_t)log->end) == 0)
 				return ERR_NO_SPACE;
-			log_break(log, ERR_IO);
+			log_break(log, ERR_IO, "write", error);
 			return ERR_IO;
 		}
 		at += (uint64_t)did;
@@ -272,6 +276,11 @@ err_t commitlog_append(struct commitlog *log, uint32_t type, const struct span *
 	log->stats.bytes += length;
 	*pos_out = pos;
 	return ERR_OK;
+}
+
+const char *commitlog_why(const struct commitlog *log)
+{
+	return log->why;
 }
 
 uint64_t commitlog_identity(const struct commitlog *log)

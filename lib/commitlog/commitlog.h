@@ -59,6 +59,8 @@ err_t commitlog_replay(struct commitlog *log, log_pos from,
  * written, try again after it). */
 err_t commitlog_append(struct commitlog *log, uint32_t type, const struct span *parts,
     size_t part_count, log_pos *pos_out);
+/* Why it refuses everything by now: the call that failed and the system's reason; "": it does not. */
+const char *commitlog_why(const struct commitlog *log);
 uint64_t commitlog_identity(
     const struct commitlog *log); /* at random when it was made, and never again */
 log_pos commitlog_end(const struct commitlog *log); /* where the next record will go, at least */

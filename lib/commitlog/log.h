@@ -82,6 +82,7 @@ struct commitlog {
 	log_pos durable; /* everything before is on the disk */
 	bool bad_end;    /* while it is opened: the last segment ends in damage */
 	err_t broken;    /* not OK: nothing works any more but closing */
+	char why[128];   /* that is so */
 
 	struct flusher *flusher;
 	enum log_job job;

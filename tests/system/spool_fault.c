@@ -1,9 +1,9 @@
 /* spool_fault.c - preloaded into postern-edge: the disk below the spool fails, or the process that writes to it ends by
- * SIGKILL, at the n-th call of a kind.
+ * SIGKILL, at the n-th call of a kind; the clock jumps.
  *
- * What is to happen stands in the file that SPOOL_FAULT names, four numbers of 32 bits that the test writes: the point (a row of
- * points[] from 1 on, 0: none), calls left until it is met, whether it stays so, and how often it was met. Only calls on
- * segments of the log in a folder "spool" count. */
+ * What is to happen stands in the file that SPOOL_FAULT names, five numbers of 32 bits that the test writes: the point (a row of
+ * points[] from 1 on, 0: none), calls left until it is met, whether it stays so, how often it was met, and by how many seconds
+ * the system's clock is ahead. Only calls on segments of the log in a folder "spool" count. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum call { APPEND, SYNC };
@@ -29,16 +30,20 @@ static const struct {
 	int error;
 } points[] = {
 	{ "full at append", APPEND, ERROR_BEFORE, ENOSPC },
-	{ "EIO at append", APPEND, ERROR_BEFORE, EIO }, { "EIO at sync", SYNC, ERROR_BEFORE, EIO },
-	{ "killed at append", APPEND, DIE_BEFORE, 0 }, { "killed in append", APPEND, DIE_HALF, 0 },
-	{ "killed after append", APPEND, DIE_AFTER, 0 }, { "killed at sync", SYNC, DIE_BEFORE, 0 },
+	{ "EIO at append", APPEND, ERROR_BEFORE, EIO },
+	{ "EIO at sync", SYNC, ERROR_BEFORE, EIO },
+	{ "killed at append", APPEND, DIE_BEFORE, 0 },
+	{ "killed in append", APPEND, DIE_HALF, 0 },
+	{ "killed after append", APPEND, DIE_AFTER, 0 },
+	{ "killed at sync", SYNC, DIE_BEFORE, 0 },
 	{ "killed after sync", SYNC, DIE_AFTER, 0 },
 	{ "stands at sync", SYNC, STANDS, 0 }, /* until another point is named */
+	{ "read-only at append", APPEND, ERROR_BEFORE, EROFS },
 };
 enum { POINTS = sizeof points / sizeof points[0] };
 
 struct fault {
-	_Atomic int32_t point, left, stays, hits;
+	_Atomic int32_t point, left, stays, hits, ahead_s;
 };
 
 static struct fault *fault(void)
@@ -140,5 +145,15 @@ int fdatasync(int fd)
 	stand_if(point);
 	int rc = real(fd);
 	die_if(point, DIE_AFTER);
+	return rc;
+}
+
+int clock_gettime(clockid_t which, struct timespec *out)
+{
+	REAL(int, "clock_gettime", clockid_t, struct timespec *);
+	int rc = real(which, out);
+	struct fault *f = which == CLOCK_REALTIME ? fault() : NULL;
+	if (rc == 0 && f != NULL)
+		out->tv_sec += atomic_load(&f->ahead_s);
 	return rc;
 }

@@ -1,50 +1,24 @@
 """Mail in parts while the spool's disk fills up, fails, or its process is killed: the client comes again when it is told to, and
 every recipient has the mail once at our stores."""
 import collections
-import mmap
-import os
 import re
 import shutil
 import smtplib
-import struct
-import subprocess
 
 import pytest
 
 import mail
+import spool_faults
+from spool_faults import POINTS, REFUSING
 from test_copies import Pair
 from test_crash import counts_at
 from tier import wait_for
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 SENDER = "visitor@elsewhere.example"
 OPEN = "\trule all { on connect; key client/32; rate 100000/1s; burst 100000; action defer; on_loss open; }\n"
-# As spool_fault.c has them: from 1 on.
-POINTS = ["full at append", "EIO at append", "EIO at sync", "killed at append", "killed in append", "killed after append",
-          "killed at sync", "killed after sync", "stands at sync"]
-ENDS = [p for p in POINTS if p != "stands at sync"]
+ENDS = POINTS[:8]
 CROWD = 1010  # members of one group: more than one message may have
 TRIO = {"first": ("alice", "bob"), "second": ("carol",), "third": ("dave",)}
-
-
-class Fault:
-    """What is to happen to the disk below the spool, shared with the edge's processes."""
-
-    def __init__(self, path):
-        with open(path, "wb") as f:
-            f.write(bytes(16))
-        with open(path, "r+b") as f:
-            self.map = mmap.mmap(f.fileno(), 16)
-
-    def arm(self, point, number, stays=False):
-        self.map[0:16] = struct.pack("4i", 0, number, int(stays), 0)
-        self.map[0:4] = struct.pack("i", POINTS.index(point) + 1)
-
-    def heal(self):
-        self.map[0:4] = bytes(4)
-
-    def hits(self):
-        return struct.unpack("4i", self.map[0:16])[3]
 
 
 def entry(name, members):
@@ -117,24 +91,12 @@ class GroupTier:
 
 @pytest.fixture(scope="module")
 def library(run_dir):
-    path = os.path.join(run_dir, "spool_fault.so")
-    subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", path, os.path.join(HERE, "spool_fault.c"), "-ldl"], check=True,
-                   timeout=120)
-    return path
+    return spool_faults.build(run_dir)
 
 
 def start_with_fault(new_tier, library, name, crowd=0):
-    """The edge's processes alone have the library."""
     host = GroupTier(new_tier, name, crowd)
-    tier = host.tier
-    spawn, fault = tier.spawn, Fault(library + f".{name}")
-
-    def with_library(program, argv, log=None):
-        if program != "edge":
-            return spawn(program, argv, log)
-        asan = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
-        return spawn(program, ["env", f"LD_PRELOAD={library}", f"SPOOL_FAULT={library}.{name}", f"ASAN_OPTIONS={asan}", *argv], log)
-    tier.spawn = with_library
+    fault = spool_faults.preload(host.tier, library, name)
     host.start()
     return host, fault
 
@@ -168,7 +130,7 @@ def test_every_point(trio, point, size):
     host, fault = trio
     tokens, told = [], collections.Counter()
     for number in (1, 2, 3) if "sync" in point else (1, 2, 3, 4, 6, 9):
-        fault.arm(point, number, stays=point in ("full at append", "EIO at append"))
+        fault.arm(point, number, stays=point in REFUSING)
         token, codes = host.send(TRIO, fault, size)
         told[codes[0]] += 1
         tokens.append(token)
