@@ -58,6 +58,14 @@ static void parse_pattern(struct imap_cursor *c, struct list_request *out)
 		out->patterns[out->pattern_n++] = pattern;
 }
 
+/* One at least (RFC 5258 section 6). */
+static void parse_patterns(struct imap_cursor *c, struct list_request *out)
+{
+	parse_options(c, out, parse_pattern);
+	if (out->pattern_n == 0)
+		imap_fail(c, "A pattern expected");
+}
+
 static void check_select(struct imap_cursor *c, const struct list_request *out)
 {
 	if ((out->select & LIST_RECURSIVE) != 0 &&
@@ -77,7 +85,7 @@ void list_parse(struct imap_cursor *c, struct list_request *out)
 	out->reference = imap_read_astring(c);
 	imap_read_sp(c);
 	if (imap_peek(c) == '(')
-		parse_options(c, out, parse_pattern);
+		parse_patterns(c, out);
 	else
 		parse_pattern(c, out);
 	if (!imap_try(c, ' '))

@@ -46,7 +46,7 @@ static void test_patterns(void **state)
 	    LIST("w (/x nothing)", "* LIST (\\HasNoChildren) \"/\" w/x\r\n"),
 	    LIST("\"\" (\"\")", ""), LIST("\"\" \"\" RETURN ()", ""),
 	    LIST("\"\" \"\"", "* LIST (\\Noselect) \"/\" \"\"\r\n"),
-	    LIST("\"\" inbox return (children)", INBOX_LINE), LIST("\"\" ()", ""));
+	    LIST("\"\" inbox return (children)", INBOX_LINE));
 }
 
 static void test_subscribed(void **state)
@@ -99,7 +99,7 @@ static void test_refused(void **state)
 {
 	RUN(BAD("(RECURSIVEMATCH) \"\" *", "RECURSIVEMATCH needs another selection option"),
 	    BAD("(REMOTE RECURSIVEMATCH) \"\" *", "RECURSIVEMATCH needs another selection option"),
-	    BAD("(X) \"\" *", "Unknown selection option"),
+	    BAD("(X) \"\" *", "Unknown selection option"), BAD("\"\" ()", "A pattern expected"),
 	    BAD("(SUBSCRIBED SPECIAL) \"\" *", "Unknown selection option"),
 	    BAD("\"\" * RETURN (X)", "Unknown return option"),
 	    BAD("\"\" * RETURN SUBSCRIBED", "Opening parenthesis expected"),
