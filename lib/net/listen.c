@@ -142,7 +142,18 @@ static void hand_over_waiting(struct waiting *w, const struct proxy_hdr *h)
 	mem_free(w);
 }
 
-enum look { LOOK_MORE, LOOK_DONE, LOOK_BAD };
+enum look {
+	LOOK_MORE,
+	LOOK_DONE,
+	LOOK_GONE, /* it has closed without a byte: a look whether the port answers */
+	LOOK_BAD
+};
+
+static void probed(const struct accepted *a)
+{
+	metric_add(&net_metrics[NET_PROXY_PROBES], 1);
+	close(a->fd);
+}
 
 /* Takes exactly n bytes that were peeked at. */
 static bool take(int fd, size_t n)
@@ -159,7 +170,7 @@ static enum look look_at_header(int fd, struct buf *head, struct proxy_hdr *h)
 	if (n < 0 && wire_is_later(errno))
 		return LOOK_MORE;
 	if (n <= 0)
-		return LOOK_BAD;
+		return had == 0 ? LOOK_GONE : LOOK_BAD;
 	CHECK(buf_add(head, wire_scratch(), (size_t)n));
 	switch (proxy_hdr_parse(buf_span(head), h)) {
 	case PROXY_MORE:
@@ -190,7 +201,10 @@ static void on_header_bytes(void *arg, unsigned events)
 	}
 	struct accepted a = w->a;
 	waiting_end(w);
-	refuse(&a, h.why);
+	if (seen == LOOK_GONE)
+		probed(&a);
+	else
+		refuse(&a, h.why);
 }
 
 static void await_header(struct listener *l, const struct accepted *a, struct buf *take_head)
@@ -232,6 +246,8 @@ static void take_header(struct listener *l, struct accepted *a)
 	buf_end(&head);
 	if (seen == LOOK_DONE)
 		hand_over(l, a, &h);
+	else if (seen == LOOK_GONE)
+		probed(a);
 	else
 		refuse(a, h.why);
 }
