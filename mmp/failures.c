@@ -12,8 +12,10 @@ enum { SETS = 2048, SLOTS_PER_SET = 4, FORGET_ONE_MS = 60000, COUNT_MAX = 1000, 
 struct slot {
 	uint64_t key; /* 0: empty */
 	uint64_t at_ms;
-	uint32_t secret; /* of the last failure; 0: none */
-	unsigned count;
+	union {
+		unsigned count;      /* of a network, of an account */
+		uint32_t secrets[2]; /* of both: of the last failures, the newest first; 0: none */
+	};
 };
 
 struct failures {
@@ -74,15 +76,20 @@ static unsigned add_to(struct failures *f, uint64_t key, unsigned one, uint64_t 
 	return s->count;
 }
 
-/* Is it the password that this network tried last for the account? */
+/* Is it one of the two passwords that this network tried last for the account? Two programs of one person may both have an
+ * old one, and take turns. */
 static bool is_again(
     struct failures *f, const struct failure *what, const struct ip_prefix *net, uint64_t now_ms)
 {
 	if (what->secret_hash == 0)
 		return false;
 	struct slot *pair = slot_of(f, key_of('b', net, what->user), now_ms);
-	bool again = pair->secret == what->secret_hash;
-	pair->secret = what->secret_hash;
+	bool newest = pair->secrets[0] == what->secret_hash;
+	bool again = newest || pair->secrets[1] == what->secret_hash;
+	if (!newest) {
+		pair->secrets[1] = pair->secrets[0];
+		pair->secrets[0] = what->secret_hash;
+	}
 	pair->at_ms = now_ms;
 	return again;
 }

@@ -1,7 +1,7 @@
 /* failures.h - failed logins of the last minutes, by client network and by account, in one worker.
  *
  * A failure costs more the more there were; a wrong password that is tried again, as mail programs do, is no
- * further failure. Fixed in size: what was long ago gives way. Names and passwords are kept as keyed hashes; those of passwords are MeterMaid's. */
+ * further failure, nor are two that take turns. Fixed in size: what was long ago gives way. Names and passwords are kept as keyed hashes; those of passwords are MeterMaid's. */
 #ifndef MMP_FAILURES_H
 #define MMP_FAILURES_H
 

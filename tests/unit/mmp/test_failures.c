@@ -33,8 +33,11 @@ static void test_counts(void **state)
 	assert_int_equal(note(f, "2001:db8::1", "eve", "a", 1000), 1);
 	assert_int_equal(note(f, "2001:db8::2", "fred", "a", 1000), 2); /* a /64 */
 	assert_int_equal(note(f, "2001:db8:0:1::2", "gina", "a", 1000), 1);
+	assert_int_equal(note(f, "192.0.2.1", "alice", "a", 1000), 1003); /* in turns with "b" */
+	assert_int_equal(note(f, "192.0.2.1", "alice", "b", 1000), 1003);
 	assert_int_equal(
 	    note(f, "192.0.2.1", "alice", "c", 61000), 3); /* one of each was forgotten */
+	assert_int_equal(note(f, "192.0.2.1", "alice", "a", 61000), 4); /* three are a search */
 	assert_int_equal(note(f, "192.0.2.1", "alice", "d", 3600000), 1);
 	failures_free(&f);
 }
