@@ -313,6 +313,16 @@ struct index_base index_writer_base(struct index_writer *w)
 	return meta_row(w, base_key(), &b, sizeof b) ? b : none;
 }
 
+struct index_base index_copy_base(const char *path)
+{
+	struct index_writer file = { 0 };
+	struct index_base b = { 0 };
+	if (db_open(&file.db, path, DB_READ_FILE, 0) == ERR_OK)
+		b = index_writer_base(&file);
+	db_close(&file.db);
+	return b;
+}
+
 /* ---- caches that are not there ------------------------------------------------------------------------------------ */
 
 struct caches_row {

@@ -215,6 +215,13 @@ static bool look(void *arg, const struct log_record *rec)
 	return true;
 }
 
+/* A piece is more than its place: no more of them than the log has room for. */
+static bool has_room_for(struct partition *p, const struct found *f)
+{
+	uint64_t bytes = commitlog_stats(p->log).disk_bytes;
+	return f->end.pieces != 0 && f->end.pieces < bytes / sizeof f->at;
+}
+
 /* From the last piece to the first; the last one's place is in its end, and each says where the one before it is. */
 static err_t follow(struct partition *p, const struct found *f, log_pos *at)
 {
@@ -280,8 +287,7 @@ err_t base_restore(struct partition *p, log_pos *covered_out)
 		return err;
 	if (f.at == 0)
 		return ERR_NOT_FOUND;
-	/* A piece is at least a record's header: no more of them than the log has room for. */
-	if (f.end.pieces == 0 || f.end.pieces > commitlog_stats(p->log).disk_bytes / sizeof f.at)
+	if (!has_room_for(p, &f))
 		return ERR_CORRUPT;
 	log_pos *at = mem_array((size_t)f.end.pieces, sizeof *at);
 	err = follow(p, &f, at);
@@ -290,6 +296,26 @@ err_t base_restore(struct partition *p, log_pos *covered_out)
 	mem_free(at);
 	*covered_out = f.end.covered;
 	return err;
+}
+
+bool base_is_whole(struct partition *p, const struct snapshot *s)
+{
+	char path[SNAPSHOT_PATH_SIZE];
+	struct buf b = BUF_INIT(PIECE_MAX);
+	struct found f = { 0 };
+	if (snapshot_path(path, p->snapshot_dir, s))
+		f.at = index_copy_base(path).at;
+	bool whole = f.at != 0 && commitlog_load(p->log, f.at, &b) == ERR_OK &&
+		     record_get_base(buf_span(&b), &f.end) && has_room_for(p, &f);
+	buf_end(&b);
+	if (!whole)
+		return false;
+	log_pos *at = mem_array((size_t)f.end.pieces, sizeof *at);
+	whole = follow(p, &f, at) == ERR_OK;
+	for (uint64_t i = 0; i < f.end.pieces && whole; i++)
+		whole = commitlog_verify(p->log, at[i]) == ERR_OK;
+	mem_free(at);
+	return whole;
 }
 
 /* ---- the caches of its messages -------------------------------------------------------------------------------------- */

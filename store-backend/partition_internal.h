@@ -170,6 +170,8 @@ bool base_in_batch(struct partition *p);                            /* false: no
 void base_after_batch(struct partition *p);
 /* Recovery: an empty index gets the newest rows that the log holds whole. ERR_NOT_FOUND: it holds none. */
 err_t base_restore(struct partition *p, log_pos *covered_out);
+/* Could they be had, those that this copy of the index knows of? Reads them all. */
+bool base_is_whole(struct partition *p, const struct snapshot *s);
 /* Messages get their caches again, a few at a time, in p->txn. False: nothing to do. */
 bool base_caches_in_batch(struct partition *p);
 

@@ -99,14 +99,20 @@ static bool restore_one(struct recovery *v, const struct snapshot *snap, bool ta
 	return !err;
 }
 
+/* Should a start die with the newest as its index, the next one has rows in the log to begin from, or another one. */
+static bool newest_may_go(struct recovery *v, const struct snapshot *list, size_t n)
+{
+	const char *dir = v->p->snapshot_dir;
+	return !v->unfinished && n > 0 && snapshot_is_good(dir, &list[0]) &&
+	       (base_is_whole(v->p, &list[0]) || (n > 1 && snapshot_is_good(dir, &list[1])));
+}
+
 static bool restore_index(struct recovery *v)
 {
 	struct snapshot list[SNAPSHOTS_MAX];
 	size_t n = snapshot_list(v->p->snapshot_dir, list);
-	/* The newest need not be copied while there is another good one to begin from: should this start die, the next
-	 * one copies that. A new snapshot is made as soon as the partition serves. */
-	if (!v->unfinished && n > 1 && snapshot_is_good(v->p->snapshot_dir, &list[1]) &&
-	    restore_one(v, &list[0], true)) {
+	/* Then it need not be copied. A new snapshot is made as soon as the partition serves. */
+	if (newest_may_go(v, list, n) && restore_one(v, &list[0], true)) {
 		v->p->took_snapshot = true;
 		return true;
 	}

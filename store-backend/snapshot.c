@@ -200,8 +200,6 @@ err_t snapshot_take(const char *dir, const struct snapshot *s, const char *to)
 	char from[SNAPSHOT_PATH_SIZE];
 	if (!snapshot_path(from, dir, s))
 		return ERR_TOO_LONG;
-	if (!snapshot_is_good(dir, s))
-		return ERR_CORRUPT;
 	return rename(from, to) == 0 ? ERR_OK : err_from_errno(errno);
 }
 

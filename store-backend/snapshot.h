@@ -35,7 +35,7 @@ size_t snapshot_list(const char *dir, struct snapshot out[SNAPSHOTS_MAX]);
 err_t snapshot_restore(const char *dir, const struct snapshot *s, const char *to);
 /* Does its checksum hold? Reads all of it. */
 bool snapshot_is_good(const char *dir, const struct snapshot *s);
-/* As snapshot_restore(), but the snapshot itself becomes the file, and is none any more. */
+/* One that is good becomes the file itself, and is none any more. */
 err_t snapshot_take(const char *dir, const struct snapshot *s, const char *to);
 /* Removes all but the newest SNAPSHOTS_KEPT. The oldest that is left, covered 0: fewer than that are there. */
 struct snapshot snapshot_trim(const char *dir);

@@ -1,6 +1,6 @@
 /* test_crash.c - a committer that is killed again and again while it works: whatever it has answered is there
  * exactly once, and the index that it leaves is the one that the log makes. */
-#include "fixture.h"
+#include "files.h"
 
 #include <signal.h>
 #include <sys/prctl.h>
@@ -179,21 +179,14 @@ static void audit(struct load *l)
 	commitlog_reader_close(&a.reader);
 }
 
-static void remove_folder(struct load *l, const char *name)
-{
-	char path[200];
-	snprintf(path, sizeof path, "%s/%s", l->w.path, name);
-	nftw(path, world_remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
 static void check_replay(struct load *l, const char *how)
 {
 	assert_int_equal(world_open(&l->w), ERR_OK);
 	uint64_t digest = partition_facts(l->w.partition).digest;
 	world_close(&l->w);
-	remove_folder(l, "index");
+	remove_below(&l->w, "index");
 	if (strcmp(how, "folded") == 0)
-		remove_folder(l, "snapshots");
+		remove_below(&l->w, "snapshots");
 	assert_int_equal(world_open(&l->w), ERR_OK);
 	struct partition_facts f = partition_facts(l->w.partition);
 	assert_string_equal(f.how, how);

@@ -1,8 +1,7 @@
 /* test_recovery.c - a partition that is opened again: with its index, without it, with a wrong one; from snapshots;
  * behind a torn log; and what is forgotten and what is not. */
-#include "fixture.h"
+#include "files.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -12,44 +11,6 @@
 #include "commitlog/record.h"
 #include "store-backend/index.h"
 #include "store-backend/operation_wire.h"
-
-static void remove_below(struct world *w, const char *name)
-{
-	char path[160];
-	snprintf(path, sizeof path, "%s/%s", w->path, name);
-	nftw(path, world_remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-/* Names of files in a folder that end so, in order of age (they begin with a number). */
-static size_t list(struct world *w, const char *folder, const char *end, char out[8][480])
-{
-	char path[160];
-	size_t n = 0;
-	snprintf(path, sizeof path, "%s/%s", w->path, folder);
-	struct dirent **v;
-	int found = scandir(path, &v, NULL, alphasort);
-	assert_true(found >= 0);
-	for (int i = 0; i < found; i++) {
-		size_t len = strlen(v[i]->d_name);
-		if (len > strlen(end) && strcmp(v[i]->d_name + len - strlen(end), end) == 0 &&
-		    n < 8)
-			snprintf(out[n++], 480, "%s/%s", path, v[i]->d_name);
-		free(v[i]);
-	}
-	free(v);
-	return n;
-}
-
-static void spoil(const char *path, off_t at, size_t n)
-{
-	char junk[4096];
-	int fd = open(path, O_WRONLY);
-	memset(junk, 0x5a, sizeof junk);
-	assert_true(fd >= 0);
-	for (; n > 0; n -= n < sizeof junk ? n : sizeof junk, at += (off_t)sizeof junk)
-		assert_true(pwrite(fd, junk, n < sizeof junk ? n : sizeof junk, at) > 0);
-	close(fd);
-}
 
 enum { CHANGES = 8, MANY = 2 }; /* beside the deliveries; messages beside those */
 
@@ -360,7 +321,11 @@ static void test_last_good_snapshot_stays(void **state)
 {
 	struct world w;
 	char names[8][480], starting[200];
-	world_make(&w);
+	world_folder(&w);
+	world_loop(&w);
+	w.opts.settings.fold_after = UINT64_MAX; /* no rows in the log */
+	assert_int_equal(world_open(&w), ERR_OK);
+	world_link(&w);
 	make_changes(&w, "one", 5);
 	snapshot_now(&w, 1);
 	uint64_t digest = partition_facts(w.partition).digest;
@@ -389,6 +354,21 @@ static void test_last_good_snapshot_stays(void **state)
 	spoil(names[0], 20000, 10);
 	log_setup("test", LOG_ERROR + 1, false);
 	assert_true(newest_stays(&w, digest)); /* the other one is spoilt */
+	w.opts.settings.fold_after = 0;
+	open_as(&w, "kept", digest);
+	world_link(&w);
+	snapshot_now(&w, 2);
+	wait_folded(&w, 0);
+	make_changes(&w, "four", 5);
+	snapshot_now(&w, 2); /* it knows of the rows */
+	digest = partition_facts(w.partition).digest;
+	operation_link_free(&w.link);
+	world_close(&w);
+	assert_int_equal(list(&w, "snapshots", ".mdb", names), 2);
+	unlink(names[0]);
+	remove_below(&w, "index");
+	open_as(&w, "snapshot", digest);
+	assert_int_not_equal(access(names[1], F_OK), 0); /* it is the index */
 	world_end(&w);
 }
 
