@@ -141,11 +141,23 @@ static void send_to(struct q_delivery *dl, const struct out_target *to)
 
 static bool send_next_mx(struct q_delivery *dl);
 
-/* This host does not get it: the next one, or later. Last statement of whoever calls it. */
+/* This host does not get it now: the next one, or later. Last statement of whoever calls it. */
 static void pass_over(struct q_delivery *dl, const char *enhanced, const char *text)
 {
+	dl->may_wait = true;
 	if (!send_next_mx(dl))
 		finish_all(dl, FATE_LATER, 451, enhanced, text);
+}
+
+/* This host does not keep the sender's wish for TLS, nor will it later. Last statement of whoever calls it. */
+static void pass_over_for_good(struct q_delivery *dl, const char *text)
+{
+	if (send_next_mx(dl))
+		return;
+	if (dl->may_wait)
+		finish_all(dl, FATE_LATER, 451, "4.7.10", text);
+	else
+		finish_all(dl, FATE_REFUSED, 550, WISH_NO_TLS, text);
 }
 
 /* Its sender asks for no policy of the domain to hold it up (TLS-Required: no). What the operator says does, DANE too. */
@@ -181,7 +193,8 @@ static bool is_stopped(const struct q_delivery *dl, const struct out_result *r)
 	       (r->tls > OUT_TLS_GOOD || r->untried);
 }
 
-/* How much TLS a host gets that DNSSEC does not speak for. False: mail must not go there. */
+/* How much TLS a host gets that DNSSEC does not speak for. False: mail must not go there. Where the policy is all that vouches
+ * for its name, its certificate has to be one that the policy asks for, even if that is under test. */
 static bool sts_tls(struct q_delivery *dl, enum out_tls *tls)
 {
 	if (dl->sts == NULL)
@@ -189,7 +202,7 @@ static bool sts_tls(struct q_delivery *dl, enum out_tls *tls)
 	bool allowed = sts_allows(dl->sts, dl->host);
 	dl->judge = TLSRPT_STS;
 	dl->mismatch = !allowed;
-	if (dl->sts->policy.mode == STS_ENFORCE)
+	if (dl->sts->policy.mode == STS_ENFORCE || (wish_holds(dl) && !dl->secure))
 		*tls = OUT_TLS_STS;
 	else if (allowed && *tls == OUT_TLS_MAY)
 		*tls = OUT_TLS_STS_TEST;
@@ -213,9 +226,12 @@ static void send_smtp_now(struct q_delivery *dl, const struct out_dane *found)
 		to.tls = OUT_TLS_DANE;
 		to.dane = &dane;
 	} else if (!sts_tls(dl, &to.tls)) {
+		const char *why = "the domain's MTA-STS policy does not name its mail exchanger";
 		count_failure(dl, TLSRPT_STS, TLSRPT_VALIDATION_FAILURE);
-		stop_here(
-		    dl, "4.7.5", "the domain's MTA-STS policy does not name its mail exchanger");
+		if (wish_holds(dl))
+			pass_over_for_good(dl, why);
+		else
+			stop_here(dl, "4.7.5", why);
 		return;
 	}
 	dl->mx_tried++;
@@ -227,6 +243,9 @@ static void on_policy(void *arg, enum tls_policy_answer answer, const struct out
 {
 	struct q_delivery *dl = OBJ(q_delivery, arg);
 	dl->ask = NULL;
+	/* with records that nobody can use any certificate would do: not for who requires TLS */
+	if (answer == TLS_POLICY_DANE && dl->mail.require_tls && !tls_policy_is_usable(dane->tlsa))
+		answer = TLS_POLICY_NONE;
 	if (answer == TLS_POLICY_FAILED) {
 		count_failure(dl, TLSRPT_TLSA, TLSRPT_DNSSEC_INVALID);
 		stop_here(dl, "4.4.3", "the next hop's TLSA records cannot be looked up now");
@@ -264,12 +283,16 @@ static void send_smtp(struct q_delivery *dl, const char *host, uint16_t port)
 /* The next mail exchanger, in order of preference, up to the one that is this host. False: none left. */
 static bool send_next_mx(struct q_delivery *dl)
 {
-	if (dl->mx_next >= dl->mx.n || dl->mx_tried >= MX_TRIES)
+	if (dl->mx_next >= dl->mx.n || (dl->mx_tried >= MX_TRIES && !wish_holds(dl)))
 		return false;
 	const char *host = dl->mx.v[dl->mx_next++].host;
 	if (span_ieq_str(span_str(host), dl->queue->hostname))
 		return false;
-	send_smtp(dl, host, (uint16_t)dl->queue->edge->relay_port);
+	if (!wish_holds(dl) || wish_trusts(dl, host))
+		send_smtp(dl, host, (uint16_t)dl->queue->edge->relay_port);
+	else
+		pass_over_for_good(dl, "REQUIRETLS: neither DNSSEC nor an MTA-STS policy says that "
+				       "this mail exchanger is the domain's");
 	return true;
 }
 
@@ -282,11 +305,16 @@ static void on_sent(void *arg, const struct out_result *r)
 		send_relaxed(dl);
 		return;
 	}
-	if ((r->end == OUT_UNREACHED || r->unfit) && send_next_mx(dl))
-		return;
+	enum out_end end = r->end;
+	if (r->end == OUT_UNREACHED || r->unfit) {
+		wish_note(dl, r);
+		if (send_next_mx(dl))
+			return;
+		end = wish_settle(dl, r);
+	}
 	dl->dsn = r->dsn;
 	dl->talk_ms = r->talk_ms;
-	finish(dl, r->end, r->peer);
+	finish(dl, end, r->peer);
 }
 
 static void send_to_store(struct q_delivery *dl, const struct store_place *place)
@@ -331,12 +359,14 @@ static void on_sts(void *arg, const struct sts_answer *a)
 	send_first_mx(dl);
 }
 
-/* The mail exchangers are known. What the operator says of a domain stands above what that says of itself. */
+/* The mail exchangers are known. What the operator says of a domain stands above what that says of itself; that it names
+ * its mail exchangers is asked all the same where the sender wants to be sure of them. */
 static void send_by_mx(struct q_delivery *dl)
 {
 	const struct queue *q = dl->queue;
-	if (q->channels[DEST_DOMAIN].limits.mta_sts && q->edge->smtp_tls != (int)OUT_TLS_NONE &&
-	    tls_policy_block(q->edge, dl->dest->name) == NULL && !is_tls_report(dl))
+	bool usual = q->edge->smtp_tls != (int)OUT_TLS_NONE &&
+		     tls_policy_block(q->edge, dl->dest->name) == NULL && !is_tls_report(dl);
+	if (q->channels[DEST_DOMAIN].limits.mta_sts && (usual || (wish_holds(dl) && !dl->secure)))
 		dl->ask = sts_ask(q->sts, dl->dest->name, on_sts, dl);
 	else
 		send_first_mx(dl);

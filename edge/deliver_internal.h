@@ -33,8 +33,26 @@ struct q_delivery {
 	char host[ROUTE_HOST_SIZE]; /* while ask is about its certificate */
 	uint16_t port;
 	size_t mx_next, mx_tried;
+	bool may_wait; /* a host was passed over that may do another time: see deliver_wish.c */
 	uint64_t began_us, talk_ms; /* when; and how long the next hop was talked to */
 };
+
+/* ---- deliver_wish.c: the sender's wish for TLS (REQUIRETLS, RFC 8689 section 4.2.1) ----
+ *
+ * Mail exchangers that do not keep it are passed over. When none is left that does, nor one that may do another time (it
+ * could not be reached, or looked up), the sender is told at once: 5.7.10 or 5.7.30. */
+#define WISH_NO_TLS "5.7.10"    /* no session under TLS that proves whose it is */
+#define WISH_NOT_KNOWN "5.7.30" /* REQUIRETLS is not offered; smtp_out_talk.c says it */
+
+/* Does it count? Not for a report: that goes under TLS to whoever proves his name, and waits for it, since nobody would hear
+ * of its end (section 5). */
+bool wish_holds(const struct q_delivery *dl);
+/* Does DNSSEC or an MTA-STS policy, of any mode, say that this host takes the domain's mail (section 8.2)? */
+bool wish_trusts(const struct q_delivery *dl, const char *host);
+/* The host that was tried is passed over. */
+void wish_note(struct q_delivery *dl, const struct out_result *r);
+/* The same, and it was the last: its outcomes become final ones, or those that wait. Returns the end they stand for. */
+enum out_end wish_settle(struct q_delivery *dl, const struct out_result *r);
 
 /* ---- deliver_count.c ---- */
 

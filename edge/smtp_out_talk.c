@@ -386,6 +386,8 @@ enum out_verdict out_on_ehlo(struct smtp_out *o, const struct smtp_reply *r)
 		out_set_state(o, ST_HELO);
 		return V_READ;
 	}
+	if (r->code / 100 == 5) /* without extensions no STARTTLS either */
+		out_count_tls(o, OUT_TLS_NOT_OFFERED);
 	if (r->code != 250)
 		return out_fail_reply(o, "EHLO", r);
 	smtp_ehlo_parse(r, &said);

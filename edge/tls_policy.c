@@ -79,6 +79,12 @@ size_t tls_policy_records(struct span tlsa, struct tls_dane_record *out)
 	return n;
 }
 
+bool tls_policy_is_usable(struct span tlsa)
+{
+	struct tls_dane_record v[DNS_TEXTS_MAX];
+	return tls_dane_is_usable(v, tls_policy_records(tlsa, v));
+}
+
 /* ---- questions ---------------------------------------------------------------------------------- */
 
 struct policy_ask {

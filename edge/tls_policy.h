@@ -17,6 +17,7 @@ struct out_dane out_dane_copy(const struct out_dane *d);
 void out_dane_end(struct out_dane *d);
 /* The records of an out_dane; at most DNS_TEXTS_MAX. */
 size_t tls_policy_records(struct span tlsa, struct tls_dane_record *out);
+bool tls_policy_is_usable(struct span tlsa); /* see tls_dane_is_usable() */
 
 enum tls_policy_answer {
 	TLS_POLICY_NONE, /* nothing that is secure is said of it */

@@ -355,10 +355,33 @@ SSL *tls_session_new(const struct tls_ctx *c, const char *name, const char *alpn
 	return ssl;
 }
 
-SSL *tls_session_dane(const struct tls_ctx *c, const struct tls_dane *dane)
+/* How many of the records can be used. */
+static size_t add_records(SSL *ssl, const struct tls_dane_record *v, size_t n)
 {
 	enum { DANE_TA = 2, DANE_EE = 3 };
 	size_t usable = 0;
+	for (size_t i = 0; i < n; i++)
+		if (v[i].usage == DANE_TA || v[i].usage == DANE_EE)
+			usable += SSL_dane_tlsa_add(ssl, v[i].usage, v[i].selector, v[i].matching,
+				      (const unsigned char *)v[i].data.p, v[i].data.n) > 0;
+	ERR_clear_error(); /* of records that make no sense */
+	return usable;
+}
+
+bool tls_dane_is_usable(const struct tls_dane_record *v, size_t n)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	CHECK(ctx != NULL && SSL_CTX_dane_enable(ctx) == 1);
+	SSL *ssl = SSL_new(ctx);
+	CHECK(ssl != NULL);
+	bool usable = SSL_dane_enable(ssl, NULL) == 1 && add_records(ssl, v, n) > 0;
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	return usable;
+}
+
+SSL *tls_session_dane(const struct tls_ctx *c, const struct tls_dane *dane)
+{
 	SSL *ssl = tls_session_new(c, dane->name, NULL);
 	if (ssl == NULL)
 		return NULL;
@@ -368,13 +391,7 @@ SSL *tls_session_dane(const struct tls_ctx *c, const struct tls_dane *dane)
 	for (size_t i = 0; i < COUNT_OF(dane->others); i++)
 		if (dane->others[i] != NULL)
 			ok = ok && SSL_add1_host(ssl, dane->others[i]) == 1;
-	for (size_t i = 0; ok && i < dane->n; i++) {
-		const struct tls_dane_record *r = &dane->v[i];
-		if (r->usage == DANE_TA || r->usage == DANE_EE)
-			usable += SSL_dane_tlsa_add(ssl, r->usage, r->selector, r->matching,
-				      (const unsigned char *)r->data.p, r->data.n) > 0;
-	}
-	ERR_clear_error(); /* of records that make no sense */
+	size_t usable = ok ? add_records(ssl, dane->v, dane->n) : 0;
 	SSL_set_verify(ssl, usable > 0 ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
 	if (!ok)
 		SSL_free(ssl);

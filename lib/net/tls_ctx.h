@@ -59,6 +59,9 @@ struct tls_dane {
 	size_t n;
 };
 
+/* Can any of these records be used? If none, a connection with them takes any certificate (RFC 7672 section 2.2). */
+bool tls_dane_is_usable(const struct tls_dane_record *v, size_t n);
+
 /* NULL on failure with a sentence in why (may be NULL). The reference is the caller's. */
 struct tls_ctx *tls_server_new(const struct tls_server_opts *opts, struct buf *why);
 struct tls_ctx *tls_client_new(const struct tls_client_opts *opts, struct buf *why);

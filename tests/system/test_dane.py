@@ -3,6 +3,7 @@ The name server here stands for a validating one: it sets AD for zones that it c
 import hashlib
 import json
 import os
+import re
 import socket
 import socketserver
 import ssl
@@ -53,7 +54,8 @@ def wire(name):
 
 
 class Sink(socketserver.StreamRequestHandler):
-    """A mail server; server.tls: its context, or None. server.taken: (recipient, under TLS?)"""
+    """A mail server; server.tls: its context, or None. server.taken: (recipient, under TLS?); server.knows: does it offer
+    REQUIRETLS under TLS?"""
 
     def say(self, line):
         self.wfile.write(line + b"\r\n")
@@ -70,7 +72,9 @@ class Sink(socketserver.StreamRequestHandler):
         for line in iter(lambda: self.rfile.readline(), b""):  # STARTTLS changes rfile
             word = line[:4].upper()
             if word == b"EHLO":
-                self.say(b"250-sink\r\n250-STARTTLS\r\n250 8BITMIME" if self.server.tls and not tls else b"250 sink")
+                knows = tls and getattr(self.server, "knows", False)
+                self.say(b"250-sink\r\n250-STARTTLS\r\n250 8BITMIME" if self.server.tls and not tls else
+                         b"250-sink\r\n250 REQUIRETLS" if knows else b"250 sink")
             elif word == b"STAR":
                 try:
                     self.under_tls()
@@ -117,6 +121,7 @@ def domains(digest):
         "none": ("127.0.0.1", [], True), "bare": ("127.0.0.2", [good], True), "plain": ("127.0.0.2", [], True),
         "unusable": ("127.0.0.1", [b"\1\1\1" + bytes(32)], True), "required": ("127.0.0.1", [], True),
         "wanted": ("127.0.0.1", [good], True), "verified": ("127.0.0.1", [], False),
+        "fresh": ("127.0.0.1", [good], True),
     }
 
 
@@ -169,6 +174,8 @@ def edge(run_dir):
         server = Server((address, tier.relay_port), Sink)
         server.tls, server.taken = tls, tier.taken
         servers.append(server)
+    tier.sink = servers[1]
+    tier.sink.knows = True
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     tier.root_extra = f"dns_servers 127.0.0.1:{dns.server_address[1]};\n"
@@ -229,6 +236,42 @@ def test_aliases(edge):
         return sorted((r, tls) for r, tls in edge.taken if r.startswith("y@"))
     wait_for(lambda: len(taken()) >= len(ALIASES_GO), 20, "what may go")
     assert taken() == sorted((f"y@{name}.example", True) for name in ALIASES_GO)
+
+
+def statuses(notices):
+    """What reports say of each recipient."""
+    found = [re.findall(rb"Final-Recipient: rfc822; ?(\S+)\r\nAction: failed\r\nStatus: (\S+)", n) for n in notices]
+    return {to.decode().split("@")[1].split(".")[0]: status.decode() for pairs in found for to, status in pairs}
+
+
+def require_tls(edge, token, *names, ret="RET=FULL"):
+    alice = edge.user("alice")
+    to = [f"r@{name}.example" for name in names]
+    code, reply = mail.send(edge, alice["address"], to, mail.message(token, alice["address"], to), service="submission", user=alice,
+                            options=["REQUIRETLS", ret])
+    assert code == 250, reply
+
+
+def test_who_requires_tls_hears_at_once(edge):
+    """REQUIRETLS (RFC 8689 section 4.2.1): a name that DNSSEC vouches for, a certificate that proves it, the wish offered: or the
+    sender is told at once, without the body (section 5), unless it may do another time."""
+    alice, token = edge.user("alice"), mail.new_token()
+    lost = ["wrong", "unsigned", "none", "plain", "bare", "unusable"]
+    require_tls(edge, token, "good", "broken", *lost)
+    wait_for(lambda: ("r@good.example", True) in edge.taken, 20, "what may go")
+
+    def told():
+        notices = edge.having(alice, token)
+        return notices if len(statuses(notices)) == len(lost) else None
+    notices = wait_for(told, 20, "the reports")
+    assert statuses(notices) == {name: "5.7.10" for name in lost}
+    assert not any(b"message/rfc822" in n for n in notices) and any(b"neither DNSSEC nor an MTA-STS" in n for n in notices)
+    waiting = [r["recipient"] for r in json.loads(edge.postern("queue", "list", "--json").stdout) if r["recipient"].startswith("r@")]
+    assert waiting == ["r@broken.example"]
+    assert [r for r, _ in edge.taken if r.startswith("r@")] == ["r@good.example"]
+    edge.sink.knows, token = False, mail.new_token()
+    require_tls(edge, token, "fresh")  # connections that are kept know what was offered then
+    assert statuses(edge.wait_stored(alice, token)) == {"fresh": "5.7.30"}
 
 
 def test_who_does_not_require_tls_is_not_held_up(edge):

@@ -12,8 +12,8 @@ import threading
 import pytest
 
 import mail
-import names
 from conftest import finish, free_port
+from test_dane import A, MX, Zone, wire
 from test_edge import SENDER, relaying_edge
 from tier import wait_for
 
@@ -345,10 +345,12 @@ def test_requiretls_goes_to_the_exchanger_that_knows_it(run_dir, edge):
     """The first one does not offer it, the second does."""
     tier = relaying_edge(run_dir, "exchangers", 1, "")
     tier.write_all()
-    dns = names.start_unbound(tier, records=[
-        "far.example. 60 IN MX 10 one.far.example.", "far.example. 60 IN MX 20 two.far.example.",
-        "one.far.example. 60 IN A 127.0.0.1", "two.far.example. 60 IN A 127.0.0.2"])
-    tier.root_extra = f"dns_servers 127.0.0.1:{dns};\n"
+    dns = socketserver.ThreadingUDPServer(("127.0.0.1", 0), Zone)
+    dns.signed = ["far.example"]
+    dns.records = {("far.example", MX): [b"\0\12" + wire("one.far.example"), b"\0\24" + wire("two.far.example")],
+                   ("one.far.example", A): [socket.inet_aton("127.0.0.1")], ("two.far.example", A): [socket.inet_aton("127.0.0.2")]}
+    threading.Thread(target=dns.serve_forever, daemon=True).start()
+    tier.root_extra = f"dns_servers 127.0.0.1:{dns.server_address[1]};\n"
     tier.edge_extra = f"\trelay_port {tier.relay_port};\n\tqueue_retry_first 1h;\n"
     tier.edge_listener_extra = "relay_from 127.0.0.1/32;"
     with open(tier.path("tls", "far.ext"), "w", encoding="ascii") as f:
@@ -366,7 +368,7 @@ def test_requiretls_goes_to_the_exchanger_that_knows_it(run_dir, edge):
         assert hops[0].greeted > 0 and hops[0].taken == []
     finally:
         finish(tier)
-        for hop in hops:
+        for hop in [*hops, dns]:
             hop.shutdown()
             hop.server_close()
 

@@ -86,6 +86,12 @@ static void test_dane(void **state)
 	struct tls_dane_record pkix = { 1, 1, 1, span_of(leaf, DIGEST) };
 	struct tls_dane_record strange = { 3, 9, 77, span_of(leaf, 5) };
 	struct tls_dane_record two[] = { ee_wrong, ee };
+	struct tls_dane_record no_good[] = { pkix, strange, { 3, 0, 0, span_of(leaf, DIGEST) },
+		{ 3, 1, 1, span_of(leaf, DIGEST - 1) }, ee };
+	assert_false(tls_dane_is_usable(no_good, COUNT_OF(no_good) - 1));
+	assert_true(tls_dane_is_usable(no_good, COUNT_OF(no_good)));
+	assert_true(tls_dane_is_usable(&ee_wrong, 1) && tls_dane_is_usable(&ta, 1));
+	assert_false(tls_dane_is_usable(NULL, 0));
 	assert_true(dane_secure(&(struct tls_dane){ "mail.example", { NULL }, &ee, 1 }));
 	assert_true(dane_secure(&(struct tls_dane){ "other.example", { NULL }, &ee, 1 }));
 	assert_true(dane_secure(&(struct tls_dane){ "mail.example", { NULL }, two, 2 }));

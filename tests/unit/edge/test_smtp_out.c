@@ -21,6 +21,7 @@ try {
 	struct ticket *ticket;
 	bool answered;
 	enum out_end end;
+	enum out_tls_fate tls;
 	bool untried, dsn;
 	char why[200];
 };
@@ -37,6 +38,7 @@ static void on_done(void *arg, const struct out_result *r)
 	t->ticket = NULL;
 	t->answered = true;
 	t->end = r->end;
+	t->tls = r->tls;
 	t->dsn = r->dsn;
 	t->untried = r->untried;
 	snprintf(t->why, sizeof(t->why), "%s", r->why != NULL ? r->why : "");
@@ -303,15 +305,19 @@ static void test_requiretls(void **state)
 	assert_string_equal(t.outcomes[0].enhanced, "5.7.30");
 	assert_null(strstr(buf_cstr(&t.peer.seen), "MAIL"));
 	try_end(&t);
-	try_start(&t, STEPS("S 220 hi", "C EHLO", "S 250 x"));
-	t.mail.require_tls = true;
-	t.mail.recipient_count = 1;
-	struct out_target to = { OUT_SMTP, t.peer.path, 0, OUT_TLS_MUST, NULL };
-	t.ticket = out_pool_send(t.pool, &to, &t.mail, on_done, &t);
-	run_until(&t, &t.answered);
-	assert_int_equal(t.outcomes[0].fate, FATE_LATER);
-	assert_null(strstr(buf_cstr(&t.peer.seen), "MAIL"));
-	try_end(&t);
+	const char *const without_tls[] = { "S 250 x", "S 502 what?" };
+	for (size_t i = 0; i < COUNT_OF(without_tls); i++) {
+		try_start(&t, STEPS("S 220 hi", "C EHLO", without_tls[i]));
+		t.mail.require_tls = true;
+		t.mail.recipient_count = 1;
+		struct out_target to = { OUT_SMTP, t.peer.path, 0, OUT_TLS_MUST, NULL };
+		t.ticket = out_pool_send(t.pool, &to, &t.mail, on_done, &t);
+		run_until(&t, &t.answered);
+		assert_int_equal(t.outcomes[0].fate, FATE_LATER);
+		assert_int_equal(t.tls, OUT_TLS_NOT_OFFERED);
+		assert_null(strstr(buf_cstr(&t.peer.seen), "MAIL"));
+		try_end(&t);
+	}
 }
 
 /* A kept connection that says goodbye, or dies, at the next mail: the mail goes over a new one. */
