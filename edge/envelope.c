@@ -478,7 +478,7 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 		return session_refuse(s, 501, "5.1.3", why);
 	unsigned dsn =
 	    s->esmtp && envelope_offers_dsn(s) ? SMTP_PARAM_NOTIFY | SMTP_PARAM_ORCPT : 0;
-	if (smtp_ext_rcpt(cmd->params, dsn, &ext))
+	if (smtp_ext_rcpt(cmd->params, dsn | (m->utf8 ? SMTP_PARAM_SMTPUTF8 : 0u), &ext))
 		return bad_extension(s, &ext.error);
 	m->defer_if_ok = m->defer_all_ok;
 	m->defer_if_bad = m->defer_all_bad;

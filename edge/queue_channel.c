@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/fmt.h"
 #include "base/mem.h"
 #include "daemon/daemon.h"
 #include "edge/mailbox.h"
@@ -377,10 +378,16 @@ static bool has_field(const struct edge_channel_conf *c, const char *word)
 	return false;
 }
 
-static struct span original_of(const struct q_item *it)
+/* Whom the mail was sent to at first, on one line. */
+static void put_original_to(struct buf *out, const struct q_item *it)
 {
-	struct span orcpt = span_str(it->orcpt), prefix = SPAN("rfc822;");
-	return span_istarts(orcpt, prefix) ? span_from(orcpt, prefix.n) : span_str(it->address);
+	struct buf address = BUF_INIT(SMTP_ORCPT_MAX);
+	bool known = it->orcpt != NULL && smtp_orcpt_get(span_str(it->orcpt), &address);
+	struct span v = known ? buf_span(&address) : span_str(it->address);
+	buf_add_str(out, "X-Original-To: ");
+	fmt_line_text(out, v, v.n);
+	buf_add_str(out, "\r\n");
+	buf_end(&address);
 }
 
 static void put_prefix(struct buf *out, const struct edge_channel_conf *c, const struct q_item *it)
@@ -391,7 +398,7 @@ static void put_prefix(struct buf *out, const struct edge_channel_conf *c, const
 	if (has_field(c, "return-path"))
 		buf_printf(out, "Return-Path: <%s>\r\n", e->sender);
 	if (has_field(c, "x-original-to"))
-		buf_printf(out, "X-Original-To: %.*s\r\n", SPAN_ARG(original_of(it)));
+		put_original_to(out, it);
 	if (has_field(c, "delivered-to"))
 		buf_printf(out, "Delivered-To: %s\r\n", it->address);
 }

@@ -7,6 +7,7 @@
 #include "daemon/daemon.h"
 #include "edge/queue_internal.h"
 #include "proto/header.h"
+#include "proto/utf8_addr.h"
 
 enum {
 	LISTED_MAX = 60,         /* recipients described one by one */
@@ -75,20 +76,17 @@ static void put_xtext(struct buf *out, const char *name, struct span xtext, bool
 	buf_end(&raw);
 }
 
-/* One character that is not ASCII; what it is coded with is eaten. */
-static void put_point(struct buf *out, struct span *v)
+/* An address in UTF-8 with its type; where that may not stand it is utf-8-addr-xtext (RFC 6533 section 3). */
+static void put_utf8(struct buf *out, struct span address, bool utf8)
 {
-	unsigned char first = (unsigned char)v->p[0];
-	size_t n = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-	unsigned point = n == 4 ? first & 7u : n == 3 ? first & 15u : first & 31u;
-	for (size_t i = 1; i < n && i < v->n; i++)
-		point = point << 6 | ((unsigned char)v->p[i] & 63u);
-	buf_printf(out, "\\x{%02X}", point);
-	*v = span_from(*v, n);
+	buf_add_str(out, "utf-8; ");
+	if (utf8)
+		fmt_line_text(out, address, address.n);
+	else
+		utf8_addr_put(out, address);
 }
 
-/* With its type (RFC 3464 section 2.3.2). Where UTF-8 may not stand an address that has it is utf-8-addr-xtext (RFC 6533
- * section 3). */
+/* With its type (RFC 3464 section 2.3.2). */
 static void put_address(struct buf *out, struct span address, bool utf8)
 {
 	if (is_ascii(address) || !span_is_utf8(address)) {
@@ -96,20 +94,23 @@ static void put_address(struct buf *out, struct span address, bool utf8)
 		put_text(out, address, false);
 		return;
 	}
-	buf_add_str(out, "utf-8; ");
-	while (!utf8 && address.n > 0) {
-		char c = address.p[0];
-		if ((unsigned char)c >= 0x80) {
-			put_point(out, &address);
-			continue;
-		}
-		if (c == '\\' || c == '+' || c == '=')
-			buf_printf(out, "\\x{%02X}", (unsigned)c);
-		else
-			buf_add_char(out, c);
-		address = span_from(address, 1);
+	put_utf8(out, address, utf8);
+}
+
+/* ORCPT as it came, decoded; its type stays. */
+static void put_first_address(struct buf *out, struct span orcpt, bool utf8)
+{
+	struct span value = orcpt, type = span_cut(&value, ';');
+	struct buf address = BUF_INIT(WORD_MAX);
+	buf_add_str(out, "Original-Recipient: ");
+	if (span_ieq_str(type, "utf-8") && smtp_orcpt_get(orcpt, &address)) {
+		put_utf8(out, buf_span(&address), utf8);
+		buf_add_str(out, "\r\n");
+	} else {
+		buf_printf(out, "%.*s; ", SPAN_ARG(type));
+		put_xtext(out, "", value, utf8);
 	}
-	fmt_line_text(out, address, address.n);
+	buf_end(&address);
 }
 
 static const char *subject_of(const struct q_entry *e)
@@ -195,14 +196,11 @@ static void put_words(struct buf *out, const struct q_entry *e, struct ident bou
 
 static void put_recipient(struct buf *out, const struct q_item *it)
 {
-	struct span orcpt = span_str(it->orcpt), type = span_cut(&orcpt, ';');
 	const struct q_entry *e = it->entry;
 	char date[CLOCK_RFC5322_SIZE];
 	buf_add_str(out, "\r\n");
-	if (it->orcpt != NULL) {
-		buf_printf(out, "Original-Recipient: %.*s; ", SPAN_ARG(type));
-		put_xtext(out, "", orcpt, e->smtputf8);
-	}
+	if (it->orcpt != NULL)
+		put_first_address(out, span_str(it->orcpt), e->smtputf8);
 	buf_add_str(out, "Final-Recipient: ");
 	put_address(out, span_str(it->address), e->smtputf8);
 	buf_printf(out, "\r\nAction: %s\r\nStatus: %s\r\nDiagnostic-Code: smtp; %u %s ",

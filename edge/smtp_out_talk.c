@@ -154,6 +154,11 @@ static bool header_needs_utf8(const struct mail_source *src)
 	return at < src->size;
 }
 
+static bool says_utf8(const struct smtp_out *o)
+{
+	return (o->features & SMTP_HAS_SMTPUTF8) != 0 && (o->mail->smtputf8 || has_8bit(o->mail));
+}
+
 static void put_mail(struct smtp_out *o)
 {
 	const struct out_mail *m = o->mail;
@@ -166,7 +171,7 @@ static void put_mail(struct smtp_out *o)
 		stream_printf(o->io, " MT-PRIORITY=%d", m->priority);
 	if ((o->features & SMTP_HAS_REQUIRETLS) != 0 && m->require_tls)
 		stream_printf(o->io, " REQUIRETLS");
-	if ((o->features & SMTP_HAS_SMTPUTF8) != 0 && (m->smtputf8 || has_8bit(m)))
+	if (says_utf8(o))
 		stream_printf(o->io, " SMTPUTF8");
 	if ((o->features & SMTP_HAS_XDELIVERYID) != 0 && m->id.s[0] != '\0')
 		stream_printf(o->io, " XDELIVERYID=%s", m->id.s);
@@ -180,14 +185,15 @@ static void put_mail(struct smtp_out *o)
 static void put_rcpt(struct smtp_out *o, const struct out_recipient *r)
 {
 	bool dsn = (o->features & SMTP_HAS_DSN) != 0;
-	struct buf notify = BUF_INIT(64);
+	struct buf notify = BUF_INIT(64), orcpt = BUF_INIT(COMMAND_MAX);
 	stream_printf(o->io, "RCPT TO:<%s>", r->address);
 	if (dsn && smtp_notify_put(&notify, r->notify))
 		stream_printf(o->io, " NOTIFY=%s", buf_cstr(&notify));
-	if (dsn && r->orcpt != NULL)
-		stream_printf(o->io, " ORCPT=%s", r->orcpt);
+	if (dsn && r->orcpt != NULL && smtp_orcpt_put(&orcpt, span_str(r->orcpt), says_utf8(o)))
+		stream_printf(o->io, " ORCPT=%s", buf_cstr(&orcpt));
 	stream_write_span(o->io, SPAN("\r\n"));
 	buf_end(&notify);
+	buf_end(&orcpt);
 }
 
 static void put_command(struct smtp_out *o, size_t cmd)

@@ -4,6 +4,9 @@
 #include "base/check.h"
 #include "proto/priority.h"
 #include "proto/smtp_ext.h"
+#include "proto/utf8_addr.h"
+
+#define UTF8_TYPE "utf-8" /* of addresses in UTF-8 (RFC 6533) */
 
 struct param_row {
 	const char *name;
@@ -125,6 +128,14 @@ static bool set_notify(void *ext, struct span v)
 	return r->notify == SMTP_NOTIFY_NEVER || (r->notify & SMTP_NOTIFY_NEVER) == 0;
 }
 
+static bool is_utf8_addr(struct span v)
+{
+	struct buf raw = BUF_INIT(SMTP_ORCPT_MAX);
+	bool ok = utf8_addr_get(v, true, &raw);
+	buf_end(&raw);
+	return ok;
+}
+
 static bool set_orcpt(void *ext, struct span v)
 {
 	struct smtp_rcpt_ext *r = ext;
@@ -135,7 +146,9 @@ static bool set_orcpt(void *ext, struct span v)
 		if (!ascii_is_alpha(u) && !ascii_is_digit(u) && u != '-')
 			return false;
 	}
-	return type.n > 0 && v.n <= SMTP_ORCPT_MAX && is_xtext(rest, SMTP_ORCPT_MAX);
+	if (type.n == 0 || rest.n == 0 || v.n > SMTP_ORCPT_MAX)
+		return false;
+	return span_ieq_str(type, UTF8_TYPE) ? is_utf8_addr(rest) : is_xtext(rest, SMTP_ORCPT_MAX);
 }
 
 static const struct param_row rcpt_rows[] = {
@@ -149,6 +162,7 @@ struct param_reader {
 	const struct param_row *rows;
 	size_t row_count;
 	unsigned offered, seen;
+	bool utf8; /* SMTPUTF8 was said of this mail */
 	struct smtp_ext_error error;
 };
 
@@ -159,12 +173,14 @@ static bool refuse(struct param_reader *r, const char *why, bool unknown)
 	return false;
 }
 
-/* esmtp-value (RFC 5321 section 4.1.2): printable, no "=" and no space. */
-static bool value_ok(struct span v)
+/* esmtp-value (RFC 5321 section 4.1.2): printable, no "=" and no space; with SMTPUTF8 UTF-8 too (RFC 6531 section 3.3). */
+static bool value_ok(struct span v, bool utf8)
 {
-	for (size_t i = 0; i < v.n; i++)
-		if (v.p[i] <= 0x20 || v.p[i] >= 0x7f || v.p[i] == '=')
+	for (size_t i = 0; i < v.n; i++) {
+		unsigned char u = (unsigned char)v.p[i];
+		if (u <= 0x20 || u == 0x7f || u == '=' || (u >= 0x80 && !utf8))
 			return false;
+	}
 	return v.n > 0;
 }
 
@@ -180,7 +196,7 @@ static bool parse_one(struct param_reader *r, struct span param, void *ext)
 		return refuse(r, "parameter not supported", true);
 	if ((r->seen & row->bit) != 0)
 		return refuse(r, "parameter given twice", false);
-	if (row->has_value ? value.p == NULL || !value_ok(value) : value.p != NULL)
+	if (row->has_value ? value.p == NULL || !value_ok(value, r->utf8) : value.p != NULL)
 		return refuse(r, row->has_value ? "value missing or bad" : "takes no value", false);
 	if (!row->set(ext, value))
 		return refuse(r, row->why, false);
@@ -214,11 +230,39 @@ err_t smtp_ext_rcpt(struct span params, unsigned offered, struct smtp_rcpt_ext *
 {
 	struct param_reader r = { .rows = rcpt_rows, .row_count = COUNT_OF(rcpt_rows) };
 	r.offered = offered;
+	r.utf8 = (offered & SMTP_PARAM_SMTPUTF8) != 0;
 	*out = (struct smtp_rcpt_ext){ 0 };
 	err_t err = parse_all(&r, params, out);
 	out->seen = r.seen;
 	out->error = r.error;
 	return err;
+}
+
+/* ---- ORCPT ------------------------------------------------------------------------------------ */
+
+bool smtp_orcpt_get(struct span orcpt, struct buf *out)
+{
+	struct span rest = orcpt, type = span_cut(&rest, ';');
+	if (rest.n == 0)
+		return false;
+	if (span_ieq_str(type, UTF8_TYPE))
+		return utf8_addr_get(rest, true, out);
+	return span_ieq_str(type, "rfc822") && smtp_xtext_get(rest, out);
+}
+
+bool smtp_orcpt_put(struct buf *out, struct span orcpt, bool utf8)
+{
+	struct buf address = BUF_INIT(SMTP_ORCPT_MAX);
+	size_t before = buf_len(out);
+	bool ok = true;
+	if (utf8 || span_is_ascii(orcpt))
+		buf_add_span(out, orcpt);
+	else if (smtp_orcpt_get(orcpt, &address))
+		ok = buf_add_str(out, UTF8_TYPE ";") && utf8_addr_put(out, buf_span(&address));
+	else
+		ok = false;
+	buf_end(&address);
+	return ok && buf_ok(out) && buf_len(out) - before <= SMTP_ORCPT_MAX;
 }
 
 /* ---- xtext ------------------------------------------------------------------------------------ */

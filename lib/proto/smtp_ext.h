@@ -59,17 +59,23 @@ struct smtp_mail_ext {
 struct smtp_rcpt_ext {
 	unsigned seen;
 	unsigned notify;   /* SMTP_NOTIFY_*; 0: not given */
-	struct span orcpt; /* "rfc822;xtext" */
+	struct span orcpt; /* "rfc822;xtext", or "utf-8;" and a form of utf8_addr.h */
 	struct smtp_ext_error error;
 };
 
-/* offered: SMTP_PARAM_* that this session announced; all others are unknown. A parameter given twice is
- * an error. ERR_OK, or ERR_SYNTAX with out->error filled. */
+/* offered: SMTP_PARAM_* that this session announced; all others are unknown. Of a recipient SMTPUTF8 means that MAIL said it:
+ * ORCPT may be UTF-8 then (RFC 6533 section 3). A parameter given twice is an error. ERR_OK, or ERR_SYNTAX with out->error filled. */
 err_t smtp_ext_mail(struct span params, unsigned offered, struct smtp_mail_ext *out);
 err_t smtp_ext_rcpt(struct span params, unsigned offered, struct smtp_rcpt_ext *out);
 
 /* The value of NOTIFY for these bits; false: there are none. */
 bool smtp_notify_put(struct buf *out, unsigned notify);
+
+/* The address in ORCPT, decoded. False: of a type that is not known here, or out is full. */
+bool smtp_orcpt_get(struct span orcpt, struct buf *out);
+/* ORCPT for a next hop; utf8: SMTPUTF8 is said there, else UTF-8 becomes utf-8-addr-xtext. False: that is longer than a server
+ * has to take, or out is full: then it is not to be sent. */
+bool smtp_orcpt_put(struct buf *out, struct span orcpt, bool utf8);
 
 /* xtext (RFC 3461 section 4): "+" and two upper-case hex digits for what is not plain. */
 bool smtp_xtext_put(struct buf *out, struct span raw);

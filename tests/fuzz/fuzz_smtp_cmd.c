@@ -25,6 +25,21 @@ static void check_path(struct span path)
 	CHECK(p.kind == again.kind && p.local_len == again.local_len);
 }
 
+/* What was accepted goes to a next hop without SMTPUTF8 as ASCII that means the same, or not at all. */
+static void check_orcpt(struct span orcpt)
+{
+	struct buf was = BUF_INIT(SMTP_ORCPT_MAX), is = BUF_INIT(SMTP_ORCPT_MAX);
+	struct buf sent = BUF_INIT(4 * SMTP_ORCPT_MAX);
+	if (smtp_orcpt_get(orcpt, &was) && smtp_orcpt_put(&sent, orcpt, false)) {
+		CHECK(span_is_ascii(buf_span(&sent)));
+		CHECK(smtp_orcpt_get(buf_span(&sent), &is));
+		CHECK(span_eq(buf_span(&was), buf_span(&is)));
+	}
+	buf_end(&was);
+	buf_end(&is);
+	buf_end(&sent);
+}
+
 static void check_line(struct span line)
 {
 	struct smtp_cmd c;
@@ -34,7 +49,8 @@ static void check_line(struct span line)
 	CHECK((err == ERR_OK) == (c.why == NULL));
 	check_path(c.path);
 	smtp_ext_mail(c.params, 0xffff, &m);
-	smtp_ext_rcpt(c.params, 0xffff, &r);
+	if (smtp_ext_rcpt(c.params, 0xffff, &r) == ERR_OK)
+		check_orcpt(r.orcpt);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -30,7 +30,7 @@ for my $path (@ARGV) {
 """
 NASTY = b"5.1.1 n\xc3\xb6 \x80\xff <script>\x01\t--boundary Action: delivered; =?utf-8?q?x?= " + b"y" * 700
 NAMES = {"good": b"250 2.1.5 ok", "bad": b"550 5.1.1 nobody of that name", "late": b"451 4.3.0 come again", "nasty": b"550 " + NASTY}
-UTF8 = "d\u00f6rte@far.example"
+UTF8, ORIGINAL = "d\u00f6rte@far.example", "\u00f6ld@x.example"
 
 
 class Hop(socketserver.StreamRequestHandler):
@@ -132,7 +132,8 @@ def _reports(run_dir):
             "delayed": ({"late@far.example": ["NOTIFY=DELAY,FAILURE"]}, [], False),
             "relayed": ({"good@far.example": ["NOTIFY=SUCCESS"]}, [], False),
             "delivered": ({r.tier.user("bob")["address"]: ["NOTIFY=SUCCESS"]}, [], False),
-            "utf8": ({UTF8: ["NOTIFY=FAILURE"]}, ["RET=HDRS"], True),
+            "utf8": ({UTF8: ["NOTIFY=FAILURE", f"ORCPT=utf-8;{ORIGINAL}"]}, ["RET=HDRS"], True),
+            "coded": ({"bad@far.example": [r"ORCPT=utf-8;\x{F6}ld@x.example"]}, [], False),
             "utf8-full": ({UTF8: ["NOTIFY=FAILURE"], "bad@far.example": []}, ["RET=FULL"], True),
         }
         tokens = {name: r.send(*how) for name, how in kinds.items()}
@@ -143,7 +144,7 @@ def _reports(run_dir):
         r.end()
 
 
-ACTIONS = {"failed": "failed", "full": "failed", "nasty": "failed", "delayed": "delayed", "relayed": "relayed",
+ACTIONS = {"failed": "failed", "coded": "failed", "full": "failed", "nasty": "failed", "delayed": "delayed", "relayed": "relayed",
            "delivered": "delivered", "utf8": "failed", "utf8-full": "failed"}
 
 
@@ -165,6 +166,7 @@ def test_python(reports, kind):
     assert max(map(len, raw.split(b"\r\n"))) <= 998
     if utf8:
         assert f"Final-Recipient: utf-8; {UTF8}\r\n".encode() in raw
+        assert ("Original-Recipient: utf-8; " + ORIGINAL).encode() in raw or kind != "utf8"
         assert b"SMTPUTF8" in next(p for p, _, t in reports.store.taken if t == reports.all[kind])
     else:
         fields = status.get_payload()[1]
@@ -172,6 +174,8 @@ def test_python(reports, kind):
         assert len(status.get_payload()) == 2, "one recipient, whatever its texts say"
         assert fields["Final-Recipient"].startswith("rfc822;")
         assert reports.all[kind].split(b"\r\n\r\n", 1)[0].isascii()
+    if kind == "coded":
+        assert rb"Original-Recipient: utf-8; \x{F6}ld@x.example" in raw
     if kind == "failed":
         assert status.get_payload()[0]["Original-Envelope-Id"] == "q+1"
         assert fields["Original-Recipient"] == "rfc822; old+bad@x.example"

@@ -5,9 +5,12 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include <stdio.h>
+
 #include "proto/smtp_cmd.h"
 #include "proto/smtp_ext.h"
 #include "proto/smtp_path.h"
+#include "proto/utf8_addr.h"
 
 static const struct {
 	const char *line;
@@ -232,6 +235,89 @@ static void test_rcpt_parameters(void **state)
 	assert_int_equal(smtp_ext_rcpt(SPAN("ORCPT=;a"), ALL, &r), ERR_SYNTAX);
 }
 
+/* utf-8-addr-xtext, and utf-8-addr-unitext where MAIL said SMTPUTF8 (RFC 6533 section 3); the other types stay xtext. */
+static void test_orcpt_utf8(void **state)
+{
+	static const struct {
+		const char *value;
+		bool ascii, utf8;           /* taken without and with SMTPUTF8 */
+		const char *address, *sent; /* decoded; to a next hop without SMTPUTF8 */
+	} cases[] = {
+		{ "utf-8;j\xc3\xb6rg@x", false, true, "j\xc3\xb6rg@x", "utf-8;j\\x{F6}rg@x" },
+		{ "UTF-8;j\\x{F6}\\x{1f600}@x", true, true, "j\xc3\xb6\xf0\x9f\x98\x80@x",
+		    "UTF-8;j\\x{F6}\\x{1f600}@x" },
+		{ "utf-8;a\\x{2B}\xe2\x82\xac\\x{5C}@x", false, true, "a+\xe2\x82\xac\\@x",
+		    "utf-8;a\\x{2B}\\x{20AC}\\x{5C}@x" },
+		{ "utf-8;a@x", true, true, "a@x", "utf-8;a@x" },
+		{ "rfc822;a+2Bb@x", true, true, "a+b@x", "rfc822;a+2Bb@x" },
+		{ "rfc822;j\xc3\xb6rg@x", false, false, NULL, NULL },
+		{ "x400;j\xc3\xb6rg", false, false, NULL, NULL },
+		{ "\xc3\xb6;a", false, false, NULL, NULL },
+		{ "utf-8;", false, false, NULL, NULL },
+		{ "utf-8;\xc3", false, false, NULL, NULL },
+		{ "utf-8;\xff\xfe@x", false, false, NULL, NULL },
+		{ "utf-8;a+2Bb@x", false, false, NULL, NULL },
+		{ "utf-8;a=b@x", false, false, NULL, NULL },
+		{ "utf-8;a\\x{41}@x", false, false, NULL, NULL },
+		{ "utf-8;a\\x{0D}\\x{0A}@x", false, false, NULL, NULL },
+		{ "utf-8;a\\x{D800}@x", false, false, NULL, NULL },
+		{ "utf-8;a\\x{110000}@x", false, false, NULL, NULL },
+		{ "utf-8;a\\x{00F6}@x", false, false, NULL, NULL },
+		{ "utf-8;a\\x{}@x", false, false, NULL, NULL },
+		{ "utf-8;a\\xF6@x", false, false, NULL, NULL },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		char line[600];
+		struct smtp_rcpt_ext r;
+		struct buf address = BUF_INIT(100), sent = BUF_INIT(600);
+		snprintf(line, sizeof line, "NOTIFY=NEVER ORCPT=%s", cases[i].value);
+		unsigned dsn = SMTP_PARAM_NOTIFY | SMTP_PARAM_ORCPT;
+		assert_int_equal(smtp_ext_rcpt(span_str(line), dsn, &r) == ERR_OK, cases[i].ascii);
+		assert_int_equal(
+		    smtp_ext_rcpt(span_str(line), dsn | SMTP_PARAM_SMTPUTF8, &r) == ERR_OK,
+		    cases[i].utf8);
+		if (cases[i].utf8) {
+			assert_span(r.orcpt, cases[i].value);
+			assert_true(smtp_orcpt_get(r.orcpt, &address));
+			assert_span(buf_span(&address), cases[i].address);
+			assert_true(smtp_orcpt_put(&sent, r.orcpt, false));
+			assert_span(buf_span(&sent), cases[i].sent);
+			buf_clear(&sent);
+			assert_true(smtp_orcpt_put(&sent, r.orcpt, true));
+			assert_span(buf_span(&sent), cases[i].value);
+		}
+		buf_end(&address);
+		buf_end(&sent);
+	}
+}
+
+/* Cut anywhere, a coded character is whole or nothing; one that grows over the limit is not sent. */
+static void test_utf8_addr(void **state)
+{
+	static const char text[] = "a\\x{1F600}\xc3\xb6\\x{5C}";
+	for (size_t n = 0; n < sizeof text; n++) {
+		struct buf out = BUF_INIT(100);
+		bool whole = n <= 1 || n == 10 || n == 12 || n == 18;
+		assert_int_equal(utf8_addr_get(span_of(text, n), true, &out), whole);
+		buf_end(&out);
+	}
+	struct buf orcpt = BUF_INIT(SMTP_ORCPT_MAX), sent = BUF_INIT(8 * SMTP_ORCPT_MAX);
+	buf_add_str(&orcpt, "utf-8;");
+	while (buf_len(&orcpt) + 2 <= SMTP_ORCPT_MAX)
+		buf_add_str(&orcpt, "\xc3\xb6");
+	assert_true(smtp_orcpt_put(&sent, buf_span(&orcpt), true));
+	buf_clear(&sent);
+	assert_false(smtp_orcpt_put(&sent, buf_span(&orcpt), false));
+	buf_clear(&sent);
+	assert_true(utf8_addr_put(&sent, SPAN("a b\x01\x7f+=\\\xc3\xb6")));
+	assert_span(buf_span(&sent), "a\\x{20}b??\\x{2B}\\x{3D}\\x{5C}\\x{F6}");
+	buf_clear(&sent);
+	assert_true(utf8_addr_put(&sent, SPAN("a\xff")));
+	assert_span(buf_span(&sent), "a?");
+	buf_end(&orcpt);
+	buf_end(&sent);
+}
+
 static void test_xtext(void **state)
 {
 	struct buf out = BUF_INIT(100), back = BUF_INIT(100);
@@ -254,6 +340,8 @@ int main(void)
 		cmocka_unit_test(test_detail),
 		cmocka_unit_test(test_mail_parameters),
 		cmocka_unit_test(test_rcpt_parameters),
+		cmocka_unit_test(test_orcpt_utf8),
+		cmocka_unit_test(test_utf8_addr),
 		cmocka_unit_test(test_xtext),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

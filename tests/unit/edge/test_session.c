@@ -135,6 +135,26 @@ static void test_dsn(void **state)
 	assert_string_equal(given.orcpt, "rfc822;x+2B@y.example");
 }
 
+/* Bytes of ORCPT above ASCII stand for a mail with SMTPUTF8 only. */
+static void test_orcpt_utf8(void **state)
+{
+#define FROM(more) HELLO "MAIL FROM:<s@far.example>" more "\r\n"
+#define TO_UTF8 "RCPT TO:<x@elsewhere.example> ORCPT=utf-8;\xc3\xb6@y.example\r\n"
+	static const char whole[] =
+	    FROM(" SMTPUTF8") TO_UTF8 "DATA\r\nSubject: x\r\n\r\n.\r\n" QUIT;
+	memset(&given, 0, sizeof given);
+	given.code = 250;
+	struct talk t = talk_whole("internal", "192.0.2.9", SPAN(FROM("") TO_UTF8 QUIT), SIZE_MAX);
+	assert_string_equal(codes(&t), "220 250 250 501 221");
+	talk_close(&t);
+	for (size_t cut = 1; cut < sizeof whole - 1; cut++) {
+		t = talk_whole("internal", "192.0.2.9", span_of(whole, sizeof whole - 1), cut);
+		assert_string_equal(codes(&t), "220 250 250 250 354 250 221");
+		talk_close(&t);
+		assert_string_equal(given.orcpt, "utf-8;\xc3\xb6@y.example");
+	}
+}
+
 static void test_mail(void **state)
 {
 	memset(&given, 0, sizeof given);
@@ -492,6 +512,7 @@ int main(void)
 		cmocka_unit_test(test_recipients),
 		cmocka_unit_test(test_relay),
 		cmocka_unit_test(test_dsn),
+		cmocka_unit_test(test_orcpt_utf8),
 		cmocka_unit_test(test_mail),
 		cmocka_unit_test(test_recipients_collapse_and_are_bounded),
 		cmocka_unit_test(test_bad_messages),

@@ -269,6 +269,27 @@ static void test_dsn(void **state)
 	}
 }
 
+/* ORCPT in UTF-8 goes to servers with SMTPUTF8 as it is, and as ASCII to the others (RFC 6533 section 3). */
+static void test_orcpt_utf8(void **state)
+{
+	static const char *const offers[] = { "R 250-x\r\n250-PIPELINING\r\n250 DSN\r\n",
+		"R 250-x\r\n250-PIPELINING\r\n250-SMTPUTF8\r\n250 DSN\r\n" };
+	static const char *const rcpts[] = { " ORCPT=utf-8;\\x{E4}@w.example\n",
+		" ORCPT=utf-8;\xc3\xa4@w.example\n" };
+	for (size_t i = 0; i < 2 * COUNT_OF(offers); i++) {
+		struct try t;
+		bool said = i < 2; /* without it nothing may be UTF-8, whatever the server offers */
+		try_start(&t, STEPS("S 220 hi", "C EHLO", offers[i % 2], "C MAIL", RCPT, "C DATA",
+				  "S 250 ok", "S 250 ok", "S 354 go", "B", "S 250 ok"));
+		t.mail.smtputf8 = said;
+		t.rcpt[0].orcpt = "utf-8;\xc3\xa4@w.example";
+		send_mail(&t, OUT_SMTP, 1);
+		assert_int_equal(t.outcomes[0].fate, D);
+		assert_non_null(strstr(buf_cstr(&t.peer.seen), rcpts[said ? i % 2 : 0]));
+		try_end(&t);
+	}
+}
+
 /* SMTPUTF8 was said of it: servers without get it only when nothing in it needs them to know. */
 static void test_smtputf8(void **state)
 {
@@ -448,6 +469,7 @@ int main(void)
 		cmocka_unit_test(test_rset_after_refusal),
 		cmocka_unit_test(test_dsn),
 		cmocka_unit_test(test_requiretls),
+		cmocka_unit_test(test_orcpt_utf8),
 		cmocka_unit_test(test_smtputf8),
 		cmocka_unit_test(test_stale_connection),
 		cmocka_unit_test(test_idle_ends_with_a_mail),
