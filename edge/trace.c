@@ -24,16 +24,27 @@ static const char *protocol(const struct session *s)
 	return s->esmtp ? names[stream_is_tls(s->io)][s->user != NULL] : "SMTP";
 }
 
+/* What RFC 5321 section 4.4 says that it SHOULD tell of the client. Where users are to be hidden, HELO goes too: that is an
+ * address or a machine's name most often; the clause itself has to stay, and this host answers for the user. */
+static void put_source(const struct session *s, struct buf *out)
+{
+	const char *name = screen_name(s);
+	if (s->user != NULL && s->setup->edge->hide_submitters) {
+		buf_printf(out, "Received: from %s\r\n", s->setup->hostname);
+		return;
+	}
+	buf_printf(out, "Received: from %s (%s%s[", s->helo, name != NULL ? name : "",
+	    name != NULL ? " " : "");
+	trace_put_addr(s->from.addr, out);
+	buf_add_str(out, "])\r\n");
+}
+
 bool trace_put_received(const struct session *s, struct buf *out)
 {
 	const struct transaction *t = s->mail->t;
 	struct stream_tls tls;
 	char date[CLOCK_RFC5322_SIZE];
-	const char *name = screen_name(s);
-	buf_printf(out, "Received: from %s (%s%s[", s->helo, name != NULL ? name : "",
-	    name != NULL ? " " : "");
-	trace_put_addr(s->from.addr, out);
-	buf_add_str(out, "])\r\n");
+	put_source(s, out);
 	if (stream_tls(s->io, &tls))
 		buf_printf(out, "\t(using %s with cipher %s (%d bits))\r\n", tls.version,
 		    tls.cipher, tls.bits);

@@ -187,6 +187,44 @@ static void test_login_by_xclient(void **state)
 		}
 }
 
+/* hide_submitters: who has authenticated is sent on without address and HELO; a host that may relay without is not. */
+static void test_hidden_submitters(void **state)
+{
+	static const struct {
+		bool hides;
+		const char *listener, *login, *protocol;
+	} rows[] = {
+		{ true, "submission", "AUTH PLAIN AGFsaWNlQGV4YW1wbGUub3JnAGFsaWNlLXNlY3JldA==\r\n",
+		    "ESMTPA" },
+		{ false, "submission",
+		    "AUTH PLAIN AGFsaWNlQGV4YW1wbGUub3JnAGFsaWNlLXNlY3JldA==\r\n", "ESMTPA" },
+		{ true, "internal", "", "ESMTP" },
+	};
+	struct edge_conf *c = (struct edge_conf *)(uintptr_t)edge->setup->edge;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		bool hidden = rows[i].hides && rows[i].login[0] != '\0';
+		char script[512], want[200];
+		c->hide_submitters = rows[i].hides;
+		snprintf(script, sizeof script,
+		    HELLO "%sMAIL FROM:<alice@example.org>\r\nRCPT TO:<x@far.example>\r\nDATA\r\n"
+			  "Subject: x\r\n\r\n.\r\n" QUIT,
+		    rows[i].login);
+		memset(&given, 0, sizeof given);
+		given.code = 250;
+		struct talk t =
+		    talk_whole(rows[i].listener, "192.0.2.9", span_str(script), SIZE_MAX);
+		talk_close(&t);
+		snprintf(want, sizeof want, "Received: from %s\r\n\tby %s (Postern) with %s id ",
+		    hidden ? edge->setup->hostname : "c.example ([192.0.2.9])",
+		    edge->setup->hostname, rows[i].protocol);
+		if (!span_starts(span_str(given.head), span_str(want)))
+			fail_msg("row %zu: %s, not %s", i, given.head, want);
+		assert_int_equal(strstr(given.head, "192.0.2.9") == NULL, hidden);
+		assert_int_equal(strstr(given.head, "c.example") == NULL, hidden);
+	}
+	c->hide_submitters = false;
+}
+
 static void test_settings_that_cannot_be_meant(void **state)
 {
 	static const char *const rows[][2] = {
@@ -218,6 +256,7 @@ int main(void)
 		cmocka_unit_test(test_cram_md5),
 		cmocka_unit_test(test_broken_exchanges),
 		cmocka_unit_test(test_login_by_xclient),
+		cmocka_unit_test(test_hidden_submitters),
 		cmocka_unit_test(test_settings_that_cannot_be_meant),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
