@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "directory/name.h"
 #include "store-backend/index_db.h"
+#include "store-backend/index_write.h"
 
 enum { WHOSE_MAX = STORE_USER_MAX + 16, DOMAINS_MAX = 1 << 24 };
 
@@ -258,6 +259,9 @@ bool index_check_run(struct index *x, struct index_check *c)
 		return false;
 	k.domains = map_new(DOMAINS_MAX);
 	index_view_db(k.view, &k.db, &k.txn);
+	log_pos rows = db_base(k.db, k.txn).at;
+	if (rows != 0 && c->on_rows != NULL)
+		c->on_rows(c->arg, rows);
 	db_each(&(struct db_range){ k.db, k.txn, DB_USERS, &all, &all }, on_user, &k);
 	check_domains(&k);
 	check_blobs(&k);

@@ -8,6 +8,8 @@
 struct index_check {
 	void (*on_fault)(void *arg, const char *what); /* a line about one thing that is wrong */
 	void (*on_blob)(void *arg, log_pos blob);      /* a message that somebody has */
+	void (*on_rows)(
+	    void *arg, log_pos at); /* where rows in the log end, if there are any; or NULL */
 	void *arg;
 	uint64_t users, mailboxes, messages, blobs; /* out: how many were looked at */
 };

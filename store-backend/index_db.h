@@ -112,6 +112,8 @@ struct blob_row {
 	uint64_t refs;
 };
 
+struct index_base;
+
 struct db {
 	MDB_env *env;
 	MDB_dbi t[DB_COUNT];
@@ -166,6 +168,8 @@ bool mailbox_parse(
 /* How much of each kind, of a mailbox and of its owner. */
 void db_types(const struct db *db, MDB_txn *txn, const struct index_mailbox *m,
     struct type_uses *mailbox_out, struct type_uses *user_out);
+
+struct index_base db_base(const struct db *db, MDB_txn *txn); /* index_write.h */
 
 /* Is the mailbox held by a repair at that time? */
 bool db_held(const struct db *db, MDB_txn *txn, uint64_t mailbox, uint64_t wall_s);

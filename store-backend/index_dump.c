@@ -295,6 +295,16 @@ void index_base_store(struct index_txn *t, const struct index_base *b)
 	txn_put(t, DB_META, &k, b, sizeof *b);
 }
 
+struct index_base db_base(const struct db *db, MDB_txn *txn)
+{
+	struct index_base b;
+	struct db_key k = base_key();
+	MDB_val v;
+	if (!db_get(db, txn, DB_META, &k, &v) || !row_get(&v, &b, sizeof b))
+		b = (struct index_base){ 0 };
+	return b;
+}
+
 /* A row of meta in committed state. */
 static bool meta_row(struct index_writer *w, struct db_key k, void *row, size_t n)
 {

@@ -215,13 +215,6 @@ static bool look(void *arg, const struct log_record *rec)
 	return true;
 }
 
-/* A piece is more than its place: no more of them than the log has room for. */
-static bool has_room_for(struct partition *p, const struct found *f)
-{
-	uint64_t bytes = commitlog_stats(p->log).disk_bytes;
-	return f->end.pieces != 0 && f->end.pieces < bytes / sizeof f->at;
-}
-
 /* From the last piece to the first; the last one's place is in its end, and each says where the one before it is. */
 static err_t follow(struct partition *p, const struct found *f, log_pos *at)
 {
@@ -287,7 +280,8 @@ err_t base_restore(struct partition *p, log_pos *covered_out)
 		return err;
 	if (f.at == 0)
 		return ERR_NOT_FOUND;
-	if (!has_room_for(p, &f))
+	/* A piece is more than its place: no more of them than the log has room for. */
+	if (f.end.pieces == 0 || f.end.pieces > commitlog_stats(p->log).disk_bytes / sizeof f.at)
 		return ERR_CORRUPT;
 	log_pos *at = mem_array((size_t)f.end.pieces, sizeof *at);
 	err = follow(p, &f, at);
@@ -298,23 +292,41 @@ err_t base_restore(struct partition *p, log_pos *covered_out)
 	return err;
 }
 
+err_t partition_check_rows(struct commitlog_reader *reader, log_pos end_at)
+{
+	uint8_t raw[sizeof(log_pos)];
+	struct buf b = BUF_INIT(PIECE_MAX);
+	struct base_end end = { 0 };
+	struct span rest;
+	log_pos before = end_at;
+	err_t err = commitlog_reader_load(reader, end_at, &b);
+	if (!err && !record_get_base(buf_span(&b), &end))
+		err = ERR_CORRUPT;
+	buf_end(&b);
+	log_pos pos = end.last;
+	for (uint64_t i = 0; i < end.pieces && !err; i++) {
+		if (pos == 0 || pos >= before)
+			return ERR_CORRUPT;
+		before = pos;
+		err = commitlog_reader_verify(reader, pos);
+		if (!err)
+			err = commitlog_reader_read(reader, pos, 0, raw, sizeof raw);
+		if (!err)
+			(void)record_get_base_rows(
+			    span_of((const char *)raw, sizeof raw), &pos, &rest);
+	}
+	return !err && (pos != 0 || end.pieces == 0) ? ERR_CORRUPT : err;
+}
+
 bool base_is_whole(struct partition *p, const struct snapshot *s)
 {
-	char path[SNAPSHOT_PATH_SIZE];
-	struct buf b = BUF_INIT(PIECE_MAX);
-	struct found f = { 0 };
-	if (snapshot_path(path, p->snapshot_dir, s))
-		f.at = index_copy_base(path).at;
-	bool whole = f.at != 0 && commitlog_load(p->log, f.at, &b) == ERR_OK &&
-		     record_get_base(buf_span(&b), &f.end) && has_room_for(p, &f);
-	buf_end(&b);
-	if (!whole)
+	char path[SNAPSHOT_PATH_SIZE], log[PARTITION_PATH_SIZE];
+	if (!snapshot_path(path, p->snapshot_dir, s) || !partition_file(p, "log", log))
 		return false;
-	log_pos *at = mem_array((size_t)f.end.pieces, sizeof *at);
-	whole = follow(p, &f, at) == ERR_OK;
-	for (uint64_t i = 0; i < f.end.pieces && whole; i++)
-		whole = commitlog_verify(p->log, at[i]) == ERR_OK;
-	mem_free(at);
+	log_pos at = index_copy_base(path).at;
+	struct commitlog_reader *reader = commitlog_reader_open(log);
+	bool whole = at != 0 && partition_check_rows(reader, at) == ERR_OK;
+	commitlog_reader_close(&reader);
 	return whole;
 }
 

@@ -45,13 +45,26 @@ static void on_blob(void *arg, log_pos blob)
 	on_fault(k, what);
 }
 
+static void on_rows(void *arg, log_pos at)
+{
+	struct checking *k = arg;
+	char what[128];
+	err_t err = partition_check_rows(k->reader, at);
+	if (err == ERR_OK)
+		return;
+	(void)snprintf(what, sizeof what, "rows of the index in the log: %s", err_name(err));
+	on_fault(k, what);
+}
+
 static int check_one(const struct store_partition_conf *pc)
 {
 	struct tool_partition p;
 	if (!tool_open(pc, &p))
 		return TOOL_FAILED;
 	struct checking k = { .name = pc->head.title, .reader = p.reader };
-	struct index_check c = { .on_fault = on_fault, .on_blob = on_blob, .arg = &k };
+	struct index_check c = {
+		.on_fault = on_fault, .on_blob = on_blob, .on_rows = on_rows, .arg = &k
+	};
 	bool ok = index_check_run(p.index, &c);
 	tool_close(&p);
 	if (!ok)

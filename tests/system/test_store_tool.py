@@ -237,5 +237,10 @@ def test_segments_alone(store):
     assert done.returncode == 0 and "made anew (folded)" in done.stdout, done.stdout + done.stderr
     done = tool(store, "check")
     assert done.returncode == 0 and " 0 faults" in done.stdout, done.stdout
+    holds = [path for path in sorted(glob.glob(store.path("store1", "log", "*.seg"))) if b"theirs" in open(path, "rb").read()]
+    flip(holds[-1], b"theirs")
+    done = tool(store, "check")
+    assert done.returncode == 65 and "rows of the index in the log: CORRUPT" in done.stdout, done.stdout
+    flip(holds[-1], bytes([b"t"[0] ^ 1]) + b"heirs")
     store.start_store(1)
     assert everything(store) == before
