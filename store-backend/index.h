@@ -39,6 +39,7 @@ bool index_user(struct index_view *v, struct span user, struct index_user *out);
 /* The user has been told of as out of room (RFC 5423 QuotaExceed), and not yet as with room again. */
 struct index_quota_mark {
 	uint64_t since_s; /* when it was told last */
+	uint64_t first_s; /* and first */
 	uint64_t mailbox; /* whose limit it is; 0: of no mailbox alone */
 	struct span
 	    root; /* empty: the user's own limits; a rule's name; "@example.org": of the domain */

@@ -102,7 +102,7 @@ struct entry_row {
 };
 /* Behind it: by which limit. */
 struct quota_mark_row {
-	uint64_t since_s, mailbox;
+	uint64_t since_s, first_s, mailbox;
 };
 struct hold_row {
 	uint64_t until_s;

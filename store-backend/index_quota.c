@@ -24,7 +24,7 @@ bool db_quota_mark(
 	if (user.n == 0 || user.n > STORE_USER_MAX || !db_get(db, txn, DB_QUOTA_MARKS, &k, &v) ||
 	    !row_get(&v, &row, sizeof row))
 		return false;
-	*out = (struct index_quota_mark){ row.since_s, row.mailbox,
+	*out = (struct index_quota_mark){ row.since_s, row.first_s, row.mailbox,
 		span_from(val_span(&v), sizeof row) };
 	return true;
 }
@@ -48,10 +48,12 @@ void quota_mark_drop(struct index_txn *t, struct span user)
 	(void)txn_del(t, DB_QUOTA_MARKS, &k);
 }
 
-static void store(struct apply *a)
+/* was: the mark that is there; empty: none. */
+static void store(struct apply *a, const struct index_quota_mark *was)
 {
 	struct db_key k = mark_key(a->op->user);
-	struct quota_mark_row row = { a->facts->wall_s, a->op->mailbox };
+	struct quota_mark_row row = { a->facts->wall_s,
+		was->since_s != 0 ? was->first_s : a->facts->wall_s, a->op->mailbox };
 	struct buf value = BUF_INIT(MARK_MAX);
 	buf_add(&value, &row, sizeof row);
 	buf_add_span(&value, a->op->name);
@@ -73,7 +75,7 @@ enum operation_result apply_quota_mark(struct apply *a)
 	    (!there && !full))
 		return OPR_OK;
 	if (full)
-		store(a);
+		store(a, &was);
 	else
 		quota_mark_drop(a->t, op->user);
 	if (op->mailbox != 0 && apply_load_box(a, op->mailbox, &a->box))

@@ -20,6 +20,7 @@ static const char *const result_names[OPR_COUNT] = {
 	[OPR_AWAY] = "away",
 	[OPR_MENDING] = "mending",
 	[OPR_LATER] = "later",
+	[OPR_OVER_GRACE] = "over-grace",
 };
 
 const char *operation_result_name(enum operation_result r)

@@ -238,6 +238,8 @@ enum operation_result {
 	OPR_MENDING,  /* the mailbox is being put right (mend.h): to be tried again soon */
 	/* Not the committer's word but the link's: no answer in time. The change may happen still. */
 	OPR_LATER,
+	/* Nor this, but LMTP's: OPR_OVER_QUOTA of a user who has had that for longer than quota_grace. */
+	OPR_OVER_GRACE,
 	OPR_COUNT
 };
 const char *operation_result_name(enum operation_result r); /* "over-quota": for logs */

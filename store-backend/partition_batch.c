@@ -204,11 +204,11 @@ static enum taken take(struct partition *p, struct asked *a)
 	put_answer(a, done);
 	p->index_room -= cost < p->index_room ? cost : p->index_room;
 	p->batch_logged++;
+	if (result == OPR_OK)
+		warn_after(p, &a->op, done);
 	mark_refused(p, &a->op, done, NULL);
-	if (result == OPR_OK) {
-		warn_after(p, &a->op);
+	if (result == OPR_OK)
 		mark_after(p, &a->op);
-	}
 	return TAKEN;
 }
 

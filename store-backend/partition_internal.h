@@ -181,9 +181,11 @@ struct asked *batch_add_own(struct partition *p, const struct operation *op, str
 /* partition_warn.c: limits of mailboxes; warnings of users */
 /* Before op is logged: the rule that has no room for it; NULL: none. */
 const struct store_quota_conf *warn_in_the_way(struct partition *p, const struct operation *op);
-void warn_after(struct partition *p, const struct operation *op); /* op was carried out */
+/* op was carried out; done: its answer, with the outcomes. */
+void warn_after(
+    struct partition *p, const struct operation *op, const struct operation_answer *done);
 
-/* partition_mark.c: who has no room, and who has again, is told of; nothing unless events are kept */
+/* partition_mark.c: who has no room, and who has again, is told of; nothing unless somebody wants to know */
 /* op was refused, or (DELIVER) for some: rule as warn_in_the_way() said, NULL: the user's own limits. */
 void mark_refused(struct partition *p, const struct operation *op,
     const struct operation_answer *ans, const struct store_quota_conf *rule);

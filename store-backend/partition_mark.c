@@ -11,6 +11,12 @@
 
 enum { MS = 1000, EVERY_S = 86400 /* without settings */ };
 
+static bool wants_marks(const struct partition *p)
+{
+	const struct store_conf *rules = p->settings.rules;
+	return p->tells || (rules != NULL && quota_wants_marks(rules));
+}
+
 static bool is_due(const struct partition *p, bool there, const struct index_quota_mark *mark)
 {
 	const struct store_conf *rules = p->settings.rules;
@@ -79,7 +85,7 @@ void mark_refused(struct partition *p, const struct operation *op,
 	/* The next change has another answer in its place; the outcomes stay. */
 	const struct op_outcome *outcomes = ans->outcomes;
 	size_t n = ans->outcome_n;
-	if (!p->tells)
+	if (!wants_marks(p))
 		return;
 	if (op->kind != OP_DELIVER) {
 		if (ans->result == OPR_OVER_QUOTA)
@@ -144,7 +150,7 @@ static bool makes_room(const struct operation *op)
 
 void mark_after(struct partition *p, const struct operation *op)
 {
-	if (!p->tells)
+	if (!wants_marks(p))
 		return;
 	if (makes_room(op))
 		tell_within(p, op->user);
@@ -162,7 +168,7 @@ bool mark_is_news(struct partition *p, const struct operation *op)
 	struct index_quota_mark mark;
 	struct index_user u;
 	bool there = index_txn_quota_mark(p->txn, op->user, &mark);
-	if (!p->tells || mark.since_s != op->unchanged_since ||
+	if (!wants_marks(p) || mark.since_s != op->unchanged_since ||
 	    !index_txn_user(p->txn, op->user, &u))
 		return false;
 	return op->how == FLAGS_ADD ? is_due(p, there, &mark) : there;

@@ -1,8 +1,11 @@
-/* partition_warn.c - limits that are looked at before a change is logged, and warnings of users who come near their own:
- * a message from the committer itself, once for each level in quota_warn_every. Before: partition_batch.c.
+/* partition_warn.c - limits that are looked at before a change is logged, and warnings of users who come near their own, or those
+ * of a rule with `warn`: a message from the committer itself, once for each level in quota_warn_every. Before: partition_batch.c.
  *
  * Once: the warning has a delivery id made of the level and the period, and a delivery id is taken once. Owns nothing. */
+#include <stdio.h>
+
 #include "base/check.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "store-backend/parse.h"
 #include "store-backend/partition_internal.h"
@@ -46,23 +49,20 @@ const struct store_quota_conf *warn_in_the_way(struct partition *p, const struct
 
 /* ---- warnings --------------------------------------------------------------------------------------------- */
 
-static void send_warning(
-    struct partition *p, struct span user, const struct index_user *u, const struct quota_level *l)
+static void send_warning(struct partition *p, const struct quota_warning *w, struct span id)
 {
-	const struct store_conf *rules = p->settings.rules;
-	struct op_recipient to = { user, SPAN_NONE };
+	struct op_recipient to = { w->user, SPAN_NONE };
 	struct buf text = BUF_INIT(QUOTA_WARNING_MAX), cache = BUF_INIT(STORE_CACHE_MAX);
-	struct quota_warning warning = { user, SPAN_NONE, *u, p->settings.hostname };
-	char room[QUOTA_WARNING_ID_SIZE];
-	struct span id = quota_warning_id(rules, "quota", l->percent, p->wall_s, room);
 	struct operation op;
-	if (index_txn_delivered(p->txn, id, user) || !quota_put_warning(rules, &warning, &text)) {
+	if (index_txn_delivered(p->txn, id, w->user) || !quota_put_warning(w, &text)) {
 		buf_end(&text);
 		return;
 	}
 	parse_message(buf_span(&text), &cache);
 	operation_init(&op, OP_DELIVER);
 	op.uses = DELIVER_ANYWAY | DELIVER_WARNING;
+	if (w->rule != NULL)
+		op.name = span_str(w->rule->head.title);
 	op.delivery_id = id;
 	op.recipients = &to;
 	op.recipient_n = 1;
@@ -76,21 +76,83 @@ static void send_warning(
 
 static void warn_user(struct partition *p, struct span user)
 {
-	struct index_user u;
-	if (!index_txn_user(p->txn, user, &u) || (u.quota_bytes == 0 && u.quota_messages == 0))
+	const struct store_conf *rules = p->settings.rules;
+	struct quota_warning w = { .user = user, .hostname = p->settings.hostname };
+	char room[QUOTA_WARNING_ID_SIZE];
+	if (!index_txn_user(p->txn, user, &w.is) ||
+	    (w.is.quota_bytes == 0 && w.is.quota_messages == 0))
 		return;
-	struct quota_level l = quota_level_of(p->settings.rules, &u);
+	struct quota_level l = quota_level_of(&rules->quota_warn, &w.is);
 	if (l.percent > 0)
-		send_warning(p, user, &u, &l);
+		send_warning(p, &w, quota_warning_id(rules, "quota", l.percent, p->wall_s, room));
 }
 
-void warn_after(struct partition *p, const struct operation *op)
+static void warn_by_rule(
+    struct partition *p, const struct store_quota_conf *q, const struct quota_ask *ask)
+{
+	static const struct hash_key fixed = { 0x71756f7461u, 0x7761726eu };
+	const struct index_mailbox *m = ask->mailbox;
+	bool narrow = q->folders.n > 0;
+	struct quota_warning w = { .user = m->user,
+		.rule = q,
+		.mailbox = narrow ? m->name : SPAN_NONE,
+		.hostname = p->settings.hostname };
+	char room[QUOTA_WARNING_ID_SIZE], what[QUOTA_WARNING_ID_SIZE / 2];
+	struct quota_level l;
+	if (!quota_rule_level(q, ask, &w.is, &l))
+		return;
+	(void)snprintf(what, sizeof what, "r%llx-%llx",
+	    (unsigned long long)(hash_sip(&fixed, span_str(q->head.title)) >> 16),
+	    narrow ? (unsigned long long)m->id : 0);
+	send_warning(p, &w, quota_warning_id(p->settings.rules, what, l.percent, p->wall_s, room));
+}
+
+/* Of the mailbox that something came into. */
+static void warn_by_rules(struct partition *p, const struct index_mailbox *m)
 {
 	const struct store_conf *rules = p->settings.rules;
-	if (rules == NULL || rules->quota_warn.n == 0 || (op->uses & DELIVER_WARNING) != 0)
+	struct quota_ask ask = { .mailbox = m };
+	for (size_t i = 0; i < rules->quota_n; i++) {
+		if (rules->quota[i]->warn.n == 0)
+			continue;
+		index_txn_types(p->txn, m, &ask.in_mailbox, &ask.of_owner);
+		warn_by_rule(p, rules->quota[i], &ask);
+	}
+}
+
+/* And of its owner. */
+static void warn_of(struct partition *p, uint64_t mailbox)
+{
+	struct index_mailbox m;
+	if (!index_txn_mailbox(p->txn, mailbox, &m))
 		return;
-	if (op->kind == OP_APPEND || op->kind == OP_APPEND_MANY || op->kind == OP_COPY)
-		warn_user(p, op->user);
-	for (size_t i = 0; op->kind == OP_DELIVER && i < op->recipient_n; i++)
+	warn_user(p, m.user);
+	warn_by_rules(p, &m);
+}
+
+static void warn_delivered(
+    struct partition *p, const struct operation *op, const struct operation_answer *done)
+{
+	struct index_mailbox m;
+	for (size_t i = 0; i < op->recipient_n && i < done->outcome_n; i++) {
+		const struct op_outcome *o = &done->outcomes[i];
+		if (o->result != OPR_OK)
+			continue;
 		warn_user(p, op->recipients[i].user);
+		if (p->settings.rules->quota_n > 0 && index_txn_mailbox(p->txn, o->mailbox, &m))
+			warn_by_rules(p, &m);
+	}
+}
+
+void warn_after(
+    struct partition *p, const struct operation *op, const struct operation_answer *done)
+{
+	if (p->settings.rules == NULL || (op->uses & DELIVER_WARNING) != 0)
+		return;
+	if (op->kind == OP_APPEND || op->kind == OP_APPEND_MANY)
+		warn_of(p, op->mailbox);
+	if (copies(op))
+		warn_of(p, op->target);
+	if (op->kind == OP_DELIVER)
+		warn_delivered(p, op, done);
 }

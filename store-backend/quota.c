@@ -39,14 +39,18 @@ static bool has_room(const struct store_quota_conf *q, const struct quota_ask *a
 		   !is_beyond((uint64_t)q->messages, used->messages, more->messages));
 }
 
+static bool fits_mailbox(const struct store_quota_conf *q, const struct index_mailbox *m)
+{
+	return q->domains.n == 0 && is_of_user(q, m->user) &&
+	       (q->folders.n == 0 || imap_pattern_fits_any(&q->folders, m->name));
+}
+
 const struct store_quota_conf *quota_in_the_way(
     const struct store_conf *s, const struct quota_ask *a)
 {
 	for (size_t i = 0; i < s->quota_n; i++) {
 		const struct store_quota_conf *q = s->quota[i];
-		if (q->domains.n == 0 && is_of_user(q, a->mailbox->user) &&
-		    (q->folders.n == 0 || imap_pattern_fits_any(&q->folders, a->mailbox->name)) &&
-		    !has_room(q, a))
+		if (fits_mailbox(q, a->mailbox) && !has_room(q, a))
 			return q;
 	}
 	return NULL;
@@ -147,24 +151,48 @@ bool quota_is_exceeded(const struct index_user *u)
 	return !quota_has_room(u, 0, 0);
 }
 
-struct quota_level quota_level_of(const struct store_conf *s, const struct index_user *u)
+struct quota_level quota_level_of(const struct conf_ints *warn, const struct index_user *u)
 {
 	unsigned bytes = percent_of(u->bytes, u->quota_bytes);
 	unsigned messages = percent_of(u->messages, u->quota_messages);
 	struct quota_level l = { .used = bytes, .messages = messages > bytes };
 	if (l.messages)
 		l.used = messages;
-	for (size_t i = 0; i < s->quota_warn.n; i++) {
-		unsigned level = (unsigned)s->quota_warn.v[i];
+	for (size_t i = 0; i < warn->n; i++) {
+		unsigned level = (unsigned)warn->v[i];
 		if (l.used >= level && level > l.percent)
 			l.percent = level;
 	}
 	return l;
 }
 
+bool quota_rule_level(const struct store_quota_conf *q, const struct quota_ask *a,
+    struct index_user *is_out, struct quota_level *level_out)
+{
+	const struct type_use *used = used_of(q, a);
+	*is_out = (struct index_user){ .bytes = used->bytes,
+		.messages = used->messages,
+		.quota_bytes = q->bytes,
+		.quota_messages = (uint64_t)q->messages };
+	*level_out = quota_level_of(&q->warn, is_out);
+	return level_out->percent > 0 && fits_mailbox(q, a->mailbox);
+}
+
 bool quota_is_exempt(const struct store_conf *s, struct span sender)
 {
 	return sender.n > 0 && imap_pattern_fits_any(&s->quota_exempt, sender);
+}
+
+bool quota_wants_marks(const struct store_conf *s)
+{
+	return store_wants_events(s) || (s->quota_grace > 0 && s->quota_over == STORE_OVER_DEFER);
+}
+
+bool quota_is_grace_over(
+    const struct store_conf *s, const struct index_quota_mark *mark, uint64_t now_s)
+{
+	return s->quota_grace > 0 && mark->since_s > 0 &&
+	       now_s >= mark->first_s + s->quota_grace / MS;
 }
 
 static void check_one(const struct store_quota_conf *q, struct conf_diag *d)
@@ -175,6 +203,8 @@ static void check_one(const struct store_quota_conf *q, struct conf_diag *d)
 	if (!narrow && q->domains.n == 0)
 		conf_error(
 		    d, q->head.pos, "quota %s needs folders, a type or domains", q->head.title);
+	if (q->domains.n > 0 && q->warn.n > 0)
+		conf_error(d, q->head.pos, "quota %s: of domains quota_warn warns", q->head.title);
 	if (q->domains.n > 0 && (narrow || q->users.n > 0))
 		conf_error(d, q->head.pos,
 		    "quota %s: domains go with neither users, folders nor type", q->head.title);
@@ -202,6 +232,24 @@ struct span quota_warning_id(const struct store_conf *s, const char *what, unsig
 	return span_str(out);
 }
 
+static void put_subject(const struct quota_warning *w, unsigned percent, struct buf *out)
+{
+	static const char *const kinds[] = { [TYPE_ANY] = "",
+		[TYPE_MAIL] = "mail ",
+		[TYPE_VOICE] = "voice ",
+		[TYPE_FAX] = "fax ",
+		[TYPE_VIDEO] = "video " };
+	if (w->domain.n > 0)
+		buf_printf(out, "The mailboxes of %.*s are", SPAN_ARG(w->domain));
+	else if (w->rule == NULL)
+		buf_add_str(out, "Your mailbox is");
+	else if (w->mailbox.n > 0)
+		buf_add_str(out, "One of your mailboxes is");
+	else
+		buf_printf(out, "The room for your %smessages is", kinds[w->rule->type]);
+	buf_printf(out, " %u %% full", percent);
+}
+
 static void put_head(const struct quota_warning *w, unsigned percent, struct buf *out)
 {
 	char date[CLOCK_RFC5322_SIZE];
@@ -209,35 +257,48 @@ static void put_head(const struct quota_warning *w, unsigned percent, struct buf
 	buf_printf(out,
 	    "Return-Path: <>\r\nFrom: Mail store <postmaster@%s>\r\nTo: <%.*s>\r\nSubject: ",
 	    w->hostname, SPAN_ARG(w->user));
-	if (w->domain.n > 0)
-		buf_printf(
-		    out, "The mailboxes of %.*s are %u %% full", SPAN_ARG(w->domain), percent);
-	else
-		buf_printf(out, "Your mailbox is %u %% full", percent);
+	put_subject(w, percent, out);
 	buf_printf(out,
 	    "\r\nDate: %s\r\nMessage-ID: <quota.%llu@%s>\r\n"
 	    "Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n"
-	    "Content-Type: text/plain; charset=utf-8\r\n\r\n",
+	    "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n",
 	    clock_rfc5322(now, date), (unsigned long long)now, w->hostname);
+	if (w->mailbox.n > 0)
+		buf_printf(out, "Its name is %.*s.\r\n", SPAN_ARG(w->mailbox));
 }
 
-bool quota_put_warning(const struct store_conf *s, const struct quota_warning *w, struct buf *out)
+static void put_use(const struct quota_warning *w, const struct quota_level *l, struct buf *out)
 {
 	const struct index_user *u = &w->is;
-	struct quota_level l = quota_level_of(s, u);
 	bool domain = w->domain.n > 0;
-	put_head(w, l.used, out);
-	if (l.messages)
+	if (l->messages)
 		buf_printf(out, "%s %llu messages; %llu are allowed.\r\n",
-		    domain ? "There are" : "You have", (unsigned long long)u->messages,
-		    (unsigned long long)u->quota_messages);
+		    domain || w->rule != NULL ? "There are" : "You have",
+		    (unsigned long long)u->messages, (unsigned long long)u->quota_messages);
+	else if (w->rule != NULL)
+		buf_printf(out, "There are %llu KiB; %llu KiB are allowed.\r\n",
+		    (unsigned long long)(u->bytes >> 10),
+		    (unsigned long long)(u->quota_bytes >> 10));
 	else
 		buf_printf(out, "%s takes %llu MiB; %llu MiB are allowed.\r\n",
 		    domain ? "The mail of all users together" : "Your mail",
 		    (unsigned long long)(u->bytes >> 20),
 		    (unsigned long long)(u->quota_bytes >> 20));
+}
+
+bool quota_put_warning(const struct quota_warning *w, struct buf *out)
+{
+	static const struct conf_ints none = { 0 };
+	struct quota_level l = quota_level_of(&none, &w->is);
+	put_head(w, l.used, out);
+	put_use(w, &l, out);
+	if (w->domain.n > 0)
+		return buf_add_str(
+		    out, "When there is no room no mail can be delivered to any of them.\r\n");
 	return buf_add_str(
-	    out, domain ? "When there is no room no mail can be delivered to any of them.\r\n"
-			: "When the mailbox is full no mail can be delivered to you.\r\n"
-			  "Please delete what you do not need any more, and empty the trash.\r\n");
+		   out, w->rule != NULL
+			    ? "When there is no room no such mail can be delivered to you.\r\n"
+			    : "When the mailbox is full no mail can be delivered to you.\r\n") &&
+	       buf_add_str(
+		   out, "Please delete what you do not need any more, and empty the trash.\r\n");
 }

@@ -28,13 +28,16 @@ bool quota_is_reached(const struct index_user *u);
 bool quota_is_exceeded(const struct index_user *u);
 /* A rule that limits a kind of messages over all mailboxes of this user; it is a quota root (RFC 9208) of theirs. */
 bool quota_is_root(const struct store_quota_conf *q, struct span user);
-/* The highest percentage of quota_warn that the user has reached, and of which limit; 0: none. */
+/* The highest of these percentages that was reached, and of which limit; 0: none. */
 struct quota_level {
-	unsigned percent; /* of quota_warn */
+	unsigned percent; /* of those */
 	unsigned used;    /* what is really used, in percent */
 	bool messages;    /* of the number of messages, not of the bytes */
 };
-struct quota_level quota_level_of(const struct store_conf *s, const struct index_user *u);
+struct quota_level quota_level_of(const struct conf_ints *warn, const struct index_user *u);
+/* Of a rule that has `warn`, fits the user and the mailbox and has a level: what is there and allowed in the words of a user. */
+bool quota_rule_level(const struct store_quota_conf *q, const struct quota_ask *a,
+    struct index_user *is_out, struct quota_level *level_out);
 /* Mail of this sender is delivered whatever the limits say. */
 bool quota_is_exempt(const struct store_conf *s, struct span sender);
 
@@ -52,16 +55,23 @@ bool quota_domain_has_room(const struct domain_use *u, uint64_t bytes, uint64_t 
 void quota_domain_remove(struct domain_use *u, uint64_t bytes, uint64_t messages);
 /* So far below the limits that it is worth telling: nine tenths. */
 bool quota_domain_within(const struct domain_use *u);
+/* Does anybody want to know who has no room? */
+bool quota_wants_marks(const struct store_conf *s);
+/* Has there been no room for longer than quota_grace? */
+bool quota_is_grace_over(
+    const struct store_conf *s, const struct index_quota_mark *mark, uint64_t now_s);
 void quota_check(const struct store_conf *s, struct conf_diag *d);
 
 /* The message that tells a user; complete, with CRLF. False: out is full. */
 struct quota_warning {
 	struct span user;
-	struct span domain;   /* whose limits they are; empty: the user's own */
-	struct index_user is; /* what is there and allowed */
+	struct span domain;                  /* whose limits they are; empty: the user's own */
+	const struct store_quota_conf *rule; /* or of this rule of mailboxes or of a kind; NULL */
+	struct span mailbox;                 /* with a rule of mailboxes */
+	struct index_user is;                /* what is there and allowed */
 	const char *hostname;
 };
-bool quota_put_warning(const struct store_conf *s, const struct quota_warning *w, struct buf *out);
+bool quota_put_warning(const struct quota_warning *w, struct buf *out);
 /* Of a domain: what is there and allowed in the words of a user. */
 struct index_user quota_domain_as_user(const struct domain_use *u);
 enum { QUOTA_WARNING_ID_SIZE = 64, QUOTA_WARNING_MAX = 4096 };

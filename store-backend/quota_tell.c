@@ -43,7 +43,7 @@ void quota_tell_full(
 	char root[STORE_USER_MAX + 1];
 	bool there = index_quota_mark(v, user, &mark);
 	uint64_t every_s = s->quota_exceed_every / MS, now_s = clock_wall_us() / US;
-	if (!store_wants_events(s) || (there && now_s < mark.since_s + every_s) ||
+	if (!quota_wants_marks(s) || (there && now_s < mark.since_s + every_s) ||
 	    !index_user(v, user, &u))
 		return;
 	operation_init(&op, OP_QUOTA_MARK);
@@ -63,7 +63,7 @@ static void tell_within(
 {
 	struct index_quota_mark mark;
 	struct operation op;
-	if (!store_wants_events(store_options(store_worker_conf(w))) ||
+	if (!quota_wants_marks(store_options(store_worker_conf(w))) ||
 	    !index_quota_mark(v, user, &mark) || !span_starts(mark.root, SPAN("@")) ||
 	    !quota_domain_within(use))
 		return;
@@ -113,12 +113,11 @@ static bool is_to_be_told(struct store_worker *w, struct span user, struct span 
 static void send_warning(
     struct store_worker *w, const struct quota_warning *warning, struct span id, unsigned percent)
 {
-	const struct store_conf *s = store_options(store_worker_conf(w));
 	struct buf text = BUF_INIT(QUOTA_WARNING_MAX), cache = BUF_INIT(STORE_CACHE_MAX);
 	struct op_recipient to = { warning->user, SPAN_NONE };
 	char root[STORE_USER_MAX + 1];
 	struct operation op;
-	if (quota_put_warning(s, warning, &text)) {
+	if (quota_put_warning(warning, &text)) {
 		parse_message(buf_span(&text), &cache);
 		operation_init(&op, OP_DELIVER);
 		op.uses = DELIVER_ANYWAY | DELIVER_WARNING;
@@ -147,7 +146,7 @@ void quota_warn_domain(struct store_worker *w, struct span domain, const struct 
 	struct quota_warning warning = { .domain = domain,
 		.is = quota_domain_as_user(use),
 		.hostname = store_worker_hostname(w) };
-	struct quota_level l = quota_level_of(s, &warning.is);
+	struct quota_level l = quota_level_of(&s->quota_warn, &warning.is);
 	if (l.percent > 0 && warned_user(s, domain, &user)) {
 		struct span id =
 		    quota_warning_id(s, "domain", l.percent, clock_wall_us() / US, room);

@@ -1,6 +1,6 @@
 /* quota_tell.h - what workers alone know of limits is told: that a domain comes near its own, by a message to
  * quota_domain_warn_to; and that a worker has refused a message for want of room, before any committer heard of it: the user's committer makes
- * QuotaExceed of it (partition_mark.c), unless that was told a short time ago. Nothing when events are not kept.
+ * QuotaExceed of it (partition_mark.c), unless that was told a short time ago. Nothing when nobody wants to know (quota_wants_marks()).
  *
  * The refusal does not wait for it. The change is sent again to a committer that died; if the worker dies as well before it is
  * logged there is no mark, and the next refusal tells. */

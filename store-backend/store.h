@@ -47,7 +47,6 @@ struct directory *store_worker_directory(struct store_worker *w);
  * s->conf = conf_ref(store_worker_conf(w)), s->opts = store_options(s->conf). */
 const struct conf *store_worker_conf(const struct store_worker *w);
 const struct store_conf *store_options(const struct conf *c);
-bool store_wants_events(const struct store_conf *s);
 
 /* NULL: no TLS here (no certificate, or the listener says none). alpn is the protocol's name. Borrowed:
  * tls_ctx_ref() to keep it. */

@@ -67,4 +67,6 @@ size_t store_partition_for_new(struct span user, size_t n);
 
 void store_conf_check(const struct conf *c, struct conf_diag *d);
 
+bool store_wants_events(const struct store_conf *s);
+
 #endif

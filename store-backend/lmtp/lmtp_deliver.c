@@ -110,6 +110,7 @@ static const struct {
 	[OPR_NO_SPACE] = { 452, "4.3.1", "The store is full" },
 	[OPR_AWAY] = { 451, "4.2.1", "The mailbox is moving to another store" },
 	[OPR_MENDING] = { 451, "4.3.0", "The mailbox is being repaired, try again soon" },
+	[OPR_OVER_GRACE] = { 552, "5.2.2", "The mailbox is full" },
 	[OPR_LATER] = { 451, "4.3.0", "The store could not commit in time" },
 };
 
@@ -174,15 +175,29 @@ static void answer_all(struct lmtp_session *s)
 	lmtp_set_state(s, LMTP_ST_COMMAND);
 }
 
+/* The committer knows of no grace. */
+static void look_at_grace(struct lmtp_session *s, struct lmtp_recipient *r)
+{
+	if (r->result != OPR_OVER_QUOTA || store_options(s->base.conf)->quota_grace == 0)
+		return;
+	struct index_view *v = index_view_begin(r->partition->index);
+	if (v != NULL)
+		r->result = lmtp_no_room(s, v, span_str(r->user));
+	index_view_end(&v);
+}
+
 static void on_delivered(void *arg, const struct operation_answer *a)
 {
 	struct lmtp_part *p = arg;
 	struct lmtp_transaction *t = OBJ(lmtp_transaction, p->t);
 	p->ask = NULL;
-	for (size_t i = 0; i < p->n; i++)
-		t->recipients[p->which[i]].result = a->result != OPR_OK ? a->result
-						    : i < a->outcome_n  ? a->outcomes[i].result
-									: OPR_LATER;
+	for (size_t i = 0; i < p->n; i++) {
+		struct lmtp_recipient *r = &t->recipients[p->which[i]];
+		r->result = a->result != OPR_OK ? a->result
+			    : i < a->outcome_n  ? a->outcomes[i].result
+						: OPR_LATER;
+		look_at_grace(t->session, r);
+	}
 	if (--t->waiting > 0)
 		return;
 	struct lmtp_session *s = t->session;
@@ -208,7 +223,8 @@ static void group(struct lmtp_transaction *t)
 {
 	for (size_t i = 0; i < t->recipient_n; i++) {
 		size_t k = 0;
-		if (t->recipients[i].result == OPR_OVER_QUOTA)
+		enum operation_result known = t->recipients[i].result;
+		if (known == OPR_OVER_QUOTA || known == OPR_OVER_GRACE)
 			continue;
 		while (k < t->part_n && t->parts[k].partition != t->recipients[i].partition)
 			k++;

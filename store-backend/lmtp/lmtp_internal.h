@@ -112,10 +112,12 @@ enum lmtp_verdict lmtp_data(struct lmtp_session *s); /* takes input in LMTP_ST_D
 enum lmtp_verdict lmtp_say_result(struct lmtp_session *s, enum operation_result r);
 
 /* lmtp_room.c */
-/* At RCPT: OPR_OK, OPR_AWAY, OPR_OVER_QUOTA. size: as MAIL said; 0: it did not. */
+/* At RCPT: OPR_OK, OPR_AWAY, OPR_OVER_QUOTA, OPR_OVER_GRACE. size: as MAIL said; 0: it did not. */
 enum operation_result lmtp_recipient_room(
     struct lmtp_session *s, struct span user, struct span folder, uint64_t size);
-/* The message is whole: recipients of mailboxes, kinds and domains that are full get OPR_OVER_QUOTA. */
+/* OPR_OVER_GRACE if the user has had no room for too long, else OPR_OVER_QUOTA. */
+enum operation_result lmtp_no_room(struct lmtp_session *s, struct index_view *v, struct span user);
+/* The message is whole: recipients of mailboxes, kinds and domains that are full get OPR_OVER_QUOTA or OPR_OVER_GRACE. */
 void lmtp_refuse_full(struct lmtp_session *s, const struct message_source *message);
 
 /* lmtp_chunk.c */

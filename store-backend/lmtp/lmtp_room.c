@@ -1,6 +1,7 @@
 /* lmtp_room.c - is there room for a recipient? As far as it is known: at RCPT by the size that the client has said, and when the
  * message is there by its own and by its kind. Before: lmtp_command.c and lmtp_deliver.c, which ask; the users' own limits
  * are the committer's to look at once more. Owns nothing. */
+#include "base/clock.h"
 #include "base/mem.h"
 #include "directory/name.h"
 #include "store-backend/domain_quota.h"
@@ -103,6 +104,15 @@ static bool has_room(
 	return room;
 }
 
+enum operation_result lmtp_no_room(struct lmtp_session *s, struct index_view *v, struct span user)
+{
+	struct index_quota_mark mark;
+	(void)index_quota_mark(v, user, &mark);
+	return quota_is_grace_over(store_options(s->base.conf), &mark, clock_wall_us() / 1000000)
+		   ? OPR_OVER_GRACE
+		   : OPR_OVER_QUOTA;
+}
+
 enum operation_result lmtp_recipient_room(
     struct lmtp_session *s, struct span user, struct span folder, uint64_t size)
 {
@@ -112,7 +122,7 @@ enum operation_result lmtp_recipient_room(
 	if (v != NULL && index_stay(v, user) != STAY_HERE)
 		r = OPR_AWAY;
 	else if (v != NULL && !s->t->exempt && !has_room(s, v, &to, size))
-		r = OPR_OVER_QUOTA;
+		r = lmtp_no_room(s, v, user);
 	index_view_end(&v);
 	return r;
 }
@@ -130,7 +140,7 @@ void lmtp_refuse_full(struct lmtp_session *s, const struct message_source *messa
 		struct index_view *v = index_view_begin(r->partition->index);
 		if (v != NULL && (!mailbox_has_room(s, v, &to, &more) ||
 				     !domain_takes(s, v, &rooms, &to, message->size)))
-			r->result = OPR_OVER_QUOTA;
+			r->result = lmtp_no_room(s, v, to.user);
 		index_view_end(&v);
 	}
 	for (size_t i = 0; i < rooms.n; i++)

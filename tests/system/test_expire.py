@@ -19,6 +19,26 @@ RULES = """
 	expire room { folders Room; bytes_max 4k; }
 	expire few { folders Few; messages_max 3; }
 """
+# Every condition that needs no waiting (saved: tests/unit/store/test_expire.c) with every action, each in a mailbox of its own:
+# what the rule says, and two messages as (flags, old, text), of which the first one goes.
+KIND = b"MIME-Version: 1.0\r\nContent-Type: %s\r\n\r\nx\r\n"
+PLAIN = b"Subject: x\r\n\r\nx\r\n"
+MATRIX = {
+    "age": ("age 30d;", ("", True, PLAIN), ("", False, PLAIN)),
+    "larger": ("larger 2k;", ("", False, PLAIN + b"x" * 3000), ("", False, PLAIN)),
+    "header": ('header "List-Id: news";', ("", False, b"List-Id: news\r\n" + PLAIN), ("", False, PLAIN)),
+    "flags": ("flags answered, -seen;", (r"(\Answered)", False, PLAIN), (r"(\Answered \Seen)", False, PLAIN)),
+    "voice": ("type voice;", ("", False, KIND % b"audio/ogg"), ("", False, KIND % b"image/tiff")),
+    "fax": ("type fax;", ("", False, KIND % b"multipart/fax-message; boundary=x"), ("", False, KIND % b"video/mp4")),
+    "video": ("type video;", ("", False, KIND % b"video/mp4"), ("", False, KIND % b"audio/ogg")),
+    "mail": ("type mail;", ("", False, PLAIN), ("", False, KIND % b"audio/ogg")),
+    "count": ("messages_max 1;", ("", False, PLAIN), ("", False, PLAIN)),
+    "bytes": ("bytes_max 2k;", ("", False, PLAIN + b"x" * 1500), ("", False, PLAIN + b"x" * 1500)),
+}
+ACTIONS = {"delete": "", "move": 'action move; target "Gone/%s";', "archive": "action archive; archive_dir ARCHIVE;"}
+for _name, (_rule, _, _) in MATRIX.items():
+    for _action, _text in ACTIONS.items():
+        RULES += f"\texpire {_name}-{_action} {{ folders \"M-{_action}/{_name}\"; {_rule} {_text.replace('%s', _name)} }}\n"
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +174,28 @@ def test_conditions(tier):
     expire(tier, m)
     assert (uids(m, "Rules"), uids(m, "Room")) == ([b"2", b"4", b"6"], [b"3", b"4"])
     m.logout()
+
+
+def test_every_condition_with_every_action(tier):
+    m = login(tier)
+    for name, (_, *messages) in MATRIX.items():
+        for action in ACTIONS:
+            assert m.create(f"M-{action}/{name}")[0] == "OK"
+            for flags, old, text in messages:
+                assert m.append(f"M-{action}/{name}", flags, OLD if old else NEW, text)[0] == "OK"
+    before = archived(tier)
+    expire(tier, m)
+    files = {path: text for path, text in archived(tier).items() if path not in before}
+    for name, (_, first, _) in MATRIX.items():
+        for action in ACTIONS:
+            assert uids(m, f"M-{action}/{name}") == [b"2"], (name, action)
+        text = first[2]
+        m.select(f"Gone/{name}", readonly=True)
+        assert m.fetch("1:*", "(BODY.PEEK[])")[1][0][1] == text, name
+        assert [t for path, t in files.items() if f".M-archive.{name}/" in path] == [text.replace(b"\r\n", b"\n")], name
+    assert len(files) == len(MATRIX)
+    m.logout()
+    assert tool(tier, "check").returncode == 0
 
 
 def test_events_say_so(tier):

@@ -18,6 +18,8 @@ OPTIONS = """
 	quota few { folders "Small/*"; messages 2; }
 	quota voice { type voice; messages 2; }
 	quota faxes { folders "Small/*"; type fax; bytes 5000; }
+	quota lists { folders "Lists/*"; messages 4; warn 50, 75; }
+	quota films { type video; bytes 100k; warn 40; }
 """
 
 
@@ -240,6 +242,46 @@ def test_limits_of_kinds_by_mailbox(tier):
     assert tier.postern("store", "check", config="store1").returncode == 0
 
 
+def told_of(tier, root):
+    return [e for e in events(tier, "vnd.postern.QuotaWarning") if e.get("vnd.postern.quotaRoot") == root]
+
+
+def test_warned_of_rules(tier):
+    """The owner of a mailbox and of a kind of messages, once for each number, whoever brings the message."""
+    m = login(tier, "carol")
+    m.create("Lists/A")
+    m.create("Lists/B")
+    assert m.append("Lists/A", "", None, message("mail"))[0] == "OK"
+    assert deliver(tier, 100, to="carol+Lists/B@example.net") == 250
+    assert told_of(tier, "lists") == []
+    assert deliver(tier, 100, to="carol+Lists/A@example.net") == 250
+    wait_for(lambda: len(told_of(tier, "lists")) == 1, 20, "the first")
+    m.select("INBOX")
+    assert m.append("INBOX", "", None, message("mail", subtype="one more"))[0] == "OK"
+    uid = m.uid("SEARCH", "SUBJECT", '"one more"')[1][0].split()[-1].decode()
+    assert m.uid("MOVE", uid, "Lists/A")[0] == "OK"
+    wait_for(lambda: len(told_of(tier, "lists")) == 2, 20, "the second")
+    # Another mailbox has its own numbers; the number that was told is not told again.
+    assert m.append("Lists/B", "", None, message("mail"))[0] == "OK"
+    wait_for(lambda: len(told_of(tier, "lists")) == 3, 20, "of the other mailbox")
+    assert m.append("Lists/B", "", None, message("mail"))[0] == "OK"
+    wait_for(lambda: len(told_of(tier, "lists")) == 4, 20, "of the other mailbox once more")
+    m.select("Lists/A")
+    m.store("1", "+FLAGS", r"(\Deleted)")
+    m.expunge()
+    assert m.append("Lists/A", "", None, message("mail"))[0] == "OK"
+    assert m.append("INBOX", "", None, b"MIME-Version: 1.0\r\nContent-Type: video/mp4\r\n\r\n" + b"z" * 50000)[0] == "OK"
+    wait_for(lambda: len(told_of(tier, "films")) == 1, 20, "of the kind")
+    assert len(told_of(tier, "lists")) == 4
+    assert {e["user"] for e in told_of(tier, "lists") + told_of(tier, "films")} == {"carol@example.net"}
+    m.select("INBOX")
+    texts = [m.fetch(n, "(BODY.PEEK[])")[1][0][1].decode() for n in m.search(None, 'SUBJECT "full"')[1][0].decode().split()]
+    assert len([t for t in texts if "One of your mailboxes is 50 % full" in t and "Its name is Lists/A." in t
+                and "There are 2 messages; 4 are allowed." in t]) == 1, texts
+    assert any("The room for your video messages is 4" in t and " KiB; 100 KiB are allowed." in t for t in texts), texts
+    m.logout()
+
+
 def test_full_is_refused_at_rcpt(edge):
     with mail.smtp(edge) as s:
         s.ehlo()
@@ -274,3 +316,22 @@ def test_store_that_is_away_refuses_nobody(edge):
         assert s.rcpt("dave@example.net")[0] == 250
         assert s.data(b"Subject: for dave\r\n\r\nx\r\n")[0] == 250
     assert "dave@example.net" in edge.postern("queue", "list").stdout
+
+
+def test_grace(edge):
+    """Deferred at first; refused when there has been no room for longer; and from the beginning when there was some again."""
+    dave = "dave@example.net"
+    with open(edge.config_file("store2"), "w", encoding="utf-8") as f:
+        f.write(edge.store_config_text(2).replace("quota_over refuse", "quota_over defer;\n\tquota_grace 2s"))
+    edge.start_store(2)
+    user = edge.user("dave")
+    m = imaplib.IMAP4("127.0.0.1", edge.store_port(2, "imap"))
+    m.login(user["address"], user["password"])
+    for says in (True, False):  # at RCPT, and by the committer
+        m.select("INBOX")
+        m.store("1:*", "+FLAGS", r"(\Deleted)")
+        m.expunge()
+        assert deliver(edge, 60000, to=dave, store=2) == 250
+        assert deliver(edge, 60000, to=dave, store=2, says_size=says) == 452
+        wait_for(lambda s=says: deliver(edge, 60000, to=dave, store=2, says_size=s) == 552, 20, "the end of the grace")
+    m.logout()

@@ -243,6 +243,8 @@ static void test_settings(void **state)
 		{ "quota q { type voice; }", 1 },
 		{ "quota q { messages 1; }", 1 },
 		{ "quota q { folders INBOX; bytes 1; }", 0 },
+		{ "quota q { folders INBOX; bytes 1; warn 80; }", 0 },
+		{ "quota q { domains x; bytes 1; warn 80; }", 1 },
 	};
 	for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
 		size_t errors;
