@@ -25,7 +25,7 @@ def tier(new_tier):
 
 
 def rewrite(t, extra=""):
-    t.store_extra = f"\tevents_stream {STREAM};\n{extra}"
+    t.store_extra = f"\tevents_stream {STREAM};\n\tquota one {{ folders Full; messages 1; }}\n{extra}"
     t.root_extra = f"metermaid {{ redis 127.0.0.1:{t.port('redis')}; }}\n"
     with open(t.config_file("store1"), "w", encoding="utf-8") as f:
         f.write(t.store_config_text(1))
@@ -145,6 +145,31 @@ def test_nothing_is_missing_when_the_store_was_killed(tier):
     os.unlink(tier.path("third"))
     new = [e["uidset"] for e in consume(tier, "third") if e["event"] == "MessageNew"]
     assert len(new) >= 2 and [int(n) for n in new] == sorted({int(n) for n in new})
+
+
+def test_a_refusal_is_told_once(tier):
+    """Though it is no change: also when the store is killed at once, however often it is repeated; and that there is room again."""
+    text = b"Subject: x\r\n\r\nx\r\n"
+    tier.stop_process("redis")
+    m = login(tier)
+    m.create("Full")
+    assert m.append("Full", "", None, text)[0] == "OK"
+    assert m.append("Full", "", None, text)[0] == "NO"
+    kill_daemon(tier, "store1")
+    tier.start_store(1)
+    m = login(tier)
+    wait_for(lambda: m.select("Full")[0] == "OK", 20, "the index")
+    for _ in range(3):
+        typ, data = m.append("Full", "", None, text)
+        assert typ == "NO" and b"OVERQUOTA" in data[0], data
+    m.store("1", "+FLAGS", r"(\Deleted)")
+    m.expunge()
+    m.delete("Full")
+    m.logout()
+    tier.start_redis()
+    wait_for(lambda: any(e["event"] == "MailboxDelete" and e["mailbox"] == "Full" for e in everything(tier).values()), 30, "the last")
+    told = [(e["event"], e["mailbox"], e["vnd.postern.quotaRoot"]) for e in everything(tier).values() if e["event"].startswith("Quota")]
+    assert told == [("QuotaExceed", "Full", "one"), ("QuotaWithin", "Full", "one")]
 
 
 def test_once_more(tier):
