@@ -13,7 +13,7 @@
 #include "store-backend/imap/session.h"
 #include "store-backend/imap/url_part.h"
 
-enum { URLS_MAX = 64, KEY_BYTES = 32, TEXT_HIGH = 32 * 1024 };
+enum { URLS_MAX = 64, KEY_BYTES = 32, TEXT_HIGH = 32 * 1024, TURN_BYTES = 256 * 1024 };
 #define KEY_NAME SPAN("!urlkey")
 #define TOKEN_VERSION "01"
 
@@ -459,15 +459,23 @@ static enum verdict tell_piece(struct imap_session *s, struct url_job *j)
 	return imap_yield(s);
 }
 
+/* Others come first after some bytes: a client that reads fast, or a count, would keep them out. */
+static enum verdict go_on(struct imap_session *s, struct url_job *j)
+{
+	enum verdict v = j->step == URL_COUNTING ? count_piece(s, j) : tell_piece(s, j);
+	if (v != V_NEXT || j->part.blob.taken < TURN_BYTES)
+		return v;
+	j->part.blob.taken = 0;
+	return imap_yield(s);
+}
+
 static enum verdict run_fetch(struct imap_session *s, struct imap_job *job)
 {
 	struct url_job *j = (struct url_job *)job;
 	if (buf_len(&s->text) > TEXT_HIGH && !imap_flush(s))
 		return V_WAIT;
-	if (j->step == URL_COUNTING)
-		return count_piece(s, j);
-	if (j->step == URL_TELLING)
-		return tell_piece(s, j);
+	if (j->step != URL_BEGINS)
+		return go_on(s, j);
 	if (j->at == j->n)
 		return imap_finish_done(s);
 	begin_url(s, j);
