@@ -117,27 +117,6 @@ static void not_told(struct q_entry *e, const char *why)
 
 /* ---- sending ------------------------------------------------------------------------------------ */
 
-/* A larger one stands in chunks before its record, as messages from outside do. */
-static err_t append(struct spool *s, struct spool_message *m, struct span text, log_pos *pos_out)
-{
-	err_t err = ERR_OK;
-	m->body_bytes = text.n;
-	if (text.n <= SPOOL_INLINE_MAX)
-		return spool_append_message(s, m, text, pos_out);
-	m->chunks = mem_array(text.n / SPOOL_CHUNK + 1, sizeof(*m->chunks));
-	while (text.n > 0 && err == ERR_OK) {
-		struct span piece = span_first(text, SPOOL_CHUNK);
-		err = spool_append_chunk(s, piece, &m->chunks[m->chunk_count]);
-		m->chunk_count += err == ERR_OK;
-		text = span_from(text, piece.n);
-	}
-	if (err == ERR_OK)
-		err = spool_append_message(s, m, SPAN_NONE, pos_out);
-	for (size_t i = 0; err && i < m->chunk_count; i++)
-		spool_forget(s, m->chunks[i]);
-	return err;
-}
-
 /* It may leave memory until then. */
 static void later(struct q_entry *e, uint64_t wait_ms)
 {
@@ -280,26 +259,6 @@ static void tell(struct q_entry *e, const char *address, const struct account *a
 	q->telling_n++;
 	list_add_tail(&q->tellings, &t->link);
 	tell_next(q);
-}
-
-bool bounce_tls_report(void *queue, const char *to, const char *user, struct span text)
-{
-	struct queue *q = OBJ(queue, queue);
-	struct spool_recipient r = { .address = span_str(to), .user = span_str(user) };
-	struct spool_message m = { .id = ident_new(),
-		.session = ident_new(),
-		.report = REPORT_TLS,
-		.arrived_us = queue_now_us(q),
-		.recipients = &r,
-		.recipient_count = 1 };
-	log_pos pos = 0;
-	err_t err = q->spool == NULL ? ERR_BUSY : append(q->spool, &m, text, &pos);
-	if (err == ERR_OK)
-		queue_add(q, pos, &m);
-	else if (err != ERR_NO_SPACE && err != ERR_BUSY)
-		queue_spool_broke(q, err);
-	mem_free(m.chunks);
-	return err == ERR_OK;
 }
 
 /* Who has sent it: a return path that we have made for a forward is read back. */

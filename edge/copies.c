@@ -462,13 +462,14 @@ static void list(const struct copies *c, struct buf *out)
 	for (size_t i = 0; i < c->ward_n; i++) {
 		const struct ward *w = c->wards[i];
 		uint64_t away = w->link != NULL ? 0 : loop_now_ms(c->loop) - w->heard_ms;
+		size_t held = ward_holds(w);
 		buf_add_str(out, i > 0 ? ",{\"owner\":" : "{\"owner\":");
 		fmt_json_string(out, span_str(w->name));
 		buf_printf(out,
 		    ",\"state\":\"%s\",\"copies\":%zu,\"adopted\":%zu,\"bytes\":%llu,\"away_s\":%"
 		    "llu}",
-		    state_of(w), w->held_n, map_count(w->by_id) - w->held_n,
-		    (unsigned long long)w->bytes, (unsigned long long)away / 1000);
+		    state_of(w), held, map_count(w->by_id) - held, (unsigned long long)w->bytes,
+		    (unsigned long long)away / 1000);
 	}
 	buf_add_char(out, ']');
 }

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "edge/copies.h"
 #include "edge/edge_conf.h"
+#include "edge/queue_move.h"
 #include "edge/queue_tables.h"
 #include "edge/spool_serve.h"
 
@@ -36,6 +37,19 @@ struct copy {
 	struct list_node link; /* held, and not adopting */
 };
 
+/* One that is on its way into this host's queue. */
+struct adopting {
+	struct ward *ward;
+	struct copy *copy; /* NULL: it is held again */
+	struct buf payload;
+	struct spool_message m; /* into payload */
+	struct spool_body body;
+	struct spool_reader *reader; /* owned: of body */
+	struct ticket *move;         /* owned */
+	bool alone;                  /* no copy is asked for */
+	bool taken;                  /* it is in the queue's log */
+};
+
 /* A spool of a host that leaves copies here. */
 struct ward {
 	uint32_t magic;
@@ -50,7 +64,7 @@ struct ward {
 	struct serve_link *link; /* NULL: it is away */
 	uint64_t heard_ms;
 	bool broken; /* the log is to be opened anew */
-	struct copy *batch[ADOPT_BATCH];
+	struct adopting batch[ADOPT_BATCH];
 	size_t batch_n;
 	bool adopts, owes_list; /* its owner is back and waits for the batch's end */
 	struct ticket *sync;
@@ -88,5 +102,6 @@ bool ward_adopt_end(struct ward *w);
 void ward_adopt_stop(
     struct ward *w); /* a log is closed: what is not known to be durable stays held */
 bool ward_adopts(const struct ward *w);
+size_t ward_holds(const struct ward *w); /* with those that are being adopted */
 
 #endif

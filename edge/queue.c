@@ -543,7 +543,7 @@ struct queue *queue_new(const struct queue_opts *opts)
 				   .dns = q->dns,
 				   .directory = q->directory,
 				   .kept = beside_spool(q, "tls-reports", path),
-				   .mail = bounce_tls_report,
+				   .mail = tls_mail_start,
 				   .arg = q },
 	    q->edge, q->hostname);
 	q->dests = map_new((size_t)INT32_MAX);

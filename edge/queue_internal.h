@@ -15,7 +15,7 @@
 #include "edge/run_ask.h"
 #include "edge/shelf.h"
 #include "edge/sts.h"
-#include "edge/tlsrpt.h"
+#include "edge/tls_mail.h"
 #include "edge/withdrawn.h"
 #include "proto/priority.h"
 
@@ -193,6 +193,7 @@ struct queue {
 	struct out_pool *pool;
 	struct sts *sts;
 	struct tlsrpt *tlsrpt;
+	struct tls_mail *tls_mail; /* tls_mail.c's; NULL: none is under way */
 	struct map *dests;
 	struct shelf *shelf;         /* every message, in memory or not, and ids that are done */
 	struct withdrawn *withdrawn; /* owned; kept while the spool is closed */
@@ -419,8 +420,6 @@ void deliveries_free(struct queue *q);
  * that nobody is told. Ends with their fate SPOOL_TOLD and entry_settle(). */
 void bounce_start(struct q_entry *e);
 /* Has it waited so long that its sender is to be told? */
-/* A whole message of ours about TLS, with a null sender: nobody is told when it fails. See tlsrpt.h. */
-bool bounce_tls_report(void *queue, const char *to, const char *user, struct span text);
 bool bounce_delay_is_due(const struct q_entry *e);
 /* The age at which it will be; UINT64_MAX: never, as things are. */
 uint64_t bounce_delay_age_ms(const struct q_entry *e);

@@ -27,7 +27,7 @@ struct move {
 	size_t chunk_room;
 	err_t err;           /* of the chunks of a report */
 	struct ticket *copy; /* owned: while it is being made */
-	bool copied;
+	bool copied, alone;
 	struct soon next;
 	bool (*wanted)(void *arg);
 	move_fn *fn;
@@ -62,10 +62,21 @@ static void move_free(struct move *v)
 	mem_free(v);
 }
 
-/* Only when the spool is closed: what is not part of a message is forgotten when it is opened. */
+/* Nothing is left of it. */
+static void drop(struct move *v)
+{
+	struct queue *q = v->queue;
+	for (size_t i = 0; q->spool != NULL && i < v->m.chunk_count; i++)
+		spool_forget(q->spool, v->m.chunks[i]);
+	if (v->copied && q->copier.drop != NULL && !queue_owes(q, v->m.id))
+		q->copier.drop(q->copier.arg, v->m.id);
+}
+
 static void cancel(struct ticket *t)
 {
-	move_free(OBJ(move, t));
+	struct move *v = OBJ(move, t);
+	drop(v);
+	move_free(v);
 }
 
 static bool is_clean(err_t err)
@@ -80,10 +91,7 @@ static void give_up(struct move *v, err_t err)
 	struct queue *q = v->queue;
 	move_fn *fn = v->fn;
 	void *arg = v->arg;
-	for (size_t i = 0; q->spool != NULL && i < v->m.chunk_count; i++)
-		spool_forget(q->spool, v->m.chunks[i]);
-	if (v->copied && q->copier.drop != NULL && !queue_owes(q, v->m.id))
-		q->copier.drop(q->copier.arg, v->m.id);
+	drop(v);
 	if (err == ERR_NO_COPY)
 		log_write(&queue_events[QUEUE_EV_QUEUE_REFUSED], v->m.id.s,
 		    LOG_FIELDS(LOG_STR("why", err_text(err))));
@@ -178,7 +186,7 @@ static void copy(struct move *v)
 	buf_end(&v->prefix);
 	if (v->m.chunk_count > 0)
 		buf_end(&v->chunk);
-	if (to->ask != NULL && !queue_knows(v->queue, v->m.id))
+	if (to->ask != NULL && !v->alone && !queue_knows(v->queue, v->m.id))
 		v->copy = to->ask(to->arg, &v->m, &body, on_copied, v);
 	if (v->copy == NULL)
 		finish(v);
@@ -270,6 +278,14 @@ struct ticket *move_message(
 	struct move *v = move_new(q, m, SPAN_NONE, fn, arg);
 	v->body = body;
 	v->m.body_bytes = body.size;
+	return &v->ticket;
+}
+
+struct ticket *move_message_alone(
+    struct queue *q, const struct spool_message *m, struct mail_source body, move_fn *fn, void *arg)
+{
+	struct move *v = OBJ(move, move_message(q, m, body, fn, arg));
+	v->alone = true;
 	return &v->ticket;
 }
 

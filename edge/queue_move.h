@@ -37,6 +37,10 @@ struct ticket *move_start(const struct move_opts *o, move_fn *fn, void *arg);
 struct ticket *move_message(struct queue *q, const struct spool_message *m, struct mail_source body,
     move_fn *fn, void *arg);
 
+/* The same without a copy of it. */
+struct ticket *move_message_alone(struct queue *q, const struct spool_message *m,
+    struct mail_source body, move_fn *fn, void *arg);
+
 /* A message of ours, whose text goes to the log in the call. */
 struct move_report {
 	const struct spool_message

@@ -303,6 +303,7 @@ void queue_close(struct queue *q)
 		if (q->on_close[i].fn != NULL)
 			q->on_close[i].fn(q->on_close[i].arg);
 	timer_clear(&q->reopen);
+	tls_mail_stop(q);
 	deliveries_free(q);
 	while (!list_empty(&q->entries))
 		entry_free(LIST_OF(struct q_entry, link, q->entries.next));

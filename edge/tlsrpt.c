@@ -249,20 +249,31 @@ static void on_posted(void *arg, const struct https_answer *a)
 	next_uri(t);
 }
 
+static void on_mailed(void *arg, const char *why)
+{
+	struct tlsrpt *t = OBJ(tlsrpt, arg);
+	t->ask = NULL;
+	if (why == NULL)
+		say_sent(t, span_str(t->to));
+	else
+		say_failed(t, span_str(t->to), why);
+	next_uri(t);
+}
+
 static void on_account(void *arg, enum directory_status status, const struct account *a)
 {
 	struct tlsrpt *t = OBJ(tlsrpt, arg);
 	struct buf text = BUF_INIT(MAIL_MAX);
 	t->ask = NULL;
 	describe(t);
-	bool sent = tlsrpt_put_mail(&text, &t->about, t->to, buf_span(&t->packed)) &&
-		    status != DIRECTORY_UNKNOWN &&
-		    t->opts.mail(t->opts.arg, t->to, status == DIRECTORY_FOUND ? a->user : NULL,
-			buf_span(&text));
-	if (sent)
-		say_sent(t, span_str(t->to));
+	bool good = tlsrpt_put_mail(&text, &t->about, t->to, buf_span(&t->packed)) &&
+		    status != DIRECTORY_UNKNOWN;
+	struct tlsrpt_mail m = { t->to, status == DIRECTORY_FOUND ? a->user : NULL,
+		buf_span(&text) };
+	if (good)
+		t->ask = t->opts.mail(t->opts.arg, &m, on_mailed, t);
 	else
-		say_failed(t, span_str(t->to), "the queue cannot take it now");
+		say_failed(t, span_str(t->to), "it cannot be written now");
 	buf_end(&text);
 	next_uri(t);
 }

@@ -70,8 +70,15 @@ struct tlsrpt_policy {
 	size_t failure_n;
 };
 
-/* How a report leaves: a whole message for one address; user: its account here, NULL: somewhere else. False: not now. */
-typedef bool tlsrpt_mail_fn(void *arg, const char *to, const char *user, struct span text);
+/* How a report leaves: a whole message for one address; user: its account here, NULL: somewhere else. All of it lives
+ * for the call. why NULL: it is in the queue; else not now. One at a time. */
+struct tlsrpt_mail {
+	const char *to, *user;
+	struct span text;
+};
+typedef void tlsrpt_mailed_fn(void *arg, const char *why);
+typedef struct ticket *tlsrpt_mail_fn(
+    void *arg, const struct tlsrpt_mail *m, tlsrpt_mailed_fn *fn, void *fn_arg);
 
 struct tlsrpt_opts {
 	struct loop *loop;

@@ -19,9 +19,11 @@ static void on_question(struct ns_reply *r)
 	r->rcode = 3;
 }
 
-static bool on_mail(void *arg, const char *to, const char *user, struct span text)
+static struct ticket *on_mail(
+    void *arg, const struct tlsrpt_mail *m, tlsrpt_mailed_fn *fn, void *fn_arg)
 {
-	return true;
+	fail(); /* nobody here wants any */
+	return NULL;
 }
 
 static void begin(void)
