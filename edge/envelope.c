@@ -428,6 +428,8 @@ enum verdict envelope_take_recipient(
 	if (r != NULL) {
 		r->notify = s->mail->notify;
 		r->orcpt = s->mail->orcpt[0] != '\0' ? mem_str(s->mail->orcpt) : NULL;
+		r->filters = s->mail->filters;
+		s->mail->filters = NULL;
 	}
 	s->mail->to_new = !there;
 	return envelope_meter_recipient(s);
@@ -489,6 +491,7 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 		return envelope_refuse_recipient(s, 452, "4.5.3", "too many recipients");
 	m->redirected = false;
 	MEM_FREE(&m->hold_why);
+	MEM_FREE(&m->filters);
 	recipient_own_literal(s);
 	rewrite_to(s, REWRITE_RECIPIENT, &m->to);
 	return is_listed(s, &v) ? v : ruling_start(s);

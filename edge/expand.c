@@ -11,7 +11,7 @@
 #include "edge/outcome.h"
 #include "proto/smtp_path.h"
 
-enum { CHAIN_MAX = 16 * 1024 };
+enum { CHAIN_MAX = 16 * 1024, FILTER_WORDS_MAX = 32 * 1024 /* of both records */ };
 
 static const char unknown_text[] = "cannot look up the mailbox now";
 
@@ -275,6 +275,23 @@ static bool see_way(
 	return fresh;
 }
 
+/* NULL: none. */
+static char *filters_of(const struct account *user)
+{
+	const struct text_list *const lists[] = { &user->filters, &user->domain_filters };
+	struct buf words = BUF_INIT(FILTER_WORDS_MAX);
+	char *text = NULL;
+	for (size_t k = 0; k < COUNT_OF(lists); k++) {
+		const char *word = lists[k]->p;
+		for (size_t i = 0; i < lists[k]->n; i++, word = text_list_next(word))
+			buf_printf(&words, "%s%s", buf_len(&words) > 0 ? " " : "", word);
+	}
+	if (buf_len(&words) > 0)
+		text = mem_span_str(buf_span(&words));
+	buf_end(&words);
+	return text;
+}
+
 struct recipient *expand_take(
     struct expand *x, const char *address, const struct account *user, const char *place)
 {
@@ -289,6 +306,7 @@ struct recipient *expand_take(
 	if (!smtp_address_parse(span_str(x->now->text), SMTP_PATH_UTF8_OK, &path, NULL))
 		smtp_path_split(&path, '+', &name, &detail);
 	r->user = mem_str(user->user);
+	r->filters = filters_of(user);
 	r->detail = detail.n > 0 ? mem_span_str(detail) : NULL;
 	return r;
 }

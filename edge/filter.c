@@ -145,7 +145,7 @@ static bool failed(struct filters *f, int on_failure, const char *filter, bool l
 
 /* A refusal of the message, or a discard, by a filter that only some recipients want (`wanted`), is about them: true, the others
  * go on. False: there are no others, and nothing was done. words: of a refusal. */
-static bool spares_some(struct filters *f, const char *filter, const struct conf_strings *wanted,
+static bool spares_some(struct filters *f, const char *filter, struct filter_wish wanted,
     enum edge_on_verdict action, const struct milter_text *words)
 {
 	const struct session *s = f->session;
@@ -154,7 +154,8 @@ static bool spares_some(struct filters *f, const char *filter, const struct conf
 		.wanted = wanted,
 		.firm = true,
 		.refusal = words };
-	if (wanted->n == 0 || verdict_apply(s->setup->edge, s->mail->t, &hit) != VERDICT_ON)
+	if (filter_wish_of_all(&wanted) ||
+	    verdict_apply(s->setup->edge, s->mail->t, &hit) != VERDICT_ON)
 		return false;
 	log_verdict(f, &(struct filter_answer){ .filter = filter,
 			   .verdict = words != NULL ? MILTER_REFUSE : MILTER_DISCARD,
@@ -210,8 +211,9 @@ static void scan_next(struct filters *f);
 static void scan_failed(struct filters *f, const struct edge_scanner_conf *conf)
 {
 	const char *name = conf->head.title;
+	const struct filter_wish wish = { &conf->recipient_domains, &conf->wanted_by };
 	bool rejects = conf->on_failure == EDGE_FAIL_REJECT;
-	if (rejects && spares_some(f, name, &conf->recipient_domains, EDGE_VERDICT_REFUSE, &away))
+	if (rejects && spares_some(f, name, wish, EDGE_VERDICT_REFUSE, &away))
 		scan_next(f);
 	else if (!failed(f, conf->on_failure, name, true))
 		scan_next(f);
@@ -273,24 +275,31 @@ static void scan_next(struct filters *f)
 
 static milter_fn on_milter;
 
-static bool for_domains(const struct slot *slot)
+static struct filter_wish wish_of(const struct slot *slot)
 {
-	return milter_conf(slot->milter)->recipient_domains.n > 0;
+	const struct edge_milter_conf *conf = milter_conf(slot->milter);
+	return (struct filter_wish){ &conf->recipient_domains, &conf->wanted_by };
 }
 
-/* A filter that only some domains want hears of a mail with their first recipient: what it thinks of the
+static bool for_some(const struct slot *slot)
+{
+	const struct filter_wish w = wish_of(slot);
+	return !filter_wish_of_all(&w);
+}
+
+/* A filter that only some want hears of a mail with the first of them: what it thinks of the
  * sender is said to that recipient, and others have nothing to do with it. */
 static bool concerned(const struct filters *f, const struct slot *slot)
 {
-	const struct conf_strings *domains = &milter_conf(slot->milter)->recipient_domains;
+	const struct filter_wish w = wish_of(slot);
 	const struct mail *mail = f->session->mail;
 	if (slot->discards)
 		return false;
 	if (f->kind == ASK_COMMAND && f->what == MILTER_ASK_MAIL)
-		return domains->n == 0;
+		return filter_wish_of_all(&w);
 	if (f->kind == ASK_COMMAND && f->what == MILTER_ASK_RCPT)
-		return filter_conf_in(domains, smtp_path_text(&mail->to));
-	return slot->begun && filter_conf_any_in(domains, mail->t);
+		return filter_wanted_at_rcpt(&w, mail);
+	return slot->begun && filter_wanted(&w, mail->t);
 }
 
 static struct ticket *ask_one(struct filters *f, struct slot *slot)
@@ -351,10 +360,9 @@ static void discarded_for_all(struct filters *f, const char *filter)
 static void discarded(struct filters *f, struct slot *slot)
 {
 	const struct edge_milter_conf *conf = milter_conf(slot->milter);
-	const struct conf_strings *wanted = &conf->recipient_domains;
-	slot->discards = for_domains(slot);
+	slot->discards = for_some(slot);
 	bool later = slot->discards && f->kind == ASK_COMMAND;
-	if (later || spares_some(f, conf->head.title, wanted, EDGE_VERDICT_DISCARD, NULL))
+	if (later || spares_some(f, conf->head.title, wish_of(slot), EDGE_VERDICT_DISCARD, NULL))
 		go_on(f);
 	else
 		discarded_for_all(f, conf->head.title);
@@ -371,21 +379,21 @@ static void refused(struct filters *f, struct slot *slot, const struct milter_an
 	const struct edge_milter_conf *conf = milter_conf(slot->milter);
 	bool for_good = a->verdict == MILTER_REFUSE && a->text.code >= 500;
 	if (for_good && is_of_message(f) &&
-	    spares_some(
-		f, conf->head.title, &conf->recipient_domains, EDGE_VERDICT_REFUSE, &a->text))
+	    spares_some(f, conf->head.title, wish_of(slot), EDGE_VERDICT_REFUSE, &a->text))
 		go_on(f);
 	else
 		decide(f, a->verdict, &a->text, conf->head.title);
 }
 
-static void quarantine(struct filters *f, const struct edge_milter_conf *conf, const char *why)
+static void quarantine(struct filters *f, const struct slot *slot, const char *why)
 {
+	const struct edge_milter_conf *conf = milter_conf(slot->milter);
 	const struct session *s = f->session;
 	const struct verdict_hit hit = { .filter = conf->head.title,
 		.action = conf->on_quarantine,
 		.folder = conf->folder,
 		.why = why,
-		.wanted = &conf->recipient_domains };
+		.wanted = wish_of(slot) };
 	enum verdict_end end = verdict_apply(s->setup->edge, s->mail->t, &hit);
 	if (end == VERDICT_DISCARD)
 		discarded_for_all(f, conf->head.title);
@@ -397,24 +405,23 @@ static void quarantine(struct filters *f, const struct edge_milter_conf *conf, c
 		go_on(f);
 }
 
-static void passed(struct filters *f, const struct edge_milter_conf *conf)
+static void passed(struct filters *f, const struct slot *slot)
 {
 	char *why = f->kind == ASK_MESSAGE ? edit_take_quarantine(f->edit) : NULL;
 	if (why == NULL)
 		go_on(f);
 	else
-		quarantine(f, conf, why);
+		quarantine(f, slot, why);
 	mem_free(why);
 }
 
 static void filter_failed(struct filters *f, struct slot *slot)
 {
 	const struct edge_milter_conf *conf = milter_conf(slot->milter);
-	bool lasts = !for_domains(slot) || f->kind == ASK_MESSAGE || f->what != MILTER_ASK_RCPT;
+	bool lasts = !for_some(slot) || f->kind == ASK_MESSAGE || f->what != MILTER_ASK_RCPT;
 	slot->begun = slot->begun && lasts;
 	bool rejects = conf->on_failure == EDGE_FAIL_REJECT && is_of_message(f);
-	if (rejects &&
-	    spares_some(f, conf->head.title, &conf->recipient_domains, EDGE_VERDICT_REFUSE, &away))
+	if (rejects && spares_some(f, conf->head.title, wish_of(slot), EDGE_VERDICT_REFUSE, &away))
 		go_on(f);
 	else if (!failed(f, conf->on_failure, conf->head.title, lasts))
 		go_on(f);
@@ -434,18 +441,17 @@ static void on_milter(void *arg, const struct milter_answer *a)
 {
 	struct filters *f = OBJ(filters, arg);
 	struct slot *slot = &f->slots[f->at];
-	const struct edge_milter_conf *conf = milter_conf(slot->milter);
 	f->ask = NULL;
 	if (f->begins && a->verdict == MILTER_GO) {
 		begun(f);
 		return;
 	}
-	if (f->begins && for_domains(slot))
+	if (f->begins && for_some(slot))
 		slot->begun = false; /* the next of its recipients may try again */
 	f->begins = false;
 	switch (a->verdict) {
 	case MILTER_GO:
-		passed(f, conf);
+		passed(f, slot);
 		break;
 	case MILTER_REFUSE:
 	case MILTER_CLOSE:

@@ -4,6 +4,7 @@
 #include "base/span.h"
 #include "proto/smtp_path.h"
 
+#include "edge/mail.h"
 #include "edge/pattern.h"
 #include "edge/policy_step.h"
 
@@ -94,12 +95,46 @@ bool filter_conf_in(const struct conf_strings *domains, struct span address)
 	return in;
 }
 
-bool filter_conf_any_in(const struct conf_strings *domains, const struct transaction *t)
+bool filter_wish_of_all(const struct filter_wish *w)
+{
+	return w->domains->n == 0 && (w->words == NULL || w->words->n == 0);
+}
+
+static bool has_word(const struct conf_strings *words, const struct recipient *r)
+{
+	for (size_t i = 0; words != NULL && i < words->n && r->filters != NULL; i++)
+		if (span_has_word(span_str(r->filters), span_str(words->v[i])))
+			return true;
+	for (size_t i = 0; i < r->member_count; i++)
+		if (has_word(words, &r->members[i]))
+			return true;
+	return false;
+}
+
+bool filter_wanted_by(const struct filter_wish *w, const struct recipient *r)
+{
+	if (filter_wish_of_all(w))
+		return true;
+	bool named = w->domains->n > 0 && filter_conf_in(w->domains, span_str(r->address));
+	return named || has_word(w->words, r);
+}
+
+bool filter_wanted(const struct filter_wish *w, const struct transaction *t)
 {
 	for (size_t i = 0; i < t->recipient_count; i++)
-		if (filter_conf_in(domains, span_str(t->recipients[i].address)))
+		if (filter_wanted_by(w, &t->recipients[i]))
 			return true;
-	return domains->n == 0;
+	return filter_wish_of_all(w);
+}
+
+bool filter_wanted_at_rcpt(const struct filter_wish *w, const struct mail *m)
+{
+	const struct transaction *t = m->t;
+	bool last = m->to_new && t->recipient_count > 0;
+	if (last && filter_wanted_by(w, &t->recipients[t->recipient_count - 1]))
+		return true;
+	return filter_wish_of_all(w) ||
+	       (w->domains->n > 0 && filter_conf_in(w->domains, smtp_path_text(&m->to)));
 }
 
 bool filter_conf_has_any(const struct edge_conf *c, const char *listener)

@@ -8,9 +8,21 @@
 /* Names, addresses without a port, listeners that are not there. */
 void filter_conf_check(const struct edge_conf *e, struct conf_diag *d);
 
-/* recipient_domains (patterns, see pattern.h): is it for the address, or for any recipient? Yes when none is named. */
-bool filter_conf_in(const struct conf_strings *domains, struct span address);
-bool filter_conf_any_in(const struct conf_strings *domains, const struct transaction *t);
+/* Is the address one that the patterns mean (pattern.h), with or without its +detail? Yes when there are none. */
+bool filter_conf_in(const struct conf_strings *patterns, struct span address);
+
+/* Who wants a filter: recipient_domains, and wanted_by (NULL: it has none). */
+struct filter_wish {
+	const struct conf_strings *domains, *words;
+};
+bool filter_wish_of_all(const struct filter_wish *w); /* neither names anybody */
+/* Does the recipient, or one of its members, or any of the mail? */
+bool filter_wanted_by(const struct filter_wish *w, const struct recipient *r);
+bool filter_wanted(const struct filter_wish *w, const struct transaction *t);
+
+/* Does the recipient that RCPT names? It is the last one, or known by another name already. */
+struct mail;
+bool filter_wanted_at_rcpt(const struct filter_wish *w, const struct mail *m);
 
 /* Has a listener of this name milters or scanners? */
 bool filter_conf_has_any(const struct edge_conf *c, const char *listener);

@@ -57,6 +57,7 @@ void mail_end(struct session *s)
 	buf_end(&m->prepend);
 	mem_free(m->redirect);
 	mem_free(m->hold_why);
+	mem_free(m->filters);
 	ruling_free(&m->ruling);
 	for (size_t i = 0; i < m->bcc.n; i++)
 		mem_free(m->bcc.v[i]);

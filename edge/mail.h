@@ -43,6 +43,7 @@ struct mail {
 	} bcc;
 	struct ruling *ruling; /* owned; the access rules at work, or NULL */
 	char *hold_why;        /* owned; why a rule wants the recipient's mail held, or NULL */
+	char *filters;         /* owned; what filters the recipient under way wants, or NULL */
 	bool redirected;       /* by a rule of ours: it may go anywhere */
 	unsigned discarded;    /* recipients that are taken for nobody */
 	struct buf tags;       /* names of rules, for X-Postern-Tag */

@@ -266,7 +266,8 @@ static bool wanted(const struct session *s, const struct edge_policy_conf *c, en
 		return false;
 	if (at == POLICY_AT_RCPT)
 		return filter_conf_in(&c->recipient_domains, smtp_path_text(&s->mail->to));
-	return at == POLICY_AT_MAIL || filter_conf_any_in(&c->recipient_domains, s->mail->t);
+	return at == POLICY_AT_MAIL ||
+	       filter_wanted(&(struct filter_wish){ &c->recipient_domains, NULL }, s->mail->t);
 }
 
 /* False: there is none left. */

@@ -61,6 +61,7 @@ static enum verdict take_local(struct session *s, const struct recipient *r)
 {
 	struct span user, detail;
 	smtp_path_split(&s->mail->to, '+', &user, &detail);
+	s->mail->filters = mem_str(r->filters);
 	return envelope_take_recipient(s, span_str(r->user), detail, span_str(r->store));
 }
 

@@ -93,7 +93,7 @@ static enum scan_verdict act(struct scan *c, bool hit, bool far, bool marked)
 	const struct verdict_hit found = { .filter = conf->head.title,
 		.action = far ? (int)EDGE_VERDICT_REFUSE : conf->on_hit,
 		.folder = conf->folder,
-		.wanted = &conf->recipient_domains,
+		.wanted = { &conf->recipient_domains, &conf->wanted_by },
 		.firm = far };
 	enum verdict_end end =
 	    hit || far ? verdict_apply(c->opts.edge, c->opts.t, &found) : VERDICT_ON;
@@ -344,7 +344,8 @@ void scan_dial_again(struct scan *c)
 
 bool scan_wanted(const struct edge_scanner_conf *c, const struct transaction *t)
 {
-	return filter_conf_any_in(&c->recipient_domains, t) && body_size(t->body) <= c->size_max;
+	return filter_wanted(&(struct filter_wish){ &c->recipient_domains, &c->wanted_by }, t) &&
+	       body_size(t->body) <= c->size_max;
 }
 
 struct ticket *scan_start(const struct scan_opts *opts, scan_fn *fn, void *arg)

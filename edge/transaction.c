@@ -28,6 +28,7 @@ static void recipient_end(struct recipient *r)
 	mem_free(r->store);
 	mem_free(r->orcpt);
 	mem_free(r->hold_why);
+	mem_free(r->filters);
 	mem_free(r->sender);
 	mem_free(r->fields);
 	shape_unref(&r->shape);

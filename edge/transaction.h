@@ -53,8 +53,9 @@ struct recipient {
 	size_t member_count;
 	enum behind behind; /* with members */
 	char *via; /* with members, owned: this address, as it marks what leaves (Delivered-To) */
-	char *sender; /* of members, owned: the return path of theirs, or NULL: the mail's */
-	char *fields; /* of members, owned: header fields of their groups, or NULL */
+	char *filters; /* owned: words of the filters that the user and its domain want, or NULL */
+	char *sender;  /* of members, owned: the return path of theirs, or NULL: the mail's */
+	char *fields;  /* of members, owned: header fields of their groups, or NULL */
 	struct shape *
 	    shape; /* of members: a reference to what their groups do to the mail (shape.h), or NULL */
 	uint64_t size_max;      /* of members: bytes that a group lets through */

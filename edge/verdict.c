@@ -4,7 +4,6 @@
 #include "base/check.h"
 #include "base/mem.h"
 
-#include "edge/filter_conf.h"
 #include "edge/outcome.h"
 #include "edge/pattern.h"
 
@@ -43,7 +42,7 @@ static int action_of(const struct edge_conf *c, const struct recipient *r,
 {
 	const struct edge_verdict_conf *v = hit->firm ? NULL : rule_of(c, hit->filter, r->address);
 	*folder_out = NULL;
-	if (r->outcome.fate == FATE_REFUSED || !filter_conf_in(hit->wanted, span_str(r->address)))
+	if (r->outcome.fate == FATE_REFUSED || !filter_wanted_by(&hit->wanted, r))
 		return LEFT_ALONE;
 	*folder_out = v != NULL ? v->folder : hit->folder;
 	return v != NULL ? v->action : hit->action;

@@ -3,7 +3,7 @@
  *
  * Blocks `verdict NAME { ... }` are looked at in the order of the file; without one the filter's own word holds. One reply
  * stands for all recipients: the message is refused when all of them want that; when only some do, they are refused alone,
- * and the sender is told where that does no harm (commit.h). Of a filter that only some recipients want (recipient_domains) the
+ * and the sender is told where that does no harm (commit.h). Of a filter that only some recipients want the
  * others notice nothing. What is done to a recipient is done to all behind it. */
 #ifndef EDGE_VERDICT_H
 #define EDGE_VERDICT_H
@@ -11,14 +11,15 @@
 #include "proto/milter_wire.h"
 
 #include "edge/edge_conf.h"
+#include "edge/filter_conf.h"
 #include "edge/transaction.h"
 
 struct verdict_hit {
-	const char *filter;                /* its name */
-	int action;                        /* enum edge_on_verdict: its own word ... */
-	const char *folder;                /* ... with this folder */
-	const char *why;                   /* in words, or NULL */
-	const struct conf_strings *wanted; /* its recipient_domains */
+	const char *filter; /* its name */
+	int action;         /* enum edge_on_verdict: its own word ... */
+	const char *folder; /* ... with this folder */
+	const char *why;    /* in words, or NULL */
+	struct filter_wish wanted;
 	bool firm;                         /* its own word holds, whatever blocks say */
 	const struct milter_text *refusal; /* its words, or NULL */
 };

@@ -9,7 +9,12 @@
 
 #include "directory/text_list.h"
 
-enum { ACCOUNT_HOSTS_MAX = 8, ACCOUNT_FORWARDS_MAX = 64, ACCOUNT_PROGRAMS_MAX = 16 };
+enum {
+	ACCOUNT_HOSTS_MAX = 8,
+	ACCOUNT_FORWARDS_MAX = 64,
+	ACCOUNT_PROGRAMS_MAX = 16,
+	ACCOUNT_FILTERS_MAX = 16
+};
 
 /* Words of mailDeliveryOption that mean something here; of a group, MAILBOX means its members. */
 enum {
@@ -48,7 +53,9 @@ struct account {
 	unsigned delivery;         /* ACCOUNT_TO_*; 0: in no way that is offered here */
 	struct text_list forwards; /* mailForwardingAddress, as they are written */
 	struct text_list programs; /* mailProgramDeliveryInfo: names of programs */
-	const char *password;      /* userPassword when the back end can read it, else NULL */
+	struct text_list filters,
+	    domain_filters;   /* mailAntiUBEService: of the user, of the domain */
+	const char *password; /* userPassword when the back end can read it, else NULL */
 	const char
 	    *allowed_services; /* for access_filter.h: the user's and the domain's; NULL: all */
 	bool verify_at_store;  /* back end cannot check secrets: the store does */

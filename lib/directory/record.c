@@ -45,7 +45,8 @@ static struct record *copy_user(const struct record *r, size_t more)
 	ptrdiff_t shift = copy->text - r->text;
 	const char **texts[] = { &copy->account.id, &copy->account.user, &copy->account.address,
 		&copy->account.domain, &copy->account.password, &copy->account.allowed_services,
-		&copy->account.forwards.p, &copy->account.programs.p };
+		&copy->account.forwards.p, &copy->account.programs.p, &copy->account.filters.p,
+		&copy->account.domain_filters.p };
 	copy->refs = 1;
 	for (size_t i = 0; i < COUNT_OF(texts); i++)
 		*texts[i] = *texts[i] == NULL ? NULL : *texts[i] + shift;
@@ -66,7 +67,16 @@ struct record *record_with_status(const struct record *r, enum account_status st
 static bool domain_says_nothing(const struct record *domain)
 {
 	return domain->domain_status == ACCOUNT_ACTIVE && domain->domain_quota_bytes == -2 &&
-	       domain->domain_quota_messages == -2 && domain->domain_services == NULL;
+	       domain->domain_quota_messages == -2 && domain->domain_services == NULL &&
+	       domain->filters.n == 0;
+}
+
+static struct span list_bytes(const struct text_list *l)
+{
+	const char *end = l->p;
+	for (size_t i = 0; i < l->n; i++)
+		end = text_list_next(end);
+	return span_of(l->p, l->n > 0 ? (size_t)(end - l->p) : 0);
 }
 
 struct record *record_in_domain(const struct record *user, const struct record *domain)
@@ -75,14 +85,19 @@ struct record *record_in_domain(const struct record *user, const struct record *
 	if (domain_says_nothing(domain))
 		return record_ref(user);
 	size_t more = filter == NULL ? 0 : strlen(filter) + 2 + (own != NULL ? strlen(own) : 0);
-	struct record *copy = copy_user(user, more);
+	struct span wanted = list_bytes(&domain->filters);
+	struct record *copy = copy_user(user, more + wanted.n);
+	char *text = copy->text + user->text_n;
 	if (domain->domain_status != ACCOUNT_ACTIVE)
 		copy->account.status = domain->domain_status;
 	if (filter != NULL) {
-		char *both = copy->text + user->text_n;
 		snprintf(
-		    both, more, "%s%s%s", filter, own != NULL ? "\n" : "", own != NULL ? own : "");
-		copy->account.allowed_services = both;
+		    text, more, "%s%s%s", filter, own != NULL ? "\n" : "", own != NULL ? own : "");
+		copy->account.allowed_services = text;
+	}
+	if (wanted.n > 0) {
+		memcpy(text + more, wanted.p, wanted.n);
+		copy->account.domain_filters = (struct text_list){ text + more, domain->filters.n };
 	}
 	copy->account.domain_quota_bytes = domain->domain_quota_bytes;
 	copy->account.domain_quota_messages = domain->domain_quota_messages;
@@ -256,6 +271,15 @@ static void put_services(
 	draft_text(d, member, services);
 }
 
+/* Words, not sentences. */
+static void put_filters(
+    struct draft *d, struct text_list *list, const struct entry *e, const char *attr)
+{
+	draft_list(d, list, e, attr);
+	if (list->n > ACCOUNT_FILTERS_MAX)
+		draft_fail(d, "too many values of mailAntiUBEService");
+}
+
 static void put_delivery(struct draft *d, const struct directory_conf *c, const struct entry *e)
 {
 	struct account *a = &d->r.account;
@@ -266,6 +290,7 @@ static void put_delivery(struct draft *d, const struct directory_conf *c, const 
 	draft_list(d, &a->programs, e, c->attr_program);
 	if (a->programs.n > ACCOUNT_PROGRAMS_MAX)
 		draft_fail(d, "too many values of mailProgramDeliveryInfo");
+	put_filters(d, &a->filters, e, c->attr_filters);
 }
 
 struct record *record_from_user(
@@ -337,6 +362,7 @@ struct record *record_from_domain(
 		draft_text(&d, &d.r.catch_all.p, all);
 		d.r.catch_all.n = 1;
 	}
+	put_filters(&d, &d.r.filters, e, c->attr_domain_filters);
 	d.r.domain_status = record_status_of(e, c->attr_domain_status, c->attr_domain_mail_status);
 	put_services(&d, &d.r.domain_services, e, c->attr_domain_services);
 	d.r.domain_quota_bytes = parse_quota(entry_get(e, c->attr_domain_quota, 0));

@@ -43,6 +43,7 @@ struct record {
 	int64_t domain_quota_bytes, domain_quota_messages; /* RECORD_DOMAIN: as of account */
 	const char *domain_services; /* RECORD_DOMAIN: who may use what; NULL: all */
 	const char *canonical;       /* RECORD_DOMAIN: another name of this domain, or NULL */
+	struct text_list filters;    /* RECORD_DOMAIN: what all of its users want */
 	struct text_list catch_all;  /* RECORD_DOMAIN: who gets the mail for nobody */
 	struct group group;          /* RECORD_GROUP */
 	struct text_list list;       /* RECORD_LIST */
@@ -85,7 +86,7 @@ struct record *record_default_store(const struct directory_conf *c, struct span 
 
 /* The same user with another status. */
 struct record *record_with_status(const struct record *r, enum account_status status);
-/* The same user, as one of that domain: with its limits, its filter of services beside the
+/* The same user, as one of that domain: with its limits and filters, its filter of services beside the
  * user's, and its status when it is not active. */
 struct record *record_in_domain(const struct record *user, const struct record *domain);
 

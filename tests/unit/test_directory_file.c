@@ -8,11 +8,13 @@
 #define ALICE                                                                                      \
 	USER("uid=alice", "alice", "Alice@Example.org",                                            \
 	    "mailHost: store1\nmailHost: STORE2\nmailAlternateAddress: a.l@example.org\n"          \
-	    "mailEquivalentAddress: al@other.example\nmailQuota: 10M\nuserPassword: secret\n")
+	    "mailEquivalentAddress: al@other.example\nmailQuota: 10M\nuserPassword: secret\n"      \
+	    "mailAntiUBEService: spam\n")
 
 static const char tree[] =
     "version: 1\n# two domains\ndn: dc=x\nobjectClass: domain\nassociatedDomain: Example.org\n"
-    "mailDomainDiskQuota: 2G\nmailDomainMsgQuota: 70\n\n"
+    "mailDomainDiskQuota: 2G\nmailDomainMsgQuota: 70\nmailAntiUBEService: virus\n"
+    "mailAntiUBEService: site\n\n"
     "dn: dc=y\nobjectClass: inetDomain\nassociatedDomain: held.example\nmailDomainStatus: "
     "hold\nmailDomainAllowedServiceAccess: +imap:10.\n\n" ALICE USER("uid=bob", "bob",
 	"bob@example.net", "mailUserStatus: disabled\nmailHost: store1\n") USER("uid=off", "off",
@@ -105,6 +107,11 @@ static void test_account(void **state)
 	assert_int_equal(g.account->quota_messages, -2);
 	assert_int_equal(g.account->domain_quota_bytes, (int64_t)2 << 30);
 	assert_int_equal(g.account->domain_quota_messages, 70);
+	assert_int_equal(g.account->filters.n, 1);
+	assert_string_equal(g.account->filters.p, "spam");
+	assert_int_equal(g.account->domain_filters.n, 2);
+	assert_string_equal(g.account->domain_filters.p, "virus");
+	assert_string_equal(text_list_next(g.account->domain_filters.p), "site");
 	assert_int_equal(g.account->status, ACCOUNT_ACTIVE);
 	assert_null(g.account->allowed_services);
 	assert_false(g.account->verify_at_store);
@@ -118,6 +125,7 @@ static void test_account(void **state)
 	got_end(&g);
 	g = find(&f, "i@held.example");
 	assert_string_equal(g.account->allowed_services, "+imap:10.");
+	assert_int_equal(g.account->filters.n + g.account->domain_filters.n, 0);
 	got_end(&g);
 	fixture_close(&f);
 }

@@ -19,11 +19,11 @@ static const char tree[] =
 	"posternStoreHost: 127.0.0.1\nposternStoreImapPort: 21143\nposternStoreLmtpPort: 21024\n\n"
 	"dn: cn=list,dc=postern\nobjectClass: inetOrgPerson\ncn: list\nsn: x\n"
 	"mail: list@example.org\n\n"
-	DOMAIN("a", "associatedDomain: example.org\n")
+	DOMAIN("a", "associatedDomain: example.org\nmailAntiUBEService: virus\n")
 	DOMAIN("b", "associatedDomain: held.example\nmailDomainStatus: hold\n")
 	ENTRY("alice", "alice", "mail: alice@example.org\nmailHost: store1\nmailHost: STORE2\n"
 		"mailAlternateAddress: A.L@example.org\nmailEquivalentAddress: al@other.example\n"
-		"mailQuota: 10M\nuserPassword: alice-secret\n")
+		"mailQuota: 10M\nuserPassword: alice-secret\nmailAntiUBEService: spam\n")
 	ENTRY("bob", "bob", "mail: bob@example.net\nmailUserStatus: disabled\n"
 		"userPassword: {SSHA}8oInNR9H+ZIUh5J6r0gYN8U1Gi2Xad7Z\n")
 	ENTRY("h", "h", "mail: h@held.example\n")
@@ -146,6 +146,8 @@ static void test_account(void **state)
 	assert_string_equal(g.account->hosts[0], "store1");
 	assert_string_equal(g.account->hosts[1], "store2");
 	assert_int_equal(g.account->quota_bytes, 10 * 1024 * 1024);
+	assert_string_equal(g.account->filters.p, "spam");
+	assert_string_equal(g.account->domain_filters.p, "virus");
 	assert_null(g.account->password);
 	got_end(&g);
 	g = find(&f, "bob@example.net");

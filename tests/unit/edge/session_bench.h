@@ -248,6 +248,8 @@ static void write_users(void)
 		    "mail: %s@example.org\nmailAlternateAddress: %s.alias@example.org\n"
 		    "mailHost: store1\nuserPassword: %s-secret\n",
 		    u, u, u, u, u);
+		if (strcmp(u, "bob") == 0)
+			fputs("mailAntiUBEService: spam\nmailAntiUBEService: Virus\n", f);
 		if (strcmp(u, "alice") != 0 && strcmp(u, "bob") != 0)
 			fprintf(f, "mailUserStatus: %s\n",
 			    strcmp(u, "held") == 0   ? "hold"

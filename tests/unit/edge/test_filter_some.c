@@ -5,7 +5,10 @@
 	"	milter some { address $/one.sock; listeners opted; dead_time 0s;\n"                      \
 	"		recipient_domains Example.ORG; on_failure accept; }\n"                                  \
 	"	milter none { address $/two.sock; listeners opted; dead_time 0s;\n"                      \
-	"		recipient_domains other.example; }\n"
+	"		recipient_domains other.example; }\n"                                                   \
+	"	listener worded { address 127.0.0.1:32; role mx; tls none; }\n"                          \
+	"	milter words { address $/one.sock; listeners worded; dead_time 0s; wanted_by "           \
+	"spam; }\n"
 #include "tests/unit/edge/two_milters.h"
 
 static void opted(const char *script, const char *want)
@@ -93,12 +96,31 @@ static void test_words_for_some(void **state)
 	assert_int_equal(given.calls, 0);
 }
 
+/* By the entries of users: bob's has the word. */
+static void test_wanted_by_entry(void **state)
+{
+	fake_says(&one, 'E', 'r', SPAN_NONE);
+	given.calls = 0;
+	check_once("worded", MAIL TO_ALICE SEND_IT, TAKEN);
+	assert_int_equal(one.connections, 0);
+	check_once("worded", MAIL "RCPT TO:<bob@example.org>\r\n" TO_ALICE SEND_IT,
+	    "220 250 250 250 250 354 250 221");
+	assert_true(saw(&one, "R<bob@example.org>|"));
+	assert_int_equal(count(&one, "\nR<"), 1);
+	assert_string_equal(given.first, "bob@example.org");
+	assert_int_equal(given.fate, FATE_REFUSED);
+	check_once(
+	    "worded", MAIL "RCPT TO:<bob@example.org>\r\n" SEND_IT, "220 250 250 250 354 550 221");
+	assert_int_equal(given.calls, 2);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, begin, end)
 	const struct CMUnitTest tests[] = {
 		TEST(test_domains_opt_in),
 		TEST(test_words_for_some),
+		TEST(test_wanted_by_entry),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

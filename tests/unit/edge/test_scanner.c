@@ -29,6 +29,9 @@
 	"	scanner i { type spamd; address $/scan.sock; listeners far; dead_time 0s;\n"             \
 	"		timeout 200ms; on_hit tag; refuse_score 10; recipient_domains "                         \
 	"alice@example.org; }\n"                                                                   \
+	"	listener word { address 127.0.0.1:37; role mx; tls none; }\n"                            \
+	"	scanner j { type clamd; address $/scan.sock; listeners word; dead_time 0s;\n"            \
+	"		timeout 200ms; wanted_by virus, other; }\n"                                             \
 	"	verdict strict { filters g, f; recipient alice@example.org; action refuse; }\n"          \
 	"	verdict none { filters f; recipient example.org; action discard; }\n"                    \
 	"	verdict deaf { recipient alice.alias@example.org, .none.example; action discard; "       \
@@ -259,13 +262,41 @@ static void test_wanted_by_some(void **state)
 	}
 }
 
+/* bob's entry says that he wants it. */
+static void test_wanted_by_entry(void **state)
+{
+	struct recipient member = { .filters = "spam virus" };
+	struct recipient group = {
+		.address = "team@example.org", .members = &member, .member_count = 1
+	};
+	const char *words[] = { "VIRUS" };
+	const struct conf_strings none = { 0 }, one = { .v = words, .n = 1 };
+	assert_true(filter_wanted_by(&(struct filter_wish){ &none, &one }, &group));
+	assert_true(filter_wanted_by(&(struct filter_wish){ &none, &none }, &group));
+	member.filters = "viruses";
+	assert_false(filter_wanted_by(&(struct filter_wish){ &none, &one }, &group));
+	given.code = 250;
+	answers(SPAN("stream: Eicar-Test FOUND\0"));
+	given.calls = 0;
+	check("word", MAIL TO("bob.alias") TEXT_OF, WANT("550"));
+	assert_int_equal(given.calls, 0);
+	check("word", MAIL TO("bob") TO("alice") TEXT_OF, "220 250 250 250 250 354 250 221");
+	assert_int_equal(given.recipients, 2);
+	assert_string_equal(given.user, "bob@example.org");
+	assert_int_equal(given.fate, FATE_REFUSED);
+	scan.connections = 0;
+	check("word", MAIL TO("alice") TEXT_OF, WANT("250"));
+	assert_int_equal(scan.connections, 0);
+}
+
 /* An alias has no mailbox: its members' is meant. */
 static void test_folders_of_members(void **state)
 {
-	static const struct conf_strings all = { 0 };
-	const struct verdict_hit hit = {
-		.filter = "g", .action = EDGE_VERDICT_FOLDER, .folder = "Found", .wanted = &all
-	};
+	static const struct conf_strings none = { 0 };
+	const struct verdict_hit hit = { .filter = "g",
+		.action = EDGE_VERDICT_FOLDER,
+		.folder = "Found",
+		.wanted = { &none, NULL } };
 	struct transaction *t = transaction_new(ident_new());
 	struct recipient *r =
 	    transaction_add(t, 1, SPAN("team@example.org"), SPAN_NONE, SPAN_NONE, SPAN_NONE);
@@ -330,6 +361,7 @@ int main(void)
 		TEST(test_clamd),
 		TEST(test_verdicts_of_recipients),
 		TEST(test_wanted_by_some),
+		TEST(test_wanted_by_entry),
 		TEST(test_folders_of_members),
 		TEST(test_failures),
 		TEST(test_client_goes_meanwhile),
