@@ -14,6 +14,7 @@
 	"	access away { recipient gone@example.org; action redirect; to x@far.example; }\n"        \
 	"	access relay { recipient elsewhere.example; action accept; }\n"                          \
 	"	access watched { sender watched.example; action hold; text \"look at it\"; }\n"          \
+	"	access anonymous { authenticated no; sender anon.example; action refuse; }\n"            \
 	"	access mine { authenticated yes; recipient nobody@far.example; action refuse; }\n"
 #include "tests/unit/edge/session_bench.h"
 
@@ -51,6 +52,7 @@ static void test_rules(void **state)
 		{ "c", "s@far.example", "gone@example.org", "250" },
 		{ "c", "s@far.example", "x@elsewhere.example", "550" }, /* accept is not relay */
 		{ "c", "s@far.example", "nobody@far.example", "550" },
+		{ "c", "s@anon.example", "alice@example.org", "550" },
 	};
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		char script[512], want[64];
@@ -137,6 +139,9 @@ static void test_senders_are_owned(void **state)
 		check("submission", script, want);
 	}
 	check("submission", BOB_IN "MAIL FROM:<alice@example.org>\r\n" QUIT, "220 250 235 250 221");
+	check("submission",
+	    BOB_IN "MAIL FROM:<s@anon.example>\r\nRCPT TO:<alice@example.org>\r\n" QUIT,
+	    "220 250 235 250 250 221");
 	check("submission",
 	    ALICE_IN "MAIL FROM:<alice@example.org>\r\nRCPT TO:<nobody@far.example>\r\n"
 		     "RCPT TO:<other@far.example>\r\n" QUIT,

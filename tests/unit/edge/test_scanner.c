@@ -31,13 +31,17 @@
 	"alice@example.org; }\n"                                                                   \
 	"	listener word { address 127.0.0.1:37; role mx; tls none; }\n"                            \
 	"	scanner j { type clamd; address $/scan.sock; listeners word; dead_time 0s;\n"            \
-	"		timeout 200ms; wanted_by virus, other; }\n"                                             \
+	"		timeout 200ms; size_max 2k; wanted_by virus, other; }\n"                                \
+	"	listener twice { address 127.0.0.1:38; role mx; tls none; }\n"                           \
+	"	scanner k { type clamd; address $/none.sock, $/scan.sock; listeners twice;\n"            \
+	"		timeout 200ms; dead_time 1m; }\n"                                                       \
 	"	verdict strict { filters g, f; recipient alice@example.org; action refuse; }\n"          \
 	"	verdict none { filters f; recipient example.org; action discard; }\n"                    \
 	"	verdict deaf { recipient alice.alias@example.org, .none.example; action discard; "       \
 	"}\n"
 #include "tests/unit/edge/session_bench.h"
 
+#include "edge/edge_tables.h"
 #include "edge/verdict.h"
 
 /* ---- the scanner ------------------------------------------------------------------------------------ */
@@ -115,6 +119,13 @@ static int end(void **state)
 	unlink(scan.path);
 	buf_end(&scan.seen);
 	return 0;
+}
+
+static void check_once(const char *listener, const char *script)
+{
+	struct talk t = talk_whole(listener, "192.0.2.1", span_str(script), SIZE_MAX);
+	assert_string_equal(codes(&t), "220 250 250 250 354 250 221");
+	talk_close(&t);
 }
 
 static void answers(struct span reply)
@@ -289,6 +300,31 @@ static void test_wanted_by_entry(void **state)
 	assert_int_equal(scan.connections, 0);
 }
 
+#define LINE "0123456789012345678901234567890123456789012345678901234567890123456789\r\n"
+#define LINES LINE LINE LINE LINE LINE LINE LINE LINE LINE LINE
+
+static void test_large_messages(void **state)
+{
+	answers(SPAN("stream: Eicar-Test FOUND\0"));
+	given.code = 250;
+	scan.connections = 0;
+	check(
+	    "word", MAIL TO("bob") "DATA\r\n" MESSAGE LINES LINES LINES ".\r\n" QUIT, WANT("250"));
+	assert_int_equal(scan.connections, 0);
+	check("word", MAIL TO("bob") "DATA\r\n" MESSAGE LINES ".\r\n" QUIT, WANT("550"));
+}
+
+/* An address that did not answer is left alone for a while. */
+static void test_dead_addresses(void **state)
+{
+	uint64_t before = metric_get(&edge_metrics[EDGE_M_FILTER_FAILURES]);
+	answers(SPAN("stream: OK\0"));
+	given.code = 250;
+	check_once("twice", SEND QUIT);
+	check_once("twice", SEND QUIT);
+	assert_int_equal(metric_get(&edge_metrics[EDGE_M_FILTER_FAILURES]) - before, 1);
+}
+
 /* An alias has no mailbox: its members' is meant. */
 static void test_folders_of_members(void **state)
 {
@@ -363,6 +399,8 @@ int main(void)
 		TEST(test_wanted_by_some),
 		TEST(test_wanted_by_entry),
 		TEST(test_folders_of_members),
+		TEST(test_large_messages),
+		TEST(test_dead_addresses),
 		TEST(test_failures),
 		TEST(test_client_goes_meanwhile),
 	};

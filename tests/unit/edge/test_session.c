@@ -428,6 +428,20 @@ static void test_concurrent_sessions(void **state)
 	talk_close(&three);
 }
 
+static void test_connections_of_a_client(void **state)
+{
+	struct talk one = talk_open("mx", "192.0.2.78"), two = talk_open("mx", "192.0.2.78");
+	struct ip_addr a;
+	assert_true(ip_parse(SPAN("192.0.2.78"), &a));
+	assert_false(edge_client_enter(edge, a)); /* connections_per_client_max 2 */
+	talk_close(&one);
+	while (edge->session_n > 1)
+		loop_step(loop, 20);
+	assert_true(edge_client_enter(edge, a));
+	edge_client_leave(edge, a);
+	talk_close(&two);
+}
+
 static void test_slow_clients(void **state)
 {
 	uint64_t begun = clock_mono_ms();
@@ -524,6 +538,7 @@ int main(void)
 		cmocka_unit_test(test_message_limit),
 		cmocka_unit_test(test_envelope_limits),
 		cmocka_unit_test(test_concurrent_sessions),
+		cmocka_unit_test(test_connections_of_a_client),
 		cmocka_unit_test(test_slow_clients),
 		cmocka_unit_test(test_a_client_that_does_not_read),
 		cmocka_unit_test(test_drain),

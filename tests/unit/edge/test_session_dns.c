@@ -61,6 +61,9 @@ static const char *list_code(const struct ns_reply *r)
 		{ "16.113.0.203", "bl.test", "127.0.0.2" },
 		{ "17.113.0.203", "bl.test", "127.0.0.2" },
 		{ "18.113.0.203", "bl.test", "127.0.0.2" },
+		{ "30.113.0.203", "bl.test", "127.0.0.2" },
+		{ "31.113.0.203", "bl.test", "127.0.0.2" },
+		{ "32.113.0.203", "bl.test", "127.0.0.2" },
 	};
 	for (size_t i = 0; i < COUNT_OF(listed); i++)
 		if (asks(r, listed[i].client, listed[i].zone))
@@ -83,6 +86,8 @@ static void put_sender(struct ns_reply *r)
 		put_named(r, RR_MX, 60, 0, "");
 	else if (strcmp(r->name, "host.test") == 0 && r->type == RR_A)
 		put_addr(r, r->name, 60, "203.0.113.99");
+	else if (strcmp(r->name, "half.test") == 0) /* no MX; whether an address is not known */
+		r->rcode = mx || txt ? 0 : 2;
 	else if (ends(r->name, "broken.test"))
 		r->rcode = 2;
 	else if (strcmp(r->name, "spf.test") == 0 && mx)
@@ -214,6 +219,34 @@ static void test_auth_stays_usable(void **state)
 	expect("auth", "203.0.113.9", TO_ALICE QUIT, "220 250 250 250 221");
 }
 
+/* Each word of dnsbl_action, in each place. */
+static void test_what_a_listed_client_gets(void **state)
+{
+	struct edge_conf *c = (struct edge_conf *)(uintptr_t)edge->setup->edge;
+	static const char both[] = TO_ALICE "RCPT TO:<postmaster@example.org>\r\n" QUIT;
+	struct talk t;
+	wait_tested();
+	c->dnsbl_action = DNSBL_DEFER;
+	expect("mx", "203.0.113.30", "", "421");
+	expect("auth", "203.0.113.30", both, "220 250 250 450 250 221");
+	c->dnsbl_at = DNSBL_AT_RECIPIENT;
+	expect("mx", "203.0.113.31", both, "220 250 250 450 250 221");
+	c->dnsbl_action = DNSBL_REFUSE;
+	expect("mx", "203.0.113.31", both, "220 250 250 554 250 221");
+	c->dnsbl_at = DNSBL_AT_CONNECT;
+	c->dnsbl_action = DNSBL_TAG;
+	memset(&given, 0, sizeof given);
+	given.code = 250;
+	say("mx", "203.0.113.32",
+	    HELLO "MAIL FROM:<tag@mx.test>\r\nRCPT TO:<alice@example.org>\r\nDATA\r\n" TEXT
+		  ".\r\n" QUIT,
+	    &t);
+	assert_string_equal(codes(&t), "220 250 250 250 354 250 221");
+	assert_non_null(strstr(given.head, "X-Postern-Listed: bl.test 127.0.0.2 +3"));
+	talk_close(&t);
+	c->dnsbl_action = DNSBL_REFUSE;
+}
+
 static void test_name_in_received(void **state)
 {
 	struct talk t = talk_open("mx", "203.0.113.20");
@@ -269,6 +302,7 @@ static void test_sender_domains(void **state)
 		{ "x@null.test", "550" },
 		{ "x@nowhere.test", "550" },
 		{ "x@broken.test", "450" },
+		{ "x@half.test", "450" },
 		{ "x@[203.0.113.1]", "250" },
 		{ "", "250" },
 		{ "x@spf.test", "550" },
@@ -284,7 +318,8 @@ static void test_sender_domains(void **state)
 		    cases[i].want[0] == '2' ? "250" : "503");
 		expect("mx", client, script, want);
 	}
-	/* our own users' senders are not looked at here */
+	/* dns_exempt, and our own users' senders, are not looked at here */
+	expect("mx", "192.0.2.60", HELLO "MAIL FROM:<x@nowhere.test>\r\n" QUIT, "220 250 250 221");
 	expect("submission", "203.0.113.60", HELLO "MAIL FROM:<x@nowhere.test>\r\n" QUIT,
 	    "220 250 530 221");
 }
@@ -391,6 +426,7 @@ int main(void)
 		cmocka_unit_test(test_scores),
 		cmocka_unit_test(test_an_error_code_is_never_a_hit),
 		cmocka_unit_test(test_auth_stays_usable),
+		cmocka_unit_test(test_what_a_listed_client_gets),
 		cmocka_unit_test(test_name_in_received),
 		cmocka_unit_test(test_access_by_name),
 		cmocka_unit_test(test_sender_domains),
