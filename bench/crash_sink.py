@@ -1,8 +1,9 @@
 """An LMTP server that knows no delivery ids, and dies at named points: python3 crash_sink.py PORT BOOK FAULTS FIRST.
 
 It keeps a message by a line in BOOK: "T number" (taken), written before its reply. "N number": another command has followed
-that reply, so it was read. FAULTS is the file of fault_points.c; the points of POINTS are its rows from FIRST on."""
+that reply, so it was read. Another one may stand by: it begins when the lock of the book is free. FAULTS is the file of fault_points.c; the points of POINTS are its rows from FIRST on."""
 import asyncio
+import fcntl
 import mmap
 import os
 import signal
@@ -40,6 +41,8 @@ class Rows:
 class Sink:
     def __init__(self, port, book, faults, first):
         self.port, self.first, self.rows = int(port), int(first), Rows(faults)
+        self.lock = os.open(book + ".lock", os.O_WRONLY | os.O_CREAT, 0o644)
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.book = os.open(book, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def meet(self, what):
