@@ -129,8 +129,9 @@ static bool is_expired(const struct srs *s, struct span day, uint64_t now_us)
 	int low = day.n == DAY_CHARS ? digit_value(day.p[1]) : -1;
 	if (high < 0 || low < 0)
 		return true;
-	unsigned age = (day_of(now_us) + DAYS_CYCLE - (unsigned)(high * 32 + low)) % DAYS_CYCLE;
-	return age > s->days;
+	/* The clock of another host of ours, which made it, may be in its next day already. */
+	unsigned age = (day_of(now_us) + 1 + DAYS_CYCLE - (unsigned)(high * 32 + low)) % DAYS_CYCLE;
+	return age > s->days + 1;
 }
 
 static enum srs_result give(struct buf *address, struct smtp_path *out)

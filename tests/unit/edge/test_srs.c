@@ -129,7 +129,9 @@ static void test_age(void **state)
 		    srs_reverse(&s, span_str(out), then + 21 * DAY_US, &back), SRS_GOOD);
 		assert_int_equal(
 		    srs_reverse(&s, span_str(out), then + 22 * DAY_US, &back), SRS_EXPIRED);
-		assert_int_equal(srs_reverse(&s, span_str(out), then - DAY_US, &back), SRS_EXPIRED);
+		assert_int_equal(srs_reverse(&s, span_str(out), then - DAY_US, &back), SRS_GOOD);
+		assert_int_equal(
+		    srs_reverse(&s, span_str(out), then - 2 * DAY_US, &back), SRS_EXPIRED);
 	}
 }
 
