@@ -1,7 +1,8 @@
 /* bounce.c - tells a sender what became of its message, where that does no harm.
  *
  * A null sender is never told. A sender is told when it is trusted (it authenticated, or came from a
- * listed network), when SPF has said of it that its client may send in its name, or when it is a user of ours: anybody else may be a stranger whose address was borrowed. The
+ * listed network), when SPF says that its client may send for it, or when it is a user of ours, of whom SPF does not say
+ * the contrary: anybody else may be a stranger whose address was borrowed. The
  * notification is a message of the spool like any other (queue_move.c), and its record is also the record that the
  * sender was told. A notification that is refused itself goes to the postmaster, and no further. */
 #include "base/check.h"
@@ -289,7 +290,7 @@ static void on_address(void *arg, enum directory_status status, const struct acc
 	} else if (reported_count(e) == 0) { /* delivered meanwhile */
 		e->reporting = REPORT_NONE;
 		entry_settle(e);
-	} else if (known || entry_may_tell(e) || e->reporting == REPORT_DOUBLE) {
+	} else if ((known && !e->disowned) || entry_may_tell(e) || e->reporting == REPORT_DOUBLE) {
 		tell(e, to, known ? a : NULL);
 	} else {
 		not_told(e, transaction_untold);

@@ -212,6 +212,9 @@ static void ask_sender(struct commit *c)
 		settle(c);
 	} else if (!any_wants_failure(t)) {
 		settle(c);
+	} else if (t->disowned) {
+		log_untold(c, transaction_untold);
+		settle(c);
 	} else if (t->trusted || t->aligned) {
 		c->tell = true;
 		settle(c);

@@ -299,6 +299,7 @@ struct spool_message commit_envelope(const struct transaction *t)
 		.auth_user = span_str(t->auth_user),
 		.trusted = t->trusted,
 		.aligned = t->aligned,
+		.disowned = t->disowned,
 		.hold = t->hold,
 		.require_tls = t->require_tls,
 		.tls_optional = t->tls_optional,

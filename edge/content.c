@@ -105,6 +105,7 @@ static enum verdict commit(struct session *s)
 		.edge = s->setup->edge,
 		.srs = &s->setup->srs };
 	s->mail->t->aligned = sender_is_aligned(s);
+	s->mail->t->disowned = sender_is_disowned(s);
 	session_enter(s, ST_COMMIT);
 	s->ask = parts_commit(&opts, s->mail->t, on_commit, s);
 	return V_WAIT;

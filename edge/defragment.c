@@ -129,8 +129,9 @@ static struct group *group_of(
 	struct buf key = BUF_INIT(KEY_MAX);
 	forget_old(p, loop_now_ms(q->loop));
 	const struct q_entry *e = it->entry;
-	buf_printf(&key, "%d%d%d%d%s\n%s\n%s\n", e->trusted, e->aligned, e->require_tls,
-	    e->tls_optional, e->sender, it->address, it->user != NULL ? it->user : "");
+	buf_printf(&key, "%d%d%d%d%d%s\n%s\n%s\n", e->trusted, e->aligned, e->disowned,
+	    e->require_tls, e->tls_optional, e->sender, it->address,
+	    it->user != NULL ? it->user : "");
 	fmt_hex(&key, span_of(part->id, part->id_n));
 	struct group *g = buf_ok(&key) ? map_get(p->by_key, buf_span(&key)) : NULL;
 	if (g == NULL && buf_ok(&key) && map_count(p->by_key) < GROUPS_MAX) {

@@ -46,6 +46,7 @@ static struct transaction *copy_for(const struct transaction *t, const struct wa
 	p->tls_optional = t->tls_optional;
 	p->trusted = t->trusted || w->own_sender;
 	p->aligned = t->aligned && !w->own_sender;
+	p->disowned = t->disowned && !w->own_sender;
 	p->ret = w->own_sender ? SMTP_RET_NONE : t->ret; /* RFC 3461 section 5.2.7.1 */
 	p->envid = w->own_sender ? NULL : mem_str(t->envid);
 	p->client = t->client;

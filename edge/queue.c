@@ -94,7 +94,7 @@ static enum spool_fate final_fate(const struct q_item *it, enum fate fate)
 	if (fate == FATE_REFUSED)
 		return recipient_wants(it->notify, SMTP_NOTIFY_FAILURE) ? SPOOL_REFUSED
 									: SPOOL_TOLD;
-	bool told = recipient_wants(it->notify, SMTP_NOTIFY_SUCCESS) && entry_hears(e);
+	bool told = recipient_wants(it->notify, SMTP_NOTIFY_SUCCESS) && entry_may_tell(e);
 	return told ? SPOOL_SENT : SPOOL_DELIVERED;
 }
 
@@ -363,6 +363,7 @@ struct q_entry *entry_new(struct queue *q, uint32_t row, log_pos pos, const stru
 	e->stage = m->stage;
 	e->trusted = m->trusted || m->auth_user.n > 0;
 	e->aligned = m->aligned;
+	e->disowned = m->disowned;
 	e->ret = m->ret;
 	e->report = m->report;
 	e->body_8bit = m->body_8bit;

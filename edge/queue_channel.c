@@ -310,7 +310,7 @@ static void conclude_expanded(struct q_item *it)
 	mem_free(it->reason);
 	it->reason = mem_str(
 	    is_list ? "the list has it for its members" : "it goes to those behind the address");
-	it->fate = entry_hears(e) ? SPOOL_SENT : SPOOL_TOLD;
+	it->fate = entry_may_tell(e) ? SPOOL_SENT : SPOOL_TOLD;
 	item_set_state(it, Q_FINAL);
 	log_write(&queue_events[QUEUE_EV_QUEUE_MOVED], e->id.s,
 	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_STR("channel", EXPANDED_CHANNEL),

@@ -94,12 +94,12 @@ struct q_entry {
 	struct q_dest *called_by; /* loaded for this one, and not there yet */
 	struct ident id, session;
 	uint64_t arrived_us;
-	uint64_t added_us;     /* 0: before it was read from the log, when is not known */
-	char *sender, *envid;  /* sender "": null; envid NULL: none */
-	char *auth_user;       /* NULL: nobody */
-	unsigned stage;        /* STAGE_*: the last station that it has passed */
-	bool trusted, aligned; /* see spool_message */
-	bool fresh;            /* it came to this process: no other one has tried it */
+	uint64_t added_us;               /* 0: before it was read from the log, when is not known */
+	char *sender, *envid;            /* sender "": null; envid NULL: none */
+	char *auth_user;                 /* NULL: nobody */
+	unsigned stage;                  /* STAGE_*: the last station that it has passed */
+	bool trusted, aligned, disowned; /* see spool_message */
+	bool fresh;                      /* it came to this process: no other one has tried it */
 	bool withdrawn;
 	enum smtp_ret ret;
 	enum spool_report report;    /* it is one itself */
@@ -253,13 +253,7 @@ void item_count_outcome(const struct q_item *it, enum fate fate);
 /* May its sender be told, whoever that is? */
 static inline bool entry_may_tell(const struct q_entry *e)
 {
-	return e->trusted || e->aligned;
-}
-
-/* Is there a sender to tell of success, and may it be told? */
-static inline bool entry_hears(const struct q_entry *e)
-{
-	return entry_may_tell(e) && e->sender[0] != '\0';
+	return (e->trusted || e->aligned) && e->sender[0] != '\0';
 }
 /* Appends what became of these items to the log. */
 void entry_save(struct q_entry *e, struct q_item *const *items, size_t n);

@@ -175,8 +175,9 @@ void queue_show(const struct q_entry *e, struct buf *out)
 		put_string(out, "orcpt", span_str(it->orcpt));
 		put_string(out, "envid", span_str(e->envid));
 		put_string(out, "ret", span_str(rets[e->ret]));
-		buf_printf(out, "\"trusted\":%s,\"aligned\":%s}", e->trusted ? "true" : "false",
-		    e->aligned ? "true" : "false");
+		buf_printf(out, "\"trusted\":%s,\"aligned\":%s,\"disowned\":%s}",
+		    e->trusted ? "true" : "false", e->aligned ? "true" : "false",
+		    e->disowned ? "true" : "false");
 		buf_end(&notify);
 	}
 	buf_add_char(out, ']');

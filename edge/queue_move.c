@@ -237,6 +237,7 @@ static struct spool_message message_of(const struct move_opts *o)
 		.tls_optional = e->tls_optional,
 		.trusted = o->trusted,
 		.aligned = o->keeps_wishes && e->aligned,
+		.disowned = o->keeps_wishes && e->disowned,
 		.ret = o->keeps_wishes ? e->ret : SMTP_RET_NONE,
 		.envid = span_str(o->keeps_wishes ? e->envid : NULL),
 		.recipients = o->recipients,

@@ -18,7 +18,7 @@ struct move_opts {
 	const char *sender;
 	bool trusted;
 	bool
-	    keeps_wishes; /* ENVID and RET go along, and that SPF knows the sender: not through a list */
+	    keeps_wishes; /* ENVID and RET go along, and what SPF says of the sender: not through a list */
 	unsigned stage;                     /* the last one that it has passed */
 	struct spool_recipient *recipients; /* copied; what they point to lives until the answer */
 	size_t recipient_n;

@@ -31,7 +31,8 @@ static const char *action_of(const struct q_item *it)
 		return "failed";
 	if (span_eq_str(span_str(it->place), EXPANDED_PLACE))
 		return span_eq_str(span_str(it->detail), EXPANDED_LIST) ? "delivered" : "expanded";
-	return it->user != NULL ? "delivered" : "relayed";
+	struct span out = item_out_channel(it);
+	return span_eq_str(out, "smtp") || span_eq_str(out, "relay") ? "relayed" : "delivered";
 }
 
 static bool has(const struct q_entry *e, enum spool_fate fate)

@@ -310,7 +310,7 @@ static void set_wishes(struct reprocess *x)
 	for (size_t i = 0; i < x->n; i++)
 		x->members[i].notify = recipient_notify_behind(notify, x->behind);
 	if (x->behind != BEHIND_ONE && recipient_wants(notify, SMTP_NOTIFY_SUCCESS) &&
-	    entry_hears(e) && any_gets_it(x))
+	    entry_may_tell(e) && any_gets_it(x))
 		add_expanded(x);
 }
 

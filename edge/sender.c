@@ -246,10 +246,22 @@ enum verdict sender_start(struct session *s, const struct smtp_path *from)
 	return sender_go_on(s);
 }
 
-bool sender_is_aligned(const struct session *s)
+/* What SPF says of the return path itself; NONE: nothing. */
+static enum spf_result said_of_path(const struct session *s)
 {
 	const struct sender *f = s->mail->sender;
-	return f != NULL && f->spf_known && f->spf.result == SPF_PASS && !f->from_helo;
+	return f != NULL && f->spf_known && !f->from_helo ? f->spf.result : SPF_NONE;
+}
+
+bool sender_is_aligned(const struct session *s)
+{
+	return said_of_path(s) == SPF_PASS;
+}
+
+bool sender_is_disowned(const struct session *s)
+{
+	enum spf_result said = said_of_path(s);
+	return said == SPF_FAIL || said == SPF_SOFTFAIL;
 }
 
 void sender_free(struct sender **f)

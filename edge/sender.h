@@ -14,6 +14,8 @@ enum verdict sender_start(struct session *s, const struct smtp_path *from);
 enum verdict sender_go_on(struct session *s);
 /* Does SPF say that the client may send for this sender? */
 bool sender_is_aligned(const struct session *s);
+/* Does it say that the client may not, or hardly (fail, softfail)? */
+bool sender_is_disowned(const struct session *s);
 void sender_free(struct sender **f);
 
 /* Authentication-Results (RFC 8601) and Received-SPF (RFC 7208 section 9.1), when SPF was looked at: they stand above our

@@ -24,6 +24,7 @@ enum {
 	STAGE_SHIFT = 5, /* two bits */
 	FLAG_TLS_OPTIONAL = 128,
 	FLAG_2_ALIGNED = 1,
+	FLAG_2_DISOWNED = 2,
 	RECIPIENT_BYTES_MIN = 15,
 	STEP_BYTES_MIN = 21
 };
@@ -46,7 +47,7 @@ static void put_recipient(struct buf *out, const struct spool_recipient *r)
 
 static unsigned version_for(const struct spool_message *m)
 {
-	if (m->aligned)
+	if (m->aligned || m->disowned)
 		return MESSAGE_VERSION;
 	return m->priority != 0 ? PRIORITY_VERSION : PLAIN_VERSION;
 }
@@ -63,7 +64,8 @@ bool spool_message_put(struct buf *out, const struct spool_message *m)
 			      (m->smtputf8 ? (unsigned)FLAG_SMTPUTF8 : 0u) |
 			      (m->stage % SPOOL_STAGES) << STAGE_SHIFT);
 	if (version > PRIORITY_VERSION)
-		bytes_put_u8(out, m->aligned ? FLAG_2_ALIGNED : 0u);
+		bytes_put_u8(out, (m->aligned ? (unsigned)FLAG_2_ALIGNED : 0u) |
+				      (m->disowned ? (unsigned)FLAG_2_DISOWNED : 0u));
 	bytes_put_ident(out, m->id);
 	bytes_put_ident(out, m->session);
 	bytes_put_ident(out, m->parent);
@@ -176,8 +178,9 @@ err_t spool_message_get(struct span payload, struct spool_message *out)
 	out->stage = version > 2 ? flags >> STAGE_SHIFT & (SPOOL_STAGES - 1) : 0;
 	out->require_tls = (flags & FLAG_REQUIRE_TLS) != 0;
 	out->tls_optional = (flags & FLAG_TLS_OPTIONAL) != 0;
-	if (version > PRIORITY_VERSION)
-		out->aligned = (bytes_u8(&r) & FLAG_2_ALIGNED) != 0;
+	unsigned more = version > PRIORITY_VERSION ? bytes_u8(&r) : 0;
+	out->aligned = (more & FLAG_2_ALIGNED) != 0;
+	out->disowned = (more & FLAG_2_DISOWNED) != 0;
 	out->id = bytes_ident(&r);
 	out->session = bytes_ident(&r);
 	out->parent = bytes_ident(&r);

@@ -80,6 +80,7 @@ struct spool_message {
 	    tls_optional; /* TLS-Required: no: policies of the next hop's domain do not hold it up */
 	bool trusted;     /* the sender is who it says: reports may go there */
 	bool aligned;     /* SPF says that of its domain: reports may go there, too, and no more */
+	bool disowned;    /* SPF says that it is not: none goes there */
 	unsigned stage;   /* the last station that it has passed: below SPOOL_STAGES */
 	enum smtp_ret ret;
 	struct span envid; /* as it came; may be empty */

@@ -91,7 +91,7 @@ struct recipient *transaction_add(struct transaction *t, size_t max, struct span
 }
 
 const char transaction_untold[] =
-    "the sender is no user of ours, has not authenticated, and SPF does not vouch for it";
+    "nothing says that the address is the sender's own: no login, not SPF";
 
 bool recipient_wants(unsigned notify, unsigned ends)
 {

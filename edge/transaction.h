@@ -80,6 +80,8 @@ struct transaction {
 	bool trusted;       /* the sender is who it says: reports may go there */
 	bool
 	    aligned; /* SPF says that the client may send for the sender: reports may go there, too */
+	bool
+	    disowned; /* SPF says that it may not: its address is borrowed, even if it is of ours */
 	struct commit_unit
 	    *unit;    /* others have the rest of its mail (commit_unit.h): all of it to the
 				   * spool, with them; or NULL */

@@ -13,6 +13,8 @@ ALICE = "alice@sender.example"       # a user of ours
 OWNER = "owner@example.org"          # of lists
 STRANGER = "visitor@elsewhere.example"
 ALIGNED = "visitor@aligned.example"  # SPF says that it is who it says
+FORGED = "forged@example.net"         # a user of ours, of whom SPF says the contrary; and one of whom it says nothing
+OWN = "keeper@example.org"
 EVER = ("", "NEVER", "SUCCESS", "FAILURE", "DELAY", "SUCCESS,FAILURE", "SUCCESS,DELAY", "FAILURE,DELAY", "SUCCESS,FAILURE,DELAY")
 OUTCOMES = ("ok", "rcpt", "data", "late", "full", "wait")
 PIPES = ("ok", "rcpt", "wait")
@@ -67,8 +69,8 @@ class Message:
         return ([f"RET={self.ret}"] if self.ret else []) + ([f"ENVID={self.envid}"] if self.envid else [])
 
 
-ENTRIES = ("far edge", "edge", "edge", "null", "stranger", "aligned")
-SENDERS = {"far edge": ALICE, "edge": ALICE, "null": "", "stranger": STRANGER, "aligned": ALIGNED}
+ENTRIES = ("far edge", "edge", "edge", "null", "stranger", "aligned", "forged", "own")
+SENDERS = {"far edge": ALICE, "edge": ALICE, "null": "", "stranger": STRANGER, "aligned": ALIGNED, "forged": FORGED, "own": OWN}
 STORE = ("store", "again-store")
 RELAYED = ("plain", "dsn", "postfix", "old-postfix")
 FORWARDS = ("forward", "again-forward", "alias", "group", "again-group", "list", "again-list")
@@ -122,7 +124,7 @@ class Plan:
         return f"{name}@example.org", [leaf for leaf, _ in leaves]
 
     def recipient(self, entry):
-        outside = entry in ("stranger", "aligned")
+        outside = entry in ("stranger", "aligned", "forged", "own")
         ways = STORE + FORWARDS + ("pipe",) + (() if outside else RELAYED) + (("gone",) if entry == "far edge" else ())
         if entry == "aligned" and self.rng.random() < 0.7:
             ways = FORWARDS

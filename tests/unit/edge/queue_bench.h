@@ -46,7 +46,7 @@ struct bench {
 	struct put puts[PUTS];
 	struct buf body;
 	bool drained;
-	bool trusted, aligned; /* of what put() sends: with what its sender wishes */
+	bool trusted, aligned, disowned; /* of what put() sends: with what its sender wishes */
 	enum smtp_ret ret;
 	const char *envid;
 	bool hold;
@@ -199,6 +199,7 @@ static struct put *put(
 		.sender = span_str(sender),
 		.trusted = b->trusted,
 		.aligned = b->aligned,
+		.disowned = b->disowned,
 		.ret = b->ret,
 		.hold = b->hold,
 		.priority = b->priority,

@@ -3,6 +3,7 @@
 #include "tests/unit/edge/queue_bench.h"
 
 #include "edge/channel.h"
+#include "edge/queue_tables.h"
 
 static struct spool_recipient wishing(const char *address, unsigned notify)
 {
@@ -70,6 +71,20 @@ static void test_expanded(void **state)
 		buf_end(&out);
 		bench_close(&b);
 	}
+}
+
+/* SPF has said that its client may not send for a user of ours: the user is not told of what others have sent. */
+static void test_disowned(void **state)
+{
+	struct bench b;
+	bench_open(&b, SCRIPT(LHLO, MAIL("alice@x.example", "bob"), GO, "S 550 5.1.1 no"));
+	b.disowned = true;
+	set_body(&b, 100);
+	put_and_wait(&b, "alice@x.example", TO(to("bob@x.example")));
+	WAIT_FOR(&b, seen(&b, "}") >= 1 && metric_get(&queue_metrics[QUEUE_M_MESSAGES]) == 0);
+	assert_int_equal(seen(&b, "}"), 1);
+	assert_true(EMPTY(&b));
+	bench_close(&b);
 }
 
 /* SPF has said that the sender's client may send for it: it is told, wherever it is; else nobody who is not ours. */
@@ -254,6 +269,7 @@ int main(void)
 		cmocka_unit_test(test_success),
 		cmocka_unit_test(test_expanded),
 		cmocka_unit_test(test_elsewhere),
+		cmocka_unit_test(test_disowned),
 		cmocka_unit_test(test_success_of_next_hop),
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_never_expires_in_silence),

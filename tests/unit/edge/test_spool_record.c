@@ -151,12 +151,13 @@ static void test_priority(void **state)
 /* What SPF says of the sender makes the record one of version 5, with a priority or without. */
 static void test_aligned(void **state)
 {
-	for (int level = 0; level <= 1; level++) {
+	for (int level = 0; level <= 2; level++) {
 		struct buf out = BUF_INIT(10000);
 		struct spool_recipient r = { .address = SPAN("a@b.example") };
 		struct spool_message m = { .id = id_of("abcdefghjkmnpqrstu"),
 			.session = id_of("utsrqpnmkjhgfedcba"),
-			.aligned = true,
+			.aligned = level < 2,
+			.disowned = level == 2,
 			.priority = level,
 			.recipients = &r,
 			.recipient_count = 1 };
@@ -168,7 +169,7 @@ static void test_aligned(void **state)
 			spool_message_end(&m);
 		}
 		assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
-		assert_true(m.aligned && !m.trusted);
+		assert_true(m.aligned == (level < 2) && m.disowned == (level == 2) && !m.trusted);
 		assert_int_equal(m.priority, level);
 		spool_message_end(&m);
 		buf_end(&out);
