@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -538,12 +539,25 @@ int mdb_txn_commit(struct MDB_txn *txn)
 /* A master waits longer and longer before it starts again what does not live for five seconds. Here that is a tenth of a second:
  * its clock runs faster, its workers' does not, but for the committer that is spared, which
  * looks for space to give back every 40 ms. */
+static bool is_fast(void)
+{
+	return faults != NULL && (getpid() == master || (is_spared && is_committer));
+}
+
+/* The kernel's time is not theirs. */
+int epoll_wait(int fd, struct epoll_event *v, int n, int wait_ms)
+{
+	REAL(int, "epoll_wait", int, struct epoll_event *, int, int);
+	if (is_fast() && wait_ms > 0)
+		wait_ms = wait_ms / CLOCK_FACTOR + 1;
+	return real(fd, v, n, wait_ms);
+}
+
 int clock_gettime(clockid_t which, struct timespec *out)
 {
 	REAL(int, "clock_gettime", clockid_t, struct timespec *);
 	int rc = real(which, out);
-	if (faults != NULL && (which == CLOCK_MONOTONIC || which == CLOCK_MONOTONIC_COARSE) &&
-	    (getpid() == master || (is_spared && is_committer))) {
+	if ((which == CLOCK_MONOTONIC || which == CLOCK_MONOTONIC_COARSE) && is_fast()) {
 		uint64_t ns =
 		    ((uint64_t)out->tv_sec * 1000000000u + (uint64_t)out->tv_nsec) * CLOCK_FACTOR;
 		out->tv_sec = (time_t)(ns / 1000000000u);
