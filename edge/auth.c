@@ -163,7 +163,7 @@ static bool service_allowed(const struct session *s)
 	const char *names[] = { "smtp", "submission", tls ? "smtps" : NULL,
 		tls ? "submissions" : NULL };
 	const char *filter = s->attempt->account->allowed_services;
-	return access_filter_allows(span_str(filter), names, COUNT_OF(names));
+	return access_filter_allows(span_str(filter), &s->from.addr, names, COUNT_OF(names));
 }
 
 static const struct denial *account_denial(const struct session *s)

@@ -594,8 +594,7 @@ void queue_free(struct queue **pq)
 	timer_clear(&q->prune_timer);
 	timer_clear(&q->reopen);
 	soon_clear(&q->drained);
-	struct conf *conf = (struct conf *)(uintptr_t)q->conf;
-	conf_unref(&conf);
+	conf_unref((struct conf **)(uintptr_t)&q->conf);
 	q->magic = 0;
 	MEM_FREE(pq);
 }

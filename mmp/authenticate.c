@@ -166,8 +166,7 @@ static bool service_allowed(
 {
 	const char *names[] = { f->name, f->name_short, tls ? f->name_tls : NULL,
 		tls ? f->name_short_tls : NULL };
-	return access_filter_allows_from(
-	    span_str(a->allowed_services), &client, names, COUNT_OF(names));
+	return access_filter_allows(span_str(a->allowed_services), &client, names, COUNT_OF(names));
 }
 
 enum reason authenticate_may(const struct mmp *m, const struct front *f, bool tls,

@@ -195,7 +195,8 @@ static bool may_use(const struct login *l)
 		names[3] = pop ? "pop3s" : NULL;
 	}
 	return l->account->allowed_services == NULL ||
-	       access_filter_allows(span_str(l->account->allowed_services), names, COUNT_OF(names));
+	       access_filter_allows(
+		   span_str(l->account->allowed_services), &l->client.addr, names, COUNT_OF(names));
 }
 
 static void judge_account(struct login *l)

@@ -159,7 +159,7 @@ static bool line_allows(struct asked *a, struct span filter)
 	return allowed || (!denied && has_deny);
 }
 
-bool access_filter_allows_from(
+bool access_filter_allows(
     struct span filter, const struct ip_addr *client, const char *const *names, size_t n)
 {
 	struct asked a = { client, names, n, false };
@@ -169,9 +169,4 @@ bool access_filter_allows_from(
 		allows = line.n == 0 || line_allows(&a, line);
 	}
 	return allows;
-}
-
-bool access_filter_allows(struct span filter, const char *const *names, size_t n)
-{
-	return access_filter_allows_from(filter, NULL, names, n);
 }

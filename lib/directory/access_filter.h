@@ -20,10 +20,7 @@ enum { ACCESS_FILTER_RULES_MAX = 64 };
 
 /* names: what the session may be called by, NULL entries are skipped: { "imaps", "imap", ... }. client: from where it
  * comes; NULL: that is not known, and only "*" and "ALL" are understood as clients. */
-bool access_filter_allows_from(
+bool access_filter_allows(
     struct span filter, const struct ip_addr *client, const char *const *names, size_t n);
-
-/* ... of a client that is not known. */
-bool access_filter_allows(struct span filter, const char *const *names, size_t n);
 
 #endif

@@ -16,8 +16,7 @@ static bool allows(struct span filter, const char *from, const char *name)
 	const char *names[] = { NULL, name, strcmp(name, "imaps") == 0 ? "imap" : NULL };
 	struct ip_addr client;
 	assert_true(from == NULL || ip_parse(span_str(from), &client));
-	return access_filter_allows_from(
-	    filter, from != NULL ? &client : NULL, names, COUNT_OF(names));
+	return access_filter_allows(filter, from != NULL ? &client : NULL, names, COUNT_OF(names));
 }
 
 static void test_rules(void **state)

@@ -4,7 +4,7 @@
  * The test's own object stands in for accept.c, operation_link.c and watch.c: it defines their functions, so
  * the linker takes no others. One worker at a time, in `store`. Include it from one file of a test only.
  *
- * Users alice and bob (password NAME-secret), disabled, held (nobody knows now), imaponly; and "proxy" with
+ * Users alice and bob (password NAME-secret), disabled, held (nobody knows now), imaponly, near, far (by POP3 from some networks); and "proxy" with
  * "proxy-secret" may act for others. Domain example.org. */
 #ifndef TEST_STORE_FIXTURE_H
 #define TEST_STORE_FIXTURE_H
@@ -228,6 +228,8 @@ static void fixture_write_users(void)
 		{ "disabled", "mailUserStatus: disabled\n" },
 		{ "held", "mailUserStatus: hold\n" },
 		{ "imaponly", "mailAllowedServiceAccess: +imap:*\n" },
+		{ "near", "mailAllowedServiceAccess: +pop3:127.0.0.0/8\n" },
+		{ "far", "mailAllowedServiceAccess: +pop3:192.0.2.0/24\n" },
 	};
 	FILE *f = worker_create(&store, "users.ldif");
 	fputs("dn: dc=postern\nobjectClass: domain\ndc: postern\n\n"

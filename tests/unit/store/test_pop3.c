@@ -41,6 +41,9 @@ static void test_before_login(void **state)
 		    "-ERR [AUTH] Wrong name or password (ID)\r\n" IN
 		    "-ERR [SYS/TEMP] Login is not possible now, try again later (ID)\r\n" IN
 		    "-ERR [SYS/PERM] POP3 is not allowed for this account (ID)\r\n" BYE },
+		{ "USER far\r\nPASS far-secret\r\nUSER near\r\nPASS near-secret\r\nQUIT\r\n",
+		    GREETING IN "-ERR [SYS/PERM] POP3 is not allowed for this account (ID)\r\n" IN
+				"+OK 0 messages, 0 octets\r\n" BYE },
 		{ "NOOP\nQUIT\r\n", GREETING "-ERR NUL, bare CR or bare LF in a line (ID)\r\n" },
 		{ "NOOP\rQUIT\r\n", GREETING "-ERR NUL, bare CR or bare LF in a line (ID)\r\n" },
 		{ "AUTH\r\nAUTH CRAM-MD5\r\nAUTH PLAIN a b\r\nQUIT\r\n",
