@@ -2,6 +2,7 @@
 #include "directory/directory_conf.h"
 
 #include "directory/directory.h"
+#include "directory/ldap_template.h"
 #include "directory/ldap_url.h"
 
 #define CONF_BLOCK directory
@@ -95,6 +96,16 @@ bool directory_conf_lists(const struct directory_conf *c, struct span domain)
 
 /* ---- cross checks ---- */
 
+static void check_template(
+    const struct directory_conf *c, const char *option, const char *text, struct conf_diag *d)
+{
+	if (!is_empty(text) && !ldap_template_ok(span_str(text)))
+		conf_error(d, c->head.pos,
+		    "directory: `%s` is no filter such as (service=mail-%%d): & | ! = =* and "
+		    "substrings, with %%s, %%u, %%d and %%%% in values",
+		    option);
+}
+
 static void check_ldap(const struct directory_conf *c, struct conf_diag *d)
 {
 	struct ldap_url url;
@@ -110,6 +121,8 @@ static void check_ldap(const struct directory_conf *c, struct conf_diag *d)
 			    c->uri.v[i]);
 	if (is_empty(c->base))
 		conf_error(d, c->head.pos, "directory: backend ldap needs `base`");
+	check_template(c, "user_filter", c->user_filter, d);
+	check_template(c, "domain_filter", c->domain_filter, d);
 	if (!is_empty(c->bind_dn) && c->bind_password.bytes.n == 0)
 		conf_error(d, c->head.pos, "directory: `bind_dn` needs `bind_password`");
 }

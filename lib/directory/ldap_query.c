@@ -7,6 +7,7 @@
 #include "base/mem.h"
 
 #include "directory/ldap_msg.h"
+#include "directory/ldap_template.h"
 #include "directory/member_url.h"
 #include "directory/name.h"
 #include "directory/record.h"
@@ -60,12 +61,44 @@ static bool put_filtered(struct query *q, struct ldap_filter filter)
 	return ldap_put_search(q->out, q->id, &q->search);
 }
 
-static bool put_classed(struct query *q, const char *class, const struct parts *any)
+static struct parts classed(const char *class, const struct parts *any)
 {
 	struct parts all = { .n = 0 };
 	add_equal(&all, "objectClass", span_str(class));
 	add_part(&all, join(LDAP_F_OR, any));
+	return all;
+}
+
+static bool put_classed(struct query *q, const char *class, const struct parts *any)
+{
+	struct parts all = classed(class, any);
 	return put_filtered(q, join(LDAP_F_AND, &all));
+}
+
+/* What fits the operator's template, too. A name that cannot fit it is nobody's: nothing has no object class. */
+static bool put_also(struct query *q, struct parts *all, const char *template)
+{
+	static const struct ldap_filter present = { LDAP_F_PRESENT, "objectClass", SPAN_NONE, NULL,
+		0 };
+	static const struct ldap_filter never = { LDAP_F_NOT, NULL, SPAN_NONE, &present, 1 };
+	struct ldap_tree *tree = MEM_NEW(struct ldap_tree);
+	struct ldap_filled *f = MEM_NEW(struct ldap_filled);
+	bool ok = false;
+	if (ldap_template_parse(span_str(template), tree)) {
+		bool fits = ldap_template_fill(tree, q->key, f);
+		add_part(all, fits ? f->root : never);
+		ok = (fits || buf_ok(&f->text)) && put_filtered(q, join(LDAP_F_AND, all));
+	}
+	buf_end(&f->text);
+	mem_free(f);
+	mem_free(tree);
+	return ok;
+}
+
+static bool put_all(struct query *q, struct parts *all, const char *template)
+{
+	return is_set(template) ? put_also(q, all, template)
+				: put_filtered(q, join(LDAP_F_AND, all));
 }
 
 /* A uid is a name within the domain of its entry's mail, or within the default domain when it has none. */
@@ -75,8 +108,10 @@ static bool put_user(struct query *q)
 	struct parts any = { .n = 0 }, own = { .n = 0 }, domain = { .n = 0 }, without = { .n = 0 };
 	size_t local_n = span_rfind(q->key, '@');
 	add_equal(&any, c->attr_uid, q->key);
-	if (local_n == SIZE_MAX)
-		return put_classed(q, c->user_class, &any);
+	if (local_n == SIZE_MAX) {
+		struct parts all = classed(c->user_class, &any);
+		return put_all(q, &all, c->user_filter);
+	}
 	struct span at = span_from(q->key, local_n);
 	add_equal(&any, c->attr_mail, q->key);
 	add_equal(&any, c->attr_alternate, q->key);
@@ -89,7 +124,8 @@ static bool put_user(struct query *q)
 		add_part(&domain, join(LDAP_F_NOT, &without));
 	add_part(&own, join(LDAP_F_OR, &domain));
 	add_part(&any, join(LDAP_F_AND, &own));
-	return put_classed(q, c->user_class, &any);
+	struct parts all = classed(c->user_class, &any);
+	return put_all(q, &all, c->user_filter);
 }
 
 static bool put_domain(struct query *q)
@@ -104,7 +140,7 @@ static bool put_domain(struct query *q)
 		add_equal(&any, "dc", q->key);
 	add_part(&all, join(LDAP_F_OR, &classes));
 	add_part(&all, join(LDAP_F_OR, &any));
-	return put_filtered(q, join(LDAP_F_AND, &all));
+	return put_all(q, &all, q->conf->domain_filter);
 }
 
 static bool put_domain_users(struct query *q)

@@ -7,15 +7,15 @@
 #include "base/mem.h"
 
 #include "directory/cache.h"
-#include "directory/ldap_filter.h"
 #include "directory/ldap_pool.h"
+#include "directory/ldap_template.h"
 #include "directory/table_kind.h"
 #include "directory/tables.h"
 
 #define table_ldap_MAGIC 0x7ab1e1dau
 #define search_MAGIC 0x7ab15ea6u
 
-enum { ENTRIES_MAX = 8, FILTER_TEXT_MAX = 8192 };
+enum { ENTRIES_MAX = 8 };
 enum scope { SCOPE_SUB, SCOPE_ONE, SCOPE_BASE }; /* words of table.scope */
 
 struct table_ldap {
@@ -48,99 +48,6 @@ static struct search *of_req(struct ldap_req *r)
 	return OBJ(search, LIST_OF(struct search, req, r));
 }
 
-/* ---- the filter ------------------------------------------------------------------------------- */
-
-struct parts {
-	struct span s, u, d;
-};
-
-static struct parts parts_of(struct span key)
-{
-	size_t at = span_rfind(key, '@');
-	if (at == SIZE_MAX)
-		return (struct parts){ key, key, SPAN_NONE };
-	return (struct parts){ key, span_first(key, at), span_from(key, at + 1) };
-}
-
-/* False: a part that is wanted is not there, or it does not fit. */
-static bool put_value(struct buf *text, struct span value, const struct parts *p)
-{
-	while (value.n > 0) {
-		size_t at = span_find(value, '%');
-		buf_add_span(text, span_first(value, at == SIZE_MAX ? value.n : at));
-		if (at == SIZE_MAX || at + 1 == value.n)
-			break;
-		char what = value.p[at + 1];
-		struct span part = what == 's' ? p->s : what == 'u' ? p->u : p->d;
-		if (what == '%')
-			part = SPAN("%");
-		if (part.n == 0)
-			return false;
-		buf_add_span(text, part);
-		value = span_from(value, at + 2);
-	}
-	return buf_ok(text);
-}
-
-static bool is_template(struct span value)
-{
-	bool ok = true;
-	for (size_t i = 0; i < value.n && ok; i++)
-		if (value.p[i] == '%') {
-			char what = i + 1 < value.n ? value.p[i + 1] : '\0';
-			ok = what == 's' || what == 'u' || what == 'd' || what == '%';
-			i++;
-		}
-	return ok;
-}
-
-static bool parse_filter(const struct table_conf *c, struct ldap_tree *out)
-{
-	if (!ldap_tree_parse(span_str(c->filter), out) || !is_template(out->root.value))
-		return false;
-	for (size_t i = 0; i < out->n; i++)
-		if (!is_template(out->nodes[i].value))
-			return false;
-	return true;
-}
-
-struct filled {
-	struct ldap_filter nodes[LDAP_TREE_NODES_MAX], root;
-	struct buf text;
-	size_t at[LDAP_TREE_NODES_MAX + 1],
-	    n[LDAP_TREE_NODES_MAX + 1]; /* values in text; the last: root's */
-};
-
-static struct ldap_filter moved(
-    const struct ldap_filter *f, const struct ldap_tree *from, struct filled *to, size_t i)
-{
-	struct ldap_filter out = *f;
-	if (f->parts != NULL)
-		out.parts = to->nodes + (f->parts - from->nodes);
-	out.value = span_first(span_from(buf_span(&to->text), to->at[i]), to->n[i]);
-	return out;
-}
-
-/* The tree with the key in it, into out, whose text is to be ended. False: this key can be in no entry, or (text is over)
- * the filter becomes too long with it. */
-static bool fill(const struct ldap_tree *tree, struct span key, struct filled *out)
-{
-	struct parts p = parts_of(key);
-	out->text = BUF_INIT(FILTER_TEXT_MAX);
-	for (size_t i = 0; i <= tree->n; i++) {
-		const struct ldap_filter *f = i < tree->n ? &tree->nodes[i] : &tree->root;
-		size_t k = i < tree->n ? i : LDAP_TREE_NODES_MAX;
-		out->at[k] = buf_len(&out->text);
-		if (!put_value(&out->text, f->value, &p))
-			return false;
-		out->n[k] = buf_len(&out->text) - out->at[k];
-	}
-	for (size_t i = 0; i < tree->n; i++)
-		out->nodes[i] = moved(&tree->nodes[i], tree, out, i);
-	out->root = moved(&tree->root, tree, out, LDAP_TREE_NODES_MAX);
-	return true;
-}
-
 /* ---- one search ------------------------------------------------------------------------------- */
 
 static void search_free(struct search *s)
@@ -163,7 +70,7 @@ static bool put_request(struct ldap_req *req, struct buf *out, int32_t id)
 	struct search *s = of_req(req);
 	const struct table_conf *c = s->table->conf;
 	const char *attr = c->result != NULL ? c->result : none;
-	struct filled *f = MEM_NEW(struct filled);
+	struct ldap_filled *f = MEM_NEW(struct ldap_filled);
 	struct ldap_search q = { .base = s->table->settings.base,
 		.subtree = c->scope == SCOPE_SUB,
 		.one_level = c->scope == SCOPE_ONE,
@@ -172,7 +79,8 @@ static bool put_request(struct ldap_req *req, struct buf *out, int32_t id)
 		.filter = &f->root,
 		.attrs = &attr,
 		.attr_n = 1 };
-	bool ok = fill(&s->table->tree, buf_span(&s->key), f) && ldap_put_search(out, id, &q);
+	bool ok = ldap_template_fill(&s->table->tree, buf_span(&s->key), f) &&
+		  ldap_put_search(out, id, &q);
 	buf_end(&f->text);
 	mem_free(f);
 	return ok;
@@ -304,10 +212,7 @@ bool table_ldap_settings(
 
 bool table_ldap_filter_ok(const struct table_conf *c)
 {
-	struct ldap_tree *tree = MEM_NEW(struct ldap_tree);
-	bool ok = is_set(c->filter) && parse_filter(c, tree);
-	mem_free(tree);
-	return ok;
+	return is_set(c->filter) && ldap_template_ok(span_str(c->filter));
 }
 
 static void *ldap_open(const struct table_env *env)
@@ -317,7 +222,8 @@ static void *ldap_open(const struct table_env *env)
 	t->magic = table_ldap_MAGIC;
 	t->conf = env->conf;
 	t->usable = table_ldap_settings(env->conf, env->directory, &t->settings) &&
-		    is_set(env->conf->filter) && parse_filter(env->conf, &t->tree);
+		    is_set(env->conf->filter) &&
+		    ldap_template_parse(span_str(env->conf->filter), &t->tree);
 	t->env = (struct backend_env){ .loop = env->loop, .dns = env->dns, .conf = &t->settings };
 	ldap_servers_init(&t->servers, &t->env);
 	t->pool = ldap_pool_new(&t->servers, LDAP_SEARCHES);
@@ -340,9 +246,9 @@ static const char no_use[] = "the block of the table cannot be used";
 /* FOUND: it is worth a question. */
 static enum table_answer may_be_there(const struct table_ldap *t, struct span key)
 {
-	struct filled *f = MEM_NEW(struct filled);
+	struct ldap_filled *f = MEM_NEW(struct ldap_filled);
 	enum table_answer a = t->usable ? TABLE_ABSENT : TABLE_UNKNOWN;
-	if (t->usable && fill(&t->tree, key, f))
+	if (t->usable && ldap_template_fill(&t->tree, key, f))
 		a = TABLE_FOUND;
 	else if (!buf_ok(&f->text))
 		a = TABLE_UNKNOWN;

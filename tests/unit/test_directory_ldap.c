@@ -105,6 +105,37 @@ static void test_names(void **state)
 	fixture_close(&f);
 }
 
+/* What the operator asks beside the names; a name stays a value in it. */
+static void test_templates(void **state)
+{
+	static const struct name_case cases[] = {
+		{ "alice@example.org", DIRECTORY_FOUND, "alice@example.org" },
+		{ "al@other.example", DIRECTORY_FOUND, "alice@example.org" }, /* by its store */
+		{ "c1@example.org", DIRECTORY_FOUND, "c1@example.org" },      /* cn is %u */
+		{ "twice@example.org", DIRECTORY_ABSENT, NULL },
+		{ "s1@example.org", DIRECTORY_ABSENT, NULL },
+		{ "*)(cn=*@example.org", DIRECTORY_ABSENT, NULL },
+		{ "bob@example.net", DIRECTORY_ABSENT, NULL }, /* disabled */
+	};
+	struct fixture f = open_one("user_filter \"(&(!(mailUserStatus=disabled))"
+				    "(|(mailHost=store1)(&(cn=%u)(mail=*@%d))))\"; "
+				    "domain_filter \"(&(dc=a)(associatedDomain=%s))\";");
+	check_names(&f, cases, COUNT_OF(cases));
+	assert_int_equal(domain_status(&f, "example.org"), DIRECTORY_FOUND);
+	assert_int_equal(domain_status(&f, "held.example"), DIRECTORY_FOUND); /* it has users */
+	fixture_close(&f);
+	f = open_one("user_filter \"(mail=*@%d)\"; domain_filter \"(dc=a)\";");
+	static const struct name_case without[] = {
+		{ "alice", DIRECTORY_ABSENT, NULL }, /* no domain to look for */
+		{ "alice@example.org", DIRECTORY_FOUND, "alice@example.org" },
+	};
+	check_names(&f, without, COUNT_OF(without));
+	struct got g = find(&f, "h@held.example"); /* the entry that holds it is no domain here */
+	assert_int_equal(g.account->status, ACCOUNT_ACTIVE);
+	got_end(&g);
+	fixture_close(&f);
+}
+
 /* Names that mean something in the text of a filter or a DN are names like any other. */
 static void test_hostile_names(void **state)
 {
@@ -513,6 +544,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_templates),
 		cmocka_unit_test(test_hostile_names),
 		cmocka_unit_test(test_account),
 		cmocka_unit_test(test_domains_and_stores),
