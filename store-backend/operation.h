@@ -269,6 +269,17 @@ struct operation_answer {
 
 void operation_init(struct operation *op, enum operation_kind kind);
 
+static inline bool operation_copies(const struct operation *op)
+{
+	return op->kind == OP_COPY || op->kind == OP_MOVE;
+}
+
+/* The mailbox that gets something by it, or else the one that it is about. */
+static inline uint64_t operation_into(const struct operation *op)
+{
+	return operation_copies(op) ? op->target : op->mailbox;
+}
+
 /* A legal mailbox name: UTF-8, 1-255 bytes, no control bytes, no empty level, no "*" or "%", at most 32
  * levels, INBOX only in capitals as first level. */
 bool operation_name_ok(struct span name);

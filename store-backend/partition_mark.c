@@ -9,19 +9,15 @@
 #include "store-backend/partition_internal.h"
 #include "store-backend/quota.h"
 
-enum { MS = 1000, EVERY_S = 86400 /* without settings */ };
-
 static bool wants_marks(const struct partition *p)
 {
 	const struct store_conf *rules = p->settings.rules;
 	return p->tells || (rules != NULL && quota_wants_marks(rules));
 }
 
-static bool is_due(const struct partition *p, bool there, const struct index_quota_mark *mark)
+static bool is_due(const struct partition *p, const struct index_quota_mark *mark)
 {
-	const struct store_conf *rules = p->settings.rules;
-	uint64_t every_s = rules != NULL ? rules->quota_exceed_every / MS : EVERY_S;
-	return !there || p->wall_s >= mark->since_s + every_s;
+	return quota_mark_is_due(p->settings.rules, mark, p->wall_s);
 }
 
 /* One that cannot be logged is told of with the next refusal. */
@@ -49,15 +45,12 @@ static void tell_full(struct partition *p, struct span user, struct span root, u
 	struct index_quota_mark mark;
 	struct index_user u;
 	struct operation op;
-	bool there = index_txn_quota_mark(p->txn, user, &mark);
-	if (!is_due(p, there, &mark) || !index_txn_user(p->txn, user, &u))
+	(void)index_txn_quota_mark(p->txn, user, &mark);
+	if (!is_due(p, &mark) || !index_txn_user(p->txn, user, &u))
 		return;
-	operation_init(&op, OP_QUOTA_MARK);
-	op.user = user;
-	op.how = FLAGS_ADD;
+	quota_mark_op(&op, user, FLAGS_ADD, &mark);
 	op.name = root;
 	op.mailbox = mailbox;
-	op.unchanged_since = mark.since_s;
 	log_mark(p, &op);
 }
 
@@ -68,8 +61,7 @@ static void tell_refused(
     struct partition *p, const struct operation *op, const struct store_quota_conf *rule)
 {
 	struct index_mailbox m;
-	bool copies = op->kind == OP_COPY || op->kind == OP_MOVE;
-	uint64_t id = copies ? op->target : op->mailbox;
+	uint64_t id = operation_into(op);
 	if (!index_txn_mailbox(p->txn, id, &m))
 		return;
 	char user[STORE_USER_MAX]; /* what the index shows goes with the change */
@@ -133,12 +125,8 @@ static void tell_within(struct partition *p, struct span user)
 	    !is_within(p, user, &mark))
 		return;
 	memcpy(root, mark.root.p, mark.root.n);
-	operation_init(&op, OP_QUOTA_MARK);
-	op.user = user;
-	op.how = FLAGS_REMOVE;
-	op.name = span_of(root, mark.root.n);
-	op.mailbox = mark.mailbox;
-	op.unchanged_since = mark.since_s;
+	mark.root.p = root; /* what the index shows goes with the change */
+	quota_mark_op(&op, user, FLAGS_REMOVE, &mark);
 	log_mark(p, &op);
 }
 
@@ -171,5 +159,5 @@ bool mark_is_news(struct partition *p, const struct operation *op)
 	if (!wants_marks(p) || mark.since_s != op->unchanged_since ||
 	    !index_txn_user(p->txn, op->user, &u))
 		return false;
-	return op->how == FLAGS_ADD ? is_due(p, there, &mark) : there;
+	return op->how == FLAGS_ADD ? is_due(p, &mark) : there;
 }

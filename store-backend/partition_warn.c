@@ -7,22 +7,16 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "store-backend/parse.h"
 #include "store-backend/partition_internal.h"
 #include "store-backend/quota.h"
 
 /* ---- before ------------------------------------------------------------------------------------------- */
 
-static bool copies(const struct operation *op)
-{
-	return op->kind == OP_COPY || op->kind == OP_MOVE;
-}
-
 /* What the change would bring. */
 static void weigh(struct partition *p, const struct operation *op, struct type_uses *out)
 {
 	*out = (struct type_uses){ 0 };
-	if (copies(op))
+	if (operation_copies(op))
 		index_txn_weigh(p->txn, op->mailbox, &op->uids, out);
 	else if (op->kind == OP_APPEND)
 		type_uses_add(out, message_type_in(op->message.cache), op->message.size, 1);
@@ -37,9 +31,9 @@ const struct store_quota_conf *warn_in_the_way(struct partition *p, const struct
 	bool appends = op->kind == OP_APPEND || op->kind == OP_APPEND_MANY;
 	struct index_mailbox m;
 	struct quota_ask ask = { .mailbox = &m };
-	if (rules == NULL || rules->quota_n == 0 || (!copies(op) && !appends) ||
-	    (copies(op) && op->mailbox == op->target) ||
-	    !index_txn_mailbox(p->txn, copies(op) ? op->target : op->mailbox, &m))
+	if (rules == NULL || rules->quota_n == 0 || (!operation_copies(op) && !appends) ||
+	    (operation_copies(op) && op->mailbox == op->target) ||
+	    !index_txn_mailbox(p->txn, operation_into(op), &m))
 		return NULL;
 	ask.moves = op->kind == OP_MOVE && span_eq(m.user, op->user);
 	index_txn_types(p->txn, &m, &ask.in_mailbox, &ask.of_owner);
@@ -51,27 +45,12 @@ const struct store_quota_conf *warn_in_the_way(struct partition *p, const struct
 
 static void send_warning(struct partition *p, const struct quota_warning *w, struct span id)
 {
-	struct op_recipient to = { w->user, SPAN_NONE };
-	struct buf text = BUF_INIT(QUOTA_WARNING_MAX), cache = BUF_INIT(STORE_CACHE_MAX);
-	struct operation op;
-	if (index_txn_delivered(p->txn, id, w->user) || !quota_put_warning(w, &text)) {
-		buf_end(&text);
+	struct quota_letter l;
+	if (index_txn_delivered(p->txn, id, w->user))
 		return;
-	}
-	parse_message(buf_span(&text), &cache);
-	operation_init(&op, OP_DELIVER);
-	op.uses = DELIVER_ANYWAY | DELIVER_WARNING;
-	if (w->rule != NULL)
-		op.name = span_str(w->rule->head.title);
-	op.delivery_id = id;
-	op.recipients = &to;
-	op.recipient_n = 1;
-	op.date_s = (int64_t)p->wall_s;
-	op.message.size = buf_len(&text);
-	op.message.cache = buf_span(&cache);
-	batch_add_own(p, &op, buf_span(&text));
-	buf_end(&text);
-	buf_end(&cache);
+	if (quota_letter_write(&l, w, id, p->wall_s))
+		batch_add_own(p, &l.op, buf_span(&l.text));
+	quota_letter_end(&l);
 }
 
 static void warn_user(struct partition *p, struct span user)
@@ -112,10 +91,13 @@ static void warn_by_rules(struct partition *p, const struct index_mailbox *m)
 {
 	const struct store_conf *rules = p->settings.rules;
 	struct quota_ask ask = { .mailbox = m };
+	bool looked = false;
 	for (size_t i = 0; i < rules->quota_n; i++) {
 		if (rules->quota[i]->warn.n == 0)
 			continue;
-		index_txn_types(p->txn, m, &ask.in_mailbox, &ask.of_owner);
+		if (!looked)
+			index_txn_types(p->txn, m, &ask.in_mailbox, &ask.of_owner);
+		looked = true;
 		warn_by_rule(p, rules->quota[i], &ask);
 	}
 }
@@ -149,10 +131,8 @@ void warn_after(
 {
 	if (p->settings.rules == NULL || (op->uses & DELIVER_WARNING) != 0)
 		return;
-	if (op->kind == OP_APPEND || op->kind == OP_APPEND_MANY)
-		warn_of(p, op->mailbox);
-	if (copies(op))
-		warn_of(p, op->target);
+	if (op->kind == OP_APPEND || op->kind == OP_APPEND_MANY || operation_copies(op))
+		warn_of(p, operation_into(op));
 	if (op->kind == OP_DELIVER)
 		warn_delivered(p, op, done);
 }

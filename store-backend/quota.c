@@ -3,11 +3,13 @@
 #include "store-backend/quota.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "store-backend/imap/pattern.h"
+#include "store-backend/parse.h"
 
-enum { MS = 1000 };
+enum { MS = 1000, EXCEED_EVERY_S = 86400 /* without settings */ };
 
 static bool is_beyond(uint64_t limit, uint64_t used, uint64_t more)
 {
@@ -188,6 +190,33 @@ bool quota_wants_marks(const struct store_conf *s)
 	return store_wants_events(s) || (s->quota_grace > 0 && s->quota_over == STORE_OVER_DEFER);
 }
 
+bool quota_mark_is_due(
+    const struct store_conf *s, const struct index_quota_mark *mark, uint64_t now_s)
+{
+	uint64_t every_s = s != NULL ? s->quota_exceed_every / MS : EXCEED_EVERY_S;
+	return mark->since_s == 0 || now_s >= mark->since_s + every_s;
+}
+
+void quota_mark_op(struct operation *op_out, struct span user, enum flag_how how,
+    const struct index_quota_mark *mark)
+{
+	operation_init(op_out, OP_QUOTA_MARK);
+	op_out->user = user;
+	op_out->how = how;
+	op_out->unchanged_since = mark->since_s;
+	if (how == FLAGS_REMOVE) {
+		op_out->name = mark->root;
+		op_out->mailbox = mark->mailbox;
+	}
+}
+
+struct span quota_domain_root(struct span domain, char out[STORE_USER_MAX + 1])
+{
+	out[0] = '@';
+	memcpy(out + 1, domain.p, domain.n);
+	return span_of(out, 1 + domain.n);
+}
+
 bool quota_is_grace_over(
     const struct store_conf *s, const struct index_quota_mark *mark, uint64_t now_s)
 {
@@ -301,4 +330,35 @@ bool quota_put_warning(const struct quota_warning *w, struct buf *out)
 			    : "When the mailbox is full no mail can be delivered to you.\r\n") &&
 	       buf_add_str(
 		   out, "Please delete what you do not need any more, and empty the trash.\r\n");
+}
+
+bool quota_letter_write(
+    struct quota_letter *out, const struct quota_warning *w, struct span id, uint64_t wall_s)
+{
+	out->text = BUF_INIT(QUOTA_WARNING_MAX);
+	out->cache = BUF_INIT(STORE_CACHE_MAX);
+	if (!quota_put_warning(w, &out->text))
+		return false;
+	parse_message(buf_span(&out->text), &out->cache);
+	out->to = (struct op_recipient){ w->user, SPAN_NONE };
+	operation_init(&out->op, OP_DELIVER);
+	out->op.uses = DELIVER_ANYWAY | DELIVER_WARNING;
+	if (w->rule != NULL)
+		out->op.name = span_str(w->rule->head.title);
+	else if (w->domain.n > 0)
+		out->op.name = quota_domain_root(w->domain, out->root);
+	out->op.delivery_id = id;
+	out->op.recipients = &out->to;
+	out->op.recipient_n = 1;
+	out->op.date_s = (int64_t)wall_s;
+	out->op.message = (struct message_source){ .bytes = buf_span(&out->text),
+		.size = buf_len(&out->text),
+		.cache = buf_span(&out->cache) };
+	return true;
+}
+
+void quota_letter_end(struct quota_letter *l)
+{
+	buf_end(&l->text);
+	buf_end(&l->cache);
 }

@@ -57,6 +57,15 @@ void quota_domain_remove(struct domain_use *u, uint64_t bytes, uint64_t messages
 bool quota_domain_within(const struct domain_use *u);
 /* Does anybody want to know who has no room? */
 bool quota_wants_marks(const struct store_conf *s);
+/* May QuotaExceed be told (again)? s NULL: as by its default. */
+bool quota_mark_is_due(
+    const struct store_conf *s, const struct index_quota_mark *mark, uint64_t now_s);
+/* OP_QUOTA_MARK on what is there now (since_s 0: nothing). FLAGS_REMOVE: by the limit that it names, which has to stay where it
+ * is; FLAGS_ADD: name and mailbox are the caller's to say. */
+void quota_mark_op(struct operation *op_out, struct span user, enum flag_how how,
+    const struct index_quota_mark *mark);
+/* The root of a domain's limits, as in struct index_quota_mark. */
+struct span quota_domain_root(struct span domain, char out[STORE_USER_MAX + 1]);
 /* Has there been no room for longer than quota_grace? */
 bool quota_is_grace_over(
     const struct store_conf *s, const struct index_quota_mark *mark, uint64_t now_s);
@@ -72,6 +81,17 @@ struct quota_warning {
 	const char *hostname;
 };
 bool quota_put_warning(const struct quota_warning *w, struct buf *out);
+/* The same as the delivery that brings it. It points into itself: do not copy it. */
+struct quota_letter {
+	struct operation op;
+	struct buf text, cache; /* owned */
+	struct op_recipient to;
+	char root[STORE_USER_MAX + 1];
+};
+/* False: it does not fit. In both cases quota_letter_end() is next. */
+bool quota_letter_write(
+    struct quota_letter *out, const struct quota_warning *w, struct span id, uint64_t wall_s);
+void quota_letter_end(struct quota_letter *l);
 /* Of a domain: what is there and allowed in the words of a user. */
 struct index_user quota_domain_as_user(const struct domain_use *u);
 enum { QUOTA_WARNING_ID_SIZE = 64, QUOTA_WARNING_MAX = 4096 };

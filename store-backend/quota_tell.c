@@ -2,13 +2,10 @@
  * imap/change.c, which refuse; after: partition_mark.c. Owns nothing. */
 #include "store-backend/quota_tell.h"
 
-#include <string.h>
-
 #include "base/clock.h"
 #include "directory/name.h"
-#include "store-backend/parse.h"
 
-enum { MS = 1000, US = 1000000, ASKED_MAX = 64 /* under way to a committer: more are not told */ };
+enum { US = 1000000, ASKED_MAX = 64 /* under way to a committer: more are not told */ };
 
 static void on_told(void *arg, const struct operation_answer *a)
 {
@@ -25,14 +22,6 @@ static void tell(struct store_worker *w, struct span user, const struct operatio
 	(void)operation_ask(p->link, op, on_told, p);
 }
 
-/* As in struct index_quota_mark. */
-static struct span root_of(struct span domain, char out[STORE_USER_MAX + 1])
-{
-	out[0] = '@';
-	memcpy(out + 1, domain.p, domain.n);
-	return span_of(out, 1 + domain.n);
-}
-
 void quota_tell_full(
     struct store_worker *w, struct index_view *v, struct span user, struct quota_by by)
 {
@@ -41,20 +30,17 @@ void quota_tell_full(
 	struct index_user u;
 	struct operation op;
 	char root[STORE_USER_MAX + 1];
-	bool there = index_quota_mark(v, user, &mark);
-	uint64_t every_s = s->quota_exceed_every / MS, now_s = clock_wall_us() / US;
-	if (!quota_wants_marks(s) || (there && now_s < mark.since_s + every_s) ||
-	    !index_user(v, user, &u))
+	if (!quota_wants_marks(s))
 		return;
-	operation_init(&op, OP_QUOTA_MARK);
-	op.user = user;
-	op.how = FLAGS_ADD;
-	op.unchanged_since = mark.since_s;
+	(void)index_quota_mark(v, user, &mark);
+	if (!quota_mark_is_due(s, &mark, clock_wall_us() / US) || !index_user(v, user, &u))
+		return;
+	quota_mark_op(&op, user, FLAGS_ADD, &mark);
 	op.mailbox = by.mailbox;
 	if (by.rule != NULL)
 		op.name = span_str(by.rule->head.title);
 	if (by.domain)
-		op.name = root_of(name_domain(user), root);
+		op.name = quota_domain_root(name_domain(user), root);
 	tell(w, user, &op);
 }
 
@@ -67,11 +53,7 @@ static void tell_within(
 	    !index_quota_mark(v, user, &mark) || !span_starts(mark.root, SPAN("@")) ||
 	    !quota_domain_within(use))
 		return;
-	operation_init(&op, OP_QUOTA_MARK);
-	op.user = user;
-	op.how = FLAGS_REMOVE;
-	op.name = mark.root;
-	op.unchanged_since = mark.since_s;
+	quota_mark_op(&op, user, FLAGS_REMOVE, &mark);
 	tell(w, user, &op);
 }
 
@@ -113,29 +95,14 @@ static bool is_to_be_told(struct store_worker *w, struct span user, struct span 
 static void send_warning(
     struct store_worker *w, const struct quota_warning *warning, struct span id, unsigned percent)
 {
-	struct buf text = BUF_INIT(QUOTA_WARNING_MAX), cache = BUF_INIT(STORE_CACHE_MAX);
-	struct op_recipient to = { warning->user, SPAN_NONE };
-	char root[STORE_USER_MAX + 1];
-	struct operation op;
-	if (quota_put_warning(warning, &text)) {
-		parse_message(buf_span(&text), &cache);
-		operation_init(&op, OP_DELIVER);
-		op.uses = DELIVER_ANYWAY | DELIVER_WARNING;
-		op.name = root_of(warning->domain, root);
-		op.delivery_id = id;
-		op.recipients = &to;
-		op.recipient_n = 1;
-		op.date_s = (int64_t)(clock_wall_us() / US);
-		op.message = (struct message_source){
-			.bytes = buf_span(&text), .size = buf_len(&text), .cache = buf_span(&cache)
-		};
-		tell(w, warning->user, &op);
+	struct quota_letter l;
+	if (quota_letter_write(&l, warning, id, clock_wall_us() / US)) {
+		tell(w, warning->user, &l.op);
 		log_write(&store_events[STORE_EV_DOMAIN_WARNED], NULL,
 		    LOG_FIELDS(LOG_SPAN("domain", warning->domain), LOG_U64("percent", percent),
 			LOG_SPAN("to", warning->user)));
 	}
-	buf_end(&text);
-	buf_end(&cache);
+	quota_letter_end(&l);
 }
 
 void quota_warn_domain(struct store_worker *w, struct span domain, const struct domain_use *use)
