@@ -75,6 +75,17 @@ bool buf_add_char(struct buf *b, char c)
 	return buf_add(b, &c, 1);
 }
 
+bool buf_add_utf8(struct buf *b, uint32_t point)
+{
+	static const uint8_t lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+	char bytes[4];
+	size_t n = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+	for (size_t i = n; i-- > 1; point >>= 6)
+		bytes[i] = (char)(0x80 | (point & 0x3f));
+	bytes[0] = (char)(lead[n] | point);
+	return buf_add(b, bytes, n);
+}
+
 bool buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 {
 	va_list again;

@@ -28,7 +28,8 @@ bool buf_add(struct buf *b, const void *p, size_t n);
 bool buf_add_span(struct buf *b, struct span s);
 bool buf_add_str(struct buf *b, const char *s);
 bool buf_add_char(struct buf *b, char c);
-bool buf_add_number(struct buf *b, uint64_t n); /* decimal; for those who write many */
+bool buf_add_utf8(struct buf *b, uint32_t point); /* up to U+10FFFF */
+bool buf_add_number(struct buf *b, uint64_t n);   /* decimal; for those who write many */
 bool buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool buf_vprintf(struct buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 

@@ -27,14 +27,6 @@ static bool put_char(struct ldap_tree *t, char c)
 	return true;
 }
 
-static int hex(char c)
-{
-	c = ascii_lower(c);
-	if (ascii_is_digit((unsigned char)c))
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Parts one behind the other in the tree, when all of them are known. */
 static bool keep_parts(
     struct ldap_tree *t, struct ldap_filter *out, const struct ldap_filter *parts)
@@ -85,8 +77,8 @@ static bool parse_piece(struct parse *p, struct span *out)
 		if (c == '(' || c == '\0')
 			return false;
 		if (c == '\\') {
-			int high = p->rest.n > 2 ? hex(p->rest.p[1]) : -1;
-			int low = p->rest.n > 2 ? hex(p->rest.p[2]) : -1;
+			int high = p->rest.n > 2 ? ascii_hex(p->rest.p[1]) : -1;
+			int low = p->rest.n > 2 ? ascii_hex(p->rest.p[2]) : -1;
 			if (high < 0 || low < 0)
 				return false;
 			c = (char)(high * 16 + low);

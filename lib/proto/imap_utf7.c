@@ -14,23 +14,6 @@ static int digit_value(char c)
 	return at == NULL ? -1 : (int)(at - digits);
 }
 
-static bool put_utf8(struct buf *out, uint32_t c)
-{
-	if (c < 0x80)
-		return buf_add_char(out, (char)c);
-	if (c < 0x800)
-		buf_add_char(out, (char)(0xc0 | c >> 6));
-	else if (c < 0x10000)
-		buf_add_char(out, (char)(0xe0 | c >> 12));
-	else
-		buf_add_char(out, (char)(0xf0 | c >> 18));
-	if (c >= 0x10000)
-		buf_add_char(out, (char)(0x80 | (c >> 12 & 0x3f)));
-	if (c >= 0x800)
-		buf_add_char(out, (char)(0x80 | (c >> 6 & 0x3f)));
-	return buf_add_char(out, (char)(0x80 | (c & 0x3f)));
-}
-
 /* ---- decoding ------------------------------------------------------------------------------------ */
 
 struct decoder {
@@ -45,7 +28,7 @@ static bool take_unit(struct decoder *d, uint32_t unit, struct buf *out)
 			return false;
 		uint32_t c = 0x10000 + ((d->high - 0xd800) << 10) + (unit - 0xdc00);
 		d->high = 0;
-		return put_utf8(out, c);
+		return buf_add_utf8(out, c);
 	}
 	if (unit >= 0xd800 && unit <= 0xdbff) {
 		d->high = unit;
@@ -54,7 +37,7 @@ static bool take_unit(struct decoder *d, uint32_t unit, struct buf *out)
 	/* what can stand for itself must; controls have no place in a name */
 	if ((unit >= 0xdc00 && unit <= 0xdfff) || unit < 0xa0)
 		return false;
-	return put_utf8(out, unit);
+	return buf_add_utf8(out, unit);
 }
 
 /* The inside of one &...- run. */

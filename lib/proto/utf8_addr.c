@@ -9,14 +9,6 @@ static bool is_plain(unsigned char c)
 	return c > 0x20 && c < 0x7f && c != '+' && c != '=' && c != '\\';
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* HEXPOINT, but for the controls: what has to be coded, and no other character. */
 static bool may_be_coded(unsigned point)
 {
@@ -32,27 +24,14 @@ static size_t take_coded(struct span v, unsigned *point_out)
 	unsigned point = 0;
 	if (!span_starts(v, SPAN("\\x{")))
 		return 0;
-	for (; at < v.n && at < 3 + HEX_MAX && hex_value(v.p[at]) >= 0; at++)
-		point = point << 4 | (unsigned)hex_value(v.p[at]);
+	for (; at < v.n && at < 3 + HEX_MAX && ascii_hex(v.p[at]) >= 0; at++)
+		point = point << 4 | (unsigned)ascii_hex(v.p[at]);
 	size_t digits = at - 3;
 	bool padded = digits > HEX_MIN && v.p[3] == '0';
 	if (digits < HEX_MIN || padded || at == v.n || v.p[at] != '}' || !may_be_coded(point))
 		return 0;
 	*point_out = point;
 	return at + 1;
-}
-
-static void add_point(struct buf *out, unsigned point)
-{
-	if (point < 0x80) {
-		buf_add_char(out, (char)point);
-		return;
-	}
-	unsigned tail = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3; /* bytes behind the first */
-	static const unsigned heads[] = { 0, 0xc0, 0xe0, 0xf0 };
-	buf_add_char(out, (char)(heads[tail] | point >> 6 * tail));
-	while (tail-- > 0)
-		buf_add_char(out, (char)(0x80 | (point >> 6 * tail & 0x3f)));
 }
 
 bool utf8_addr_get(struct span text, bool raw_ok, struct buf *out)
@@ -66,7 +45,7 @@ bool utf8_addr_get(struct span text, bool raw_ok, struct buf *out)
 		if (c >= POINT_CODED || is_plain(c))
 			buf_add_char(out, (char)c);
 		else if ((used = take_coded(text, &point)) > 0)
-			add_point(out, point);
+			buf_add_utf8(out, point);
 		else
 			return false;
 		text = span_from(text, used);

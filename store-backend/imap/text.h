@@ -38,9 +38,6 @@ struct folder {
 void folder_put(struct folder *f, struct span in, struct buf *out);
 void folder_end(struct folder *f, struct buf *out);
 
-/* In UTF-8. */
-void text_put_character(uint32_t cp, struct buf *out);
-
 /* ---- all of it ----------------------------------------------------------------------------------- */
 
 /* A string of a client: it is UTF-8. */

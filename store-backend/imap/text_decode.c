@@ -82,7 +82,7 @@ static void put_western(struct span in, struct buf *out)
 {
 	for (size_t i = 0; i < in.n; i++) {
 		unsigned char b = (unsigned char)in.p[i];
-		text_put_character(b >= 0x80 && b < 0xa0 ? western[b - 0x80] : b, out);
+		buf_add_utf8(out, b >= 0x80 && b < 0xa0 ? western[b - 0x80] : b);
 	}
 }
 

@@ -59,17 +59,6 @@ static uint32_t fold(uint32_t cp)
 	return (uint32_t)((int32_t)cp + capitals[lo].by);
 }
 
-void text_put_character(uint32_t cp, struct buf *out)
-{
-	char b[4];
-	size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
-	static const uint8_t lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
-	for (size_t i = n; i-- > 1; cp >>= 6)
-		b[i] = (char)(0x80 | (cp & 0x3f));
-	b[0] = (char)(lead[n] | cp);
-	buf_add(out, b, n);
-}
-
 /* Bytes of the character that begins with c; 0: none does. */
 static unsigned length_of(unsigned char c)
 {
@@ -90,8 +79,8 @@ static void put_held(struct folder *f, struct buf *out)
 {
 	struct span held = span_of(f->held, f->held_n);
 	if (f->held_n > 0)
-		text_put_character(
-		    span_is_utf8(held) ? fold(code_point(f->held, f->held_n)) : REPLACEMENT, out);
+		buf_add_utf8(
+		    out, span_is_utf8(held) ? fold(code_point(f->held, f->held_n)) : REPLACEMENT);
 	f->held_n = 0;
 }
 
