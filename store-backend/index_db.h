@@ -174,9 +174,6 @@ struct index_base db_base(const struct db *db, MDB_txn *txn); /* index_write.h *
 /* Is the mailbox held by a repair at that time? */
 bool db_held(const struct db *db, MDB_txn *txn, uint64_t mailbox, uint64_t wall_s);
 
-bool db_quota_mark(
-    const struct db *db, MDB_txn *txn, struct span user, struct index_quota_mark *out);
-
 enum store_stay db_stay(const struct db *db, MDB_txn *txn, struct span user);
 
 /* The writer's own tables, to be read like those of any worker; index_close() before the writer. */

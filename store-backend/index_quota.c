@@ -14,7 +14,7 @@ static struct db_key mark_key(struct span user)
 	return k;
 }
 
-bool db_quota_mark(
+static bool find_mark(
     const struct db *db, MDB_txn *txn, struct span user, struct index_quota_mark *out)
 {
 	struct db_key k = mark_key(user);
@@ -34,12 +34,12 @@ bool index_quota_mark(struct index_view *v, struct span user, struct index_quota
 	const struct db *db;
 	MDB_txn *txn;
 	index_view_db(v, &db, &txn);
-	return db_quota_mark(db, txn, user, out);
+	return find_mark(db, txn, user, out);
 }
 
 bool index_txn_quota_mark(struct index_txn *t, struct span user, struct index_quota_mark *out)
 {
-	return db_quota_mark(&t->writer->db, t->txn, user, out);
+	return find_mark(&t->writer->db, t->txn, user, out);
 }
 
 void quota_mark_drop(struct index_txn *t, struct span user)

@@ -315,7 +315,7 @@ static void put_use(const struct quota_warning *w, const struct quota_level *l, 
 		    (unsigned long long)(u->quota_bytes >> 20));
 }
 
-bool quota_put_warning(const struct quota_warning *w, struct buf *out)
+static bool put_warning(const struct quota_warning *w, struct buf *out)
 {
 	static const struct conf_ints none = { 0 };
 	struct quota_level l = quota_level_of(&none, &w->is);
@@ -337,7 +337,7 @@ bool quota_letter_write(
 {
 	out->text = BUF_INIT(QUOTA_WARNING_MAX);
 	out->cache = BUF_INIT(STORE_CACHE_MAX);
-	if (!quota_put_warning(w, &out->text))
+	if (!put_warning(w, &out->text))
 		return false;
 	parse_message(buf_span(&out->text), &out->cache);
 	out->to = (struct op_recipient){ w->user, SPAN_NONE };

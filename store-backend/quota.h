@@ -71,7 +71,7 @@ bool quota_is_grace_over(
     const struct store_conf *s, const struct index_quota_mark *mark, uint64_t now_s);
 void quota_check(const struct store_conf *s, struct conf_diag *d);
 
-/* The message that tells a user; complete, with CRLF. False: out is full. */
+/* What a message tells a user. */
 struct quota_warning {
 	struct span user;
 	struct span domain;                  /* whose limits they are; empty: the user's own */
@@ -80,8 +80,7 @@ struct quota_warning {
 	struct index_user is;                /* what is there and allowed */
 	const char *hostname;
 };
-bool quota_put_warning(const struct quota_warning *w, struct buf *out);
-/* The same as the delivery that brings it. It points into itself: do not copy it. */
+/* The message, complete, with CRLF, and the delivery that brings it. It points into itself: do not copy it. */
 struct quota_letter {
 	struct operation op;
 	struct buf text, cache; /* owned */
