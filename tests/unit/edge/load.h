@@ -1,4 +1,4 @@
-/* load.h - postern.conf in a test's directory, with all sections that the edge reads. */
+/* load.h - a test's directory: postern.conf in it, with all sections that the edge reads, and other files. */
 #ifndef TESTS_EDGE_LOAD_H
 #define TESTS_EDGE_LOAD_H
 
@@ -6,12 +6,35 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "daemon/daemon_conf.h"
 #include "directory/directory.h"
 #include "edge/edge_conf.h"
 #include "metermaid/metermaid.h"
+
+__attribute__((unused)) static void load_write(
+    const char *place, const char *name, const char *text)
+{
+	char path[128];
+	snprintf(path, sizeof path, "%s/%s", place, name);
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+__attribute__((unused)) static void load_remove(char *place)
+{
+	char *const rm[] = { "rm", "-rf", place, NULL };
+	if (fork() == 0) {
+		execvp(rm[0], rm);
+		_exit(127);
+	}
+	wait(NULL);
+}
 
 /* NULL: d says why. */
 static struct conf *load_from(const char *place, struct conf_diag *d)

@@ -162,23 +162,13 @@ struct ticket *committer_kick(struct committer *c, struct span node,
 
 /* ---- set-up ------------------------------------------------------------------------------------ */
 
-static void write_file(const char *name, const char *text)
-{
-	char path[128];
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	FILE *f = fopen(path, "w");
-	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	assert_int_equal(fclose(f), 0);
-}
-
 static int setup(void **state)
 {
 	struct dns_opts opts = { .deadline_ms = 1000 };
 	log_setup("test", LOG_ERROR, false);
 	assert_non_null(mkdtemp(dir));
-	write_file("users.ldif", "dn: dc=a\nobjectClass: domain\nassociatedDomain: a.test\n");
-	write_file("postern.conf",
+	load_write(dir, "users.ldif", "dn: dc=a\nobjectClass: domain\nassociatedDomain: a.test\n");
+	load_write(dir, "postern.conf",
 	    "directory { backend file; file users.ldif; }\n"
 	    "edge { listener mx { address 127.0.0.1:25; role mx; tls none; } }\n");
 	srs = (struct srs){ .domain = "srs.test", .days = 21 };
@@ -194,17 +184,12 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char *const rm[] = { "rm", "-rf", dir, NULL };
 	directory_free(&directory);
 	dns_free(&dns);
 	conf_unref(&conf);
 	loop_free(&loop);
 	buf_end(&heard.words);
-	if (fork() == 0) {
-		execvp(rm[0], rm);
-		_exit(127);
-	}
-	wait(NULL);
+	load_remove(dir);
 	return 0;
 }
 

@@ -22,12 +22,7 @@ static char dir[] = "/tmp/postern-edge-XXXXXX";
 
 static void write_file(const char *name, const char *text)
 {
-	char path[128];
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	FILE *f = fopen(path, "w");
-	assert_non_null(f);
-	fputs(text, f);
-	fclose(f);
+	load_write(dir, name, text);
 }
 
 static void write_directory(void)

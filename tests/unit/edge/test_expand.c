@@ -134,24 +134,14 @@ static const char aliases[] = "# of the site\n"
 			      "toteam@a.test: team@a.test\n"
 			      "@b.test: bob\n";
 
-static void write_file(const char *name, const char *text)
-{
-	char path[128];
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	FILE *f = fopen(path, "w");
-	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	assert_int_equal(fclose(f), 0);
-}
-
 static int setup(void **state)
 {
 	struct dns_opts opts = { .deadline_ms = 1000 };
 	log_setup("test", LOG_ERROR, false);
 	assert_non_null(mkdtemp(dir));
-	write_file("users.ldif", tree);
-	write_file("aliases", aliases);
-	write_file("postern.conf",
+	load_write(dir, "users.ldif", tree);
+	load_write(dir, "aliases", aliases);
+	load_write(dir, "postern.conf",
 	    "hostname mx.a.test;\n"
 	    "directory { backend file; file users.ldif; alias_file aliases; default_domain "
 	    "b.test;\n"
@@ -167,16 +157,11 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char *const rm[] = { "rm", "-rf", dir, NULL };
 	directory_free(&directory);
 	dns_free(&dns);
 	conf_unref(&conf);
 	loop_free(&loop);
-	if (fork() == 0) {
-		execvp(rm[0], rm);
-		_exit(127);
-	}
-	wait(NULL);
+	load_remove(dir);
 	return 0;
 }
 
@@ -490,7 +475,7 @@ static void again(const char *more)
 	struct buf text = BUF_INIT(64 * 1024);
 	directory_free(&directory);
 	buf_printf(&text, "%s\n%s", tree, more);
-	write_file("users.ldif", buf_cstr(&text));
+	load_write(dir, "users.ldif", buf_cstr(&text));
 	buf_end(&text);
 	directory = directory_new(loop, dns, conf);
 }

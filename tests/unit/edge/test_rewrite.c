@@ -15,16 +15,14 @@ static char dir[] = "/tmp/postern-rewrite-XXXXXX";
 
 static void write_conf(const char *rules)
 {
-	char path[128];
-	snprintf(path, sizeof path, "%s/postern.conf", dir);
-	FILE *f = fopen(path, "w");
-	assert_non_null(f);
-	fprintf(f,
+	struct buf text = BUF_INIT(16 * 1024);
+	buf_printf(&text,
 	    "directory { backend static; static_host s1; }\n"
 	    "edge { listener mx { address 127.0.0.1:25; role mx; tls none; }\n"
 	    "	listener in { address 127.0.0.1:26; role internal; tls none; }\n%s\n}\n",
 	    rules);
-	assert_int_equal(fclose(f), 0);
+	load_write(dir, "postern.conf", buf_cstr(&text));
+	buf_end(&text);
 }
 
 static int setup(void **state)
@@ -35,12 +33,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char *const rm[] = { "rm", "-rf", dir, NULL };
-	if (fork() == 0) {
-		execvp(rm[0], rm);
-		_exit(127);
-	}
-	wait(NULL);
+	load_remove(dir);
 	return 0;
 }
 
