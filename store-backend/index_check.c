@@ -259,7 +259,7 @@ bool index_check_run(struct index *x, struct index_check *c)
 		return false;
 	k.domains = map_new(DOMAINS_MAX);
 	index_view_db(k.view, &k.db, &k.txn);
-	log_pos rows = db_base(k.db, k.txn).at;
+	log_pos rows = index_view_base(k.view).at;
 	if (rows != 0 && c->on_rows != NULL)
 		c->on_rows(c->arg, rows);
 	db_each(&(struct db_range){ k.db, k.txn, DB_USERS, &all, &all }, on_user, &k);

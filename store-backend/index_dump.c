@@ -333,6 +333,14 @@ struct index_base index_copy_base(const char *path)
 	return b;
 }
 
+struct index_base index_view_base(struct index_view *v)
+{
+	const struct db *db;
+	MDB_txn *txn;
+	index_view_db(v, &db, &txn);
+	return db_base(db, txn);
+}
+
 /* ---- caches that are not there ------------------------------------------------------------------------------------ */
 
 struct caches_row {

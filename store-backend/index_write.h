@@ -159,6 +159,7 @@ struct index_base {
 void index_base_store(struct index_txn *t, const struct index_base *b);
 struct index_base index_writer_base(struct index_writer *w); /* in committed state */
 struct index_base index_copy_base(const char *path);         /* of a copy */
+struct index_base index_view_base(struct index_view *v);
 
 /* Rows come without caches. Messages before that position are to get one: */
 void index_caches_gone(struct index_txn *t, log_pos before);

@@ -79,9 +79,6 @@ void partition_expire(struct partition *p);
 /* Events since then are sent once more, as far as they are kept. False: nobody takes them. */
 bool partition_rewind_events(struct partition *p, uint64_t since_s);
 
-/* Are all rows there that end at end_at (struct index_base)? Reads them. Beside a partition that works, or without one. */
-err_t partition_check_rows(struct commitlog_reader *reader, log_pos end_at);
-
 struct partition_facts {
 	const char *how; /* "kept", "snapshot", "folded", "rebuilt" */
 	uint64_t replayed;

@@ -14,15 +14,15 @@
 #include "base/mem.h"
 #include "store-backend/parse.h"
 #include "store-backend/partition_internal.h"
+#include "store-backend/partition_rows.h"
 
 enum {
 	PIECE_BYTES = 256 * 1024,
-	PIECE_MAX = PIECE_BYTES + 4 * 1024 * 1024,
 	PIECE_MS = 10, /* between two pieces */
 	GROWTH = 8, /* so many times the rows are added to the log before they are written again */
-	LOAD_PIECES = 64, /* in one transaction */
-	CACHES_MS = 10    /* so long at once */
+	CACHES_MS = 10 /* so long at once */
 };
+_Static_assert(PIECE_BYTES < ROWS_PIECE_MAX / 2, "a row more than that fits");
 
 #define base_writer_MAGIC 0xba5e0217u
 
@@ -63,7 +63,7 @@ static void stop_writing(struct base_writer *w)
 	timer_clear(&w->timer);
 	index_dump_close(&w->dump);
 	buf_end(&w->piece);
-	w->piece = BUF_INIT(PIECE_MAX);
+	w->piece = BUF_INIT(ROWS_PIECE_MAX);
 	w->writing = w->ready = false;
 }
 
@@ -175,7 +175,7 @@ struct base_writer *base_writer_new(struct partition *p)
 {
 	struct base_writer *w = MEM_NEW(struct base_writer);
 	*w = (struct base_writer){
-		.magic = base_writer_MAGIC, .p = p, .piece = BUF_INIT(PIECE_MAX)
+		.magic = base_writer_MAGIC, .p = p, .piece = BUF_INIT(ROWS_PIECE_MAX)
 	};
 	timer_init(&w->timer, p->loop, on_timer, w);
 	w->thread = flusher_new(p->loop, on_piece, w);
@@ -196,136 +196,31 @@ void base_writer_free(struct base_writer **wp)
 	MEM_FREE(wp);
 }
 
-/* ---- an index of rows -------------------------------------------------------------------------------------------- */
+/* ---- at start ---------------------------------------------------------------------------------------------------- */
 
-struct found {
-	log_pos at; /* of the newest record that ends rows; 0: none */
-	struct base_end end;
-};
-
-static bool look(void *arg, const struct log_record *rec)
+static struct commitlog_reader *open_reader(const struct partition *p)
 {
-	struct found *f = arg;
-	struct base_end end;
-	if (rec->type == LOG_BASE && !rec->dead && !rec->damaged &&
-	    record_get_base(rec->payload, &end)) {
-		f->at = rec->pos;
-		f->end = end;
-	}
-	return true;
-}
-
-/* From the last piece to the first; the last one's place is in its end, and each says where the one before it is. */
-static err_t follow(struct partition *p, const struct found *f, log_pos *at)
-{
-	uint8_t raw[sizeof(log_pos)];
-	struct span rest;
-	log_pos pos = f->end.last, before = f->at;
-	for (uint64_t i = f->end.pieces; i-- > 0;) {
-		at[i] = pos;
-		if (pos == 0 || pos >= before)
-			return ERR_CORRUPT;
-		before = pos;
-		err_t err = commitlog_read(p->log, pos, 0, raw, sizeof raw);
-		if (err)
-			return err;
-		(void)record_get_base_rows(span_of((const char *)raw, sizeof raw), &pos, &rest);
-	}
-	return pos == 0 ? ERR_OK : ERR_CORRUPT;
-}
-
-static err_t load_piece(struct partition *p, struct index_txn *t, log_pos at)
-{
-	struct buf b = BUF_INIT(PIECE_MAX + sizeof(log_pos));
-	struct span piece;
-	log_pos before;
-	err_t err = commitlog_load(p->log, at, &b);
-	if (!err && !record_get_base_rows(buf_span(&b), &before, &piece))
-		err = ERR_CORRUPT;
-	if (!err)
-		err = index_load(t, piece);
-	buf_end(&b);
-	return err;
-}
-
-/* What it covers is said with the last transaction: before that the index is none. */
-static err_t load_pieces(struct partition *p, const struct found *f, const log_pos *at)
-{
-	uint64_t n = f->end.pieces;
-	err_t err = ERR_OK;
-	for (uint64_t i = 0; i < n && !err;) {
-		struct index_txn *t = index_txn_begin(p->writer, &err);
-		if (err)
-			break;
-		for (unsigned k = 0; k < LOAD_PIECES && i < n && !err; k++)
-			err = load_piece(p, t, at[i++]);
-		if (!err && i == n) {
-			index_caches_gone(t, f->end.covered);
-			index_base_store(
-			    t, &(struct index_base){ f->at, f->end.covered, f->end.bytes });
-		}
-		if (err)
-			index_txn_abort(&t);
-		else
-			err = index_txn_commit(&t, i == n ? f->end.covered : 0);
-	}
-	return err;
+	char log[PARTITION_PATH_SIZE];
+	return partition_file(p, "log", log) ? commitlog_reader_open(log) : NULL;
 }
 
 err_t base_restore(struct partition *p, log_pos *covered_out)
 {
-	struct found f = { 0 };
-	err_t err = commitlog_replay(p->log, 0, look, &f);
-	if (err)
-		return err;
-	if (f.at == 0)
-		return ERR_NOT_FOUND;
-	/* A piece is more than its place: no more of them than the log has room for. */
-	if (f.end.pieces == 0 || f.end.pieces > commitlog_stats(p->log).disk_bytes / sizeof f.at)
-		return ERR_CORRUPT;
-	log_pos *at = mem_array((size_t)f.end.pieces, sizeof *at);
-	err = follow(p, &f, at);
+	struct commitlog_reader *reader = open_reader(p);
+	log_pos at = 0;
+	err_t err = reader != NULL ? rows_find(reader, commitlog_end(p->log), &at) : ERR_TOO_LONG;
 	if (!err)
-		err = load_pieces(p, &f, at);
-	mem_free(at);
-	*covered_out = f.end.covered;
+		err = rows_restore(reader, at, p->writer, covered_out);
+	commitlog_reader_close(&reader);
 	return err;
-}
-
-err_t partition_check_rows(struct commitlog_reader *reader, log_pos end_at)
-{
-	uint8_t raw[sizeof(log_pos)];
-	struct buf b = BUF_INIT(PIECE_MAX);
-	struct base_end end = { 0 };
-	struct span rest;
-	log_pos before = end_at;
-	err_t err = commitlog_reader_load(reader, end_at, &b);
-	if (!err && !record_get_base(buf_span(&b), &end))
-		err = ERR_CORRUPT;
-	buf_end(&b);
-	log_pos pos = end.last;
-	for (uint64_t i = 0; i < end.pieces && !err; i++) {
-		if (pos == 0 || pos >= before)
-			return ERR_CORRUPT;
-		before = pos;
-		err = commitlog_reader_verify(reader, pos);
-		if (!err)
-			err = commitlog_reader_read(reader, pos, 0, raw, sizeof raw);
-		if (!err)
-			(void)record_get_base_rows(
-			    span_of((const char *)raw, sizeof raw), &pos, &rest);
-	}
-	return !err && (pos != 0 || end.pieces == 0) ? ERR_CORRUPT : err;
 }
 
 bool base_is_whole(struct partition *p, const struct snapshot *s)
 {
-	char path[SNAPSHOT_PATH_SIZE], log[PARTITION_PATH_SIZE];
-	if (!snapshot_path(path, p->snapshot_dir, s) || !partition_file(p, "log", log))
-		return false;
-	log_pos at = index_copy_base(path).at;
-	struct commitlog_reader *reader = commitlog_reader_open(log);
-	bool whole = at != 0 && partition_check_rows(reader, at) == ERR_OK;
+	char path[SNAPSHOT_PATH_SIZE];
+	struct commitlog_reader *reader = open_reader(p);
+	log_pos at = snapshot_path(path, p->snapshot_dir, s) ? index_copy_base(path).at : 0;
+	bool whole = reader != NULL && at != 0 && rows_check(reader, at) == ERR_OK;
 	commitlog_reader_close(&reader);
 	return whole;
 }

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "store-backend/index_check.h"
 #include "store-backend/partition.h"
+#include "store-backend/partition_rows.h"
 #include "store-backend/store.h"
 #include "store-backend/tool_internal.h"
 
@@ -49,7 +50,7 @@ static void on_rows(void *arg, log_pos at)
 {
 	struct checking *k = arg;
 	char what[128];
-	err_t err = partition_check_rows(k->reader, at);
+	err_t err = rows_check(k->reader, at);
 	if (err == ERR_OK)
 		return;
 	(void)snprintf(what, sizeof what, "rows of the index in the log: %s", err_name(err));

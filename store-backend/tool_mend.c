@@ -352,7 +352,7 @@ static int mend_user(const struct conf *c, struct mending *g, struct mailboxes *
 	struct index_view *v = index_view_begin(g->here.index);
 	log_pos covered = v != NULL ? index_covered(v) : 0;
 	index_view_end(&v);
-	g->shadow = shadow_new(g->pc, g->here.reader, &busy);
+	g->shadow = shadow_new(g->pc, &g->here, &busy);
 	if (busy || !tool_link_open(c, g->pc, &g->link))
 		return TOOL_FAILED;
 	if (g->shadow != NULL && !shadow_follow(g->shadow, covered))

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "store-backend/partition_replay.h"
+#include "store-backend/partition_rows.h"
 #include "store-backend/snapshot.h"
 #include "store-backend/tool_internal.h"
 
@@ -20,10 +21,11 @@ enum { PATH_SIZE = 1100 };
 
 struct shadow {
 	const struct store_partition_conf *pc; /* borrowed */
-	struct commitlog_reader *reader;       /* borrowed */
+	const struct tool_partition *live;     /* borrowed */
 	struct index_writer *writer;           /* owned */
 	struct index *index;                   /* owned: reads what writer has committed */
-	struct snapshot from;                  /* covered 0: from nothing */
+	struct snapshot from;                  /* covered 0: from rows, or from nothing */
+	log_pos rows;                          /* where those end in the log; 0: from others */
 	log_pos covered;
 	int lock_fd; /* owned */
 	char dir[PATH_SIZE], data[PATH_SIZE], snapshots[PATH_SIZE];
@@ -81,8 +83,16 @@ static bool open_writer(struct shadow *s)
 	return true;
 }
 
-/* The newest snapshot that can be had, or nothing at all while the log has every change. */
-static bool begin_index(struct shadow *s)
+static bool begin_empty(struct shadow *s)
+{
+	index_writer_close(&s->writer, false);
+	wipe(s);
+	s->from = (struct snapshot){ 0 };
+	s->rows = 0;
+	return open_writer(s);
+}
+
+static bool from_snapshot(struct shadow *s)
 {
 	struct snapshot list[SNAPSHOTS_MAX];
 	size_t n = snapshot_list(s->snapshots, list);
@@ -94,13 +104,40 @@ static bool begin_index(struct shadow *s)
 		    s->covered == list[i].covered)
 			return true;
 	}
-	index_writer_close(&s->writer, false);
-	wipe(s);
-	s->from = (struct snapshot){ 0 };
-	return !is_trimmed(s) && open_writer(s);
+	return false;
 }
 
-/* Changes are forgotten once two newer snapshots have them. */
+/* Where the newest rows end that the log holds: the index knows it, or else the log is read through. 0: there are none. */
+static log_pos newest_rows(const struct shadow *s)
+{
+	log_pos at = 0, end = 0;
+	struct index_view *v = index_view_begin(s->live->index);
+	if (v != NULL) {
+		at = index_view_base(v).at;
+		end = index_covered(v);
+	}
+	index_view_end(&v);
+	if (at == 0)
+		(void)rows_find(s->live->reader, end, &at);
+	return at;
+}
+
+static bool from_rows(struct shadow *s)
+{
+	log_pos at = newest_rows(s);
+	bool ok = at != 0 && begin_empty(s) &&
+		  rows_restore(s->live->reader, at, s->writer, &s->covered) == ERR_OK;
+	s->rows = ok ? at : 0;
+	return ok;
+}
+
+/* The newest snapshot that can be had, else rows that the log holds, else nothing at all while it has every change. */
+static bool begin_index(struct shadow *s)
+{
+	return from_snapshot(s) || from_rows(s) || (!is_trimmed(s) && begin_empty(s));
+}
+
+/* Changes are forgotten once two newer snapshots have them, and newer rows. */
 static bool still_whole(const struct shadow *s)
 {
 	struct snapshot list[SNAPSHOTS_MAX];
@@ -108,6 +145,8 @@ static bool still_whole(const struct shadow *s)
 	for (size_t i = 0; i < n; i++)
 		if (list[i].covered == s->from.covered)
 			return true;
+	if (s->rows != 0)
+		return newest_rows(s) == s->rows;
 	return s->from.covered == 0 && !is_trimmed(s);
 }
 
@@ -116,8 +155,8 @@ bool shadow_follow(struct shadow *s, log_pos to)
 	struct partition_replay r = { .writer = s->writer, .name = s->pc->head.title };
 	err_t err = ERR_OK;
 	if (s->covered < to)
-		err =
-		    commitlog_reader_replay(s->reader, s->covered, to, partition_replay_record, &r);
+		err = commitlog_reader_replay(
+		    s->live->reader, s->covered, to, partition_replay_record, &r);
 	if (!err)
 		err = r.err;
 	if (!err)
@@ -128,7 +167,7 @@ bool shadow_follow(struct shadow *s, log_pos to)
 	if (err)
 		fprintf(stderr, "postern-store: %s: snapshot and log do not make an index: %s\n",
 		    s->pc->head.title, err_name(err));
-	else
+	else if (s->covered < to)
 		s->covered = to;
 	return !err;
 }
@@ -141,10 +180,10 @@ struct index *shadow_index(struct shadow *s)
 }
 
 struct shadow *shadow_new(
-    const struct store_partition_conf *pc, struct commitlog_reader *reader, bool *busy_out)
+    const struct store_partition_conf *pc, const struct tool_partition *live, bool *busy_out)
 {
 	struct shadow *s = MEM_NEW(struct shadow);
-	*s = (struct shadow){ .pc = pc, .reader = reader, .lock_fd = -1 };
+	*s = (struct shadow){ .pc = pc, .live = live, .lock_fd = -1 };
 	*busy_out = false;
 	bool ok = paths(s) && take_lock(s, busy_out);
 	if (ok && !begin_index(s)) {

@@ -1,17 +1,17 @@
-/* tool_shadow.h - a second index of a partition, made of its newest good snapshot and its log beside the committer that
- * works: what the index would be if nothing had damaged it. In the folder PARTITION/repair, by one process at a time. */
+/* tool_shadow.h - a second index of a partition, made of its newest good snapshot (or of rows that the log holds) and its log
+ * beside the committer that works: what the index would be if nothing had damaged it. In the folder PARTITION/repair, by one process at a time. */
 #ifndef STORE_TOOL_SHADOW_H
 #define STORE_TOOL_SHADOW_H
 
-#include "commitlog/commitlog.h"
 #include "store-backend/index.h"
-#include "store-backend/store_conf.h"
+#include "store-backend/tool_internal.h"
 
 struct shadow;
 
-/* NULL: it cannot be made, and why was told. *busy_out: another process makes one now. */
+/* live: what the committer works on; borrowed for the shadow's life. NULL: it cannot be made, and why was told. *busy_out:
+ * another process makes one now. */
 struct shadow *shadow_new(
-    const struct store_partition_conf *pc, struct commitlog_reader *reader, bool *busy_out);
+    const struct store_partition_conf *pc, const struct tool_partition *live, bool *busy_out);
 void shadow_free(struct shadow **s); /* its files go */
 
 /* Brings it to what covers the log before `to`, which must be durable. False: it was told why not, and the shadow is of no

@@ -100,9 +100,7 @@ KINDS = [
 def test_each_damage_is_put_right(store, kind, told, snapshot):
     """UIDs, UIDVALIDITY, dates, flags and object ids are as they were; clients that keep track are told of what changed."""
     if snapshot:
-        there = glob.glob(store.path("store1", "snapshots", "*.mdb"))
-        assert tool(store, "snapshot").returncode == 0
-        wait_for(lambda: set(glob.glob(store.path("store1", "snapshots", "*.mdb"))) - set(there), 30, "a snapshot")
+        snapshot_now(store)
     before, was = seen(store, store.one), modseq(store, store.one)
     damage(store, kind)
     if kind not in ("row", "entry-flags"):
@@ -212,6 +210,51 @@ def test_the_log_makes_the_same_again(store):
     assert (seen(store, store.one), modseq(store, store.one)) == (before, was)
 
 
+def snapshot_now(t):
+    there = glob.glob(t.path("store1", "snapshots", "*.mdb"))
+    assert tool(t, "snapshot").returncode == 0
+    wait_for(lambda: set(glob.glob(t.path("store1", "snapshots", "*.mdb"))) - set(there), 30, "a snapshot")
+
+
+@pytest.fixture(scope="module")
+def folded(store):
+    """The log has rows of the index in place of its oldest changes, and changes after them; no snapshot is good any more."""
+    assert store.stop_process("store1") == 0
+    with open(store.config_file("store1"), "w", encoding="utf-8") as f:
+        f.write(store.store_config_text(1).replace("partition primary {", "partition primary { fold_after 1M;"))
+    store.start_store(1)
+    with login(store, store.other) as m:
+        for _ in range(10):
+            assert m.append("INBOX", None, None, b"x: y\r\n\r\n" + b"z" * 200000)[0] == "OK"
+    snapshot_now(store)
+    wait_for(lambda: "committer.folded" in store.log("store1"), 30, "rows in the log")
+    with login(store, store.one) as m:
+        m.select("Work")
+        assert m.uid("STORE", "7", "+FLAGS", r"(\Answered)")[0] == "OK"
+    snapshot_now(store)
+    wait_for(lambda: os.path.exists(store.path("store1", "trimmed")), 30, "the log to be cut")
+    with login(store, store.one) as m:
+        m.select("Work")
+        assert m.uid("STORE", "7", "+FLAGS", r"(\Draft)")[0] == "OK"
+    first, *others = sorted(glob.glob(store.path("store1", "snapshots", "*.mdb")))
+    os.truncate(first, os.path.getsize(first) - 1)
+    for name in others:
+        os.unlink(name)
+    return store
+
+
+@pytest.mark.parametrize("kind,told", KINDS, ids=[k for k, _ in KINDS])
+def test_rows_in_the_log_do_for_a_snapshot(folded, kind, told):
+    before = seen(folded, folded.one)
+    damage(folded, kind)
+    done = tool(folded, "reconstruct", folded.one["address"], "Work")
+    assert done.returncode == 0 and told in done.stdout and " 0 lost" in done.stdout, done.stdout + done.stderr
+    assert "no good snapshot" not in done.stderr
+    assert seen(folded, folded.one) == before
+    done = tool(folded, "check")
+    assert done.returncode == 0 and " 0 faults" in done.stdout, done.stdout + done.stderr
+
+
 def test_what_nothing_remembers_is_lost(store):
     """Damage that has got into both snapshots: the message has vanished, for clients that keep track, too; the rest is whole."""
     with login(store, store.other) as m:
@@ -224,9 +267,7 @@ def test_what_nothing_remembers_is_lost(store):
         with login(store, store.other) as m:
             m.create("X")
             m.delete("X")
-        there = glob.glob(store.path("store1", "snapshots", "*.mdb"))
-        assert tool(store, "snapshot").returncode == 0
-        wait_for(lambda: set(glob.glob(store.path("store1", "snapshots", "*.mdb"))) - set(there), 30, "a snapshot")
+        snapshot_now(store)
     done = tool(store, "reconstruct", store.other["address"], "Lost")
     assert done.returncode == 65 and " 1 lost" in done.stdout, done.stdout + done.stderr
     with login(store, store.other) as m:
