@@ -28,6 +28,7 @@ struct mending {
 	struct tool_partition here; /* owned */
 	struct tool_link link;      /* owned; not of a check */
 	struct shadow *shadow;      /* owned; NULL: there is none */
+	bool gave_up;               /* there may be one another time */
 	uint64_t mailbox;
 	char name[STORE_MAILBOX_NAME_MAX + 1]; /* to tell of it */
 	struct mend *v;                        /* owned: steps that are not asked for yet */
@@ -159,17 +160,24 @@ static struct mend_plan plan_of(struct mending *g, const struct views *v)
 		.arg = g };
 }
 
-/* From now on nothing changes there, and the shadow knows everything that was before. */
-static bool hold(struct mending *g)
+/* Without a shadow only what the index itself shows can be put right, and what it does not show is lost; so one that may be had
+ * another time is waited for. False: it may. */
+static bool follow(struct mending *g, log_pos covered)
 {
-	if (!ask_one(g, MEND_HOLD))
-		return false;
+	err_t err = g->shadow != NULL ? shadow_follow(g->shadow, covered) : ERR_OK;
+	if (err)
+		shadow_free(&g->shadow);
+	g->gave_up = err && err != ERR_CORRUPT;
+	return !g->gave_up;
+}
+
+/* Nothing changes there any more, and the shadow is to know everything that was before. */
+static bool catch_up(struct mending *g)
+{
 	struct index_view *v = index_view_begin(g->here.index);
 	log_pos covered = v != NULL ? index_covered(v) : 0;
 	index_view_end(&v);
-	if (g->shadow != NULL && !shadow_follow(g->shadow, covered))
-		shadow_free(&g->shadow);
-	return true;
+	return covered != 0 && follow(g, covered);
 }
 
 static bool send_row(struct mending *g, const struct index_mailbox *m)
@@ -254,9 +262,9 @@ static int mend_mailbox(struct mending *g, uint64_t id)
 {
 	g->mailbox = id;
 	memset(g->told, 0, sizeof g->told);
-	if (!hold(g))
+	if (!ask_one(g, MEND_HOLD))
 		return TOOL_FAILED;
-	bool ok = mend_held(g);
+	bool ok = catch_up(g) && mend_held(g);
 	ok = ask_one(g, MEND_RELEASE) && ok;
 	if (!ok)
 		return TOOL_FAILED;
@@ -337,7 +345,7 @@ static int each_mailbox(
 	add_mailboxes(g->here.index, g->user, b);
 	if (g->shadow != NULL)
 		add_mailboxes(shadow_index(g->shadow), g->user, b);
-	for (size_t i = 0; i < b->n; i++) {
+	for (size_t i = 0; i < b->n && !g->gave_up; i++) {
 		int r = one(g, b->v[i]);
 		status = status != 0 ? status : r;
 	}
@@ -348,15 +356,14 @@ static int each_mailbox(
 
 static int mend_user(const struct conf *c, struct mending *g, struct mailboxes *b)
 {
-	bool busy;
+	err_t err;
 	struct index_view *v = index_view_begin(g->here.index);
 	log_pos covered = v != NULL ? index_covered(v) : 0;
 	index_view_end(&v);
-	g->shadow = shadow_new(g->pc, &g->here, &busy);
-	if (busy || !tool_link_open(c, g->pc, &g->link))
+	g->shadow = shadow_new(g->pc, &g->here, &err);
+	if ((err && err != ERR_NOT_FOUND) || !follow(g, covered) ||
+	    !tool_link_open(c, g->pc, &g->link))
 		return TOOL_FAILED;
-	if (g->shadow != NULL && !shadow_follow(g->shadow, covered))
-		shadow_free(&g->shadow);
 	int status = each_mailbox(g, b, mend_mailbox);
 	tool_link_close(&g->link);
 	return status;

@@ -28,6 +28,7 @@ struct shadow {
 	log_pos rows;                          /* where those end in the log; 0: from others */
 	log_pos covered;
 	int lock_fd; /* owned */
+	bool locked; /* what is in the folder is this one's */
 	char dir[PATH_SIZE], data[PATH_SIZE], snapshots[PATH_SIZE];
 };
 
@@ -49,20 +50,17 @@ static void wipe(const struct shadow *s)
 }
 
 /* The kernel gives the lock back whatever becomes of the process. */
-static bool take_lock(struct shadow *s, bool *busy_out)
+static err_t take_lock(struct shadow *s)
 {
 	char path[PATH_SIZE + 16];
 	if (mkdir(s->dir, 0700) != 0 && errno != EEXIST)
-		return tool_fail(s->dir);
+		return err_from_errno(errno);
 	(void)snprintf(path, sizeof path, "%s/lock", s->dir);
 	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (s->lock_fd < 0)
-		return tool_fail(path);
-	*busy_out = flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0;
-	if (*busy_out)
-		fprintf(
-		    stderr, "postern-store: %s: another repair is under way\n", s->pc->head.title);
-	return !*busy_out;
+		return err_from_errno(errno);
+	s->locked = flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0;
+	return s->locked ? ERR_OK : ERR_BUSY;
 }
 
 static bool is_trimmed(const struct shadow *s)
@@ -72,18 +70,24 @@ static bool is_trimmed(const struct shadow *s)
 	return access(path, F_OK) == 0;
 }
 
-static bool open_writer(struct shadow *s)
+static err_t open_writer(struct shadow *s)
 {
 	struct index_state state = { 0 };
 	err_t err;
 	s->writer = index_writer_open(s->dir, s->pc->index_size, &err);
-	if (err || !index_writer_state(s->writer, &state))
-		return false;
+	if (!err && !index_writer_state(s->writer, &state))
+		err = ERR_CORRUPT;
 	s->covered = state.covered;
-	return true;
+	return err;
 }
 
-static bool begin_empty(struct shadow *s)
+/* Something that is not there, or is not what it was. */
+static bool is_none(err_t err)
+{
+	return err == ERR_NOT_FOUND || err == ERR_CORRUPT;
+}
+
+static err_t begin_empty(struct shadow *s)
 {
 	index_writer_close(&s->writer, false);
 	wipe(s);
@@ -92,19 +96,26 @@ static bool begin_empty(struct shadow *s)
 	return open_writer(s);
 }
 
-static bool from_snapshot(struct shadow *s)
+static err_t from_snapshot(struct shadow *s, const struct snapshot *snap)
+{
+	index_writer_close(&s->writer, false);
+	wipe(s);
+	s->from = *snap;
+	err_t err = snapshot_restore(s->snapshots, snap, s->data);
+	if (!err)
+		err = open_writer(s);
+	return !err && s->covered != snap->covered ? ERR_CORRUPT : err;
+}
+
+/* The newest that is good; ERR_NOT_FOUND: none is. */
+static err_t from_snapshots(struct shadow *s)
 {
 	struct snapshot list[SNAPSHOTS_MAX];
 	size_t n = snapshot_list(s->snapshots, list);
-	for (size_t i = 0; i < n; i++) {
-		index_writer_close(&s->writer, false);
-		wipe(s);
-		s->from = list[i];
-		if (snapshot_restore(s->snapshots, &list[i], s->data) == ERR_OK && open_writer(s) &&
-		    s->covered == list[i].covered)
-			return true;
-	}
-	return false;
+	err_t err = ERR_NOT_FOUND;
+	for (size_t i = 0; i < n && is_none(err); i++)
+		err = from_snapshot(s, &list[i]);
+	return err;
 }
 
 /* Where the newest rows end that the log holds: the index knows it, or else the log is read through. 0: there are none. */
@@ -122,19 +133,26 @@ static log_pos newest_rows(const struct shadow *s)
 	return at;
 }
 
-static bool from_rows(struct shadow *s)
+static err_t from_rows(struct shadow *s)
 {
 	log_pos at = newest_rows(s);
-	bool ok = at != 0 && begin_empty(s) &&
-		  rows_restore(s->live->reader, at, s->writer, &s->covered) == ERR_OK;
-	s->rows = ok ? at : 0;
-	return ok;
+	err_t err = at != 0 ? begin_empty(s) : ERR_NOT_FOUND;
+	if (!err)
+		err = rows_restore(s->live->reader, at, s->writer, &s->covered);
+	s->rows = at;
+	return err;
 }
 
-/* The newest snapshot that can be had, else rows that the log holds, else nothing at all while it has every change. */
-static bool begin_index(struct shadow *s)
+/* The newest snapshot that can be had, else rows that the log holds, else nothing at all while it has every change. What
+ * is there but cannot be had now (a full disk) is not passed over: without it messages would count as lost. */
+static err_t begin_index(struct shadow *s)
 {
-	return from_snapshot(s) || from_rows(s) || (!is_trimmed(s) && begin_empty(s));
+	err_t err = from_snapshots(s);
+	if (is_none(err))
+		err = from_rows(s);
+	if (is_none(err))
+		err = is_trimmed(s) ? ERR_NOT_FOUND : begin_empty(s);
+	return err;
 }
 
 /* Changes are forgotten once two newer snapshots have them, and newer rows. */
@@ -150,7 +168,7 @@ static bool still_whole(const struct shadow *s)
 	return s->from.covered == 0 && !is_trimmed(s);
 }
 
-bool shadow_follow(struct shadow *s, log_pos to)
+err_t shadow_follow(struct shadow *s, log_pos to)
 {
 	struct partition_replay r = { .writer = s->writer, .name = s->pc->head.title };
 	err_t err = ERR_OK;
@@ -169,7 +187,7 @@ bool shadow_follow(struct shadow *s, log_pos to)
 		    s->pc->head.title, err_name(err));
 	else if (s->covered < to)
 		s->covered = to;
-	return !err;
+	return err;
 }
 
 struct index *shadow_index(struct shadow *s)
@@ -179,21 +197,28 @@ struct index *shadow_index(struct shadow *s)
 	return s->index;
 }
 
+static void tell_why_not(const struct shadow *s, err_t err)
+{
+	const char *why = err == ERR_NOT_FOUND
+			      ? "there is no good snapshot, and the log is not whole"
+			      : "a second index cannot be made now";
+	if (err == ERR_BUSY)
+		why = "another repair is under way";
+	fprintf(stderr, "postern-store: %s: %s: %s\n", s->pc->head.title, why, err_name(err));
+}
+
 struct shadow *shadow_new(
-    const struct store_partition_conf *pc, const struct tool_partition *live, bool *busy_out)
+    const struct store_partition_conf *pc, const struct tool_partition *live, err_t *err_out)
 {
 	struct shadow *s = MEM_NEW(struct shadow);
 	*s = (struct shadow){ .pc = pc, .live = live, .lock_fd = -1 };
-	*busy_out = false;
-	bool ok = paths(s) && take_lock(s, busy_out);
-	if (ok && !begin_index(s)) {
-		fprintf(stderr,
-		    "postern-store: %s: there is no good snapshot, and the log is not whole\n",
-		    pc->head.title);
-		ok = false;
-	}
-	if (!ok)
+	*err_out = paths(s) ? take_lock(s) : ERR_TOO_LONG;
+	if (!*err_out)
+		*err_out = begin_index(s);
+	if (*err_out) {
+		tell_why_not(s, *err_out);
 		shadow_free(&s);
+	}
 	return s;
 }
 
@@ -204,9 +229,9 @@ void shadow_free(struct shadow **sp)
 		return;
 	index_close(&s->index);
 	index_writer_close(&s->writer, false);
-	if (s->lock_fd >= 0) {
+	if (s->locked)
 		wipe(s);
+	if (s->lock_fd >= 0)
 		close(s->lock_fd);
-	}
 	MEM_FREE(sp);
 }

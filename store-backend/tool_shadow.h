@@ -8,15 +8,16 @@
 
 struct shadow;
 
-/* live: what the committer works on; borrowed for the shadow's life. NULL: it cannot be made, and why was told. *busy_out:
+/* live: what the committer works on; borrowed for the shadow's life. NULL: it cannot be made, and why was told.
+ * ERR_NOT_FOUND: nothing is there that it could be made of. Any other *err_out may be another one the next time; ERR_BUSY:
  * another process makes one now. */
 struct shadow *shadow_new(
-    const struct store_partition_conf *pc, const struct tool_partition *live, bool *busy_out);
+    const struct store_partition_conf *pc, const struct tool_partition *live, err_t *err_out);
 void shadow_free(struct shadow **s); /* its files go */
 
-/* Brings it to what covers the log before `to`, which must be durable. False: it was told why not, and the shadow is of no
- * use any more. */
-bool shadow_follow(struct shadow *s, log_pos to);
+/* Brings it to what covers the log before `to`, which must be durable. Anything but ERR_OK: it was told why not, and the shadow
+ * is of no use any more. ERR_CORRUPT: nor would another one be. */
+err_t shadow_follow(struct shadow *s, log_pos to);
 /* To read; lives as long as the shadow. */
 struct index *shadow_index(struct shadow *s);
 

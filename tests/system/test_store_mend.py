@@ -1,9 +1,11 @@
 """postern store check|reconstruct USER [FOLDER]: rows of one mailbox are spoilt on purpose, and put right while the store
 works, other mailboxes answer and sessions have the mailbox open."""
+import fcntl
 import glob
 import imaplib
 import os
 import re
+import shutil
 import subprocess
 import threading
 
@@ -253,6 +255,25 @@ def test_rows_in_the_log_do_for_a_snapshot(folded, kind, told):
     assert seen(folded, folded.one) == before
     done = tool(folded, "check")
     assert done.returncode == 0 and " 0 faults" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_shadow_that_cannot_be_made_now_is_waited_for(folded):
+    """Nothing counts as lost because the disk was full, and what another repair has made so far is let alone."""
+    before = seen(folded, folded.one)
+    damage(folded, "entry-short")
+    repair = folded.path("store1", "repair")
+    os.makedirs(os.path.join(repair, "data.mdb", "in the way"))
+    done = tool(folded, "reconstruct", folded.one["address"])
+    assert done.returncode == 65 and "cannot be made now" in done.stderr and done.stdout == "", done.stdout + done.stderr
+    shutil.rmtree(os.path.join(repair, "data.mdb"))
+    with open(os.path.join(repair, "lock"), "wb") as lock, open(os.path.join(repair, "data.mdb"), "wb"):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = tool(folded, "reconstruct", folded.one["address"])
+        assert done.returncode == 65 and "another repair is under way" in done.stderr and done.stdout == "", done.stdout + done.stderr
+        assert os.path.exists(os.path.join(repair, "data.mdb"))
+    done = tool(folded, "reconstruct", folded.one["address"])
+    assert done.returncode == 0 and "1 messages put right, 0 lost" in done.stdout, done.stdout + done.stderr
+    assert seen(folded, folded.one) == before
 
 
 def test_what_nothing_remembers_is_lost(store):
