@@ -225,7 +225,7 @@ static bool entry_parse(uint32_t uid, const MDB_val *v, struct index_entry *out)
 		.date_s = row.date_s,
 		.saved_s = row.saved_s,
 		.date_zone = row.date_zone,
-		.type = (enum message_type)row.type,
+		.type = message_type_from(row.type),
 		.blob = row.blob,
 	};
 	return true;

@@ -62,7 +62,7 @@ void index_txn_types(struct index_txn *t, const struct index_mailbox *m,
 
 static bool weigh_one(void *arg, uint32_t uid, const struct entry_row *e)
 {
-	type_uses_add(arg, (enum message_type)e->type, e->size, 1);
+	type_uses_add(arg, message_type_from(e->type), e->size, 1);
 	return true;
 }
 

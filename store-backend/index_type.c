@@ -53,7 +53,7 @@ static void change(struct index_txn *t, struct db_key *k, const struct type_use 
 
 void type_count(struct index_txn *t, const struct box *b, const struct entry_row *e, bool up)
 {
-	enum message_type type = (enum message_type)e->type;
+	enum message_type type = message_type_from(e->type);
 	struct type_use one = { e->size, 1 };
 	if (!is_counted(type))
 		return;

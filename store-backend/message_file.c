@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "base/check.h"
-#include "base/mem.h"
 
 enum { NAME_SIZE = 128, FLAGS_SIZE = 8, FULL_SIZE = MESSAGE_FILE_PATH_SIZE + 160 };
 
@@ -54,14 +53,13 @@ static bool put_lf(FILE *to, struct span bytes, bool quote_from)
 err_t message_put(
     FILE *to, struct commitlog_reader *r, const struct index_entry *e, bool quote_from)
 {
-	size_t n = (size_t)e->size;
-	char *whole = mem_alloc(n + 1);
-	err_t err = commitlog_reader_verify(r, e->blob);
-	if (!err && n > 0)
-		err = commitlog_reader_read(r, e->blob, 0, whole, n);
-	if (!err && !put_lf(to, span_of(whole, n), quote_from))
+	struct buf whole = BUF_INIT(COMMITLOG_PAYLOAD_MAX);
+	err_t err = commitlog_reader_load(r, e->blob, &whole);
+	if (!err && buf_len(&whole) != e->size)
+		err = ERR_CORRUPT; /* what the index says is not so */
+	if (!err && !put_lf(to, buf_span(&whole), quote_from))
 		err = ERR_IO;
-	mem_free(whole);
+	buf_end(&whole);
 	return err;
 }
 

@@ -11,6 +11,11 @@
  * numbers. TYPE_ANY of a message: it was stored before kinds were kept, and counts as mail. */
 enum message_type { TYPE_ANY, TYPE_MAIL, TYPE_VOICE, TYPE_FAX, TYPE_VIDEO, TYPE_COUNT };
 
+/* Of a row of the index; a number that is none of them, in a row that is damaged, counts as mail. */
+static inline enum message_type message_type_from(unsigned number)
+{
+	return number < TYPE_COUNT ? (enum message_type)number : TYPE_ANY;
+}
 /* By the value of a Content-Type field; SPAN_NONE is mail. */
 enum message_type message_type_of(struct span content_type);
 /* By the cache of parse_message(); without one, or when its fields were too large for it, it is mail. */

@@ -82,6 +82,12 @@ static void spoil_entry(struct spoiler *s, const char *kind)
 	} else if (strcmp(kind, "entry-blob") == 0) {
 		e.blob += 8;
 		put(s, "entries", key, &e, sizeof e);
+	} else if (strcmp(kind, "entry-size") == 0) {
+		e.size = (uint64_t)1 << 60;
+		put(s, "entries", key, &e, sizeof e);
+	} else if (strcmp(kind, "entry-type") == 0) {
+		e.type = UINT16_MAX;
+		put(s, "entries", key, &e, sizeof e);
 	} else {
 		put(s, "entries", key, &e, 20);
 	}

@@ -97,8 +97,11 @@ KINDS = [
 ]
 
 
+NUMBERS = [("entry-size", "1 messages put right"), ("entry-type", "1 messages put right")]  # none that can be
+
+
 @pytest.mark.parametrize("snapshot", [False, True], ids=["by the log", "by a snapshot"])
-@pytest.mark.parametrize("kind,told", KINDS, ids=[k for k, _ in KINDS])
+@pytest.mark.parametrize("kind,told", KINDS + NUMBERS, ids=[k for k, _ in KINDS + NUMBERS])
 def test_each_damage_is_put_right(store, kind, told, snapshot):
     """UIDs, UIDVALIDITY, dates, flags and object ids are as they were; clients that keep track are told of what changed."""
     if snapshot:
@@ -274,6 +277,14 @@ def test_a_shadow_that_cannot_be_made_now_is_waited_for(folded):
     done = tool(folded, "reconstruct", folded.one["address"])
     assert done.returncode == 0 and "1 messages put right, 0 lost" in done.stdout, done.stdout + done.stderr
     assert seen(folded, folded.one) == before
+
+
+def test_export_of_a_message_whose_size_is_wrong(store):
+    """The index says it is longer than memory: told, and the store lives."""
+    damage(store, "entry-size", 7)
+    done = tool(store, "export", "maildir", store.one["address"], store.path("out"))
+    assert done.returncode == 65, done.stdout + done.stderr
+    assert tool(store, "reconstruct", store.one["address"], "Work").returncode == 0
 
 
 def test_what_nothing_remembers_is_lost(store):
