@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 
+from measure import listens
 from tier import Tier, port_answers, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -18,10 +19,14 @@ QUICK = bool(os.environ.get("QUICK"))
 
 
 class Contender:
-    """A running program: the pid at the top of its processes, and the ports of what it offers."""
+    """A running program: the pid at the top of its processes, and the ports of what it offers. Should somebody else have a port,
+    that program would do the work, and nothing would be measured here: so it is looked who answers."""
 
     def __init__(self, name, pid, **ports):
         self.name, self.pid, self.ports = name, pid, ports
+        for port in ports.values():
+            if not listens(pid, port):
+                raise RuntimeError(f"{name}: process {pid} does not listen at port {port}, somebody else does (PORT_BASE chooses other ports)")
 
 
 class Ground:

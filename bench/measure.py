@@ -7,6 +7,7 @@ import subprocess
 import time
 
 TICK = os.sysconf("SC_CLK_TCK")
+LISTENING = "0A"  # in /proc/net/tcp
 
 
 def stat_of(pid):
@@ -29,6 +30,32 @@ def tree(root):
         found.append(pid)
         todo += parents.get(pid, [])
     return found
+
+
+def listens(root, port):
+    """Does a process of the tree listen at that TCP port?"""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/{root}/net/{table}", encoding="ascii") as f:
+                rows = [line.split() for line in f][1:]
+        except OSError:  # the process has ended
+            continue
+        inodes |= {f"socket:[{row[9]}]" for row in rows if row[3] == LISTENING and int(row[1].rpartition(":")[2], 16) == port}
+    return any(link in inodes for pid in tree(root) for link in links_of(pid))
+
+
+def links_of(pid):
+    """What its descriptors are."""
+    try:
+        fds = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return
+    for fd in fds:
+        try:
+            yield os.readlink(f"/proc/{pid}/fd/{fd}")
+        except OSError:
+            continue
 
 
 def cpu_s(root):
