@@ -229,7 +229,7 @@ static const struct outcome empty = {
 	.fate = FATE_REFUSED, .code = 550, .enhanced = "5.2.4", .text = "the group has no members"
 };
 
-/* True: m gets the mail, or had it already. */
+/* True: m gets the mail, or had it already. Of what a group does not let through the group is told, not its members. */
 static bool put_member(struct parts *x, size_t at, const struct recipient *m)
 {
 	const struct recipient *given = &x->t->recipients[at];
@@ -240,7 +240,7 @@ static bool put_member(struct parts *x, size_t at, const struct recipient *m)
 		.own_sender = m->sender != NULL };
 	struct buf mark = BUF_INIT(KEY_MAX + GROUP_FIELDS_MAX);
 	if (body_size(x->t->body) > m->size_max) {
-		put_refused(x, at, m->address, &too_big);
+		put_refused(x, at, given->address, &too_big);
 		return false;
 	}
 	if (shape_changes(m->shape) && m->outcome.fate != FATE_REFUSED)
