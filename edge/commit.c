@@ -140,6 +140,7 @@ static size_t pick(const struct commit *c, struct spool_recipient *out)
 			.code = o->code,
 			.enhanced = span_str(o->enhanced),
 			.text = span_str(o->text),
+			.remote = span_str(o->remote ? r->store : NULL),
 		};
 	}
 	return n;

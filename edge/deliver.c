@@ -101,6 +101,12 @@ static void delivery_over(struct q_delivery *dl)
 	queue_check_drained(q);
 }
 
+/* Whose words a next hop's are: a store has the name that the directory gives it. */
+static const char *host_of(const struct q_delivery *dl)
+{
+	return dl->dest->kind == DEST_STORE ? dl->dest->name : dl->host;
+}
+
 static void finish(struct q_delivery *dl, enum out_end end, struct ip_port peer)
 {
 	struct q_dest *d = dl->dest;
@@ -111,7 +117,7 @@ static void finish(struct q_delivery *dl, enum out_end end, struct ip_port peer)
 		if (dl->dsn && dl->outcomes[i].fate == FATE_DELIVERED) /* its host reports */
 			it->notify &= ~(unsigned)SMTP_NOTIFY_SUCCESS;
 		it->delays = delays;
-		item_outcome(it, &dl->outcomes[i]);
+		item_outcome(it, &dl->outcomes[i], host_of(dl));
 		log_outcome(it, d, peer);
 		if (it->state == Q_WAIT && down)
 			dest_hold(it);
@@ -451,7 +457,7 @@ static void on_station(void *arg, const struct station_result *r)
 	dl->ask = NULL;
 	for (size_t i = 0; i < dl->n; i++) {
 		if (r->end == STATION_OUTCOME) {
-			item_outcome(dl->items[i], &r->outcome);
+			item_outcome(dl->items[i], &r->outcome, NULL);
 			log_outcome(dl->items[i], d, (struct ip_port){ 0 });
 		} else {
 			item_leave_station(dl->items[i], d, r);

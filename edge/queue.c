@@ -5,7 +5,6 @@
 #include <stdio.h>
 
 #include "base/check.h"
-#include "base/clock.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "daemon/daemon.h"
@@ -13,7 +12,7 @@
 #include "edge/queue_census.h"
 #include "edge/queue_internal.h"
 
-enum { BUSY_PAUSE_MS = 10, FOLLOWED_US = 600 * 1000 * 1000, PATH_SIZE = 1100 };
+enum { BUSY_PAUSE_MS = 10, PATH_SIZE = 1100 };
 
 /* ---- recipients ------------------------------------------------------------------------------- */
 
@@ -80,12 +79,12 @@ uint64_t item_delay_ms(const struct q_item *it)
 	return delay - delay / 10 + rand_below(delay / 5 + 1);
 }
 
-static void set_reason(struct q_item *it, unsigned code, const char *enhanced, struct span text)
+void item_set_reason(struct q_item *it, struct span text, struct span remote)
 {
-	it->code = (uint16_t)code;
-	snprintf(it->enhanced, sizeof(it->enhanced), "%s", enhanced);
 	mem_free(it->reason);
+	mem_free(it->remote);
 	it->reason = mem_span_str(span_first(text, REASON_MAX));
+	it->remote = remote.n > 0 ? mem_span_str(span_first(remote, SPOOL_STRING_MAX)) : NULL;
 }
 
 static enum spool_fate final_fate(const struct q_item *it, enum fate fate)
@@ -98,10 +97,12 @@ static enum spool_fate final_fate(const struct q_item *it, enum fate fate)
 	return told ? SPOOL_SENT : SPOOL_DELIVERED;
 }
 
-void item_outcome(struct q_item *it, const struct outcome *o)
+void item_outcome(struct q_item *it, const struct outcome *o, const char *host)
 {
 	it->attempts++;
-	set_reason(it, o->code, o->enhanced, span_str(o->text));
+	it->code = o->code;
+	snprintf(it->enhanced, sizeof(it->enhanced), "%s", o->enhanced);
+	item_set_reason(it, span_str(o->text), span_str(o->remote ? host : NULL));
 	item_count_outcome(it, o->fate);
 	if (o->fate == FATE_DELIVERED || o->fate == FATE_REFUSED) {
 		bool ok = o->fate == FATE_DELIVERED;
@@ -126,6 +127,7 @@ static void item_end(struct q_item *it)
 	mem_free(it->route);
 	mem_free(it->place);
 	mem_free(it->reason);
+	mem_free(it->remote);
 	it->magic = 0;
 }
 
@@ -198,6 +200,7 @@ static void put_step(struct spool_step *s, const struct q_item *it)
 		.text = span_str(it->reason),
 		.on_hold = it->on_hold,
 		.route = span_str(it->route),
+		.remote = span_str(it->remote),
 	};
 }
 
@@ -327,7 +330,8 @@ static void item_init(
 	e->queue->items_open++;
 	it->code = r->code;
 	snprintf(it->enhanced, sizeof(it->enhanced), "%.*s", SPAN_ARG(r->enhanced));
-	it->reason = r->text.n > 0 ? mem_span_str(span_first(r->text, REASON_MAX)) : NULL;
+	if (r->text.n > 0 || r->remote.n > 0)
+		item_set_reason(it, r->text, r->remote);
 	if (r->fate == SPOOL_WAITING)
 		return;
 	it->attempts = 1;
@@ -475,32 +479,10 @@ void queue_drain(struct queue *q, void (*fn)(void *arg), void *arg)
 	queue_check_drained(q);
 }
 
-uint64_t queue_now_us(const struct queue *q)
-{
-	return q->time_us + 1000 * (loop_now_ms(q->loop) - q->time_ms);
-}
-
-/* Small steps are followed, others are not before the next start. */
-static void follow_clock(struct queue *q)
-{
-	uint64_t wall = clock_wall_us(), now = queue_now_us(q);
-	uint64_t off = wall > now ? wall - now : now - wall;
-	if (off < FOLLOWED_US || q->time_us == 0) {
-		q->time_us = wall;
-		q->time_ms = loop_now_ms(q->loop);
-		q->jumped = false;
-	} else if (!q->jumped) {
-		q->jumped = true;
-		log_write(&queue_events[QUEUE_EV_CLOCK_JUMPED], NULL,
-		    LOG_FIELDS(LOG_U64("seconds", off / 1000000),
-			LOG_STR("way", wall > now ? "forward" : "back")));
-	}
-}
-
 static void on_prune(void *arg)
 {
 	struct queue *q = OBJ(queue, arg);
-	follow_clock(q);
+	queue_follow_clock(q);
 	ended_prune(q, queue_now_us(q));
 	if (q->spool != NULL)
 		metric_set(&queue_metrics[QUEUE_M_SPOOL_BYTES], spool_stats(q->spool).disk_bytes);

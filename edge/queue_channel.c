@@ -255,8 +255,7 @@ static void go(struct q_item *it, enum q_dest_kind kind)
 void item_hold(struct q_item *it, const char *channel, const char *why)
 {
 	struct q_entry *e = it->entry;
-	mem_free(it->reason);
-	it->reason = mem_span_str(span_first(span_str(why), REASON_MAX));
+	item_set_reason(it, span_str(why), SPAN_NONE);
 	it->on_hold = true;
 	item_wait(it, 0);
 	log_write(&queue_events[QUEUE_EV_QUEUE_HELD], e->id.s,
@@ -307,9 +306,10 @@ static void conclude_expanded(struct q_item *it)
 	bool is_list = span_eq_str(span_str(it->detail), EXPANDED_LIST);
 	it->code = 250;
 	snprintf(it->enhanced, sizeof it->enhanced, "2.1.5");
-	mem_free(it->reason);
-	it->reason = mem_str(
-	    is_list ? "the list has it for its members" : "it goes to those behind the address");
+	item_set_reason(it,
+	    is_list ? SPAN("the list has it for its members")
+		    : SPAN("it goes to those behind the address"),
+	    SPAN_NONE);
 	it->fate = entry_may_tell(e) ? SPOOL_SENT : SPOOL_TOLD;
 	item_set_state(it, Q_FINAL);
 	log_write(&queue_events[QUEUE_EV_QUEUE_MOVED], e->id.s,

@@ -78,7 +78,7 @@ static bool apply_bounce(struct q_item *it, const struct queue_filter *f)
 		return false;
 	outcome_set(
 	    &o, FATE_REFUSED, 554, "5.3.0", SPAN("returned by the administrator of this host"));
-	item_outcome(it, &o);
+	item_outcome(it, &o, NULL);
 	return true;
 }
 

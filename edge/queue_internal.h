@@ -80,6 +80,7 @@ struct q_item {
 	uint16_t code;
 	char enhanced[12];
 	char *reason;           /* of the last attempt, at most REASON_MAX; NULL: none yet */
+	char *remote;           /* the host whose words it is; NULL: ours */
 	struct q_delays delays; /* at the end of the last attempt, while it stays in memory */
 };
 
@@ -240,13 +241,17 @@ struct queue {
 /* Wall clock without its jumps, for ages and deadlines: what somebody does to the system's clock ends no message and
  * no memory before its time. */
 uint64_t queue_now_us(const struct queue *q);
+/* Small steps are followed, others are not before the next start. */
+void queue_follow_clock(struct queue *q);
 
 /* ---- queue.c: states and fates ------------------------------------------------------------------ */
 
 void item_set_state(struct q_item *it, enum q_state to);
 void item_wait(struct q_item *it, uint64_t delay_ms);
-/* One attempt ended. The caller then saves and settles the entry. */
-void item_outcome(struct q_item *it, const struct outcome *o);
+/* Why it is as it is, in words of this host (it->remote), or NULL: in ours. */
+void item_set_reason(struct q_item *it, struct span text, struct span remote);
+/* One attempt ended, at this host if the words are a next hop's. The caller then saves and settles the entry. */
+void item_outcome(struct q_item *it, const struct outcome *o, const char *host);
 /* queue_census.c: the counters of its channel. */
 void entry_count_arrival(const struct q_entry *e);
 void item_count_outcome(const struct q_item *it, enum fate fate);

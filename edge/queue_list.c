@@ -168,6 +168,7 @@ void queue_show(const struct q_entry *e, struct buf *out)
 		put_item(out, it, &facts);
 		buf_printf(out, ",\"code\":%u,", it->code);
 		put_string(out, "enhanced", span_str(it->enhanced));
+		put_string(out, "remote", span_str(it->remote));
 		put_string(out, "session", span_str(e->session.s));
 		put_string(out, "arrived", span_str(clock_rfc3339(e->arrived_us, date)));
 		put_string(out, "delays", span_str(delays_text(&it->delays, delays)));

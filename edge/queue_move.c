@@ -313,5 +313,6 @@ void move_recipient(const struct q_item *it, struct spool_recipient *out)
 		.orcpt = span_str(it->orcpt),
 		.code = it->code,
 		.enhanced = span_str(it->enhanced),
-		.text = span_str(it->reason) };
+		.text = span_str(it->reason),
+		.remote = span_str(it->remote) };
 }

@@ -338,7 +338,7 @@ static void end_without_delivery(
 {
 	struct outcome o;
 	outcome_set(&o, fate, code, enhanced, span_str(text));
-	item_outcome(it, &o);
+	item_outcome(it, &o, NULL);
 	log_write(&queue_events[fate == FATE_REFUSED ? QUEUE_EV_REFUSED : QUEUE_EV_DEFERRED],
 	    it->entry->id.s,
 	    LOG_FIELDS(LOG_STR("recipient", it->address), LOG_U64("attempts", it->attempts),

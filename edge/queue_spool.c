@@ -238,8 +238,7 @@ void item_apply(struct q_item *it, const struct spool_step *s)
 	it->due_us = s->due_us;
 	it->code = s->code;
 	snprintf(it->enhanced, sizeof(it->enhanced), "%.*s", SPAN_ARG(s->enhanced));
-	mem_free(it->reason);
-	it->reason = mem_span_str(span_first(s->text, REASON_MAX));
+	item_set_reason(it, s->text, s->remote);
 	it->on_hold = s->on_hold;
 	mem_free(it->route);
 	it->route = s->route.n > 0 ? mem_span_str(s->route) : NULL;

@@ -195,6 +195,30 @@ static void put_words(struct buf *out, const struct q_entry *e, struct ident bou
 
 /* ---- for programs ------------------------------------------------------------------------------- */
 
+/* A name, or an address as a literal (RFC 3464 section 2.3.5). */
+static void put_host(struct buf *out, struct span host)
+{
+	struct ip_addr addr;
+	bool is_literal = ip_parse(host, &addr);
+	buf_add_str(out, is_literal ? ip_is_v4(addr) ? "[" : "[IPv6:" : "");
+	put_text(out, host, false);
+	buf_add_str(out, is_literal ? "]\r\n" : "\r\n");
+}
+
+/* Who has said why: of a type that RFC 3464 section 2.3.6 knows are the words of a mail server alone. */
+static void put_diagnostic(struct buf *out, const struct q_item *it, bool utf8)
+{
+	if (it->remote != NULL) {
+		buf_add_str(out, "Remote-MTA: dns; ");
+		put_host(out, span_str(it->remote));
+		buf_printf(out, "Diagnostic-Code: smtp; %u %s ", it->code, it->enhanced);
+	} else {
+		buf_add_str(out, "Diagnostic-Code: X-Postern; ");
+	}
+	put_text(out, span_str(it->reason), utf8);
+	buf_add_str(out, "\r\n");
+}
+
 static void put_recipient(struct buf *out, const struct q_item *it)
 {
 	const struct q_entry *e = it->entry;
@@ -204,10 +228,8 @@ static void put_recipient(struct buf *out, const struct q_item *it)
 		put_first_address(out, span_str(it->orcpt), e->smtputf8);
 	buf_add_str(out, "Final-Recipient: ");
 	put_address(out, span_str(it->address), e->smtputf8);
-	buf_printf(out, "\r\nAction: %s\r\nStatus: %s\r\nDiagnostic-Code: smtp; %u %s ",
-	    action_of(it), it->enhanced, it->code, it->enhanced);
-	put_text(out, span_str(it->reason), e->smtputf8);
-	buf_add_str(out, "\r\n");
+	buf_printf(out, "\r\nAction: %s\r\nStatus: %s\r\n", action_of(it), it->enhanced);
+	put_diagnostic(out, it, e->smtputf8);
 	if (it->state != Q_FINAL)
 		buf_printf(out, "Will-Retry-Until: %s\r\n",
 		    clock_rfc5322(e->arrived_us + 1000 * item_lifetime_ms(it), date));

@@ -10,12 +10,15 @@
 enum {
 	DONE_VERSION = 1,
 	WITHDRAWN_VERSION = 2, /* the same of one that was withdrawn */
-	/* 1 knew nothing of the sender's wishes, 2 nothing of SMTPUTF8, 3 of priorities, 4 of more flags: all are still read, and
-	 * the least that can say it all is written, which an older program can read */
-	MESSAGE_VERSION = 5,
+	/* 1 knew nothing of the sender's wishes, 2 nothing of SMTPUTF8, 3 of priorities, 4 of more flags, 5 of who has said
+	 * why: all are still read, and the least that can say it all is written, which an older program can read */
+	MESSAGE_VERSION = 6,
 	PLAIN_VERSION = 3,
 	PRIORITY_VERSION = 4,
-	PROGRESS_VERSION = 3, /* 1 knew no notices of delay, 2 no orders; both are still read */
+	FLAGS_VERSION = 5,
+	/* 1 knew no notices of delay, 2 no orders, 3 nothing of who has said why: the same of them */
+	PROGRESS_VERSION = 4,
+	ORDERS_VERSION = 3,
 	FLAG_8BIT = 1,
 	FLAG_TRUSTED = 2,
 	FLAG_HOLD = 4,
@@ -31,7 +34,7 @@ enum {
 
 /* ---- message ---------------------------------------------------------------------------------- */
 
-static void put_recipient(struct buf *out, const struct spool_recipient *r)
+static void put_recipient(struct buf *out, unsigned version, const struct spool_recipient *r)
 {
 	bytes_put_string(out, r->address);
 	bytes_put_string(out, r->user);
@@ -43,12 +46,17 @@ static void put_recipient(struct buf *out, const struct spool_recipient *r)
 	bytes_put_u16(out, r->code);
 	bytes_put_string(out, r->enhanced);
 	bytes_put_string(out, r->text);
+	if (version > FLAGS_VERSION)
+		bytes_put_string(out, r->remote);
 }
 
 static unsigned version_for(const struct spool_message *m)
 {
+	for (size_t i = 0; i < m->recipient_count; i++)
+		if (m->recipients[i].remote.n > 0)
+			return MESSAGE_VERSION;
 	if (m->aligned || m->disowned)
-		return MESSAGE_VERSION;
+		return FLAGS_VERSION;
 	return m->priority != 0 ? PRIORITY_VERSION : PLAIN_VERSION;
 }
 
@@ -81,7 +89,7 @@ bool spool_message_put(struct buf *out, const struct spool_message *m)
 		bytes_put_u8(out, (unsigned)(m->priority - PRIORITY_LEAST));
 	bytes_put_u16(out, (unsigned)m->recipient_count);
 	for (size_t i = 0; i < m->recipient_count; i++)
-		put_recipient(out, &m->recipients[i]);
+		put_recipient(out, version, &m->recipients[i]);
 	bytes_put_u64(out, m->body_bytes);
 	bytes_put_u32(out, m->chunk_count);
 	for (size_t i = 0; i < m->chunk_count; i++)
@@ -117,6 +125,8 @@ static void get_recipient(struct bytes_reader *r, unsigned version, struct spool
 	out->code = bytes_u16(r);
 	out->enhanced = bytes_string(r, sizeof(((struct outcome *)0)->enhanced) - 1);
 	out->text = bytes_string(r, SPOOL_STRING_MAX);
+	if (version > FLAGS_VERSION)
+		out->remote = bytes_string(r, SPOOL_STRING_MAX);
 	if (out->address.n == 0)
 		r->bad = true;
 }
@@ -218,9 +228,18 @@ bool spool_message_is_whole(const struct spool_message *m, struct span payload)
 
 /* ---- progress --------------------------------------------------------------------------------- */
 
+static unsigned progress_version_for(const struct spool_progress *p)
+{
+	for (size_t i = 0; i < p->step_count; i++)
+		if (p->steps[i].remote.n > 0)
+			return PROGRESS_VERSION;
+	return ORDERS_VERSION;
+}
+
 bool spool_progress_put(struct buf *out, const struct spool_progress *p)
 {
-	bytes_put_u8(out, PROGRESS_VERSION);
+	unsigned version = progress_version_for(p);
+	bytes_put_u8(out, version);
 	bytes_put_u8(out, p->is_snapshot);
 	bytes_put_u8(out, p->notices);
 	bytes_put_ident(out, p->id);
@@ -236,6 +255,8 @@ bool spool_progress_put(struct buf *out, const struct spool_progress *p)
 		bytes_put_string(out, s->text);
 		bytes_put_u8(out, s->on_hold);
 		bytes_put_string(out, s->route);
+		if (version > ORDERS_VERSION)
+			bytes_put_string(out, s->remote);
 	}
 	return buf_ok(out);
 }
@@ -253,6 +274,8 @@ static void get_step(struct bytes_reader *r, unsigned version, struct spool_step
 		out->on_hold = bytes_u8(r) == 1;
 		out->route = bytes_string(r, SPOOL_STRING_MAX);
 	}
+	if (version > ORDERS_VERSION)
+		out->remote = bytes_string(r, SPOOL_STRING_MAX);
 	if (out->recipient >= RECIPIENTS_MAX)
 		r->bad = true;
 }

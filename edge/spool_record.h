@@ -61,6 +61,7 @@ struct spool_recipient {
 	struct span orcpt; /* as it came; may be empty */
 	uint16_t code;     /* with the two below: why */
 	struct span enhanced, text;
+	struct span remote; /* the host whose words they are; empty: ours */
 };
 
 struct spool_message {
@@ -108,8 +109,9 @@ struct spool_step {
 	uint64_t due_us; /* of the next attempt, wall clock */
 	uint16_t code;
 	struct span enhanced, text;
-	bool on_hold;      /* by an operator */
-	struct span route; /* by an operator; may be empty */
+	bool on_hold;       /* by an operator */
+	struct span route;  /* by an operator; may be empty */
+	struct span remote; /* as of a recipient */
 };
 struct spool_progress {
 	struct ident id;

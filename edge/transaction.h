@@ -29,6 +29,7 @@ struct outcome {
 	uint16_t code;              /* SMTP reply code, 0 = none yet */
 	char enhanced[12];          /* "4.4.1" */
 	char text[REPLY_TEXT_SIZE]; /* cleaned: one line, no controls */
+	bool remote;                /* these are the next hop's words, not ours */
 };
 
 /* What stands behind an address, to whom its sender wants a report of success (RFC 3461 section 5.2.7). */

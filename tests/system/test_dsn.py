@@ -1,6 +1,7 @@
 """Notifications (RFC 3464, 6533) as other people's programs read them: Python's email, Sisimai, BounceParser, Postfix and Exim."""
 import email
 import email.policy
+import json
 import re
 import smtplib
 import socketserver
@@ -29,7 +30,7 @@ for my $path (@ARGV) {
 }
 """
 NASTY = b"5.1.1 n\xc3\xb6 \x80\xff <script>\x01\t--boundary Action: delivered; =?utf-8?q?x?= " + b"y" * 700
-NAMES = {"good": b"250 2.1.5 ok", "bad": b"550 5.1.1 nobody of that name", "late": b"451 4.3.0 come again", "nasty": b"550 " + NASTY}
+NAMES = {"good": b"250 2.1.5 ok", "bad": b"550 5.1.1 nobody of that name", "late": b"451 4.3.0 come again", "own": b"451 4.3.0 come again", "nasty": b"550 " + NASTY}
 UTF8, ORIGINAL = "d\u00f6rte@far.example", "\u00f6ld@x.example"
 
 
@@ -134,9 +135,12 @@ def _reports(run_dir):
             "delivered": ({r.tier.user("bob")["address"]: ["NOTIFY=SUCCESS"]}, [], False),
             "utf8": ({UTF8: ["NOTIFY=FAILURE", f"ORCPT=utf-8;{ORIGINAL}"]}, ["RET=HDRS"], True),
             "coded": ({"bad@far.example": [r"ORCPT=utf-8;\x{F6}ld@x.example"]}, [], False),
+            "own": ({"own@far.example": ["NOTIFY=FAILURE"]}, [], False),
             "utf8-full": ({UTF8: ["NOTIFY=FAILURE"], "bad@far.example": []}, ["RET=FULL"], True),
         }
         tokens = {name: r.send(*how) for name, how in kinds.items()}
+        bounce = ("queue", "bounce", "recipient=own@far.example", "--json")
+        wait_for(lambda: json.loads(r.tier.postern(*bounce).stdout)[0]["recipients"] == 1, 30, "an order")
         for name, token in tokens.items():
             r.all[name] = r.wait_told(token)[0]
         yield r
@@ -144,7 +148,8 @@ def _reports(run_dir):
         r.end()
 
 
-ACTIONS = {"failed": "failed", "coded": "failed", "full": "failed", "nasty": "failed", "delayed": "delayed", "relayed": "relayed",
+OURS = {"own": "X-Postern; returned by the administrator of this host"}
+ACTIONS = {"failed": "failed", "own": "failed", "coded": "failed", "full": "failed", "nasty": "failed", "delayed": "delayed", "relayed": "relayed",
            "delivered": "delivered", "utf8": "failed", "utf8-full": "failed"}
 
 
@@ -173,6 +178,11 @@ def test_python(reports, kind):
         assert fields["Action"] == ACTIONS[kind] and re.fullmatch(r"[245]\.\d+\.\d+", fields["Status"])
         assert len(status.get_payload()) == 2, "one recipient, whatever its texts say"
         assert fields["Final-Recipient"].startswith("rfc822;")
+        if kind in OURS:
+            assert fields["Diagnostic-Code"] == OURS[kind] and "Remote-MTA" not in fields
+        else:
+            assert fields["Remote-MTA"] == ("dns; store1" if kind == "delivered" else "dns; [127.0.0.1]")
+            assert re.match(rf"smtp; [245]\d\d {re.escape(fields['Status'])} ", fields["Diagnostic-Code"])
         assert reports.all[kind].split(b"\r\n\r\n", 1)[0].isascii()
     if kind == "coded":
         assert rb"Original-Recipient: utf-8; \x{F6}ld@x.example" in raw

@@ -239,6 +239,59 @@ static void test_delay_again(void **state)
 	bench_close(&b);
 }
 
+/* A next hop's words are said to be its own: a name, or an address as a literal; ours are ours. */
+static void test_whose_words(void **state)
+{
+	static const struct {
+		const char *remote, *fields;
+	} cases[] = {
+		{ "mx.far.example", "Remote-MTA: dns; mx.far.example\r\n"
+				    "Diagnostic-Code: smtp; 550 5.7.9 not for bob\r\n" },
+		{ "192.0.2.7", "Remote-MTA: dns; [192.0.2.7]\r\nDiagnostic-Code: smtp; " },
+		{ "2001:db8::7", "Remote-MTA: dns; [IPv6:2001:db8::7]\r\nDiagnostic-Code: smtp; " },
+		{ "", "Status: 5.7.9\r\nDiagnostic-Code: X-Postern; not for bob\r\n" },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct bench b;
+		struct spool_recipient refused = to("bob@x.example");
+		refused.fate = SPOOL_REFUSED;
+		refused.code = 550;
+		refused.enhanced = SPAN("5.7.9");
+		refused.text = SPAN("not for bob");
+		refused.remote = span_str(cases[i].remote);
+		bench_open(&b, SCRIPT(LHLO, MAIL("", "alice"), GO, DONE));
+		set_body(&b, 100);
+		put_and_wait(&b, "alice@x.example", TO(refused));
+		WAIT_FOR(&b, seen(&b, "}") == 1 && EMPTY(&b));
+		assert_int_equal(seen(&b, cases[i].fields), 1);
+		bench_close(&b);
+	}
+}
+
+/* The spool keeps whose words they are, until there are others. */
+static void test_words_are_kept(void **state)
+{
+	static const char *const bounce[] = { "bounce", "all" };
+	struct bench b;
+	struct buf out = BUF_INIT(10000);
+	open_late(&b, SCRIPT(LHLO, MAIL("alice@x.example", "bob"), GO, "S 452 4.2.2 full", "X",
+			  LHLO, MAIL("", "alice"), GO, DONE));
+	struct ident id = put_and_wait(&b, "alice@x.example", TO(to("bob@x.example")));
+	const char *const show[] = { "show", id.s };
+	WAIT_FOR(&b, (buf_clear(&out), queue_control(b.queue, show, 2, NULL, &out),
+			 strstr(buf_cstr(&out), "full") != NULL));
+	queue_again(&b);
+	buf_clear(&out);
+	assert_true(queue_control(b.queue, show, 2, NULL, &out));
+	assert_non_null(strstr(buf_cstr(&out), "\"remote\":\"store1\""));
+	assert_true(queue_control(b.queue, bounce, 2, NULL, &out));
+	WAIT_FOR(&b, seen(&b, "}") == 2 && EMPTY(&b));
+	assert_int_equal(seen(&b, "Diagnostic-Code: X-Postern; returned by the administrator"), 1);
+	assert_int_equal(seen(&b, "Remote-MTA"), 0);
+	buf_end(&out);
+	bench_close(&b);
+}
+
 /* The report is refused: the postmaster gets it whole; when that is refused too, it ends. */
 static void test_double(void **state)
 {
@@ -276,6 +329,8 @@ int main(void)
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_delay),
 		cmocka_unit_test(test_delay_again),
+		cmocka_unit_test(test_whose_words),
+		cmocka_unit_test(test_words_are_kept),
 		cmocka_unit_test(test_double),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

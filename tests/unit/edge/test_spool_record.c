@@ -17,9 +17,10 @@ static void put_example(struct buf *out, uint64_t *chunks, size_t chunk_count)
 {
 	struct spool_recipient r[2] = {
 		{ SPAN("a+x@b.example"), SPAN("a@b.example"), SPAN("x"), SPAN("store1"),
-		    SPOOL_WAITING, SMTP_NOTIFY_NEVER, SPAN_NONE, 0, SPAN_NONE, SPAN_NONE },
+		    SPOOL_WAITING, SMTP_NOTIFY_NEVER, SPAN_NONE, 0, SPAN_NONE, SPAN_NONE,
+		    SPAN_NONE },
 		{ SPAN("c@d.example"), SPAN_NONE, SPAN_NONE, SPAN_NONE, SPOOL_REFUSED, 12,
-		    SPAN("rfc822;c@d"), 550, SPAN("5.1.1"), SPAN("no such user") },
+		    SPAN("rfc822;c@d"), 550, SPAN("5.1.1"), SPAN("no such user"), SPAN_NONE },
 	};
 	struct spool_message m = { .id = id_of("abcdefghjkmnpqrstu"),
 		.session = id_of("utsrqpnmkjhgfedcba"),
@@ -117,7 +118,7 @@ static void test_version_2(void **state)
 	assert_true(m.body_8bit && m.trusted && m.hold && !m.smtputf8);
 	assert_int_equal(m.recipient_count, 2);
 	spool_message_end(&m);
-	out.p[out.head] = 6;
+	out.p[out.head] = 7;
 	assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_CORRUPT);
 	spool_message_end(&m);
 	buf_end(&out);
@@ -171,6 +172,35 @@ static void test_aligned(void **state)
 		assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
 		assert_true(m.aligned == (level < 2) && m.disowned == (level == 2) && !m.trusted);
 		assert_int_equal(m.priority, level);
+		spool_message_end(&m);
+		buf_end(&out);
+	}
+}
+
+/* Whose words a reason is makes the record one of version 6; without that it is one that older programs read. */
+static void test_remote(void **state)
+{
+	for (int said = 0; said <= 1; said++) {
+		struct buf out = BUF_INIT(10000);
+		struct spool_recipient r[] = { { .address = SPAN("a@b.example") },
+			{ .address = SPAN("c@b.example"),
+			    .code = 550,
+			    .text = SPAN("no"),
+			    .remote = said != 0 ? SPAN("mx.b.example") : SPAN_NONE } };
+		struct spool_message m = { .id = id_of("abcdefghjkmnpqrstu"),
+			.session = id_of("utsrqpnmkjhgfedcba"),
+			.recipients = r,
+			.recipient_count = 2 };
+		assert_true(spool_message_put(&out, &m));
+		assert_int_equal(buf_span(&out).p[0], said != 0 ? 6 : 3);
+		for (size_t n = 0; n < buf_len(&out); n++) {
+			assert_int_equal(
+			    spool_message_get(span_first(buf_span(&out), n), &m), ERR_CORRUPT);
+			spool_message_end(&m);
+		}
+		assert_int_equal(spool_message_get(buf_span(&out), &m), ERR_OK);
+		assert_int_equal(m.recipients[0].remote.n, 0);
+		assert_true(span_eq_str(m.recipients[1].remote, said != 0 ? "mx.b.example" : ""));
 		spool_message_end(&m);
 		buf_end(&out);
 	}
@@ -237,15 +267,18 @@ static void test_wrong_bytes(void **state)
 	buf_end(&out);
 }
 
-static void test_progress(void **state)
+static void check_progress(struct span remote, int version)
 {
 	struct buf out = BUF_INIT(10000);
 	struct spool_step steps[] = {
-		{ 0, SPOOL_WAITING, 3, 99, 451, SPAN("4.4.1"), SPAN("down"), true, SPAN("h:25") },
-		{ 7, SPOOL_DELIVERED, 1, 0, 250, SPAN("2.0.0"), SPAN("ok"), false, SPAN_NONE },
+		{ 0, SPOOL_WAITING, 3, 99, 451, SPAN("4.4.1"), SPAN("down"), true, SPAN("h:25"),
+		    remote },
+		{ 7, SPOOL_DELIVERED, 1, 0, 250, SPAN("2.0.0"), SPAN("ok"), false, SPAN_NONE,
+		    SPAN_NONE },
 	};
 	struct spool_progress p = { id_of("abcdefghjkmnpqrstu"), true, 7, steps, 2 }, back;
 	assert_true(spool_progress_put(&out, &p));
+	assert_int_equal(buf_span(&out).p[0], version);
 	assert_int_equal(spool_progress_get(buf_span(&out), &back), ERR_OK);
 	assert_true(back.is_snapshot);
 	assert_int_equal(back.notices, 7);
@@ -254,6 +287,8 @@ static void test_progress(void **state)
 	assert_int_equal(back.steps[0].due_us, 99);
 	assert_true(back.steps[0].on_hold && !back.steps[1].on_hold);
 	assert_true(span_eq_str(back.steps[0].route, "h:25"));
+	assert_true(span_eq(back.steps[0].remote, remote));
+	assert_int_equal(back.steps[1].remote.n, 0);
 	assert_true(span_eq_str(back.steps[1].enhanced, "2.0.0"));
 	spool_progress_end(&back);
 	for (size_t n = 0; n < buf_len(&out); n++) {
@@ -265,6 +300,13 @@ static void test_progress(void **state)
 	assert_int_equal(spool_progress_get(buf_span(&out), &back), ERR_CORRUPT);
 	spool_progress_end(&back);
 	buf_end(&out);
+}
+
+/* The least version that can say it all. */
+static void test_progress(void **state)
+{
+	check_progress(SPAN_NONE, 3);
+	check_progress(SPAN("mx.b.example"), 4);
 }
 
 static void test_done(void **state)
@@ -294,6 +336,7 @@ int main(void)
 		cmocka_unit_test(test_priority),
 		cmocka_unit_test(test_aligned),
 		cmocka_unit_test(test_tls_optional),
+		cmocka_unit_test(test_remote),
 		cmocka_unit_test(test_chunks),
 		cmocka_unit_test(test_wrong_bytes),
 		cmocka_unit_test(test_progress),
