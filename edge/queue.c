@@ -554,7 +554,7 @@ void queue_reload(struct queue *q, const struct conf *fresh)
 	out_conf_set(q->pool, fresh, OUT_FOR_QUEUE);
 	sts_set(q->sts, q->edge);
 	tlsrpt_set(q->tlsrpt, q->edge, q->hostname);
-	queue_run_stalled(q);
+	queue_run_all(q);
 }
 
 void queue_free(struct queue **pq)

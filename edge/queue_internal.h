@@ -308,6 +308,7 @@ void dest_hold(struct q_item *it);   /* Q_WAIT: sent at once when its destinatio
 void item_set_dest(struct q_item *it, struct q_dest *d);
 void dests_free(struct queue *q);
 void queue_run_stalled(struct queue *q);
+void queue_run_all(struct queue *q); /* more may run than before, to whichever destination */
 
 /* An end, or another wait, without any delivery. May free the entry. */
 void item_conclude(

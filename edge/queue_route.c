@@ -289,6 +289,20 @@ void queue_run_stalled(struct queue *q)
 		run_list(q, (enum q_dest_kind)k, false);
 }
 
+static bool stall(void *arg, struct span key, void *value)
+{
+	struct q_dest *d = OBJ(q_dest, value);
+	if (d->stalled.next == NULL && d->ready_count + d->shelf.n > 0)
+		list_add_tail(stalled_list(d), &d->stalled);
+	return true;
+}
+
+void queue_run_all(struct queue *q)
+{
+	map_each(q->dests, stall, NULL);
+	queue_run_stalled(q);
+}
+
 void dest_begin(struct q_dest *d)
 {
 	d->running++;

@@ -440,6 +440,41 @@ static void test_renamed(void **state)
 	bench_close(&b);
 }
 
+static size_t running(struct bench *b)
+{
+	static const char *const words[] = { "list", "state=running" };
+	struct buf out = BUF_INIT(100000);
+	size_t n = 0;
+	assert_true(queue_control(b->queue, words, 2, NULL, &out));
+	for (const char *at = buf_cstr(&out); (at = strstr(at, "\"running\"")) != NULL; at++)
+		n++;
+	buf_end(&out);
+	return n;
+}
+
+/* A reload that allows more of a destination acts at once, not when one of its deliveries ends: here none does. */
+static void test_reload_allows_more(void **state)
+{
+	struct bench b;
+	int fd;
+	bench_open(&b, SCRIPT("X"));
+	b.edge->relay_port = dead_port(&fd);
+	assert_int_equal(listen(fd, 8), 0); /* who connects hears nothing */
+	queue_again(&b);
+	set_body(&b, 100);
+	for (int i = 0; i < 3; i++)
+		put_and_wait(&b, "s@far.example", TO(to("bob@[127.0.0.1]")));
+	WAIT_FOR(&b, running(&b) == 1);
+	loop_step(b.loop, 20);
+	assert_int_equal(running(&b), 1);
+	b.edge->queue_concurrency = 2;
+	queue_reload(b.queue, b.conf);
+	WAIT_FOR(&b, running(&b) == 2);
+	assert_int_equal(queue_recipients(b.queue), 3);
+	close(fd);
+	bench_close(&b);
+}
+
 static void test_drain(void **state)
 {
 	struct bench b;
@@ -503,6 +538,7 @@ int main(void)
 		cmocka_unit_test(test_urgent_first),
 		cmocka_unit_test(test_nobody_starves),
 		cmocka_unit_test(test_wait_by_priority),
+		cmocka_unit_test(test_reload_allows_more),
 		cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_end_stays),
 	};
