@@ -228,8 +228,10 @@ static void put_part(const struct list_ask *a, size_t i, struct buf *words)
 	if (!p->hit && p->answered && fault == NULL)
 		return;
 	buf_printf(words, "%s%s", buf_len(words) > 0 ? ", " : "", l->zone);
-	if (p->hit)
-		buf_printf(words, " %s %+lld", ip_text(p->code, code), (long long)l->weight);
+	if (p->hit) {
+		buf_printf(words, " %s %s", ip_text(p->code, code), l->weight < 0 ? "-" : "+");
+		buf_add_number(words, (uint64_t)(l->weight < 0 ? -l->weight : l->weight));
+	}
 	if (fault != NULL)
 		buf_printf(words, " (ignored: %s)", fault);
 	else if (!p->answered)
@@ -240,7 +242,6 @@ static void answer(struct list_ask *a)
 {
 	struct buf words = BUF_INIT(DNSBL_WORDS_MAX);
 	struct dnsbl_answer r = { 0 };
-	char zone[DNS_NAME_SIZE]; /* the set may go with the ask */
 	int64_t greatest = 0;
 	size_t believed = 0, answered = 0;
 	for (size_t i = 0; i < a->set->n; i++) {
@@ -254,16 +255,18 @@ static void answer(struct list_ask *a)
 		r.score += l->weight;
 		if (l->weight > greatest) {
 			greatest = l->weight;
-			snprintf(zone, sizeof zone, "%s", l->zone);
-			r.zone = zone;
+			r.zone = l->zone;
 		}
 	}
 	r.sure = answered > 0 && answered == believed;
 	r.words = buf_span(&words);
 	void (*fn)(void *, const struct dnsbl_answer *) = a->fn;
 	void *arg = a->arg;
+	struct list_set *set = a->set;
+	set->refs++; /* it may go with the ask, and the answer names one of its zones */
 	ask_end(a);
 	fn(arg, &r);
+	set_unref(set);
 	buf_end(&words);
 }
 
@@ -300,7 +303,7 @@ static uint32_t network_of(struct ip_addr client)
 struct ticket *dnsbl_ask(struct dnsbl *d, struct ip_addr client,
     void (*fn)(void *arg, const struct dnsbl_answer *), void *arg)
 {
-	char reverse[IP_REVERSE_SIZE], name[DNS_NAME_SIZE + IP_REVERSE_SIZE];
+	char reverse[IP_REVERSE_SIZE];
 	struct list_set *set = OBJ(dnsbl, d)->set;
 	if (set->n == 0 || ip_in_set(client, &d->exempt))
 		return NULL;
@@ -316,12 +319,15 @@ struct ticket *dnsbl_ask(struct dnsbl *d, struct ip_addr client,
 	list_add_tail(&d->asks, &a->link);
 	timer_init(&a->deadline, d->loop, on_deadline, a);
 	timer_set(&a->deadline, d->timeout_ms);
+	struct buf name = BUF_INIT(DNS_NAME_SIZE + IP_REVERSE_SIZE);
 	ip_reverse(client, reverse);
 	for (size_t i = 0; i < set->n; i++) {
 		a->part[i].ask = a;
-		snprintf(name, sizeof name, "%s.%s", reverse, set->v[i].zone);
-		a->part[i].ticket = dns_a(d->dns, span_str(name), on_part, &a->part[i]);
+		buf_clear(&name);
+		buf_printf(&name, "%s.%s", reverse, set->v[i].zone);
+		a->part[i].ticket = dns_a(d->dns, buf_span(&name), on_part, &a->part[i]);
 	}
+	buf_end(&name);
 	return &a->base;
 }
 

@@ -51,8 +51,9 @@ static void keep_lists(struct screen *c, const struct dnsbl_answer *a)
 	c->listed = a->score >= s->setup->edge->dnsbl_threshold;
 	if (a->words.n > 0)
 		c->words = mem_span_str(a->words);
-	buf_printf(&text, "score %lld%s%.*s", (long long)a->score, a->words.n > 0 ? ": " : "",
-	    SPAN_ARG(a->words));
+	buf_add_str(&text, a->score < 0 ? "score -" : "score ");
+	buf_add_number(&text, (uint64_t)(a->score < 0 ? -a->score : a->score));
+	buf_printf(&text, "%s%.*s", a->words.n > 0 ? ": " : "", SPAN_ARG(a->words));
 	session_note(s, "dnsbl", buf_span(&text));
 	buf_end(&text);
 	if (!c->listed) {

@@ -86,7 +86,9 @@ bool buf_add_utf8(struct buf *b, uint32_t point)
 	return buf_add(b, bytes, n);
 }
 
-bool buf_vprintf(struct buf *b, const char *fmt, va_list ap)
+/* The whole line at once: false, and nothing is added, when it does not fit. */
+static bool __attribute__((format(printf, 2, 0)))
+print_any(struct buf *b, const char *fmt, va_list ap)
 {
 	va_list again;
 	va_copy(again, ap);
@@ -105,6 +107,46 @@ bool buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 	}
 	b->tail += (size_t)n;
 	return true;
+}
+
+/* Nearly all formats are text with strings in it, and vsnprintf() costs several times what these do. */
+static bool is_plain(const char *fmt)
+{
+	while ((fmt = strchr(fmt, '%')) != NULL) {
+		if (fmt[1] != 's' && strncmp(fmt + 1, ".*s", 3) != 0)
+			return false;
+		fmt += fmt[1] == 's' ? 2 : 4;
+	}
+	return true;
+}
+
+static void print_plain(struct buf *b, const char *fmt, va_list ap)
+{
+	const char *sign;
+	while ((sign = strchr(fmt, '%')) != NULL) {
+		bool cut = sign[1] == '.';
+		int most = cut ? va_arg(ap, int) : -1;
+		const char *s = va_arg(ap, const char *);
+		buf_add(b, fmt, (size_t)(sign - fmt));
+		if (s == NULL) /* as glibc does; none of ours should */
+			s = "(null)";
+		buf_add(b, s, most < 0 ? strlen(s) : strnlen(s, (size_t)most));
+		fmt = sign + (cut ? 4 : 2);
+	}
+	buf_add_str(b, fmt);
+}
+
+bool buf_vprintf(struct buf *b, const char *fmt, va_list ap)
+{
+	if (!is_plain(fmt))
+		return print_any(b, fmt, ap);
+	size_t before = buf_len(b);
+	make_room(b, 0);
+	print_plain(b, fmt, ap);
+	if (!b->over)
+		return true;
+	b->tail = b->head + before;
+	return false;
 }
 
 bool buf_add_number(struct buf *b, uint64_t n)

@@ -203,7 +203,11 @@ const char *ip_reverse(struct ip_addr a, char out[IP_REVERSE_SIZE])
 {
 	static const char hex[17] = "0123456789abcdef";
 	if (ip_is_v4(a)) {
-		snprintf(out, IP_REVERSE_SIZE, "%u.%u.%u.%u", a.b[15], a.b[14], a.b[13], a.b[12]);
+		char *end = out;
+		for (int i = 15; i >= 12; i--) {
+			end = put_number(end, a.b[i]);
+			*end++ = i > 12 ? '.' : '\0';
+		}
 		return out;
 	}
 	char *p = out;

@@ -1,7 +1,9 @@
 /* log.c - builds one line per event in a fixed buffer and writes it with one call. */
+#include <pthread.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/fmt.h"
 #include "base/log.h"
@@ -95,6 +97,25 @@ static const struct head_form {
 	    "\"" },
 };
 
+static pid_t own_pid; /* 0: to be asked for */
+
+static void forget_pid(void)
+{
+	own_pid = 0;
+}
+
+/* glibc asks the kernel each time. */
+static uint64_t pid(void)
+{
+	static bool watches;
+	if (!watches)
+		CHECK(pthread_atfork(NULL, NULL, forget_pid) == 0);
+	watches = true;
+	if (own_pid == 0)
+		own_pid = getpid();
+	return (uint64_t)own_pid;
+}
+
 static void put_head(struct buf *b, const struct log_event *ev)
 {
 	char stamp[CLOCK_RFC3339_SIZE];
@@ -104,7 +125,7 @@ static void put_head(struct buf *b, const struct log_event *ev)
 	buf_add_str(b, form->program);
 	buf_add_str(b, cfg.program);
 	buf_add_str(b, form->pid);
-	buf_add_number(b, (uint64_t)getpid());
+	buf_add_number(b, pid());
 	buf_add_str(b, form->level);
 	buf_add_str(b, level_names[ev->level]);
 	buf_add_str(b, form->event);

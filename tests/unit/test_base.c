@@ -101,6 +101,26 @@ static void test_buf_holds_its_maximum(void **state)
 	buf_end(&b);
 }
 
+/* Formats of text and strings only go a way of their own. */
+static void test_buf_prints_plain_formats(void **state)
+{
+	struct buf b = BUF_INIT(24);
+	assert_true(buf_printf(&b, "%s-%.*s/%.*s.", "ab", 2, "cdef", 9, "gh"));
+	assert_true(buf_printf(&b, "%s%.*s", "", 0, "x"));
+	assert_true(buf_printf(&b, "%s", "%s"));
+	assert_span(buf_span(&b), "ab-cd/gh.%s");
+	assert_true(buf_printf(&b, "|%d%%%s%3s|", 7, "x", "y"));
+	assert_span(buf_span(&b), "ab-cd/gh.%s|7%x  y|");
+	buf_eat(&b, 1);
+	assert_false(buf_printf(&b, "%s%s", "123456", "7"));
+	assert_span(buf_span(&b), "b-cd/gh.%s|7%x  y|");
+	assert_false(buf_printf(&b, "%s", ""));
+	buf_cut(&b, buf_len(&b));
+	assert_true(buf_printf(&b, "%s", "123456"));
+	assert_span(buf_span(&b), "b-cd/gh.%s|7%x  y|123456");
+	buf_end(&b);
+}
+
 static void test_buf_consumes_at_the_front(void **state)
 {
 	struct buf b = BUF_INIT(4096);
@@ -250,6 +270,7 @@ int main(void)
 		cmocka_unit_test(test_span_u64),
 		cmocka_unit_test(test_span_utf8),
 		cmocka_unit_test(test_buf_holds_its_maximum),
+		cmocka_unit_test(test_buf_prints_plain_formats),
 		cmocka_unit_test(test_buf_consumes_at_the_front),
 		cmocka_unit_test(test_fmt_escapes),
 		cmocka_unit_test(test_base64),

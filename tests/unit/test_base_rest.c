@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -239,6 +241,35 @@ static void test_log_counter(void **state)
 	assert_int_equal(counted, 1);
 }
 
+/* A line names the process that writes it, a child's too. */
+static void test_log_pid(void **state)
+{
+	static const struct log_event said = { "test.said", LOG_INFO, "", "" };
+	char own[32], childs[32], text[512] = { 0 };
+	int v[2];
+	assert_int_equal(pipe(v), 0);
+	log_set_fd(v[1]);
+	log_write(&said, NULL, NULL);
+	pid_t pid = fork();
+	if (pid == 0) {
+		log_write(&said, NULL, NULL);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	log_write(&said, NULL, NULL);
+	log_set_fd(STDERR_FILENO);
+	assert_true(read(v[0], text, sizeof text - 1) > 0);
+	snprintf(own, sizeof own, "[%d] info", (int)getpid());
+	snprintf(childs, sizeof childs, "[%d] info", (int)pid);
+	const char *first = strstr(text, own), *second = strstr(text, childs);
+	assert_non_null(first);
+	assert_non_null(second);
+	assert_true(first < second);
+	assert_non_null(strstr(second, own));
+	close(v[0]);
+	close(v[1]);
+}
+
 static void test_gauge(void **state)
 {
 	static struct metric m = { "test_gauge", METRIC_GAUGE, "", NULL, 0 };
@@ -295,6 +326,7 @@ int main(void)
 		cmocka_unit_test(test_randomness),
 		cmocka_unit_test(test_clock),
 		cmocka_unit_test(test_log_counter),
+		cmocka_unit_test(test_log_pid),
 		cmocka_unit_test(test_gauge),
 		cmocka_unit_test(test_whole_writes),
 	};
