@@ -339,6 +339,9 @@ static void go_on(struct stream *s, unsigned events)
 		return;
 	stepping = NULL;
 	keep_lent(s);
+	/* What its owner has just said leaves at once: nobody need ask whether there is room for it. */
+	if (events == 0 && s->state == ST_OPEN && !(s->watch.events & WATCH_WRITE))
+		flush(s);
 	/* Interest waits for the end of the round: it often changes back until then. What is due by
 	 * now, and decrypted bytes that no event will announce, have their turn in the next round. */
 	if (events != 0)

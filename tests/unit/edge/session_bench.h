@@ -23,7 +23,7 @@
 #include "edge/session.h"
 #include "edge/worker.h"
 
-enum { TRANSCRIPT_MAX = 1024 * 1024, TALK_MS = 20000 };
+enum { TRANSCRIPT_MAX = 2 * 1024 * 1024, TALK_MS = 20000 };
 
 static char dir[] = "/tmp/postern-session-XXXXXX";
 static struct loop *loop;
