@@ -162,6 +162,12 @@ static void enter(struct piped *p)
 	metric_set(&mmp_metrics[MMP_M_PIPED], m->piped_n);
 }
 
+static struct pipe_owner owner_of(struct piped *p, const struct mmp_conf *c)
+{
+	uint16_t keepalive_s = (uint16_t)(c->tcp_keepalive / 1000);
+	return (struct pipe_owner){ c->idle_timeout, on_end, p, keepalive_s };
+}
+
 void pipe_session(struct session *s, struct stream **take_store)
 {
 	struct mmp *m = s->mmp;
@@ -182,10 +188,7 @@ void pipe_session(struct session *s, struct stream **take_store)
 	p->held[1] = a->held;
 	s->held = a->held = NULL;
 	enter(p);
-	const struct pipe_owner owner = { s->setup->mmp->idle_timeout, on_end, p };
-	unsigned keepalive_s = (unsigned)(s->setup->mmp->tcp_keepalive / 1000);
-	stream_keepalive(s->client, keepalive_s);
-	stream_keepalive(*take_store, keepalive_s);
+	const struct pipe_owner owner = owner_of(p, s->setup->mmp);
 	p->pipe = pipe_start(m->loop, &s->client, take_store, &owner);
 	pipe_on_lost(p->pipe, &when_lost);
 }
@@ -274,7 +277,7 @@ struct piped *pipe_take(struct mmp *m, struct span record, const int fds[2])
 	p->front = front_named(card.protocol);
 	p->since_us = card.since_us;
 	p->since_ms = card.since_ms < loop_now_ms(m->loop) ? card.since_ms : loop_now_ms(m->loop);
-	const struct pipe_owner owner = { m->setup->mmp->idle_timeout, on_end, p };
+	const struct pipe_owner owner = owner_of(p, m->setup->mmp);
 	p->slot = store_load_add(m->load, store_of(p));
 	if (p->slot != NULL)
 		p->pipe = pipe_load(m->loop, &in, fds, &owner);

@@ -21,7 +21,8 @@ enum {
 	READS_A_TURN = 4,    /* of a scratch buffer each; then the other pipes have their turn */
 	BURST_LEAST = 16384, /* a splice that moves less ends the burst */
 	SPLICE_MAX = 262144, /* size asked for the shared kernel pipe */
-	LINGER_MS = 5000
+	LINGER_MS = 5000,
+	KEEPALIVE_AFTER_MS = 10000 /* of its life, or its keepalive_s, a pipe asks for that */
 };
 
 /* ---- sending to a side ---- */
@@ -374,6 +375,24 @@ static void on_soon(void *arg)
 	settle(p);
 }
 
+static void begin_keepalive(struct pipe *p)
+{
+	for (int i = CLIENT; i <= STORE; i++)
+		wire_keepalive(p->sides[i].wire.fd, p->keepalive_s);
+	p->keepalive_s = 0;
+}
+
+void pipe_arm(struct pipe *p, uint64_t quiet_ms)
+{
+	uint64_t ms = quiet_ms < p->idle_ms ? p->idle_ms - quiet_ms : 0;
+	uint64_t first_ms = 1000 * (uint64_t)p->keepalive_s;
+	first_ms = first_ms < KEEPALIVE_AFTER_MS ? first_ms : KEEPALIVE_AFTER_MS;
+	if (p->keepalive_s > 0 && (p->idle_ms == 0 || first_ms < ms))
+		ms = first_ms;
+	if (p->keepalive_s > 0 || p->idle_ms > 0)
+		timer_set(&p->idle, ms);
+}
+
 static void on_idle(void *arg)
 {
 	struct pipe *p = OBJ(pipe, arg);
@@ -386,9 +405,13 @@ static void on_idle(void *arg)
 		settle(p);
 		return;
 	}
+	if (p->keepalive_s > 0)
+		begin_keepalive(p);
 	uint64_t limit = p->idle_ms, quiet = pipe_idle_ms(p);
 	if (p->cause_known && (limit == 0 || limit > HALF_CLOSED_MS))
 		limit = HALF_CLOSED_MS;
+	if (limit == 0)
+		return;
 	if (quiet < limit) {
 		timer_set(&p->idle, limit - quiet);
 		return;
@@ -440,6 +463,7 @@ struct pipe *pipe_new(struct loop *l, const struct pipe_owner *owner)
 	p->fn = owner->fn;
 	p->arg = owner->arg;
 	p->idle_ms = owner->idle_ms < UINT32_MAX ? (uint32_t)owner->idle_ms : UINT32_MAX;
+	p->keepalive_s = owner->keepalive_s;
 	p->last_ms = loop_now_ms(l);
 	p->sides[STORE].is_store = true;
 	p->sides[CLIENT].wire.fd = p->sides[STORE].wire.fd = -1;
@@ -452,8 +476,7 @@ struct pipe *pipe_start(struct loop *l, struct stream **take_client, struct stre
     const struct pipe_owner *owner)
 {
 	struct pipe *p = pipe_new(l, owner);
-	if (p->idle_ms > 0)
-		timer_set(&p->idle, p->idle_ms);
+	pipe_arm(p, 0);
 	side_begin(p, CLIENT, *take_client, *take_store);
 	side_begin(p, STORE, *take_store, *take_client);
 	side_take(p, CLIENT, take_client);

@@ -32,11 +32,13 @@ struct pipe_done {
 };
 
 /* idle_ms: no byte in either direction for so long (at most 49 days) ends the pipe; 0 = never. fn comes exactly once,
- * from the loop, and the pipe is gone when it starts. */
+ * from the loop, and the pipe is gone when it starts. keepalive_s: TCP probes an end that was silent for so long; 0 =
+ * never. The kernel is told only when the pipe has lived for a moment: most are gone by then. */
 struct pipe_owner {
 	uint64_t idle_ms;
 	void (*fn)(void *arg, const struct pipe_done *);
 	void *arg;
+	uint16_t keepalive_s;
 };
 struct pipe *pipe_start(struct loop *l, struct stream **take_client, struct stream **take_store,
     const struct pipe_owner *owner);

@@ -50,10 +50,11 @@ struct pipe {
 	uint32_t magic;
 	bool over; /* ended: on_soon() or the driver finishes it */
 	bool cause_known;
-	bool frozen;         /* pipe_freeze(): nothing of it is watched */
-	bool waits;          /* the store has gone and the client is to be told later */
-	enum pipe_end cause; /* what happened first */
-	uint32_t idle_ms;    /* 0: may be idle for ever */
+	bool frozen;             /* pipe_freeze(): nothing of it is watched */
+	bool waits;              /* the store has gone and the client is to be told later */
+	enum pipe_end cause : 8; /* what happened first */
+	uint16_t keepalive_s;    /* the kernel does not know it yet; 0: nothing to tell */
+	uint32_t idle_ms;        /* 0: may be idle for ever */
 	void (*fn)(void *arg, const struct pipe_done *);
 	const struct pipe_lost *lost; /* NULL: the client hears of it at once */
 	void *arg;
@@ -91,6 +92,8 @@ struct pipe *pipe_new(struct loop *l, const struct pipe_owner *owner);
 void side_hold(struct side *to, struct span bytes);
 void side_unstick(struct side *to); /* what is in a kernel pipe for it is held then */
 void side_watch(struct side *s);    /* its wire, without any event yet */
+/* The timer, for what is next: keepalive, or the end of one that was idle for so long by now. */
+void pipe_arm(struct pipe *p, uint64_t quiet_ms);
 
 /* pipe_splice.c. Is a burst to go from one to the other in the kernel? Neither is behind. */
 bool side_may_splice(const struct side *from, const struct side *to);

@@ -43,9 +43,7 @@ void pipe_thaw(struct pipe *p)
 {
 	CHECK(p->frozen);
 	p->frozen = false;
-	uint64_t quiet = pipe_idle_ms(p);
-	if (p->idle_ms > 0)
-		timer_set(&p->idle, quiet < p->idle_ms ? p->idle_ms - quiet : 0);
+	pipe_arm(p, pipe_idle_ms(p));
 	soon_set(pipe_loop(p), &p->soon);
 }
 

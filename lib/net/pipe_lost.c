@@ -44,8 +44,8 @@ void pipe_release_farewell(struct pipe *p)
 	if (p->sides[CLIENT].sending == SEND_OPEN)
 		side_hold(&p->sides[CLIENT], span_of(p->farewell->bytes, p->farewell->n));
 	MEM_FREE(&p->farewell);
-	if (!p->waits && p->idle_ms > 0)
-		timer_set(&p->idle, p->idle_ms); /* it looks for itself when that is too late */
+	if (!p->waits)
+		pipe_arm(p, 0); /* it looks for itself when that is too late */
 }
 
 /* ---- the end of a side ------------------------------------------------------------------------ */

@@ -14,8 +14,6 @@
 #include "net/net_facts.h"
 #include "net/stream_internal.h"
 
-enum { KEEPALIVE_PROBES = 4, KEEPALIVE_BETWEEN_S = 15 };
-
 /* One attempt to go on in a state; events: what the descriptor is ready for (WATCH_*), 0 at the
  * end of a round. True: the state changed and the new one may go on at once. The stream may be
  * gone afterwards: the driver looks. */
@@ -563,14 +561,7 @@ int stream_fd(const struct stream *s)
 
 void stream_keepalive(struct stream *s, unsigned idle_s)
 {
-	int on = idle_s > 0, probes = KEEPALIVE_PROBES, between = KEEPALIVE_BETWEEN_S;
-	int idle = idle_s < 32767 ? (int)idle_s : 32767;
-	int fd = s->wire.fd;
-	if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) < 0 || !on)
-		return;
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &between, sizeof between);
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+	wire_keepalive(s->wire.fd, idle_s);
 }
 
 void stream_ack_now(struct stream *s)

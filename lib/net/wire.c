@@ -5,6 +5,8 @@
 #include "net/wire.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -19,7 +21,7 @@
 #include "net/tls_notes.h"
 #include "net/tls_park.h"
 
-enum { SHORT_RECORD = 4096 };
+enum { SHORT_RECORD = 4096, KEEPALIVE_PROBES = 4, KEEPALIVE_BETWEEN_S = 15 };
 
 static struct wire_fault fault;
 
@@ -294,4 +296,17 @@ struct ip_port wire_local(int fd)
 struct ip_port wire_peer(int fd)
 {
 	return name_of(fd, getpeername);
+}
+
+/* ---- a peer that is gone without a word ---- */
+
+void wire_keepalive(int fd, unsigned idle_s)
+{
+	int on = idle_s > 0, probes = KEEPALIVE_PROBES, between = KEEPALIVE_BETWEEN_S;
+	int idle = idle_s < 32767 ? (int)idle_s : 32767;
+	if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) < 0 || !on)
+		return;
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &between, sizeof between);
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
 }

@@ -72,6 +72,9 @@ void wire_close(struct wire *w);
 struct ip_port wire_local(int fd);
 struct ip_port wire_peer(int fd);
 
+/* TCP probes a peer that was silent for so long, also if it is silent already; 0: it does not. */
+void wire_keepalive(int fd, unsigned idle_s);
+
 /* Of the last WIRE_FAILED in this process. */
 struct wire_fault {
 	err_t err;

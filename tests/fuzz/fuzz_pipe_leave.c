@@ -36,7 +36,7 @@ static void try_card(struct span in)
 
 static void try_pipe(struct span in)
 {
-	static const struct pipe_owner owner = { 1000, on_end, NULL };
+	static const struct pipe_owner owner = { 1000, on_end, NULL, 0 };
 	struct bytes_reader r = bytes_reader_of(in);
 	struct buf again = BUF_INIT(HANDOVER_RECORD_MAX);
 	int v[2], fds[2];

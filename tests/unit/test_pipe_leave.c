@@ -5,7 +5,7 @@
 enum { RECORD_MAX = 1 << 18, BLOCK = 50000 };
 
 static char pattern[MANY];
-static const struct pipe_owner owner = { 0, on_done, NULL };
+static const struct pipe_owner owner = { 0, on_done, NULL, 0 };
 
 static struct pipe *load(struct span record, const int fds[2])
 {
@@ -119,8 +119,8 @@ static void test_frozen(void **state)
 	struct buf had = BUF_INIT(100);
 	sides_begin(tcp_pair);
 	clock_fake(1000, 0);
-	running =
-	    pipe_start(loop, &side[0].s, &side[1].s, &(struct pipe_owner){ 5000, on_done, NULL });
+	running = pipe_start(
+	    loop, &side[0].s, &side[1].s, &(struct pipe_owner){ 5000, on_done, NULL, 0 });
 	run_rounds(2);
 	pipe_freeze(running);
 	assert_false(pipe_may_leave(running));
@@ -138,8 +138,8 @@ static void test_frozen(void **state)
 	assert_int_equal(done.end, PIPE_STOPPED);
 	sides_end();
 	sides_begin(tcp_pair);
-	running =
-	    pipe_start(loop, &side[0].s, &side[1].s, &(struct pipe_owner){ 5000, on_done, NULL });
+	running = pipe_start(
+	    loop, &side[0].s, &side[1].s, &(struct pipe_owner){ 5000, on_done, NULL, 0 });
 	run_rounds(2);
 	clock_fake_advance(4000);
 	pipe_freeze(running);

@@ -38,7 +38,7 @@ static void lane_begin(struct lane *l)
 	sides_begin(narrow_pair);
 	*l = (struct lane){ .client = ends[0], .store = ends[1], .got = BUF_INIT(MANY) };
 	l->pipe =
-	    pipe_start(loop, &side[0].s, &side[1].s, &(struct pipe_owner){ 0, on_lane_done, l });
+	    pipe_start(loop, &side[0].s, &side[1].s, &(struct pipe_owner){ 0, on_lane_done, l, 0 });
 	ends[0] = ends[1] = -1;
 	sides_end();
 }

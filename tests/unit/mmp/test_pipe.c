@@ -250,7 +250,7 @@ static size_t probed_after(int seconds)
 	return n;
 }
 
-/* Both ends of a session that has logged in; nobody before. */
+/* Both ends of a session that has logged in and stays for a moment; nobody before. */
 static void test_keepalive(void **state)
 {
 	static const struct {
@@ -258,7 +258,8 @@ static void test_keepalive(void **state)
 		int seconds;
 		size_t sockets;
 	} rows[] = { { "", 300, 2 }, { "tcp_keepalive 77s;", 77, 2 },
-		{ "tcp_keepalive 0s;", 0, 0 } };
+
+		{ "tcp_keepalive 1s; idle_timeout 1m;", 1, 2 }, { "tcp_keepalive 0s;", 0, 0 } };
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		struct client c;
 		world_start(rows[i].more, NULL);
@@ -268,7 +269,9 @@ static void test_keepalive(void **state)
 		assert_int_equal(probed_after(rows[i].seconds), 0);
 		client_send(&c, "a LOGIN alice alice-secret\r\n");
 		WAIT(world.mmp->piped_n == 1);
-		assert_int_equal(probed_after(rows[i].seconds), rows[i].sockets);
+		assert_int_equal(probed_after(rows[i].seconds), 0);
+		world_pass(rows[i].seconds < 10 ? 1000 : 10000);
+		WAIT(probed_after(rows[i].seconds) == rows[i].sockets);
 		client_leave(&c);
 		world_end();
 	}

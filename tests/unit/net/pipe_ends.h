@@ -40,7 +40,7 @@ __attribute__((unused)) static void sides_begin(void (*pair)(int v[2]))
 __attribute__((unused)) static void begin_pipe(uint64_t idle_ms)
 {
 	running = pipe_start(
-	    loop, &side[0].s, &side[1].s, &(struct pipe_owner){ idle_ms, on_done, NULL });
+	    loop, &side[0].s, &side[1].s, &(struct pipe_owner){ idle_ms, on_done, NULL, 0 });
 	assert_null(side[0].s);
 	assert_null(side[1].s);
 }
