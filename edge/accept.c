@@ -80,9 +80,10 @@ static void shed(
 {
 	struct ident id = ident_new();
 	metric_add(&edge_metrics[EDGE_M_SHED], 1);
-	log_write(&edge_events[EDGE_EV_SESSION_SHED], id.s,
-	    LOG_FIELDS(LOG_ADDR("client", a->client), LOG_STR("listener", name),
-		LOG_STR("why", reasons[why].word)));
+	if (!a->probe)
+		log_write(&edge_events[EDGE_EV_SESSION_SHED], id.s,
+		    LOG_FIELDS(LOG_ADDR("client", a->client), LOG_STR("listener", name),
+			LOG_STR("why", reasons[why].word)));
 	if (c != NULL && c->tls != EDGE_TLS_IMPLICIT)
 		send_reason(a->fd, why, id);
 	accepted_close(a);
@@ -93,7 +94,9 @@ static void on_accepted(void *arg, const char *name, const struct accepted *a)
 	struct edge *e = arg;
 	const struct edge_listener_conf *c = edge_setup_listener(e->setup, name);
 	metric_add(&edge_metrics[EDGE_M_CONNECTIONS], 1);
-	if (c == NULL || e->session_n >= (size_t)e->setup->edge->connections_max)
+	if (e->draining)
+		shed(name, c, a, WHY_DRAINED);
+	else if (c == NULL || e->session_n >= (size_t)e->setup->edge->connections_max)
 		shed(name, c, a, WHY_TOO_BUSY);
 	else if (!edge_client_enter(e, a->client.addr))
 		shed(name, c, a, WHY_CLIENT_BUSY);

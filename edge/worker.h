@@ -57,7 +57,7 @@ struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why);
 void edge_reload(struct edge *e, const struct conf *fresh);
 /* Stops accepting; sessions run their course. drained as below. */
 void edge_retire(struct edge *e, void (*drained)(void *arg), void *arg);
-/* Stops accepting; sessions end with 421 as soon as no transaction is open. drained is called from
+/* Who comes is told 421; sessions end with it as soon as no transaction is open. drained is called from
  * here or later, once, when none is left. */
 void edge_drain(struct edge *e, void (*drained)(void *arg), void *arg);
 /* Appends the sessions as a JSON array. */

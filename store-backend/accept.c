@@ -44,7 +44,7 @@ struct door {
 	char *name;
 	struct listener *listener;
 	size_t sessions;
-	bool paused;
+	bool full; /* of sessions */
 };
 
 struct store_worker {
@@ -146,12 +146,36 @@ struct store_partition *store_partition_at(struct store_worker *w, size_t at)
 
 /* ---- sessions ---- */
 
+/* A full worker leaves connections in the queue. One that drains leaves none there: its sessions say goodbye at once. */
+static void settle_door(struct door *d)
+{
+	const struct store_worker *w = d->worker;
+	bool waits = !w->open || d->full;
+	listener_pause(d->listener, w->retired || (waits && !w->draining));
+}
+
+static void settle_doors(struct store_worker *w)
+{
+	for (size_t i = 0; i < w->door_n; i++)
+		settle_door(w->doors[i]);
+}
+
 static struct door *door_of(struct store_worker *w, const struct store_session *s)
 {
 	for (size_t i = 0; i < w->door_n; i++)
 		if (strcmp(w->doors[i]->name, s->listener->head.title) == 0)
 			return w->doors[i];
 	return NULL;
+}
+
+static void count_session(const struct store_session *s, bool begins)
+{
+	struct door *d = door_of(s->worker, s);
+	if (d == NULL || (!begins && d->sessions == 0))
+		return;
+	d->sessions = begins ? d->sessions + 1 : d->sessions - 1;
+	d->full = d->sessions >= (size_t)s->listener->sessions_max;
+	settle_door(d);
 }
 
 void store_session_begin(struct store_session *s, const struct store_session_class *class,
@@ -162,29 +186,21 @@ void store_session_begin(struct store_session *s, const struct store_session_cla
 	s->listener = lc;
 	s->conf = conf_ref(w->conf);
 	s->id = ident_new();
+	s->draining = w->draining;
 	list_add_tail(&w->sessions, &s->link);
 	w->session_n++;
 	metric_add(&store_metrics[STORE_M_SESSIONS], 1);
 	metric_add(&store_metrics[STORE_M_SESSIONS_TOTAL], 1);
-	struct door *d = door_of(w, s);
-	if (d != NULL && ++d->sessions >= (size_t)lc->sessions_max && !d->paused) {
-		d->paused = true;
-		listener_pause(d->listener, true);
-	}
+	count_session(s, true);
 }
 
 void store_session_end(struct store_session *s)
 {
 	struct store_worker *w = s->worker;
-	struct door *d = door_of(w, s);
 	list_remove(&s->link);
 	w->session_n--;
 	metric_sub(&store_metrics[STORE_M_SESSIONS], 1);
-	if (d != NULL && d->sessions > 0 && --d->sessions < (size_t)s->listener->sessions_max &&
-	    d->paused && !w->draining && !w->retired) {
-		d->paused = false;
-		listener_pause(d->listener, false);
-	}
+	count_session(s, false);
 	conf_unref(&s->conf);
 	if ((w->draining || (w->retired && !timer_armed(&w->retire))) && w->session_n == 0)
 		worker_drained(w->worker);
@@ -206,7 +222,9 @@ static void on_accept(void *arg, const struct accepted *a)
 {
 	struct door *d = OBJ(door, arg);
 	const struct store_listener_conf *lc = listener_conf(d->worker->conf, d->name);
-	if (lc == NULL || d->worker->draining) {
+	bool flood =
+	    d->full && d->worker->draining; /* of clients who do not finish their handshake */
+	if (lc == NULL || flood) {
 		accepted_close(a);
 		return;
 	}
@@ -219,8 +237,7 @@ static void open_all_doors(void *arg)
 	struct store_worker *w = OBJ(store_worker, arg);
 	w->open = true;
 	timer_clear(&w->opening);
-	for (size_t i = 0; i < w->door_n; i++)
-		listener_pause(w->doors[i]->listener, w->draining || w->retired);
+	settle_doors(w);
 }
 
 static void open_door(void *arg, const struct daemon_listener *at, int fd)
@@ -237,7 +254,7 @@ static void open_door(void *arg, const struct daemon_listener *at, int fd)
 	d->worker = w;
 	d->name = mem_str(at->name);
 	d->listener = listener_new(worker_loop(w->worker), fd, &opts, on_accept, d);
-	listener_pause(d->listener, !w->open || w->retired);
+	settle_door(d);
 	w->doors[w->door_n++] = d;
 }
 
@@ -366,8 +383,7 @@ void store_worker_retire(struct worker *worker)
 	struct store_worker *w = of(worker);
 	w->retired = true;
 	timer_clear(&w->opening);
-	for (size_t i = 0; i < w->door_n; i++)
-		listener_pause(w->doors[i]->listener, true);
+	settle_doors(w);
 	on_retire(w);
 }
 
@@ -376,8 +392,7 @@ void store_worker_drain(struct worker *worker)
 	struct store_worker *w = of(worker);
 	struct list_node *next;
 	w->draining = true;
-	for (size_t i = 0; i < w->door_n; i++)
-		listener_pause(w->doors[i]->listener, true);
+	settle_doors(w);
 	if (w->session_n == 0)
 		worker_drained(worker);
 	for (struct list_node *n = w->sessions.next; n != &w->sessions; n = next) {

@@ -82,7 +82,8 @@ struct store_session {
 	struct ident id; /* made at start; replaced by the edge's own when it
 	                                                    is trusted and says one */
 	struct list_node link;
-	bool probe; /* a balancer's health check: log nothing */
+	bool probe;    /* a balancer's health check: log nothing */
+	bool draining; /* drain() was called, or would have been: the greeting is a goodbye */
 };
 
 /* Registers s, takes the reference and makes the id; the last act of a session's destructor is

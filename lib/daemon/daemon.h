@@ -71,8 +71,9 @@ struct daemon_role {
 	void (*reload)(
 	    struct worker *w, const struct conf *fresh); /* new sessions use it; may be NULL */
 	void (*drain)(struct worker *w); /* no new work; call worker_drained() when done */
-	/* When the whole daemon drains or stops, its sockets refuse whoever comes: clients and balancers go elsewhere at once. Else
-	 * they wait in the kernel's queue for nobody until it has ended. */
+	/* Who comes to a daemon that drains or stops is never left to wait. True: the sockets refuse from the first moment, so that
+	 * clients and balancers go elsewhere at once. False: the workers go on accepting, to say in the protocol's words
+	 * that the service goes down; the sockets refuse when the workers are told to end. */
 	bool refuses_drained;
 	/* After drain(): what is left will be stopped in ms. To end it before, gently. NULL: nothing. */
 	void (*stopping)(struct worker *w, uint64_t ms);

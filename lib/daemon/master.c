@@ -334,6 +334,7 @@ static bool role_has_process(const struct master *m, const struct daemon_role *r
 static void stop_role(struct master *m)
 {
 	const struct daemon_role *role = &m->spec->roles[m->stopping_role];
+	master_refuse_clients(m, role);
 	for (size_t i = 0; i < m->proc_count; i++)
 		if (m->procs[i].role == role && m->procs[i].pid != 0)
 			proc_stop(&m->procs[i]);
@@ -418,7 +419,7 @@ void master_begin_stop(struct master *m, bool force)
 				    (uint32_t)root->drain_timeout, SPAN_NONE, -1);
 		if (m->inherit.link >= 0)
 			link_send(m->inherit.link, LINK_STOP, 0, SPAN_NONE, -1);
-		master_refuse_clients(m);
+		master_refuse_early(m);
 		m->phase = MASTER_DRAINING;
 		upgrade_abandon(m, "the daemon stops");
 		timer_set(&m->deadline, root->drain_timeout);
@@ -450,7 +451,7 @@ void master_begin_drain(struct master *m)
 	log_write(event(DAEMON_EV_DRAINING), NULL, LOG_FIELDS(LOG_U64("timeout_ms", 0)));
 	m->phase = MASTER_DRAINED;
 	master_drain_all(m);
-	master_refuse_clients(m);
+	master_refuse_early(m);
 }
 
 /* ---- keys of session tickets ---- */

@@ -124,8 +124,10 @@ pid_t pid_file_read(const struct master *m);  /* 0: there is none */
 struct conf *master_load(struct master *m, struct buf *errors_out);
 void listener_text(const struct daemon_listener *at, char out[LISTENER_TEXT_SIZE]);
 bool master_open_listeners(struct master *m, const struct conf *c, struct buf *why);
-/* Nobody is to wait in a queue that nobody looks into any more; of roles that want it so. */
-void master_refuse_clients(struct master *m);
+/* The sockets of the role are shut, for good: nobody is to wait in a queue that nobody looks into any more. */
+void master_refuse_clients(struct master *m, const struct daemon_role *role);
+void master_refuse_early(
+    struct master *m); /* the daemon drains or stops: of the roles with refuses_drained */
 bool master_reload(struct master *m, struct buf *errors_out);
 /* The configuration from here on, here and in the workers; m->packed is its source. */
 void master_adopt(struct master *m, struct conf *take_fresh);

@@ -182,15 +182,20 @@ bool master_open_listeners(struct master *m, const struct conf *c, struct buf *w
 	return ok;
 }
 
-void master_refuse_clients(struct master *m)
+void master_refuse_clients(struct master *m, const struct daemon_role *role)
 {
+	if (inherit_waits(m)) /* they are the other master's still */
+		return;
 	for (size_t i = 0; i < m->listener_count; i++)
-		for (size_t k = 0; k < m->spec->role_count; k++) {
-			const struct daemon_role *role = &m->spec->roles[k];
-			if (role->refuses_drained &&
-			    strcmp(role->name, m->listeners[i].at.role) == 0)
-				shutdown(m->listeners[i].fd, SHUT_RD);
-		}
+		if (strcmp(role->name, m->listeners[i].at.role) == 0)
+			shutdown(m->listeners[i].fd, SHUT_RD);
+}
+
+void master_refuse_early(struct master *m)
+{
+	for (size_t i = 0; i < m->spec->role_count; i++)
+		if (m->spec->roles[i].refuses_drained)
+			master_refuse_clients(m, &m->spec->roles[i]);
 }
 
 /* ---- reload ---- */

@@ -68,6 +68,12 @@ static void service_drain(struct worker *w)
 	policy_drain(s->policy, on_drained, w);
 }
 
+static void service_retire(struct worker *w)
+{
+	struct service *s = worker_data(w);
+	policy_retire(s->policy, on_drained, w);
+}
+
 static bool service_healthy(struct worker *w)
 {
 	const struct service *s = worker_data(w);
@@ -269,6 +275,7 @@ static const struct daemon_role roles[] = {
 	    .start = service_start,
 	    .reload = service_reload,
 	    .drain = service_drain,
+	    .retire = service_retire,
 	    .control = service_control,
 	    .healthy = service_healthy,
 	    .stop = service_stop,

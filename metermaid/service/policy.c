@@ -43,6 +43,8 @@ struct policy {
 	struct listener *milter; /* NULL: there is none */
 	struct list_node askers;
 	size_t asker_n;
+	bool leaves;                /* who waits for nothing is sent away */
+	bool refuses;               /* so is who comes */
 	void (*drained)(void *arg); /* until it was called */
 	void *drained_arg;
 };
@@ -350,7 +352,7 @@ static void take_request(struct asker *a)
 /* When the service is drained, mail servers ask elsewhere; our milter's sessions end by themselves. */
 static bool goes_away(const struct asker *a)
 {
-	return a->policy->drained != NULL && a->listener != NULL;
+	return a->policy->leaves && a->listener != NULL;
 }
 
 /* The only driver; may free a. */
@@ -443,7 +445,9 @@ static void on_accepted(void *arg, const char *name, const struct accepted *at)
 	struct policy *p = OBJ(policy, arg);
 	const struct meter_listener_conf *c = service_conf_listener(p->settings, name);
 	/* a unix socket has no address */
-	if (c == NULL || (!ip_is_none(at->peer.addr) && !ip_in_set(at->peer.addr, &c->allow)))
+	if (p->refuses)
+		close(at->fd); /* the mail server asks elsewhere */
+	else if (c == NULL || (!ip_is_none(at->peer.addr) && !ip_in_set(at->peer.addr, &c->allow)))
 		shed(SERVICE_EV_UNLISTED, name, at);
 	else
 		take_connection(p, name, at);
@@ -500,11 +504,11 @@ void policy_listen(struct policy *p, const char *name, int fd)
 		p->milter = listener_new(p->loop, fd, &opts, on_milter_accepted, p);
 }
 
-void policy_drain(struct policy *p, void (*drained)(void *arg), void *arg)
+static void leave(struct policy *p, void (*drained)(void *arg), void *arg)
 {
 	p->drained = drained;
 	p->drained_arg = arg;
-	doors_close(p->doors);
+	p->leaves = true;
 	for (struct list_node *n = p->askers.next, *next; n != &p->askers; n = next) {
 		next = n->next;
 		struct asker *a = LIST_OF(struct asker, link, n);
@@ -512,6 +516,19 @@ void policy_drain(struct policy *p, void (*drained)(void *arg), void *arg)
 			asker_end(a, true);
 	}
 	policy_went(p);
+}
+
+void policy_drain(struct policy *p, void (*drained)(void *arg), void *arg)
+{
+	p->refuses = true;
+	leave(p, drained, arg);
+}
+
+void policy_retire(struct policy *p, void (*drained)(void *arg), void *arg)
+{
+	doors_close(p->doors);
+	listener_free(&p->milter);
+	leave(p, drained, arg);
 }
 
 void policy_free(struct policy **pp)

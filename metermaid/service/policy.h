@@ -14,9 +14,11 @@ void policy_reload(struct policy *p, const struct conf *fresh);
 /* A listening socket, which stays the caller's. name NULL: the milter's private one. There a connection is one
  * SMTP session: what concurrency counts at connect is held until it closes. */
 void policy_listen(struct policy *p, const char *name, int fd);
-/* No new connections; those that wait for nothing are closed, the others when they were answered. Our milter may
+/* New connections are closed at once; those that wait for nothing are closed, the others when they were answered. Our milter may
  * go on until its sessions have ended. */
 void policy_drain(struct policy *p, void (*drained)(void *arg), void *arg);
+/* The same, but new connections are a newer process's, also those of a milter. */
+void policy_retire(struct policy *p, void (*drained)(void *arg), void *arg);
 void policy_free(struct policy **p); /* fine on NULL */
 
 /* Where the milter asks: the socket in run_dir. */

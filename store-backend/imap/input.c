@@ -205,8 +205,8 @@ enum verdict imap_go_command(struct imap_session *s)
 		if (v != V_NEXT)
 			return v;
 	}
-	if (s->drain_asked && stream_input(s->io).n == 0)
-		return imap_bye(s, "drain", "[UNAVAILABLE] Server is shutting down, come back");
+	if (s->base.draining && stream_input(s->io).n == 0)
+		return imap_bye_drained(s);
 	enum imap_rx rx = imap_frame_scan(&s->frame, stream_input(s->io));
 	switch (rx) {
 	case IMAP_RX_MORE:

@@ -298,8 +298,8 @@ static enum verdict pass_piece(struct imap_session *s, struct stream *io)
 static enum verdict pass_done(struct imap_session *s, struct stream *io)
 {
 	struct buf line = BUF_INIT(IMAP_LINE_MAX);
-	if (s->drain_asked)
-		return imap_bye(s, "drain", "[UNAVAILABLE] Server is shutting down, come back");
+	if (s->base.draining)
+		return imap_bye_drained(s);
 	enum verdict v = imap_take_line(s, &line);
 	if (v == V_NEXT) {
 		s->remote->done_said = true;

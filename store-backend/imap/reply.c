@@ -122,6 +122,11 @@ enum verdict imap_bye(struct imap_session *s, const char *why, const char *what)
 	return V_CLOSE;
 }
 
+enum verdict imap_bye_drained(struct imap_session *s)
+{
+	return imap_bye(s, "drain", "[UNAVAILABLE] Server is shutting down, come back");
+}
+
 /* ---- progress (RFC 9585) ------------------------------------------------------------------------------- */
 
 /* One timer for all commands that come while it runs: a short one costs nothing. */
@@ -223,8 +228,8 @@ enum verdict imap_go_idle(struct imap_session *s)
 	enum verdict v = tell_news(s);
 	if (v != V_NEXT)
 		return v;
-	if (s->drain_asked)
-		return imap_bye(s, "drain", "[UNAVAILABLE] Server is shutting down, come back");
+	if (s->base.draining)
+		return imap_bye_drained(s);
 	struct buf line = BUF_INIT(IMAP_LINE_MAX);
 	v = imap_take_line(s, &line);
 	bool done = span_ieq_str(buf_span(&line), "DONE");

@@ -132,29 +132,33 @@ void imap_step(struct imap_session *s, enum verdict v)
 		end_because(s, "client-closed");
 }
 
-static void greet(struct imap_session *s)
+static enum verdict greet(struct imap_session *s)
 {
 	struct buf line = BUF_INIT(1024);
+	if (s->base.draining)
+		return imap_bye_drained(s);
 	buf_add_str(&line, "* OK [CAPABILITY ");
 	imap_put_capability(s, &line);
 	buf_printf(&line, "] %s ready\r\n", store_worker_hostname(s->base.worker));
 	stream_write_span(s->io, buf_span(&line));
 	buf_end(&line);
+	return V_NEXT;
 }
 
-static void on_secured(struct imap_session *s)
+static enum verdict on_secured(struct imap_session *s)
 {
+	bool first = stream_bytes_out(s->io) == 0; /* TLS from the first byte */
 	imap_set_state(s, ST_COMMAND);
-	if (stream_bytes_out(s->io) == 0)
-		greet(s); /* TLS from the first byte */
+	return first ? greet(s) : V_NEXT;
 }
 
 static void on_stream(void *arg, enum stream_event ev)
 {
 	struct imap_session *s = OBJ(imap_session, arg);
+	enum verdict v = V_NEXT;
 	switch (ev) {
 	case STREAM_SECURED:
-		on_secured(s);
+		v = on_secured(s);
 		break;
 	case STREAM_FAILED:
 		end_because(s, stream_err(s->io) == ERR_CONN_CLOSED ? "client-closed"
@@ -170,7 +174,7 @@ static void on_stream(void *arg, enum stream_event ev)
 	case STREAM_SENT:
 		break;
 	}
-	imap_step(s, V_NEXT);
+	imap_step(s, v);
 }
 
 static void on_again(void *arg)
@@ -339,7 +343,7 @@ static struct imap_session *session_of(struct store_session *b)
 static void on_drain(struct store_session *b)
 {
 	struct imap_session *s = session_of(b);
-	s->drain_asked = true;
+	s->base.draining = true;
 	if (s->state == ST_COMMAND || s->state == ST_IDLE || s->state == ST_REMOTE)
 		imap_yield(s); /* not from inside the worker's walk over its sessions */
 }
@@ -379,7 +383,7 @@ static void open_conversation(struct imap_session *s, const struct store_listene
 	bool implicit = lc->tls == STORE_TLS_IMPLICIT;
 	imap_set_state(s, implicit ? ST_TLS : ST_COMMAND);
 	if (!implicit)
-		greet(s);
+		imap_step(s, greet(s));
 	else if (ctx != NULL)
 		stream_start_tls_server(s->io, ctx);
 	else

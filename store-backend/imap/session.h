@@ -121,7 +121,6 @@ struct imap_session {
 	bool guest;       /* another store asks for its user: mailboxes of others only */
 	unsigned enabled; /* enum imap_enabled */
 	unsigned errors, login_failures;
-	bool drain_asked;
 };
 
 /* ---- for handlers --------------------------------------------------------------------------------- */
@@ -151,6 +150,7 @@ enum verdict imap_finish_expunged(struct imap_session *s);
 enum verdict imap_finish_later(struct imap_session *s);
 /* "* BYE what", and the end. */
 enum verdict imap_bye(struct imap_session *s, const char *why, const char *what);
+enum verdict imap_bye_drained(struct imap_session *s);
 
 /* Adds to the untagged text; formats are our own, hostile strings go through imap_put_*(). */
 void imap_say(struct imap_session *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -76,7 +76,7 @@ struct lmtp_session {
 	struct timer clock;
 	struct line_scan scan;
 	char *hello; /* LHLO's name, NULL before */
-	bool secure, draining;
+	bool secure;
 	unsigned errors;
 	const char *why; /* why it ended; the first writer wins */
 	uint64_t since_us;

@@ -48,17 +48,28 @@ enum lmtp_verdict lmtp_say(
 	return LMTP_READ;
 }
 
-enum lmtp_verdict lmtp_refuse(struct lmtp_session *s, const char *why, const char *text)
+static enum lmtp_verdict refuse_as(
+    struct lmtp_session *s, const char *why, const char *enhanced, const char *text)
 {
 	struct buf b = BUF_INIT(1024), line = BUF_INIT(512);
 	if (s->why == NULL)
 		s->why = why;
 	buf_printf(&line, "%s [%s]", text, s->base.id.s);
-	smtp_reply_put(&b, 421, "4.7.0", buf_span(&line));
+	smtp_reply_put(&b, 421, enhanced, buf_span(&line));
 	stream_write_span(s->io, buf_span(&b));
 	buf_end(&line);
 	buf_end(&b);
 	return LMTP_CLOSE;
+}
+
+enum lmtp_verdict lmtp_refuse(struct lmtp_session *s, const char *why, const char *text)
+{
+	return refuse_as(s, why, "4.7.0", text);
+}
+
+static enum lmtp_verdict refuse_drained(struct lmtp_session *s)
+{
+	return refuse_as(s, "drain", "4.3.2", "Service shuts down");
 }
 
 /* The only destructor. graceful: what was said still leaves. */
@@ -111,8 +122,8 @@ static enum lmtp_verdict take_line(struct lmtp_session *s)
 void lmtp_resume(struct lmtp_session *s, enum lmtp_verdict v)
 {
 	while (v == LMTP_READ) {
-		if (s->draining && s->state == LMTP_ST_COMMAND && s->t == NULL)
-			v = lmtp_refuse(s, "drain", "Service shuts down");
+		if (s->base.draining && s->state == LMTP_ST_COMMAND && s->t == NULL)
+			v = refuse_drained(s);
 		else if (s->state == LMTP_ST_COMMAND)
 			v = take_line(s);
 		else if (s->state == LMTP_ST_DATA)
@@ -131,9 +142,11 @@ void lmtp_resume(struct lmtp_session *s, enum lmtp_verdict v)
 static enum lmtp_verdict greet(struct lmtp_session *s)
 {
 	struct buf b = BUF_INIT(512);
+	lmtp_set_state(s, LMTP_ST_COMMAND);
+	if (s->base.draining)
+		return refuse_drained(s);
 	buf_printf(
 	    &b, "%s LMTP Postern ready [%s]", store_worker_hostname(s->base.worker), s->base.id.s);
-	lmtp_set_state(s, LMTP_ST_COMMAND);
 	enum lmtp_verdict v = lmtp_say(s, 220, NULL, buf_cstr(&b));
 	buf_end(&b);
 	return v;
@@ -182,7 +195,7 @@ static struct lmtp_session *of_base(const struct store_session *base)
 static void class_drain(struct store_session *base)
 {
 	struct lmtp_session *s = of_base(base);
-	s->draining = true;
+	s->base.draining = true;
 	lmtp_resume(s, LMTP_READ);
 }
 
@@ -213,7 +226,7 @@ static void open_conversation(struct lmtp_session *s)
 {
 	const struct tls_ctx *tls = store_worker_tls(s->base.worker, STORE_LMTP);
 	if (s->base.listener->tls != STORE_TLS_IMPLICIT) {
-		greet(s);
+		lmtp_resume(s, greet(s));
 	} else if (tls != NULL) {
 		lmtp_set_state(s, LMTP_ST_TLS);
 		stream_start_tls_server(s->io, tls);

@@ -93,7 +93,6 @@ struct pop3_session {
 	enum maildrop_mark updating; /* in POP3_ST_UPDATE */
 	size_t update_at, expunged;
 	unsigned errors, login_failures;
-	bool draining;
 	bool utf8; /* UTF8 was said (RFC 6856) */
 };
 

@@ -163,7 +163,12 @@ static void end_because(struct pop3_session *s, const char *why, bool graceful)
 /* Between two commands, with nothing marked deleted that a QUIT may still be meant for. */
 static bool may_drain(const struct pop3_session *s)
 {
-	return s->draining && (s->drop == NULL || s->drop->left == s->drop->n);
+	return s->base.draining && (s->drop == NULL || s->drop->left == s->drop->n);
+}
+
+static enum verdict refuse_drained(struct pop3_session *s)
+{
+	return pop3_refuse(s, "drain", "[SYS/TEMP] ", "Server is shutting down, come back");
 }
 
 static enum verdict take_line(struct pop3_session *s)
@@ -182,7 +187,7 @@ static enum verdict take_line(struct pop3_session *s)
 	if (rx == LINE_BAD)
 		v = pop3_refuse(s, "bad-line", "", line_rx_why(rx));
 	else if (rx == LINE_MORE && may_drain(s))
-		v = pop3_refuse(s, "drain", "[SYS/TEMP] ", "Server is shutting down, come back");
+		v = refuse_drained(s);
 	if (rx == LINE_READY) {
 		pop3_set_state(s, s->state); /* a whole line restarts the clock */
 		v = states[s->state].on_line(s, buf_span(&copy));
@@ -240,6 +245,8 @@ enum verdict pop3_yield(struct pop3_session *s)
 static enum verdict greet(struct pop3_session *s)
 {
 	pop3_set_state(s, POP3_ST_AUTH);
+	if (s->base.draining)
+		return refuse_drained(s);
 	return pop3_ok(s, "%s%s ready (%s)", s->trusted ? "[XCLIENT] " : "",
 	    store_worker_hostname(s->base.worker), s->base.id.s);
 }
@@ -297,7 +304,7 @@ static struct pop3_session *of_base(const struct store_session *base)
 static void class_drain(struct store_session *base)
 {
 	struct pop3_session *s = of_base(base);
-	s->draining = true;
+	s->base.draining = true;
 	pop3_yield(s); /* not from inside the worker's walk over its sessions */
 }
 

@@ -371,6 +371,9 @@ static void test_drain(void **state)
 		loop_step(at.l, 5);
 	policy_drain(at.p, on_drained, NULL);
 	assert_string_equal(hear(idle), "");
+	int late = dial_to(at.path);
+	assert_string_equal(hear(late), "");
+	close(late);
 	assert_false(at.drained);
 	say(begun, "protocol_state=RCPT\n\n");
 	assert_string_equal(hear(begun), PASSED);

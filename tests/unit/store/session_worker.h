@@ -37,6 +37,7 @@ struct store_worker {
 	struct store_partition partition;
 	struct list_node sessions;
 	size_t session_n;
+	bool draining; /* who comes is told so */
 };
 
 /* ---- what accept.c does for sessions ------------------------------------------------------------------- */
@@ -100,6 +101,7 @@ void store_session_begin(struct store_session *s, const struct store_session_cla
 	s->listener = lc;
 	s->conf = conf_ref(w->conf);
 	s->id = ident_new();
+	s->draining = w->draining;
 	list_add_tail(&w->sessions, &s->link);
 	w->session_n++;
 }

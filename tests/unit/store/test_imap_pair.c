@@ -318,6 +318,11 @@ static void test_drain(void **state)
 	assert_non_null(strstr(buf_cstr(&working.heard), "a OK STORE completed\r\n* BYE "));
 	assert_int_equal(p.f->worker.session_n, 0);
 	talk_close(&working);
+	p.f->worker.draining = true;
+	struct talk late = talk_begin(&p.f->worker, imap_session_start, "imap", "127.0.0.1");
+	talk_until(&late, NULL);
+	assert_true(talk_fits(bye, buf_cstr(&late.heard)));
+	talk_close(&late);
 	close_pair(&p);
 }
 

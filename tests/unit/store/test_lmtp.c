@@ -28,6 +28,17 @@ static void test_plain(void **state)
 	talk_close(&t);
 }
 
+static void test_drained(void **state)
+{
+	store.draining = true;
+	struct talk t = talk_begin(&store, lmtp_session_start, "lmtp", "127.0.0.1");
+	store.draining = false;
+	talk_until(&t, NULL);
+	assert_int_equal(strncmp(buf_cstr(&t.heard), "421 4.3.2 Service shuts down [", 30), 0);
+	assert_int_equal(store.session_n, 0);
+	talk_close(&t);
+}
+
 static void test_implicit_tls_says_nothing_plain(void **state)
 {
 	struct talk t = talk_begin(&store, lmtp_session_start, "lmtps", "127.0.0.1");
@@ -58,6 +69,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plain),
+		cmocka_unit_test(test_drained),
 		cmocka_unit_test(test_implicit_tls_says_nothing_plain),
 		cmocka_unit_test(test_no_certificate),
 	};

@@ -398,6 +398,13 @@ static void test_drain(void **state)
 	talk_close(&t);
 	assert_int_equal(fixture_flags(ALICE, uid), UINT32_MAX);
 	(void)fixture_told();
+	/* who comes now */
+	store.draining = true;
+	t = talk_begin(&store, pop3_session_start, "pop3", "127.0.0.1");
+	store.draining = false;
+	talk_until(&t, NULL);
+	assert_int_equal(strncmp(buf_cstr(&t.heard), "-ERR [SYS/TEMP] Server is shut", 30), 0);
+	talk_close(&t);
 }
 
 static void wait_for_update(void)
