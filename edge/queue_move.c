@@ -264,22 +264,24 @@ static struct move *move_new(
 	return v;
 }
 
+/* What is written behind the prefix. */
+static struct ticket *move_body(struct move *v, struct mail_source body)
+{
+	v->body = body;
+	v->m.body_bytes += body.size;
+	return &v->ticket;
+}
+
 struct ticket *move_start(const struct move_opts *o, move_fn *fn, void *arg)
 {
 	struct spool_message m = message_of(o);
-	struct move *v = move_new(o->from->queue, &m, o->prefix, fn, arg);
-	v->body = o->body;
-	v->m.body_bytes += o->body.size;
-	return &v->ticket;
+	return move_body(move_new(o->from->queue, &m, o->prefix, fn, arg), o->body);
 }
 
 struct ticket *move_message(
     struct queue *q, const struct spool_message *m, struct mail_source body, move_fn *fn, void *arg)
 {
-	struct move *v = move_new(q, m, SPAN_NONE, fn, arg);
-	v->body = body;
-	v->m.body_bytes = body.size;
-	return &v->ticket;
+	return move_body(move_new(q, m, SPAN_NONE, fn, arg), body);
 }
 
 struct ticket *move_message_alone(
