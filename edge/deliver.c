@@ -254,7 +254,8 @@ static void on_policy(void *arg, enum tls_policy_answer answer, const struct out
 		answer = TLS_POLICY_NONE;
 	if (answer == TLS_POLICY_FAILED) {
 		count_failure(dl, TLSRPT_TLSA, TLSRPT_DNSSEC_INVALID);
-		stop_here(dl, "4.4.3", "the next hop's TLSA records cannot be looked up now");
+		stop_here(
+		    dl, "4.4.3", "the next hop's address or TLSA records cannot be looked up now");
 	} else if (answer == TLS_POLICY_NONE && dl->tls == OUT_TLS_DANE) {
 		count_failure(dl, TLSRPT_TLSA, TLSRPT_DANE_REQUIRED);
 		pass_over(dl, "4.7.5", "DANE is required, and the next hop has no TLSA records");

@@ -178,8 +178,7 @@ static void on_address(void *arg, const struct dns_addrs *r)
 	else if (r->status == DNS_FOUND && r->alias[0] != '\0')
 		a->ask = dns_cname(a->dns, span_str(a->host), on_alias, a);
 	else
-		answer(a, TLS_POLICY_NONE,
-		    SPAN_NONE); /* dialling shows what is wrong with the address */
+		answer(a, r->status == DNS_FAILED ? TLS_POLICY_FAILED : TLS_POLICY_NONE, SPAN_NONE);
 }
 
 struct ticket *tls_policy_ask(

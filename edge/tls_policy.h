@@ -27,7 +27,8 @@ enum tls_policy_answer {
 /* dane: with TLS_POLICY_DANE; lives during the callback, its domain is NULL. */
 typedef void tls_policy_fn(void *arg, enum tls_policy_answer answer, const struct out_dane *dane);
 /* What does DNSSEC say of the certificate at this port of this host? Its own name must be secure too, else its TLSA
- * records are not asked for: servers of zones without DNSSEC answer strangely. For an alias the records of what it
+ * records are not asked for: servers of zones without DNSSEC answer strangely. Addresses that cannot be looked up now are
+ * TLS_POLICY_FAILED: whoever looks them up a moment later may find them (section 2.1.3). For an alias the records of what it
  * stands for count, then its own; where only the alias itself is secure, its own (RFC 7672 section 2.2.2). */
 struct ticket *tls_policy_ask(
     struct dns *d, const char *host, uint16_t port, tls_policy_fn *fn, void *arg);

@@ -32,7 +32,9 @@ struct dns_addrs {
 	size_t n;
 	struct ip_addr v[DNS_ADDRS_MAX];
 	uint32_t ttl_s;
-	bool secure; /* validated (DNSSEC) by a server on this host; none else is believed */
+	bool
+	    secure; /* validated (DNSSEC) by a server on this host; none else is believed. Of DNS_FOUND: each
+			of these addresses */
 	char alias
 	    [DNS_NAME_SIZE]; /* whose addresses they are, when the name is an alias (CNAME); "": its own */
 };

@@ -161,13 +161,25 @@ static void put_alias(const struct ask *a, struct dns_addrs *out)
 	}
 }
 
+/* The answers that say something of the name: addresses where there are any, else that there are none. Those that failed do
+ * not count: who keeps one kind of address from us must not make what is validated of the other unsafe. */
+static bool are_secure(const struct ask *a, enum dns_status status)
+{
+	bool secure = status != DNS_FAILED;
+	for (int family = V4; family <= V6; family++) {
+		const struct dns_msg *m = a->msg[family];
+		if (m != NULL && m->status == status)
+			secure = secure && is_secure(a, m);
+	}
+	return secure;
+}
+
 static void answer_addrs(struct ask *a)
 {
-	struct dns_addrs r = { .status = DNS_ABSENT, .ttl_s = UINT32_MAX, .secure = true };
+	struct dns_addrs r = { .status = DNS_ABSENT, .ttl_s = UINT32_MAX };
 	bool only_v4 = a->wait[V6].fn == NULL && a->msg[V6] == NULL;
 	for (int family = V4; family <= (only_v4 ? V4 : V6); family++) {
 		const struct dns_msg *m = a->msg[family];
-		r.secure = r.secure && is_secure(a, m);
 		if (status_of(m) == DNS_FAILED)
 			r.status = DNS_FAILED;
 		else if (ttl_left(a->dns, m) < r.ttl_s)
@@ -179,6 +191,7 @@ static void answer_addrs(struct ask *a)
 		r.status = DNS_FOUND;
 	if (r.status == DNS_FAILED)
 		r.ttl_s = 0;
+	r.secure = are_secure(a, r.status);
 	void (*fn)(void *, const struct dns_addrs *) = a->fn.addrs;
 	void *arg = a->arg;
 	ask_end(a);

@@ -1,8 +1,5 @@
-/* test_tls_policy.c - which block next_hop is meant, and TLSA records as bytes. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+/* test_tls_policy.c - which block next_hop is meant, TLSA records as bytes, and what the DNS says of a host. */
+#include "tests/unit/net/fake_ns.h"
 
 #include "base/mem.h"
 #include "edge/tls_policy.h"
@@ -67,12 +64,91 @@ static void test_copies(void **state)
 	out_dane_end(&copy);
 }
 
+/* ---- questions ---------------------------------------------------------------------------------- */
+
+static struct fake_ns ns;
+static struct dns *dns;
+static unsigned answers;
+static enum tls_policy_answer got;
+
+/* What is said of the addresses of a host: 4 and 6 for each kind that is there, f for one that fails, u for one that is
+ * not signed. Its TLSA records are always there, and signed. */
+static void on_question(struct ns_reply *r)
+{
+	struct span name = span_str(r->name), kinds = span_cut(&name, '.');
+	bool v6 = r->type == RR_AAAA;
+	r->secure = r->asked;
+	if (r->type == RR_TLSA) {
+		put_rr(r, r->name, RR_TLSA, 60,
+		    SPAN("\3\1\1"
+			 "0123456789abcdef0123456789abcdef"));
+		return;
+	}
+	assert_int_equal(kinds.n, 2);
+	char kind = kinds.p[v6 ? 1 : 0];
+	r->secure = r->secure && kind != 'u';
+	if (kind == 'f')
+		r->rcode = 2;
+	else if (kind != '0')
+		put_addr(r, r->name, 60, v6 ? "2001:db8::1" : "192.0.2.1");
+}
+
+static void on_policy(void *arg, enum tls_policy_answer answer, const struct out_dane *dane)
+{
+	got = answer;
+	answers++;
+}
+
+/* Nobody gets rid of TLSA records by keeping some of the addresses from us (RFC 7672 sections 2.1.3, 2.2.2). */
+static void test_addresses_that_fail(void **state)
+{
+	static const struct {
+		const char *host;
+		enum tls_policy_answer answer;
+	} cases[] = {
+		{ "40.test", TLS_POLICY_DANE },
+		{ "06.test", TLS_POLICY_DANE },
+		{ "46.test", TLS_POLICY_DANE },
+		{ "4f.test", TLS_POLICY_DANE },
+		{ "f6.test", TLS_POLICY_DANE },
+		{ "ff.test", TLS_POLICY_FAILED },
+		{ "f0.test", TLS_POLICY_FAILED },
+		{ "uf.test", TLS_POLICY_NONE },
+		{ "4u.test", TLS_POLICY_NONE },
+		{ "00.test", TLS_POLICY_NONE },
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		answers = 0;
+		assert_non_null(tls_policy_ask(dns, cases[i].host, 25, on_policy, NULL));
+		WAIT_FOR(answers == 1);
+		if (got != cases[i].answer)
+			fail_msg("%s: %d", cases[i].host, (int)got);
+	}
+}
+
+static int setup(void **state)
+{
+	loop_setup(state);
+	fake_ns_begin(&ns, on_question);
+	dns = dns_new(
+	    loop, &(struct dns_opts){ .servers = &ns.at, .server_count = 1, .deadline_ms = 3000 });
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	dns_free(&dns);
+	fake_ns_end(&ns);
+	return loop_teardown(state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_domains),
 		cmocka_unit_test(test_records),
 		cmocka_unit_test(test_copies),
+		cmocka_unit_test_setup_teardown(test_addresses_that_fail, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
