@@ -8,7 +8,14 @@
 #include <string.h>
 #include <sysexits.h>
 
-enum { CODE_SIZE = 12 };
+enum {
+	CODE_SIZE = 12,
+	SHELL_NOT_STARTED = 126, /* what a shell says of a program that it could not start ... */
+	SHELL_NOT_FOUND = 127,
+	SHELL_SIGNAL =
+	    128, /* ... and, from this + 1 to this + 64, of one that a signal has ended */
+	SIGNALS = 64
+};
 
 static const struct {
 	enum fate fate;
@@ -76,7 +83,12 @@ static void set_exited(struct outcome *o, unsigned status, struct span text)
 		return;
 	}
 	snprintf(words, sizeof words, "the program ended with status %u", status);
-	set(o, FATE_REFUSED, "5.3.0", text, words);
+	if (status == SHELL_NOT_STARTED || status == SHELL_NOT_FOUND)
+		set(o, FATE_LATER, "4.3.5", text, words);
+	else if (status > SHELL_SIGNAL && status <= SHELL_SIGNAL + SIGNALS)
+		set(o, FATE_LATER, "4.3.0", text, words);
+	else
+		set(o, FATE_REFUSED, "5.3.0", text, words);
 }
 
 void run_outcome(struct outcome *o, const struct run_result *r)

@@ -107,6 +107,11 @@ static void test_outcomes(void **state)
 	expect(RUN_EXITED, EX_NOPERM, "two\nlines", "550 5.7.0 two?lines");
 	expect(RUN_EXITED, EX_CONFIG, "", "451 4.3.5 the program's settings are wrong");
 	expect(RUN_EXITED, 1, "", "550 5.3.0 the program ended with status 1");
+	expect(RUN_EXITED, 126, "", "451 4.3.5 the program ended with status 126");
+	expect(RUN_EXITED, 127, "sh: x: not found", "451 4.3.5 sh: x: not found");
+	expect(RUN_EXITED, 128, "", "550 5.3.0 the program ended with status 128");
+	expect(RUN_EXITED, 137, "Killed", "451 4.3.0 Killed");
+	expect(RUN_EXITED, 193, "", "550 5.3.0 the program ended with status 193");
 	expect(RUN_EXITED, 255, "bye", "550 5.3.0 bye");
 	expect(RUN_KILLED, 9, "half", "451 4.3.0 the program was ended by signal 9");
 	expect(RUN_LATE, 0, "", "451 4.3.0 the program did not end in time");
