@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "daemon/daemon.h"
+#include "edge/copy_later.h"
 #include "edge/copy_tls.h"
 #include "edge/edge_conf.h"
 #include "edge/queue_tables.h"
@@ -29,7 +30,8 @@ struct copier {
 	const struct edge_conf *edge; /* of conf */
 	struct tls_ctx *tls;          /* owned; NULL: none is due, or none can be made */
 	struct spool_link *link;      /* NULL until the spool could be read */
-	bool listed;                  /* on the link that is up now */
+	struct copy_later *later;     /* owned */
+	bool listing, listed;         /* on the link that is up now: some of it, all of it */
 	struct list_node asks;        /* without an answer */
 	struct timer wait, again;
 };
@@ -58,11 +60,7 @@ static void log_peer(struct copier *c, const char *state)
 
 static void release(struct copier *c, struct ident id)
 {
-	struct buf frame = BUF_INIT(100);
-	spool_id_put(&frame, SPOOL_FRAME_RELEASE, id, false);
-	if (c->link != NULL)
-		spool_link_tell(c->link, buf_span(&frame));
-	buf_end(&frame);
+	copy_release(c->link, id);
 }
 
 static void go(struct copier *c)
@@ -80,8 +78,9 @@ static void on_held(struct copier *c, struct ident id, bool adopted)
 		metric_add(&queue_metrics[QUEUE_M_HANDED_OVER], 1);
 		if (queue_hand_over(c->queue, id, c->edge->copy_to.host))
 			release(c, id);
-	} else if (!queue_owes(c->queue, id) && !spool_link_asks(c->link, id) &&
-		   queue_spool(c->queue) != NULL) {
+	} else if (queue_owes(c->queue, id)) {
+		queue_set_copied(c->queue, id);
+	} else if (!spool_link_asks(c->link, id) && queue_spool(c->queue) != NULL) {
 		release(c, id);
 	}
 }
@@ -91,6 +90,9 @@ static void on_frame(void *arg, const struct spool_frame *f)
 	struct copier *c = OBJ(copier, arg);
 	struct ident id;
 	bool adopted;
+	if (!c->listing)
+		queue_forget_copies(c->queue);
+	c->listing = true;
 	if (f->type == SPOOL_FRAME_HELD && spool_id_get(f->payload, &id, &adopted)) {
 		on_held(c, id, adopted);
 	} else if (f->type == SPOOL_FRAME_LISTED && queue_spool(c->queue) == NULL) {
@@ -100,6 +102,7 @@ static void on_frame(void *arg, const struct spool_frame *f)
 		c->listed = true;
 		log_peer(c, "up");
 		go(c);
+		copy_later_begin(c->later, c->link, c->edge->copy_timeout);
 	}
 }
 
@@ -108,7 +111,8 @@ static void on_down(void *arg)
 	struct copier *c = OBJ(copier, arg);
 	if (c->listed)
 		log_peer(c, "away");
-	c->listed = false;
+	c->listing = c->listed = false;
+	copy_later_stop(c->later);
 }
 
 static void on_wait(void *arg)
@@ -123,7 +127,9 @@ static void on_wait(void *arg)
 /* What was released while the link was down is told of by its list. */
 static void on_done(void *arg, struct ident id)
 {
-	release(OBJ(copier, arg), id);
+	struct copier *c = OBJ(copier, arg);
+	copy_later_ended(c->later, id);
+	release(c, id);
 }
 
 static void drop(void *arg, struct ident id)
@@ -161,16 +167,23 @@ static void on_put(void *arg, err_t err)
 {
 	struct copy_ask *a = OBJ(copy_ask, arg);
 	struct copier *c = a->copier;
+	struct ident id = a->id;
+	bool made = err == ERR_OK;
 	a->put = NULL;
 	if (err)
-		release(c, a->id); /* it may be there all the same */
+		release(c, id); /* it may be there all the same */
 	if (err == ERR_TIMEOUT && c->listed)
 		spool_link_reset(c->link, "the host that keeps copies does not answer");
 	if (err && c->edge->copy_loss == EDGE_COPY_ACCEPT) {
 		metric_add(&queue_metrics[QUEUE_M_UNCOPIED], 1);
 		err = ERR_OK;
 	}
+	bool missing = !made && err == ERR_OK;
 	ask_answer(a, err ? ERR_NO_COPY : ERR_OK);
+	if (made)
+		queue_set_copied(c->queue, id);
+	else if (missing)
+		copy_later_again(c->later);
 }
 
 static void on_refuse(void *arg)
@@ -272,6 +285,15 @@ static void open_link(struct copier *c)
 	buf_end(&hello);
 }
 
+/* With it go the marks of what has a copy: the other host says it anew. */
+static void on_queue_close(void *arg)
+{
+	struct copier *c = OBJ(copier, arg);
+	copy_later_drop(c->later);
+	if (c->link != NULL)
+		spool_link_reset(c->link, "the spool is opened anew");
+}
+
 static void on_again(void *arg)
 {
 	open_link(OBJ(copier, arg));
@@ -295,6 +317,8 @@ struct copier *copier_new(struct loop *l, struct dns *dns, struct queue *q, stru
 	timer_set(&c->wait, e->copy_wait);
 	queue_hold_all(q, true);
 	queue_on_done(q, on_done, c);
+	queue_on_close(q, QUEUE_COPIER, on_queue_close, c);
+	c->later = copy_later_new(l, q);
 	list_init(&c->asks);
 	const struct spool_copier copier = { ask, drop, c };
 	spool_serve_copy_to(s, &copier);
@@ -315,12 +339,14 @@ void copier_free(struct copier **pc)
 	if (c == NULL)
 		return;
 	queue_on_done(c->queue, NULL, NULL);
+	queue_on_close(c->queue, QUEUE_COPIER, NULL, NULL);
 	spool_serve_copy_to(c->serve, &(struct spool_copier){ 0 });
 	queue_copy_to(c->queue, &(struct spool_copier){ 0 });
 	while (!list_empty(&c->asks))
 		ask_stop(LIST_OF(struct copy_ask, link, c->asks.next));
 	timer_clear(&c->wait);
 	timer_clear(&c->again);
+	copy_later_free(&c->later);
 	spool_link_free(&c->link);
 	tls_ctx_unref(&c->tls);
 	conf_unref(&c->conf);

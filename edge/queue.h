@@ -56,7 +56,7 @@ void queue_add(struct queue *q, log_pos pos, const struct spool_message *m);
 /* The log refused with something else than ERR_NO_SPACE or ERR_BUSY: it is closed and opened anew. */
 void queue_spool_broke(struct queue *q, err_t err);
 /* Called whenever the spool is about to be closed: everything that refers to it must let go. */
-enum queue_friend { QUEUE_SERVE, QUEUE_COPIES, QUEUE_FRIENDS };
+enum queue_friend { QUEUE_SERVE, QUEUE_COPIES, QUEUE_COPIER, QUEUE_FRIENDS };
 void queue_on_close(struct queue *q, enum queue_friend who, void (*fn)(void *arg), void *arg);
 
 /* ---- for copier.c: another host keeps copies ---- */
@@ -70,6 +70,15 @@ bool queue_owes(const struct queue *q, struct ident id);
 /* It is this other host's now: here it ends without a word to anybody, but for recipients that are being delivered at this
  * moment. False: it cannot be read now. */
 bool queue_hand_over(struct queue *q, struct ident id, const char *host);
+/* A message that has not ended is marked as one that the other host has a copy of; a new shelf has no marks. */
+void queue_set_copied(struct queue *q, struct ident id);
+void queue_forget_copies(struct queue *q); /* no mark is left */
+/* Where in the log those without a mark stand, oldest first, of those behind `after`: some of them, at most max (at least 2);
+ * 0: none. */
+size_t queue_uncopied(const struct queue *q, log_pos after, log_pos *out, size_t max);
+struct q_entry;
+/* The message with this id, whose record stands there. NULL: it has ended, or has a mark, or cannot be read now. */
+const struct q_entry *queue_uncopied_entry(struct queue *q, struct ident id, log_pos pos);
 /* Called when a message has reached its end here, and that stands in the log. */
 void queue_on_done(struct queue *q, void (*fn)(void *arg, struct ident id), void *arg);
 

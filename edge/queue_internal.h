@@ -33,9 +33,10 @@ enum {
 	ENDED_MINUTES = 60, /* ids that are done are remembered for so long */
 	ENDED_MAX = 200000,
 	LOADED_BYTES = 1024 * 1024, /* of messages in memory that nothing is done for now */
-	DESTS_MAX = 16384,          /* with lists of their own; messages for more wait one by one */
-	KNOWN_MAX = 1000, /* that take mail and are remembered though there is none for them */
-	AGAIN_MS = 1000,  /* after the log or the directory could not help */
+	DESTS_MAX =
+	    SHELF_OWNER_MAX, /* with lists of their own; messages for more wait one by one */
+	KNOWN_MAX = 1000,    /* that take mail and are remembered though there is none for them */
+	AGAIN_MS = 1000,     /* after the log or the directory could not help */
 };
 
 enum q_state {

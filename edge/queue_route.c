@@ -134,13 +134,12 @@ void dest_hold(struct q_item *it)
  * the intervals of the retry schedule. */
 static uint64_t next_backoff(struct q_dest *d)
 {
-	const struct edge_conf *c = d->queue->edge;
 	bool far = d->kind != DEST_STORE && d->kind != DEST_RELAY;
 	const struct schedule *times = &d->queue->channels[d->kind].limits.times;
 	if (far)
 		return schedule_wait(times, PRIORITY_NORMAL, ++d->failures);
 	uint64_t next = d->backoff_ms == 0 ? DOWN_FIRST_MS : 2 * d->backoff_ms;
-	return next < c->dead_backoff ? next : c->dead_backoff;
+	return next < d->queue->edge->dead_backoff ? next : d->queue->edge->dead_backoff;
 }
 
 static struct list_node *stalled_list(const struct q_dest *d)

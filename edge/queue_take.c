@@ -2,6 +2,8 @@
  * copies (copier.c): wait before you deliver, do you have this one, it is the other host's now.
  *
  * Beside: queue.c, queue_spool.c. Owns nothing. */
+#include <stdlib.h>
+
 #include "base/check.h"
 #include "base/mem.h"
 #include "edge/queue_internal.h"
@@ -158,6 +160,54 @@ void queue_hold_all(struct queue *q, bool hold)
 	for (uint32_t i = 1; i < q->numbered_n; i++)
 		if (q->numbered[i] != NULL)
 			dest_run(q->numbered[i]);
+}
+
+void queue_set_copied(struct queue *q, struct ident id)
+{
+	uint32_t row = shelf_find(q->shelf, id);
+	if (is_open(q, row))
+		shelf_row(q->shelf, row)->copied = 1;
+}
+
+void queue_forget_copies(struct queue *q)
+{
+	for (uint32_t row = shelf_next(q->shelf, 0); row != 0; row = shelf_next(q->shelf, row))
+		shelf_row(q->shelf, row)->copied = 0;
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const log_pos *x = a, *y = b;
+	return (*x > *y) - (*x < *y);
+}
+
+/* When there is no room the younger half goes, and what is not older than that is not looked at any more. */
+size_t queue_uncopied(const struct queue *q, log_pos after, log_pos *out, size_t max)
+{
+	log_pos below = UINT64_MAX;
+	size_t n = 0;
+	for (uint32_t i = shelf_next(q->shelf, 0); i != 0; i = shelf_next(q->shelf, i)) {
+		const struct shelf_row *r = shelf_row(q->shelf, i);
+		if (r->done || r->copied || r->message <= after || r->message >= below)
+			continue;
+		out[n++] = r->message;
+		if (n < max)
+			continue;
+		qsort(out, n, sizeof *out, by_place);
+		n /= 2;
+		below = out[n];
+	}
+	qsort(out, n, sizeof *out, by_place);
+	return n;
+}
+
+const struct q_entry *queue_uncopied_entry(struct queue *q, struct ident id, log_pos pos)
+{
+	uint32_t row = shelf_find(q->shelf, id);
+	if (!is_open(q, row))
+		return NULL;
+	const struct shelf_row *r = shelf_row(q->shelf, row);
+	return r->message == pos && !r->copied ? row_load(q, row) : NULL;
 }
 
 void queue_on_done(struct queue *q, void (*fn)(void *arg, struct ident id), void *arg)

@@ -24,7 +24,7 @@ enum shelf_place {
 	SHELF_LOADED, /* entry is it */
 };
 
-enum { SHELF_OPEN_MAX = 1023, SHELF_OWNER_MAX = (1 << 15) - 1, SHELF_DEADLINE_MAX = (1 << 25) - 1 };
+enum { SHELF_OPEN_MAX = 1023, SHELF_OWNER_MAX = (1 << 14) - 1, SHELF_DEADLINE_MAX = (1 << 25) - 1 };
 
 struct shelf_row {
 	uint64_t id;      /* its keyed hash: the shelf's */
@@ -45,7 +45,8 @@ struct shelf_row {
 	uint64_t used : 1;      /* the shelf's */
 	uint64_t urgent : 1;    /* it does not wait for the time that stands in the log */
 	uint64_t open : 10;     /* recipients without an end, as far as is known */
-	uint64_t owner : 15;    /* SHELF_LISTED: whose list; 0: none */
+	uint64_t copied : 1;    /* another host has a copy of it: the owner's */
+	uint64_t owner : 14;    /* SHELF_LISTED: whose list; 0: none */
 	uint64_t size : 8;      /* of the message: shelf_size_code() */
 	uint64_t deadline : 25; /* see shelf_minutes() */
 	uint32_t same;          /* the shelf's */

@@ -176,6 +176,29 @@ def test_an_owner_of_whom_nothing_was_adopted_goes_on(pair):
     wait_for(lambda: pair.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "no copies")
 
 
+def test_what_came_while_the_peer_was_away_gets_its_copy(pair):
+    """The second host dies, mail is spooled, it comes back, and then the first host burns."""
+    pair.store_down()
+    before = metric(pair.owner, "postern_edge_copy_missing_total")
+    tokens = pair.spool(2)
+    kill_daemon(pair.peer, "edge")
+    tokens += pair.spool(8) + pair.spool(2, 300000)
+    assert metric(pair.owner, "postern_edge_copy_missing_total") == before + 10
+    pair.start_edge(pair.peer)
+    wait_for(lambda: pair.copies()["held"] == 12, 30, "all copies")
+    wait_for(lambda: "copy.later messages=10" in pair.owner.log("edge"), 20, "word of it")
+    pair.kill_owner()
+    shutil.rmtree(pair.owner.path("spool"))
+    said = pair.peer.postern("queue", "adopt", "mail.example.org")
+    assert said.returncode == 0, said.stdout + said.stderr
+    wait_for(lambda: pair.copies()["adopted"] == 12, 20, "adoption")
+    pair.store_up()
+    pair.peer.postern("queue", "retry")
+    pair.arrived_once(tokens)
+    pair.start_edge(pair.owner)
+    wait_for(lambda: pair.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "the new spool's owner")
+
+
 def test_a_frozen_peer_costs_one_wait_and_no_mail(pair):
     pair.store_down()
     before = metric(pair.owner, "postern_edge_copy_missing_total")

@@ -244,7 +244,7 @@ static void test_report_loss(void **state)
 		loop_step(b.loop, 10);
 	assert_int_equal(metric_get(&queue_metrics[QUEUE_M_BOUNCED]), refused);
 	peer_up(&b, &p);
-	WAIT_FOR(&b, queue_recipients(b.queue) == 2 && says(&p, HOLDS(1, 0)));
+	WAIT_FOR(&b, queue_recipients(b.queue) == 2 && says(&p, HOLDS(2, 0)));
 	close(nobody);
 	pair_close(&b, &p);
 }
