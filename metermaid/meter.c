@@ -92,6 +92,11 @@ uint32_t meter_secret_hash(struct span user, struct span secret)
 	return out != 0 ? out : 1;
 }
 
+bool meter_has_rules(const struct metermaid *m)
+{
+	return m->rules->n > 0;
+}
+
 /* ---- how many workers share ---- */
 
 static void on_roll_call(void *arg, const struct redis_reply *r)

@@ -57,6 +57,13 @@ static struct meter_facts facts_of(const struct session *s)
 	};
 }
 
+/* Only a rule of MeterMaid, or a failure, wants to know it. */
+static void hash_secret(struct attempt *a)
+{
+	if (a->secret_hash == 0)
+		a->secret_hash = meter_secret_hash(user_of(a), buf_span(&a->secret));
+}
+
 static void charge(struct session *s)
 {
 	struct meter_facts facts = facts_of(s);
@@ -117,6 +124,8 @@ enum verdict authenticate_refuse(struct session *s, enum reason why, const char 
 	struct attempt *a = s->attempt;
 	bool guess = told_of(s, why) == TOLD_CREDENTIALS;
 	bool again = false, tried = guess && !a->verified;
+	if (tried)
+		hash_secret(a);
 	unsigned failures = tried ? note_failure(s, &again) : 0;
 	uint64_t wait = guess ? penalty_ms(s, failures) : 0;
 	a->refused = why;
@@ -275,7 +284,8 @@ static void on_meter(void *arg, const struct meter_answer *answer)
 static enum verdict ask_meter(struct session *s)
 {
 	struct attempt *a = s->attempt;
-	a->secret_hash = meter_secret_hash(user_of(a), buf_span(&a->secret));
+	if (meter_has_rules(s->mmp->meter))
+		hash_secret(a);
 	struct meter_facts facts = facts_of(s);
 	session_enter(s, ST_METER);
 	s->ask = meter_ask(s->mmp->meter, METER_AUTH, &facts, on_meter, s);
