@@ -21,7 +21,6 @@ static void talk_free(struct talk *t)
 	stream_free(&t->stream);
 	mem_free(t->tls_name);
 	mem_free(t->client_name);
-	mem_free(t->own_name);
 	smtp_reply_reader_end(&t->replies);
 	buf_end(&t->user);
 	buf_end(&t->authz);
@@ -252,9 +251,11 @@ struct ticket *back_login(
 	*take_stream = NULL;
 	t->policy = ask->policy;
 	t->starttls = ask->policy->tls == MMP_TLS_STARTTLS ? ask->policy->ctx : NULL;
-	t->tls_name = mem_str(ask->tls_name);
-	t->client_name = mem_span_str(ask->client_name);
-	t->own_name = mem_span_str(ask->own_name);
+	if (t->starttls != NULL)
+		t->tls_name = mem_str(ask->tls_name);
+	if (ask->client_name.n > 0)
+		t->client_name = mem_span_str(ask->client_name);
+	t->own_name = ask->own_name;
 	smtp_reply_reader_init(&t->replies);
 	t->user = BUF_INIT(USER_MAX);
 	t->secret = BUF_INIT(SASL_SECRET_MAX);

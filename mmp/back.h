@@ -69,7 +69,8 @@ struct back_ask {
 	struct span user, secret;          /* the secret is the client's: for LOGIN_PASSWORD */
 	const struct store_policy *policy; /* lives longer than the ticket */
 	const char *tls_name;              /* to verify */
-	struct span client_name, own_name; /* for EHLO: the client's word and ours */
+	struct span client_name;           /* for EHLO: the client's word ... */
+	const char *own_name;              /* ... and ours, which lives longer than the ticket */
 	struct back_facts facts;
 	bool learn; /* what the store can do, if that costs a command of its own */
 	bool
@@ -90,10 +91,11 @@ struct talk {
 	struct timer deadline;
 	const struct store_policy *policy;
 	const struct tls_ctx *starttls; /* of policy; NULL: plain, or TLS is there already */
-	char *tls_name;                 /* owned */
+	char *tls_name;                 /* owned; with starttls */
 	struct buf user, secret;        /* owned, wiped: who says the secret */
-	struct buf authz; /* owned: for whom, when it is said for another: AUTHENTICATE only */
-	char *client_name, *own_name; /* owned */
+	struct buf authz;  /* owned: for whom, when it is said for another: AUTHENTICATE only */
+	char *client_name; /* owned; NULL: not known */
+	const char *own_name;
 	struct back_facts facts;
 	bool facts_due; /* IMAP: the answer to ID is still to come */
 	bool learn, learnt;

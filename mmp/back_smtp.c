@@ -113,14 +113,14 @@ static void put_facts(const struct talk *t, struct buf *out)
 	buf_add_number(&value, t->facts.client.port);
 	put_attribute(t, out, ATTR_PORT, buf_span(&value));
 	put_attribute(t, out, ATTR_NAME, SPAN("[UNAVAILABLE]"));
-	put_attribute(t, out, ATTR_HELO, span_str(t->client_name));
+	put_attribute(t, out, ATTR_HELO, span_str(t->client_name != NULL ? t->client_name : ""));
 	put_attribute(t, out, ATTR_PROTO, SPAN("ESMTP"));
 	buf_end(&value);
 }
 
 static enum talk_verdict send_name(struct talk *t)
 {
-	const char *name = t->client_name[0] != '\0' ? t->client_name : t->own_name;
+	const char *name = t->client_name != NULL ? t->client_name : t->own_name;
 	return say(t, STEP_NAME, "EHLO ", name);
 }
 

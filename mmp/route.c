@@ -203,7 +203,7 @@ static enum verdict start_login(struct session *s, struct stream *store)
 		.policy = a->policy,
 		.tls_name = a->host,
 		.client_name = s->front->client_name != NULL ? s->front->client_name(s) : SPAN_NONE,
-		.own_name = span_str(s->setup->hostname),
+		.own_name = s->setup->hostname,
 		.facts = { a->policy->facts == FACTS_COMMAND, s->from, s->local, s->id },
 		.learn = !is_known(s),
 		.deadline_ms = c->store_login_timeout,

@@ -221,7 +221,7 @@ static void on_dialled(void *arg, const struct dial_result *r)
 	struct back_ask ask = { .back = front_of(k->protocol)->back,
 		.policy = policy,
 		.tls_name = k->host,
-		.own_name = span_str(k->setup->hostname),
+		.own_name = k->setup->hostname,
 		.probe = true,
 		.deadline_ms = k->setup->mmp->store_login_timeout };
 	k->ask = back_login(k->watch->mmp->loop, &s, &ask, on_talked, k);

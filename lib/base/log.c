@@ -8,8 +8,6 @@
 #include "base/fmt.h"
 #include "base/log.h"
 
-enum { LINE_USUAL = 480 };
-
 static struct {
 	const char *program;
 	enum log_level least;
@@ -140,9 +138,8 @@ void log_write(const struct log_event *ev, const char *id, const struct log_fiel
 		cfg.counter(ev);
 	if (ev->level < cfg.least)
 		return;
-	char *room; /* a line's worth at once, instead of growing to it */
-	struct buf b = BUF_INIT(LOG_LINE_MAX - 2);
-	buf_room(&b, LINE_USUAL, &room);
+	char room[LOG_LINE_MAX + 1]; /* as much as it can need: the buffer never asks for more */
+	struct buf b = { .p = room, .cap = sizeof room, .max = LOG_LINE_MAX - 2 };
 	put_head(&b, ev);
 	if (id != NULL && id[0] != '\0')
 		put_pair(&b, "id", span_str(id));
@@ -158,5 +155,4 @@ void log_write(const struct log_event *ev, const char *id, const struct log_fiel
 			break; /* nobody to tell: standard error is gone or full */
 		line = span_from(line, (size_t)n);
 	}
-	buf_end(&b);
 }

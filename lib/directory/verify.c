@@ -149,7 +149,7 @@ static void on_deadline(void *arg)
 }
 
 static struct check *check_new(
-    struct verifier *v, const struct verify_ask *ask, answer_fn *fn, void *arg)
+    struct verifier *v, const struct verify_ask *ask, const uint8_t tag[DIGEST_SHA256_LEN])
 {
 	struct check *c = MEM_NEW(struct check);
 	c->ticket.cancel = on_cancel;
@@ -157,8 +157,7 @@ static struct check *check_new(
 	c->v = v;
 	c->user = record_ref(ask->user);
 	c->conf = ask->conf;
-	c->fn = fn;
-	c->arg = arg;
+	memcpy(c->tag, tag, sizeof c->tag);
 	timer_init(&c->deadline, v->loop, on_deadline, c);
 	return c;
 }
@@ -170,6 +169,11 @@ struct comparison {
 	struct span slow[CRYPT_SETTINGS_MAX];
 	size_t slow_n;
 };
+
+static bool binds(const struct verify_ask *ask)
+{
+	return ask->backend->ops->bind != NULL && ask->conf->verify == VERIFY_BIND;
+}
 
 /* Plain text is taken from a file only: a server that shows it to us is set up wrongly. */
 static struct comparison compare(const struct verify_ask *ask)
@@ -198,43 +202,53 @@ static struct comparison compare(const struct verify_ask *ask)
 	return c;
 }
 
-static struct ticket *ask_slowly(struct check *c, const struct comparison *how, struct span secret)
+static bool ask_slowly(struct check *c, const struct comparison *how, struct span secret)
 {
 	c->wait = crypt_pool_ask(c->v->crypt, how->slow, how->slow_n, secret, on_crypt, c);
 	timer_set(&c->deadline, c->conf->deadline);
-	return c->wait;
+	return c->wait != NULL;
+}
+
+/* Does the entry itself tell, or what it told before? */
+static bool is_known_now(struct verifier *v, const struct verify_ask *ask,
+    const uint8_t tag[DIGEST_SHA256_LEN], struct comparison *how)
+{
+	const struct slot *known = recall(v, tag);
+	if (known != NULL) {
+		directory_count(VERIFY_HITS);
+		*how = (struct comparison){ .answer = known->right ? ANSWER_FOUND : ANSWER_ABSENT };
+		return true;
+	}
+	if (binds(ask))
+		return false;
+	*how = compare(ask);
+	return how->answer == ANSWER_FOUND || how->slow_n == 0;
 }
 
 struct ticket *verifier_ask(struct verifier *v, const struct verify_ask *ask, answer_fn *fn,
     void *arg, enum answer *now_out)
 {
-	bool bind = ask->backend->ops->bind != NULL && ask->conf->verify == VERIFY_BIND;
+	uint8_t tag[DIGEST_SHA256_LEN];
 	struct comparison how = { .answer = ANSWER_UNKNOWN };
-	const struct slot *known;
 	*now_out = ANSWER_ABSENT;
 	if (!password_is_secret(ask->secret))
 		return NULL;
 	*now_out = ANSWER_UNKNOWN;
-	struct check *c = check_new(v, ask, fn, arg);
-	if (!make_tag(v, ask, c->tag))
-		goto known_now;
-	if ((known = recall(v, c->tag)) != NULL) {
-		directory_count(VERIFY_HITS);
-		*now_out = known->right ? ANSWER_FOUND : ANSWER_ABSENT;
-		goto known_now;
+	if (!make_tag(v, ask, tag))
+		return NULL;
+	if (is_known_now(v, ask, tag, &how)) {
+		*now_out = how.answer;
+		return NULL;
 	}
-	if (bind) {
+	struct check *c = check_new(v, ask, tag);
+	c->fn = fn;
+	c->arg = arg;
+	if (binds(ask)) {
 		c->wait = ask->backend->ops->bind(ask->backend, ask->user, ask->secret, on_bind, c);
 		return &c->ticket;
 	}
-	how = compare(ask);
-	*now_out = how.answer;
-	if (how.answer == ANSWER_FOUND || how.slow_n == 0)
-		goto known_now;
-	*now_out = ANSWER_UNKNOWN;
-	if (ask_slowly(c, &how, ask->secret) != NULL)
+	if (ask_slowly(c, &how, ask->secret))
 		return &c->ticket;
-known_now:
 	check_free(c);
 	return NULL;
 }

@@ -179,7 +179,7 @@ static void on_connected(struct dial *d)
 {
 	d->state = DIAL_SECURE;
 	make_stream(d);
-	if (!stream_write(d->stream, d->first, d->first_n)) {
+	if (d->first_n > 0 && !stream_write(d->stream, d->first, d->first_n)) {
 		fail_address(d, ERR_TOO_LONG, "the first bytes do not fit the output limit");
 		return;
 	}
@@ -348,8 +348,9 @@ struct ticket *dial_start(struct loop *l, struct dns *dns, const struct dial_tar
 	else if (target->first.n > FIRST_MAX)
 		note(d, ERR_TOO_LONG, "too many bytes to send first");
 	d->host = mem_span_str(d->err ? SPAN_NONE : target->host);
-	d->first = mem_span_str(d->err ? SPAN_NONE : target->first);
 	d->first_n = d->err ? 0 : target->first.n;
+	if (d->first_n > 0)
+		d->first = mem_span_str(target->first);
 	d->tls = target->tls != NULL ? tls_ctx_ref(target->tls) : NULL;
 	d->tls_name = mem_str(target->tls_name);
 	d->alpn = mem_str(target->alpn);

@@ -428,6 +428,9 @@ static void side_begin(struct pipe *p, enum side_id id, struct stream *s, const 
 	struct side *side = &p->sides[id];
 	struct buf unsent = BUF_INIT(SIZE_MAX / 2);
 	CHECK(s->state == ST_OPEN || s->state == ST_FAILED);
+	/* The last words of its owner, most often all there is: they need not be kept first. What is wrong shows again. */
+	if (s->state == ST_OPEN && stream_input(from).n == 0)
+		(void)stream_flush(s);
 	out_copy(&s->out, &unsent);
 	side_hold(side, buf_span(&unsent));
 	side_hold(side, stream_input(from));

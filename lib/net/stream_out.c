@@ -21,6 +21,8 @@ enum {
 	TLS_HANDSHAKE_COST = 32 * 1024, /* ... and with the buffers of a handshake */
 	OUT_FILE_COST = 256,            /* what a range of a file counts against out_max */
 	OUT_IOV_MAX = 16,
+	SPARES_MAX = 16, /* pieces of at most ... */
+	SPARE_BYTES_MAX = 2048,
 	OUT_ROUND_MAX = 1 << 20 /* per flush: then the other connections have their turn */
 };
 
@@ -71,10 +73,44 @@ bool out_empty(const struct out_queue *q)
 	return q->first == NULL;
 }
 
+/* Pieces that have left, with their memory, for what anybody says next: bounded, empty, wiped where they were secret. */
+static struct {
+	struct out_piece *first;
+	size_t n;
+} spare;
+
+static struct out_piece *piece_new(void)
+{
+	struct out_piece *p = spare.first;
+	if (p == NULL) {
+		p = MEM_NEW(struct out_piece);
+		p->bytes = BUF_INIT(OUT_PIECE_MAX);
+		return p;
+	}
+	spare.first = p->next;
+	spare.n--;
+	p->next = NULL;
+	return p;
+}
+
+static void piece_end(struct out_piece *p, bool secret)
+{
+	if (secret && p->bytes.p != NULL)
+		mem_wipe(p->bytes.p, p->bytes.cap);
+	if (spare.n == SPARES_MAX || p->bytes.cap > SPARE_BYTES_MAX) {
+		buf_end(&p->bytes);
+		mem_free(p);
+		return;
+	}
+	buf_clear(&p->bytes);
+	*p = (struct out_piece){ .next = spare.first, .bytes = p->bytes };
+	spare.first = p;
+	spare.n++;
+}
+
 static struct out_piece *piece_add(struct out_queue *q)
 {
-	struct out_piece *p = MEM_NEW(struct out_piece);
-	p->bytes = BUF_INIT(OUT_PIECE_MAX);
+	struct out_piece *p = piece_new();
 	if (q->last != NULL)
 		q->last->next = p;
 	else
@@ -99,11 +135,7 @@ static void piece_drop(struct out_queue *q)
 		q->bytes -= buf_len(&p->bytes);
 	}
 	file_ref_put(&p->file);
-	if (q->secret)
-		buf_wipe_end(&p->bytes);
-	else
-		buf_end(&p->bytes);
-	mem_free(p);
+	piece_end(p, q->secret);
 }
 
 void out_end(struct out_queue *q)
