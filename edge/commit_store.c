@@ -113,7 +113,9 @@ static void on_place(void *arg, enum directory_status status, const struct store
 	} else if (place->lmtp == 0) {
 		group_fail(g, "4.3.5", "the store does not take mail");
 	} else {
-		struct out_target to = { OUT_LMTP, place->host, place->lmtp, OUT_TLS_NONE, NULL };
+		struct out_target to = {
+			.kind = OUT_LMTP, .host = place->host, .port = place->lmtp
+		};
 		to.tls = out_conf_tls(k->edge, &to, g->mail.require_tls);
 		g->state = GR_SEND;
 		g->ask = out_pool_send(k->pool, &to, &g->mail, on_sent, g);

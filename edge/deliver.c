@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "edge/deliver_internal.h"
 #include "edge/lmtp_address.h"
+#include "edge/mx_order.h"
 #include "edge/outcome.h"
 #include "edge/out_conf.h"
 #include "edge/run_outcome.h"
@@ -140,9 +141,12 @@ static void finish_all(
 
 /* ---- sending ------------------------------------------------------------------------------------ */
 
-static void send_to(struct q_delivery *dl, const struct out_target *to)
+/* What a stranger's DNS, or an address in brackets, leads to is not this host itself. */
+static void send_to(struct q_delivery *dl, const struct out_target *way)
 {
-	dl->ask = out_pool_send(dl->queue->pool, to, &dl->mail, on_sent, dl);
+	struct out_target to = *way;
+	to.foreign = dl->dest->kind == DEST_DOMAIN && !dl->queue->edge->mx_loopback;
+	dl->ask = out_pool_send(dl->queue->pool, &to, &dl->mail, on_sent, dl);
 }
 
 static bool send_next_mx(struct q_delivery *dl);
@@ -287,14 +291,12 @@ static void send_smtp(struct q_delivery *dl, const char *host, uint16_t port)
 		send_smtp_now(dl, NULL);
 }
 
-/* The next mail exchanger, in order of preference, up to the one that is this host. False: none left. */
+/* The next mail exchanger of those that mx_arrange() has left. False: none left. */
 static bool send_next_mx(struct q_delivery *dl)
 {
 	if (dl->mx_next >= dl->mx.n || (dl->mx_tried >= MX_TRIES && !wish_holds(dl)))
 		return false;
 	const char *host = dl->mx.v[dl->mx_next++].host;
-	if (span_ieq_str(span_str(host), dl->queue->hostname))
-		return false;
 	if (!wish_holds(dl) || wish_trusts(dl, host))
 		send_smtp(dl, host, (uint16_t)dl->queue->edge->relay_port);
 	else
@@ -346,13 +348,6 @@ static void on_store(void *arg, enum directory_status status, const struct store
 
 /* ---- the way there ------------------------------------------------------------------------------ */
 
-static void send_first_mx(struct q_delivery *dl)
-{
-	if (!send_next_mx(dl))
-		finish_all(
-		    dl, FATE_REFUSED, 554, "5.4.6", "mail for this domain would come back here");
-}
-
 static void on_sts(void *arg, const struct sts_answer *a)
 {
 	struct q_delivery *dl = OBJ(q_delivery, arg);
@@ -363,7 +358,7 @@ static void on_sts(void *arg, const struct sts_answer *a)
 	}
 	dl->sts_fault = a->fault;
 	dl->sts = a->rules != NULL ? sts_rules_ref(a->rules) : NULL;
-	send_first_mx(dl);
+	send_next_mx(dl);
 }
 
 /* The mail exchangers are known. What the operator says of a domain stands above what that says of itself; that it names
@@ -371,12 +366,19 @@ static void on_sts(void *arg, const struct sts_answer *a)
 static void send_by_mx(struct q_delivery *dl)
 {
 	const struct queue *q = dl->queue;
+	enum mx_use use = mx_arrange(&dl->mx, q->hostname);
+	if (use != MX_USE) {
+		finish_all(dl, FATE_REFUSED, 554, use == MX_OURS ? "5.4.6" : "5.4.4",
+		    use == MX_OURS ? "mail for this domain would come back here"
+				   : "no mail exchanger of the domain is a name of a host");
+		return;
+	}
 	bool usual = q->edge->smtp_tls != (int)OUT_TLS_NONE &&
 		     tls_policy_block(q->edge, dl->dest->name) == NULL && !is_tls_report(dl);
 	if (q->channels[DEST_DOMAIN].limits.mta_sts && (usual || (wish_holds(dl) && !dl->secure)))
 		dl->ask = sts_ask(q->sts, dl->dest->name, on_sts, dl);
 	else
-		send_first_mx(dl);
+		send_next_mx(dl);
 }
 
 /* Without MX records the domain's own address takes its mail (RFC 5321 section 5.1). */

@@ -43,6 +43,7 @@ struct out_peer {
 	char *host;
 	uint16_t port;
 	enum out_tls tls;
+	bool foreign;
 	struct out_dane dane; /* owned strings; what was said last */
 	struct list_node conns, waiting, refused;
 	size_t conn_count, waiting_count;
@@ -79,7 +80,8 @@ struct out_request {
 
 static void put_key(struct buf *out, const struct out_target *to)
 {
-	buf_printf(out, "%d %d %u %s", (int)to->kind, (int)to->tls, to->port, to->host);
+	buf_printf(out, "%d %d %d %u %s", (int)to->kind, (int)to->tls, (int)to->foreign, to->port,
+	    to->host);
 }
 
 static struct out_peer *peer_new(struct out_pool *p, const struct out_target *to, struct span key)
@@ -95,6 +97,7 @@ static struct out_peer *peer_new(struct out_pool *p, const struct out_target *to
 	peer->host = mem_str(to->host);
 	peer->port = to->port;
 	peer->tls = to->tls;
+	peer->foreign = to->foreign;
 	if (to->dane != NULL)
 		peer->dane = out_dane_copy(to->dane);
 	list_init(&peer->conns);
@@ -195,6 +198,7 @@ static struct out_conn *conn_new(struct out_peer *peer)
 		.port = peer->port,
 		.helo = p->helo,
 		.tls = peer->tls,
+		.foreign = peer->foreign,
 		.dane = peer->tls == OUT_TLS_DANE ? &peer->dane : NULL,
 		.tls_ctx = p->tls[peer->tls],
 		.connect_ms = p->opts.connect_ms,

@@ -24,6 +24,7 @@ struct out_target {
 	uint16_t port;
 	enum out_tls tls;
 	const struct out_dane *dane; /* OUT_TLS_DANE */
+	bool foreign;                /* see out_opts */
 };
 
 struct out_pool *out_pool_new(struct loop *l, struct dns *dns, const struct out_pool_opts *opts);

@@ -118,10 +118,30 @@ static void end_good(struct smtp_out *o, bool keep)
 	answer(o, OUT_ANSWERED);
 }
 
+/* Nothing of the mail was said: another address of the host may do better (RFC 5321 section 5.1). */
+static bool has_next_address(const struct smtp_out *o)
+{
+	return o->opts.kind == OUT_SMTP && o->mail != NULL && !o->kept && o->more &&
+	       o->state >= ST_GREETING && o->state <= ST_TLS && o->tried < OUT_ADDRESSES_MAX;
+}
+
+static void try_next_address(struct smtp_out *o)
+{
+	drop_stream(o);
+	o->skip = o->tried;
+	o->opts.tls = o->tls_wanted;
+	o->tls_counted = false;
+	start_dial(o);
+}
+
 /* The conversation cannot go on. Recipients that have no answer yet are told later. */
 static void end_bad(struct smtp_out *o)
 {
 	enum out_state was = o->state;
+	if (has_next_address(o)) {
+		try_next_address(o);
+		return;
+	}
 	out_set_state(o, ST_DEAD);
 	drop_stream(o);
 	if (o->mail == NULL) {
@@ -270,6 +290,8 @@ static void on_dialled(void *arg, const struct dial_result *r)
 		return;
 	}
 	o->io = r->stream;
+	o->tried = r->tried;
+	o->more = r->more;
 	o->local = stream_local(o->io).addr;
 	stream_set_owner(
 	    o->io, (struct stream_limits){ .in_max = IN_MAX, .out_max = OUT_MAX }, on_stream, o);
@@ -282,6 +304,8 @@ static void start_dial(struct smtp_out *o)
 	struct dial_target target = {
 		.host = span_str(o->host),
 		.port = o->opts.port,
+		.foreign = o->opts.foreign,
+		.skip = o->skip,
 		.deadline_ms = o->opts.connect_ms,
 		.limits = { .in_max = IN_MAX, .out_max = OUT_MAX },
 	};
@@ -306,6 +330,7 @@ struct smtp_out *smtp_out_new(
 	struct smtp_out *o = MEM_NEW(struct smtp_out);
 	o->magic = smtp_out_MAGIC;
 	o->opts = *opts;
+	o->tls_wanted = opts->tls;
 	o->opts.host = o->host = mem_str(opts->host);
 	o->opts.helo = o->helo = mem_str(opts->helo);
 	if (opts->dane != NULL)

@@ -2,7 +2,8 @@
  *
  * Connects at the first mail, is kept for the next. Nothing the server says is trusted: replies are
  * bounded, codes are checked against the state, every state has its deadline, and every way in which
- * a conversation can end gives each recipient an outcome. */
+ * a conversation can end gives each recipient an outcome. A mail server with several addresses (SMTP) that does not come as far
+ * as the envelope at one of them is tried at the next, at OUT_ADDRESSES_MAX in all. */
 #ifndef EDGE_SMTP_OUT_H
 #define EDGE_SMTP_OUT_H
 
@@ -19,6 +20,8 @@
 #include "net/tls_ctx.h"
 
 struct smtp_out;
+
+enum { OUT_ADDRESSES_MAX = 5 };
 
 enum out_kind { OUT_LMTP, OUT_SMTP };
 /* DANE: encrypted, and the certificate is the one that DNSSEC names. STS: encrypted, and the certificate is one of the
@@ -65,6 +68,7 @@ struct out_opts {
 	const char *host; /* name, address, or path of a unix socket */
 	uint16_t port;
 	const char *helo; /* our name */
+	bool foreign;     /* see dial_target */
 	enum out_tls tls;
 	const struct out_dane *dane;   /* OUT_TLS_DANE: copied */
 	const struct tls_ctx *tls_ctx; /* NULL: as OUT_TLS_NONE, or fails with OUT_TLS_MUST */

@@ -72,6 +72,9 @@ struct smtp_out {
 	uint64_t size_max;
 	struct ip_port peer;
 	struct ip_addr local;
+	size_t skip, tried; /* addresses that have failed; with the one that is connected */
+	bool more;          /* the host has others */
+	enum out_tls tls_wanted;
 	bool kept; /* has carried a mail before */
 	bool needs_rset;
 	char why[OUT_WHY_SIZE]; /* after V_FAIL */

@@ -157,7 +157,9 @@ static void on_place(void *arg, enum directory_status status, const struct store
 	} else if (place->lmtp == 0) {
 		answer_why(a, STORE_UNSURE, "the store does not take mail");
 	} else {
-		struct out_target to = { OUT_LMTP, place->host, place->lmtp, OUT_TLS_NONE, NULL };
+		struct out_target to = {
+			.kind = OUT_LMTP, .host = place->host, .port = place->lmtp
+		};
 		to.tls = out_conf_tls(a->owner->edge, &to, a->require_tls);
 		a->state = SA_STORE;
 		a->ask = out_pool_send(a->owner->pool, &to, &a->mail, on_sent, a);

@@ -197,7 +197,7 @@ class Tier:
                 "mmp {\n" + self.mmp_extra +
                 self.mmp_listener("imap", "imap", "starttls") + self.mmp_listener("imaps", "imap", "implicit") +
                 self.mmp_listener("pop3", "pop3", "starttls") + self.mmp_listener("pop3s", "pop3", "implicit") + "}\n"
-                "edge {\n" + f"\tspool {self.path('spool')};\n" + self.edge_extra +
+                "edge {\n" + f"\tspool {self.path('spool')};\n\tmx_loopback yes;\n" + self.edge_extra +
                 self.edge_listener("mx", "starttls") + self.edge_listener("submission", "starttls") +
                 self.edge_listener("submissions", "implicit") + "}\n")
 

@@ -49,7 +49,8 @@ struct dial {
 	char *first;
 	size_t first_n;
 	uint16_t port;
-	bool greets;
+	bool greets, foreign;
+	size_t skip;
 	struct stream_limits limits;
 	uint64_t ends_ms, each_ms; /* the deadline; what one address may take of it */
 
@@ -113,7 +114,11 @@ static void on_unowned(void *arg, enum stream_event ev)
 static void answer(struct dial *d, err_t err)
 {
 	char text[sizeof d->text];
-	struct dial_result r = { .err = err, .addr = d->tried, .text = text };
+	struct dial_result r = { .err = err,
+		.addr = d->tried,
+		.tried = d->at,
+		.more = d->at < d->addr_n,
+		.text = text };
 	void (*fn)(void *, const struct dial_result *) = d->fn;
 	void *arg = d->arg;
 	snprintf(text, sizeof text, "%s", err ? d->text : "");
@@ -280,6 +285,24 @@ static void try_next(struct dial *d)
 	connect_to(d, &sa, n);
 }
 
+/* It would be this host, or nobody. */
+static bool is_none_of_it(struct ip_addr a)
+{
+	bool multicast = ip_is_v4(a) ? a.b[12] >= 224 : a.b[0] == 0xff;
+	return multicast || ip_is_loopback(a) || ip_is_any(a) || (ip_is_v4(a) && a.b[12] == 0);
+}
+
+static void put_addrs(struct dial *d, const struct ip_addr *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!d->foreign || !is_none_of_it(v[i]))
+			d->addrs[d->addr_n++] = v[i];
+	if (d->addr_n == 0)
+		note(d, ERR_DNS_ABSENT,
+		    "the name has no address but of the host that asks, or of none");
+	d->at = d->skip < d->addr_n ? d->skip : 0;
+}
+
 static void on_addrs(void *arg, const struct dns_addrs *found)
 {
 	struct dial *d = OBJ(dial, arg);
@@ -289,8 +312,7 @@ static void on_addrs(void *arg, const struct dns_addrs *found)
 	} else if (found->status == DNS_FAILED) {
 		note(d, ERR_DNS_FAILED, "no name server could answer");
 	} else {
-		d->addr_n = found->n;
-		memcpy(d->addrs, found->v, found->n * sizeof found->v[0]);
+		put_addrs(d, found->v, found->n);
 	}
 	try_next(d);
 }
@@ -313,13 +335,14 @@ static void on_begin(void *arg)
 {
 	struct dial *d = OBJ(dial, arg);
 	struct span host = span_str(d->host);
+	struct ip_addr literal;
 	metric_add(&net_metrics[NET_DIALS], 1);
 	if (d->err) { /* noted by dial_start() */
 		answer(d, d->err);
 	} else if (d->host[0] == '/') {
 		dial_unix(d);
-	} else if (ip_parse(host, &d->addrs[0])) {
-		d->addr_n = 1;
+	} else if (ip_parse(host, &literal)) {
+		put_addrs(d, &literal, 1);
 		try_next(d);
 	} else if (d->dns == NULL) {
 		note(d, ERR_CONFIG, "a name was given where only an address may stand");
@@ -356,6 +379,8 @@ struct ticket *dial_start(struct loop *l, struct dns *dns, const struct dial_tar
 	d->alpn = mem_str(target->alpn);
 	d->port = target->port;
 	d->greets = target->greets;
+	d->foreign = target->foreign;
+	d->skip = target->skip;
 	d->limits = target->limits;
 	timer_init(&d->deadline, l, on_deadline, d);
 	timer_init(&d->share, l, on_share_over, d);

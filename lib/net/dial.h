@@ -19,6 +19,10 @@ struct dial_target {
 	struct span first;    /* sent before anything else, before TLS: a PROXY v2 header */
 	bool
 	    greets; /* the server speaks first: its first words tell that it is there, at the cost of one wake-up */
+	bool
+	    foreign; /* a stranger has named the host: addresses of loopback, and those that are no host's, are
+			   none of it */
+	size_t skip;          /* so many of its addresses have been tried */
 	uint64_t deadline_ms; /* for everything, e.g. 10000 */
 	struct stream_limits limits;
 };
@@ -27,6 +31,8 @@ struct dial_result {
 	err_t err; /* ERR_OK: stream is set and the callback owns it */
 	struct stream *stream;
 	struct ip_port addr; /* the address that answered, or the last tried */
+	size_t tried;        /* addresses up to that one, skipped ones too */
+	bool more;           /* the host has others */
 	const char *text;    /* words for the log when err */
 };
 

@@ -339,7 +339,10 @@ class Names(socketserver.BaseRequestHandler):
 
     A, MX, NXDOMAIN = 1, 15, 3
     ZONE = {("far.example", MX): [(10, "dead.example"), (20, "mx.example")], ("mx.example", A): ["127.0.0.1"],
-            ("dead.example", A): ["127.0.0.9"], ("plain.example", A): ["127.0.0.1"], ("null.example", MX): [(0, "")]}
+            ("dead.example", A): ["127.0.0.9"], ("plain.example", A): ["127.0.0.1"], ("null.example", MX): [(0, "")],
+            # an address is no name of a host; who is as good as we are would give it back
+            ("numbers.example", MX): [(5, "127.0.0.1"), (10, "mx.example")], ("only.example", MX): [(5, "127.0.0.1")],
+            ("equal.example", MX): [(10, "mx.example"), (10, "mail.example.org")]}
 
     @staticmethod
     def wire(name):
@@ -371,7 +374,8 @@ def test_mail_exchangers(edge, relay):
     edge.edge_extra = with_relay.replace(f"relay_host 127.0.0.1:{edge.relay_port}", f"relay_port {edge.relay_port}")
     alice = edge.user("alice")
     token = mail.new_token()
-    to = ["good@far.example", "good@plain.example", "good@null.example", "good@gone.example"]
+    to = ["good@far.example", "good@plain.example", "good@null.example", "good@gone.example", "good@numbers.example",
+          "good@only.example", "good@equal.example"]
     try:
         assert edge.stop_process("edge") == 0
         edge.write_configs()
@@ -379,11 +383,13 @@ def test_mail_exchangers(edge, relay):
         text = mail.message(token, alice["address"], to)
         code, reply = mail.send(edge, alice["address"], to, text, service="submission", user=alice)
         assert code == 250, reply
-        wait_for(lambda: sum(token.encode() in t for t in relay.taken) == 2, 20, "two relayed messages")
+        wait_for(lambda: sum(token.encode() in t for t in relay.taken) == 3, 20, "three relayed messages")
         wait_for(edge.queue_is_empty, 20, "an empty queue")
         notices = b"".join(edge.having(alice, token))
         assert b"rfc822; good@null.example" in notices and b"Status: 5.1.10" in notices
         assert b"rfc822; good@gone.example" in notices and b"Status: 5.1.2" in notices
+        assert b"rfc822; good@only.example" in notices and b"Status: 5.4.4" in notices
+        assert b"rfc822; good@equal.example" in notices and b"Status: 5.4.6" in notices
     finally:
         dns.shutdown()
         dns.server_close()

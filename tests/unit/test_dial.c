@@ -23,6 +23,14 @@ static void on_question(struct ns_reply *r)
 		put_addr(r, r->name, 60, "127.0.0.2"); /* nobody listens there */
 		put_addr(r, r->name, 60, "127.0.0.3"); /* does not answer */
 		put_addr(r, r->name, 60, "127.0.0.1");
+	} else if (strcmp(r->name, "here.test") == 0) {
+		put_addr(r, r->name, 60, "127.0.0.1");
+		put_addr(r, r->name, 60, "0.0.0.0");
+		put_addr(r, r->name, 60, "0.1.2.3");
+		put_addr(r, r->name, 60, "224.0.0.1");
+		put_addr(r, r->name, 60, "::1");
+		put_addr(r, r->name, 60, "::");
+		put_addr(r, r->name, 60, "ff02::1");
 	} else {
 		r->rcode = 3;
 	}
@@ -108,6 +116,8 @@ static unsigned answered;
 static err_t err;
 static char words[256];
 static struct ip_port tried;
+static size_t tried_n;
+static bool more;
 static struct end mine;
 
 static void on_dialled(void *arg, const struct dial_result *r)
@@ -116,6 +126,8 @@ static void on_dialled(void *arg, const struct dial_result *r)
 	answered++;
 	err = r->err;
 	tried = r->addr;
+	tried_n = r->tried;
+	more = r->more;
 	snprintf(words, sizeof words, "%s", r->text);
 	assert_true((r->err == ERR_OK) == (r->stream != NULL));
 	mine =
@@ -268,6 +280,48 @@ static void test_next_address(void **state)
 	close_full();
 }
 
+/* Whoever has been at the first goes on behind them; a name with fewer by then begins anew. */
+static void test_skipped_addresses(void **state)
+{
+	struct dial_target t = target("three.test");
+	struct ip_port before = at;
+	assert_true(ip_parse(SPAN("127.0.0.2"), &before.addr));
+	int other = listen_open_tcp(before); /* would take it */
+	assert_true(other >= 0);
+	t.skip = 2;
+	finish(&t, ERR_OK);
+	close(other);
+	assert_true(ip_eq(tried.addr, at.addr));
+	assert_int_equal(tried_n, 3);
+	assert_false(more);
+	end_end(&mine);
+	t = target("one.test");
+	t.skip = 1;
+	finish(&t, ERR_OK);
+	assert_int_equal(tried_n, 1);
+	end_end(&mine);
+}
+
+/* No stranger's name leads back to this host. */
+static void test_foreign_names(void **state)
+{
+	static const char *const hosts[] = { "here.test", "localhost", "127.0.0.1", "::1",
+		"0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "::", "ff02::1" };
+	for (size_t i = 0; i < COUNT_OF(hosts); i++) {
+		struct dial_target t = target(hosts[i]);
+		t.foreign = true;
+		finish(&t, ERR_DNS_ABSENT);
+		assert_non_null(strstr(words, "no address"));
+	}
+	assert_null(peer.s);
+	struct dial_target t = target("gone.test");
+	t.foreign = true;
+	finish(&t, ERR_DNS_ABSENT);
+	t = target("fail.test");
+	t.foreign = true;
+	finish(&t, ERR_DNS_FAILED);
+}
+
 static void test_unix_socket(void **state)
 {
 	static const struct listener_opts none;
@@ -380,6 +434,8 @@ int main(void)
 		CASE(test_fails),
 		CASE(test_deadline),
 		CASE(test_next_address),
+		CASE(test_skipped_addresses),
+		CASE(test_foreign_names),
 		CASE(test_unix_socket),
 		CASE(test_tls),
 		CASE(test_first_bytes_before_tls),

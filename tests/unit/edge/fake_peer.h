@@ -128,15 +128,28 @@ static void fake_accept(void *arg, const struct accepted *a)
 	fake_step(f);
 }
 
-static void fake_start_at(
-    struct fake_peer *f, struct loop *l, const char *const *script, const char *path)
+static void fake_listen(
+    struct fake_peer *f, struct loop *l, const char *const *script, const char *path, int fd)
 {
 	*f = (struct fake_peer){ .loop = l, .script = script, .seen = BUF_INIT(1 << 22) };
 	snprintf(f->path, sizeof(f->path), "%s", path);
-	f->fd = listen_open_unix(f->path, 0600);
+	f->fd = fd;
 	assert_true(f->fd >= 0);
 	f->listener =
 	    listener_new(l, f->fd, &(struct listener_opts){ .proxy_ms = 1000 }, fake_accept, f);
+}
+
+static void fake_start_at(
+    struct fake_peer *f, struct loop *l, const char *const *script, const char *path)
+{
+	fake_listen(f, l, script, path, listen_open_unix(path, 0600));
+}
+
+/* By TCP. */
+__attribute__((unused)) static void fake_start_tcp(
+    struct fake_peer *f, struct loop *l, const char *const *script, struct ip_port at)
+{
+	fake_listen(f, l, script, "", listen_open_tcp(at));
 }
 
 __attribute__((unused)) static void fake_start(
@@ -162,7 +175,8 @@ static void fake_end(struct fake_peer *f)
 		stream_free(&f->io);
 	listener_free(&f->listener);
 	close(f->fd);
-	unlink(f->path);
+	if (f->path[0] != '\0')
+		unlink(f->path);
 	buf_end(&f->seen);
 }
 

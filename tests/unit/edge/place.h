@@ -62,7 +62,8 @@ static int setup(void **state)
 	metermaid_prepare();
 	snprintf(text, sizeof text,
 	    "hostname edge.example;\nrun_dir %s;\ndirectory { backend file; file users.ldif; }\n"
-	    "edge { smtp_tls none; listener mx { address 127.0.0.1:25; role mx; tls none; } }\n",
+	    "edge { smtp_tls none; mx_loopback yes; listener mx { address 127.0.0.1:25; role mx; "
+	    "tls none; } }\n",
 	    dir);
 	write_file("postern.conf", text);
 	return 0;

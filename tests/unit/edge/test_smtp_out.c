@@ -75,7 +75,7 @@ static void run_until(struct try *t, const bool *flag)
 
 static void send_mail(struct try *t, enum out_kind kind, size_t recipients)
 {
-	struct out_target to = { kind, t->peer.path, 0, OUT_TLS_NONE, NULL };
+	struct out_target to = { .kind = kind, .host = t->peer.path };
 	t->answered = false;
 	t->mail.recipient_count = recipients;
 	t->ticket = out_pool_send(t->pool, &to, &t->mail, on_done, t);
@@ -331,7 +331,9 @@ static void test_requiretls(void **state)
 		try_start(&t, STEPS("S 220 hi", "C EHLO", without_tls[i]));
 		t.mail.require_tls = true;
 		t.mail.recipient_count = 1;
-		struct out_target to = { OUT_SMTP, t.peer.path, 0, OUT_TLS_MUST, NULL };
+		struct out_target to = {
+			.kind = OUT_SMTP, .host = t.peer.path, .tls = OUT_TLS_MUST
+		};
 		t.ticket = out_pool_send(t.pool, &to, &t.mail, on_done, &t);
 		run_until(&t, &t.answered);
 		assert_int_equal(t.outcomes[0].fate, FATE_LATER);
@@ -370,7 +372,7 @@ static void test_idle_ends_with_a_mail(void **state)
 	struct try t;
 	try_start(&t, STEPS(LHLO, ENVELOPE, "S 250 ok", "S 250 ok", "S 354 go", "B", "S 250 ok",
 			  ENVELOPE, "S 250 ok", "S 250 ok", "S 354 go", "B", "S 250 ok"));
-	struct out_target to = { OUT_LMTP, t.peer.path, 0, OUT_TLS_NONE, NULL };
+	struct out_target to = { .kind = OUT_LMTP, .host = t.peer.path };
 	send_mail(&t, OUT_LMTP, 1);
 	t.answered = false;
 	clock_fake(clock_mono_ms(), clock_wall_us());
@@ -428,7 +430,7 @@ static void test_doubt_and_cancel(void **state)
 		struct try t;
 		try_start(&t, STEPS("S 220 hi", "C LHLO", hellos[i], "C MAIL", RCPT, "C DATA",
 				  "S 250 ok", "S 250 ok", "S 354 go", "B", "H"));
-		struct out_target to = { OUT_LMTP, t.peer.path, 0, OUT_TLS_NONE, NULL };
+		struct out_target to = { .kind = OUT_LMTP, .host = t.peer.path };
 		t.mail.recipient_count = 1;
 		t.ticket = out_pool_send(t.pool, &to, &t.mail, on_done, &t);
 		assert_false(out_pool_in_doubt(t.ticket));
