@@ -121,7 +121,8 @@ static void test_no_session_at_the_first(void **state)
 /* What it says of the mail holds, whatever another address would say. */
 static void test_an_answer_is_an_answer(void **state)
 {
-	run_pair(STEPS("S 220 hi", "C EHLO", "S 250 x", "C MAIL", "S 451 not now", "C RSET", "X"), false);
+	run_pair(STEPS("S 220 hi", "C EHLO", "S 250 x", "C MAIL", "S 451 not now", "C RSET", "X"),
+	    false);
 	assert_int_equal(outcome.fate, FATE_LATER);
 	assert_int_equal(second.connections, 0);
 	both_end();
