@@ -7,6 +7,10 @@
 
 #include "store-backend/acl.h"
 #include "store-backend/imap/blob.h"
+#include "store-backend/imap/remote.h"
+#include "store-backend/imap/shared.h"
+
+#define AWAY "Nothing can be told of a mailbox that is on another store"
 
 /* ---- the object -------------------------------------------------------------------------------------------------- */
 
@@ -286,9 +290,44 @@ static struct imap_notify *new_notify(struct imap_session *s, const struct notif
 	return n;
 }
 
+void imap_notify_selected_away(struct imap_session *s)
+{
+	const struct notify_group *g = selected_group(s);
+	if (g == NULL || g->events == 0)
+		return;
+	stream_printf(s->io, "* OK [NOTIFICATIONOVERFLOW] " AWAY "\r\n");
+	imap_notify_free(&s->notify);
+}
+
+static bool is_away(const struct imap_notify *n, const struct notify_group *g)
+{
+	if (g->filter <= NOTIFY_SELECTED_DELAYED)
+		return imap_remote_is_selected(n->s);
+	for (size_t i = 0; i < g->name_n; i++) {
+		struct span name = span_str(n->names[g->name_at + i]);
+		if (imap_remote_may_have(n->s, shared_parse(n->s, name).owner))
+			return true;
+	}
+	return false;
+}
+
+/* Is something to be told of a mailbox that is named, or selected, and on another store? There is nobody here to hear of its news, and
+ * what is promised must come (RFC 5465 section 5.8). */
+static bool wants_away(const struct imap_notify *n)
+{
+	for (size_t i = 0; i < n->n; i++)
+		if (n->v[i].events != 0 && is_away(n, &n->v[i]))
+			return true;
+	return false;
+}
+
 static enum verdict set(struct imap_session *s, const struct notify_request *req)
 {
 	struct imap_notify *n = new_notify(s, req);
+	if (wants_away(n)) {
+		imap_notify_free(&n);
+		return imap_finish(s, "NO", "[NOTIFICATIONOVERFLOW] " AWAY);
+	}
 	if (!notify_refresh_names(n, false)) {
 		imap_notify_free(&n);
 		return imap_finish(s, "NO", "[NOTIFICATIONOVERFLOW] Too many mailboxes to tell of");

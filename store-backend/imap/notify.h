@@ -13,6 +13,10 @@ enum imap_news imap_notify_selected(const struct imap_session *s);
 /* Are changed flags told then, too? */
 bool imap_notify_flags(const struct imap_session *s);
 
+/* A mailbox of another store is selected now: nothing is heard of it between commands. Who wants to be told of the selected one
+ * hears that nothing will be told any more. */
+void imap_notify_selected_away(struct imap_session *s);
+
 /* Tells what is new of other mailboxes, and the items of new messages of the selected one. V_NEXT: everything is told and has
  * left; V_WAIT: when there is room again. */
 enum verdict imap_notify_tell(struct imap_session *s);

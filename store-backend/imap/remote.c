@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 
+#include "store-backend/imap/notify.h"
 #include "store-backend/imap/session_parts.h"
 #include "store-backend/imap/shared.h"
 
@@ -247,10 +248,12 @@ static enum verdict answered(struct imap_session *s, enum imap_flow_kind kind)
 {
 	struct imap_remote *r = s->remote;
 	bool ok = kind == IMAP_FLOW_OK;
-	if (ok && row_is(s, cmd_select, cmd_examine))
+	if (ok && row_is(s, cmd_select, cmd_examine)) {
 		r->selected = r->at;
-	else if (ok && row_is(s, cmd_close, cmd_unselect))
+		imap_notify_selected_away(s);
+	} else if (ok && row_is(s, cmd_close, cmd_unselect)) {
 		r->selected = NULL;
+	}
 	r->at = NULL;
 	r->phase = REMOTE_IDLE;
 	s->errors = kind == IMAP_FLOW_BAD ? s->errors + 1 : 0;
@@ -422,6 +425,17 @@ static bool is_known_here(struct imap_session *s, struct span owner)
 	return yes;
 }
 
+static bool knows_others(const struct imap_session *s)
+{
+	return s->user != NULL && !s->guest && s->opts->peer_n > 0 && s->opts->shared_folders;
+}
+
+bool imap_remote_may_have(struct imap_session *s, struct span owner)
+{
+	return knows_others(s) && owner.n > 0 && !span_eq_str(owner, s->user) &&
+	       !is_known_here(s, owner);
+}
+
 /* The place of the owner's peer in the configuration; SIZE_MAX: none. */
 static size_t peer_of(const struct imap_session *s, const struct account *a)
 {
@@ -501,7 +515,7 @@ static bool takes_named(struct imap_session *s, enum verdict *v_out)
 
 bool imap_remote_takes(struct imap_session *s, enum verdict *v_out)
 {
-	if (s->user == NULL || s->guest || s->opts->peer_n == 0 || !s->opts->shared_folders)
+	if (!knows_others(s))
 		return false;
 	switch (s->cmd.row->where) {
 	case WHERE_HERE:

@@ -22,6 +22,8 @@ bool imap_remote_takes(struct imap_session *s, enum verdict *v_out);
 /* Is the selected mailbox one of another store? */
 bool imap_remote_is_selected(const struct imap_session *s);
 void imap_remote_deselect(struct imap_session *s);
+/* Whoever is no user of this store may be one of another. False: is here, or there are no other stores. */
+bool imap_remote_may_have(struct imap_session *s, struct span owner);
 /* That store; empty: none is asked now or has the selected mailbox. */
 struct span imap_remote_name(const struct imap_session *s);
 

@@ -168,6 +168,29 @@ def test_idle(pair):
     assert line.startswith(tag + b" OK")
 
 
+def test_notify_promises_nothing_of_other_stores(tier, pair):
+    """A mailbox there that is named or selected is refused; one that is selected later ends what was asked for."""
+    a, b = pair
+    messages = "(MessageNew MessageExpunge)"
+    for words in (f"(MAILBOXES {BOX} {messages})", f"(PERSONAL {messages}) (SUBTREE (Mine {BOX}) {messages})"):
+        assert say(a, f"NOTIFY SET STATUS {words}")[1].startswith("NO [NOTIFICATIONOVERFLOW]"), words
+    ok(a, f"NOTIFY SET (MAILBOXES {BOX} NONE) (PERSONAL {messages})")
+    ok(a, f"SELECT {BOX}")
+    assert say(a, f"NOTIFY SET (SELECTED {messages})")[1].startswith("NO [NOTIFICATIONOVERFLOW]")
+    ok(a, "SELECT INBOX")
+    ok(a, f"NOTIFY SET (SELECTED {messages}) (PERSONAL {messages})")
+    tag = a._new_tag()
+    a.send(tag + f" SELECT {BOX}\r\n".encode())
+    while not (line := a.readline()).startswith(tag + b" OK"):
+        assert line.startswith(b"* ")
+    assert a.readline().startswith(b"* OK [NOTIFICATIONOVERFLOW]")
+    with login(tier, "alice") as c:
+        ok(c, "APPEND INBOX", b"Subject: fresh\r\n\r\nfresh\r\n")
+    ok(b, "APPEND Work", b"Subject: fresh\r\n\r\nfresh\r\n")
+    found = ok(a, "NOOP")
+    assert "* 4 EXISTS" in found and not any(x.startswith("* STATUS") for x in found)
+
+
 def test_large_answers(pair):
     """Bodies larger than any buffer, pipelined; and what comes behind them."""
     a, b = pair
