@@ -133,7 +133,10 @@ static bool take_mailbox(void *arg, const MDB_val *key, const MDB_val *value)
 {
 	struct next_mailbox *n = arg;
 	struct mailbox_row row;
-	n->there = mailbox_parse(key_get_u64(key, 0), value, n->out, &row);
+	uint64_t id = key_get_u64(key, 0);
+	/* A key that is damaged is passed over: whoever goes on behind its id would not come to an end. */
+	n->there =
+	    key->mv_size == sizeof id && id >> 63 == 0 && mailbox_parse(id, value, n->out, &row);
 	return !n->there;
 }
 

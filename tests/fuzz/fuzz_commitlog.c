@@ -4,7 +4,6 @@
  * (offset, xor), and then every record that comes out must be one that went in. */
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,10 +11,9 @@
 #include "base/hash.h"
 #include "commitlog/commitlog.h"
 #include "commitlog/record.h"
+#include "tests/fuzz/folder.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-static char dir[64];
 
 static bool see(void *arg, const struct log_record *r)
 {
@@ -29,12 +27,12 @@ static bool see(void *arg, const struct log_record *r)
 static void put_file(const void *p, size_t n)
 {
 	char path[100];
-	snprintf(path, sizeof path, "%s/00000001.seg", dir);
+	snprintf(path, sizeof path, "%s/00000001.seg", fuzz_folder);
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	CHECK(fd >= 0 && write(fd, p, n) == (ssize_t)n);
 	close(fd);
 	for (uint32_t i = 2; i < 8; i++) {
-		snprintf(path, sizeof path, "%s/%08x.seg", dir, i);
+		snprintf(path, sizeof path, "%s/%08x.seg", fuzz_folder, i);
 		unlink(path);
 	}
 }
@@ -62,8 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	static struct loop *loop;
 	bool good = n > 0 && data[0] % 2 == 0;
 	if (loop == NULL) {
-		snprintf(dir, sizeof dir, "/tmp/fuzz_commitlog.XXXXXX");
-		CHECK(mkdtemp(dir) != NULL);
+		fuzz_folder_make();
 		loop = loop_new();
 	}
 	if (good) {
@@ -75,7 +72,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	} else {
 		put_file(data, n);
 	}
-	struct commitlog_opts o = { .dir = dir, .segment_bytes = 4096, .unsafe_no_sync = true };
+	struct commitlog_opts o = {
+		.dir = fuzz_folder, .segment_bytes = 4096, .unsafe_no_sync = true
+	};
 	err_t err;
 	struct commitlog *log = commitlog_open(loop, &o, &err, NULL);
 	if (log != NULL) {
