@@ -11,6 +11,7 @@
 #include "proto/smtp_reply.h"
 
 #include "edge/edge_tables.h"
+#include "edge/memory.h"
 #include "edge/session.h"
 
 enum {
@@ -31,16 +32,22 @@ static void tell(struct edge *e)
 	    &edge_events[EDGE_EV_WORKER_FULL], NULL, LOG_FIELDS(LOG_U64("sessions", e->session_n)));
 }
 
+static bool has_all_sessions(const struct edge *e)
+{
+	return e->session_n >= (size_t)e->setup->edge->connections_max;
+}
+
 void accept_settle(struct edge *e)
 {
-	bool full = e->session_n >= (size_t)e->setup->edge->connections_max;
+	bool crowded = has_all_sessions(e), full = memory_is_pressed(e) || crowded;
 	if (e->leaves || (!full && !e->full))
 		return;
 	e->full = full;
 	metric_set(&edge_metrics[EDGE_M_ACCEPTING], !full);
 	doors_pause(e->doors, full && slots_sum(&edge_metrics[EDGE_M_ACCEPTING]) > 0);
 	if (full) {
-		tell(e);
+		if (crowded)
+			tell(e);
 		timer_set(&e->look, LOOK_MS);
 	} else {
 		timer_clear(&e->look);
@@ -96,8 +103,10 @@ static void on_accepted(void *arg, const char *name, const struct accepted *a)
 	metric_add(&edge_metrics[EDGE_M_CONNECTIONS], 1);
 	if (e->draining)
 		shed(name, c, a, WHY_DRAINED);
-	else if (c == NULL || e->session_n >= (size_t)e->setup->edge->connections_max)
+	else if (c == NULL || has_all_sessions(e))
 		shed(name, c, a, WHY_TOO_BUSY);
+	else if (memory_is_pressed(e))
+		shed(name, c, a, WHY_NO_MEMORY);
 	else if (!edge_client_enter(e, a->client.addr))
 		shed(name, c, a, WHY_CLIENT_BUSY);
 	else

@@ -16,6 +16,7 @@
 #include "edge/filter.h"
 #include "edge/limit.h"
 #include "edge/mail.h"
+#include "edge/memory.h"
 #include "edge/outgoing.h"
 #include "edge/policy_step.h"
 #include "edge/recipient.h"
@@ -238,6 +239,8 @@ enum verdict envelope_mail(struct session *s, const struct smtp_cmd *cmd)
 		return session_refuse(s, 501, "5.1.7", why);
 	if (ext.size > s->setup->edge->message_size_max)
 		return session_refuse(s, 552, "5.3.4", "message is too big");
+	if (memory_is_full(s->edge))
+		return session_refuse(s, 452, "4.3.1", memory_words);
 	rewrite_to(s, REWRITE_SENDER, &sender);
 	s->mail = mail_new(s, &sender, ext.body == SMTP_BODY_8BITMIME);
 	s->mail->utf8 = s->mail->t->smtputf8 = utf8;
@@ -489,6 +492,8 @@ enum verdict envelope_rcpt(struct session *s, const struct smtp_cmd *cmd)
 	snprintf(m->orcpt, sizeof m->orcpt, "%.*s", SPAN_ARG(ext.orcpt));
 	if (m->t->recipient_count >= (size_t)s->setup->edge->recipients_max)
 		return envelope_refuse_recipient(s, 452, "4.5.3", "too many recipients");
+	if (memory_is_full(s->edge))
+		return envelope_refuse_recipient(s, 452, "4.3.1", memory_words);
 	m->redirected = false;
 	MEM_FREE(&m->hold_why);
 	MEM_FREE(&m->filters);

@@ -9,10 +9,11 @@
 
 #include "edge/dry.h"
 #include "edge/filter.h"
+#include "edge/memory.h"
 #include "edge/ruling.h"
 #include "edge/sender.h"
 
-/* Past body_memory_all a message gets so much memory, and its file sooner. */
+/* Past body_memory_all, and when the worker's memory runs short, a message gets so much memory, and its file sooner. */
 enum { MEMORY_MIN = 16 * 1024 };
 
 struct mail *mail_new(const struct session *s, const struct smtp_path *sender, bool body_8bit)
@@ -32,7 +33,7 @@ void mail_open_body(struct session *s)
 {
 	const struct edge_conf *c = s->setup->edge;
 	uint64_t memory = c->body_memory;
-	if (s->edge->body_memory + memory > c->body_memory_all)
+	if (s->edge->body_memory + memory > c->body_memory_all || memory_is_pressed(s->edge))
 		memory = MEMORY_MIN;
 	s->edge->body_memory += memory;
 	s->mail->memory = memory;

@@ -10,6 +10,7 @@
 #include "edge/accept.h"
 #include "edge/dry.h"
 #include "edge/edge_tables.h"
+#include "edge/memory.h"
 #include "edge/milter.h"
 #include "edge/scan_icap.h"
 #include "edge/session.h"
@@ -50,6 +51,7 @@ struct edge *edge_new(struct loop *l, const struct conf *conf, struct buf *why)
 	list_init(&e->sessions);
 	list_init(&e->dries);
 	list_init(&e->table_queries);
+	memory_start(e);
 	return e;
 }
 

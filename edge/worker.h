@@ -45,6 +45,9 @@ struct edge {
 	size_t session_n;
 	struct map *clients;        /* address -> how many sessions, as a number in the pointer */
 	uint64_t body_memory;       /* promised to the bodies of all sessions */
+	size_t memory_start;        /* memory.c: in use when the worker was ready */
+	bool pressed;               /* memory.c: it comes near memory_max */
+	uint64_t memory_told_ms;    /* in the log */
 	bool retiring;              /* connections are still about to come in: accept.c */
 	bool draining;              /* no new sessions, no new transactions */
 	void (*drained)(void *arg); /* called once no session is left; NULL unless draining */

@@ -1,7 +1,9 @@
 /* mem.c - allocation; see mem.h for the contract. Also the home of check_failed(). */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -14,12 +16,34 @@ noreturn void check_failed(const char *file, int line, const char *what)
 	abort();
 }
 
+static size_t in_use;
+
+/* An atomic add costs more than the rest of a small allocation. */
+static void count(size_t more)
+{
+	if (__libc_single_threaded)
+		in_use += more;
+	else
+		__atomic_fetch_add(&in_use, more, __ATOMIC_RELAXED);
+}
+
+static void uncount(void *p)
+{
+	count((size_t)0 - malloc_usable_size(p));
+}
+
+size_t mem_in_use(void)
+{
+	return __atomic_load_n(&in_use, __ATOMIC_RELAXED);
+}
+
 static void *or_die(void *p, size_t n)
 {
 	if (p == NULL && n > 0) {
 		fprintf(stderr, "out of memory (%zu bytes)\n", n);
 		abort();
 	}
+	count(malloc_usable_size(p));
 	return p;
 }
 
@@ -44,6 +68,7 @@ void *mem_alloc(size_t n)
 
 void *mem_resize(void *take_p, size_t n)
 {
+	uncount(take_p);
 	return or_die(realloc(take_p, n > 0 ? n : 1), n);
 }
 
@@ -80,6 +105,7 @@ char *mem_span_str(struct span s)
 
 void mem_free(void *p)
 {
+	uncount(p);
 	free(p);
 }
 

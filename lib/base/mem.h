@@ -16,7 +16,8 @@ void *mem_copy(const void *p, size_t n);
 char *mem_str(const char *s);      /* strdup; NULL gives NULL */
 char *mem_span_str(struct span s); /* NUL-terminated copy; bytes as they are */
 void mem_free(void *p);            /* NULL is fine */
-void mem_wipe(void *p, size_t n);  /* for secrets: not optimised away */
+size_t mem_in_use(void);          /* bytes taken by these calls, and libraries of lib/net, in all */
+void mem_wipe(void *p, size_t n); /* for secrets: not optimised away */
 
 #define MEM_NEW(type) ((type *)mem_alloc(sizeof(type)))
 /* Frees *pp and nulls it: the last line of every x_free(struct x **). */

@@ -14,6 +14,7 @@
 #include "daemon/tables.h"
 #include "daemon/tickets.h"
 #include "net/net_facts.h"
+#include "net/tls_ctx.h"
 
 enum { EXIT_OK = 0, EXIT_USAGE_64 = 64, EXIT_CONFIG_78 = 78, OVERRIDES_MAX = 64 };
 
@@ -169,6 +170,7 @@ static int run_tool(struct master *m, const char *const *words, size_t n)
 int daemon_main(const struct daemon_spec *spec, int argc, char **argv)
 {
 	const char *overrides[OVERRIDES_MAX];
+	tls_count_memory();
 	struct master *m = MEM_NEW(struct master);
 	bool check = false;
 	const char *print = NULL;

@@ -19,6 +19,28 @@
 #include "net/tls_kdf.h"
 #include "net/tls_notes.h"
 
+/* ---- memory ---- */
+
+static void *ssl_take(size_t n, const char *file, int line)
+{
+	return mem_resize(NULL, n);
+}
+
+static void *ssl_resize(void *p, size_t n, const char *file, int line)
+{
+	return mem_resize(p, n);
+}
+
+static void ssl_give(void *p, const char *file, int line)
+{
+	mem_free(p);
+}
+
+void tls_count_memory(void)
+{
+	CHECK(CRYPTO_set_mem_functions(ssl_take, ssl_resize, ssl_give) == 1);
+}
+
 /* ---- life ---- */
 
 struct tls_ctx *tls_ctx_ref(const struct tls_ctx *c)

@@ -62,6 +62,9 @@ struct tls_dane {
 /* Can any of these records be used? If none, a connection with them takes any certificate (RFC 7672 section 2.2). */
 bool tls_dane_is_usable(const struct tls_dane_record *v, size_t n);
 
+/* First thing of a program: OpenSSL takes its memory from mem.h, so that mem_in_use() knows of it. */
+void tls_count_memory(void);
+
 /* NULL on failure with a sentence in why (may be NULL). The reference is the caller's. */
 struct tls_ctx *tls_server_new(const struct tls_server_opts *opts, struct buf *why);
 struct tls_ctx *tls_client_new(const struct tls_client_opts *opts, struct buf *why);
