@@ -168,3 +168,24 @@ def test_memory_of_tls_counts(run_dir):
         wait_for(lambda: one_more(tier) and value() - before < 30 * 2048, 30, "their end")  # records stay
     finally:
         finish(tier)
+
+
+def test_an_address_with_too_many(run_dir):
+    """connections_per_client_max: the last that may, the first that may not, and another address that may."""
+    tier = relaying_edge(run_dir, "each", 1, "\tconnections_per_client_max 3;\n\tspf off;\n\treverse_names no;\n")
+    tier.start()
+    try:
+        held = []
+        for _ in range(3):
+            held.append(socket.create_connection(("127.0.0.1", tier.port("mx")), timeout=30))
+            assert greeting(held[-1]).startswith(b"220 ")
+        assert one_more(tier).startswith(b"421 4.7.0 too many connections from your address [")
+        with socket.create_connection(("127.0.0.1", tier.port("mx")), timeout=30, source_address=("127.0.0.2", 0)) as s:
+            assert greeting(s).startswith(b"220 ")
+        assert " why=client_busy" in next(x for x in tier.log("edge").splitlines() if " session.shed " in x)
+        held.pop().close()
+        wait_for(lambda: one_more(tier).startswith(b"220 "), 30, "room for the address")
+        for s in held:
+            s.close()
+    finally:
+        finish(tier)
