@@ -98,11 +98,6 @@ static void answer_later(void *arg, uint32_t id, struct span json)
 	worker_answer(arg, id, json);
 }
 
-static void dry_told(void *arg, uint32_t id, struct span json)
-{
-	worker_answer(arg, id, json);
-}
-
 /* One worker is enough: all would say the same. */
 static bool dry_run(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
@@ -110,7 +105,7 @@ static bool dry_run(struct worker *w, const struct control_ask *ask, struct buf 
 	const char *why = dry_parse(ask->words + 1, ask->n - 1, &question);
 	struct dry *d = why == NULL ? dry_start(worker_data(w), &question, &why) : NULL;
 	if (d != NULL)
-		dry_answer_to(d, dry_told, w, worker_answer_later(w));
+		dry_answer_to(d, answer_later, w, worker_answer_later(w));
 	else
 		buf_printf(out, "[{\"check\":\"dry_run\",\"answer\":\"%s\",\"ms\":0}]", why);
 	return true;
@@ -120,7 +115,7 @@ static bool dry_run(struct worker *w, const struct control_ask *ask, struct buf 
 static bool table_query(struct worker *w, const struct control_ask *ask, struct buf *out)
 {
 	uint32_t id = worker_answer_later(w);
-	struct table_query_opts o = { dry_told, w, id };
+	struct table_query_opts o = { answer_later, w, id };
 	if (!table_query_start(worker_data(w), ask->words + 2, ask->n - 2, &o))
 		worker_answer(w, id, SPAN("[]"));
 	return true;
