@@ -159,15 +159,8 @@ static void want_searches(struct content *c, const struct group *g)
 
 static const char *add_as(struct content *c, const struct entry *e, enum record_kind kind)
 {
-	static struct record *(*const make[RECORD_KINDS])(
-	    const struct directory_conf *, const struct entry *, const char **) = {
-		[RECORD_USER] = record_from_user,
-		[RECORD_DOMAIN] = record_from_domain,
-		[RECORD_STORE] = record_from_store,
-		[RECORD_GROUP] = record_from_group,
-	};
 	const char *why = NULL;
-	struct claim claim = { c, make[kind](c->conf, e, &why), kind, false };
+	struct claim claim = { c, record_from_entry(kind, c->conf, e, &why), kind, false };
 	if (claim.record == NULL)
 		return why;
 	record_each_key(c->conf, e, claim.record, put_key, &claim);

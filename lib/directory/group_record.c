@@ -179,6 +179,20 @@ struct record *record_from_any(
 	return NULL;
 }
 
+struct record *record_from_entry(enum record_kind kind, const struct directory_conf *c,
+    const struct entry *e, const char **why_out)
+{
+	static struct record *(*const make[RECORD_KINDS])(
+	    const struct directory_conf *, const struct entry *, const char **) = {
+		[RECORD_USER] = record_from_user,
+		[RECORD_DOMAIN] = record_from_domain,
+		[RECORD_STORE] = record_from_store,
+		[RECORD_GROUP] = record_from_group,
+		[RECORD_DN] = record_from_any,
+	};
+	return make[kind](c, e, why_out);
+}
+
 struct record *record_from_list(struct span texts, size_t n)
 {
 	struct draft d;

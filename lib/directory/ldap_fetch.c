@@ -112,16 +112,8 @@ static struct span search_key(const struct fetch *f)
 
 static struct record *make_record(const struct fetch *f, const struct entry *e, const char **why)
 {
-	static struct record *(*const make[RECORD_KINDS])(
-	    const struct directory_conf *, const struct entry *, const char **) = {
-		[RECORD_USER] = record_from_user,
-		[RECORD_DOMAIN] = record_from_domain,
-		[RECORD_STORE] = record_from_store,
-		[RECORD_GROUP] = record_from_group,
-		[RECORD_DN] = record_from_any,
-	};
 	enum record_kind kind = f->state == FETCH_DOMAIN_USERS ? RECORD_USER : f->ask.kind;
-	return make[kind](f->ask.conf, e, why);
+	return record_from_entry(kind, f->ask.conf, e, why);
 }
 
 static bool fits(const struct fetch *f, const struct entry *e, const struct record *r)

@@ -64,6 +64,9 @@ struct record *record_from_group(
 /* A user or a group, whichever the entry is; NULL with *why_out NULL: it is neither. */
 struct record *record_from_any(
     const struct directory_conf *c, const struct entry *e, const char **why_out);
+/* The one of these for the kind, which is not RECORD_LIST. */
+struct record *record_from_entry(enum record_kind kind, const struct directory_conf *c,
+    const struct entry *e, const char **why_out);
 /* Of texts one behind the other, each with its NUL. NULL: they are too long. */
 struct record *record_from_list(struct span texts, size_t n);
 
