@@ -346,10 +346,8 @@ bool route_split(struct span route, char host[ROUTE_HOST_SIZE], uint16_t *port_o
 		return false;
 	if (bracket)
 		name = span_first(span_from(name, 1), name.n - 2);
-	for (size_t i = 0; i < name.n; i++)
-		if (name.p[i] <= ' ' || name.p[i] >= 0x7f || name.p[i] == '/')
-			return false;
-	if (name.n == 0 || name.n >= ROUTE_HOST_SIZE)
+	if (name.n == 0 || name.n >= ROUTE_HOST_SIZE || !span_is_visible(name) ||
+	    span_find(name, '/') != SIZE_MAX)
 		return false;
 	snprintf(host, ROUTE_HOST_SIZE, "%.*s", SPAN_ARG(name));
 	*port_out = (uint16_t)port;

@@ -287,19 +287,11 @@ enum out_verdict out_on_envelope(struct smtp_out *o, const struct smtp_reply *r)
 
 /* ---- before anything is said ---------------------------------------------------------------------- */
 
-static bool has_control(struct span s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
-			return true;
-	return false;
-}
-
 /* Can it stand between < and > without ending the path or the line? */
 static bool is_safe(const char *address)
 {
 	struct buf path = BUF_INIT(2 * SMTP_ADDRESS_MAX);
-	bool ok = buf_printf(&path, "<%s>", address) && !has_control(buf_span(&path)) &&
+	bool ok = buf_printf(&path, "<%s>", address) && !span_has_control(buf_span(&path)) &&
 		  smtp_path_scan(buf_span(&path)) == buf_len(&path);
 	buf_end(&path);
 	return ok;

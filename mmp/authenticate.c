@@ -334,10 +334,7 @@ static void attempt_new(struct session *s, struct span user)
 /* Control characters in either would end up in the commands we send to a store. */
 static bool is_clean(struct span v, size_t max)
 {
-	for (size_t i = 0; i < v.n; i++)
-		if ((unsigned char)v.p[i] < 0x20 || v.p[i] == 0x7f)
-			return false;
-	return v.n > 0 && v.n <= max;
+	return v.n > 0 && v.n <= max && !span_has_control(v);
 }
 
 enum verdict authenticate_deny(struct session *s, struct span user, enum reason why)

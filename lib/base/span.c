@@ -139,6 +139,22 @@ bool span_is_ascii(struct span s)
 	return true;
 }
 
+bool span_has_control(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if ((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f)
+			return true;
+	return false;
+}
+
+bool span_is_visible(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] <= ' ' || s.p[i] >= 0x7f)
+			return false;
+	return true;
+}
+
 /* Length of the well-formed sequence at p (n bytes left), or 0. Table 3-7 of Unicode. */
 static size_t utf8_sequence(const unsigned char *p, size_t n)
 {

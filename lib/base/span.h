@@ -65,7 +65,10 @@ bool span_is_like(
  * taken. */
 bool span_cut_escaped(struct span *rest, char *out);
 bool span_is_ascii(struct span s); /* every byte below 0x80 */
-bool span_is_utf8(struct span s);  /* well-formed UTF-8 (RFC 3629) */
+/* A byte below a space, or DEL: what could end a line or a field. */
+bool span_has_control(struct span s);
+bool span_is_visible(struct span s); /* every byte from "!" to "~": printable ASCII, no space */
+bool span_is_utf8(struct span s);    /* well-formed UTF-8 (RFC 3629) */
 
 /* Case-folds ASCII into dst, which holds at least s.n bytes. */
 void span_lower_to(char *dst, struct span s);

@@ -225,10 +225,7 @@ static struct span without_line_end(struct span s)
 {
 	struct span cut = span_first(s, s.n - (s.n > 0 && s.p[s.n - 1] == '\n'));
 	cut = span_first(cut, cut.n - (cut.n < s.n && cut.n > 0 && cut.p[cut.n - 1] == '\r'));
-	for (size_t i = 0; i < cut.n; i++)
-		if ((unsigned char)cut.p[i] < ' ' || cut.p[i] == 0x7f)
-			return s;
-	return span_is_utf8(cut) ? cut : s;
+	return !span_has_control(cut) && span_is_utf8(cut) ? cut : s;
 }
 
 static bool parse_secret(struct value_ctx *c, const struct conf_value *v, void *item)

@@ -3,12 +3,7 @@
 
 bool name_is_clean(struct span s, size_t max)
 {
-	if (s.n == 0 || s.n > max || !span_is_utf8(s))
-		return false;
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f)
-			return false;
-	return true;
+	return s.n > 0 && s.n <= max && !span_has_control(s) && span_is_utf8(s);
 }
 
 static void put_lower(struct buf *out, struct span s)

@@ -122,10 +122,7 @@ static void on_dialled(void *arg, const struct dial_result *r)
 
 static bool is_path(struct span path)
 {
-	for (size_t i = 0; i < path.n; i++)
-		if (path.p[i] <= 0x20 || path.p[i] >= 0x7f)
-			return false;
-	return path.n > 0 && path.n <= PATH_MAX_LEN && path.p[0] == '/';
+	return path.n > 0 && path.n <= PATH_MAX_LEN && path.p[0] == '/' && span_is_visible(path);
 }
 
 /* The host stands in a header field: nothing that could end it. */

@@ -65,10 +65,7 @@ size_t stream_bind_end_point(const struct stream *s, uint8_t out[STREAM_BIND_MAX
 static bool put_ascii(const ASN1_STRING *text, struct buf *out)
 {
 	struct span s = span_of(ASN1_STRING_get0_data(text), (size_t)ASN1_STRING_length(text));
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] <= 0x20 || (unsigned char)s.p[i] >= 0x7f)
-			return false;
-	return s.n > 0 && buf_add_span(out, s);
+	return s.n > 0 && span_is_visible(s) && buf_add_span(out, s);
 }
 
 static bool put_email(const X509 *x, struct buf *out)

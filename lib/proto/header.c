@@ -30,12 +30,7 @@ static struct span field_name(struct span line, size_t *colon_out)
 	struct span name = span_first(line, colon);
 	while (name.n > 0 && (name.p[name.n - 1] == ' ' || name.p[name.n - 1] == '\t'))
 		name.n--;
-	if (name.n > HEADER_NAME_MAX)
-		return SPAN_NONE;
-	for (size_t i = 0; i < name.n; i++)
-		if (name.p[i] <= 0x20 || name.p[i] >= 0x7f)
-			return SPAN_NONE;
-	return name;
+	return name.n <= HEADER_NAME_MAX && span_is_visible(name) ? name : SPAN_NONE;
 }
 
 static struct span without_line_end(struct span s)

@@ -248,12 +248,8 @@ uint32_t milter_change_needs(char code)
 /* RFC 5322 section 2.2: printable ASCII without the colon. */
 static bool name_ok(struct span name)
 {
-	if (name.n == 0 || name.n > NAME_MAX_BYTES)
-		return false;
-	for (size_t i = 0; i < name.n; i++)
-		if (name.p[i] <= 0x20 || name.p[i] >= 0x7f || name.p[i] == ':')
-			return false;
-	return true;
+	return name.n > 0 && name.n <= NAME_MAX_BYTES && span_is_visible(name) &&
+	       span_find(name, ':') == SIZE_MAX;
 }
 
 err_t milter_parse_change(const struct milter_packet *p, struct milter_change *out)

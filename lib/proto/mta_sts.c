@@ -137,10 +137,7 @@ bool sts_mx_ok(struct span pattern)
 
 static bool is_policy_value(struct span s)
 {
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
-			return false;
-	return s.n > 0 && span_is_utf8(s);
+	return s.n > 0 && !span_has_control(s) && span_is_utf8(s);
 }
 
 enum { HAS_VERSION = 1, HAS_MODE = 2, HAS_MAX_AGE = 4 };

@@ -21,10 +21,8 @@ static struct span token_of(struct span field)
 
 static bool is_name(struct span s)
 {
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] <= 0x20 || s.p[i] == 0x7f)
-			return false;
-	return s.n <= OAUTH_NAME_MAX && span_is_utf8(s);
+	return s.n <= OAUTH_NAME_MAX && !span_has_control(s) && span_find(s, ' ') == SIZE_MAX &&
+	       span_is_utf8(s);
 }
 
 /* Fields, each with ^A behind it, and one more ^A at the end; exactly one of them is the token. */

@@ -95,15 +95,6 @@ static const struct {
 	{ "XCLIENT", POP3_VERB_XCLIENT, parse_text },
 };
 
-/* A secret may hold anything; everything else is text. */
-static bool has_control(struct span line)
-{
-	for (size_t i = 0; i < line.n; i++)
-		if ((unsigned char)line.p[i] < 0x20 || line.p[i] == 0x7f)
-			return true;
-	return false;
-}
-
 err_t pop3_cmd_parse(struct span line, struct pop3_cmd *out)
 {
 	*out = (struct pop3_cmd){ .verb = POP3_VERB_UNKNOWN };
@@ -113,7 +104,8 @@ err_t pop3_cmd_parse(struct span line, struct pop3_cmd *out)
 		if (!span_ieq_str(out->verb_text, verbs[i].name))
 			continue;
 		out->verb = verbs[i].verb;
-		if (out->verb != POP3_VERB_PASS && has_control(line))
+		/* A secret may hold anything; everything else is text. */
+		if (out->verb != POP3_VERB_PASS && span_has_control(line))
 			out->why = "control character in a command";
 		else
 			out->why = verbs[i].arguments(out, rest);

@@ -35,10 +35,7 @@ const char *sasl_mech_name(enum sasl_mech m)
 
 static bool is_name(struct span s)
 {
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
-			return false;
-	return span_is_utf8(s);
+	return !span_has_control(s) && span_is_utf8(s);
 }
 
 /* base64 text into a fresh buffer of at most max bytes. */

@@ -24,10 +24,7 @@ static bool is_printable(struct span s)
 
 static bool is_text(struct span s)
 {
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
-			return false;
-	return span_is_utf8(s);
+	return !span_has_control(s) && span_is_utf8(s);
 }
 
 /* "=2C" is a comma, "=3D" an equals sign, and there is no other "=". */

@@ -123,14 +123,6 @@ static const struct {
 	{ "User-Agent:", SMTP_VERB_HTTP, parse_any },
 };
 
-static bool has_control(struct span line)
-{
-	for (size_t i = 0; i < line.n; i++)
-		if ((unsigned char)line.p[i] < 0x20 || line.p[i] == 0x7f)
-			return true;
-	return false;
-}
-
 err_t smtp_cmd_parse(struct span line, struct smtp_cmd *out)
 {
 	*out = (struct smtp_cmd){ .verb = SMTP_VERB_UNKNOWN };
@@ -140,8 +132,8 @@ err_t smtp_cmd_parse(struct span line, struct smtp_cmd *out)
 		if (!span_ieq_str(out->verb_text, verbs[i].name))
 			continue;
 		out->verb = verbs[i].verb;
-		out->why = has_control(line) ? "control character in a command"
-					     : verbs[i].arguments(out, span_trim(rest));
+		out->why = span_has_control(line) ? "control character in a command"
+						  : verbs[i].arguments(out, span_trim(rest));
 		return out->why == NULL ? ERR_OK : ERR_SYNTAX;
 	}
 	return ERR_OK;

@@ -84,6 +84,14 @@ static void test_span_utf8(void **state)
 	assert_false(span_is_utf8(SPAN("\xf4\x90\x80\x80")));
 	assert_false(span_is_utf8(SPAN("\xe2\x82")));
 	assert_false(span_is_ascii(SPAN("ä")));
+	for (unsigned c = 0; c < 256; c++) {
+		char text[] = { 'a', (char)c, 'z' };
+		struct span s = span_of(text, sizeof text);
+		assert_int_equal(span_has_control(s), c < ' ' || c == 0x7f);
+		assert_int_equal(span_is_visible(s), c >= '!' && c <= '~');
+	}
+	assert_false(span_has_control(SPAN_NONE));
+	assert_true(span_is_visible(SPAN_NONE));
 }
 
 static void test_buf_holds_its_maximum(void **state)
