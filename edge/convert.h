@@ -27,4 +27,7 @@ struct convert_ask {
 
 int convert(const struct convert_ask *a, struct buf *why);
 
+/* Before convert(), in a process of its own: SIGTERM ends its program with the whole group of that, its folder, and it. */
+void convert_heed_end(void);
+
 #endif

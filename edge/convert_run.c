@@ -37,6 +37,25 @@ static const char *const files[] = { "input", "input-headers", "message-headers"
 	"options" };
 enum file { F_INPUT, F_INPUT_HEADERS, F_MESSAGE_HEADERS, F_OUTPUT, F_OPTIONS, FILES };
 
+/* Nobody waits for the conversion any more. */
+static volatile sig_atomic_t given_up;
+
+static void on_term(int number)
+{
+	given_up = 1;
+}
+
+/* Held back but while a program runs: so none is missed in front of the wait. */
+void convert_heed_end(void)
+{
+	struct sigaction sa = { .sa_handler = on_term };
+	sigset_t term;
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+}
+
 /* ---- the folder --------------------------------------------------------------------------------- */
 
 static void path_of(const struct conversion *c, enum file f, char out[CONVERT_PATH_SIZE + 20])
@@ -230,6 +249,9 @@ static _Noreturn void become(
 	struct rlimit space = { c->ask->channel->memory, c->ask->channel->memory };
 	struct rlimit size = { c->out_max + 1, c->out_max + 1 };
 	int null = open("/dev/null", O_RDONLY);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	path_of(c, F_INPUT, in);
 	path_of(c, F_OUTPUT, out);
 	v[0] = mem_str(rule->program);
@@ -249,17 +271,22 @@ static _Noreturn void become(
 	_exit(127);
 }
 
-/* The exit status; -1: a signal, no time left, or it could not be started. */
+/* The exit status; -1: a signal, no time left, nobody waits, or it could not be started. */
 static int wait_for(const struct conversion *c, pid_t pid)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0), status = 0;
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	bool ended = false;
-	while (fd >= 0 && !ended) {
+	sigset_t heard;
+	sigprocmask(SIG_BLOCK, NULL, &heard);
+	sigdelset(&heard, SIGTERM);
+	while (fd >= 0 && !ended && !given_up) {
 		uint64_t now = clock_mono_ms();
 		if (now >= c->until_ms)
 			break;
-		ended = poll(&p, 1, (int)(c->until_ms - now)) > 0;
+		uint64_t left = c->until_ms - now;
+		struct timespec t = { (time_t)(left / 1000), (long)(left % 1000) * 1000000 };
+		ended = ppoll(&p, 1, &t, &heard) > 0;
 	}
 	kill(-pid, SIGKILL); /* all of it, or what it has left behind */
 	kill(pid, ended ? 0 : SIGKILL);
@@ -275,6 +302,8 @@ static int run(
     const struct conversion *c, const struct part_facts *f, const struct edge_part_conf *rule)
 {
 	struct environment e = { .n = 0 };
+	if (given_up)
+		return -1;
 	put_environment(&e, c, f);
 	pid_t pid = fork();
 	if (pid == 0)

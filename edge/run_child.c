@@ -72,10 +72,10 @@ static bool set_limits(const struct edge_channel_conf *c)
 	       (c->processes == 0 || limit(RLIMIT_NPROC, (uint64_t)c->processes));
 }
 
-/* Dies with the runner; gains nothing by what it runs. */
+/* Dies with the runner, a conversion with the group of its program; gains nothing by what it runs. */
 static void confine(const struct edge_channel_conf *c)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	prctl(PR_SET_PDEATHSIG, c->type == CHANNEL_CONVERSION ? SIGTERM : SIGKILL, 0, 0, 0);
 	if (!c->privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		leave(EX_TEMPFAIL, "4.3.5 the program cannot be confined");
 	umask(077);
@@ -195,6 +195,7 @@ static noreturn void convert_message(const struct run_child *c)
 		.sender = c->ask->sender,
 		.ours = c->ask->ours,
 		.to = c->ask->to };
+	convert_heed_end();
 	int status = convert(&a, &why);
 	leave(status, buf_cstr(&why));
 }

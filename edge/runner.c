@@ -131,6 +131,23 @@ static void kill_child(const struct job *j)
 		kill(j->pid, SIGKILL);
 }
 
+static bool is_conversion(const struct job *j)
+{
+	struct run_ask a;
+	return run_ask_get(buf_span(&j->in), &a) == RUN_WHOLE && a.kind == RUN_CONVERT;
+}
+
+/* A conversion ends the group of its program, which is not its own, and removes its files: it has CLEAN_MS for that. */
+static void give_up(struct job *j)
+{
+	if (is_conversion(j)) {
+		kill(j->pid, SIGTERM);
+		timer_set(&j->deadline, CLEAN_MS);
+	} else {
+		kill_child(j);
+	}
+}
+
 /* A frame fits into an empty socket at once. Frees j. */
 static void answer(struct job *j, enum run_end end, unsigned code, struct span text)
 {
@@ -349,7 +366,7 @@ static void asker_gone(struct job *j)
 	}
 	close_asker(j);
 	j->state = JOB_GONE;
-	kill_child(j);
+	give_up(j);
 }
 
 static void on_asker(void *arg, unsigned events)
@@ -473,11 +490,13 @@ void runner_free(struct runner **pr)
 		listener_free(&r->listeners[i]);
 	while (!list_empty(&r->jobs)) {
 		struct job *j = LIST_OF(struct job, link, r->jobs.next);
-		if (j->pid != 0) {
+		if (j->pid != 0 && is_conversion(j)) {
+			kill(j->pid, SIGTERM); /* as our end would do: see confine() */
+		} else if (j->pid != 0) {
 			kill_child(j);
 			waitpid(j->pid, NULL, 0);
-			j->pid = 0;
 		}
+		j->pid = 0;
 		job_free(j);
 	}
 	loop_signal_free(&r->child_signal);

@@ -65,6 +65,13 @@ elif data.startswith(b"exit "):
     sys.exit(int(data.split()[1]))
 elif data.startswith(b"hang"):
     signal.pause()
+elif data.startswith(b"spawn"):
+    left = os.fork()
+    if left != 0:
+        name = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(env["INPUT_FILE"]))), "out", "left")
+        open(name + ".half", "w").write(str(left))
+        os.rename(name + ".half", name)
+    signal.pause()
 elif data.startswith(b"much"):
     f = open(env["OUTPUT_FILE"], "wb")
     while True:

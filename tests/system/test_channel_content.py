@@ -201,6 +201,21 @@ def test_conversion_of_a_user(host):
     host.delete_all()
 
 
+@pytest.mark.parametrize("role", ["queue", "runner"])
+def test_nothing_of_a_conversion_is_left(host, role):
+    """When nobody waits for it any more its program ends with all that this has begun."""
+    convert(host, ("text/x-up", b"spawn", "x"))
+    left = host.place("out", "left")
+    wait_for(lambda: os.path.exists(left), 20, "the program")
+    with open(left, encoding="ascii") as f:
+        path = f"/proc/{f.read()}"
+    assert os.path.exists(path)
+    os.kill(host.role(role)[0], signal.SIGKILL)
+    wait_for(lambda: not os.path.exists(path), 10, "its end")
+    wait_for(lambda: host.role(role), 20, role)
+    host.delete_all()
+
+
 def test_killed_while_converting(host):
     """Whatever dies on the way, each message arrives."""
     host.clean()
