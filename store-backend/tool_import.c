@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <time.h>
 
 #include "base/check.h"
@@ -195,6 +196,12 @@ static void dots_to_levels(char *name)
 			*name = '/';
 }
 
+static bool too_long(const char *name)
+{
+	errno = ENAMETOOLONG;
+	return tool_fail(name);
+}
+
 /* ".A.B" is the mailbox A/B. */
 static bool on_maildir_name(struct import *x, const char *path, const char *name)
 {
@@ -204,7 +211,7 @@ static bool on_maildir_name(struct import *x, const char *path, const char *name
 	int n = snprintf(folder, sizeof folder, "%s/%s", path, name);
 	int m = snprintf(mailbox, sizeof mailbox, "%s", name + 1);
 	if (n >= PATH_SIZE || m >= (int)sizeof mailbox)
-		return true;
+		return too_long(name);
 	dots_to_levels(mailbox);
 	return import_maildir(x, folder, mailbox);
 }
@@ -283,14 +290,27 @@ static void take_line(struct mbox *b, const char *line, size_t n)
 		incoming_add_text(b->in, span_of(text, n - (size_t)(text - line)));
 }
 
+/* As fgets(), but says how many there are: a NUL is one of them. */
+static size_t read_piece(FILE *f, char line[LINE_PIECE])
+{
+	size_t n = 0;
+	int c = 0;
+	while (n + 1 < LINE_PIECE && c != '\n' && (c = getc(f)) != EOF)
+		line[n++] = (char)c;
+	line[n] = '\0';
+	return n;
+}
+
 /* "A.B.mbox" is the mailbox A/B. */
 static bool on_mbox_name(struct import *x, const char *path, const char *name)
 {
 	char file[PATH_SIZE], mailbox[256], line[LINE_PIECE];
 	struct mbox b = { .x = x };
 	size_t n = strlen(name);
-	if (n < 6 || n >= sizeof mailbox || strcmp(name + n - 5, ".mbox") != 0)
+	if (n < 6 || strcmp(name + n - 5, ".mbox") != 0)
 		return true;
+	if (n >= sizeof mailbox)
+		return too_long(name);
 	(void)snprintf(mailbox, sizeof mailbox, "%.*s", (int)n - 5, name);
 	dots_to_levels(mailbox);
 	int m = snprintf(file, sizeof file, "%s/%s", path, name);
@@ -298,8 +318,8 @@ static bool on_mbox_name(struct import *x, const char *path, const char *name)
 	if (f == NULL)
 		return tool_fail(file);
 	bool ok = go_to(x, mailbox);
-	while (ok && fgets(line, sizeof line, f) != NULL)
-		take_line(&b, line, strlen(line));
+	while (ok && (n = read_piece(f, line)) > 0)
+		take_line(&b, line, n);
 	ok = ok && ferror(f) == 0;
 	if (ok)
 		end_message(&b);
@@ -312,7 +332,7 @@ static bool on_mbox_name(struct import *x, const char *path, const char *name)
 
 static int import_all(struct import *x, bool mbox)
 {
-	bool ok = ensure_user(x);
+	bool ok = (access(x->folder, R_OK) == 0 || tool_fail(x->folder)) && ensure_user(x);
 	if (ok && mbox)
 		ok = each_name(x, x->folder, on_mbox_name);
 	else if (ok)

@@ -88,6 +88,20 @@ def test_import_gives_back_what_export_wrote(store, form):
     assert tool(store, "import", form, "no address", to).returncode == 64
 
 
+def test_import_tells_what_it_leaves_out(store):
+    """A NUL in an mbox, and a folder that is not there."""
+    where = store.path("odd")
+    os.makedirs(where)
+    with open(os.path.join(where, "INBOX.mbox"), "wb") as f:
+        f.write(b"From a Mon Jan  1 00:00:00 2026\nSubject: one\n\nthis\0and that\nnext\n\n"
+                b"From a Mon Jan  1 00:00:00 2026\nSubject: two\n\ngood\n")
+    done = tool(store, "import", "mbox", "odd@example.org", where)
+    assert done.returncode == 65 and "1 messages, 1 refused" in done.stdout and "NUL" in done.stderr, done.stdout + done.stderr
+    os.unlink(os.path.join(where, "INBOX.mbox"))
+    done = tool(store, "import", "mbox", "odd@example.org", where + "-nowhere")
+    assert done.returncode == 65 and "No such file" in done.stderr, done.stdout + done.stderr
+
+
 def contents(folder):
     """Every file: its bytes, its time and the flags in its name, by folder."""
     found = []
