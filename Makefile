@@ -182,11 +182,12 @@ fuzz: fuzz-build ## run every fuzzer for FUZZ_SECS seconds
 system: all deps-run deps-test deps-unpacked deps-node ## system tests only (TESTS=... for pytest arguments)
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin POSTERN_SAN=$(SAN) tests/run-system $(TESTS)
 
-# Edge workers, queues, stores and a foreign server die at each of a list of points a hundred times while 100,000 messages pass,
-# Postfix beside it; then the queue alone at points of its own, and everything, Redis too, at random moments.
+# Edge workers, queues, stores and a foreign server die at each of a list of points a hundred times while 100,000 messages pass, and
+# Postfix while a twentieth of them do; then the queue alone at points of its own while 100,000 pass, and everything, Redis too,
+# at random moments while 20,000 do. CRASH_SECONDS (7200) bounds the first: what it has not reached by then is a failure.
 CRASH_MESSAGES := 100000
 CRASH_HITS := 100
-crash: all deps-run deps-test deps-bench $(B)/tests/unit/edge/test_queue_crash $(B)/bench/fault_points.so ## long run of the crash tests (40 minutes; as root; CRASH_MESSAGES=, CRASH_HITS=)
+crash: all deps-run deps-test deps-bench $(B)/tests/unit/edge/test_queue_crash $(B)/bench/fault_points.so ## long run of the crash tests (40 minutes and more; as root; CRASH_MESSAGES=, CRASH_HITS=)
 	@$(SAN_ENV) $(BENCH_ENV) CRASH_HITS=$(CRASH_HITS) CRASH_MESSAGES=$(CRASH_MESSAGES) bench/edge-crash
 	@$(SAN_ENV) CRASH_HITS=$(CRASH_HITS) CRASH_MESSAGES=$(CRASH_MESSAGES) $(B)/tests/unit/edge/test_queue_crash
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin CRASH_MESSAGES=20000 tests/run-system -s tests/system/test_crash.py
