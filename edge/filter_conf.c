@@ -29,7 +29,9 @@
 	"Services are asked in the order of the file, before filters; the first that says OK or "  \
 	"refuses is the last one asked at that moment. Known words: DUNNO, OK, REJECT, DEFER, "    \
 	"DEFER_IF_PERMIT, DEFER_IF_REJECT, 4NN, 5NN, DISCARD, HOLD, PREPEND, REDIRECT, BCC, WARN " \
-	"and INFO."
+	"and INFO. ccert_subject and ccert_issuer are common names (xtext) of certificates that "  \
+	"the listener's authorities vouch for, ccert_fingerprint and ccert_pubkey_fingerprint "    \
+	"SHA-256 of any; stress is yes when the worker comes near memory_max."
 #include "conf/params_table.h"
 
 static void check_moments(const struct edge_policy_conf *p, struct conf_diag *d)

@@ -8,14 +8,19 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "net/stream_bind.h"
+#include "proto/smtp_ext.h"
 #include "proto/smtp_path.h"
 
 #include "edge/filter_conf.h"
 #include "edge/mail.h"
+#include "edge/memory.h"
 #include "edge/policy.h"
 #include "edge/screen.h"
 
 #define step_MAGIC 0x90110003u
+
+enum { CERT_NAME_MAX = 256 };
 
 struct step {
 	struct ticket ticket; /* first */
@@ -67,14 +72,44 @@ static void put_client(const struct session *s, struct buf *out)
 	put_str(out, "helo_name", s->helo);
 }
 
+static void put_common(
+    const struct session *s, const char *name, enum stream_whose whose, struct buf *out)
+{
+	struct buf raw = BUF_INIT(CERT_NAME_MAX), text = BUF_INIT(3 * CERT_NAME_MAX);
+	if (stream_peer_common(s->io, whose, &raw))
+		smtp_xtext_put(&text, buf_span(&raw));
+	policy_attr_put(out, name, buf_span(&text));
+	buf_end(&raw);
+	buf_end(&text);
+}
+
+static void put_digest(const char *name, bool there, const uint8_t *digest, struct buf *out)
+{
+	struct buf text = BUF_INIT(3 * STREAM_BIND_LEN);
+	for (size_t i = 0; there && i < STREAM_BIND_LEN; i++)
+		buf_printf(&text, "%s%02X", i > 0 ? ":" : "", digest[i]);
+	policy_attr_put(out, name, buf_span(&text));
+	buf_end(&text);
+}
+
+/* As Postfix does it: names (in xtext) of certificates that we trust, and SHA-256 of any. */
+static void put_certificate(const struct session *s, struct buf *out)
+{
+	uint8_t digest[STREAM_BIND_LEN];
+	put_common(s, "ccert_subject", STREAM_SUBJECT, out);
+	put_common(s, "ccert_issuer", STREAM_ISSUER, out);
+	put_digest("ccert_fingerprint", stream_peer_certificate(s->io, digest), digest, out);
+	put_digest("ccert_pubkey_fingerprint", stream_peer_key(s->io, digest), digest, out);
+}
+
 static void put_trust(const struct session *s, struct buf *out)
 {
 	struct stream_tls tls = { .version = "", .cipher = "" };
-	bool secure = stream_tls(s->io, &tls);
+	(void)stream_tls(s->io, &tls);
 	put_str(out, "sasl_method", s->user != NULL ? s->mechanism : "");
 	put_str(out, "sasl_username", s->user);
 	put_str(out, "sasl_sender", "");
-	put_str(out, "ccert_subject", secure ? tls.peer_subject : "");
+	put_certificate(s, out);
 	put_str(out, "encryption_protocol", tls.version);
 	put_str(out, "encryption_cipher", tls.cipher);
 	put_number(out, "encryption_keysize", (uint64_t)(tls.bits > 0 ? tls.bits : 0));
@@ -105,6 +140,7 @@ static void put_request(const struct step *p, const struct edge_policy_conf *c, 
 	put_client(s, out);
 	put_mail(p, out);
 	put_trust(s, out);
+	put_str(out, "stress", memory_is_pressed(s->edge) ? "yes" : "");
 	put_str(out, "policy_context", c->context);
 	policy_attr_end(out);
 }

@@ -27,6 +27,15 @@ bool stream_peer_key(const struct stream *s, uint8_t out[STREAM_BIND_LEN])
 	return n > 0;
 }
 
+bool stream_peer_certificate(const struct stream *s, uint8_t out[STREAM_BIND_LEN])
+{
+	X509 *x = stream_is_tls(s) ? SSL_get0_peer_certificate(s->wire.ssl) : NULL;
+	unsigned n = 0;
+	bool ok = x != NULL && X509_digest(x, EVP_sha256(), out, &n) == 1;
+	ERR_clear_error();
+	return ok;
+}
+
 bool stream_bind_exporter(const struct stream *s, uint8_t out[STREAM_BIND_LEN])
 {
 	static const char label[] = "EXPORTER-Channel-Binding";
@@ -83,21 +92,48 @@ static bool put_email(const X509 *x, struct buf *out)
 	return ok;
 }
 
+/* NULL: there is none. */
+static const ASN1_STRING *common_of(const X509_NAME *name)
+{
+	int at = X509_NAME_get_index_by_NID(name, NID_commonName, -1);
+	return at < 0 ? NULL : X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at));
+}
+
 static bool put_common(const X509 *x, struct buf *out)
 {
-	const X509_NAME *subject = X509_get_subject_name(x);
-	int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
-	if (at < 0)
-		return false;
-	return put_ascii(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)), out);
+	const ASN1_STRING *text = common_of(X509_get_subject_name(x));
+	return text != NULL && put_ascii(text, out);
+}
+
+/* NULL: none, or nobody that we trust vouches for it. */
+static const X509 *good_certificate(const struct stream *s)
+{
+	const SSL *ssl = stream_is_tls(s) ? s->wire.ssl : NULL;
+	if (ssl == NULL || !(SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) ||
+	    SSL_get_verify_result(ssl) != X509_V_OK)
+		return NULL;
+	return SSL_get0_peer_certificate(ssl);
+}
+
+bool stream_peer_common(const struct stream *s, enum stream_whose whose, struct buf *out)
+{
+	const X509 *x = good_certificate(s);
+	const X509_NAME *name = x == NULL                ? NULL
+				: whose == STREAM_ISSUER ? X509_get_issuer_name(x)
+							 : X509_get_subject_name(x);
+	const ASN1_STRING *text = name != NULL ? common_of(name) : NULL;
+	unsigned char *utf8 = NULL;
+	int n = text != NULL ? ASN1_STRING_to_UTF8(&utf8, text) : 0;
+	bool ok = n > 0 && memchr(utf8, 0, (size_t)n) == NULL && buf_add(out, utf8, (size_t)n);
+	OPENSSL_free(utf8);
+	ERR_clear_error();
+	return ok;
 }
 
 bool stream_peer_name(const struct stream *s, enum stream_name kind, struct buf *out)
 {
-	const SSL *ssl = stream_is_tls(s) ? s->wire.ssl : NULL;
-	const X509 *x = ssl != NULL ? SSL_get0_peer_certificate(ssl) : NULL;
-	if (x == NULL || !(SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) ||
-	    SSL_get_verify_result(ssl) != X509_V_OK)
+	const X509 *x = good_certificate(s);
+	if (x == NULL)
 		return false;
 	bool ok = kind == STREAM_NAME_EMAIL ? put_email(x, out) : put_common(x, out);
 	ERR_clear_error();

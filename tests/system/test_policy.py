@@ -1,7 +1,10 @@
 """Postfix policy services beside the front door: postgrey, policyd-spf, and one that lies."""
+import hashlib
 import os
 import pwd
+import smtplib
 import socketserver
+import ssl
 import subprocess
 import threading
 
@@ -10,7 +13,7 @@ import pytest
 import mail
 import names
 from conftest import BIN, finish, free_port, free_port_base
-from test_edge import SENDER, Edge
+from test_edge import SENDER, Edge, relaying_edge
 from test_relay import Talk
 from tier import port_answers, wait_for
 
@@ -190,3 +193,55 @@ def test_other_recipients_and_fields(edge):
     asked = edge.words.asked[-1]
     assert asked["protocol_state"] == "RCPT" and asked["client_address"] == "198.51.100.7"
     assert asked["sender"] == SENDER and asked["helo_name"] == "client.example"
+
+
+# ---- certificates ------------------------------------------------------------------------------------
+
+def signed_client(t):
+    """A client's certificate, and the authority's; the digests that openssl makes of it and of its key."""
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    t.openssl("req", "-x509", *key, "-days", "2", "-subj", "/O=Example/CN=Clients & Sons", "-keyout", t.path("ca.key"),
+              "-addext", "basicConstraints=critical,CA:TRUE", "-out", t.path("clients.pem"))
+    t.openssl("req", *key, "-subj", "/O=Example/CN=Alice Example", "-keyout", t.path("c.key"), "-out", t.path("c.csr"))
+    t.openssl("x509", "-req", "-in", t.path("c.csr"), "-CA", t.path("clients.pem"), "-CAkey", t.path("ca.key"), "-CAcreateserial",
+              "-days", "2", "-out", t.path("c.pem"))
+    with open(t.path("c.pem"), encoding="ascii") as f:
+        whole = ssl.PEM_cert_to_DER_cert(f.read())
+    public = subprocess.run(["openssl", "pkey", "-in", t.path("c.key"), "-pubout", "-outform", "DER"], check=True,
+                            capture_output=True).stdout
+    return [hashlib.sha256(raw).hexdigest().upper() for raw in (whole, public)]
+
+
+def colons(digest):
+    return ":".join(digest[i:i + 2] for i in range(0, len(digest), 2))
+
+
+def test_certificates(run_dir):
+    """A client with a certificate that we trust, and one with none."""
+    words = serve(Words, asked=[])
+    tier = relaying_edge(run_dir, "policy-cert", 1, "")
+    tier.edge_extra += f"\tclient_ca {tier.path('clients.pem')};\n\tpolicy words {{ address 127.0.0.1:{words.server_address[1]}; at rcpt; }}\n"
+    tier.write_all()
+    whole, public = signed_client(tier)
+    tier.start()
+    alice = tier.user("alice")
+
+    def asked(certificate):
+        context = tier.tls_context()
+        if certificate:
+            context.load_cert_chain(tier.path("c.pem"), tier.path("c.key"))
+        with smtplib.SMTP_SSL("localhost", tier.port("submissions"), context=context, timeout=60) as s:
+            s.login(alice["address"], alice["password"])
+            s.mail(alice["address"])
+            assert s.rcpt(alice["address"])[0] == 250
+        return words.asked[-1]
+    try:
+        with_one, without = asked(True), asked(False)
+        assert with_one["ccert_subject"] == "Alice+20Example" and with_one["ccert_issuer"] == "Clients+20&+20Sons"
+        assert with_one["ccert_fingerprint"] == colons(whole) and with_one["ccert_pubkey_fingerprint"] == colons(public)
+        for name in ("subject", "issuer", "fingerprint", "pubkey_fingerprint"):
+            assert without[f"ccert_{name}"] == ""
+        assert with_one["stress"] == ""
+    finally:
+        finish(tier)
+        words.shutdown()

@@ -120,9 +120,26 @@ static void test_the_question(void **state)
 	assert_true(saw("\nhelo_name=c.example\n"));
 	assert_true(saw("\nsender=s@far.example\nrecipient=alice@example.org\n"));
 	assert_true(saw("\nsender=\nrecipient=bob@example.org\n"));
-	assert_true(saw("\npolicy_context=of one\n\n"));
+	assert_true(saw("\nccert_subject=\nccert_issuer=\nccert_fingerprint=\n"
+			"ccert_pubkey_fingerprint=\n"));
+	assert_true(saw("\nstress=\npolicy_context=of one\n\n"));
+	assert_false(saw("\nstress=yes\n"));
 	assert_int_equal(fake.connections, 1); /* kept for the next question */
 	assert_int_equal(given.calls, 1);
+}
+
+/* Services are told when the worker is short of memory, as Postfix tells that it is overloaded. */
+static void test_the_question_under_stress(void **state)
+{
+	enum { BALLAST = 4 * 1024 * 1024 };
+	struct edge_conf *c = (struct edge_conf *)(uintptr_t)edge->setup->edge;
+	uint64_t usual = c->memory_max;
+	void *ballast = mem_alloc(BALLAST);
+	c->memory_max = mem_in_use() - edge->memory_start + BALLAST / 16;
+	check_once("asked", SEND QUIT, TAKEN);
+	assert_true(saw("\nstress=yes\n"));
+	c->memory_max = usual;
+	mem_free(ballast);
 }
 
 static void test_words_at_rcpt(void **state)
@@ -304,6 +321,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, begin, end)
 	const struct CMUnitTest tests[] = {
 		TEST(test_the_question),
+		TEST(test_the_question_under_stress),
 		TEST(test_words_at_rcpt),
 		TEST(test_what_is_done_to_a_mail),
 		TEST(test_every_moment),
