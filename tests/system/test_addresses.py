@@ -1,6 +1,7 @@
 """Aliases, forwards, catch-alls, groups and rewritten return paths at work, with the directory in a file and in slapd,
 Dovecot in the place of the stores and a next hop that notes all it hears."""
 import os
+import signal
 import socketserver
 import threading
 
@@ -101,21 +102,27 @@ class Tiers(Edge):
         return super().directory_text() + "\n" + "\n".join(ENTRIES)
 
 
-@pytest.fixture(scope="module", params=["file", "ldap"])
-def edge(run_dir, request):
-    tier = relaying_edge(run_dir, request.param, 1, "\tqueue_retry_max 2s;\n\terrors_max 200;\n\terror_delay 0s;\n\tunknown_max 100;\n"
-                         "\texpanded_recipients_max 2;\n\tsrs_domain example.org;\n\tsrs_keys \"0123456789abcdef\";\n" + RULES)
+def with_directory(run_dir, name, backend, options=""):
+    """Not started yet; a slapd is there if it wants one."""
+    tier = relaying_edge(run_dir, name, 1, "\tqueue_retry_max 2s;\n\terrors_max 200;\n\terror_delay 0s;\n\tunknown_max 100;\n"
+                         "\texpanded_recipients_max 2;\n\tsrs_domain example.org;\n\tsrs_keys \"0123456789abcdef\";\n" + RULES + options)
     tier.__class__ = Tiers
     directory = f"backend file; file {tier.path('directory.ldif')};"
-    if request.param == "ldap":
+    if backend == "ldap":
         tier.ldap_port = free_port()
         directory = f"backend ldap; uri ldap://127.0.0.1:{tier.ldap_port}; base \"dc=postern\";"
     tier.directory_block = f"directory {{ {directory} alias_file {tier.path('aliases')}; default_domain example.org; }}\n"
     tier.write_all()
     with open(tier.path("aliases"), "w", encoding="ascii") as f:
         f.write(ALIASES)
-    if request.param == "ldap":
+    if backend == "ldap":
         peers.start_slapd(tier, tier.ldap_port, os.path.join(TOP, "conf", "schema"))
+    return tier
+
+
+@pytest.fixture(scope="module", params=["file", "ldap"])
+def edge(run_dir, request):
+    tier = with_directory(run_dir, request.param, request.param)
     server = socketserver.ThreadingTCPServer(("127.0.0.1", tier.relay_port), Hop)
     server.daemon_threads = True
     server.taken = tier.taken = []
@@ -394,3 +401,28 @@ def test_dry_run(edge):
         assert "dry_run" in told and "RCPT TO" not in told, told
     assert edge.log("edge").count("recipient.refused") == refused
     assert edge.queue_is_empty() and len(edge.taken) == before
+
+
+def test_a_group_that_takes_too_long(run_dir):
+    """expansion_timeout: the directory hangs behind one recipient; it gets 451, and the others of the mail get it."""
+    tier = with_directory(run_dir, "slow", "ldap", "\texpansion_timeout 1s;\n")
+    tier.start()
+    slapd, token, alice = tier.processes["slapd"], mail.new_token(), tier.user("alice")
+    try:
+        with mail.smtp(tier) as s:
+            s.ehlo()
+            s.mail(STRANGER)
+            assert s.rcpt(alice["address"])[0] == 250
+            os.kill(slapd.pid, signal.SIGSTOP)
+            code, reply = s.rcpt("found@example.org")
+            os.kill(slapd.pid, signal.SIGCONT)
+            assert code == 451 and reply.startswith(b"4.3.0 looking up the recipients took too long"), reply
+            assert s.data(mail.message(token, STRANGER, [alice["address"]]))[0] == 250
+            assert len(tier.wait_stored(alice, token)) == 1
+        again, code, reply = send(tier, STRANGER, ["found@example.org"])
+        assert code == 250, reply
+        for name in ("alice", "bob"):
+            tier.wait_stored(tier.user(name), again)
+    finally:
+        os.kill(slapd.pid, signal.SIGCONT)
+        finish(tier)
