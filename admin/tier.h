@@ -18,8 +18,8 @@ struct program {
 struct tier {
 	struct program v[TIER_PROGRAMS_MAX];
 	size_t n;
-	struct conf_address
-	    http[8]; /* addresses of the section admin, in the first file that has one */
+	/* Addresses of the section admin, in the first file that has one. */
+	struct conf_address http[8];
 	size_t http_count;
 	char *http_paths[8]; /* owned; behind unix addresses */
 	int log_level;       /* of the first file, as enum log_level */

@@ -67,8 +67,8 @@ struct expansion {
 	/* Whoever is called may take these, and null them; else they are freed. */
 	struct recipient *members;
 	size_t n;
-	char *
-	    via; /* the address in its canonical form: marks what leaves by way of it (Delivered-To) */
+	/* The address in its canonical form: marks what leaves by way of it (Delivered-To). */
+	char *via;
 };
 
 /* Does a member get the mail in a transaction of its own (parts.h), and so a copy of it in the spool? */

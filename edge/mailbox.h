@@ -20,8 +20,8 @@ struct mailbox_ask {
 	const char *path;
 	int message; /* open for reading, lines end with LF */
 	struct ident id;
-	unsigned
-	    recipient; /* the how manieth of the message: with id and arrived_s it names the delivery */
+	/* The how manieth of the message: with id and arrived_s it names the delivery. */
+	unsigned recipient;
 	uint64_t arrived_s;
 	bool again;           /* it may be there already */
 	uint64_t quota;       /* bytes; 0: any */

@@ -70,8 +70,8 @@ struct q_item {
 	struct ticket *ask;    /* Q_LOOKUP */
 	char *address, *user, *detail; /* user NULL: to be relayed */
 	char *orcpt;                   /* NULL: not given */
-	char *
-	    route; /* where an operator sends it (queue_channel.c), or past a station; NULL: the usual way */
+	/* Where an operator sends it (queue_channel.c), or past a station; NULL: the usual way. */
+	char *route;
 	char *place;     /* where it goes since it came in: "channel:NAME" (channel.h); or NULL */
 	bool tried;      /* it was given to the runner */
 	bool on_hold;    /* does not wait but is held, from the next attempt on */
@@ -387,8 +387,8 @@ void row_more_free(struct queue *q, uint32_t row);
  * destinations. */
 struct row_facts {
 	uint64_t arrived_us;
-	uint64_t
-	    deadline_ms; /* the age at which it is given up, or its sender told that it waits */
+	/* The age at which it is given up, or its sender told that it waits. */
+	uint64_t deadline_ms;
 };
 bool row_list(struct queue *q, uint32_t row, struct q_dest *d, const struct row_facts *facts);
 /* Brings messages that wait for d alone, as many as may run soon. */

@@ -17,8 +17,8 @@ struct move_opts {
 	const struct q_entry *from; /* its wishes and its age go along */
 	const char *sender;
 	bool trusted;
-	bool
-	    keeps_wishes; /* ENVID and RET go along, and what SPF says of the sender: not through a list */
+	/* ENVID and RET go along, and what SPF says of the sender: not through a list. */
+	bool keeps_wishes;
 	unsigned stage;                     /* the last one that it has passed */
 	struct spool_recipient *recipients; /* copied; what they point to lives until the answer */
 	size_t recipient_n;

@@ -14,8 +14,8 @@ struct run_opts {
 	struct loop *loop;
 	const char *run_dir, *temp_dir;
 	const struct run_ask *ask; /* copied */
-	struct span
-	    prefix; /* lines in front of the message, with CRLF; copied; at most RUN_PREFIX_MAX */
+	/* Lines in front of the message, with CRLF; copied; at most RUN_PREFIX_MAX. */
+	struct span prefix;
 	struct mail_source body; /* lives until the answer */
 	bool lf;                 /* lines end with LF: a CR before it goes */
 	const char

@@ -21,9 +21,9 @@ struct schedule {
 	struct schedule_class {
 		uint64_t backoff[BACKOFFS_MAX]; /* ms; the last one goes on */
 		size_t backoff_n;               /* 0: they double */
-		uint64_t
-		    notices[NOTICES_MAX]; /* ms of age, rising; at the last one it is given up */
-		size_t notice_n;          /* 0: delay_notice and lifetime */
+		/* In ms of age, rising; at the last one it is given up. */
+		uint64_t notices[NOTICES_MAX];
+		size_t notice_n; /* 0: delay_notice and lifetime */
 	} by[PRIORITY_CLASSES];
 };
 

@@ -56,8 +56,8 @@ enum out_tls_fate {
 struct out_dane {
 	const char
 	    *domain; /* whose mail it takes: a certificate for that will do as well; NULL: none */
-	const char *
-	    base; /* whose records they are: the host, or what that is an alias of; NULL: the host */
+	/* Whose records they are: the host, or what that is an alias of; NULL: the host. */
+	const char *base;
 	struct span tlsa; /* TLSA records, each behind its length in two bytes: see tls_policy.h */
 };
 
@@ -100,9 +100,9 @@ struct out_mail {
 			    REQUIRETLS (RFC 8689 section 5); LMTP: see out_conf_tls() */
 	enum smtp_ret ret; /* with envid (NULL: none): told to servers that offer DSN */
 	const char *envid;
-	bool
-	    ask_only; /* MAIL and RCPT, then RSET: would the server take it? The outcome of a recipient is the
-			* answer to its RCPT. Of the body only the size is told, if it is not 0 */
+	/* MAIL and RCPT, then RSET: would the server take it? The outcome of a recipient is the answer to its RCPT. Of
+	 * the body only the size is told, if it is not 0. */
+	bool ask_only;
 	struct mail_source body;
 	struct out_recipient *recipients; /* at least one */
 	size_t recipient_count;
@@ -119,8 +119,8 @@ struct out_result {
 	enum out_end end;
 	bool untried; /* UNREACHED by the memory of a pool (out_pool.h): nothing new is known */
 	bool unfit; /* ANSWERED by us: it cannot keep the sender's wish for TLS, another host may */
-	bool
-	    sender_refused; /* ANSWERED with the answer to MAIL: it has not looked at a recipient */
+	/* ANSWERED with the answer to MAIL: it has not looked at a recipient. */
+	bool sender_refused;
 	bool dsn; /* the server knows the sender's wishes: what it took, it reports on itself */
 	struct ip_port peer;   /* none when never connected */
 	struct ip_addr local;  /* our end of the last connection to it; none when never connected */

@@ -77,12 +77,12 @@ struct spool_message {
 	struct span auth_user; /* empty: not authenticated */
 	bool hold;             /* its recipients begin held */
 	bool require_tls;      /* goes on by REQUIRETLS or not at all (RFC 8689) */
-	bool
-	    tls_optional; /* TLS-Required: no: policies of the next hop's domain do not hold it up */
-	bool trusted;     /* the sender is who it says: reports may go there */
-	bool aligned;     /* SPF says that of its domain: reports may go there, too, and no more */
-	bool disowned;    /* SPF says that it is not: none goes there */
-	unsigned stage;   /* the last station that it has passed: below SPOOL_STAGES */
+	/* TLS-Required: no: policies of the next hop's domain do not hold it up. */
+	bool tls_optional;
+	bool trusted;   /* the sender is who it says: reports may go there */
+	bool aligned;   /* SPF says that of its domain: reports may go there, too, and no more */
+	bool disowned;  /* SPF says that it is not: none goes there */
+	unsigned stage; /* the last station that it has passed: below SPOOL_STAGES */
 	enum smtp_ret ret;
 	struct span envid; /* as it came; may be empty */
 	struct spool_recipient *recipients;

@@ -22,8 +22,8 @@ struct srs {
 	const char *domain; /* NULL: nothing is rewritten */
 	struct span keys[SRS_KEYS_MAX];
 	size_t key_n;
-	uint64_t
-	    days; /* how long an address is good; it may be one day ahead, too: clocks differ */
+	/* How long an address is good; it may be one day ahead, too: clocks differ. */
+	uint64_t days;
 };
 
 /* Keys, one a line, in the option's bytes (which outlive s). False: there is none, one is too short, or there

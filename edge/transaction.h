@@ -57,8 +57,8 @@ struct recipient {
 	char *filters; /* owned: words of the filters that the user and its domain want, or NULL */
 	char *sender;  /* of members, owned: the return path of theirs, or NULL: the mail's */
 	char *fields;  /* of members, owned: header fields of their groups, or NULL */
-	struct shape *
-	    shape; /* of members: a reference to what their groups do to the mail (shape.h), or NULL */
+	/* Of members: a reference to what their groups do to the mail (shape.h), or NULL. */
+	struct shape *shape;
 	uint64_t size_max;      /* of members: bytes that a group lets through */
 	struct outcome outcome; /* of members it may be decided before anybody is asked */
 };
@@ -79,10 +79,10 @@ struct transaction {
 	bool require_tls;   /* REQUIRETLS: every hop from here on (RFC 8689) */
 	bool tls_optional;  /* TLS-Required: no, and REQUIRETLS was not said */
 	bool trusted;       /* the sender is who it says: reports may go there */
-	bool
-	    aligned; /* SPF says that the client may send for the sender: reports may go there, too */
-	bool
-	    disowned; /* SPF says that it may not: its address is borrowed, even if it is of ours */
+	/* SPF says that the client may send for the sender: reports may go there, too. */
+	bool aligned;
+	/* SPF says that it may not: its address is borrowed, even if it is of ours. */
+	bool disowned;
 	struct commit_unit
 	    *unit;    /* others have the rest of its mail (commit_unit.h): all of it to the
 				   * spool, with them; or NULL */

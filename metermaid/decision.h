@@ -39,10 +39,10 @@ struct decision {
 	unsigned tier, window; /* of its key that decided */
 	uint64_t wait_us;
 	uint64_t lease; /* what is held, 0: nothing; E: what ends */
-	struct span
-	    tokens; /* "rule/tier/window/n,...": taken in advance with this question; as written */
-	struct span
-	    bans; /* "list,...": on which the client or the user was by command; as written */
+	/* "rule/tier/window/n,...": taken in advance with this question; as written. */
+	struct span tokens;
+	/* "list,...": on which the client or the user was by command; as written. */
+	struct span bans;
 	struct span key; /* Z; R: "tier" or "host", where the state is */
 	uint64_t is;     /* R: conf_block_revision() of the rule */
 };

@@ -42,16 +42,16 @@ struct op {
 	enum op_over over;
 	uint64_t cost;
 	struct bucket_limit rate; /* RATE, PENALTY */
-	uint64_t
-	    count; /* COUNTER, LEASE: the most; GREY: passes that free a network; else: of the rate */
+	/* COUNTER, LEASE: the most; GREY: passes that free a network; else: of the rate. */
+	uint64_t count;
 	uint64_t span_us;     /* COUNTER: period; LEASE: its time; PENALTY: most debt; GREY: wait */
 	uint64_t window_us;   /* GREY: time for the second try */
 	uint64_t remember_us; /* PENALTY: secrets; GREY: who has passed; USERS: users */
 	uint64_t extra;       /* RATE: tokens wanted beyond the cost, given only if they fit */
-	uint64_t
-	    who; /* PENALTY: digest of the secret, 0 none; LEASE: the holder; USERS: the user, 0 none */
-	uint64_t
-	    grow; /* behind USERS, and there: what each user adds to count; 0: it does not grow */
+	/* PENALTY: digest of the secret, 0 none; LEASE: the holder; USERS: the user, 0 none. */
+	uint64_t who;
+	/* Behind USERS, and there: what each user adds to count; 0: it does not grow. */
+	uint64_t grow;
 	uint64_t grow_max; /* USERS: the most that count */
 	bool keep;         /* LEASE_SET: never below what is held already */
 };

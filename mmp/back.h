@@ -73,8 +73,8 @@ struct back_ask {
 	const char *own_name;              /* ... and ours, which lives longer than the ticket */
 	struct back_facts facts;
 	bool learn; /* what the store can do, if that costs a command of its own */
-	bool
-	    probe; /* no login, no secret: BACK_OK once it has greeted, and TLS is there where it is due */
+	/* No login, no secret: BACK_OK once it has greeted, and TLS is there where it is due. */
+	bool probe;
 	uint64_t deadline_ms;
 };
 

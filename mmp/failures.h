@@ -19,8 +19,8 @@ void failures_free(struct failures **f);
 struct failure {
 	struct ip_addr client; /* counted by its /32 or /64 */
 	struct span user;
-	uint32_t
-	    secret_hash; /* meter_secret_hash(); 0: the attempt showed none, and counts each time */
+	/* meter_secret_hash(); 0: the attempt showed none, and counts each time. */
+	uint32_t secret_hash;
 };
 
 /* One more. How many there were lately, of the network or of the account, whichever are more; this one among them

@@ -37,8 +37,8 @@ struct giving {
 	struct watch *watch; /* owned */
 	struct timer timer;  /* for an answer, or between passes */
 	struct soon more;
-	struct buf
-	    record; /* owned; of full size from the start: growing would leave secrets behind */
+	/* Owned; of full size from the start: growing would leave secrets behind. */
+	struct buf record;
 	struct offer offers[HANDOVER_WINDOW];
 	uint32_t next_seq;
 	size_t open_n; /* offers that are not settled */

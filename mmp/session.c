@@ -33,8 +33,8 @@ static const struct {
 	size_t ms_at;       /* the state's time: an option; login_timeout is above all of them */
 	input_fn *on_input; /* NULL: early input waits in the stream, bounded by its in_max */
 	deadline_fn *on_deadline;
-	bool
-	    client_turn; /* the client is to act: it may be evicted, and its EOF ends the session */
+	/* The client is to act: it may be evicted, and its EOF ends the session. */
+	bool client_turn;
 } states[ST_COUNT] = {
 	[ST_ADMIT] = { "admit", TIME(login_timeout), NULL, on_slow_client, true },
 	[ST_TARPIT] = { "tarpit", TIME(login_timeout), NULL, admit_greet, true },

@@ -33,8 +33,8 @@ struct store_policy {
 	size_t pin_n;           /* 0: any key */
 	uint8_t pins[STORE_PINS_MAX][STREAM_BIND_LEN];
 	enum store_login login;
-	const char *
-	    short_in; /* users of this domain are known there without it; NULL: all are USER@DOMAIN */
+	/* Users of this domain are known there without it; NULL: all are USER@DOMAIN. */
+	const char *short_in;
 	const char *user;      /* of conf, as the next two; "" unless proxy or master */
 	struct span secret;    /* empty unless proxy or master */
 	const char *separator; /* between the user's name and ours: master */

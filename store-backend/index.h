@@ -41,8 +41,8 @@ struct index_quota_mark {
 	uint64_t since_s; /* when it was told last */
 	uint64_t first_s; /* and first */
 	uint64_t mailbox; /* whose limit it is; 0: of no mailbox alone */
-	struct span
-	    root; /* empty: the user's own limits; a rule's name; "@example.org": of the domain */
+	/* Empty: the user's own limits; a rule's name; "@example.org": of the domain. */
+	struct span root;
 };
 bool index_quota_mark(struct index_view *v, struct span user, struct index_quota_mark *out);
 

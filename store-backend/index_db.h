@@ -77,8 +77,8 @@ struct meta_row {
 	uint64_t covered; /* log position: every operation before it is in the index */
 	uint64_t next_mailbox;
 	uint64_t delivery_number, delivery_n;
-	char
-	    boot[BOOT_ID_SIZE]; /* of the kernel that wrote last; "" = synced and closed in order */
+	/* Of the kernel that wrote last; "" = synced and closed in order. */
+	char boot[BOOT_ID_SIZE];
 };
 struct user_row {
 	uint64_t inbox, bytes, messages, quota_bytes, quota_messages;

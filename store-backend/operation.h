@@ -191,12 +191,12 @@ struct operation {
 	struct span new_name; /* RENAME (to) */
 	uint32_t uses;        /* CREATE: enum store_use; EXPUNGE: EXPUNGE_BY_RULE, or 0;
 	                                 DELIVER: enum deliver_use */
-	struct uid_set
-	    uids; /* FLAGS COPY MOVE EXPUNGE, and APPEND, which removes them from `target` with
-	                                 the same change; uids that do not exist are passed over */
+	/* FLAGS COPY MOVE EXPUNGE, and APPEND, which removes them from `target` with the same change; uids that do not
+	 * exist are passed over. */
+	struct uid_set uids;
 	bool only_deleted; /* EXPUNGE: of these only such with \Deleted */
-	enum flag_how
-	    how; /* FLAGS; SET_METADATA: FLAGS_ADD leaves alone what is there; QUOTA_MARK */
+	/* FLAGS; SET_METADATA: FLAGS_ADD leaves alone what is there; QUOTA_MARK. */
+	enum flag_how how;
 	uint64_t
 	    unchanged_since; /* FLAGS: messages of a higher modseq are left alone and reported in
 	                                  answer.uids; UINT64_MAX (operation_init) = no condition;
@@ -258,9 +258,9 @@ struct operation_answer {
 	uint32_t uid;         /* APPEND */
 	uint64_t modseq;      /* highest modseq of the changed mailbox afterwards; 0: unchanged */
 	uint32_t recent_from; /* TAKE_RECENT: uids from here on are \Recent for the asker */
-	struct uid_set
-	    uids; /* FLAGS: not touched because of unchanged_since; EXPUNGE, APPEND: removed;
-	                                  COPY MOVE: the sources, in the order of target_uids */
+	/* FLAGS: not touched because of unchanged_since; EXPUNGE, APPEND: removed; COPY MOVE: the sources, in the order
+	 * of target_uids. */
+	struct uid_set uids;
 	struct uid_set target_uids; /* COPY MOVE: the n-th number of it belongs to the n-th of uids;
 	                                  APPEND_MANY: of the new messages */
 	const struct op_outcome *outcomes; /* DELIVER: one for each recipient, in order */

@@ -84,8 +84,8 @@ struct partition_facts {
 	uint64_t replayed;
 	uint64_t skipped; /* damaged changes that were left out */
 	uint64_t digest;  /* index_writer_digest() */
-	uint64_t
-	    folded; /* every change before that position is in rows that the log holds; 0: none */
+	/* Every change before that position is in rows that the log holds; 0: none. */
+	uint64_t folded;
 	bool caches_due; /* messages are still to get theirs again */
 	size_t peers;
 };

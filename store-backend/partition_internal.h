@@ -88,8 +88,8 @@ struct partition {
 	/* partition_keep.c: what must be done from time to time */
 	struct timer keep_timer, snapshot_timer, sweep_timer;
 	bool keep_due, keep_full;
-	log_pos
-	    dead[DEAD_AT_ONCE]; /* taken out of the index by txn: forgotten once it is committed */
+	/* Taken out of the index by txn: forgotten once it is committed. */
+	log_pos dead[DEAD_AT_ONCE];
 	size_t dead_n;
 	struct flusher *copier; /* owned: the thread that copies */
 	struct snapshot_job copy;

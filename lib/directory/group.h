@@ -31,8 +31,8 @@ struct group {
 	const char *password;        /* mgrpAuthPassword, or NULL */
 	const char *reject_text;     /* mgrpMsgRejectText, or NULL */
 	const char *errors_to;       /* mgrpErrorsTo: an address, or NULL */
-	struct text_list
-	    fields; /* mgrpAddHeader: "Name: value", at most GROUP_FIELDS_MAX bytes in all */
+	/* mgrpAddHeader: "Name: value", at most GROUP_FIELDS_MAX bytes in all. */
+	struct text_list fields;
 	struct text_list removed;  /* mgrpRemoveHeader: names of header fields */
 	const char *above, *below; /* mgrpMsgPrefixText, mgrpMsgSuffixText: lines, or NULL */
 	uint64_t size_max;         /* mgrpMsgMaxSize, bytes; UINT64_MAX: none */

@@ -17,12 +17,11 @@ struct dial_target {
 	const char *tls_name; /* name to verify; NULL: host */
 	const char *alpn;     /* NULL: none */
 	struct span first;    /* sent before anything else, before TLS: a PROXY v2 header */
-	bool
-	    greets; /* the server speaks first: its first words tell that it is there, at the cost of one wake-up */
-	bool
-	    foreign; /* a stranger has named the host: addresses of loopback, and those that are no host's, are
-			   none of it */
-	size_t skip;          /* so many of its addresses have been tried */
+	/* The server speaks first: its first words tell that it is there, at the cost of one wake-up. */
+	bool greets;
+	/* A stranger has named the host: addresses of loopback, and those that are no host's, are none of it. */
+	bool foreign;
+	size_t skip; /* so many of its addresses have been tried */
 	uint64_t deadline_ms; /* for everything, e.g. 10000 */
 	struct stream_limits limits;
 };

@@ -16,8 +16,8 @@
 #include "net/tls_ctx.h"
 
 struct https_ask {
-	struct span
-	    host; /* name that the certificate has to be for, or an address in brackets or without */
+	/* Name that the certificate has to be for, or an address in brackets or without. */
+	struct span host;
 	uint16_t port;
 	struct span path;          /* "/..." with its query; printable ASCII without a space */
 	const struct tls_ctx *tls; /* referenced */
@@ -27,9 +27,9 @@ struct https_ask {
 };
 
 struct https_answer {
-	err_t
-	    err; /* ERR_OK: a whole answer came, whatever its status. ERR_TLS_UNVERIFIED: its certificate is not good;
-		      ERR_PROTOCOL, ERR_TOO_LONG: what came is not such an answer; others as of dial_start() */
+	/* ERR_OK: a whole answer came, whatever its status. ERR_TLS_UNVERIFIED: its certificate is not good;
+	 * ERR_PROTOCOL, ERR_TOO_LONG: what came is not such an answer; others as of dial_start(). */
+	err_t err;
 	unsigned status;
 	struct span type; /* media type in lower case, without parameters */
 	struct span body;

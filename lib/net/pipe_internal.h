@@ -61,8 +61,8 @@ struct pipe {
 	struct held
 	    *farewell; /* owned; the store's last words, kept from an idle client for a moment */
 	uint64_t last_ms;
-	struct timer
-	    idle; /* also knows the loop; looks at last_ms now and then: no byte moves it */
+	/* Also knows the loop; looks at last_ms now and then: no byte moves it. */
+	struct timer idle;
 	struct soon soon;
 	struct side sides[2];
 };

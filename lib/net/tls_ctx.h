@@ -29,8 +29,8 @@ struct tls_server_opts {
 	size_t pair_count;
 	struct tls_tickets *tickets; /* a reference is taken; NULL: keys of its own */
 	struct span client_ca_pem; /* ask for (not demand) a client certificate; none: do not ask */
-	bool
-	    ask_client; /* ask for a certificate even without authorities: whoever asks knows keys */
+	/* Ask for a certificate even without authorities: whoever asks knows keys. */
+	bool ask_client;
 	const char *alpn; /* protocol name to agree on ("imap"); NULL: none. A client that
 	                                  offers ALPN without it is refused, one without ALPN passes */
 };

@@ -22,8 +22,8 @@ struct tls_park;
 struct tls_facts {
 	enum tls_suite suite;
 	bool client; /* our side of the session */
-	size_t
-	    record_max; /* bytes of content in a record of ours: what was agreed, or TLS_PLAIN_MAX */
+	/* Bytes of content in a record of ours: what was agreed, or TLS_PLAIN_MAX. */
+	size_t record_max;
 	uint8_t secret_in[TLS_SECRET_MAX], secret_out[TLS_SECRET_MAX];
 	uint64_t seq_in, seq_out; /* of the next record */
 };

@@ -160,8 +160,8 @@ struct imap_range {
 struct imap_set {
 	struct imap_range *v; /* owned */
 	size_t n, cap;
-	bool
-	    saved; /* "$": the result of an earlier search (RFC 5182), which the reader's caller knows */
+	/* "$": the result of an earlier search (RFC 5182), which the reader's caller knows. */
+	bool saved;
 };
 
 void imap_set_end(struct imap_set *s);

@@ -13,8 +13,8 @@ enum json_type { JSON_ABSENT, JSON_STRING, JSON_NUMBER, JSON_ARRAY, JSON_OTHER }
 
 struct json_value {
 	enum json_type type;
-	struct span
-	    text; /* STRING: between the quotes, without any escape in it; else as written */
+	/* STRING: between the quotes, without any escape in it; else as written. */
+	struct span text;
 };
 
 /* The member `key` of the object. False: the text is not one object, nested too deep, or has the key twice. A

@@ -49,8 +49,8 @@ bool sts_mx_matches(struct span pattern, struct span host);
 enum { TLSRPT_URIS_MAX = 4, TLSRPT_URI_MAX = 500 };
 struct tlsrpt_uris {
 	size_t n;
-	struct span
-	    v[TLSRPT_URIS_MAX]; /* of mailto: and https:, printable ASCII; point into the record */
+	/* Of mailto: and https:, printable ASCII; point into the record. */
+	struct span v[TLSRPT_URIS_MAX];
 };
 /* "v=TLSRPTv1;": RFC 8460 section 3. Others at the same name are passed over. */
 bool tlsrpt_is_record(struct span text);

@@ -38,8 +38,8 @@ enum {
 enum { SMTP_ENVID_MAX = 100, SMTP_ORCPT_MAX = 500 };
 
 struct smtp_ext_error {
-	struct span
-	    name; /* the parameter at fault, as sent (clean it before it goes into a reply) */
+	/* The parameter at fault, as sent (clean it before it goes into a reply). */
+	struct span name;
 	const char *why; /* a sentence */
 	bool unknown;    /* not a parameter we offer: 555 5.5.4; else 501 5.5.4 */
 };

@@ -26,8 +26,8 @@ struct listed {
 	char *name;    /* owned */
 	uint32_t uses; /* enum store_use */
 	unsigned is;
-	char *
-	    lines; /* owned; of another store: STATUS and MYRIGHTS as it has said them. NULL: none */
+	/* Owned; of another store: STATUS and MYRIGHTS as it has said them. NULL: none. */
+	char *lines;
 };
 
 struct list_job {

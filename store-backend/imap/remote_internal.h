@@ -41,9 +41,9 @@ struct imap_remote {
 	struct remote_take *take;
 	/* Answers to REMOTE_TAG, which are looked at: */
 	struct imap_frame frame;
-	uint64_t
-	    literal; /* the response goes on with so many bytes that are not part of the line */
-	bool tail;   /* what comes next is the rest of such a response */
+	/* The response goes on with so many bytes that are not part of the line. */
+	uint64_t literal;
+	bool tail; /* what comes next is the rest of such a response */
 };
 
 struct imap_remote *remote_of(struct imap_session *s); /* made when it is missing */

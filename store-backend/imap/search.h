@@ -54,8 +54,8 @@ struct search_node {
 	struct span name;     /* KEY_HEADER, KEY_KEYWORD: points into the command */
 	struct buf text;      /* owned: folded */
 	struct imap_set set;  /* owned */
-	enum search_answer
-	    learned; /* about the present message, of what is dear to ask; before negate */
+	/* About the present message, of what is dear to ask; before negate. */
+	enum search_answer learned;
 };
 
 struct search_request {
@@ -65,8 +65,8 @@ struct search_request {
 	bool charset_said;
 	bool bad_charset;
 	bool emailid; /* KEY_EMAILID is among them */
-	bool
-	    modseq; /* KEY_MODSEQ is among them: the answer ends with the highest of what it found */
+	/* KEY_MODSEQ is among them: the answer ends with the highest of what it found. */
+	bool modseq;
 };
 
 /* What is to be told of what was found (RFC 4731, RFC 5182). */
@@ -95,8 +95,8 @@ void search_resolve(struct search_request *r, const struct selected *box);
 struct search_subject {
 	const struct selected *box;
 	size_t at;
-	bool
-	    has_entry; /* entry and message are there; without them only flags and numbers are known */
+	/* Entry and message are there; without them only flags and numbers are known. */
+	bool has_entry;
 	struct index_entry entry;
 	uint64_t object; /* with KEY_EMAILID */
 	struct message message;
@@ -119,8 +119,8 @@ struct search_scan {
 	bool in_body;
 	struct message_range left; /* of the body in work */
 	struct text_body body;     /* owned */
-	struct buf
-	    window; /* owned: folded text that was not found in, as much as may match still */
+	/* Owned: folded text that was not found in, as much as may match still. */
+	struct buf window;
 };
 void search_scan_begin(struct search_scan *s, const struct search_node *key);
 /* For all that any key may be looked for in: each step adds the grams it meets, and the end is a NO. */
