@@ -30,6 +30,8 @@ enum {
 	BLOCK = 64 * 1024,
 	LOCK_PAUSE_MS = 100,
 	LOCK_STALE_S = 5 * 60, /* of a program that has no other way to say that it lives */
+	HALF_LATE_S =
+	    2, /* what we have written is older than our lock file, but for the last piece */
 	LOCK_TEXT = 200,
 	SENDER_MAX = 200,
 };
@@ -42,6 +44,8 @@ struct mbox {
 	bool made;        /* by us, just now */
 	bool have;        /* an attempt before this one has brought it */
 	int64_t cut_to;   /* what one before us has left half done begins there; -1: nothing */
+	time_t cut_s;     /* when it has written last, by its lock file */
+	time_t changed_s; /* when anybody has written to the mbox */
 	uint64_t old, at; /* bytes of the mbox before, and now */
 	struct buf out;
 };
@@ -91,6 +95,7 @@ static bool read_note(struct mbox *m, int fd, const struct stat *st)
 	bool same = span_eq_str(word[2], m->ask->id.s) && recipient == m->ask->recipient;
 	m->have = same && span_eq_str(word[5], "whole");
 	m->cut_to = span_eq_str(word[5], "open") ? (int64_t)size : -1;
+	m->cut_s = st->st_mtime;
 	return true;
 }
 
@@ -194,12 +199,14 @@ static int check_mbox(struct mbox *m)
 	if (st.st_dev != named.st_dev || st.st_ino != named.st_ino)
 		return refuse_file(m, "another file has its name now");
 	m->old = (uint64_t)st.st_size;
+	m->changed_s = st.st_mtime;
 	return EX_OK;
 }
 
+/* Where others have written since, heedless of the lock file, half a message stays rather than one of theirs goes. */
 static int cut_half(struct mbox *m)
 {
-	if (m->cut_to < 0 || (uint64_t)m->cut_to >= m->old)
+	if (m->cut_to < 0 || (uint64_t)m->cut_to >= m->old || m->changed_s > m->cut_s + HALF_LATE_S)
 		return EX_OK;
 	if (ftruncate(m->fd, m->cut_to) != 0)
 		return later(m, "4.2.0", "what is half there cannot be cut off");

@@ -253,6 +253,19 @@ static void test_mbox_crashed(void **state)
 	done();
 }
 
+/* Mail that a program has put there since, which looks for no lock file, is not cut off with the half. */
+static void test_mbox_crashed_and_used(void **state)
+{
+	struct utimbuf before = { 1764115200, 1764115200 };
+	fresh("used", "S: x\n\n");
+	write_text(path, "From a\n\nFrom b half\n\nFrom c\n\n");
+	leave_lock(somebody_gone(), "aaaaaaaaaaaaaaaaaa", 8, "open");
+	assert_int_equal(utime(lock, &before), 0);
+	assert_int_equal(mbox_put(&ask, &why), EX_OK);
+	expect_text("From a\n\nFrom b half\n\nFrom c\n\n" FROM "S: x\n\n\n");
+	done();
+}
+
 /* One of a process that lives, or of another program, is waited for; an old one is not. */
 static void test_mbox_locked(void **state)
 {
@@ -316,6 +329,7 @@ int main(void)
 		cmocka_unit_test(test_mbox_full),
 		cmocka_unit_test(test_mbox_quota),
 		cmocka_unit_test(test_mbox_crashed),
+		cmocka_unit_test(test_mbox_crashed_and_used),
 		cmocka_unit_test(test_mbox_locked),
 		cmocka_unit_test(test_mbox_forged),
 	};
