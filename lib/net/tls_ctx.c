@@ -26,9 +26,13 @@ static void *ssl_take(size_t n, const char *file, int line)
 	return mem_resize(NULL, n);
 }
 
+/* With nothing wanted it is to be given back. */
 static void *ssl_resize(void *p, size_t n, const char *file, int line)
 {
-	return mem_resize(p, n);
+	if (n > 0)
+		return mem_resize(p, n);
+	mem_free(p);
+	return NULL;
 }
 
 static void ssl_give(void *p, const char *file, int line)
