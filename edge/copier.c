@@ -329,8 +329,11 @@ struct copier *copier_new(struct loop *l, struct dns *dns, struct queue *q, stru
 
 void copier_reload(struct copier *c, const struct conf *fresh)
 {
-	if (c != NULL)
-		set_conf(c, fresh);
+	if (c == NULL)
+		return;
+	set_conf(c, fresh);
+	if (c->listed)
+		copy_later_begin(c->later, c->link, c->edge->copy_timeout);
 }
 
 void copier_free(struct copier **pc)

@@ -13,7 +13,8 @@
 struct copy_later;
 
 struct copy_later *copy_later_new(struct loop *l, struct queue *q);
-/* The other host is there, and the marks say what it holds. A question takes no longer than deadline_ms. */
+/* The other host is there, and the marks say what it holds; or the settings are new. A question takes no longer than
+ * deadline_ms. */
 void copy_later_begin(struct copy_later *c, struct spool_link *link, uint64_t deadline_ms);
 void copy_later_stop(struct copy_later *c); /* it is away; what was asked may still be answered */
 /* Something has been spooled without a copy although the other host is there: it gets one in a while. */

@@ -88,8 +88,7 @@ static struct q_delays delays_of(const struct q_delivery *dl)
 	return d;
 }
 
-/* Every recipient has its outcome. Frees dl. */
-/* Its recipients have their outcomes: whoever waits for its place goes on. */
+/* Its recipients have their outcomes: whoever waits for its place goes on. Frees dl. */
 static void delivery_over(struct q_delivery *dl)
 {
 	struct queue *q = dl->queue;

@@ -76,7 +76,10 @@ static void test_full(void **state)
 	spool_some(&b, 4);
 	assert_true(says(&p, HOLDS(2, 0)));
 	p.edge->copy_bytes_max = 100 * 1000 * 1000;
+	copier_reload(p.copier, b.conf); /* begins at once, whatever is under way */
+	copier_reload(p.copier, b.conf);
 	WAIT_FOR(&b, says(&p, HOLDS(4, 0)));
+	WAIT_FOR(&b, delete_all(&b) && says(&p, HOLDS(0, 0)));
 	pair_close(&b, &p);
 }
 
