@@ -87,7 +87,7 @@ enum talk_verdict talk_say(struct talk *t, int step, struct buf *take_out)
 
 bool talk_is_probe(const struct talk *t)
 {
-	return t->probe && (t->starttls == NULL || stream_is_tls(t->stream));
+	return t->probe && !t->learn && (t->starttls == NULL || stream_is_tls(t->stream));
 }
 
 /* One that is another site's is a store if the policy says so; one of our own name is ourselves all the same. */
@@ -179,7 +179,7 @@ static enum talk_verdict on_secured(struct talk *t)
 {
 	if (!store_policy_key_fits(t->policy, t->stream))
 		return talk_broken(t, "its key is not a pinned one");
-	return t->probe ? talk_end(t, BACK_OK, SPAN_NONE) : t->back->on_secured(t);
+	return talk_is_probe(t) ? talk_end(t, BACK_OK, SPAN_NONE) : t->back->on_secured(t);
 }
 
 static void on_stream(void *arg, enum stream_event ev)

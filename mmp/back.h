@@ -72,7 +72,8 @@ struct back_ask {
 	struct span client_name;           /* for EHLO: the client's word ... */
 	const char *own_name;              /* ... and ours, which lives longer than the ticket */
 	struct back_facts facts;
-	bool learn; /* what the store can do, if that costs a command of its own */
+	/* What the store can do, if that costs a command of its own; with probe: what it says before a login. */
+	bool learn;
 	/* No login, no secret: BACK_OK once it has greeted, and TLS is there where it is due. */
 	bool probe;
 	uint64_t deadline_ms;

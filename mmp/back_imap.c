@@ -108,6 +108,8 @@ static enum talk_verdict send_login(struct talk *t)
 	bool sasl = span_has_word(can, t->external ? SPAN("AUTH=EXTERNAL") : SPAN("AUTH=PLAIN"));
 	bool initial = span_has_word(can, SPAN("SASL-IR"));
 	bool closed = span_has_word(can, SPAN("LOGINDISABLED"));
+	if (t->probe)
+		return talk_end(t, BACK_OK, SPAN_NONE);
 	bool plus = span_has_word(can, SPAN("LITERAL+")) ||
 		    span_has_word(can, SPAN("LITERAL-")); /* ours are short (RFC 7888 section 5) */
 	if (!sasl && !talk_may_be_plain(t))

@@ -40,6 +40,8 @@ static enum talk_verdict send_user(struct talk *t)
 /* Whom we speak for; only to a store whose greeting offers to listen. */
 static enum talk_verdict send_facts(struct talk *t)
 {
+	if (t->probe)
+		return say(t, STEP_CAPA, "CAPA", SPAN_NONE);
 	if (!t->facts.told)
 		return send_user(t);
 	char addr[IP_TEXT_SIZE];

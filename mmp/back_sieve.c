@@ -48,6 +48,8 @@ static enum talk_verdict send_login(struct talk *t)
 /* Whom we speak for, as Dovecot's proxies say it; to a store that offers to listen. */
 static enum talk_verdict send_facts(struct talk *t)
 {
+	if (t->probe)
+		return talk_end(t, BACK_OK, SPAN_NONE);
 	if (!t->facts.told || (t->flags & HAS_XCLIENT) == 0)
 		return send_login(t);
 	char addr[IP_TEXT_SIZE];

@@ -183,6 +183,10 @@ static enum talk_verdict on_ehlo(struct talk *t, const struct smtp_reply *r)
 		return refused(t);
 	if (t->starttls != NULL && !stream_is_tls(t->stream))
 		return say(t, STEP_STARTTLS, "STARTTLS", "");
+	if (t->probe) {
+		learn(t, r);
+		return talk_end(t, BACK_OK, SPAN_NONE);
+	}
 	note_attributes(t, r);
 	if (by_xclient(t) && (t->flags >> ATTR_LOGIN & 1) == 0)
 		return talk_broken(t, "does not take XCLIENT LOGIN");

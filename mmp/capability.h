@@ -1,7 +1,8 @@
 /* capability.h - what the clients of a protocol are shown before login: of the words that its option lists
  * (imap_capability, pop3_capability ...), those that every store has which this worker knows.
  *
- * A store is known by what it said during a login; nobody is promised what the store behind may lack. */
+ * A store is known by what it said during a login, and one that the settings name by what it said before any
+ * (store_watch.h); nobody is promised what the store behind may lack. */
 #ifndef MMP_CAPABILITY_H
 #define MMP_CAPABILITY_H
 

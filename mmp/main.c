@@ -32,11 +32,13 @@ static void worker_start(struct worker *w)
 {
 	struct buf why = BUF_INIT(WHY_MAX);
 	struct mmp *m = mmp_new(worker_loop(w), worker_conf(w), &why);
-	if (m == NULL)
+	if (m == NULL) {
 		log_write(&mmp_events[MMP_EV_SETUP_FAILED], NULL,
 		    LOG_FIELDS(LOG_SPAN("detail", buf_span(&why))));
-	else
+	} else {
+		store_watch_configured(m->watch);
 		worker_each_listener(w, on_listener, m);
+	}
 	worker_set_data(w, m);
 	buf_end(&why);
 }

@@ -12,11 +12,12 @@
 #include "proto/proxy_hdr.h"
 
 #include "mmp/back.h"
+#include "mmp/capability.h"
 #include "mmp/front.h"
 #include "mmp/mmp_tables.h"
 #include "mmp/store_policy.h"
 
-enum { TICK_MS = 1000, KEY_MAX = 512, FORGET_MS = 3600 * 1000 };
+enum { TICK_MS = 1000, KEY_MAX = 512, FORGET_MS = 3600 * 1000, ASKED_MAX = 16 /* at once */ };
 enum { READY_ANY, READY_ALL, READY_NONE }; /* words of ready_stores */
 
 struct known {
@@ -24,6 +25,7 @@ struct known {
 	enum mmp_protocol protocol;
 	bool met;                /* it has been alive */
 	bool dead;               /* it failed since */
+	bool to_learn;           /* named in the settings, and has not said yet what it can do */
 	uint64_t wanted_ms;      /* a login was sent to it */
 	uint64_t next_ms;        /* dead: when it may be worth a question */
 	struct ticket *ask;      /* owned: of the question */
@@ -36,8 +38,9 @@ struct known {
 struct store_watch {
 	struct mmp *mmp;
 	struct map *stores; /* protocol and name to struct known, owned */
-	struct timer tick;  /* armed while any is dead */
-	size_t dead_n;
+	struct timer tick;  /* armed while any is dead or to be asked what it can do */
+	size_t dead_n, to_learn_n;
+	size_t asked_n; /* in the tick that runs */
 };
 
 /* ---- records ---------------------------------------------------------------------------------- */
@@ -62,6 +65,7 @@ static void uncount(const struct known *k)
 	if (k->met)
 		metric_sub(gauge_of(k), 1);
 	k->watch->dead_n -= k->dead;
+	k->watch->to_learn_n -= k->to_learn;
 }
 
 static void count(const struct known *k)
@@ -69,6 +73,7 @@ static void count(const struct known *k)
 	if (k->met)
 		metric_add(gauge_of(k), 1);
 	k->watch->dead_n += k->dead;
+	k->watch->to_learn_n += k->to_learn;
 }
 
 static void put_key(struct buf *out, enum mmp_protocol protocol, const char *store)
@@ -193,12 +198,32 @@ static void answered(struct known *k, bool good, err_t err, const char *detail)
 	ask_end(k);
 }
 
+/* What was said before a login may be less than what is said after one: it counts until the first login tells. */
+static void learn(struct known *k, const struct back_done *done)
+{
+	struct mmp *m = k->watch->mmp;
+	struct capability *c = m->capability[k->protocol];
+	struct buf key = BUF_INIT(KEY_MAX);
+	if (!k->to_learn || k->setup != m->setup || done->status != BACK_OK)
+		return;
+	buf_printf(&key, "%s:%u", k->host, k->addr.port);
+	if (done->learnt && !capability_known(c, buf_span(&key))) {
+		capability_learn(c, buf_span(&key), done->capability);
+		capability_doubt(c, buf_span(&key));
+	}
+	buf_end(&key);
+	uncount(k);
+	k->to_learn = false;
+	count(k);
+}
+
 static void on_talked(void *arg, const struct back_done *done)
 {
 	struct known *k = arg;
 	struct stream *s = done->stream;
 	k->ask = NULL;
 	stream_free(&s);
+	learn(k, done);
 	answered(k, done->status == BACK_OK, ERR_PROTOCOL, done->detail);
 }
 
@@ -223,6 +248,7 @@ static void on_dialled(void *arg, const struct dial_result *r)
 		.tls_name = k->host,
 		.own_name = k->setup->hostname,
 		.probe = true,
+		.learn = k->to_learn,
 		.deadline_ms = k->setup->mmp->store_login_timeout };
 	k->ask = back_login(k->watch->mmp->loop, &s, &ask, on_talked, k);
 }
@@ -277,10 +303,17 @@ static bool look_at(void *arg, struct span key, void *value)
 	struct known *k = value;
 	struct mmp *m = k->watch->mmp;
 	uint64_t now = loop_now_ms(m->loop);
-	if (!k->dead || k->ask != NULL || now < k->next_ms)
+	bool revive = k->dead && m->setup->mmp->ready_stores != READY_NONE;
+	if (k->ask != NULL) {
+		k->watch->asked_n++;
 		return true;
-	if (now - k->wanted_ms >= FORGET_MS)
+	}
+	if ((!revive && !k->to_learn) || now < k->next_ms)
+		return true;
+	if (!k->to_learn && now - k->wanted_ms >= FORGET_MS)
 		return forget(arg, key, k);
+	if (k->watch->asked_n++ >= ASKED_MAX)
+		return true;
 	k->ask = directory_store(m->directory, span_str(k->name), on_place, k);
 	return true;
 }
@@ -291,10 +324,57 @@ static void on_tick(void *arg)
 	struct store_watch *w = arg;
 	if (w->mmp->draining || w->mmp->retired)
 		return;
-	if (w->mmp->setup->mmp->ready_stores != READY_NONE)
-		map_each(w->stores, look_at, w);
-	if (w->dead_n > 0)
+	w->asked_n = 0;
+	map_each(w->stores, look_at, w);
+	if (w->dead_n + w->to_learn_n > 0)
 		timer_set(&w->tick, TICK_MS);
+}
+
+/* ---- stores that the settings name ------------------------------------------------------------- */
+
+static void to_learn(struct store_watch *w, enum mmp_protocol protocol, const char *store)
+{
+	struct store_met at = { .protocol = protocol, .store = store };
+	const char *unfit = strpbrk(store, "*?");
+	struct known *k = unfit == NULL ? known_of(w, &at) : NULL;
+	if (k == NULL)
+		return;
+	uncount(k);
+	k->to_learn = true;
+	count(k);
+}
+
+static bool is_served(const struct mmp_conf *c, enum mmp_protocol protocol)
+{
+	for (size_t i = 0; i < c->listener_n; i++)
+		if ((enum mmp_protocol)c->listener[i]->protocol == protocol)
+			return true;
+	return false;
+}
+
+static bool no_more(void *arg, struct span key, void *value)
+{
+	struct known *k = value;
+	uncount(k);
+	k->to_learn = false;
+	count(k);
+	return true;
+}
+
+void store_watch_configured(struct store_watch *w)
+{
+	const struct mmp_conf *c = w->mmp->setup->mmp;
+	const struct conf_strings *relays = &c->submission_relays;
+	map_each(w->stores, no_more, NULL);
+	for (enum mmp_protocol p = MMP_IMAP; p < MMP_PROTOCOLS; p++) {
+		bool relayed = p == MMP_SUBMISSION && relays->n > 0;
+		for (size_t i = 0; i < c->store_n && is_served(c, p) && !relayed; i++)
+			to_learn(w, p, c->store[i]->head.title);
+		for (size_t i = 0; i < relays->n && is_served(c, p) && relayed; i++)
+			to_learn(w, p, relays->v[i]);
+	}
+	if (w->to_learn_n > 0)
+		timer_set(&w->tick, 0);
 }
 
 /* ---- the interface ---------------------------------------------------------------------------- */

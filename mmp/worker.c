@@ -79,6 +79,7 @@ void mmp_reload(struct mmp *m, const struct conf *fresh)
 		struct mmp_setup *old = m->setup;
 		m->setup = setup;
 		reset_capability(m);
+		store_watch_configured(m->watch);
 		mmp_setup_unref(&old);
 		doors_reload(m->doors);
 		crowd_settle(m);

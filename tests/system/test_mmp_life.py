@@ -124,6 +124,29 @@ def test_reload_with_sessions_open(tier):
     assert workers_of(tier) == before
 
 
+def test_a_store_tells_what_it_can_do_before_anybody_logs_in(tier):
+    plain = tier.mmp_extra
+    words = "\timap_capability IMAP4rev1, LITERAL+, IDLE, X-NONE;\n"
+    tier.mmp_extra += words
+    tier.stop_process("mmp")
+    tier.write_configs()
+    tier.start_daemon("mmp", "postern")
+    try:
+        wait_for(lambda: b"X-NONE" in greeting(tier), 20, "greetings")  # nobody has been anywhere
+        tier.mmp_extra += "\tstore store1 { }\n\tstore store2 { }\n"
+        tier.write_configs()
+        tier.stop_process("mmp")
+        tier.start_daemon("mmp", "postern")
+        wait_for(lambda: not any(b"X-NONE" in greeting(tier) for _ in range(20)), 20, "both workers have asked")
+        assert b"IDLE" in greeting(tier)
+    finally:
+        tier.mmp_extra = plain
+        tier.write_configs()
+        tier.stop_process("mmp")
+        tier.start_daemon("mmp", "postern")
+        wait_for(lambda: all_log_in(tier, tier.user("alice")), 20, "logins")
+
+
 def test_a_killed_worker_costs_its_own_sessions_only(tier):
     before = workers_of(tier)
     assert len(before) == 2

@@ -134,6 +134,46 @@ static void test_it_is_forgotten(void **state)
 	world_end();
 }
 
+/* A greeting of the edge has the word, or has not, before anybody has logged in. */
+static bool shows(const char *word)
+{
+	struct client c;
+	client_open(&c, IMAP_OPEN);
+	WAIT(strstr(heard(&c), "* OK") != NULL);
+	bool there = strstr(heard(&c), word) != NULL;
+	client_leave(&c);
+	return there;
+}
+
+/* Stores that the settings name say what they can do before a login reaches them; one that is away when it is back. */
+static void test_named_stores_are_asked_first(void **state)
+{
+	static const char *const all[] = { "S * OK [CAPABILITY IMAP4rev1 X-ONE X-TWO] hi", "H",
+		NULL };
+	static const char *const some[] = { "S * OK hi", "C P2 CAPABILITY",
+		"S * CAPABILITY IMAP4rev1 X-ONE", "S P2 OK done", "H", NULL };
+	world_only = "protocol imap"; /* the scripts speak nothing else */
+	world_start(
+	    "imap_capability IMAP4rev1, X-ONE, X-TWO, X-NONE; store store1 { } store store2 { }",
+	    NULL);
+	world_only = "protocol ";
+	world.store[0].script = all;
+	world.store[1].script = dead;
+	assert_true(shows("X-NONE"));
+	store_watch_configured(world.mmp->watch);
+	WAIT(!shows("X-NONE"));
+	assert_true(shows("X-TWO") && shows("X-ONE"));
+	world.store[1].script = some;
+	for (int i = 0; i < 600 && shows("X-TWO"); i++) {
+		settle();
+		world_pass(1000);
+		settle();
+	}
+	assert_false(shows("X-TWO"));
+	assert_true(shows("X-ONE"));
+	world_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -143,6 +183,7 @@ int main(void)
 		cmocka_unit_test(test_tls_is_asked_for),
 		cmocka_unit_test(test_other_protocols),
 		cmocka_unit_test(test_it_is_forgotten),
+		cmocka_unit_test(test_named_stores_are_asked_first),
 	};
 	return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }
