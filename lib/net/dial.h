@@ -21,7 +21,7 @@ struct dial_target {
 	bool greets;
 	/* A stranger has named the host: addresses of loopback, and those that are no host's, are none of it. */
 	bool foreign;
-	size_t skip; /* so many of its addresses have been tried */
+	size_t skip;          /* so many of its addresses have been tried */
 	uint64_t deadline_ms; /* for everything, e.g. 10000 */
 	struct stream_limits limits;
 };
