@@ -27,7 +27,8 @@ struct known {
 	bool dead;               /* it failed since */
 	bool to_learn;           /* named in the settings, and has not said yet what it can do */
 	uint64_t wanted_ms;      /* a login was sent to it */
-	uint64_t next_ms;        /* dead: when it may be worth a question */
+	uint64_t next_ms;        /* when it may be worth a question */
+	uint64_t pause_ms;       /* between questions that only to_learn asks */
 	struct ticket *ask;      /* owned: of the question */
 	struct mmp_setup *setup; /* referenced, while it is asked, as are the next two */
 	char *host;              /* owned */
@@ -179,6 +180,15 @@ void store_watch_wanted(struct store_watch *w, const struct store_met *at)
 
 /* ---- a question to a dead store ---------------------------------------------------------------- */
 
+/* A store that no login has needed is nobody's failure yet: none is kept from it. */
+static void ask_later(struct known *k)
+{
+	const struct mmp_conf *c = k->setup->mmp;
+	uint64_t pause = k->pause_ms == 0 ? c->store_retry_min : 2 * k->pause_ms;
+	k->pause_ms = pause < c->store_retry_max ? pause : c->store_retry_max;
+	k->next_ms = loop_now_ms(k->watch->mmp->loop) + k->pause_ms;
+}
+
 static void answered(struct known *k, bool good, err_t err, const char *detail)
 {
 	struct buf key = BUF_INIT(KEY_MAX);
@@ -192,6 +202,8 @@ static void answered(struct known *k, bool good, err_t err, const char *detail)
 	at.key = buf_span(&key);
 	if (good)
 		store_watch_good(k->watch, &at);
+	else if (k->to_learn && !k->dead)
+		ask_later(k);
 	else
 		store_watch_bad(k->watch, &at, err, detail);
 	buf_end(&key);
@@ -341,6 +353,7 @@ static void to_learn(struct store_watch *w, enum mmp_protocol protocol, const ch
 		return;
 	uncount(k);
 	k->to_learn = true;
+	k->pause_ms = 0;
 	count(k);
 }
 

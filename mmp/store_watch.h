@@ -37,8 +37,8 @@ void store_watch_bad(
 void store_watch_wanted(struct store_watch *w, const struct store_met *at);
 /* Other settings: stores that they name (blocks `store`, submission_relays) are asked what they can do before a login,
  * for each protocol that is served, so that clients are shown what all have before anybody was there: a few at a time,
- * over the store's own TLS; one that is away when its breaker lets us try again. Until it has said, it does not count;
- * what it said before counts on while it is away. */
+ * over the store's own TLS; one that is away at growing intervals, and no login is kept from it for that. Until it has said,
+ * it does not count; what it said before counts on while it is away. */
 void store_watch_configured(struct store_watch *w);
 /* The line in the log alone. */
 void store_watch_log_failed(const struct store_met *at, err_t err, const char *detail);
