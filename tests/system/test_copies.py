@@ -72,6 +72,31 @@ class Pair:
         kill_daemon(self.owner, "edge")
         wait_for(lambda: self.copies()["state"] == "away", 20, "the owner's absence")
 
+    def adopt(self, count):
+        """By order of an operator."""
+        said = self.peer.postern("queue", "adopt", "mail.example.org")
+        assert said.returncode == 0, said.stdout + said.stderr
+        wait_for(lambda: self.copies()["adopted"] == count, 20, "adoption")
+
+    def burn(self, held):
+        """The owner's disk goes when the other host has so many copies of what it owes; the other one goes on with them."""
+        wait_for(lambda: self.copies()["held"] == held, 60, "copies")
+        self.kill_owner()
+        shutil.rmtree(self.owner.path("spool"))
+        assert self.copies()["held"] == held
+        self.adopt(held)
+
+    def new_owner(self):
+        self.start_edge(self.owner)
+        wait_for(lambda: self.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "the new spool's owner")
+
+    def adopted_arrive_once(self, tokens):
+        """From the second host; then there is a new host of the old name."""
+        self.store_up()
+        self.peer.postern("queue", "retry")
+        self.arrived_once(tokens)
+        self.new_owner()
+
     def send(self, size=2000):
         token = mail.new_token()
         code, reply = mail.send(self.owner, SENDER, [self.alice["address"]],
@@ -127,17 +152,8 @@ def test_copies_are_given_up_when_mail_is_delivered(pair):
 def test_a_host_that_burns_loses_nothing(pair):
     pair.store_down()
     tokens = pair.spool(10) + pair.spool(2, 300000)
-    pair.kill_owner()
-    shutil.rmtree(pair.owner.path("spool"))
-    assert pair.copies()["held"] == 12
-    said = pair.peer.postern("queue", "adopt", "mail.example.org")
-    assert said.returncode == 0, said.stdout + said.stderr
-    wait_for(lambda: pair.copies()["adopted"] == 12, 20, "adoption")
-    pair.store_up()
-    pair.peer.postern("queue", "retry")
-    pair.arrived_once(tokens)
-    pair.start_edge(pair.owner)  # a new host of the old name
-    wait_for(lambda: pair.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "the new spool's owner")
+    pair.burn(12)
+    pair.adopted_arrive_once(tokens)
 
 
 def test_a_host_that_comes_back_empty_gives_nothing_up(pair):
@@ -158,8 +174,7 @@ def test_an_owner_that_comes_back_does_not_deliver_what_was_adopted(pair):
     pair.store_down()
     tokens = pair.spool(6)
     pair.kill_owner()
-    pair.peer.postern("queue", "adopt", "mail.example.org")
-    wait_for(lambda: pair.copies()["adopted"] == 6, 20, "adoption")
+    pair.adopt(6)
     pair.start_edge(pair.owner)
     wait_for(lambda: pair.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "an owner that was told")
     assert metric(pair.owner, "postern_edge_copy_handed_over_total") == 6
@@ -189,18 +204,9 @@ def test_what_came_while_the_peer_was_away_gets_its_copy(pair):
     tokens += pair.spool(8) + pair.spool(2, 300000)
     assert metric(pair.owner, "postern_edge_copy_missing_total") == before + 10
     pair.start_edge(pair.peer)
-    wait_for(lambda: pair.copies()["held"] == 12, 30, "all copies")
-    wait_for(lambda: "copy.later messages=10" in pair.owner.log("edge"), 20, "word of it")
-    pair.kill_owner()
-    shutil.rmtree(pair.owner.path("spool"))
-    said = pair.peer.postern("queue", "adopt", "mail.example.org")
-    assert said.returncode == 0, said.stdout + said.stderr
-    wait_for(lambda: pair.copies()["adopted"] == 12, 20, "adoption")
-    pair.store_up()
-    pair.peer.postern("queue", "retry")
-    pair.arrived_once(tokens)
-    pair.start_edge(pair.owner)
-    wait_for(lambda: pair.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "the new spool's owner")
+    wait_for(lambda: "copy.later messages=10" in pair.owner.log("edge"), 30, "word of it")
+    pair.burn(12)
+    pair.adopted_arrive_once(tokens)
 
 
 def test_a_frozen_peer_costs_one_wait_and_no_mail(pair):
@@ -326,16 +332,6 @@ class Makers(Pair):
             assert code == 250, reply
         return name, token
 
-    def burn(self, held):
-        """The owner's disk goes when the other host has so many copies of what it owes; the other one goes on with them."""
-        wait_for(lambda: self.copies()["held"] == held, 60, "copies")
-        self.kill_owner()
-        shutil.rmtree(self.owner.path("spool"))
-        assert self.copies()["held"] == held
-        said = self.peer.postern("queue", "adopt", "mail.example.org")
-        assert said.returncode == 0, said.stdout + said.stderr
-        wait_for(lambda: self.copies()["adopted"] == held, 20, "adoption")
-
     def peer_is_done(self):
         """Its queue is empty; what does not get away by itself is deleted between two attempts."""
         self.peer.postern("queue", "retry")
@@ -351,10 +347,6 @@ class Makers(Pair):
                 text = c.fetch(n, "(BODY.PEEK[])")[1][0][1].decode("utf-8", "replace")
                 found += re.findall(r"^Subject: test (\w+)", text, re.M)
         return found
-
-    def new_owner(self):
-        self.start_edge(self.owner)
-        wait_for(lambda: self.copies() == {"state": "here", "held": 0, "adopted": 0}, 30, "the new spool's owner")
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,7 @@ static void on_question(struct ns_reply *r)
 static int setup(void **state)
 {
 	loop_setup(state);
-	fake_ns_begin(&ns, on_question);
-	dns = dns_new(
-	    loop, &(struct dns_opts){ .servers = &ns.at, .server_count = 1, .deadline_ms = 3000 });
+	dns = fake_ns_begin_asked(&ns, on_question);
 	return 0;
 }
 

@@ -4,6 +4,8 @@
 
 #include "net_test.h"
 
+#include "net/dns.h"
+
 enum {
 	RR_A = 1,
 	RR_CNAME = 5,
@@ -228,6 +230,14 @@ __attribute__((unused)) static void fake_ns_begin(struct fake_ns *ns, ns_fn *fn)
 	ns->on_door = watch_new(loop, ns->door, on_ns_door, ns);
 	watch_set(ns->on_door, WATCH_READ);
 	fake_ns_hear(ns);
+}
+
+/* With one that asks it. */
+__attribute__((unused)) static struct dns *fake_ns_begin_asked(struct fake_ns *ns, ns_fn *fn)
+{
+	fake_ns_begin(ns, fn);
+	return dns_new(
+	    loop, &(struct dns_opts){ .servers = &ns->at, .server_count = 1, .deadline_ms = 3000 });
 }
 
 __attribute__((unused)) static void fake_ns_end(struct fake_ns *ns)
