@@ -77,6 +77,13 @@ static void count(const struct known *k)
 	k->watch->to_learn_n += k->to_learn;
 }
 
+static void set_to_learn(struct known *k, bool yes)
+{
+	uncount(k);
+	k->to_learn = yes;
+	count(k);
+}
+
 static void put_key(struct buf *out, enum mmp_protocol protocol, const char *store)
 {
 	buf_add_number(out, protocol);
@@ -180,10 +187,11 @@ void store_watch_wanted(struct store_watch *w, const struct store_met *at)
 
 /* ---- a question to a dead store ---------------------------------------------------------------- */
 
-/* A store that no login has needed is nobody's failure yet: none is kept from it. */
+/* A store that no login has needed is nobody's failure yet: none is kept from it. Nor has each the protocol, or is known to the
+ * directory. */
 static void ask_later(struct known *k)
 {
-	const struct mmp_conf *c = k->setup->mmp;
+	const struct mmp_conf *c = k->watch->mmp->setup->mmp;
 	uint64_t pause = k->pause_ms == 0 ? c->store_retry_min : 2 * k->pause_ms;
 	k->pause_ms = pause < c->store_retry_max ? pause : c->store_retry_max;
 	k->next_ms = loop_now_ms(k->watch->mmp->loop) + k->pause_ms;
@@ -202,9 +210,7 @@ static void answered(struct known *k, bool good, err_t err, const char *detail)
 	at.key = buf_span(&key);
 	if (good)
 		store_watch_good(k->watch, &at);
-	else if (k->to_learn && !k->dead)
-		ask_later(k);
-	else
+	else if (k->dead || !k->to_learn)
 		store_watch_bad(k->watch, &at, err, detail);
 	buf_end(&key);
 	ask_end(k);
@@ -224,9 +230,7 @@ static void learn(struct known *k, const struct back_done *done)
 		capability_doubt(c, buf_span(&key));
 	}
 	buf_end(&key);
-	uncount(k);
-	k->to_learn = false;
-	count(k);
+	set_to_learn(k, false);
 }
 
 static void on_talked(void *arg, const struct back_done *done)
@@ -294,7 +298,10 @@ static void on_place(void *arg, enum directory_status status, const struct store
 	struct mmp *m = k->watch->mmp;
 	uint64_t wait_ms, now = loop_now_ms(m->loop);
 	k->ask = NULL;
-	k->next_ms = now + TICK_MS;
+	if (k->dead)
+		k->next_ms = now + TICK_MS;
+	else
+		ask_later(k);
 	if (status != DIRECTORY_FOUND)
 		return;
 	const struct store_policy *policy = store_policy_of(m->setup->stores, k->name);
@@ -351,10 +358,8 @@ static void to_learn(struct store_watch *w, enum mmp_protocol protocol, const ch
 	struct known *k = unfit == NULL ? known_of(w, &at) : NULL;
 	if (k == NULL)
 		return;
-	uncount(k);
-	k->to_learn = true;
+	set_to_learn(k, true);
 	k->pause_ms = 0;
-	count(k);
 }
 
 static bool is_served(const struct mmp_conf *c, enum mmp_protocol protocol)
@@ -367,10 +372,7 @@ static bool is_served(const struct mmp_conf *c, enum mmp_protocol protocol)
 
 static bool no_more(void *arg, struct span key, void *value)
 {
-	struct known *k = value;
-	uncount(k);
-	k->to_learn = false;
-	count(k);
+	set_to_learn(value, false);
 	return true;
 }
 
