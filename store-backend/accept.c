@@ -398,7 +398,7 @@ void store_worker_drain(struct worker *worker)
 	for (struct list_node *n = w->sessions.next; n != &w->sessions; n = next) {
 		struct store_session *s = LIST_OF(struct store_session, link, n);
 		next = n->next;
-		s->class->drain(s);
+		store_session_drain(s);
 	}
 }
 

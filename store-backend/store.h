@@ -83,7 +83,7 @@ struct store_session {
 	                                                    is trusted and says one */
 	struct list_node link;
 	bool probe;    /* a balancer's health check: log nothing */
-	bool draining; /* drain() was called, or would have been: the greeting is a goodbye */
+	bool draining; /* the worker does: the greeting is a goodbye */
 };
 
 /* Registers s, takes the reference and makes the id; the last act of a session's destructor is
@@ -91,6 +91,13 @@ struct store_session {
 void store_session_begin(struct store_session *s, const struct store_session_class *class,
     struct store_worker *w, const struct store_listener_conf *lc);
 void store_session_end(struct store_session *s);
+
+/* The worker drains: it is to say goodbye as soon as it may, and may be gone afterwards. */
+static inline void store_session_drain(struct store_session *s)
+{
+	s->draining = true;
+	s->class->drain(s);
+}
 
 /* Owns a->fd from here on. Never fails: what cannot be served is closed. One of these per protocol;
  * lmtp/lmtp_session.h, imap/imap_session.h and pop3/pop3_session.h declare theirs. */

@@ -343,7 +343,6 @@ static struct imap_session *session_of(struct store_session *b)
 static void on_drain(struct store_session *b)
 {
 	struct imap_session *s = session_of(b);
-	s->base.draining = true;
 	if (s->state == ST_COMMAND || s->state == ST_IDLE || s->state == ST_REMOTE)
 		imap_yield(s); /* not from inside the worker's walk over its sessions */
 }

@@ -194,9 +194,7 @@ static struct lmtp_session *of_base(const struct store_session *base)
 
 static void class_drain(struct store_session *base)
 {
-	struct lmtp_session *s = of_base(base);
-	s->base.draining = true;
-	lmtp_resume(s, LMTP_READ);
+	lmtp_resume(of_base(base), LMTP_READ);
 }
 
 static void class_end(struct store_session *base)

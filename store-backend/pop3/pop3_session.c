@@ -303,9 +303,7 @@ static struct pop3_session *of_base(const struct store_session *base)
 
 static void class_drain(struct store_session *base)
 {
-	struct pop3_session *s = of_base(base);
-	s->base.draining = true;
-	pop3_yield(s); /* not from inside the worker's walk over its sessions */
+	pop3_yield(of_base(base)); /* not from inside the worker's walk over its sessions */
 }
 
 static void class_end(struct store_session *base)

@@ -26,7 +26,7 @@ __attribute__((unused)) static void fixture_drain(struct fixture *f)
 	for (struct list_node *n = f->worker.sessions.next; n != &f->worker.sessions; n = next) {
 		struct store_session *s = LIST_OF(struct store_session, link, n);
 		next = n->next;
-		s->class->drain(s);
+		store_session_drain(s);
 	}
 }
 
