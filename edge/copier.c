@@ -206,21 +206,6 @@ static struct mail_source source_of(struct copy_ask *a)
 	return spool_reader_source(a->reader);
 }
 
-/* A report stands in the log as the fact that its parent's sender was told, but in no other log: there the parent's
- * recipients have another fate. */
-static struct ticket *put(struct copy_ask *a, const struct spool_message *m)
-{
-	struct spool_message copy = *m;
-	copy.parent = (struct ident){ 0 };
-	copy.chunks = NULL;
-	copy.chunk_count = 0;
-	return spool_put(a->copier->link,
-	    &(struct spool_put_opts){ .message = &copy,
-		.body = source_of(a),
-		.deadline_ms = a->copier->edge->copy_timeout },
-	    on_put, a);
-}
-
 static struct ticket *ask(void *arg, const struct spool_message *m, const struct copy_body *body,
     copied_fn *fn, void *fn_arg)
 {
@@ -243,7 +228,7 @@ static struct ticket *ask(void *arg, const struct spool_message *m, const struct
 	list_add_tail(&c->asks, &a->link);
 	soon_init(&a->refuse, on_refuse, a);
 	if (c->link != NULL)
-		a->put = put(a, m);
+		a->put = copy_put(c->link, m, source_of(a), c->edge->copy_timeout, on_put, a);
 	else
 		soon_set(c->loop, &a->refuse);
 	return &a->ticket;

@@ -58,6 +58,18 @@ void copy_release(struct spool_link *link, struct ident id)
 	buf_end(&frame);
 }
 
+struct ticket *copy_put(struct spool_link *link, const struct spool_message *m,
+    struct mail_source body, uint64_t deadline_ms, spool_put_fn *fn, void *arg)
+{
+	struct spool_message copy = *m;
+	copy.parent = (struct ident){ 0 };
+	copy.chunks = NULL;
+	copy.chunk_count = 0;
+	return spool_put(link,
+	    &(struct spool_put_opts){ .message = &copy, .body = body, .deadline_ms = deadline_ms },
+	    fn, arg);
+}
+
 /* ---- one message ------------------------------------------------------------------------------ */
 
 static void later_end(struct later *a)
@@ -127,7 +139,6 @@ static void set_present(struct spool_message *m, const struct q_entry *e)
 	m->hold = is_held(e);
 }
 
-/* As copier.c's: a report is no message about another one there, and the chunks are this log's. */
 static struct ticket *put(struct later *a, const struct q_entry *e)
 {
 	struct copy_later *c = a->owner;
@@ -136,14 +147,7 @@ static struct ticket *put(struct later *a, const struct q_entry *e)
 		a->m.chunk_count };
 	a->reader = spool_reader_new(queue_spool(c->queue), &a->body);
 	set_present(&m, e);
-	m.parent = (struct ident){ 0 };
-	m.chunks = NULL;
-	m.chunk_count = 0;
-	return spool_put(c->link,
-	    &(struct spool_put_opts){ .message = &m,
-		.body = spool_reader_source(a->reader),
-		.deadline_ms = c->deadline_ms },
-	    on_put, a);
+	return copy_put(c->link, &m, spool_reader_source(a->reader), c->deadline_ms, on_put, a);
 }
 
 /* The bytes that are on their way now. */
