@@ -54,6 +54,16 @@ class Newcomers(threading.Thread):
             self.hung = error
 
 
+def ends(t, daemon, how, late, words):
+    """It stops soon; who comes until then hears these words, or nothing."""
+    if how == "drain":
+        t.processes[daemon].send_signal(signal.SIGTERM)
+    assert t.processes[daemon].wait(PATIENCE) == 0
+    late.join(PATIENCE)
+    assert late.hung is None and not late.is_alive()
+    assert all(told == b"" or told.startswith(words) for told in late.told), late.told
+
+
 def one_store(new_tier, name):
     t = new_tier(name, stores=1, needs=("edge", "store"))
     t.users = [u for u in t.users if u["store"] == 1]
@@ -82,12 +92,7 @@ def test_the_edge_says_421(new_tier, how):
     assert begun.data(b"Subject: begun\r\n\r\nx\r\n")[0] == 250
     assert begun.docmd("NOOP")[0] == 421
     begun.close()
-    if how == "drain":
-        t.processes["edge"].send_signal(signal.SIGTERM)
-    assert t.processes["edge"].wait(PATIENCE) == 0
-    late.join(PATIENCE)
-    assert late.hung is None and not late.is_alive()
-    assert all(words == b"" or words.startswith(b"421 4.3.2") for words in late.told), late.told
+    ends(t, "edge", how, late, b"421 4.3.2")
     assert "session.shed" in t.log("edge") and "why=drained" in t.log("edge")
 
 
@@ -119,12 +124,7 @@ def test_the_store_says_goodbye(new_tier, how):
     assert heard(imaps, t.tls_context()).startswith(b"* BYE [UNAVAILABLE]")
     late = Newcomers(t.store_port(1, "imap"))
     assert begun.quit().startswith(b"+OK")
-    if how == "drain":
-        t.processes["store1"].send_signal(signal.SIGTERM)
-    assert t.processes["store1"].wait(PATIENCE) == 0
-    late.join(PATIENCE)
-    assert late.hung is None and not late.is_alive()
-    assert all(words == b"" or words.startswith(b"* BYE") for words in late.told), late.told
+    ends(t, "store1", how, late, b"* BYE")
     for s in (inside, waits):
         s.close()
 

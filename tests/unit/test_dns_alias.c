@@ -1,11 +1,8 @@
 /* test_dns_alias.c - names that stand for others: whose addresses they are, and how sure that is; the socket they
  * are asked from. */
-#include "net/fake_ns.h"
+#include "net/asked_ns.h"
 
 #include "net/dns.h"
-
-static struct fake_ns ns;
-static struct dns *dns;
 
 static void on_question(struct ns_reply *r)
 {
@@ -24,20 +21,6 @@ static void on_question(struct ns_reply *r)
 	} else {
 		r->rcode = 3;
 	}
-}
-
-static int setup(void **state)
-{
-	loop_setup(state);
-	dns = fake_ns_begin_asked(&ns, on_question);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	dns_free(&dns);
-	fake_ns_end(&ns);
-	return loop_teardown(state);
 }
 
 static unsigned answered;

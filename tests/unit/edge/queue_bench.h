@@ -186,6 +186,17 @@ __attribute__((unused)) static struct spool_recipient to(const char *address)
 	return r;
 }
 
+/* Whom commit has refused while the client waited. */
+__attribute__((unused)) static struct spool_recipient refused_to(const char *address)
+{
+	struct spool_recipient r = to(address);
+	r.fate = SPOOL_REFUSED;
+	r.code = 550;
+	r.enhanced = SPAN("5.7.9");
+	r.text = SPAN("not for bob");
+	return r;
+}
+
 /* recipients end with one whose address is empty. */
 static struct put *put(
     struct bench *b, struct ident id, const char *sender, struct spool_recipient *recipients)

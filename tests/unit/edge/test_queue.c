@@ -190,11 +190,7 @@ static void test_bounced_once(void **state)
 static void test_bounce_of_commit(void **state)
 {
 	struct bench b;
-	struct spool_recipient refused = to("bob@x.example");
-	refused.fate = SPOOL_REFUSED;
-	refused.code = 550;
-	refused.enhanced = SPAN("5.7.9");
-	refused.text = SPAN("not for bob");
+	struct spool_recipient refused = refused_to("bob@x.example");
 	bench_open(&b, SCRIPT(LHLO, MAIL("", "alice"), GO, DONE));
 	set_body(&b, 100);
 	put_and_wait(&b, "alice@x.example", TO(refused));

@@ -253,11 +253,7 @@ static void test_whose_words(void **state)
 	};
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		struct bench b;
-		struct spool_recipient refused = to("bob@x.example");
-		refused.fate = SPOOL_REFUSED;
-		refused.code = 550;
-		refused.enhanced = SPAN("5.7.9");
-		refused.text = SPAN("not for bob");
+		struct spool_recipient refused = refused_to("bob@x.example");
 		refused.remote = span_str(cases[i].remote);
 		bench_open(&b, SCRIPT(LHLO, MAIL("", "alice"), GO, DONE));
 		set_body(&b, 100);

@@ -1,5 +1,5 @@
 /* test_smtp_out_addresses.c - a mail server with two addresses, one of which is of no use. */
-#include "tests/unit/net/fake_ns.h"
+#include "tests/unit/net/asked_ns.h"
 
 #include "edge/out_pool.h"
 #include "edge/outcome.h"
@@ -15,8 +15,6 @@
 	STEPS("S 220 hi", "C EHLO", "S 250 x", "C MAIL", "S 250 ok", "C RCPT", "S 250 ok",         \
 	    "C DATA", "S 354 go", "B", "S 250 taken")
 
-static struct fake_ns ns;
-static struct dns *dns;
 static struct fake_peer first, second;
 static struct outcome outcome;
 static struct out_result got;
@@ -26,20 +24,6 @@ static void on_question(struct ns_reply *r)
 {
 	put_addr(r, r->name, 60, "127.0.0.2");
 	put_addr(r, r->name, 60, "127.0.0.1");
-}
-
-static int setup(void **state)
-{
-	loop_setup(state);
-	dns = fake_ns_begin_asked(&ns, on_question);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	dns_free(&dns);
-	fake_ns_end(&ns);
-	return loop_teardown(state);
 }
 
 static struct span read_body(void *arg, uint64_t at, size_t n, err_t *err_out)

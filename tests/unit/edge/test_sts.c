@@ -93,9 +93,7 @@ static int setup(void **state)
 	struct tls_pair pair = cert_pair(&web);
 	clock_fake(1000000, start_us);
 	loop_setup(state);
-	fake_ns_begin(&ns, on_question);
-	dns = dns_new(
-	    loop, &(struct dns_opts){ .servers = &ns.at, .server_count = 1, .deadline_ms = 3000 });
+	dns = fake_ns_begin_asked(&ns, on_question);
 	door = door_open(&at);
 	listener = listener_new(loop, door, &none, on_accept, NULL);
 	server = tls_server_new(&(struct tls_server_opts){ .pairs = &pair, .pair_count = 1 }, NULL);

@@ -1,5 +1,5 @@
 /* test_tls_policy.c - which block next_hop is meant, TLSA records as bytes, and what the DNS says of a host. */
-#include "tests/unit/net/fake_ns.h"
+#include "tests/unit/net/asked_ns.h"
 
 #include "base/mem.h"
 #include "edge/tls_policy.h"
@@ -66,8 +66,6 @@ static void test_copies(void **state)
 
 /* ---- questions ---------------------------------------------------------------------------------- */
 
-static struct fake_ns ns;
-static struct dns *dns;
 static unsigned answers;
 static enum tls_policy_answer got;
 
@@ -124,20 +122,6 @@ static void test_addresses_that_fail(void **state)
 		if (got != cases[i].answer)
 			fail_msg("%s: %d", cases[i].host, (int)got);
 	}
-}
-
-static int setup(void **state)
-{
-	loop_setup(state);
-	dns = fake_ns_begin_asked(&ns, on_question);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	dns_free(&dns);
-	fake_ns_end(&ns);
-	return loop_teardown(state);
 }
 
 int main(void)

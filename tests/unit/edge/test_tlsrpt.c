@@ -37,9 +37,7 @@ static int setup(void **state)
 {
 	clock_fake(1000000, noon_us);
 	loop_setup(state);
-	fake_ns_begin(&ns, on_question);
-	dns = dns_new(
-	    loop, &(struct dns_opts){ .servers = &ns.at, .server_count = 1, .deadline_ms = 3000 });
+	dns = fake_ns_begin_asked(&ns, on_question);
 	if (kept[0] == '\0')
 		assert_non_null(mkdtemp(dir));
 	snprintf(kept, sizeof kept, "%s/tls-reports", dir);
