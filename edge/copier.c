@@ -206,6 +206,14 @@ static struct mail_source source_of(struct copy_ask *a)
 	return spool_reader_source(a->reader);
 }
 
+static struct ticket *put(struct copy_ask *a, const struct spool_message *m)
+{
+	const struct spool_put_opts o = {
+		.message = m, .body = source_of(a), .deadline_ms = a->copier->edge->copy_timeout
+	};
+	return copy_put(a->copier->link, &o, on_put, a);
+}
+
 static struct ticket *ask(void *arg, const struct spool_message *m, const struct copy_body *body,
     copied_fn *fn, void *fn_arg)
 {
@@ -228,7 +236,7 @@ static struct ticket *ask(void *arg, const struct spool_message *m, const struct
 	list_add_tail(&c->asks, &a->link);
 	soon_init(&a->refuse, on_refuse, a);
 	if (c->link != NULL)
-		a->put = copy_put(c->link, m, source_of(a), c->edge->copy_timeout, on_put, a);
+		a->put = put(a, m);
 	else
 		soon_set(c->loop, &a->refuse);
 	return &a->ticket;

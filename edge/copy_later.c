@@ -58,16 +58,16 @@ void copy_release(struct spool_link *link, struct ident id)
 	buf_end(&frame);
 }
 
-struct ticket *copy_put(struct spool_link *link, const struct spool_message *m,
-    struct mail_source body, uint64_t deadline_ms, spool_put_fn *fn, void *arg)
+struct ticket *copy_put(
+    struct spool_link *link, const struct spool_put_opts *opts, spool_put_fn *fn, void *arg)
 {
-	struct spool_message copy = *m;
+	struct spool_message copy = *opts->message;
+	struct spool_put_opts o = *opts;
 	copy.parent = (struct ident){ 0 };
 	copy.chunks = NULL;
 	copy.chunk_count = 0;
-	return spool_put(link,
-	    &(struct spool_put_opts){ .message = &copy, .body = body, .deadline_ms = deadline_ms },
-	    fn, arg);
+	o.message = &copy;
+	return spool_put(link, &o, fn, arg);
 }
 
 /* ---- one message ------------------------------------------------------------------------------ */
@@ -147,7 +147,10 @@ static struct ticket *put(struct later *a, const struct q_entry *e)
 		a->m.chunk_count };
 	a->reader = spool_reader_new(queue_spool(c->queue), &a->body);
 	set_present(&m, e);
-	return copy_put(c->link, &m, spool_reader_source(a->reader), c->deadline_ms, on_put, a);
+	const struct spool_put_opts o = {
+		.message = &m, .body = spool_reader_source(a->reader), .deadline_ms = c->deadline_ms
+	};
+	return copy_put(c->link, &o, on_put, a);
 }
 
 /* The bytes that are on their way now. */

@@ -27,8 +27,8 @@ void copy_later_free(struct copy_later **c);
 
 /* Asks for a copy, as spool_put() does. A report stands in the log as the fact that its parent's sender was told, but in no other
  * log: there the parent's recipients have another fate. Nor are the chunks the other's. */
-struct ticket *copy_put(struct spool_link *link, const struct spool_message *m,
-    struct mail_source body, uint64_t deadline_ms, spool_put_fn *fn, void *arg);
+struct ticket *copy_put(
+    struct spool_link *link, const struct spool_put_opts *opts, spool_put_fn *fn, void *arg);
 /* Gives a copy up. Nobody hears it when the link is down: then the other host's list tells of it. */
 void copy_release(struct spool_link *link, struct ident id);
 
