@@ -11,7 +11,8 @@ enum { BUF_FIRST = 256 };
 void buf_end(struct buf *b)
 {
 	size_t max = b->max;
-	mem_free(b->p);
+	if (!b->lent)
+		mem_free(b->p);
 	*b = BUF_INIT(max);
 }
 
@@ -20,6 +21,16 @@ void buf_wipe_end(struct buf *b)
 	if (b->p != NULL)
 		mem_wipe(b->p, b->cap);
 	buf_end(b);
+}
+
+/* A secret may be in it. */
+static void leave_room(struct buf *b, size_t want)
+{
+	char *own = mem_alloc(want);
+	memcpy(own, b->p, b->tail);
+	mem_wipe(b->p, b->tail);
+	b->p = own;
+	b->lent = false;
 }
 
 /* Makes room for n more bytes behind tail; one spare byte is kept for buf_cstr(). */
@@ -42,11 +53,14 @@ static void make_room(struct buf *b, size_t n)
 		want = b->max + 1;
 	if (want < live + n + 1)
 		want = live + n + 1;
-	b->p = mem_resize(b->p, want);
+	if (b->lent)
+		leave_room(b, want);
+	else
+		b->p = mem_resize(b->p, want);
 	b->cap = want;
 }
 
-bool buf_add(struct buf *b, const void *p, size_t n)
+bool buf_add_slowly(struct buf *b, const void *p, size_t n)
 {
 	if (b->over || n > b->max - buf_len(b)) {
 		b->over = true;
@@ -58,21 +72,6 @@ bool buf_add(struct buf *b, const void *p, size_t n)
 	memcpy(b->p + b->tail, p, n);
 	b->tail += n;
 	return true;
-}
-
-bool buf_add_span(struct buf *b, struct span s)
-{
-	return buf_add(b, s.p, s.n);
-}
-
-bool buf_add_str(struct buf *b, const char *s)
-{
-	return buf_add(b, s, strlen(s));
-}
-
-bool buf_add_char(struct buf *b, char c)
-{
-	return buf_add(b, &c, 1);
 }
 
 bool buf_add_utf8(struct buf *b, uint32_t point)
@@ -209,7 +208,7 @@ void buf_clear(struct buf *b)
 
 void buf_shrink(struct buf *b)
 {
-	if (buf_len(b) == 0 && b->p != NULL) {
+	if (buf_len(b) == 0 && b->p != NULL && !b->lent) {
 		MEM_FREE(&b->p);
 		b->head = b->tail = b->cap = 0;
 	}

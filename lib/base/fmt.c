@@ -3,14 +3,17 @@
 
 #include "base/fmt.h"
 
+/* Bits of the characters that need no quotes: '!' to '~' without '"', '=' and '\\'. */
 static bool is_plain(struct span v)
 {
-	for (size_t i = 0; i < v.n; i++) {
+	static const uint64_t plain[4] = { 0xdffffffa00000000u, 0x7fffffffefffffffu };
+	size_t i = 0;
+	for (; i < v.n; i++) {
 		unsigned char c = (unsigned char)v.p[i];
-		if (c <= ' ' || c >= 0x7f || c == '"' || c == '=' || c == '\\')
-			return false;
+		if ((plain[c / 64] >> c % 64 & 1) == 0)
+			break;
 	}
-	return v.n > 0;
+	return i == v.n && i > 0;
 }
 
 static void put_log_char(struct buf *out, unsigned char c)

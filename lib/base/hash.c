@@ -1,4 +1,4 @@
-/* hash.c - keyed hash (SipHash-2-4, Aumasson and Bernstein) and CRC-32C, hardware when there. */
+/* hash.c - keyed hash (SipHash, Aumasson and Bernstein) and CRC-32C, hardware when there. */
 #include <string.h>
 #if defined(__x86_64__)
 #include <nmmintrin.h>
@@ -27,15 +27,21 @@ static inline __attribute__((always_inline)) void sip_round(uint64_t v[4])
 	v[2] = rotl(v[2], 32);
 }
 
-static inline __attribute__((always_inline)) void sip_word(uint64_t v[4], uint64_t m)
+static inline __attribute__((always_inline)) void sip_rounds(uint64_t v[4], int n)
+{
+	for (int i = 0; i < n; i++)
+		sip_round(v);
+}
+
+static inline __attribute__((always_inline)) void sip_word(uint64_t v[4], uint64_t m, int rounds)
 {
 	v[3] ^= m;
-	sip_round(v);
-	sip_round(v);
+	sip_rounds(v, rounds);
 	v[0] ^= m;
 }
 
-uint64_t hash_sip(const struct hash_key *key, struct span s)
+static inline __attribute__((always_inline)) uint64_t sip(
+    const struct hash_key *key, struct span s, int each, int last_rounds)
 {
 	uint64_t v[4] = { key->k0 ^ 0x736f6d6570736575u, key->k1 ^ 0x646f72616e646f6du,
 		key->k0 ^ 0x6c7967656e657261u, key->k1 ^ 0x7465646279746573u };
@@ -43,15 +49,19 @@ uint64_t hash_sip(const struct hash_key *key, struct span s)
 	size_t i = 0;
 	for (; i + 8 <= s.n; i += 8) {
 		memcpy(&m, s.p + i, 8);
-		sip_word(v, m);
+		sip_word(v, m, each);
 	}
 	for (unsigned shift = 0; i < s.n; i++, shift += 8)
 		last |= (uint64_t)(unsigned char)s.p[i] << shift;
-	sip_word(v, last);
+	sip_word(v, last, each);
 	v[2] ^= 0xff;
-	for (int r = 0; r < 4; r++)
-		sip_round(v);
+	sip_rounds(v, last_rounds);
 	return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+uint64_t hash_sip(const struct hash_key *key, struct span s)
+{
+	return sip(key, s, 2, 4);
 }
 
 uint64_t hash_keyed(struct span s)
@@ -59,7 +69,7 @@ uint64_t hash_keyed(struct span s)
 	static struct hash_key key;
 	while (key.k0 == 0)
 		rand_bytes(&key, sizeof key);
-	return hash_sip(&key, s);
+	return sip(&key, s, 1, 3);
 }
 
 static uint32_t crc_soft(uint32_t crc, const unsigned char *p, size_t n)

@@ -1,5 +1,7 @@
-/* log.c - builds one line per event in a fixed buffer and writes it with one call. */
+/* log.c - builds one line per event in a fixed buffer and writes it with one call, or several lines with one. */
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -16,6 +18,14 @@ static struct {
 	void (*counter)(const struct log_event *);
 } cfg = { .program = "postern", .least = LOG_INFO, .fd = 2 };
 
+/* Lines that wait, and room for one more: no more wait than a pipe takes in one piece (PIPE_BUF), or those of several
+ * processes would be mixed. */
+static struct {
+	bool on;
+	size_t n;
+	char bytes[2 * LOG_LINE_MAX + 1];
+} kept;
+
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
 
 void log_setup(const char *program, enum log_level least, bool json)
@@ -27,7 +37,48 @@ void log_setup(const char *program, enum log_level least, bool json)
 
 void log_set_fd(int fd)
 {
+	log_flush();
 	cfg.fd = fd;
+}
+
+static void write_all(struct span lines)
+{
+	while (lines.n > 0) {
+		ssize_t n = write(cfg.fd, lines.p, lines.n);
+		if (n <= 0)
+			break; /* nobody to tell: standard error is gone or full */
+		lines = span_from(lines, (size_t)n);
+	}
+}
+
+void log_flush(void)
+{
+	size_t n = kept.n;
+	kept.n = 0;
+	write_all(span_of(kept.bytes, n));
+}
+
+void log_gather(bool on)
+{
+	static bool watches;
+	log_flush();
+	kept.on = on;
+	if (!watches) /* a child must not write them once more */
+		CHECK(pthread_atfork(log_flush, NULL, NULL) == 0 && atexit(log_flush) == 0);
+	watches = true;
+}
+
+/* A line of n bytes has been built behind those that wait. */
+static void take_line(enum log_level level, size_t n)
+{
+	if (kept.n + n > LOG_LINE_MAX) {
+		size_t before = kept.n;
+		log_flush();
+		memmove(kept.bytes, kept.bytes + before, n);
+	}
+	kept.n += n;
+	if (!kept.on || level >= LOG_WARN)
+		log_flush();
 }
 
 void log_set_counter(void (*fn)(const struct log_event *ev))
@@ -73,14 +124,16 @@ static struct span field_text(const struct log_field *f, char tmp[IP_TEXT_SIZE])
 	return span_str(tmp);
 }
 
-static void put_pair(struct buf *b, const char *key, struct span v)
+static void put_pair(struct buf *b, struct span key, struct span v)
 {
-	buf_add_str(b, cfg.json ? ",\"" : " ");
-	buf_add_str(b, key);
 	if (cfg.json) {
+		buf_add_str(b, ",\"");
+		buf_add_span(b, key);
 		buf_add_str(b, "\":");
 		fmt_json_string(b, span_first(v, LOG_VALUE_MAX));
 	} else {
+		buf_add_char(b, ' ');
+		buf_add_span(b, key);
 		buf_add_char(b, '=');
 		fmt_log_value(b, v, LOG_VALUE_MAX);
 	}
@@ -138,21 +191,17 @@ void log_write(const struct log_event *ev, const char *id, const struct log_fiel
 		cfg.counter(ev);
 	if (ev->level < cfg.least)
 		return;
-	char room[LOG_LINE_MAX + 1]; /* as much as it can need: the buffer never asks for more */
-	struct buf b = { .p = room, .cap = sizeof room, .max = LOG_LINE_MAX - 2 };
+	/* as much as it can need: the buffer never asks for more */
+	struct buf b = {
+		.p = kept.bytes + kept.n, .cap = LOG_LINE_MAX + 1, .max = LOG_LINE_MAX - 2
+	};
 	put_head(&b, ev);
 	if (id != NULL && id[0] != '\0')
-		put_pair(&b, "id", span_str(id));
+		put_pair(&b, SPAN("id"), span_str(id));
 	for (; fields != NULL && fields->type != LOG_T_END; fields++)
-		put_pair(&b, fields->key, field_text(fields, tmp));
+		put_pair(&b, span_of(fields->key, fields->key_n), field_text(fields, tmp));
 	b.max = LOG_LINE_MAX;
 	b.over = false;
 	buf_add_str(&b, cfg.json ? "}\n" : "\n");
-	struct span line = buf_span(&b);
-	while (line.n > 0) {
-		ssize_t n = write(cfg.fd, line.p, line.n);
-		if (n <= 0)
-			break; /* nobody to tell: standard error is gone or full */
-		line = span_from(line, (size_t)n);
-	}
+	take_line(ev->level, buf_len(&b));
 }

@@ -6,12 +6,14 @@
 #include <sys/single_threaded.h>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/mem.h"
 
-enum { SMALL_MAX = 1024 };
+enum { SMALL_MAX = 1032 };
 
 noreturn void check_failed(const char *file, int line, const char *what)
 {
+	log_flush();
 	fprintf(stderr, "%s:%d: check failed: %s\n", file, line, what);
 	abort();
 }
@@ -40,6 +42,7 @@ size_t mem_in_use(void)
 static void *or_die(void *p, size_t n)
 {
 	if (p == NULL && n > 0) {
+		log_flush();
 		fprintf(stderr, "out of memory (%zu bytes)\n", n);
 		abort();
 	}
@@ -105,6 +108,8 @@ char *mem_span_str(struct span s)
 
 void mem_free(void *p)
 {
+	if (p == NULL) /* every other time */
+		return;
 	uncount(p);
 	free(p);
 }

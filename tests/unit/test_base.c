@@ -110,6 +110,33 @@ static void test_buf_holds_its_maximum(void **state)
 }
 
 /* Formats of text and strings only go a way of their own. */
+/* In its room while that is enough, then in memory of its own; what was there is gone from the room. */
+static void test_buf_in_a_room(void **state)
+{
+	char room[8];
+	struct buf b = BUF_IN(room, 20);
+	size_t before = mem_in_use();
+	assert_true(buf_add_str(&b, "1234567"));
+	assert_ptr_equal(buf_cstr(&b), room);
+	buf_eat(&b, 3);
+	assert_true(buf_add_str(&b, "890"));
+	assert_string_equal(buf_cstr(&b), "4567890");
+	buf_eat(&b, 7);
+	buf_shrink(&b);
+	assert_true(buf_add_str(&b, "secret"));
+	assert_int_equal(mem_in_use(), before);
+	assert_true(buf_add_str(&b, " key"));
+	assert_true(mem_in_use() > before);
+	assert_string_equal(buf_cstr(&b), "secret key");
+	assert_memory_equal(room, "\0\0\0\0\0", 5);
+	assert_false(buf_add_str(&b, "and too much"));
+	buf_end(&b);
+	assert_int_equal(mem_in_use(), before);
+	assert_true(buf_add_str(&b, "again"));
+	buf_wipe_end(&b);
+	assert_int_equal(mem_in_use(), before);
+}
+
 static void test_buf_prints_plain_formats(void **state)
 {
 	struct buf b = BUF_INIT(24);
@@ -278,6 +305,7 @@ int main(void)
 		cmocka_unit_test(test_span_u64),
 		cmocka_unit_test(test_span_utf8),
 		cmocka_unit_test(test_buf_holds_its_maximum),
+		cmocka_unit_test(test_buf_in_a_room),
 		cmocka_unit_test(test_buf_prints_plain_formats),
 		cmocka_unit_test(test_buf_consumes_at_the_front),
 		cmocka_unit_test(test_fmt_escapes),

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -241,6 +242,58 @@ static void test_log_counter(void **state)
 	assert_int_equal(counted, 1);
 }
 
+/* What has come through the pipe since the last time. */
+static const char *came(int fd)
+{
+	static char text[8 * LOG_LINE_MAX];
+	ssize_t n = read(fd, text, sizeof text - 1);
+	text[n > 0 ? n : 0] = '\0';
+	return text;
+}
+
+/* Each line comes once and in order: with the flush, before a warning, when no more fit, and not from a child. */
+static void test_log_gathers(void **state)
+{
+	static const struct log_event said = { "test.said", LOG_INFO, "", "" },
+				      wrong = { "test.wrong", LOG_WARN, "", "" };
+	char value[LOG_VALUE_MAX + 1] = { 0 };
+	int v[2];
+	memset(value, 'x', LOG_VALUE_MAX);
+	assert_int_equal(pipe2(v, O_NONBLOCK), 0);
+	log_set_fd(v[1]);
+	log_gather(true);
+	log_write(&said, "1", NULL);
+	log_write(&said, "2", NULL);
+	assert_string_equal(came(v[0]), "");
+	log_flush();
+	const char *both = came(v[0]);
+	assert_true(strstr(both, "id=1") != NULL && strstr(both, "id=1") < strstr(both, "id=2"));
+	log_write(&said, "3", NULL);
+	log_write(&wrong, "4", NULL);
+	const char *warned = came(v[0]);
+	assert_true(
+	    strstr(warned, "id=3") != NULL && strstr(warned, "id=3") < strstr(warned, "id=4"));
+	size_t n = 0, lines = 0;
+	for (; n == 0; lines++) { /* until they are written by themselves */
+		log_write(&said, "5", LOG_FIELDS(LOG_STR("v", value)));
+		n = strlen(came(v[0]));
+	}
+	assert_true(lines > 2 && n > LOG_LINE_MAX / 2 && n <= LOG_LINE_MAX);
+	pid_t pid = fork(); /* it takes what waits with it */
+	if (pid == 0)
+		exit(0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	const char *last = came(v[0]);
+	assert_non_null(strstr(last, "id=5"));
+	assert_null(strstr(strstr(last, "id=5") + 1, "id=5"));
+	log_gather(false);
+	log_write(&said, "6", NULL);
+	assert_non_null(strstr(came(v[0]), "id=6"));
+	log_set_fd(STDERR_FILENO);
+	close(v[0]);
+	close(v[1]);
+}
+
 /* A line names the process that writes it, a child's too. */
 static void test_log_pid(void **state)
 {
@@ -326,6 +379,7 @@ int main(void)
 		cmocka_unit_test(test_randomness),
 		cmocka_unit_test(test_clock),
 		cmocka_unit_test(test_log_counter),
+		cmocka_unit_test(test_log_gathers),
 		cmocka_unit_test(test_log_pid),
 		cmocka_unit_test(test_gauge),
 		cmocka_unit_test(test_whole_writes),
