@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include "net/loop_internal.h"
@@ -59,6 +60,7 @@ struct loop *loop_new(void)
 	/* One thread: no locks. The epoll changelist stays off (the default): descriptors are closed
 	 * and their numbers used again within one round. */
 	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
+	event_config_require_features(cfg, EV_FEATURE_EARLY_CLOSE); /* WATCH_LAST */
 	l->base = event_base_new_with_config(cfg);
 	event_config_free(cfg);
 	CHECK(l->base != NULL);
@@ -153,6 +155,10 @@ static void run_timers(struct loop *l)
 	l->in_timers = true;
 	while ((n = heap_first(&l->timers)) != NULL && n->due <= l->now_ms) {
 		struct timer *t = LIST_OF(struct timer, node, n);
+		if (t->due > l->now_ms) { /* put off since */
+			heap_put(&l->timers, n, t->due);
+			continue;
+		}
 		heap_remove(&l->timers, n);
 		l->ran++;
 		t->fn(t->arg);
@@ -180,6 +186,7 @@ static void run_round(struct loop *l, uint64_t wait_ms)
 {
 	uint64_t now = clock_mono_ms(), at = UINT64_MAX;
 	struct heap_node *first = heap_first(&l->timers);
+	log_flush();
 	bool busy = !list_empty(&l->soons) || !list_empty(&l->ends) || wait_ms == 0 ||
 		    (first != NULL && first->due <= now);
 	if (!busy) {
@@ -234,7 +241,9 @@ void timer_set(struct timer *t, uint64_t delay_ms)
 	/* What a timer sets without a delay is not of this round, or it could keep the round going. */
 	if (t->loop->in_timers && due <= t->loop->now_ms)
 		due = t->loop->now_ms + 1;
-	heap_put(&t->loop->timers, &t->node, due);
+	t->due = due;
+	if (!timer_armed(t) || due < t->node.due)
+		heap_put(&t->loop->timers, &t->node, due);
 }
 
 void timer_clear(struct timer *t)
@@ -277,7 +286,9 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 	struct watch *w = OBJ(watch, arg);
 	freshen(w->loop);
 	w->loop->ran++;
-	w->fn(w->arg, (what & EV_READ ? WATCH_READ : 0u) | (what & EV_WRITE ? WATCH_WRITE : 0u));
+	w->fn(w->arg, (what & (EV_READ | EV_CLOSED) ? WATCH_READ : 0u) |
+			  (what & EV_WRITE ? WATCH_WRITE : 0u) |
+			  (what & EV_CLOSED ? WATCH_LAST : 0u));
 }
 
 void watch_init(
@@ -300,7 +311,8 @@ void watch_set(struct watch *w, unsigned events)
 	w->events = events;
 	if (events == 0)
 		return;
-	short what = (short)(EV_PERSIST | (events & WATCH_READ ? EV_READ : 0) |
+	/* EV_CLOSED with it for all: one descriptor is often watched by two in turn, and then nothing changes */
+	short what = (short)(EV_PERSIST | (events & WATCH_READ ? EV_READ | EV_CLOSED : 0) |
 			     (events & WATCH_WRITE ? EV_WRITE : 0));
 	CHECK(event_assign(&w->ev, w->loop->base, event_get_fd(&w->ev), what, on_ready, w) == 0);
 	CHECK(event_add(&w->ev, NULL) == 0);

@@ -52,14 +52,15 @@ static struct span held_span(const struct side *s)
 	return span_of(s->held->bytes + s->held->at, s->held->n - s->held->at);
 }
 
-/* Puts what the kernel takes; the rest is left in *bytes. False: it failed. */
-static bool put_some(struct side *to, struct span *bytes)
+/* Puts what the kernel takes; the rest is left in *bytes. more: the end follows in this round, and goes with
+ * them. False: it failed. */
+static bool put_some(struct side *to, struct span *bytes, bool more)
 {
 	enum wire_result r = WIRE_OK;
 	to->write_wants_read = false;
 	while (bytes->n > 0 && r == WIRE_OK) {
 		size_t put;
-		r = wire_write(&to->wire, *bytes, &put);
+		r = wire_write(&to->wire, *bytes, more, &put);
 		*bytes = span_from(*bytes, put);
 	}
 	to->write_wants_read = r == WIRE_WANT_READ;
@@ -92,9 +93,9 @@ static void splice_failed(struct side *to)
 	side_other(to)->burst = false;
 }
 
-static void put(struct side *to, struct span bytes)
+static void put(struct side *to, struct span bytes, bool more)
 {
-	if (side_is_behind(to) || put_some(to, &bytes))
+	if (side_is_behind(to) || put_some(to, &bytes, more))
 		side_hold(to, bytes);
 	else
 		sending_failed(to);
@@ -116,7 +117,7 @@ static void catch_up(struct side *to)
 	if (to->held != NULL) {
 		struct span left = held_span(to);
 		size_t before = left.n;
-		if (!put_some(to, &left)) {
+		if (!put_some(to, &left, false)) {
 			sending_failed(to);
 			return;
 		}
@@ -176,8 +177,11 @@ static bool copy_some(struct side *from)
 	pipe_release_farewell(side_pipe(from));
 	count(from, got);
 	from->burst = got == WIRE_SCRATCH;
-	put(side_other(from), bytes);
-	return got == WIRE_SCRATCH;
+	bool last = from->last && !from->burst;
+	put(side_other(from), bytes, last);
+	if (last)
+		side_closed(from);
+	return from->burst;
 }
 
 /* True: there may be more at once. */
@@ -351,8 +355,10 @@ static void on_ready(void *arg, unsigned events)
 		catch_up(s);
 		pump(side_other(s)); /* it was held up by this side; OpenSSL may have bytes of it */
 	}
+	s->last = (events & WATCH_LAST) && wire_is_plain(&s->wire);
 	if (events & (s->read_wants_write ? WATCH_WRITE : WATCH_READ))
 		pump(s);
+	s->last = false;
 	/* An end waits for the end of the round: the other side often ends in the same one, and then nothing need be
 	 * said about either. */
 	if (s->eof && !p->over && !p->waits)

@@ -39,9 +39,10 @@ struct side {
 	struct kernel_pipe *stuck; /* ... as is this, whose bytes go before those that are held */
 	uint64_t received;
 	enum sending sending : 8;
-	bool is_store;                           /* the second in the pipe */
-	bool eof;                                /* nothing more comes from this side */
-	bool burst;                              /* its last read filled the buffer */
+	bool is_store; /* the second in the pipe */
+	bool eof;      /* nothing more comes from this side */
+	bool burst;    /* its last read filled the buffer */
+	bool last;     /* plaintext, in this turn: what the kernel has of it is all that comes */
 	bool read_wants_write, write_wants_read; /* TLS */
 	bool may_park; /* TLS: its OpenSSL object may become dispensable */
 };

@@ -330,7 +330,7 @@ static enum wire_result put_some(struct stream *s, size_t *put_out)
 	}
 	if (wire_is_plain(&s->wire))
 		return put_pieces(s, put_out);
-	return wire_write(&s->wire, buf_span(&p->bytes), put_out);
+	return wire_write(&s->wire, buf_span(&p->bytes), false, put_out);
 }
 
 /* ---- packed ---- */
@@ -363,7 +363,7 @@ static enum wire_result put_packed(struct stream *s, size_t *put_out)
 	while (r == WIRE_OK && buf_len(&s->packed) == 0 && !out_empty(&s->out))
 		r = pack_some(s);
 	if (r == WIRE_OK && buf_len(&s->packed) > 0)
-		r = wire_write(&s->wire, buf_span(&s->packed), put_out);
+		r = wire_write(&s->wire, buf_span(&s->packed), false, put_out);
 	if (*put_out > 0)
 		buf_eat(&s->packed, *put_out);
 	buf_shrink(&s->packed);

@@ -165,14 +165,15 @@ enum wire_result wire_swallow(struct wire *w)
 
 /* ---- writing ---- */
 
-enum wire_result wire_write(struct wire *w, struct span bytes, size_t *put_out)
+enum wire_result wire_write(struct wire *w, struct span bytes, bool more, size_t *put_out)
 {
 	*put_out = 0;
 	if (w->park != NULL)
 		return tls_park_write(w->park, w->fd, bytes, put_out);
 	if (w->ssl == NULL)
 		return judge_plain(
-		    send(w->fd, bytes.p, bytes.n, MSG_NOSIGNAL), WIRE_WANT_WRITE, put_out);
+		    send(w->fd, bytes.p, bytes.n, MSG_NOSIGNAL | (more ? MSG_MORE : 0)),
+		    WIRE_WANT_WRITE, put_out);
 	before_ssl();
 	int ret = SSL_write_ex(w->ssl, bytes.p, bytes.n, put_out);
 	return ret == 1 ? WIRE_OK : judge_ssl(w->ssl, ret);
@@ -182,7 +183,11 @@ enum wire_result wire_send(struct wire *w, const struct msghdr *m, bool more, si
 {
 	*put_out = 0;
 	CHECK(wire_is_plain(w));
-	ssize_t put = sendmsg(w->fd, m, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+	int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+	const struct iovec *one = m->msg_iov;
+	/* a single piece is the rule, and a list of one costs the kernel more */
+	ssize_t put = m->msg_iovlen == 1 ? send(w->fd, one->iov_base, one->iov_len, flags)
+					 : sendmsg(w->fd, m, flags);
 	return judge_plain(put, WIRE_WANT_WRITE, put_out);
 }
 
@@ -196,7 +201,7 @@ enum wire_result wire_write_file(struct wire *w, int fd, off_t at, size_t n, siz
 	} else {
 		got = pread(fd, piece, n < sizeof piece ? n : sizeof piece, at);
 		if (got > 0)
-			return wire_write(w, span_of(piece, (size_t)got), put_out);
+			return wire_write(w, span_of(piece, (size_t)got), false, put_out);
 	}
 	if (got == 0)
 		return wire_fail(ERR_CORRUPT, "file is shorter than what was to be sent of it");

@@ -46,9 +46,10 @@ static inline bool wire_is_plain(const struct wire *w)
 /* Plain: one system call. TLS: until n bytes, or nothing more is there; several records. Parked:
  * n is at least WIRE_SCRATCH. */
 enum wire_result wire_read(struct wire *w, char *p, size_t n, size_t *got_out);
-/* TLS: some records of it; repeat after WANT_* with the same bytes first. */
-enum wire_result wire_write(struct wire *w, struct span bytes, size_t *put_out);
-/* Plain only: several pieces at once; more: a file follows, do not send a short packet yet. */
+/* TLS: some records of it; repeat after WANT_* with the same bytes first. more: something follows at once, plaintext need not
+ * leave in a short packet yet. */
+enum wire_result wire_write(struct wire *w, struct span bytes, bool more, size_t *put_out);
+/* Plain only: several pieces at once. */
 enum wire_result wire_send(struct wire *w, const struct msghdr *m, bool more, size_t *put_out);
 /* sendfile() when plain, else through pread(). A file that is too short is a failure. */
 enum wire_result wire_write_file(struct wire *w, int fd, off_t at, size_t n, size_t *put_out);

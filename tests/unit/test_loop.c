@@ -62,6 +62,35 @@ static void test_timers_in_order(void **state)
 	assert_false(loop_step(loop, 0));
 }
 
+/* Put off again and again, it fires at the last time said; brought forward, at that. */
+static void test_timer_put_off(void **state)
+{
+	clock_fake(1000, 0);
+	timer_set(&t[0], 10);
+	for (int i = 0; i < 5; i++) { /* at 1060 in the end */
+		clock_fake_advance(10);
+		timer_set(&t[0], 10);
+		assert_false(loop_step(loop, 0));
+	}
+	timer_set(&t[1], 8);
+	clock_fake_advance(9);
+	assert_true(loop_step(loop, 0));
+	assert_string_equal(trace, "1");
+	assert_true(timer_armed(&t[0]));
+	timer_set(&t[0], 500);
+	clock_fake_advance(20);
+	assert_false(loop_step(loop, 0));
+	timer_set(&t[0], 5);
+	clock_fake_advance(5);
+	assert_true(loop_step(loop, 0));
+	assert_string_equal(trace, "10");
+	timer_set(&t[0], 5);
+	timer_set(&t[0], 50);
+	timer_clear(&t[0]);
+	clock_fake_advance(100);
+	assert_false(loop_step(loop, 0));
+}
+
 static void test_timer_never_early(void **state)
 {
 	clock_fake(5, 0);
@@ -336,6 +365,39 @@ static void on_reuse(void *arg, unsigned events)
 }
 
 /* A descriptor number that is used again within the round is a new descriptor. */
+static unsigned seen;
+
+static void on_seen(void *arg, unsigned events)
+{
+	char bytes[16];
+	seen = events;
+	(void)!read(*(int *)arg, bytes, sizeof bytes);
+}
+
+/* That nothing more comes is told beside the last bytes, and with none. */
+static void test_last_bytes(void **state)
+{
+	int v[2];
+	tcp_pair(v);
+	struct watch *w = watch_new(loop, v[0], on_seen, &v[0]);
+	watch_set(w, WATCH_READ);
+	raw_send(v[1], SPAN("some"));
+	WAIT_FOR(seen != 0);
+	assert_int_equal(seen, WATCH_READ);
+	raw_send(v[1], SPAN("last"));
+	shutdown(v[1], SHUT_WR);
+	seen = 0;
+	WAIT_FOR(seen != 0);
+	WAIT_FOR(seen == (WATCH_READ | WATCH_LAST));
+	watch_set(w, WATCH_WRITE);
+	seen = 0;
+	WAIT_FOR(seen != 0);
+	assert_int_equal(seen, WATCH_WRITE); /* not to who does not read */
+	watch_free(&w);
+	close(v[0]);
+	close(v[1]);
+}
+
 static void test_descriptor_number_used_again(void **state)
 {
 	struct watch *w;
@@ -474,6 +536,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(test_timers_in_order),
+		CASE(test_timer_put_off),
 		CASE(test_timer_never_early),
 		CASE(test_timer_behind_a_long_callback),
 		CASE(test_clear_in_callback),
@@ -485,6 +548,7 @@ int main(void)
 		CASE(test_end_set_at_the_end_does_not_wait),
 		CASE(test_ready_descriptor_starves_nobody),
 		CASE(test_free_in_callback),
+		CASE(test_last_bytes),
 		CASE(test_descriptor_number_used_again),
 		CASE(test_time_is_of_the_round),
 		CASE(test_signals),

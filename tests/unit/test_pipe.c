@@ -1,6 +1,8 @@
 /* test_pipe.c - pipes: bytes exact both ways, back-pressure, half-close, resets, TLS, the end. */
 #include "net/pipe_ends.h"
 
+#include "net/wire.h"
+
 enum { SMALL = 20000 };
 
 static char pattern[2][MANY]; /* what the client sends; what the store sends */
@@ -228,6 +230,35 @@ static void test_last_words_of_a_store(void **state)
 	sides_end();
 }
 
+/* Bytes and the end behind them come in one round: all is passed on, however much it is and whoever ends. */
+static void test_last_bytes_with_the_end(void **state)
+{
+	static const size_t sizes[] = { 1, 1000, WIRE_SCRATCH - 1, WIRE_SCRATCH, WIRE_SCRATCH + 1,
+		3 * WIRE_SCRATCH };
+	for (size_t i = 0; i < 2 * COUNT_OF(sizes); i++) {
+		struct buf got = BUF_INIT(MANY);
+		int from = (int)(i % 2), to = !from;
+		size_t n = sizes[i / 2];
+		sides_begin(tcp_pair);
+		begin_pipe(0);
+		run_rounds(3);
+		raw_send(ends[from], span_of(pattern[from], n));
+		shutdown(ends[from], SHUT_WR);
+		WAIT_FOR(raw_take(ends[to], &got) == RAW_EOF);
+		assert_int_equal(buf_len(&got), n);
+		assert_memory_equal(buf_span(&got).p, pattern[from], n);
+		assert_int_equal(done_n, 0);
+		raw_send(ends[to], SPAN("answer"));
+		close_end(to);
+		buf_clear(&got);
+		WAIT_FOR(raw_take(ends[from], &got) == RAW_EOF && done_n == 1);
+		assert_int_equal(buf_len(&got), 6);
+		assert_int_equal(done.end, from == 0 ? PIPE_CLIENT_CLOSED : PIPE_STORE_CLOSED);
+		buf_end(&got);
+		sides_end();
+	}
+}
+
 /* A store that takes no more: what it says is passed on, and then the pipe is over. */
 static void test_store_takes_no_more(void **state)
 {
@@ -408,6 +439,7 @@ static void test_tls_store_closes(void **state)
 {
 	tls_begin();
 	begin_pipe(0);
+	WAIT_FOR(parked_n() == (may_park ? 1 : 0));
 	raw_send(ends[1], span_of(pattern[1], SMALL));
 	close_end(1);
 	WAIT_FOR(far.n[STREAM_EOF] == 1);
@@ -471,6 +503,7 @@ int main(void)
 		CASE(test_failed_before_it_began),
 		CASE(test_reset),
 		CASE(test_last_words_of_a_store),
+		CASE(test_last_bytes_with_the_end),
 		CASE(test_store_takes_no_more),
 		CASE(test_idle),
 		CASE(test_half_closed_and_silent),

@@ -220,7 +220,7 @@ static void us_to_peer(size_t n)
 	size_t put, had = 0, got;
 	while (left.n > 0) {
 		move();
-		enum wire_result r = wire_write(&the.us, left, &put);
+		enum wire_result r = wire_write(&the.us, left, false, &put);
 		assert_true(r == WIRE_OK || r == WIRE_WANT_WRITE);
 		left = span_from(left, put);
 		move();
@@ -368,7 +368,7 @@ static void test_key_updates_without_end(void **state)
 	to_us();
 	assert_int_equal(next_read(), WIRE_FAILED);
 	expect_fatal(SSL_AD_UNEXPECTED_MESSAGE);
-	assert_int_equal(wire_write(&the.us, SPAN("x"), &got), WIRE_FAILED);
+	assert_int_equal(wire_write(&the.us, SPAN("x"), false, &got), WIRE_FAILED);
 	end();
 }
 
@@ -425,7 +425,7 @@ static void test_slow_reader(void **state)
 			/* Now and then more is offered than the time before. */
 			struct span some = span_first(left, 100000 + stuck % 3 * 777);
 			move();
-			enum wire_result r = wire_write(&the.us, some, &put);
+			enum wire_result r = wire_write(&the.us, some, false, &put);
 			move();
 			left = span_from(left, put);
 			if (r == WIRE_OK)
