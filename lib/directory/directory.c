@@ -1,85 +1,17 @@
-/* directory.c - the directory's front: every question is an `ask`, a small state machine over look-ups.
+/* directory.c - the directory's front: questions, and the settings in force.
  *
- * find: the whole name, then without its detail, then the domain of the user that was found (its status may
- * overrule the user's). Look-ups go to the back end itself when it answers at once, else through the cache.
- * Answers are given from a deferred call of their own, so that an asker may do anything in its callback.
- *
- * Owns the generation in force (settings, back end, cache); an ask holds a reference to the one it began with,
- * so a reload disturbs nobody. Owns every ask that has not answered. */
+ * Owns the generation in force (settings, back end, cache), and every ask (ask.c) that has not answered. */
 #include "directory/directory.h"
 
 #include "base/check.h"
-#include "base/list.h"
 #include "base/mem.h"
 
 #include "directory/alias_file.h"
-#include "directory/backend.h"
+#include "directory/ask.h"
 #include "directory/cache.h"
-#include "directory/directory_internal.h"
 #include "directory/name.h"
 #include "directory/tables.h"
 #include "directory/verify.h"
-
-#define ask_MAGIC 0xd12ea501u
-
-struct generation {
-	unsigned refs;
-	struct conf *conf; /* owned reference; holds settings */
-	const struct directory_conf *settings;
-	struct backend *back;       /* owned */
-	struct cache *cache;        /* owned; NULL when the back end answers at once */
-	struct alias_file *aliases; /* owned; NULL: none are configured */
-};
-
-struct directory {
-	struct loop *loop;
-	struct dns *dns;
-	struct generation *now; /* owned reference */
-	struct verifier *verifier;
-	struct list_node asks;
-};
-
-enum ask_state {
-	ASK_WHOLE,       /* is the name as typed somebody's? */
-	ASK_STRIPPED,    /* is it without its detail? */
-	ASK_USER_DOMAIN, /* what is the status of the found user's domain? */
-	ASK_DOMAIN,
-	ASK_STORE,
-	ASK_RAW_USER, /* one look-up as it is, for target.c: in the order of record_kind */
-	ASK_RAW_DOMAIN,
-	ASK_RAW_STORE,
-	ASK_RAW_GROUP,
-	ASK_RAW_DN,
-	ASK_RAW_LIST,
-	ASK_SECRET, /* the verifier works */
-	ASK_READY,  /* the answer is known; the deferred call gives it */
-	ASK_STATES
-};
-
-union ask_fn {
-	directory_find_fn *find;
-	directory_domain_fn *domain;
-	directory_verify_fn *verify;
-	directory_store_fn *store;
-	directory_look_fn *look;
-};
-
-struct ask {
-	struct ticket ticket; /* first */
-	uint32_t magic;
-	struct directory *d;
-	struct generation *gen; /* owned reference */
-	struct list_node link;
-	enum ask_state state; /* only ask_start() and the on_* handlers write this */
-	struct buf key;
-	struct ticket *wait; /* owned: cache or verifier */
-	struct soon soon;
-	enum directory_status status;
-	struct record *record; /* owned reference: what was found */
-	void (*give)(union ask_fn fn, void *arg, enum directory_status, const struct record *);
-	union ask_fn fn;
-	void *arg;
-};
 
 /* ---- generations ---- */
 
@@ -103,13 +35,13 @@ static struct generation *generation_new(struct directory *d, const struct conf 
 	return g;
 }
 
-static struct generation *generation_ref(struct generation *g)
+struct generation *generation_ref(struct generation *g)
 {
 	g->refs++;
 	return g;
 }
 
-static void generation_unref(struct generation **g)
+void generation_unref(struct generation **g)
 {
 	struct generation *gone = *g;
 	*g = NULL;
@@ -121,252 +53,51 @@ static void generation_unref(struct generation **g)
 	conf_unref(&gone->conf);
 	mem_free(gone);
 }
-
-/* ---- the ask: life ---- */
-
-static void ask_free(struct ask *a)
-{
-	ticket_cancel(&a->wait);
-	soon_clear(&a->soon);
-	list_remove(&a->link);
-	record_unref(&a->record);
-	buf_end(&a->key);
-	generation_unref(&a->gen);
-	a->magic = 0;
-	mem_free(a);
-}
-
-static void on_cancel(struct ticket *t)
-{
-	ask_free(OBJ(ask, t));
-}
-
-static void on_soon(void *arg)
-{
-	struct ask *a = OBJ(ask, arg);
-	struct ask done = *a;
-	a->record = NULL;
-	ask_free(a);
-	done.give(done.fn, done.arg, done.status, done.record);
-	record_unref(&done.record);
-}
-
-static struct ask *ask_new(struct directory *d, void *arg)
-{
-	struct ask *a = MEM_NEW(struct ask);
-	a->ticket.cancel = on_cancel;
-	a->magic = ask_MAGIC;
-	a->d = d;
-	a->gen = generation_ref(d->now);
-	a->key = BUF_INIT(CACHE_KEY_MAX);
-	a->arg = arg;
-	soon_init(&a->soon, on_soon, a);
-	list_add_tail(&d->asks, &a->link);
-	return a;
-}
-
-static void ask_finish(struct ask *a, enum directory_status status)
-{
-	a->state = ASK_READY;
-	a->status = status;
-	if (status != DIRECTORY_FOUND)
-		record_unref(&a->record);
-	soon_set(a->d->loop, &a->soon);
-}
-
-static void keep_record(struct ask *a, const struct record *r)
-{
-	record_unref(&a->record);
-	a->record = record_ref(r);
-}
-
-static void set_key(struct ask *a, struct span key)
-{
-	buf_clear(&a->key);
-	buf_add_span(&a->key, key);
-}
-
-/* ---- the ask: answers of look-ups ---- */
-
-static void on_user(struct ask *a, struct record *r)
-{
-	keep_record(a, r);
-	set_key(a, span_str(r->account.domain));
-	if (buf_len(&a->key) == 0)
-		ask_finish(a, DIRECTORY_FOUND);
-	else
-		a->state = ASK_USER_DOMAIN;
-}
-
-static void on_whole(struct ask *a, enum answer answer, struct record *r)
-{
-	struct buf stripped = BUF_INIT(NAME_BYTES_MAX);
-	if (answer == ANSWER_FOUND) {
-		on_user(a, r);
-	} else if (answer != ANSWER_ABSENT) {
-		ask_finish(a, DIRECTORY_UNKNOWN);
-	} else if (name_strip_detail(&stripped, buf_span(&a->key))) {
-		set_key(a, buf_span(&stripped));
-		a->state = ASK_STRIPPED;
-	} else {
-		ask_finish(a, DIRECTORY_ABSENT);
-	}
-	buf_end(&stripped);
-}
-
-static void on_stripped(struct ask *a, enum answer answer, struct record *r)
-{
-	if (answer == ANSWER_FOUND)
-		on_user(a, r);
-	else
-		ask_finish(a, answer == ANSWER_ABSENT ? DIRECTORY_ABSENT : DIRECTORY_UNKNOWN);
-}
-
-/* A domain without an entry is active; one that could not be looked up decides nothing. */
-static void on_user_domain(struct ask *a, enum answer answer, struct record *r)
-{
-	if (answer == ANSWER_FOUND) {
-		struct record *user = a->record;
-		a->record = record_in_domain(user, r);
-		record_unref(&user);
-	}
-	bool known = answer != ANSWER_UNKNOWN && answer != ANSWER_AWAY;
-	ask_finish(a, known ? DIRECTORY_FOUND : DIRECTORY_UNKNOWN);
-}
-
-static void on_domain(struct ask *a, enum answer answer, struct record *r)
-{
-	if (answer == ANSWER_FOUND)
-		ask_finish(a, DIRECTORY_FOUND);
-	else
-		ask_finish(a, answer == ANSWER_ABSENT ? DIRECTORY_ABSENT : DIRECTORY_UNKNOWN);
-}
-
-static void on_store(struct ask *a, enum answer answer, struct record *r)
-{
-	if (answer == ANSWER_FOUND)
-		keep_record(a, r);
-	else if (answer == ANSWER_ABSENT || answer == ANSWER_WAS_ABSENT)
-		a->record = record_default_store(a->gen->settings, buf_span(&a->key));
-	ask_finish(a, a->record != NULL ? DIRECTORY_FOUND : DIRECTORY_UNKNOWN);
-}
-
-static void on_raw(struct ask *a, enum answer answer, struct record *r)
-{
-	if (answer == ANSWER_FOUND)
-		keep_record(a, r);
-	if (answer == ANSWER_FOUND)
-		ask_finish(a, DIRECTORY_FOUND);
-	else
-		ask_finish(a, answer == ANSWER_ABSENT || answer == ANSWER_WAS_ABSENT
-				  ? DIRECTORY_ABSENT
-				  : DIRECTORY_UNKNOWN);
-}
-
-static const struct {
-	enum record_kind kind;
-	void (*on_answer)(struct ask *a, enum answer answer, struct record *r);
-} states[ASK_STATES] = {
-	[ASK_WHOLE] = { RECORD_USER, on_whole },
-	[ASK_STRIPPED] = { RECORD_USER, on_stripped },
-	[ASK_USER_DOMAIN] = { RECORD_DOMAIN, on_user_domain },
-	[ASK_DOMAIN] = { RECORD_DOMAIN, on_domain },
-	[ASK_STORE] = { RECORD_STORE, on_store },
-	[ASK_RAW_USER] = { RECORD_USER, on_raw },
-	[ASK_RAW_DOMAIN] = { RECORD_DOMAIN, on_raw },
-	[ASK_RAW_STORE] = { RECORD_STORE, on_raw },
-	[ASK_RAW_GROUP] = { RECORD_GROUP, on_raw },
-	[ASK_RAW_DN] = { RECORD_DN, on_raw },
-	[ASK_RAW_LIST] = { RECORD_LIST, on_raw },
-	[ASK_SECRET] = { 0, NULL },
-	[ASK_READY] = { 0, NULL },
-};
-
-/* ---- the ask: driver ---- */
-
-static bool look_now(struct ask *a, enum answer *answer_out, struct record **record_out)
-{
-	struct generation *g = a->gen;
-	enum record_kind kind = states[a->state].kind;
-	*record_out = NULL;
-	if (g->cache != NULL)
-		return cache_get(g->cache, kind, buf_span(&a->key), answer_out, record_out);
-	*answer_out = g->back->ops->look(g->back, kind, buf_span(&a->key), record_out);
-	return true;
-}
-
-static void on_look(void *arg, enum answer answer, struct record *r);
-
-static void ask_step(struct ask *a)
-{
-	enum answer answer;
-	struct record *r;
-	while (states[a->state].on_answer != NULL) {
-		if (!look_now(a, &answer, &r)) {
-			a->wait = cache_fetch(
-			    a->gen->cache, states[a->state].kind, buf_span(&a->key), on_look, a);
-			return;
-		}
-		states[a->state].on_answer(a, answer, r);
-		record_unref(&r);
-	}
-}
-
-static void on_look(void *arg, enum answer answer, struct record *r)
-{
-	struct ask *a = OBJ(ask, arg);
-	a->wait = NULL;
-	states[a->state].on_answer(a, answer, r);
-	ask_step(a);
-}
-
-static struct ticket *ask_start(struct ask *a, enum ask_state first)
-{
-	a->state = first;
-	ask_step(a);
-	return &a->ticket;
-}
-
-static struct ticket *ask_known(struct ask *a, enum directory_status status)
-{
-	ask_finish(a, status);
-	return &a->ticket;
-}
-
 /* ---- questions ---- */
 
-static void count_status(enum directory_status status)
+const struct account *directory_answer_account(const struct directory_answer *a)
 {
-	if (status == DIRECTORY_FOUND)
-		directory_count(FOUND);
-	else if (status == DIRECTORY_ABSENT)
-		directory_count(ABSENT);
-	else
-		directory_count(UNKNOWN);
+	return a->record != NULL ? &a->record->account : NULL;
+}
+
+const struct store_place *directory_answer_place(const struct directory_answer *a)
+{
+	return a->record != NULL ? &a->record->place : NULL;
+}
+
+void directory_answer_end(struct directory_answer *a)
+{
+	record_unref(&a->record);
 }
 
 static void give_find(
     union ask_fn fn, void *arg, enum directory_status status, const struct record *r)
 {
-	count_status(status);
 	fn.find(arg, status, r == NULL ? NULL : &r->account);
 }
 
-struct ticket *directory_find(
-    struct directory *d, struct span address, directory_find_fn *fn, void *arg)
+struct ticket *directory_find_now(struct directory *d, struct span address, directory_find_fn *fn,
+    void *arg, struct directory_answer *now_out)
 {
 	struct ask *a = ask_new(d, arg);
 	a->fn.find = fn;
 	a->give = give_find;
 	if (!name_user_key(&a->key, address, a->gen->settings->default_domain))
-		return ask_known(a, DIRECTORY_ABSENT);
-	return ask_start(a, ASK_WHOLE);
+		ask_finish(a, DIRECTORY_ABSENT);
+	else
+		ask_start(a, ASK_WHOLE);
+	return ask_ticket(a, now_out);
+}
+
+struct ticket *directory_find(
+    struct directory *d, struct span address, directory_find_fn *fn, void *arg)
+{
+	return directory_find_now(d, address, fn, arg, NULL);
 }
 
 static void give_domain(
     union ask_fn fn, void *arg, enum directory_status status, const struct record *r)
 {
-	count_status(status);
 	fn.domain(arg, status);
 }
 
@@ -377,34 +108,42 @@ struct ticket *directory_domain(
 	a->fn.domain = fn;
 	a->give = give_domain;
 	if (!name_host_key(&a->key, domain))
-		return ask_known(a, DIRECTORY_ABSENT);
-	if (directory_conf_lists(a->gen->settings, buf_span(&a->key)))
-		return ask_known(a, DIRECTORY_FOUND);
-	return ask_start(a, ASK_DOMAIN);
+		ask_finish(a, DIRECTORY_ABSENT);
+	else if (directory_conf_lists(a->gen->settings, buf_span(&a->key)))
+		ask_finish(a, DIRECTORY_FOUND);
+	else
+		ask_start(a, ASK_DOMAIN);
+	return ask_ticket(a, NULL);
 }
 
 static void give_store(
     union ask_fn fn, void *arg, enum directory_status status, const struct record *r)
 {
-	count_status(status);
 	fn.store(arg, status, r == NULL ? NULL : &r->place);
 }
 
-struct ticket *directory_store(
-    struct directory *d, struct span name, directory_store_fn *fn, void *arg)
+struct ticket *directory_store_now(struct directory *d, struct span name, directory_store_fn *fn,
+    void *arg, struct directory_answer *now_out)
 {
 	struct ask *a = ask_new(d, arg);
 	a->fn.store = fn;
 	a->give = give_store;
 	if (!name_host_key(&a->key, name))
-		return ask_known(a, DIRECTORY_UNKNOWN);
-	return ask_start(a, ASK_STORE);
+		ask_finish(a, DIRECTORY_UNKNOWN);
+	else
+		ask_start(a, ASK_STORE);
+	return ask_ticket(a, now_out);
+}
+
+struct ticket *directory_store(
+    struct directory *d, struct span name, directory_store_fn *fn, void *arg)
+{
+	return directory_store_now(d, name, fn, arg, NULL);
 }
 
 static void give_look(
     union ask_fn fn, void *arg, enum directory_status status, const struct record *r)
 {
-	count_status(status);
 	fn.look(arg, status, r);
 }
 
@@ -415,8 +154,10 @@ struct ticket *directory_look(
 	a->fn.look = fn;
 	a->give = give_look;
 	if (key.n == 0 || !buf_add_span(&a->key, key))
-		return ask_known(a, DIRECTORY_ABSENT);
-	return ask_start(a, (enum ask_state)(ASK_RAW_USER + (int)kind));
+		ask_finish(a, DIRECTORY_ABSENT);
+	else
+		ask_start(a, (enum ask_state)(ASK_RAW_USER + (int)kind));
+	return ask_ticket(a, NULL);
 }
 
 const struct directory_conf *directory_settings(const struct directory *d)
@@ -432,12 +173,6 @@ const struct alias_file *directory_aliases(const struct directory *d)
 static void give_verify(
     union ask_fn fn, void *arg, enum directory_status status, const struct record *r)
 {
-	if (status == DIRECTORY_FOUND)
-		directory_count(VERIFY_RIGHT);
-	else if (status == DIRECTORY_ABSENT)
-		directory_count(VERIFY_WRONG);
-	else
-		directory_count(VERIFY_UNKNOWN);
 	fn.verify(arg, status);
 }
 
@@ -460,15 +195,9 @@ static void on_verified(void *arg, enum answer answer, struct record *r)
 	on_verdict(a, answer);
 }
 
-struct ticket *directory_verify(struct directory *d, const struct account *account,
-    struct span secret, directory_verify_fn *fn, void *arg)
+static void ask_secret(struct ask *a, const struct account *account, struct span secret)
 {
-	struct ask *a = ask_new(d, arg);
 	enum answer now = ANSWER_UNKNOWN;
-	a->fn.verify = fn;
-	a->give = give_verify;
-	if (account->verify_at_store)
-		return ask_known(a, DIRECTORY_UNKNOWN);
 	struct verify_ask ask = {
 		.conf = a->gen->settings,
 		.backend = a->gen->back,
@@ -476,10 +205,38 @@ struct ticket *directory_verify(struct directory *d, const struct account *accou
 		.secret = secret,
 	};
 	a->state = ASK_SECRET;
-	a->wait = verifier_ask(d->verifier, &ask, on_verified, a, &now);
+	a->wait = verifier_ask(a->d->verifier, &ask, on_verified, a, &now);
 	if (a->wait == NULL)
 		on_verdict(a, now);
-	return &a->ticket;
+}
+
+static struct ask *verify_ask(struct directory *d, const struct account *account,
+    struct span secret, directory_verify_fn *fn, void *arg)
+{
+	struct ask *a = ask_new(d, arg);
+	a->fn.verify = fn;
+	a->give = give_verify;
+	a->of_secret = true;
+	if (account->verify_at_store)
+		ask_finish(a, DIRECTORY_UNKNOWN);
+	else
+		ask_secret(a, account, secret);
+	return a;
+}
+
+struct ticket *directory_verify(struct directory *d, const struct account *account,
+    struct span secret, directory_verify_fn *fn, void *arg)
+{
+	return ask_ticket(verify_ask(d, account, secret, fn, arg), NULL);
+}
+
+struct ticket *directory_verify_now(struct directory *d, const struct directory_secret *what,
+    directory_verify_fn *fn, void *arg, enum directory_status *now_out)
+{
+	struct directory_answer now = { .record = NULL };
+	struct ticket *t = ask_ticket(verify_ask(d, what->account, what->secret, fn, arg), &now);
+	*now_out = now.status;
+	return t;
 }
 
 /* ---- the rest ---- */

@@ -14,6 +14,7 @@
 #include "net/ticket.h"
 
 struct directory;
+struct record;
 
 enum directory_status { DIRECTORY_FOUND, DIRECTORY_ABSENT, DIRECTORY_UNKNOWN };
 
@@ -38,6 +39,21 @@ struct ticket *directory_find(
 const struct account *directory_account_ref(const struct account *a);
 void directory_account_unref(const struct account **a);
 
+/* An answer that is known by the time of the question: found, and then until directory_answer_end(). */
+struct directory_answer {
+	enum directory_status status;
+	struct record *record; /* owned reference; NULL unless found */
+};
+const struct account *directory_answer_account(
+    const struct directory_answer *a); /* NULL unless found */
+const struct store_place *directory_answer_place(const struct directory_answer *a); /* the same */
+void directory_answer_end(struct directory_answer *a); /* fine when nothing was found */
+
+/* The same for who can go on at once: NULL, the answer is *now_out, which is the caller's to end, and fn is not
+ * called. Else as directory_find(). */
+struct ticket *directory_find_now(struct directory *d, struct span address, directory_find_fn *fn,
+    void *arg, struct directory_answer *now_out);
+
 /* Does this directory answer for the domain (it holds a user or a domain entry of it)? Mail for a
  * domain that is not local is relayed only for those who may. */
 typedef void directory_domain_fn(void *arg, enum directory_status status);
@@ -52,6 +68,14 @@ typedef void directory_verify_fn(void *arg, enum directory_status status);
 struct ticket *directory_verify(struct directory *d, const struct account *account,
     struct span secret, directory_verify_fn *fn, void *arg);
 
+/* The same for who can go on at once: NULL, and the answer is *now_out. */
+struct directory_secret {
+	const struct account *account;
+	struct span secret;
+};
+struct ticket *directory_verify_now(struct directory *d, const struct directory_secret *what,
+    directory_verify_fn *fn, void *arg, enum directory_status *now_out);
+
 /* May a password be compared, and so be kept, in plain text? Only in a file of our own. */
 bool directory_takes_plain(const struct directory *d);
 
@@ -61,6 +85,9 @@ typedef void directory_store_fn(
     void *arg, enum directory_status status, const struct store_place *place);
 struct ticket *directory_store(
     struct directory *d, struct span name, directory_store_fn *fn, void *arg);
+/* As directory_find_now(). */
+struct ticket *directory_store_now(struct directory *d, struct span name, directory_store_fn *fn,
+    void *arg, struct directory_answer *now_out);
 
 bool directory_healthy(const struct directory *d);               /* last contact was good */
 void directory_forget(struct directory *d, struct span address); /* drop it from the cache */

@@ -9,7 +9,6 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/rand.h"
-#include "net/digest.h"
 
 #include "directory/crypt_pool.h"
 #include "directory/password.h"
@@ -19,8 +18,13 @@
 
 enum { SETS = 1024, SLOTS_PER_SET = 4 };
 
+/* Of an account and a secret: 128 bits that nobody can find another secret for who does not know this process's keys. */
+struct tag {
+	uint64_t v[2];
+};
+
 struct slot {
-	uint8_t tag[DIGEST_SHA256_LEN];
+	struct tag tag;
 	uint64_t id_hash;
 	uint64_t until_ms; /* 0: empty */
 	bool right;
@@ -28,7 +32,7 @@ struct slot {
 
 struct verifier {
 	struct loop *loop;
-	struct digest_mac *mac;             /* owned; with a key of this process */
+	struct hash_key keys[2];            /* of this process */
 	struct slot (*sets)[SLOTS_PER_SET]; /* owned */
 	struct crypt_pool *crypt;           /* owned */
 };
@@ -42,54 +46,53 @@ struct check {
 	struct timer deadline;
 	struct record *user; /* owned reference */
 	const struct directory_conf *conf;
-	uint8_t tag[DIGEST_SHA256_LEN];
+	struct tag tag;
 	answer_fn *fn;
 	void *arg;
 };
 
 /* ---- remembered verdicts ---- */
 
-static bool make_tag(
-    const struct verifier *v, const struct verify_ask *ask, uint8_t out[DIGEST_SHA256_LEN])
+static bool make_tag(const struct verifier *v, const struct verify_ask *ask, struct tag *out)
 {
-	struct buf in = BUF_INIT(RECORD_TEXT_MAX + SECRET_BYTES_MAX + 64);
-	uint8_t mac[DIGEST_LEN_MAX];
+	char room[256];
+	struct buf in = BUF_IN(room, RECORD_TEXT_MAX + SECRET_BYTES_MAX + 64);
 	buf_add_str(&in, ask->user->account.id);
 	buf_add_char(&in, '\0');
 	buf_add(&in, &ask->user->revision, sizeof ask->user->revision);
 	buf_add_span(&in, ask->secret);
 	bool ok = buf_ok(&in);
-	digest_mac_make(v->mac, buf_span(&in), mac);
-	memcpy(out, mac, DIGEST_SHA256_LEN);
+	for (size_t i = 0; i < COUNT_OF(out->v); i++)
+		out->v[i] = hash_sip(&v->keys[i], buf_span(&in));
 	buf_wipe_end(&in);
 	return ok;
 }
 
-static struct slot *set_of(struct verifier *v, const uint8_t tag[DIGEST_SHA256_LEN])
+static struct slot *set_of(struct verifier *v, const struct tag *tag)
 {
-	return v->sets[(tag[0] | (unsigned)tag[1] << 8) % SETS];
+	return v->sets[tag->v[0] % SETS];
 }
 
-static const struct slot *recall(struct verifier *v, const uint8_t tag[DIGEST_SHA256_LEN])
+static const struct slot *recall(struct verifier *v, const struct tag *tag)
 {
 	const struct slot *set = set_of(v, tag);
+	uint64_t now = clock_mono_ms();
 	for (size_t i = 0; i < SLOTS_PER_SET; i++)
-		if (set[i].until_ms > clock_mono_ms() &&
-		    memcmp(set[i].tag, tag, DIGEST_SHA256_LEN) == 0)
+		if (set[i].until_ms > now && memcmp(&set[i].tag, tag, sizeof *tag) == 0)
 			return &set[i];
 	return NULL;
 }
 
 static void remember(struct check *c, enum answer answer)
 {
-	struct slot *set = set_of(c->v, c->tag), *oldest = set;
+	struct slot *set = set_of(c->v, &c->tag), *oldest = set;
 	uint64_t ttl = answer == ANSWER_FOUND ? c->conf->verify_ttl : c->conf->verify_negative_ttl;
 	if ((answer != ANSWER_FOUND && answer != ANSWER_ABSENT) || ttl == 0)
 		return;
 	for (size_t i = 1; i < SLOTS_PER_SET; i++)
 		if (set[i].until_ms < oldest->until_ms)
 			oldest = &set[i];
-	memcpy(oldest->tag, c->tag, DIGEST_SHA256_LEN);
+	oldest->tag = c->tag;
 	oldest->id_hash = hash_keyed(span_str(c->user->account.id));
 	oldest->until_ms = clock_mono_ms() + ttl;
 	oldest->right = answer == ANSWER_FOUND;
@@ -149,7 +152,7 @@ static void on_deadline(void *arg)
 }
 
 static struct check *check_new(
-    struct verifier *v, const struct verify_ask *ask, const uint8_t tag[DIGEST_SHA256_LEN])
+    struct verifier *v, const struct verify_ask *ask, const struct tag *tag)
 {
 	struct check *c = MEM_NEW(struct check);
 	c->ticket.cancel = on_cancel;
@@ -157,7 +160,7 @@ static struct check *check_new(
 	c->v = v;
 	c->user = record_ref(ask->user);
 	c->conf = ask->conf;
-	memcpy(c->tag, tag, sizeof c->tag);
+	c->tag = *tag;
 	timer_init(&c->deadline, v->loop, on_deadline, c);
 	return c;
 }
@@ -210,8 +213,8 @@ static bool ask_slowly(struct check *c, const struct comparison *how, struct spa
 }
 
 /* Does the entry itself tell, or what it told before? */
-static bool is_known_now(struct verifier *v, const struct verify_ask *ask,
-    const uint8_t tag[DIGEST_SHA256_LEN], struct comparison *how)
+static bool is_known_now(
+    struct verifier *v, const struct verify_ask *ask, const struct tag *tag, struct comparison *how)
 {
 	const struct slot *known = recall(v, tag);
 	if (known != NULL) {
@@ -228,19 +231,19 @@ static bool is_known_now(struct verifier *v, const struct verify_ask *ask,
 struct ticket *verifier_ask(struct verifier *v, const struct verify_ask *ask, answer_fn *fn,
     void *arg, enum answer *now_out)
 {
-	uint8_t tag[DIGEST_SHA256_LEN];
+	struct tag tag;
 	struct comparison how = { .answer = ANSWER_UNKNOWN };
 	*now_out = ANSWER_ABSENT;
 	if (!password_is_secret(ask->secret))
 		return NULL;
 	*now_out = ANSWER_UNKNOWN;
-	if (!make_tag(v, ask, tag))
+	if (!make_tag(v, ask, &tag))
 		return NULL;
-	if (is_known_now(v, ask, tag, &how)) {
+	if (is_known_now(v, ask, &tag, &how)) {
 		*now_out = how.answer;
 		return NULL;
 	}
-	struct check *c = check_new(v, ask, tag);
+	struct check *c = check_new(v, ask, &tag);
 	c->fn = fn;
 	c->arg = arg;
 	if (binds(ask)) {
@@ -257,10 +260,7 @@ struct verifier *verifier_new(struct loop *l, const struct directory_conf *conf)
 {
 	struct verifier *v = MEM_NEW(struct verifier);
 	v->loop = l;
-	uint8_t key[DIGEST_SHA256_LEN];
-	rand_bytes(key, sizeof key);
-	v->mac = digest_mac_new(DIGEST_SHA256, span_of(key, sizeof key));
-	mem_wipe(key, sizeof key);
+	rand_bytes(v->keys, sizeof v->keys);
 	v->sets = mem_array(SETS, sizeof v->sets[0]);
 	v->crypt = crypt_pool_new(l, (size_t)conf->crypt_threads, (size_t)conf->crypt_queue);
 	return v;
@@ -272,6 +272,6 @@ void verifier_free(struct verifier **v)
 		return;
 	crypt_pool_free(&(*v)->crypt);
 	mem_free((*v)->sets);
-	digest_mac_free(&(*v)->mac);
+	mem_wipe((*v)->keys, sizeof(*v)->keys);
 	MEM_FREE(v);
 }

@@ -130,6 +130,36 @@ static void test_account(void **state)
 	fixture_close(&f);
 }
 
+/* What is known at once is given at once, the same as later. */
+static void test_known_at_once(void **state)
+{
+	struct fixture f = open_tree("");
+	struct got unused = { 0 };
+	struct directory_answer now;
+	assert_null(directory_find_now(f.d, SPAN("a.l@example.org"), on_find, &unused, &now));
+	assert_int_equal(now.status, DIRECTORY_FOUND);
+	assert_string_equal(directory_answer_account(&now)->user, "alice@example.org");
+	enum directory_status verdict;
+	struct directory_secret what = { directory_answer_account(&now), SPAN("secret") };
+	assert_null(directory_verify_now(f.d, &what, on_status, &unused, &verdict));
+	assert_int_equal(verdict, DIRECTORY_FOUND);
+	what.secret = SPAN("wrong");
+	assert_null(directory_verify_now(f.d, &what, on_status, &unused, &verdict));
+	assert_int_equal(verdict, DIRECTORY_ABSENT);
+	directory_answer_end(&now);
+	assert_null(directory_find_now(f.d, SPAN("bob@example.org"), on_find, &unused, &now));
+	assert_int_equal(now.status, DIRECTORY_ABSENT);
+	assert_null(directory_answer_account(&now));
+	directory_answer_end(&now);
+	assert_null(directory_store_now(f.d, SPAN("store1"), on_store, &unused, &now));
+	assert_int_equal(now.status, DIRECTORY_FOUND);
+	assert_int_equal(directory_answer_place(&now)->imap, 21143);
+	directory_answer_end(&now);
+	loop_step(f.loop, 0);
+	assert_false(unused.done);
+	fixture_close(&f);
+}
+
 static void test_statuses(void **state)
 {
 	static const struct {
@@ -366,6 +396,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_account),
+		cmocka_unit_test(test_known_at_once),
 		cmocka_unit_test(test_statuses),
 		cmocka_unit_test(test_domains),
 		cmocka_unit_test(test_stores),
