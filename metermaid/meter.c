@@ -80,7 +80,8 @@ uint32_t meter_secret_hash(struct span user, struct span secret)
 {
 	uint8_t digest[DIGEST_LEN_MAX];
 	uint32_t out;
-	struct buf both = BUF_INIT(user.n + secret.n + 1);
+	char room[256];
+	struct buf both = BUF_IN(room, user.n + secret.n + 1);
 	if (secret.n == 0) /* proven without being shown: each try counts */
 		return 0;
 	buf_add_span(&both, user);
@@ -92,9 +93,13 @@ uint32_t meter_secret_hash(struct span user, struct span secret)
 	return out != 0 ? out : 1;
 }
 
-bool meter_has_rules(const struct metermaid *m)
+bool meter_counts_logins(const struct metermaid *m)
 {
-	return m->rules->n > 0;
+	for (size_t i = 0; i < m->rules->n; i++)
+		if (m->rules->v[i].kind != RULE_LIST &&
+		    (m->rules->v[i].moments & 1u << METER_AUTH) != 0)
+			return true;
+	return false;
 }
 
 /* ---- how many workers share ---- */

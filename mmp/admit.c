@@ -43,9 +43,8 @@ static void on_tls_metered(void *arg, const struct meter_answer *a)
 enum verdict admit_secure(struct session *s)
 {
 	stream_pause(s->client, true); /* the handshake is not read as plain text */
-	session_enter(s, ST_ADMIT);
-	s->ask = ask_meter(s, METER_TLS, on_tls_metered);
-	return s->ask != NULL ? V_WAIT : start_tls(s);
+	struct ticket *ask = ask_meter(s, METER_TLS, on_tls_metered);
+	return ask != NULL ? session_wait(s, ST_ADMIT, ask) : start_tls(s);
 }
 
 /* ---- the connection --------------------------------------------------------------------------- */
@@ -98,7 +97,6 @@ enum verdict admit_start(struct session *s)
 {
 	/* Nothing is read before the answer: a TLS handshake must not begin in the plain stream. */
 	stream_pause(s->client, true);
-	session_enter(s, ST_ADMIT);
-	s->ask = ask_meter(s, METER_CONNECT, on_meter);
-	return s->ask != NULL ? V_WAIT : admitted(s);
+	struct ticket *ask = ask_meter(s, METER_CONNECT, on_meter);
+	return ask != NULL ? session_wait(s, ST_ADMIT, ask) : admitted(s);
 }

@@ -32,7 +32,6 @@ void attempt_free(struct attempt **a)
 	meter_release(&gone->held);
 	store_slot_give_up(&gone->slot);
 	buf_end(&gone->key);
-	mem_free(gone->store);
 	mem_free(gone->host);
 	MEM_FREE(a);
 }
@@ -204,9 +203,8 @@ static void on_session_metered(void *arg, const struct meter_answer *a)
 static enum verdict meter_session(struct session *s)
 {
 	struct meter_facts facts = facts_of(s);
-	session_enter(s, ST_METER);
-	s->ask = meter_ask(s->mmp->meter, METER_SESSION, &facts, on_session_metered, s);
-	return s->ask != NULL ? V_WAIT : route_start(s);
+	struct ticket *ask = meter_ask(s->mmp->meter, METER_SESSION, &facts, on_session_metered, s);
+	return ask != NULL ? session_wait(s, ST_METER, ask) : route_start(s);
 }
 
 static void on_login_metered(void *arg, const struct meter_answer *a)
@@ -221,9 +219,8 @@ static void on_login_metered(void *arg, const struct meter_answer *a)
 static enum verdict meter_login(struct session *s)
 {
 	struct meter_facts facts = facts_of(s);
-	session_enter(s, ST_METER);
-	s->ask = meter_ask(s->mmp->meter, METER_LOGIN, &facts, on_login_metered, s);
-	return s->ask != NULL ? V_WAIT : meter_session(s);
+	struct ticket *ask = meter_ask(s->mmp->meter, METER_LOGIN, &facts, on_login_metered, s);
+	return ask != NULL ? session_wait(s, ST_METER, ask) : meter_session(s);
 }
 
 /* The secret is right, or the store will tell: may this account log in at all? */
@@ -234,19 +231,21 @@ static enum verdict check_account(struct session *s)
 	return why == WHY_NONE ? meter_login(s) : authenticate_refuse(s, why, NULL);
 }
 
+static enum verdict verified(struct session *s, enum directory_status status)
+{
+	s->attempt->verified = status == DIRECTORY_FOUND;
+	if (status == DIRECTORY_FOUND)
+		return check_account(s);
+	if (status == DIRECTORY_ABSENT)
+		return authenticate_refuse(s, WHY_WRONG_SECRET, NULL);
+	return authenticate_refuse(s, WHY_DIRECTORY_DOWN, "verify");
+}
+
 static void on_verify(void *arg, enum directory_status status)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
-	s->attempt->verified = status == DIRECTORY_FOUND;
-	enum verdict v;
-	if (status == DIRECTORY_FOUND)
-		v = check_account(s);
-	else if (status == DIRECTORY_ABSENT)
-		v = authenticate_refuse(s, WHY_WRONG_SECRET, NULL);
-	else
-		v = authenticate_refuse(s, WHY_DIRECTORY_DOWN, "verify");
-	session_step(s, v);
+	session_step(s, verified(s, status));
 }
 
 static enum verdict ask_verify(struct session *s)
@@ -258,10 +257,10 @@ static enum verdict ask_verify(struct session *s)
 		return authenticate_refuse(s, WHY_UNKNOWN_USER, NULL);
 	if (!s->setup->mmp->preauth || a->account->verify_at_store)
 		return check_account(s);
-	session_enter(s, ST_VERIFY);
-	s->ask =
-	    directory_verify(s->mmp->directory, a->account, buf_span(&a->secret), on_verify, s);
-	return V_WAIT;
+	const struct directory_secret what = { a->account, buf_span(&a->secret) };
+	enum directory_status now;
+	struct ticket *ask = directory_verify_now(s->mmp->directory, &what, on_verify, s, &now);
+	return ask != NULL ? session_wait(s, ST_VERIFY, ask) : verified(s, now);
 }
 
 /* ---- the limits ------------------------------------------------------------------------------- */
@@ -284,34 +283,40 @@ static void on_meter(void *arg, const struct meter_answer *answer)
 static enum verdict ask_meter(struct session *s)
 {
 	struct attempt *a = s->attempt;
-	if (meter_has_rules(s->mmp->meter))
+	if (meter_counts_logins(s->mmp->meter))
 		hash_secret(a);
 	struct meter_facts facts = facts_of(s);
-	session_enter(s, ST_METER);
-	s->ask = meter_ask(s->mmp->meter, METER_AUTH, &facts, on_meter, s);
-	return s->ask != NULL ? V_WAIT : ask_verify(s);
+	struct ticket *ask = meter_ask(s->mmp->meter, METER_AUTH, &facts, on_meter, s);
+	return ask != NULL ? session_wait(s, ST_METER, ask) : ask_verify(s);
+}
+
+static enum verdict found(
+    struct session *s, enum directory_status status, const struct account *account)
+{
+	if (status == DIRECTORY_UNKNOWN)
+		return authenticate_refuse(s, WHY_DIRECTORY_DOWN, "find");
+	if (status == DIRECTORY_FOUND)
+		s->attempt->account = directory_account_ref(account);
+	return ask_meter(s);
 }
 
 static void on_find(void *arg, enum directory_status status, const struct account *account)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
-	enum verdict v;
-	if (status == DIRECTORY_UNKNOWN) {
-		v = authenticate_refuse(s, WHY_DIRECTORY_DOWN, "find");
-	} else {
-		if (status == DIRECTORY_FOUND)
-			s->attempt->account = directory_account_ref(account);
-		v = ask_meter(s);
-	}
-	session_step(s, v);
+	session_step(s, found(s, status, account));
 }
 
 static enum verdict find_account(struct session *s)
 {
-	session_enter(s, ST_FIND);
-	s->ask = directory_find(s->mmp->directory, buf_span(&s->attempt->user), on_find, s);
-	return V_WAIT;
+	struct directory_answer now;
+	struct ticket *ask =
+	    directory_find_now(s->mmp->directory, buf_span(&s->attempt->user), on_find, s, &now);
+	if (ask != NULL)
+		return session_wait(s, ST_FIND, ask);
+	enum verdict v = found(s, now.status, directory_answer_account(&now));
+	directory_answer_end(&now);
+	return v;
 }
 
 /* ---- the start -------------------------------------------------------------------------------- */
@@ -320,9 +325,9 @@ static void attempt_new(struct session *s, struct span user)
 {
 	CHECK(s->attempt == NULL);
 	struct attempt *a = MEM_NEW(struct attempt);
-	a->user = BUF_INIT(SASL_NAME_MAX);
-	a->secret = BUF_INIT(SASL_SECRET_MAX);
-	a->key = BUF_INIT(KEY_MAX);
+	a->user = BUF_IN(a->user_room, SASL_NAME_MAX);
+	a->secret = BUF_IN(a->secret_room, SASL_SECRET_MAX);
+	a->key = BUF_IN(a->key_room, KEY_MAX);
 	a->begun_ms = session_now_ms(s);
 	char lower[SASL_NAME_MAX];
 	user = span_first(user, SASL_NAME_MAX);

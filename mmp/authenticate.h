@@ -11,8 +11,9 @@
 #include "mmp/worker.h"
 
 struct attempt {
-	struct buf user;               /* as typed */
-	struct buf secret;             /* wiped at the end */
+	struct buf user;   /* as typed */
+	struct buf secret; /* wiped at the end */
+	char user_room[64], secret_room[64], key_room[64];
 	const struct account *account; /* referenced; NULL until found */
 	uint64_t begun_ms;
 	uint32_t secret_hash;     /* so that the same wrong one counts once */
@@ -21,11 +22,11 @@ struct attempt {
 	bool verified;            /* the directory has confirmed the secret */
 	enum reason refused;      /* the outcome while its answer is held back */
 	/* route.c: where it goes */
-	size_t next_host;                  /* of account->hosts, or of submission_relays */
-	char *store;                       /* owned: the store that is being tried */
-	char *host;                        /* owned: its host name ... */
-	uint16_t port;                     /* ... and port */
-	struct buf key;                    /* HOST:PORT: by which records of stores are found */
+	size_t next_host;  /* of account->hosts, or of submission_relays */
+	const char *store; /* that is being tried: of account->hosts, or of the setup */
+	char *host;        /* owned: its host name ... */
+	uint16_t port;     /* ... and port */
+	struct buf key;    /* HOST:PORT: by which records of stores are found */
 	const struct store_policy *policy; /* of the session's setup */
 	struct store_slot *slot;           /* owned: its connection is counted */
 	enum reason failed;  /* why the last store was not used, WHY_NONE: none was tried */

@@ -63,7 +63,8 @@ enum talk_verdict talk_end(struct talk *t, enum back_status status, struct span 
 {
 	t->status = status;
 	buf_clear(&t->detail);
-	fmt_line_text(&t->detail, text, DETAIL_MAX);
+	if (status != BACK_OK) /* nobody asks why */
+		fmt_line_text(&t->detail, text, DETAIL_MAX);
 	return TALK_DONE;
 }
 
@@ -257,8 +258,8 @@ struct ticket *back_login(
 		t->client_name = mem_span_str(ask->client_name);
 	t->own_name = ask->own_name;
 	smtp_reply_reader_init(&t->replies);
-	t->user = BUF_INIT(USER_MAX);
-	t->secret = BUF_INIT(SASL_SECRET_MAX);
+	t->user = BUF_IN(t->user_room, USER_MAX);
+	t->secret = BUF_IN(t->secret_room, SASL_SECRET_MAX);
 	t->scan = LINE_SCAN_INIT(TALK_LINE_MAX);
 	t->line = BUF_INIT(TALK_LINE_MAX);
 	t->capability = BUF_INIT(CAPABILITY_MAX);

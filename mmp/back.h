@@ -94,6 +94,7 @@ struct talk {
 	const struct tls_ctx *starttls; /* of policy; NULL: plain, or TLS is there already */
 	char *tls_name;                 /* owned; with starttls */
 	struct buf user, secret;        /* owned, wiped: who says the secret */
+	char user_room[64], secret_room[64];
 	struct buf authz;  /* owned: for whom, when it is said for another: AUTHENTICATE only */
 	char *client_name; /* owned; NULL: not known */
 	const char *own_name;

@@ -24,6 +24,8 @@ static const char *const tags[STEP_COUNT] = { "P0", "P1", "P2", "P3", "P3", "P4"
 
 #define ID_TAG "P5"
 
+enum { ROOM = 256 }; /* commands are most often shorter */
+
 static enum talk_verdict say(struct talk *t, int step, const char *command)
 {
 	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
@@ -92,7 +94,8 @@ static bool is_about_facts(struct talk *t, const struct imap_resp *r)
 
 static enum talk_verdict send_login_command(struct talk *t, bool plus)
 {
-	struct buf out = BUF_INIT(TALK_COMMAND_MAX);
+	char room[ROOM];
+	struct buf out = BUF_IN(room, TALK_COMMAND_MAX);
 	t->exposed = imap_put_login(
 	    &out, span_str(tags[STEP_LOGIN]), buf_span(&t->user), buf_span(&t->secret), plus);
 	if (t->exposed)

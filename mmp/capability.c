@@ -4,6 +4,7 @@
 #include "mmp/capability.h"
 
 #include "base/check.h"
+#include "base/hash.h"
 #include "base/map.h"
 #include "base/mem.h"
 
@@ -15,6 +16,8 @@ struct capability {
 
 struct known {
 	uint64_t lacks;
+	uint64_t
+	    said; /* hash of the words it was learnt from: most often they are the same again */
 	bool doubted;
 };
 
@@ -93,14 +96,20 @@ void capability_doubt(struct capability *c, struct span store)
 /* A store for which there is no room is asked about again at its next login. */
 void capability_learn(struct capability *c, struct span store, struct span can)
 {
-	uint64_t set = lacks(c->words, can);
 	struct known *known = map_get(c->stores, store);
-	if (known != NULL)
+	uint64_t said = hash_keyed(can);
+	if (known != NULL) {
 		known->doubted = false;
+		if (known->said == said)
+			return;
+		known->said = said;
+	}
+	uint64_t set = lacks(c->words, can);
 	if (known != NULL && known->lacks == set)
 		return;
 	if (known == NULL) {
 		known = MEM_NEW(struct known);
+		known->said = said;
 		if (!map_set(c->stores, store, known, NULL)) {
 			mem_free(known);
 			c->lacking |= set;

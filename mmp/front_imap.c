@@ -9,11 +9,12 @@
 #include "mmp/session.h"
 
 enum { LINE_MAX_BYTES = 8192, LITERAL_MAX_BYTES = 4096, COMMAND_MAX_BYTES = 12288 };
-enum { ANSWER_MAX = 16384 };
+enum { ANSWER_MAX = 16384, ROOM = 512 }; /* both are most often shorter than that */
 
 struct imap_front {
 	struct imap_frame frame;
 	struct buf tag; /* of the command whose answer is due */
+	char tag_room[16];
 };
 
 typedef enum verdict cmd_fn(struct session *s, const struct imap_cmd *cmd);
@@ -178,17 +179,17 @@ static enum verdict run_command(struct session *s, struct span command)
 }
 
 /* Takes `len` bytes off the stream: the command must outlive what is written to it. */
-static struct buf take_bytes(struct session *s, size_t len)
+static void take_bytes(struct session *s, size_t len, struct buf *to)
 {
-	struct buf command = BUF_INIT(COMMAND_MAX_BYTES + 1);
-	buf_add_span(&command, span_first(stream_input(s->client), len));
+	buf_add_span(to, span_first(stream_input(s->client), len));
 	stream_eat(s->client, len);
-	return command;
 }
 
 static enum verdict on_whole(struct session *s)
 {
-	struct buf command = take_bytes(s, front_data(s)->frame.len);
+	char room[ROOM];
+	struct buf command = BUF_IN(room, COMMAND_MAX_BYTES + 1);
+	take_bytes(s, front_data(s)->frame.len, &command);
 	enum verdict v = run_command(s, buf_span(&command));
 	buf_wipe_end(&command);
 	next_command(s);
@@ -199,8 +200,10 @@ static enum verdict on_whole(struct session *s)
 static enum verdict refuse_literal(struct session *s, size_t len, bool sync)
 {
 	struct imap_front *f = front_data(s);
-	struct buf command = take_bytes(s, len);
+	char room[ROOM];
+	struct buf command = BUF_IN(room, COMMAND_MAX_BYTES + 1);
 	struct imap_cmd cmd;
+	take_bytes(s, len, &command);
 	imap_cmd_parse(&cmd, buf_span(&command));
 	keep_tag(f, cmd.tag);
 	imap_cmd_end(&cmd);
@@ -240,7 +243,9 @@ static enum verdict on_sasl_line(struct session *s)
 		return V_MORE;
 	if (rx != IMAP_RX_COMMAND)
 		return on_lost(s, rx);
-	struct buf line = take_bytes(s, f->frame.len);
+	char room[ROOM];
+	struct buf line = BUF_IN(room, COMMAND_MAX_BYTES + 1);
+	take_bytes(s, f->frame.len, &line);
 	imap_frame_reset(&f->frame);
 	enum verdict v = front_take_sasl(s, span_trim(buf_span(&line)));
 	buf_wipe_end(&line);
@@ -278,7 +283,7 @@ static enum verdict on_input(struct session *s)
 static void *front_open(struct session *s)
 {
 	struct imap_front *f = MEM_NEW(struct imap_front);
-	f->tag = BUF_INIT(IMAP_TAG_MAX);
+	f->tag = BUF_IN(f->tag_room, IMAP_TAG_MAX);
 	s->front_data = f;
 	next_command(s);
 	return f;
@@ -293,7 +298,8 @@ static void front_close(void **data)
 
 static void greet(struct session *s)
 {
-	struct buf out = BUF_INIT(ANSWER_MAX);
+	char room[ROOM];
+	struct buf out = BUF_IN(room, ANSWER_MAX);
 	next_command(s); /* TLS may have come since the session was made */
 	buf_add_str(&out, "* OK [");
 	put_capability(s, &out);
@@ -333,7 +339,8 @@ static void put_store_capability(const struct session *s, struct buf *out, struc
 static void welcome(struct session *s, const struct back_done *done)
 {
 	stream_write_span(s->client, done->notices);
-	struct buf out = BUF_INIT(ANSWER_MAX);
+	char room[ROOM];
+	struct buf out = BUF_IN(room, ANSWER_MAX);
 	buf_add_span(&out, buf_span(&front_data(s)->tag));
 	buf_add_str(&out, " OK ");
 	put_store_capability(s, &out, done->capability);

@@ -43,6 +43,7 @@ struct kick {
 struct orders {
 	struct mmp *mmp;
 	struct hold holds[HOLDS_MAX];
+	size_t hold_top; /* all places from here on are free: each login looks at the others */
 	struct kick kicks[KICKS_MAX];
 };
 
@@ -201,11 +202,11 @@ static bool is_live(const struct orders *o, const struct hold *h)
 /* HOLDS_MAX: there is none, live or over. */
 static size_t find_hold(const struct orders *o, enum pipe_key key, const char *value)
 {
-	size_t i = 0;
-	while (i < HOLDS_MAX && (o->holds[i].value == NULL || o->holds[i].key != key ||
-				    !span_ieq_str(span_str(value), o->holds[i].value)))
-		i++;
-	return i;
+	for (size_t i = 0; i < o->hold_top; i++)
+		if (o->holds[i].value != NULL && o->holds[i].key == key &&
+		    span_ieq_str(span_str(value), o->holds[i].value))
+			return i;
+	return HOLDS_MAX;
 }
 
 static struct hold *free_hold(struct orders *o)
@@ -213,6 +214,7 @@ static struct hold *free_hold(struct orders *o)
 	for (size_t i = 0; i < HOLDS_MAX; i++)
 		if (!is_live(o, &o->holds[i])) {
 			MEM_FREE(&o->holds[i].value);
+			o->hold_top = i < o->hold_top ? o->hold_top : i + 1;
 			return &o->holds[i];
 		}
 	return NULL;

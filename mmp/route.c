@@ -363,18 +363,32 @@ static enum verdict on_placed(struct session *s, const struct store_place *place
 	return V_WAIT;
 }
 
+static enum verdict placed(
+    struct session *s, enum directory_status status, const struct store_place *place)
+{
+	if (status == DIRECTORY_FOUND)
+		return on_placed(s, place);
+	s->attempt->failed = WHY_DIRECTORY_DOWN;
+	return try_next(s);
+}
+
 static void on_place(void *arg, enum directory_status status, const struct store_place *place)
 {
 	struct session *s = OBJ(session, arg);
 	s->ask = NULL;
-	enum verdict v;
-	if (status == DIRECTORY_FOUND) {
-		v = on_placed(s, place);
-	} else {
-		s->attempt->failed = WHY_DIRECTORY_DOWN;
-		v = try_next(s);
-	}
-	session_step(s, v);
+	session_step(s, placed(s, status, place));
+}
+
+static enum verdict find_place(struct session *s)
+{
+	struct directory_answer now;
+	struct ticket *ask =
+	    directory_store_now(s->mmp->directory, span_str(s->attempt->store), on_place, s, &now);
+	if (ask != NULL)
+		return session_wait(s, ST_PLACE, ask);
+	enum verdict v = placed(s, now.status, directory_answer_place(&now));
+	directory_answer_end(&now);
+	return v;
 }
 
 /* ---- the next candidate ----------------------------------------------------------------------- */
@@ -399,12 +413,9 @@ static enum verdict try_next(struct session *s)
 	if (session_left_ms(s) == 0)
 		return authenticate_late(s);
 	store_slot_give_up(&a->slot);
-	mem_free(a->store);
-	a->store = mem_str(next);
+	a->store = next;
 	a->next_host++;
-	session_enter(s, ST_PLACE);
-	s->ask = directory_store(s->mmp->directory, span_str(a->store), on_place, s);
-	return V_WAIT;
+	return find_place(s);
 }
 
 enum verdict route_start(struct session *s)

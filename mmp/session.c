@@ -82,6 +82,13 @@ void session_enter(struct session *s, enum session_state to)
 	set_state(s, to, ms);
 }
 
+enum verdict session_wait(struct session *s, enum session_state to, struct ticket *take_ask)
+{
+	session_enter(s, to);
+	s->ask = take_ask;
+	return V_WAIT;
+}
+
 void session_hold(struct session *s, enum session_state to, uint64_t ms)
 {
 	set_state(s, to, ms);
@@ -103,10 +110,11 @@ bool session_is_idle(const struct session *s)
 	return states[s->state].client_turn;
 }
 
+/* Most inputs are told apart by their first byte. */
 static bool starts_with_any(struct span in, const char *const *words, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (span_starts(in, span_str(words[i])))
+		if (in.n > 0 && in.p[0] == words[i][0] && span_starts(in, span_str(words[i])))
 			return true;
 	return false;
 }

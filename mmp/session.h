@@ -83,6 +83,8 @@ void session_step(struct session *s, enum verdict v);
 
 /* Enters a state (again: restarts its clock); drops the ticket of the state it leaves. */
 void session_enter(struct session *s, enum session_state to);
+/* The same for a state that waits for a ticket, and V_WAIT. */
+enum verdict session_wait(struct session *s, enum session_state to, struct ticket *take_ask);
 /* The same with a time of its own: ST_TARPIT and ST_PENALTY. */
 void session_hold(struct session *s, enum session_state to, uint64_t ms);
 

@@ -94,7 +94,8 @@ static void put_key(struct buf *out, enum mmp_protocol protocol, const char *sto
 /* NULL: it is new and there are too many. */
 static struct known *known_of(struct store_watch *w, const struct store_met *at)
 {
-	struct buf key = BUF_INIT(KEY_MAX);
+	char room[128];
+	struct buf key = BUF_IN(room, KEY_MAX);
 	put_key(&key, at->protocol, at->store);
 	struct known *k = map_get(w->stores, buf_span(&key));
 	if (k == NULL && buf_ok(&key)) {
