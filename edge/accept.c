@@ -119,7 +119,8 @@ static bool settings_of(void *arg, const char *name, struct door_settings *out)
 	const struct edge *e = arg;
 	const struct edge_listener_conf *c = edge_setup_listener(e->setup, name);
 	if (c != NULL)
-		*out = (struct door_settings){ c->proxy_from, c->proxy_timeout };
+		*out = (struct door_settings){ .proxy_from = c->proxy_from,
+			.proxy_ms = c->proxy_timeout };
 	return c != NULL;
 }
 

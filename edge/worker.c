@@ -140,7 +140,7 @@ void edge_drain(struct edge *e, void (*drained)(void *arg), void *arg)
 	e->drained_arg = arg;
 	accept_stop(e);
 	/* Who comes is told, by a full worker, too. After edge_retire() the doors stay shut: who comes is a newer process's. */
-	doors_pause(e->doors, false);
+	doors_drain(e->doors);
 	for (struct list_node *n = e->sessions.next, *next; n != &e->sessions; n = next) {
 		next = n->next;
 		struct session *s = LIST_OF(struct session, link, n);

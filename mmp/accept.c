@@ -37,7 +37,8 @@ static bool settings_of(void *arg, const char *name, struct door_settings *out)
 	const struct mmp *m = arg;
 	const struct mmp_listener_conf *c = mmp_setup_listener(m->setup, name);
 	if (c != NULL)
-		*out = (struct door_settings){ c->proxy_from, c->proxy_timeout };
+		*out = (struct door_settings){ .proxy_from = c->proxy_from,
+			.proxy_ms = c->proxy_timeout };
 	return c != NULL;
 }
 

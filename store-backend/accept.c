@@ -1,13 +1,14 @@
 /* accept.c - step 1 of 6: what one access worker owns, and how connections become sessions.
  *
- * Owns the directory, the links to the committers, the indexes and the list of sessions. After: the
- * session of the listener's protocol; beside: login.c. */
+ * Owns the directory, the links to the committers, the indexes, the doors and the list of sessions. After:
+ * the session of the listener's protocol; beside: login.c. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "daemon/doors.h"
 #include "store-backend/accept.h"
 #include "store-backend/imap/imap_session.h"
 #include "store-backend/imap/selected_shelf.h"
@@ -19,15 +20,12 @@
 enum {
 	PROXY_HEADER_MS = 5000,
 	OPEN_WITHIN_MS = 10000,
-	RETIRE_LOOK_MS = 100,
-	PROXY_WAITING_MAX = 4096,
 	WAITING_OPERATIONS_MAX = 10000,
 	WAITING_BYTES_MAX = 256 * 1024 * 1024,
 };
 
 #define store_worker_MAGIC 0x57043a11u
 #define open_partition_MAGIC 0x57043a12u
-#define door_MAGIC 0x57043a13u
 
 struct open_partition {
 	uint32_t magic;
@@ -37,35 +35,22 @@ struct open_partition {
 	uint64_t epoch;
 };
 
-/* One listening socket with the name of its block. */
-struct door {
-	uint32_t magic;
-	struct store_worker *worker;
-	char *name;
-	struct listener *listener;
-	size_t sessions;
-	bool full; /* of sessions */
-};
-
 struct store_worker {
 	uint32_t magic;
 	struct worker *worker;
 	struct dns *dns;
 	struct directory *directory;
 	struct conf *conf;  /* the newest */
-	struct conf *first; /* partitions and PROXY networks are of this one */
+	struct conf *first; /* partitions are of this one */
 	struct tls_ctx *tls[STORE_PROTOCOL_COUNT], *tls_client;
 	struct open_partition partitions[STORE_PARTITIONS_MAX];
 	size_t partition_n;
-	struct door *doors[STORE_LISTENERS_MAX * 4];
-	size_t door_n;
+	struct doors *doors;
+	struct timer opening;
 	struct list_node sessions;
 	size_t session_n;
-	bool open; /* connections are taken */
-	struct timer opening;
 	bool draining;
-	bool retired; /* connections are another's */
-	struct timer retire;
+	bool leaves; /* with the last session */
 };
 
 static const struct {
@@ -146,36 +131,10 @@ struct store_partition *store_partition_at(struct store_worker *w, size_t at)
 
 /* ---- sessions ---- */
 
-/* A full worker leaves connections in the queue. One that drains leaves none there: its sessions say goodbye at once. */
-static void settle_door(struct door *d)
+static void leave_if_last(const struct store_worker *w)
 {
-	const struct store_worker *w = d->worker;
-	bool waits = !w->open || d->full;
-	listener_pause(d->listener, w->retired || (waits && !w->draining));
-}
-
-static void settle_doors(struct store_worker *w)
-{
-	for (size_t i = 0; i < w->door_n; i++)
-		settle_door(w->doors[i]);
-}
-
-static struct door *door_of(struct store_worker *w, const struct store_session *s)
-{
-	for (size_t i = 0; i < w->door_n; i++)
-		if (strcmp(w->doors[i]->name, s->listener->head.title) == 0)
-			return w->doors[i];
-	return NULL;
-}
-
-static void count_session(const struct store_session *s, bool begins)
-{
-	struct door *d = door_of(s->worker, s);
-	if (d == NULL || (!begins && d->sessions == 0))
-		return;
-	d->sessions = begins ? d->sessions + 1 : d->sessions - 1;
-	d->full = d->sessions >= (size_t)s->listener->sessions_max;
-	settle_door(d);
+	if (w->leaves && w->session_n == 0)
+		worker_drained(w->worker);
 }
 
 void store_session_begin(struct store_session *s, const struct store_session_class *class,
@@ -191,7 +150,7 @@ void store_session_begin(struct store_session *s, const struct store_session_cla
 	w->session_n++;
 	metric_add(&store_metrics[STORE_M_SESSIONS], 1);
 	metric_add(&store_metrics[STORE_M_SESSIONS_TOTAL], 1);
-	count_session(s, true);
+	doors_enter(w->doors, lc->head.title);
 }
 
 void store_session_end(struct store_session *s)
@@ -200,15 +159,13 @@ void store_session_end(struct store_session *s)
 	list_remove(&s->link);
 	w->session_n--;
 	metric_sub(&store_metrics[STORE_M_SESSIONS], 1);
-	count_session(s, false);
+	doors_leave(w->doors, s->listener->head.title);
 	conf_unref(&s->conf);
-	if ((w->draining || (w->retired && !timer_armed(&w->retire))) && w->session_n == 0)
-		worker_drained(w->worker);
+	leave_if_last(w);
 }
 
 /* ---- listeners ---- */
 
-/* A listener's sockets and PROXY networks are those of the start; its other options are the newest. */
 static const struct store_listener_conf *listener_conf(const struct conf *c, const char *name)
 {
 	const struct store_conf *s = store_options(c);
@@ -218,44 +175,40 @@ static const struct store_listener_conf *listener_conf(const struct conf *c, con
 	return NULL;
 }
 
-static void on_accept(void *arg, const struct accepted *a)
+static void on_accepted(void *arg, const char *name, const struct accepted *a)
 {
-	struct door *d = OBJ(door, arg);
-	const struct store_listener_conf *lc = listener_conf(d->worker->conf, d->name);
-	bool flood =
-	    d->full && d->worker->draining; /* of clients who do not finish their handshake */
-	if (lc == NULL || flood) {
+	struct store_worker *w = OBJ(store_worker, arg);
+	const struct store_listener_conf *lc = listener_conf(w->conf, name);
+	if (lc == NULL)
 		accepted_close(a);
-		return;
-	}
-	protocols[lc->protocol].start(d->worker, a, lc);
+	else
+		protocols[lc->protocol].start(w, a, lc);
+}
+
+/* A listener that is configured no longer takes connections, too, and closes them: who comes need not wait. */
+static bool settings_of(void *arg, const char *name, struct door_settings *out)
+{
+	const struct store_worker *w = OBJ(store_worker, arg);
+	const struct store_listener_conf *lc = listener_conf(w->conf, name);
+	if (lc != NULL)
+		*out = (struct door_settings){ .proxy_from = lc->proxy_from,
+			.proxy_ms = PROXY_HEADER_MS,
+			.sessions_max = (size_t)lc->sessions_max };
+	return true;
 }
 
 /* Clients wait in the accept queues until every committer is there, but not for ever: what is whole may serve. */
 static void open_all_doors(void *arg)
 {
 	struct store_worker *w = OBJ(store_worker, arg);
-	w->open = true;
 	timer_clear(&w->opening);
-	settle_doors(w);
+	doors_pause(w->doors, false);
 }
 
 static void open_door(void *arg, const struct daemon_listener *at, int fd)
 {
 	struct store_worker *w = OBJ(store_worker, arg);
-	const struct store_listener_conf *lc = listener_conf(w->first, at->name);
-	if (lc == NULL || w->door_n == COUNT_OF(w->doors))
-		return;
-	struct door *d = MEM_NEW(struct door);
-	struct listener_opts opts = { .proxy_from = &lc->proxy_from,
-		.proxy_ms = PROXY_HEADER_MS,
-		.proxy_waiting_max = PROXY_WAITING_MAX };
-	d->magic = door_MAGIC;
-	d->worker = w;
-	d->name = mem_str(at->name);
-	d->listener = listener_new(worker_loop(w->worker), fd, &opts, on_accept, d);
-	settle_door(d);
-	w->doors[w->door_n++] = d;
+	doors_add(w->doors, at->name, fd);
 }
 
 static void make_tls(struct store_worker *w)
@@ -280,7 +233,7 @@ static void tell_health(struct store_worker *w)
 	for (size_t i = 0; i < w->partition_n; i++)
 		all = all && w->partitions[i].shared.index != NULL;
 	worker_set_healthy(w->worker, all);
-	if (all && !w->open)
+	if (all)
 		open_all_doors(w);
 }
 
@@ -327,19 +280,6 @@ static void open_partition(struct store_worker *w, const struct store_partition_
 
 /* ---- the role ---- */
 
-/* Is the last PROXY header there? */
-static void on_retire(void *arg)
-{
-	struct store_worker *w = OBJ(store_worker, arg);
-	size_t headers = 0;
-	for (size_t i = 0; i < w->door_n; i++)
-		headers += listener_waiting(w->doors[i]->listener);
-	if (headers > 0)
-		timer_set(&w->retire, RETIRE_LOOK_MS);
-	else if (w->session_n == 0)
-		worker_drained(w->worker);
-}
-
 void store_worker_start(struct worker *worker)
 {
 	struct store_worker *w = MEM_NEW(struct store_worker);
@@ -351,9 +291,13 @@ void store_worker_start(struct worker *worker)
 	w->directory = directory_new(worker_loop(worker), w->dns, w->conf);
 	list_init(&w->sessions);
 	worker_set_data(worker, w);
+	w->doors = doors_new(&(struct doors_opts){ .loop = worker_loop(worker),
+	    .settings = settings_of,
+	    .accepted = on_accepted,
+	    .arg = w });
+	doors_pause(w->doors, true);
 	timer_init(&w->opening, worker_loop(worker), open_all_doors, w);
 	timer_set(&w->opening, OPEN_WITHIN_MS);
-	timer_init(&w->retire, worker_loop(worker), on_retire, w);
 	const struct store_conf *s = store_options(w->conf);
 	for (size_t i = 0; i < s->partition_n && i < STORE_PARTITIONS_MAX; i++)
 		open_partition(w, s->partition[i]);
@@ -375,26 +319,31 @@ void store_worker_reload(struct worker *worker, const struct conf *fresh)
 	w->conf = conf_ref(fresh);
 	directory_reload(w->directory, fresh);
 	make_tls(w);
+	doors_reload(w->doors);
 	worker_each_listener(worker, open_door, w);
+}
+
+static void on_doors_left(void *arg)
+{
+	struct store_worker *w = OBJ(store_worker, arg);
+	w->leaves = true;
+	leave_if_last(w);
 }
 
 void store_worker_retire(struct worker *worker)
 {
 	struct store_worker *w = of(worker);
-	w->retired = true;
 	timer_clear(&w->opening);
-	settle_doors(w);
-	on_retire(w);
+	doors_retire(w->doors, on_doors_left, w);
 }
 
 void store_worker_drain(struct worker *worker)
 {
 	struct store_worker *w = of(worker);
 	struct list_node *next;
-	w->draining = true;
-	settle_doors(w);
-	if (w->session_n == 0)
-		worker_drained(worker);
+	w->draining = w->leaves = true;
+	doors_drain(w->doors);
+	leave_if_last(w);
 	for (struct list_node *n = w->sessions.next; n != &w->sessions; n = next) {
 		struct store_session *s = LIST_OF(struct store_session, link, n);
 		next = n->next;
@@ -421,18 +370,12 @@ bool store_worker_control(struct worker *worker, const struct control_ask *ask, 
 void store_worker_stop(struct worker *worker)
 {
 	struct store_worker *w = of(worker);
-	w->draining = true;
-	timer_clear(&w->retire);
 	timer_clear(&w->opening);
 	while (!list_empty(&w->sessions)) {
 		struct store_session *s = LIST_OF(struct store_session, link, w->sessions.next);
 		s->class->end(s);
 	}
-	for (size_t i = 0; i < w->door_n; i++) {
-		listener_free(&w->doors[i]->listener);
-		mem_free(w->doors[i]->name);
-		mem_free(w->doors[i]);
-	}
+	doors_free(&w->doors);
 	for (size_t i = 0; i < w->partition_n; i++) {
 		operation_link_free(&w->partitions[i].shared.link);
 		selected_shelf_free(&w->partitions[i].shared.shelf);

@@ -98,16 +98,18 @@ def test_the_edge_says_421(new_tier, how):
 
 @pytest.mark.parametrize("how", ["drain", "stop"])
 def test_the_store_says_goodbye(new_tier, how):
-    """In the place of the greeting, also under TLS, and to whom waited for room. Who has something marked may finish."""
+    """In the place of the greeting, also under TLS, and to whom waited for room. Who has something marked may finish; if it
+    has the place of who waits, that one is closed."""
     t = one_store(new_tier, f"store-{how}")
-    imaps, narrow = free_port(), free_port()
+    imaps, narrow, single = free_port(), free_port(), free_port()
     t.store_extra = (f"\tlistener imaps {{ address 127.0.0.1:{imaps}; protocol imap; tls implicit; }}\n"
-                     f"\tlistener narrow {{ address 127.0.0.1:{narrow}; protocol imap; sessions_max 1; }}\n")
+                     f"\tlistener narrow {{ address 127.0.0.1:{narrow}; protocol imap; sessions_max 1; }}\n"
+                     f"\tlistener single {{ address 127.0.0.1:{single}; protocol pop3; tls starttls; sessions_max 1; }}\n")
     t.write_all()
     t.start_store(1)
     with smtplib.LMTP("127.0.0.1", t.store_port(1, "lmtp")) as s:
         s.sendmail("x@remote.example", [t.user("alice")["address"]], b"Subject: one\r\n\r\nx\r\n")
-    begun = poplib.POP3("localhost", t.store_port(1, "pop3"), timeout=60)
+    begun = poplib.POP3("127.0.0.1", single, timeout=60)
     begun.stls(t.tls_context())
     begun.user(t.user("alice")["address"])
     begun.pass_(t.user("alice")["password"])
@@ -115,8 +117,10 @@ def test_the_store_says_goodbye(new_tier, how):
     inside = socket.create_connection(("127.0.0.1", narrow), timeout=PATIENCE)
     assert inside.recv(100).startswith(b"* OK")
     waits = socket.create_connection(("127.0.0.1", narrow), timeout=PATIENCE)
+    shut = socket.create_connection(("127.0.0.1", single), timeout=PATIENCE)
     begin(t, "store1", how)
     assert waits.makefile("rb").read().startswith(b"* BYE [UNAVAILABLE] Server is shutting down")
+    assert shut.recv(100) == b"" and heard(single) == b""
     for service, words in (("imap", b"* BYE [UNAVAILABLE] Server is shutting down"),
                            ("pop3", b"-ERR [SYS/TEMP] Server is shutting down"), ("lmtp", b"421 4.3.2 Service shuts down [")):
         told = heard(t.store_port(1, service))
@@ -125,7 +129,7 @@ def test_the_store_says_goodbye(new_tier, how):
     late = Newcomers(t.store_port(1, "imap"))
     assert begun.quit().startswith(b"+OK")
     ends(t, "store1", how, late, b"* BYE")
-    for s in (inside, waits):
+    for s in (inside, waits, shut):
         s.close()
 
 

@@ -7,8 +7,8 @@
 #define HALF "PROXY TCP4 192.0.2.7 "
 #define REST "192.0.2.1 4000 25\r\n"
 
-static int door;
-static struct ip_port at;
+static int door, second, other; /* "mx", twice, and "lmtp": the latter two of some tests only */
+static struct ip_port at, second_at, other_at;
 static struct doors *doors;
 static struct ip_prefix balancers[2];
 static struct door_settings settings;
@@ -20,7 +20,7 @@ static char last_name[16];
 static bool settings_of(void *arg, const char *name, struct door_settings *out)
 {
 	assert_ptr_equal(arg, &settings);
-	assert_string_equal(name, "mx");
+	assert_true(strcmp(name, "mx") == 0 || strcmp(name, "lmtp") == 0);
 	asked++;
 	*out = settings;
 	return named;
@@ -31,6 +31,7 @@ static void on_accepted(void *arg, const char *name, const struct accepted *a)
 	accepted_n++;
 	last = *a;
 	snprintf(last_name, sizeof last_name, "%s", name);
+	doors_enter(doors, name);
 	accepted_close(a);
 }
 
@@ -42,15 +43,21 @@ static void on_before(void *arg)
 	doors_pause(doors, leaves_it);
 }
 
-static int setup(void **state)
+static int open_socket(struct ip_port *at_out)
 {
 	struct sockaddr_storage sa;
 	socklen_t n = sizeof sa;
+	assert_true(ip_parse_port(SPAN("127.0.0.1:0"), at_out));
+	int fd = listen_open_tcp(*at_out);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &n), 0);
+	*at_out = ip_from_sockaddr((struct sockaddr *)&sa);
+	return fd;
+}
+
+static int setup(void **state)
+{
 	loop_setup(state);
-	assert_true(ip_parse_port(SPAN("127.0.0.1:0"), &at));
-	door = listen_open_tcp(at);
-	assert_int_equal(getsockname(door, (struct sockaddr *)&sa, &n), 0);
-	at = ip_from_sockaddr((struct sockaddr *)&sa);
+	door = open_socket(&at);
 	struct ip_addr loopback;
 	assert_true(ip_parse(SPAN("127.0.0.0"), &loopback));
 	balancers[0] = balancers[1] = ip_network(loopback, 8);
@@ -77,15 +84,41 @@ static int teardown(void **state)
 	return loop_teardown(state);
 }
 
-static int join(const char *words)
+/* Names have no PROXY networks and room for one session. */
+static int setup_narrow(void **state)
+{
+	setup(state);
+	second = open_socket(&second_at);
+	other = open_socket(&other_at);
+	settings = (struct door_settings){ .proxy_ms = 60000, .sessions_max = 1 };
+	doors_reload(doors);
+	doors_add(doors, "lmtp", other);
+	doors_add(doors, "mx", second);
+	return 0;
+}
+
+static int teardown_narrow(void **state)
+{
+	int failed = teardown(state);
+	close(second);
+	close(other);
+	return failed;
+}
+
+static int join_at(struct ip_port where, const char *words)
 {
 	struct sockaddr_storage sa;
-	socklen_t n = ip_to_sockaddr(at, &sa);
+	socklen_t n = ip_to_sockaddr(where, &sa);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&sa, n), 0);
 	set_nonblocking(fd);
 	raw_send(fd, span_str(words));
 	return fd;
+}
+
+static int join(const char *words)
+{
+	return join_at(at, words);
 }
 
 static bool is_over(int fd)
@@ -235,6 +268,125 @@ static void test_retired(void **state)
 	close(late);
 }
 
+/* ---- names with room for so many sessions ---- */
+
+/* Nobody else comes in. */
+static void assert_stays(unsigned n)
+{
+	run_rounds(20);
+	assert_int_equal(accepted_n, n);
+}
+
+/* At all sockets of the name, also at one that is there later, and at no other's. */
+static void test_full_name_waits(void **state)
+{
+	struct ip_port late_at;
+	int late = open_socket(&late_at), fds[5] = { join("") };
+	WAIT_FOR(accepted_n == 1);
+	doors_add(doors, "mx", late);
+	fds[1] = join("");
+	fds[2] = join_at(second_at, "");
+	fds[3] = join_at(late_at, "");
+	assert_stays(1);
+	fds[4] = join_at(other_at, "");
+	WAIT_FOR(accepted_n == 2);
+	assert_string_equal(last_name, "lmtp");
+	doors_leave(doors, "lmtp");
+	assert_stays(2);
+	for (unsigned i = 3; i <= 5; i++) {
+		doors_leave(doors, "mx");
+		WAIT_FOR(accepted_n == i);
+		assert_string_equal(last_name, "mx");
+		assert_stays(i);
+	}
+	doors_close(doors);
+	for (size_t i = 0; i < COUNT_OF(fds); i++)
+		close(fds[i]);
+	close(late);
+}
+
+/* It counts those from before the reload, too, and no listener is made anew: half a header is not lost. */
+static void test_room_follows_reload(void **state)
+{
+	settings.proxy_from = (struct ip_prefixes){ balancers, 1 };
+	doors_reload(doors);
+	int half = join(HALF);
+	run_rounds(5);
+	int inside = join(HALF REST), waits = join(HALF REST);
+	WAIT_FOR(accepted_n == 1);
+	assert_stays(1);
+	settings.sessions_max = 2;
+	doors_reload(doors);
+	WAIT_FOR(accepted_n == 2);
+	settings.sessions_max = 3;
+	doors_reload(doors);
+	settings.sessions_max = 2;
+	doors_reload(doors);
+	int late = join(HALF REST);
+	assert_stays(2);
+	settings.proxy_ms++;
+	raw_send(half, SPAN(REST)); /* it was there before the name was full */
+	WAIT_FOR(accepted_n == 3);
+	doors_reload(doors);
+	assert_stays(3);
+	settings.sessions_max = 0;
+	doors_reload(doors);
+	WAIT_FOR(accepted_n == 4);
+	close(half);
+	close(inside);
+	close(waits);
+	close(late);
+}
+
+/* Each of the two reasons to wait is one. */
+static void test_full_and_paused(void **state)
+{
+	int inside = join(""), waits = join("");
+	WAIT_FOR(accepted_n == 1);
+	doors_pause(doors, true);
+	doors_pause(doors, false);
+	assert_stays(1);
+	doors_pause(doors, true);
+	doors_leave(doors, "mx");
+	assert_stays(1);
+	doors_pause(doors, false);
+	WAIT_FOR(accepted_n == 2);
+	doors_retire(doors, on_left, &left_n);
+	int late = join("");
+	doors_leave(doors, "mx");
+	assert_stays(2);
+	close(inside);
+	close(waits);
+	close(late);
+}
+
+/* Nobody is left in a queue: accepted() has them, or they are closed while the name is full. */
+static void test_drained(void **state)
+{
+	int inside = join(""), waits = join("");
+	WAIT_FOR(accepted_n == 1);
+	doors_pause(doors, true);
+	int apart = join_at(other_at, "");
+	assert_stays(1);
+	doors_drain(doors);
+	WAIT_FOR(accepted_n == 2 && is_over(waits));
+	assert_string_equal(last_name, "lmtp");
+	doors_leave(doors, "mx");
+	doors_pause(doors, false);
+	doors_pause(doors, true);
+	int late = join("");
+	WAIT_FOR(accepted_n == 3);
+	assert_string_equal(last_name, "mx");
+	int none = join_at(second_at, "");
+	WAIT_FOR(is_over(none));
+	assert_stays(3);
+	close(inside);
+	close(waits);
+	close(apart);
+	close(late);
+	close(none);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +398,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_paused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_left_to_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_retired, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    test_full_name_waits, setup_narrow, teardown_narrow),
+		cmocka_unit_test_setup_teardown(
+		    test_room_follows_reload, setup_narrow, teardown_narrow),
+		cmocka_unit_test_setup_teardown(
+		    test_full_and_paused, setup_narrow, teardown_narrow),
+		cmocka_unit_test_setup_teardown(test_drained, setup_narrow, teardown_narrow),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
