@@ -21,6 +21,8 @@ def heard(port, context=None):
         s = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     except ConnectionRefusedError:
         return None
+    except ConnectionResetError:  # the socket began to refuse while they were about to meet
+        return b""
     try:
         if context is not None:
             s = context.wrap_socket(s, server_hostname="localhost")
