@@ -21,6 +21,7 @@ struct maildir {
 	const struct mailbox_ask *ask;
 	struct buf *why;
 	int root, tmp, fresh, cur; /* owned; -1: not open */
+	bool made;                 /* folders, just now */
 	uint64_t size;             /* of the message */
 	char stem[NAME_SIZE];      /* of the name, up to the comma */
 	char name[NAME_SIZE];
@@ -35,11 +36,13 @@ static int later(struct maildir *m, const char *enhanced, const char *what)
 
 /* ---- folders ------------------------------------------------------------------------------------ */
 
-static int open_dir(int at, const char *name)
+static int open_dir(struct maildir *m, const char *name)
 {
-	if (mkdirat(at, name, 0700) != 0 && errno != EEXIST)
+	if (mkdirat(m->root, name, 0700) == 0)
+		m->made = true;
+	else if (errno != EEXIST)
 		return -1;
-	return openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return openat(m->root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
 /* The folder itself may be a link that its owner has made; what it leads to must be the owner's. */
@@ -57,14 +60,39 @@ static bool open_root(struct maildir *m)
 	return false;
 }
 
+/* The name of the maildir. Where its user may not read the folder it is in, all of the file system is made durable. */
+static bool sync_own_name(const struct maildir *m)
+{
+	int above = openat(m->root, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (above < 0)
+		return syncfs(m->root) == 0;
+	bool ok = fsync(above) == 0;
+	int cause = errno;
+	close(above);
+	errno = cause;
+	return ok;
+}
+
+/* cur comes last: who finds it knows that the names of the others are durable, whoever has made them. */
+static bool open_folders(struct maildir *m)
+{
+	bool whole = faccessat(m->root, "cur", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	m->tmp = open_dir(m, "tmp");
+	m->fresh = m->tmp < 0 ? -1 : open_dir(m, "new");
+	if (m->fresh < 0)
+		return false;
+	if ((m->made || !whole) && (fsync(m->root) != 0 || !sync_own_name(m)))
+		return false;
+	m->cur = open_dir(m, "cur");
+	return m->cur >= 0 && (whole || fsync(m->root) == 0);
+}
+
 static int open_all(struct maildir *m)
 {
 	if (!open_root(m))
 		return later(m, "4.2.0", "the maildir cannot be used");
-	m->tmp = open_dir(m->root, "tmp");
-	m->fresh = m->tmp < 0 ? -1 : open_dir(m->root, "new");
-	m->cur = m->fresh < 0 ? -1 : open_dir(m->root, "cur");
-	return m->cur < 0 ? later(m, "4.2.0", "a folder of the maildir cannot be used") : EX_OK;
+	return open_folders(m) ? EX_OK
+			       : later(m, "4.2.0", "a folder of the maildir cannot be used");
 }
 
 static void close_all(struct maildir *m)

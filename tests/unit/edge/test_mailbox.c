@@ -1,6 +1,8 @@
 /* test_mailbox.c - messages into maildirs and mboxes: what is there afterwards, also when the same delivery comes again,
- * the file cannot grow, the quota is used up, or somebody else's lock is there. */
+ * the file cannot grow, the quota is used up, or somebody else's lock is there; and in which order a maildir is made and made
+ * durable: what this program has of mkdir(), fsync() and their like stands before libc's. */
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -33,11 +35,79 @@ static int file_with(const char *text)
 	return fd;
 }
 
+/* ---- the order of what is made and made durable ---- */
+
+static struct buf order = BUF_INIT(4000);
+
+/* "fsync box/new, ": as seen from dir, without the name of a message. */
+static void note(const char *what, const char *at)
+{
+	const char *below = strncmp(at, dir, strlen(dir)) == 0 ? at + strlen(dir) : at;
+	const char *message = strstr(below, "/1764115200.");
+	buf_printf(&order, "%s %.*s, ", what,
+	    (int)(message != NULL ? (size_t)(message - below) : strlen(below)), below);
+}
+
+static void note_fd(const char *what, int fd, const char *name)
+{
+	char link[64], at[400] = "";
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(link, at, 300);
+	snprintf(at + n, sizeof at - (size_t)n, "%s%.50s", name[0] != '\0' ? "/" : "", name);
+	note(what, at);
+}
+
+#define REAL(name, ...)                                                                            \
+	int (*real)(__VA_ARGS__);                                                                  \
+	*(void **)&real = dlsym(RTLD_NEXT, name)
+
+int mkdir(const char *name, mode_t mode)
+{
+	REAL("mkdir", const char *, mode_t);
+	int rc = real(name, mode);
+	if (rc == 0)
+		note("mkdir", name);
+	return rc;
+}
+
+int mkdirat(int at, const char *name, mode_t mode)
+{
+	REAL("mkdirat", int, const char *, mode_t);
+	int rc = real(at, name, mode);
+	if (rc == 0)
+		note_fd("mkdir", at, name);
+	return rc;
+}
+
+int fsync(int fd)
+{
+	REAL("fsync", int);
+	note_fd("fsync", fd, "");
+	return real(fd);
+}
+
+int syncfs(int fd)
+{
+	REAL("syncfs", int);
+	note_fd("syncfs", fd, "");
+	return real(fd);
+}
+
+int renameat(int from, const char *name, int to, const char *new_name)
+{
+	REAL("renameat", int, const char *, int, const char *);
+	note_fd("rename", to, new_name);
+	return real(from, name, to, new_name);
+}
+
+/* ---- a message, and where it goes ---- */
+
 static void fresh(const char *name, const char *text)
 {
 	snprintf(path, sizeof path, "%s/%s", dir, name);
 	snprintf(lock, sizeof lock, "%s.lock", path);
 	buf_clear(&why);
+	buf_clear(&order);
 	ask = (struct mailbox_ask){ .path = path,
 		.message = file_with(text),
 		.id = ident_new(),
@@ -111,6 +181,54 @@ static void test_maildir(void **state)
 	ask.recipient = 1; /* another recipient of the message */
 	assert_int_equal(maildir_put(&ask, &why), EX_OK);
 	assert_int_equal(files_in("new", NULL), 1);
+	done();
+}
+
+#define MADE                                                                                       \
+	"mkdir /durable/tmp, mkdir /durable/new, fsync /durable, fsync , mkdir /durable/cur, "     \
+	"fsync /durable, "
+#define WRITTEN "fsync /durable/tmp, rename /durable/new, fsync /durable/new, "
+
+static void expect_order(const char *want)
+{
+	assert_int_equal(maildir_put(&ask, &why), EX_OK);
+	assert_string_equal(buf_cstr(&order), want);
+	buf_clear(&order);
+	ask.id = ident_new();
+}
+
+/* No power cut after the answer takes a folder away, and the message with it: neither when this attempt has made it, nor when
+ * one before it was killed before it could make its name durable. */
+static void test_maildir_durable(void **state)
+{
+	char at[300];
+	fresh("durable", "x\n");
+	expect_order("mkdir /durable, " MADE WRITTEN);
+	expect_order(WRITTEN);
+	snprintf(at, sizeof at, "%s/cur", path);
+	assert_int_equal(rmdir(at), 0);
+	expect_order("fsync /durable, fsync , mkdir /durable/cur, fsync /durable, " WRITTEN);
+	snprintf(at, sizeof at, "%s/tmp", path);
+	assert_int_equal(rmdir(at), 0);
+	expect_order("mkdir /durable/tmp, fsync /durable, fsync , " WRITTEN);
+	done();
+}
+
+/* In a folder that its user may write to and not read. */
+static void test_maildir_closed(void **state)
+{
+	char shut[200];
+	bool root = geteuid() == 0;
+	fresh("shut/durable", "x\n");
+	snprintf(shut, sizeof shut, "%s/shut", dir);
+	assert_int_equal(mkdir(shut, 0300), 0);
+	assert_int_equal(chmod(dir, 0711), 0);
+	if (root)
+		assert_true(chown(shut, 65534, 65534) == 0 && seteuid(65534) == 0);
+	int status = maildir_put(&ask, &why);
+	assert_true(!root || seteuid(0) == 0);
+	assert_int_equal(status, EX_OK);
+	assert_non_null(strstr(buf_cstr(&order), ", fsync /shut/durable, syncfs /shut/durable, "));
 	done();
 }
 
@@ -306,6 +424,7 @@ static int teardown(void **state)
 {
 	char command[200];
 	buf_end(&why);
+	buf_end(&order);
 	snprintf(command, sizeof command, "%s", dir);
 	pid_t pid = fork();
 	if (pid == 0) {
@@ -321,6 +440,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_maildir),
+		cmocka_unit_test(test_maildir_durable),
+		cmocka_unit_test(test_maildir_closed),
 		cmocka_unit_test(test_maildir_half),
 		cmocka_unit_test(test_maildir_quota),
 		cmocka_unit_test(test_maildir_planted),
