@@ -152,6 +152,14 @@ static bool is_there(struct maildir *m)
 	return each_file(m->root, "cur", is_it, m) || each_file(m->root, "new", is_it, m);
 }
 
+/* It may have been killed before it made that durable, or the client did not. */
+static int keep_it(struct maildir *m)
+{
+	return fsync(m->fresh) == 0 && fsync(m->cur) == 0
+		   ? EX_OK
+		   : later(m, "4.3.0", "the message cannot be written");
+}
+
 /* ---- quota -------------------------------------------------------------------------------------- */
 
 struct sum {
@@ -267,7 +275,7 @@ static int put(struct maildir *m)
 	if (status != EX_OK)
 		return status;
 	if (is_there(m))
-		return EX_OK;
+		return keep_it(m);
 	if (is_over_quota(m)) {
 		buf_add_str(m->why, "4.2.2 the mailbox is full");
 		return EX_TEMPFAIL;

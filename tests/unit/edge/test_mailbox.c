@@ -214,6 +214,18 @@ static void test_maildir_durable(void **state)
 	done();
 }
 
+/* What an attempt that was killed has moved into new may have no durable name, nor what a client has moved on. */
+static void test_maildir_durable_again(void **state)
+{
+	fresh("again", "x\n");
+	assert_int_equal(maildir_put(&ask, &why), EX_OK);
+	buf_clear(&order);
+	ask.again = true;
+	assert_int_equal(maildir_put(&ask, &why), EX_OK);
+	assert_string_equal(buf_cstr(&order), "fsync /again/new, fsync /again/cur, ");
+	done();
+}
+
 /* In a folder that its user may write to and not read. */
 static void test_maildir_closed(void **state)
 {
@@ -441,6 +453,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_maildir),
 		cmocka_unit_test(test_maildir_durable),
+		cmocka_unit_test(test_maildir_durable_again),
 		cmocka_unit_test(test_maildir_closed),
 		cmocka_unit_test(test_maildir_half),
 		cmocka_unit_test(test_maildir_quota),
