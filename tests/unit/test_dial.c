@@ -64,7 +64,7 @@ static int setup(void **state)
 	fake_ns_begin(&ns, on_question);
 	struct dns_opts o = { .servers = &ns.at, .server_count = 1, .deadline_ms = 3000 };
 	dns = dns_new(loop, &o);
-	door = door_open(&at);
+	door = door_open_of_three(&at);
 	listener = listener_new(loop, door, &none, on_accept, NULL);
 	peer = (struct end){ .s = NULL };
 	speak_tls = false;

@@ -62,8 +62,7 @@ static void run_pair(const char *const *bad, bool foreign)
 		.idle_ms = 5000,
 		.dead_ms = 1000 };
 	struct ip_port at;
-	int door = door_open(&at);
-	close(door);
+	close(door_open_of_three(&at));
 	struct out_pool *pool = out_pool_new(loop, dns, &opts);
 	fake_start_tcp(&second, loop, GOOD, at);
 	assert_true(ip_parse(SPAN("127.0.0.2"), &at.addr));

@@ -108,6 +108,28 @@ __attribute__((unused)) static int door_open(struct ip_port *at_out)
 	return fd;
 }
 
+__attribute__((unused)) static bool is_free_at(struct ip_port at, const char *text)
+{
+	assert_true(ip_parse(span_str(text), &at.addr));
+	int fd = listen_open_tcp(at);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* The same, with a port that is free at 127.0.0.2 and 127.0.0.3 too, for a test that needs it there: others have some. */
+__attribute__((unused)) static int door_open_of_three(struct ip_port *at_out)
+{
+	for (unsigned tries = 0; tries < 100; tries++) {
+		int fd = door_open(at_out);
+		if (is_free_at(*at_out, "127.0.0.2") && is_free_at(*at_out, "127.0.0.3"))
+			return fd;
+		close(fd);
+	}
+	fail_msg("no port is free at three addresses");
+	return -1;
+}
+
 /* A new connection there, non-blocking. */
 __attribute__((unused)) static int door_join(struct ip_port at)
 {
