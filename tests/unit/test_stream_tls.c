@@ -1,12 +1,11 @@
 /* test_stream_tls.c - streams under TLS: STARTTLS, broken handshakes, ends, resumption, certificates. */
-#include "net/certs.h"
-#include "net/end.h"
+#include "net/tls_ends.h"
 
 #include "net/stream_bind.h"
 #include "net/stream_internal.h"
 #include "net/tls_tickets.h"
 
-enum { MANY = 2 << 20 };
+enum { MANY = TLS_OUT_MAX };
 
 static char pattern[MANY];
 
@@ -16,40 +15,9 @@ static int group_setup(void **state)
 	return certs_setup(state);
 }
 
-static struct end us, them; /* the server, and a client that is a stream too */
-static int wire[2];
-static struct tls_ctx *server, *client;
-
-static int setup(void **state)
-{
-	loop_setup(state);
-	tcp_pair(wire);
-	end_begin(&us, wire[0], 100000, MANY);
-	them = (struct end){ .s = NULL };
-	server = test_server();
-	client = test_client(TLS_VERIFY_NAME);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	end_end(&us);
-	end_end(&them);
-	tls_ctx_unref(&server);
-	tls_ctx_unref(&client);
-	return loop_teardown(state);
-}
-
-static void again(void)
-{
-	void *none = NULL;
-	teardown(&none);
-	setup(&none);
-}
-
 static void both_secure(const char *name, const char *alpn)
 {
-	end_begin(&them, wire[1], 100000, MANY);
+	them_begin();
 	assert_int_equal(stream_start_tls_server(us.s, server), 0);
 	assert_int_equal(stream_start_tls_client(them.s, client, name, alpn), 0);
 	WAIT_FOR((us.n[STREAM_SECURED] || us.n[STREAM_FAILED]) &&

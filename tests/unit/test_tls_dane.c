@@ -1,37 +1,5 @@
 /* test_tls_dane.c - the certificate that DNSSEC names, and none else (RFC 7672). */
-#include "net/certs.h"
-#include "net/end.h"
-
-static struct end us, them; /* the server, and a client */
-static int wire[2];
-static struct tls_ctx *server, *client;
-
-static int setup(void **state)
-{
-	loop_setup(state);
-	tcp_pair(wire);
-	end_begin(&us, wire[0], 100000, 100000);
-	them = (struct end){ .s = NULL };
-	server = test_server();
-	client = test_client(TLS_VERIFY_NAME);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	end_end(&us);
-	end_end(&them);
-	tls_ctx_unref(&server);
-	tls_ctx_unref(&client);
-	return loop_teardown(state);
-}
-
-static void again(void)
-{
-	void *none = NULL;
-	teardown(&none);
-	setup(&none);
-}
+#include "net/tls_ends.h"
 
 /* The server shows its authority too, as RFC 7672 section 3.1.2 wants of those who name it. */
 static void server_chain(void)
@@ -63,7 +31,7 @@ static enum stream_certificate verdict;
 
 static bool dane_secure(const struct tls_dane *dane)
 {
-	end_begin(&them, wire[1], 100000, 100000);
+	them_begin();
 	assert_int_equal(stream_start_tls_server(us.s, server), 0);
 	assert_int_equal(stream_start_tls_dane(them.s, client, dane), 0);
 	WAIT_FOR(them.n[STREAM_SECURED] || them.n[STREAM_FAILED]);
