@@ -1,5 +1,6 @@
 """As many sessions, or as much memory, as the workers may have: who is full leaves connections to the others, and 421 is for when
 all are."""
+import contextlib
 import os
 import signal
 import socket
@@ -13,24 +14,33 @@ from test_edge import relaying_edge
 from tier import wait_for
 
 EACH = 10
-OPTIONS = "\tconnections_max {};\n\tspf off;\n\treverse_names no;\n"
+
+
+@contextlib.contextmanager
+def running_edge(run_dir, name, workers, option=""):
+    tier = relaying_edge(run_dir, name, workers, f"\t{option}\n\tspf off;\n\treverse_names no;\n")
+    try:
+        tier.start()
+        yield tier
+    finally:
+        finish(tier)
 
 
 @pytest.fixture(name="full")
 def two_full_workers(run_dir, request):
     """The edge and its sessions, as many as both workers may have: each of them was greeted."""
-    tier = relaying_edge(run_dir, request.node.name[:24], 2, OPTIONS.format(EACH))
-    tier.start()
-    wait_for(lambda: accepting(tier) == 2, 20, "both workers")
-    held = []
-    for i in range(2 * EACH):
-        held.append(socket.create_connection(("127.0.0.1", tier.port("mx")), timeout=30))
-        assert greeting(held[-1]).startswith(b"220 "), i
-    wait_for(lambda: accepting(tier) == 0, 20, "two full workers")
-    yield tier, held
-    for s in held:
-        s.close()
-    finish(tier)
+    with running_edge(run_dir, request.node.name[:24], 2, f"connections_max {EACH};") as tier, contextlib.ExitStack() as held:
+        wait_for(lambda: accepting(tier) == 2, 20, "both workers")
+        clients = []
+        for i in range(2 * EACH):
+            clients.append(held.enter_context(connected(tier)))
+            assert greeting(clients[-1]).startswith(b"220 "), i
+        wait_for(lambda: accepting(tier) == 0, 20, "two full workers")
+        yield tier, clients
+
+
+def connected(tier, **how):
+    return socket.create_connection(("127.0.0.1", tier.port("mx")), timeout=30, **how)
 
 
 def greeting(s):
@@ -43,7 +53,7 @@ def accepting(tier):
 
 def one_more(tier):
     """What it hears."""
-    with socket.create_connection(("127.0.0.1", tier.port("mx")), timeout=30) as s:
+    with connected(tier) as s:
         return greeting(s)
 
 
@@ -88,7 +98,7 @@ class Sender:
 
     def __init__(self, tier, token=None):
         self.token = token or mail.new_token()
-        self.s = socket.create_connection(("127.0.0.1", tier.port("mx")), timeout=30)
+        self.s = connected(tier)
         self.lines = self.s.makefile("rb")
         self.hears(b"220 ")
 
@@ -117,9 +127,7 @@ class Sender:
 def test_a_worker_short_of_memory(run_dir):
     """Many half-sent messages bring it over its bound: new clients are told to come back, what is under way arrives, and nothing
     stays behind."""
-    tier = relaying_edge(run_dir, "memory", 1, f"\tmemory_max {MEMORY_MAX};\n\tspf off;\n\treverse_names no;\n")
-    tier.start()
-    try:
+    with running_edge(run_dir, "memory", 1, f"memory_max {MEMORY_MAX};") as tier:
         alice = tier.user("alice")
         value = lambda name: metric(tier, f"postern_edge_memory_{name}", "edge-admin")  # noqa: E731
         under_way, newcomer, *hogs = [Sender(tier) for _ in range(HOGS + 2)]
@@ -149,14 +157,10 @@ def test_a_worker_short_of_memory(run_dir):
         assert value("pressed") == 0 and value("refused_total") == 2
         assert tier.log("edge").count(" worker.memory ") == 1
         assert "worker.died" not in tier.log("edge")
-    finally:
-        finish(tier)
 
 
 def test_memory_of_tls_counts(run_dir):
-    tier = relaying_edge(run_dir, "memory-tls", 1, "\tspf off;\n\treverse_names no;\n")
-    tier.start()
-    try:
+    with running_edge(run_dir, "memory-tls", 1) as tier:
         value = lambda: metric(tier, "postern_edge_memory_bytes", "edge-admin")  # noqa: E731
         held = [mail.smtp(tier, "submissions")]
         before = value()
@@ -166,26 +170,20 @@ def test_memory_of_tls_counts(run_dir):
         for s in held:
             s.close()
         wait_for(lambda: one_more(tier) and value() - before < 30 * 2048, 30, "their end")  # records stay
-    finally:
-        finish(tier)
 
 
 def test_an_address_with_too_many(run_dir):
     """connections_per_client_max: the last that may, the first that may not, and another address that may."""
-    tier = relaying_edge(run_dir, "each", 1, "\tconnections_per_client_max 3;\n\tspf off;\n\treverse_names no;\n")
-    tier.start()
-    try:
+    with running_edge(run_dir, "each", 1, "connections_per_client_max 3;") as tier:
         held = []
         for _ in range(3):
-            held.append(socket.create_connection(("127.0.0.1", tier.port("mx")), timeout=30))
+            held.append(connected(tier))
             assert greeting(held[-1]).startswith(b"220 ")
         assert one_more(tier).startswith(b"421 4.7.0 too many connections from your address [")
-        with socket.create_connection(("127.0.0.1", tier.port("mx")), timeout=30, source_address=("127.0.0.2", 0)) as s:
+        with connected(tier, source_address=("127.0.0.2", 0)) as s:
             assert greeting(s).startswith(b"220 ")
         assert " why=client_busy" in next(x for x in tier.log("edge").splitlines() if " session.shed " in x)
         held.pop().close()
         wait_for(lambda: one_more(tier).startswith(b"220 "), 30, "room for the address")
         for s in held:
             s.close()
-    finally:
-        finish(tier)

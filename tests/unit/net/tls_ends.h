@@ -7,7 +7,8 @@
 
 enum { TLS_IN_MAX = 100000, TLS_OUT_MAX = 2 << 20 };
 
-static struct end us, them; /* the server, and a client that is a stream too, when a case wants it */
+static struct end us,
+    them; /* the server, and a client that is a stream too, when a case wants it */
 static int wire[2];
 static struct tls_ctx *server, *client;
 
