@@ -31,12 +31,9 @@ struct reprocess {
 	struct queue *queue;
 	struct q_item *it;
 	struct mail_source body;
-	struct ticket *ask;        /* owned */
-	struct recipient *members; /* owned */
-	size_t n;
-	enum behind behind;
-	bool *done; /* owned: of the members */
-	char *via;  /* owned */
+	struct ticket *ask;  /* owned */
+	struct recipient to; /* owned: who is behind the recipient now, and by way of what */
+	bool *done;          /* owned: of the members */
 	char srs_sender[SMTP_PATH_SIZE];
 	struct srs srs;
 	unsigned made;       /* messages so far */
@@ -50,9 +47,9 @@ struct reprocess {
 static void reprocess_free(struct reprocess *x)
 {
 	ticket_cancel(&x->ask);
-	recipients_free(x->members, x->n);
+	recipients_free(x->to.members, x->to.member_count);
 	mem_free(x->done);
-	mem_free(x->via);
+	mem_free(x->to.via);
 	mem_free(x->recipients);
 	body_free(&x->shaped);
 	x->magic = 0;
@@ -184,14 +181,14 @@ static bool make_body(struct reprocess *x, const struct shape *shape, struct mai
 static size_t gather(struct reprocess *x, size_t first)
 {
 	size_t n = 0;
-	x->recipients = mem_array(x->n - first, sizeof(*x->recipients));
-	for (size_t i = first; i < x->n && n < RECIPIENTS_MAX; i++) {
-		if (x->done[i] || !same_way(x, &x->members[first], &x->members[i]))
+	x->recipients = mem_array(x->to.member_count - first, sizeof(*x->recipients));
+	for (size_t i = first; i < x->to.member_count && n < RECIPIENTS_MAX; i++) {
+		if (x->done[i] || !same_way(x, &x->to.members[first], &x->to.members[i]))
 			continue;
 		x->done[i] = true;
-		if (is_passed_over(x, &x->members[i]))
+		if (is_passed_over(x, &x->to.members[i]))
 			continue;
-		put_recipient(x, &x->members[i], &x->recipients[n++]);
+		put_recipient(x, &x->to.members[i], &x->recipients[n++]);
 	}
 	return n;
 }
@@ -200,16 +197,16 @@ static void next_message(struct reprocess *x)
 {
 	const struct q_entry *e = x->it->entry;
 	size_t first = 0;
-	while (first < x->n && x->done[first])
+	while (first < x->to.member_count && x->done[first])
 		first++;
-	if (first == x->n) {
+	if (first == x->to.member_count) {
 		give(x, &(struct station_result){ .end = STATION_MOVED });
 		return;
 	}
-	const struct recipient *m = &x->members[first];
+	const struct recipient *m = &x->to.members[first];
 	struct buf mark = BUF_INIT(MARK_MAX);
 	if (leaves(m))
-		buf_printf(&mark, "Delivered-To: %s\r\n", x->via);
+		buf_printf(&mark, "Delivered-To: %s\r\n", x->to.via);
 	buf_add_str(&mark, m->fields != NULL ? m->fields : "");
 	MEM_FREE(&x->recipients);
 	size_t n = gather(x, first);
@@ -252,15 +249,15 @@ static int is_marked(const struct reprocess *x)
 	header_walk_init(&w, x->body.read(x->body.arg, 0, HEADER_LOOK, &err));
 	while (!err && header_next(&w, &f) == HEADER_FIELD)
 		if (span_ieq(f.name, SPAN("Delivered-To")) &&
-		    span_ieq_str(span_trim(f.value), x->via))
+		    span_ieq_str(span_trim(f.value), x->to.via))
 			return 1;
 	return err ? -1 : 0;
 }
 
 static bool any_leaves(const struct reprocess *x)
 {
-	for (size_t i = 0; i < x->n; i++)
-		if (leaves(&x->members[i]))
+	for (size_t i = 0; i < x->to.member_count; i++)
+		if (leaves(&x->to.members[i]))
 			return true;
 	return false;
 }
@@ -283,11 +280,11 @@ static void on_domain(void *arg, enum directory_status status)
 /* Of what has become of the address itself its sender is told, by one more that goes along with the members. */
 static void add_expanded(struct reprocess *x)
 {
-	x->members = mem_grow(x->members, x->n + 1, sizeof *x->members);
-	struct recipient *r = &x->members[x->n++];
+	x->to.members = mem_grow(x->to.members, x->to.member_count + 1, sizeof *x->to.members);
+	struct recipient *r = &x->to.members[x->to.member_count++];
 	*r = (struct recipient){ .address = mem_str(x->it->address),
 		.store = mem_str(EXPANDED_PLACE),
-		.detail = x->behind == BEHIND_LIST ? mem_str(EXPANDED_LIST) : NULL,
+		.detail = x->to.behind == BEHIND_LIST ? mem_str(EXPANDED_LIST) : NULL,
 		.notify = SMTP_NOTIFY_SUCCESS,
 		.size_max = UINT64_MAX };
 }
@@ -295,8 +292,8 @@ static void add_expanded(struct reprocess *x)
 static bool any_gets_it(const struct reprocess *x)
 {
 	struct spool_recipient to;
-	for (size_t i = 0; i < x->n; i++) {
-		put_recipient(x, &x->members[i], &to);
+	for (size_t i = 0; i < x->to.member_count; i++) {
+		put_recipient(x, &x->to.members[i], &to);
 		if (to.fate != SPOOL_REFUSED)
 			return true;
 	}
@@ -307,9 +304,9 @@ static void set_wishes(struct reprocess *x)
 {
 	const struct q_entry *e = x->it->entry;
 	unsigned notify = x->it->notify;
-	for (size_t i = 0; i < x->n; i++)
-		x->members[i].notify = recipient_notify_behind(notify, x->behind);
-	if (x->behind != BEHIND_ONE && recipient_wants(notify, SMTP_NOTIFY_SUCCESS) &&
+	for (size_t i = 0; i < x->to.member_count; i++)
+		x->to.members[i].notify = recipient_notify_behind(notify, x->to.behind);
+	if (x->to.behind != BEHIND_ONE && recipient_wants(notify, SMTP_NOTIFY_SUCCESS) &&
 	    entry_may_tell(e) && any_gets_it(x))
 		add_expanded(x);
 }
@@ -318,15 +315,9 @@ static void take_members(struct reprocess *x, struct expansion *e)
 {
 	const struct q_entry *from = x->it->entry;
 	struct span sender = span_str(from->sender);
-	x->members = e->members;
-	x->n = e->n;
-	x->via = e->via;
-	x->behind = e->behind;
-	e->members = NULL;
-	e->n = 0;
-	e->via = NULL;
+	expansion_take(e, &x->to);
 	set_wishes(x);
-	x->done = mem_array(x->n, sizeof(*x->done));
+	x->done = mem_array(x->to.member_count, sizeof(*x->done));
 	int marked = any_leaves(x) ? is_marked(x) : 0;
 	edge_srs(&x->srs, x->queue->edge);
 	if (marked < 0)
