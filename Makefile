@@ -204,7 +204,7 @@ format: deps-lint ## rewrite the sources in the house layout
 
 # ---- run, bench, install ------------------------------------------------------------------------
 RUN_DIR := $(BUILD)/run
-PORT_BASE := 20000
+PORT_BASE ?= 20000
 DEMO :=
 run: all deps-run ## the demonstration: a small real tier on loopback
 	@$(SAN_ENV) POSTERN_BIN=$(CURDIR)/$(B)/bin conf/demo/demo --run-dir "$(RUN_DIR)" --port-base "$(PORT_BASE)" $(DEMO)
