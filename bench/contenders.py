@@ -3,19 +3,34 @@ import contextlib
 import http.server
 import os
 import pwd
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 
+from broken_off import signals_break_off
 from measure import listens
-from tier import Tier, port_answers, wait_for
+from tier import STORE_PORTS, WELL_KNOWN, Tier, port_answers, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(HERE)
 BIN = os.environ.get("POSTERN_BIN", os.path.join(TOP, "build", "bin"))
 TOOLS = os.environ.get("BENCH_TOOLS", os.path.join(TOP, "build", "opt", "bench"))
 QUICK = bool(os.environ.get("QUICK"))
+FREE_SECONDS = 90  # TIME-WAIT is 60
+
+
+def port_free(port):
+    """Could a program listen there? Where ports are given to clients as well, one that has gone keeps its port in TIME-WAIT."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+            s.listen(1)
+        except OSError:
+            return False
+    return True
 
 
 class Contender:
@@ -46,7 +61,15 @@ class Ground:
 
     def port(self):
         self.next_port += 1
+        while not port_free(self.next_port):
+            self.next_port += 1
         return self.next_port
+
+    def wait_for_ports(self, stores, services=WELL_KNOWN):
+        """The tier's ports are fixed, and the run before may have left them to its clients, or to a program that drains."""
+        ports = [self.tier.port_base + WELL_KNOWN[s] for s in services]
+        ports += [self.tier.store_port(k, s) for k in stores for s in STORE_PORTS]
+        wait_for(lambda: all(map(port_free, ports)), FREE_SECONDS, "ports of the run are taken (PORT_BASE chooses others)")
 
     def path(self, *parts):
         return self.tier.path(*parts)
@@ -73,9 +96,11 @@ class Ground:
         wait_for(lambda: port_answers(self.sink_lmtp), 20, "the sink")
 
     def stop(self):
-        for stop in reversed(self.stops):
-            stop()
-        self.tier.stop()
+        """The last started first; one that fails does not keep the others."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.tier.stop)
+            for stop in self.stops:
+                stack.callback(stop)
 
     # ---- ours ----
     def postern_mmp(self):
@@ -126,6 +151,7 @@ class Ground:
         t = self.tier
         t.store_count = 2
         t.write_configs()
+        self.wait_for_ports((2,), ())
         t.start_store(2)
         return Contender("postern", t.processes["store2"].pid, lmtp=t.store_port(2, "lmtp"), imap=t.store_port(2, "imap"))
 
@@ -284,10 +310,10 @@ maillog_file_prefixes = {base}
                           "postlog": ("-", "1"), "anvil": ("-", "1"), "scache": ("-", "1")}.get(name, ("-", "-"))
             lines.append(f"{place} {kind} {private} - n {wake} {most} {program}")
         self.write("postfix/master.cf", "\n".join(lines) + "\n" + more_services)
+        self.stops.append(lambda: subprocess.run(["postfix", "-c", base, "stop"], check=False, timeout=60, capture_output=True))
         subprocess.run([*start_in, "postfix", "-c", base, "start"], check=True, timeout=60, capture_output=True)
         with open(f"{base}/queue/pid/master.pid", encoding="ascii") as f:
             pid = int(f.read())
-        self.stops.append(lambda: subprocess.run(["postfix", "-c", base, "stop"], check=False, timeout=60, capture_output=True))
         wait_for(lambda: port_answers(smtp), 30, "Postfix")
         return Contender("postfix", pid, smtp=smtp)
 
@@ -349,17 +375,21 @@ protocol lmtp {{
         from cyrus import start_cyrus  # pylint: disable=import-outside-toplevel
         t, user = self.tier, self.tier.users[0]
         t.store_count = max(t.store_count, 3)
+        self.wait_for_ports((3,), ())
         start_cyrus(t, 3, self.port(), [(user["name"], user["domain"], user["password"])])
         return Contender("cyrus", t.processes["cyrus3"].pid, lmtp=t.store_port(3, "lmtp"), imap=t.store_port(3, "imap"))
 
 
 @contextlib.contextmanager
 def ground_of(make=Ground, where=None):
-    """What make(run_dir) gives, in a folder of its own; everything ends and the folder goes with the block."""
-    with tempfile.TemporaryDirectory(prefix="postern-bench-", dir=where) as folder:
+    """What make(run_dir) gives, in a folder of its own; everything ends and the folder goes with the block, also when a signal
+    ends it."""
+    with signals_break_off() as state, tempfile.TemporaryDirectory(prefix="postern-bench-", dir=where) as folder:
         os.chmod(folder, 0o755)
         ground = make(os.path.join(folder, "t"))
+        ground.wait_for_ports(range(1, ground.tier.store_count + 1))
         try:
             yield ground
         finally:
+            state.ending = True
             ground.stop()

@@ -4,6 +4,8 @@ import select
 import socket
 import time
 
+from tier import end_with_parent
+
 EACH_MAX = 12500  # of one process: descriptors, and ports of one address
 
 
@@ -27,6 +29,7 @@ def start_idle(port, user, source):
 
 
 def child(pipe, port, users, first, count):
+    end_with_parent()  # its own copy of the other end of the pipe keeps that open
     held = []
     try:
         for k in range(first, first + count):
@@ -55,7 +58,8 @@ class IdleClients:
         self.parts, self.errors, self.count = [], [], 0
         for first in range(0, count, EACH_MAX):
             ours, theirs = multiprocessing.Pipe()
-            part = multiprocessing.Process(target=child, args=(theirs, port, users, first, min(EACH_MAX, count - first)))
+            part = multiprocessing.Process(target=child, args=(theirs, port, users, first, min(EACH_MAX, count - first)),
+                                           daemon=True)  # or a failed run would wait for it
             part.start()
             self.parts.append((part, ours))
             n, error = ours.recv()
