@@ -17,14 +17,15 @@ DEPS_test := libcmocka-dev python3-pytest clang-14 libclang-rt-14-dev llvm-14 \
 	slapd ldap-utils dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved \
 	sieve-connect python3-sievelib haproxy swaks libnet-ssleay-perl mutt isync \
 	fetchmail procps gsasl opendkim spamassassin spamd rspamd
-DEPS_test += postfix postfix-lmdb lmdb-utils postgrey postfix-policyd-spf-python unbound msmtp node-nodemailer \
+DEPS_test += postfix postfix-lmdb lmdb-utils postgrey postfix-policyd-spf-python unbound ldnsutils msmtp node-nodemailer \
 	libdb5.3 libgnutls-dane0 libidn12 libpcre2-8-0 procmail maildrop \
 	libsisimai-perl libmail-deliverystatus-bounceparser-perl php-cli php-mbstring
 DEPS_bench := iproute2 nginx-light libnginx-mod-mail postfix dovecot-imapd dovecot-lmtpd haproxy rspamd
 # Servers that cannot be installed beside each other or start by themselves, clients that would bring a web server with them:
 # unpacked, run by tests in a root of their own
 DEPS_unpacked := exim4-base exim4-daemon-light opensmtpd cyrus-common cyrus-imapd cyrus-pop3d sasl2-bin libical3 libxapian30 \
-	libzephyr4 libclamav12 libmspack0 c-icap libicapapi5 libc-icap-mod-virus-scan getmail6 roundcube-core
+	libzephyr4 libclamav12 libmspack0 c-icap libicapapi5 libc-icap-mod-virus-scan getmail6 roundcube-core \
+	nsd libfstrm0 libprotobuf-c1
 DEPS_lint := clang-format-14 cppcheck universal-ctags
 
 , := ,

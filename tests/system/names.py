@@ -7,12 +7,13 @@ from tier import wait_for
 DEAD_PORT = 9  # discard: nobody answers
 
 
-def config(base, host, port, records=(), redirects=None, broken=(), queries=False):
+def config(base, host, port, records=(), redirects=None, broken=(), queries=False, signed=None):
     """records: lines of a zone file; redirects: {zone: rdata for every name in it}; broken: zones without a server;
-    queries: each is a line of the log."""
+    queries: each is a line of the log; signed: a Tree of signed_zones.py, what its server says is validated."""
+    modules = "validator iterator" if signed else "iterator"
     lines = ["server:", f"\tinterface: {host}@{port}", "\tdo-daemonize: no", '\tchroot: ""', '\tusername: ""',
              f"\tdirectory: {base}", f"\tpidfile: {base}/unbound.pid", '\tlogfile: ""', "\tuse-syslog: no",
-             "\taccess-control: 127.0.0.0/8 allow", '\tmodule-config: "iterator"', "\tdo-not-query-localhost: no",
+             "\taccess-control: 127.0.0.0/8 allow", f'\tmodule-config: "{modules}"', "\tdo-not-query-localhost: no",
              "\tnum-threads: 1", "\tso-reuseport: no", "\toutgoing-range: 64", '\tlocal-zone: "." static',
              '\tlocal-zone: "127.in-addr.arpa." static']
     lines += ["\tlog-queries: yes"] if queries else []
@@ -21,6 +22,7 @@ def config(base, host, port, records=(), redirects=None, broken=(), queries=Fals
     lines += ["\tlocal-data: '" + r + "'" for r in records]
     for zone in broken:
         lines += ["forward-zone:", f'\tname: "{zone}"', f"\tforward-addr: 127.0.0.1@{DEAD_PORT}"]
+    lines += signed.resolver() if signed else []
     return "\n".join(lines) + "\n"
 
 

@@ -1,5 +1,5 @@
 """DANE (RFC 7672) and TLS for each domain: what DNSSEC says of a next hop's certificate decides whether mail goes there.
-The name server here stands for a validating one: it sets AD for zones that it calls signed."""
+The name server here stands for a validating one: it sets AD for zones that it calls signed; test_dnssec.py has a real one."""
 import hashlib
 import json
 import os
