@@ -8,7 +8,7 @@ bool is_tls_report(const struct q_delivery *dl)
 }
 
 static void count_session(
-    const struct q_delivery *dl, enum tlsrpt_result result, const struct out_result *r)
+    const struct q_delivery *dl, enum tlsrpt_result result, const struct out_session *where)
 {
 	struct tlsrpt *t = dl->queue->tlsrpt;
 	if (!tlsrpt_on(t) || dl->dest->kind != DEST_DOMAIN || is_tls_report(dl) || dl->relaxed)
@@ -19,10 +19,10 @@ static void count_session(
 		.dane = dl->judge == TLSRPT_TLSA && dl->dane.tlsa.n > 0 ? &dl->dane : NULL,
 		.result = result,
 		.mx = dl->host };
-	if (r != NULL) {
+	if (where != NULL) {
 		s.connected = true;
-		s.local = r->local;
-		s.peer = r->peer.addr;
+		s.local = where->local;
+		s.peer = where->peer;
 	}
 	tlsrpt_count(t, &s);
 }
@@ -33,9 +33,10 @@ void count_failure(struct q_delivery *dl, enum tlsrpt_kind judge, enum tlsrpt_re
 	count_session(dl, result, NULL);
 }
 
-void count_sent(struct q_delivery *dl, const struct out_result *r)
+static void count_one(struct q_delivery *dl, const struct out_session *s)
 {
 	static const enum tlsrpt_result results[OUT_TLS_FATES] = {
+		[OUT_TLS_BROKEN] = TLSRPT_VALIDATION_FAILURE,
 		[OUT_TLS_GOOD] = TLSRPT_SUCCESS,
 		[OUT_TLS_NOT_OFFERED] = TLSRPT_STARTTLS_NOT_SUPPORTED,
 		[OUT_TLS_WRONG_NAME] = TLSRPT_CERTIFICATE_HOST_MISMATCH,
@@ -48,14 +49,18 @@ void count_sent(struct q_delivery *dl, const struct out_result *r)
 		[STS_CERTIFICATE_BAD] = TLSRPT_STS_WEBPKI_INVALID,
 		[STS_POLICY_BAD] = TLSRPT_STS_POLICY_INVALID,
 	};
-	if (r->tls == OUT_TLS_UNSEEN)
-		return;
-	enum tlsrpt_result result = results[r->tls];
+	enum tlsrpt_result result = results[s->tls];
 	if (dl->judge != TLSRPT_TLSA && dl->sts == NULL && dl->sts_fault != STS_FINE) {
 		dl->judge = TLSRPT_STS;
 		result = faults[dl->sts_fault];
 	} else if (dl->mismatch) {
 		result = TLSRPT_VALIDATION_FAILURE;
 	}
-	count_session(dl, result, r);
+	count_session(dl, result, s);
+}
+
+void count_sent(struct q_delivery *dl, const struct out_result *r)
+{
+	for (size_t i = 0; i < r->session_n; i++)
+		count_one(dl, &r->sessions[i]);
 }

@@ -60,7 +60,7 @@ enum out_end wish_settle(struct q_delivery *dl, const struct out_result *r);
 bool is_tls_report(const struct q_delivery *dl);
 /* It ends before there is a session. */
 void count_failure(struct q_delivery *dl, enum tlsrpt_kind judge, enum tlsrpt_result result);
-/* What became of a session, judged by dl->judge. */
+/* What became of each session with this host, judged by dl->judge. */
 void count_sent(struct q_delivery *dl, const struct out_result *r);
 
 #endif

@@ -85,11 +85,14 @@ static void drop_stream(struct smtp_out *o)
 static void answer(struct smtp_out *o, enum out_end end)
 {
 	char why[OUT_WHY_SIZE]; /* fn may free o and read on */
+	struct out_session sessions[OUT_ADDRESSES_MAX];
 	memcpy(why, o->why, sizeof(why));
-	struct out_result r = { .end = end, .peer = o->peer, .local = o->local, .why = why };
-	r.tls = o->tls_fate;
+	memcpy(sessions, o->sessions, sizeof(sessions));
+	struct out_result r = { .end = end, .peer = o->peer, .why = why, .sessions = sessions };
+	r.session_n = o->session_n;
+	r.tls = out_last_fate(o);
 	r.talk_ms = o->envelope_ms != 0 ? loop_now_ms(o->opts.loop) - o->envelope_ms : 0;
-	o->tls_fate = OUT_TLS_UNSEEN;
+	o->session_n = 0;
 	r.dsn = (o->features & SMTP_HAS_DSN) != 0;
 	r.unfit = o->unfit;
 	r.sender_refused = o->mail_refused;
@@ -138,6 +141,8 @@ static void try_next_address(struct smtp_out *o)
 static void end_bad(struct smtp_out *o)
 {
 	enum out_state was = o->state;
+	if (was == ST_STARTTLS || was == ST_TLS)
+		out_note_session(o, OUT_TLS_BROKEN); /* but for what is known better */
 	if (has_next_address(o)) {
 		try_next_address(o);
 		return;
@@ -151,9 +156,8 @@ static void end_bad(struct smtp_out *o)
 	enum out_end end = was < ST_ENVELOPE ? OUT_UNREACHED : OUT_BROKEN;
 	if (o->kept && o->replies == 0 && was <= ST_ENVELOPE)
 		end = OUT_STALE;
-	const char *status = o->tls_fate > OUT_TLS_GOOD ? "4.7.5"
-			     : was <= ST_TLS            ? "4.4.1"
-							: "4.4.2";
+	bool tls_missed = out_last_fate(o) > OUT_TLS_GOOD && out_tls_is_must(o->opts.tls);
+	const char *status = tls_missed ? "4.7.5" : was <= ST_TLS ? "4.4.1" : "4.4.2";
 	struct buf text = BUF_INIT(REPLY_TEXT_SIZE - 1);
 	buf_printf(&text, "%.100s: %.150s while %s", o->opts.host, o->why, states[was].name);
 	for (size_t i = 0; i < o->mail->recipient_count; i++) {

@@ -42,7 +42,8 @@ static inline bool out_tls_is_must(enum out_tls t)
 
 /* What became of TLS on a connection, for reports (RFC 8460 section 4.3). */
 enum out_tls_fate {
-	OUT_TLS_UNSEEN, /* nothing new: the connection was there before, or broke off earlier */
+	OUT_TLS_UNSEEN, /* nothing new: the connections were there before, or broke off earlier */
+	OUT_TLS_BROKEN, /* broke off between STARTTLS and the end of the handshake: it may do another time */
 	OUT_TLS_GOOD,
 	OUT_TLS_NOT_OFFERED,
 	OUT_TLS_WRONG_NAME,
@@ -50,6 +51,12 @@ enum out_tls_fate {
 	OUT_TLS_UNTRUSTED,
 	OUT_TLS_FAILED, /* for another reason; with DANE: none of the certificates that DNSSEC names */
 	OUT_TLS_FATES
+};
+
+/* A connection that came far enough for a word on TLS. */
+struct out_session {
+	enum out_tls_fate tls; /* never UNSEEN */
+	struct ip_addr local, peer;
 };
 
 /* What DNSSEC says of a next hop, with OUT_TLS_DANE. */
@@ -123,8 +130,11 @@ struct out_result {
 	bool sender_refused;
 	bool dsn; /* the server knows the sender's wishes: what it took, it reports on itself */
 	struct ip_port peer;   /* none when never connected */
-	struct ip_addr local;  /* our end of the last connection to it; none when never connected */
-	enum out_tls_fate tls; /* told once for each connection */
+	enum out_tls_fate tls; /* of the last of the sessions */
+	/* Those that are new, one for each address of the host that was spoken to; each is told once. They live during the
+	 * callback. */
+	const struct out_session *sessions;
+	size_t session_n;
 	uint64_t talk_ms; /* from the first command of the envelope on; 0: it did not come so far */
 	const char *why;  /* for the log, when not ANSWERED; lives during the callback */
 };

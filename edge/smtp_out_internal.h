@@ -57,8 +57,9 @@ struct smtp_out {
 	char *host, *helo;    /* owned; opts points here */
 	struct tls_ctx *tls;  /* owned reference */
 	struct out_dane dane; /* owned strings */
-	bool tls_counted;     /* what became of TLS on this connection stands in the metrics */
-	enum out_tls_fate tls_fate; /* the same, until it is told with an answer */
+	bool tls_counted;     /* what became of TLS on this connection is noted */
+	struct out_session sessions[OUT_ADDRESSES_MAX]; /* until they are told with an answer */
+	size_t session_n;
 	void (*gone)(void *arg, struct smtp_out *o);
 	void *gone_arg;
 
@@ -106,7 +107,10 @@ enum out_verdict out_send_ehlo(struct smtp_out *o);
 void out_pump_envelope(struct smtp_out *o); /* sends what may be sent now */
 enum out_verdict out_pump_body(struct smtp_out *o);
 
-void out_count_tls(struct smtp_out *o, enum out_tls_fate fate); /* once a connection */
+/* Once a connection, for those who are told of it. False: what became of TLS was known. */
+bool out_note_session(struct smtp_out *o, enum out_tls_fate fate);
+void out_count_tls(struct smtp_out *o, enum out_tls_fate fate); /* the same, and the metrics */
+enum out_tls_fate out_last_fate(const struct smtp_out *o);
 
 /* smtp_out.c: the only writer of the state, and the keeper of reasons. */
 void out_set_state(struct smtp_out *o, enum out_state to);

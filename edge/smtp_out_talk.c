@@ -377,6 +377,8 @@ enum out_verdict out_on_greeting(struct smtp_out *o, const struct smtp_reply *r)
 enum out_verdict out_on_ehlo(struct smtp_out *o, const struct smtp_reply *r)
 {
 	struct smtp_ehlo said = { 0 };
+	if (r->code / 100 == 5 && o->opts.tls != OUT_TLS_NONE) /* without extensions no STARTTLS */
+		out_count_tls(o, OUT_TLS_NOT_OFFERED);
 	if (r->code / 100 == 5 && o->opts.kind == OUT_SMTP && !out_tls_is_must(o->opts.tls)) {
 		o->features = 0;
 		o->size_max = 0;
@@ -384,8 +386,6 @@ enum out_verdict out_on_ehlo(struct smtp_out *o, const struct smtp_reply *r)
 		out_set_state(o, ST_HELO);
 		return V_READ;
 	}
-	if (r->code / 100 == 5) /* without extensions no STARTTLS either */
-		out_count_tls(o, OUT_TLS_NOT_OFFERED);
 	if (r->code != 250)
 		return out_fail_reply(o, "EHLO", r);
 	smtp_ehlo_parse(r, &said);
@@ -421,6 +421,21 @@ static size_t start_tls(struct smtp_out *o)
 	return stream_start_tls_dane(o->io, o->tls, &dane);
 }
 
+bool out_note_session(struct smtp_out *o, enum out_tls_fate fate)
+{
+	if (o->tls_counted || o->opts.kind == OUT_LMTP)
+		return false;
+	o->tls_counted = true;
+	if (o->opts.tls != OUT_TLS_NONE && o->session_n < OUT_ADDRESSES_MAX)
+		o->sessions[o->session_n++] = (struct out_session){ fate, o->local, o->peer.addr };
+	return true;
+}
+
+enum out_tls_fate out_last_fate(const struct smtp_out *o)
+{
+	return o->session_n > 0 ? o->sessions[o->session_n - 1].tls : OUT_TLS_UNSEEN;
+}
+
 /* How many sessions of which kind, as reports of TLS (RFC 8460) would have it. */
 void out_count_tls(struct smtp_out *o, enum out_tls_fate fate)
 {
@@ -435,11 +450,8 @@ void out_count_tls(struct smtp_out *o, enum out_tls_fate fate)
 		[OUT_TLS_STS_TEST] = { QUEUE_M_TLS_MAY, QUEUE_M_TLS_MAY_FAILED },
 	};
 	bool under_tls = stream_is_tls(o->io);
-	if (o->tls_counted || o->opts.kind == OUT_LMTP)
+	if (!out_note_session(o, fate))
 		return;
-	o->tls_counted = true;
-	if (o->opts.tls != OUT_TLS_NONE)
-		o->tls_fate = fate;
 	bool plain = fate == OUT_TLS_NOT_OFFERED && !out_tls_is_must(o->opts.tls);
 	enum out_tls kind = plain ? OUT_TLS_NONE : o->opts.tls;
 	metric_add(&queue_metrics[under_tls ? kinds[kind].good : kinds[kind].bad], 1);

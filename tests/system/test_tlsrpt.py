@@ -25,6 +25,7 @@ DOMAINS = {
     "foreign": (policy("enforce", "mail.elsewhere.example"), [BOTH]),
     "untrusted": (policy("enforce", "mx1.untrusted.example"), [SELF_SIGNED]),
     "othername": (policy("enforce", "mx1.othername.example"), [SELF_SIGNED]),
+    "two": (policy("enforce", "mx1.two.example"), [SELF_SIGNED]),  # and another address: SECOND
     "testing": (policy("testing", "mx1.testing.example"), [SELF_SIGNED]),
     "testingmx": (policy("testing", "mail.elsewhere.example"), [PLAIN]),
     "none": (policy("none"), [BOTH]), "nonebad": (policy("none"), [PLAIN]),
@@ -32,11 +33,13 @@ DOMAINS = {
     "silent": (policy("enforce", "*.silent.example"), [BOTH]),  # asks for no reports
     "reports": (policy("enforce", "mail.elsewhere.example"), [REPORTS]),
 }
-STAYS = ["plain", "foreign", "untrusted", "othername"]
+SECOND = f"mx1.two.example. 1 IN A {PLAIN}"
+STAYS = ["plain", "foreign", "untrusted", "othername", "two"]
 # domain: (policy, success?, result of the failure)
 EXPECTED = {
     "wild": ("sts", True, None), "plain": ("sts", False, "starttls-not-supported"), "foreign": ("sts", False, "validation-failure"),
     "untrusted": ("sts", False, "certificate-not-trusted"), "othername": ("sts", False, "certificate-not-trusted"),
+    "two": ("sts", False, {"certificate-not-trusted": SELF_SIGNED, "starttls-not-supported": PLAIN}),
     "testing": ("sts", False, "certificate-not-trusted"), "testingmx": ("sts", False, "validation-failure"),
     "none": ("no-policy-found", True, None), "nonebad": ("no-policy-found", False, "starttls-not-supported"),
     "missing": ("sts", False, "sts-policy-fetch-error"), "malformed": ("sts", False, "sts-policy-invalid"),
@@ -135,7 +138,7 @@ def edge(run_dir):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
     tier.kept = servers[-1].kept
-    lines = records(DOMAINS, {})
+    lines = records(DOMAINS, {}) + [SECOND]
     uris = f"mailto:tls@reports.example,https://mta-sts.reports.example:{tier.web.server_address[1]}/v1"
     for name in DOMAINS:
         if name != "silent":
@@ -213,10 +216,13 @@ def test_reports(edge):
             assert "failure-details" not in told
             continue
         failures = told["failure-details"]
-        assert {f["result-type"] for f in failures} == {result}, (name, failures)
+        assert {f["result-type"] for f in failures} == (set(result) if name == "two" else {result}), (name, failures)
         assert sum(f["failed-session-count"] for f in failures) == counted[name]["bad"]
         assert all(f["receiving-mx-hostname"] == f"mx1.{name}.example" for f in failures)
         assert all("receiving-ip" in f or name == "foreign" for f in failures)
+    failures = mailed["two.example"]["policies"][0]["failure-details"]
+    assert {f["result-type"]: f["receiving-ip"] for f in failures} == EXPECTED["two"][2]  # each attempt is a session with each
+    assert [f["failed-session-count"] for f in failures] == [counted["two"]["bad"] // 2] * 2
     wild = mailed["wild.example"]["policies"][0]["policy"]
     assert wild["policy-string"] == ["version: STSv1", "mode: enforce", "max_age: 86400", "mx: *.wild.example"]
     assert wild["mx-host"] == ["*.wild.example"]
