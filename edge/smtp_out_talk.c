@@ -412,7 +412,7 @@ enum out_verdict out_on_helo(struct smtp_out *o, const struct smtp_reply *r)
 /* For the certificate, TLS_VERIFY_NAME or what DNSSEC says counts; bytes that came too early. */
 static size_t start_tls(struct smtp_out *o)
 {
-	struct tls_dane_record v[DNS_TEXTS_MAX];
+	struct tls_dane_record v[TLS_POLICY_RECORDS_MAX];
 	if (o->opts.tls != OUT_TLS_DANE)
 		return stream_start_tls_client(o->io, o->tls, o->host, NULL);
 	const char *base = o->dane.base != NULL ? o->dane.base : o->host;

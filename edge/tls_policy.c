@@ -10,7 +10,7 @@
 
 #define tls_policy_MAGIC 0x715b0001u
 
-enum { RECORDS_BYTES = 16384, RECORD_HEAD = 3, NAME_SIZE = DNS_NAME_SIZE + 20 };
+enum { RECORD_HEAD = 3, NAME_SIZE = DNS_NAME_SIZE + 20 };
 
 const struct edge_next_hop_conf *tls_policy_block(const struct edge_conf *c, const char *domain)
 {
@@ -67,7 +67,7 @@ static void put_record(struct buf *out, const struct tls_dane_record *r)
 size_t tls_policy_records(struct span tlsa, struct tls_dane_record *out)
 {
 	size_t n = 0;
-	while (tlsa.n >= 2 + RECORD_HEAD && n < DNS_TEXTS_MAX) {
+	while (tlsa.n >= 2 + RECORD_HEAD && n < TLS_POLICY_RECORDS_MAX) {
 		const unsigned char *p = (const unsigned char *)tlsa.p;
 		size_t length = (size_t)p[0] << 8 | p[1];
 		if (length < RECORD_HEAD || length > tlsa.n - 2)
@@ -81,7 +81,7 @@ size_t tls_policy_records(struct span tlsa, struct tls_dane_record *out)
 
 bool tls_policy_is_usable(struct span tlsa)
 {
-	struct tls_dane_record v[DNS_TEXTS_MAX];
+	struct tls_dane_record v[TLS_POLICY_RECORDS_MAX];
 	return tls_dane_is_usable(v, tls_policy_records(tlsa, v));
 }
 
@@ -130,7 +130,7 @@ static void ask_tlsa(struct policy_ask *a, const char *base);
 static void on_tlsa(void *arg, const struct dns_tlsa *r)
 {
 	struct policy_ask *a = arg;
-	struct buf tlsa = BUF_INIT(RECORDS_BYTES);
+	struct buf tlsa = BUF_INIT(TLS_POLICY_BYTES_MAX);
 	CHECK(a->magic == tls_policy_MAGIC);
 	a->ask = NULL;
 	enum tls_policy_answer what = r->status == DNS_FAILED               ? TLS_POLICY_FAILED

@@ -12,10 +12,13 @@ const struct edge_next_hop_conf *tls_policy_block(const struct edge_conf *c, con
 /* What it says; else smtp_tls. OUT_TLS_DANE: nothing less will do. */
 enum out_tls tls_policy_of(const struct edge_conf *c, const char *domain);
 
+/* Bytes of the records of an out_dane, and how many there are. */
+enum { TLS_POLICY_BYTES_MAX = 16384, TLS_POLICY_RECORDS_MAX = DNS_TEXTS_MAX };
+
 /* A copy with bytes of its own. */
 struct out_dane out_dane_copy(const struct out_dane *d);
 void out_dane_end(struct out_dane *d);
-/* The records of an out_dane; at most DNS_TEXTS_MAX. */
+/* out: room for TLS_POLICY_RECORDS_MAX. */
 size_t tls_policy_records(struct span tlsa, struct tls_dane_record *out);
 bool tls_policy_is_usable(struct span tlsa); /* see tls_dane_is_usable() */
 

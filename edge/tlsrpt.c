@@ -29,7 +29,7 @@ enum {
 	DAY_S = 24 * 3600,
 	JSON_MAX = 4 * 1024 * 1024,
 	MAIL_MAX = 8 * 1024 * 1024,
-	KEPT_MAX = 64 * 1024 * 1024,
+	KEPT_MAX = 128 * 1024 * 1024, /* what is counted, and what is being told */
 	RECORD_MAX = 4096,
 	POST_MS = 60000,
 	KEY_MAX = 2 * DNS_NAME_SIZE + TLSRPT_RULES_MAX + 8,
@@ -45,6 +45,7 @@ struct tlsrpt {
 	const struct edge_conf *conf; /* the owner's */
 	const char *hostname;         /* the owner's */
 	struct map *policies;         /* owned; by domain, kind and rules */
+	size_t rules_sum;             /* bytes of their rules */
 	uint64_t since_us;
 	unsigned minutes;
 	bool changed;
@@ -105,9 +106,12 @@ static void merge(struct tlsrpt *t, struct tlsrpt_policy *take)
 {
 	struct buf key = BUF_INIT(KEY_MAX);
 	struct tlsrpt_policy *p = put_key(&key, take) ? map_get(t->policies, buf_span(&key)) : NULL;
-	bool room = map_count(t->policies) < TLSRPT_POLICIES_MAX;
+	size_t length = strlen(take->rules);
+	bool room = map_count(t->policies) < TLSRPT_POLICIES_MAX &&
+		    t->rules_sum + length <= TLSRPT_RULES_SUM_MAX;
 	if (p == NULL && buf_ok(&key) && room) {
 		p = mem_copy(take, sizeof *take);
+		t->rules_sum += length;
 		CHECK(map_set(t->policies, buf_span(&key), p, NULL));
 	} else {
 		if (p != NULL) {
@@ -388,6 +392,7 @@ static bool cut(struct tlsrpt *t, uint64_t to_us)
 		return true;
 	t->leaving = mem_array(n, sizeof(struct tlsrpt_policy *));
 	map_each(t->policies, take_policy, t);
+	t->rules_sum = 0;
 	qsort(t->leaving, n, sizeof(struct tlsrpt_policy *), by_domain);
 	return true;
 }

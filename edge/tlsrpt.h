@@ -2,8 +2,8 @@
  * those that ask for it are told.
  *
  * For deliver.c (step 6 of 6); off unless tls_reports says so. The queue process, which alone sends to strangers,
- * counts and reports. Bounds: 5000 policies with 16 kinds of failure each; what does not fit is not counted. Counts live
- * over restarts in a file, written every five minutes and at the end: a crash or power cut costs what came since. */
+ * counts and reports. Bounds: 5000 policies, whose texts come to 16 MiB, with 16 kinds of failure each; what does not fit is not
+ * counted. Counts live over restarts in a file, written every five minutes and at the end: a crash or power cut costs what came since. */
 #ifndef EDGE_TLSRPT_H
 #define EDGE_TLSRPT_H
 
@@ -20,7 +20,12 @@
 
 struct tlsrpt;
 
-enum { TLSRPT_POLICIES_MAX = 5000, TLSRPT_FAILURES_MAX = 16, TLSRPT_RULES_MAX = 4096 };
+enum {
+	TLSRPT_POLICIES_MAX = 5000,
+	TLSRPT_FAILURES_MAX = 16,
+	TLSRPT_RULES_MAX = 64 * 1024, /* of one policy: any that is taken fits */
+	TLSRPT_RULES_SUM_MAX = 16 * 1024 * 1024,
+};
 
 /* By which policy a session was judged. */
 enum tlsrpt_kind { TLSRPT_NO_POLICY, TLSRPT_STS, TLSRPT_TLSA, TLSRPT_KINDS };

@@ -9,6 +9,11 @@
 
 enum { LINE = 57, DATE_S = 20 };
 
+/* Each pattern stands there twice; of TLSA records each byte is two digits. */
+_Static_assert(128 + STS_MX_MAX * (2 * STS_MX_LENGTH_MAX + 16) <= TLSRPT_RULES_MAX, "MTA-STS");
+_Static_assert(
+    32 + 2 * TLS_POLICY_BYTES_MAX + TLS_POLICY_RECORDS_MAX * 16 <= TLSRPT_RULES_MAX, "DANE");
+
 /* What a reader, or RFC 8460, goes by. A second From, To, Subject or Date spoils the signature. */
 static const char signed_fields[] =
     "From:To:Subject:Date:Message-ID:TLS-Report-Domain:TLS-Report-Submitter:MIME-Version:"
@@ -57,7 +62,7 @@ static void put_sts(struct buf *out, const struct sts_policy *p)
 
 static void put_tlsa(struct buf *out, struct span tlsa)
 {
-	struct tls_dane_record v[DNS_TEXTS_MAX];
+	struct tls_dane_record v[TLS_POLICY_RECORDS_MAX];
 	size_t n = tls_policy_records(tlsa, v);
 	buf_add_str(out, "\"policy-string\":[");
 	for (size_t i = 0; i < n; i++) {

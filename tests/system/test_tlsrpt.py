@@ -19,8 +19,10 @@ from test_mta_sts import BOTH, PLAIN, SELF_SIGNED, Policies, options, pair, poli
 from tier import wait_for
 
 REPORTS = "127.0.0.5"
+LONG = [f"mx{k}.{'x' * 60}.{'y' * 60}.long.example" for k in range(2, 60)]  # 7 KiB, each stands in the report twice
 DOMAINS = {
     "wild": (policy("enforce", "*.wild.example"), [BOTH]),
+    "long": (policy("enforce", *LONG, "mx1.long.example"), [BOTH]),
     "plain": (policy("enforce", "mx1.plain.example"), [PLAIN]),
     "foreign": (policy("enforce", "mail.elsewhere.example"), [BOTH]),
     "untrusted": (policy("enforce", "mx1.untrusted.example"), [SELF_SIGNED]),
@@ -37,7 +39,7 @@ SECOND = f"mx1.two.example. 1 IN A {PLAIN}"
 STAYS = ["plain", "foreign", "untrusted", "othername", "two"]
 # domain: (policy, success?, result of the failure)
 EXPECTED = {
-    "wild": ("sts", True, None), "plain": ("sts", False, "starttls-not-supported"), "foreign": ("sts", False, "validation-failure"),
+    "wild": ("sts", True, None), "long": ("sts", True, None), "plain": ("sts", False, "starttls-not-supported"), "foreign": ("sts", False, "validation-failure"),
     "untrusted": ("sts", False, "certificate-not-trusted"), "othername": ("sts", False, "certificate-not-trusted"),
     "two": ("sts", False, {"certificate-not-trusted": SELF_SIGNED, "starttls-not-supported": PLAIN}),
     "testing": ("sts", False, "certificate-not-trusted"), "testingmx": ("sts", False, "validation-failure"),
@@ -226,6 +228,7 @@ def test_reports(edge):
     wild = mailed["wild.example"]["policies"][0]["policy"]
     assert wild["policy-string"] == ["version: STSv1", "mode: enforce", "max_age: 86400", "mx: *.wild.example"]
     assert wild["mx-host"] == ["*.wild.example"]
+    assert mailed["long.example"]["policies"][0]["policy"]["mx-host"] == [*LONG, "mx1.long.example"]
     posted = {json.loads(gzip.decompress(body))["policies"][0]["policy"]["policy-domain"]: json.loads(gzip.decompress(body))
               for path, kind, body in edge.web.posted if (path, kind) == ("/v1", "application/tlsrpt+gzip")}
     assert posted == mailed

@@ -2,6 +2,7 @@
 #include "tests/unit/net/fake_ns.h"
 
 #include "base/fmt.h"
+#include "edge/tls_policy.h"
 #include "edge/tlsrpt.h"
 
 static const uint64_t noon_us = (uint64_t)20000 * 24 * 3600 * 1000000 + 12ull * 3600 * 1000000;
@@ -113,6 +114,78 @@ static void test_bounds(void **state)
 	begin();
 	assert_int_equal(times(shown(), "domain"), TLSRPT_POLICIES_MAX);
 	assert_int_equal(times(shown(), "\"bad\":48"), 1);
+}
+
+static const char *json_of(struct buf *out, struct tlsrpt_policy *p, const struct tlsrpt_session *s)
+{
+	struct tlsrpt_about about = { .hostname = "e", .organisation = "o", .contact = "c" };
+	const struct tlsrpt_policy *const v[] = { p };
+	struct buf rules = BUF_INIT(TLSRPT_RULES_MAX);
+	about.domain = p->domain;
+	tlsrpt_put_rules(&rules, s);
+	assert_true(buf_ok(&rules));
+	p->rules = mem_span_str(buf_span(&rules));
+	tlsrpt_put_json(out, &about, v, 1);
+	MEM_FREE(&p->rules);
+	buf_end(&rules);
+	return buf_cstr(out);
+}
+
+/* The longest policies that are taken stand in a report, whole, and in the file. */
+static void test_long(void **state)
+{
+	static char name[STS_MX_LENGTH_MAX + 1], tlsa[TLS_POLICY_BYTES_MAX];
+	struct sts_rules *rules = MEM_NEW(struct sts_rules);
+	struct out_dane dane = { .base = "mx", .tlsa = span_of(tlsa, sizeof tlsa) };
+	struct tlsrpt_session s = { .domain = "a.example", .kind = TLSRPT_STS, .sts = rules };
+	struct tlsrpt_policy p = { .domain = "a.example", .base = "a.example" };
+	struct buf out = BUF_INIT(4 * TLSRPT_RULES_MAX);
+	memset(name, 'x', STS_MX_LENGTH_MAX);
+	rules->policy.mx_n = STS_MX_MAX;
+	for (size_t i = 0; i < STS_MX_MAX; i++)
+		rules->policy.mx[i] = span_str(name);
+	assert_int_equal(times(json_of(&out, &p, &s), name), 2 * STS_MX_MAX);
+	tlsrpt_count(t, &s);
+	for (size_t i = 0, n = sizeof tlsa / TLS_POLICY_RECORDS_MAX; i < sizeof tlsa; i += n) {
+		tlsa[i] = (char)((n - 2) >> 8);
+		tlsa[i + 1] = (char)((n - 2) & 0xff);
+	}
+	s.kind = TLSRPT_TLSA;
+	s.dane = &dane;
+	buf_clear(&out);
+	assert_int_equal(times(json_of(&out, &p, &s), "\"0 0 0 00"), TLS_POLICY_RECORDS_MAX);
+	tlsrpt_count(t, &s);
+	tlsrpt_free(&t); /* into the file, and back */
+	begin();
+	assert_int_equal(times(shown(), "\"good\":1"), 2);
+	buf_end(&out);
+	mem_free(rules);
+}
+
+/* Who has many long policies does not get all memory for them; the next day is another one. */
+static void test_sum_of_long_ones(void **state)
+{
+	struct sts_rules *rules = MEM_NEW(struct sts_rules);
+	char domain[40], name[STS_MX_LENGTH_MAX + 1] = "";
+	struct tlsrpt_session s = { .domain = domain, .kind = TLSRPT_STS, .sts = rules };
+	memset(name, 'x', STS_MX_LENGTH_MAX);
+	rules->policy.mx_n = STS_MX_MAX;
+	for (size_t i = 0; i < STS_MX_MAX; i++)
+		rules->policy.mx[i] = span_str(name);
+	for (int i = 0; i < 1000; i++) {
+		snprintf(domain, sizeof domain, "d%d.example", i);
+		tlsrpt_count(t, &s);
+	}
+	size_t kept_n = times(shown(), "domain"), each = 2 * STS_MX_MAX * STS_MX_LENGTH_MAX;
+	assert_true(kept_n * each <= TLSRPT_RULES_SUM_MAX &&
+		    kept_n * each * 11 / 10 > TLSRPT_RULES_SUM_MAX);
+	count("short.example", TLSRPT_SUCCESS, NULL);
+	assert_int_equal(times(shown(), "short.example"), 1);
+	tlsrpt_send(t);
+	assert_string_equal(shown(), "[]");
+	tlsrpt_count(t, &s);
+	assert_int_equal(times(shown(), "domain"), 1);
+	mem_free(rules);
 }
 
 /* What DNSSEC says stands there as in a zone file, under the name it was found at. */
@@ -244,6 +317,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_sums),
 		CASE(test_bounds),
+		CASE(test_long),
+		CASE(test_sum_of_long_ones),
 		CASE(test_text),
 		CASE(test_file),
 		CASE(test_midnight),
