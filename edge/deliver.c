@@ -182,7 +182,6 @@ static void send_relaxed(struct q_delivery *dl)
 		.kind = OUT_SMTP, .host = dl->host, .port = dl->port, .tls = dl->tls
 	};
 	dl->relaxed = true;
-	dl->mx_tried++;
 	send_to(dl, &to);
 }
 
@@ -243,7 +242,6 @@ static void send_smtp_now(struct q_delivery *dl, const struct out_dane *found)
 			stop_here(dl, "4.7.5", why);
 		return;
 	}
-	dl->mx_tried++;
 	dl->enforced = to.tls == OUT_TLS_DANE || to.tls == OUT_TLS_STS;
 	send_to(dl, &to);
 }
@@ -304,11 +302,19 @@ static bool send_next_mx(struct q_delivery *dl)
 	return true;
 }
 
+/* None of the domain's mail exchangers is anywhere: RFC 5321 section 5.1 wants that reported, not waited for. */
+static bool is_nowhere(const struct q_delivery *dl)
+{
+	return dl->dest->kind == DEST_DOMAIN && dl->mx_absent > 0 && dl->mx_absent >= dl->mx.n;
+}
+
 static void on_sent(void *arg, const struct out_result *r)
 {
 	struct q_delivery *dl = OBJ(q_delivery, arg);
 	dl->ask = NULL;
 	count_sent(dl, r);
+	dl->mx_tried += !r->untried && !r->absent;
+	dl->mx_absent += r->absent;
 	if (is_stopped(dl, r)) {
 		send_relaxed(dl);
 		return;
@@ -318,6 +324,11 @@ static void on_sent(void *arg, const struct out_result *r)
 		wish_note(dl, r);
 		if (send_next_mx(dl))
 			return;
+		if (is_nowhere(dl)) {
+			finish_all(dl, FATE_REFUSED, 550, "5.4.4",
+			    "no mail exchanger of the domain has an address that mail may go to");
+			return;
+		}
 		end = wish_settle(dl, r);
 	}
 	dl->dsn = r->dsn;

@@ -32,8 +32,10 @@ struct q_delivery {
 	bool secure; /* the name of the next hop came by DNSSEC, or from the configuration */
 	char host[ROUTE_HOST_SIZE]; /* while ask is about its certificate */
 	uint16_t port;
-	size_t mx_next, mx_tried;
-	bool may_wait; /* a host was passed over that may do another time: see deliver_wish.c */
+	size_t mx_next;   /* the next one of mx */
+	size_t mx_tried;  /* of those before it, the ones that were dialled */
+	size_t mx_absent; /* and those that have no address */
+	bool may_wait;    /* a host was passed over that may do another time: see deliver_wish.c */
 	uint64_t began_us, talk_ms; /* when; and how long the next hop was talked to */
 };
 

@@ -12,10 +12,10 @@ bool wish_trusts(const struct q_delivery *dl, const char *host)
 	return dl->secure || (dl->sts != NULL && sts_allows(dl->sts, host));
 }
 
-/* It was there, and does not keep the wish. */
+/* It was there and does not keep the wish, or is nowhere. */
 static bool is_missed(const struct out_result *r)
 {
-	return r->unfit || (r->end == OUT_UNREACHED && r->tls > OUT_TLS_GOOD);
+	return r->unfit || r->absent || (r->end == OUT_UNREACHED && r->tls > OUT_TLS_GOOD);
 }
 
 void wish_note(struct q_delivery *dl, const struct out_result *r)

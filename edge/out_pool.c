@@ -322,11 +322,13 @@ static void on_sent(void *arg, const struct out_result *result)
 		request_send(r, conn_new(peer));
 		return;
 	}
-	if (result->end == OUT_UNREACHED)
+	bool dead =
+	    result->end == OUT_UNREACHED && !result->absent; /* that is for the DNS to remember */
+	if (dead)
 		peer_is_dead(peer);
 	else if (result->end == OUT_ANSWERED)
 		peer_is_alive(peer);
-	if (result->end == OUT_UNREACHED)
+	if (dead)
 		refuse_waiting(peer);
 	else
 		serve_waiting(peer);

@@ -3,7 +3,8 @@
  *
  * A host that could not be reached is left alone for a second, then two, four ... up to dead_ms; mail
  * for it meanwhile is answered at once (OUT_UNREACHED), so that a dead store does not cost every
- * message its deadline. When the time is over one mail tries; the first success clears the memory. */
+ * message its deadline. When the time is over one mail tries; the first success clears the memory. That a name has no
+ * address is not remembered here: the DNS answers at once. */
 #ifndef EDGE_OUT_POOL_H
 #define EDGE_OUT_POOL_H
 

@@ -95,6 +95,7 @@ static void answer(struct smtp_out *o, enum out_end end)
 	o->session_n = 0;
 	r.dsn = (o->features & SMTP_HAS_DSN) != 0;
 	r.unfit = o->unfit;
+	r.absent = o->absent;
 	r.sender_refused = o->mail_refused;
 	out_done_fn *fn = o->done;
 	MEM_FREE(&o->send);
@@ -290,6 +291,7 @@ static void on_dialled(void *arg, const struct dial_result *r)
 	o->dialing = NULL;
 	o->peer = r->addr;
 	if (r->err) {
+		o->absent = r->err == ERR_DNS_ABSENT && o->tried == 0;
 		step(o, out_fail(o, r->text != NULL ? r->text : err_text(r->err)));
 		return;
 	}

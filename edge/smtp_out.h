@@ -125,6 +125,7 @@ enum out_end {
 struct out_result {
 	enum out_end end;
 	bool untried; /* UNREACHED by the memory of a pool (out_pool.h): nothing new is known */
+	bool absent;  /* UNREACHED: its name has no address that may be spoken to, says the DNS */
 	bool unfit; /* ANSWERED by us: it cannot keep the sender's wish for TLS, another host may */
 	/* ANSWERED with the answer to MAIL: it has not looked at a recipient. */
 	bool sender_refused;

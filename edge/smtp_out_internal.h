@@ -90,7 +90,7 @@ struct smtp_out {
 	size_t replies;                /* to this mail */
 	uint64_t envelope_ms;          /* loop's time when its envelope began; 0: not yet */
 	bool mail_refused;
-	bool unfit; /* see out_result */
+	bool unfit, absent; /* see out_result */
 	uint64_t body_at;
 	size_t final_at; /* recipient whose LMTP answer comes next */
 	struct smtp_body_encoder encoder;

@@ -3,6 +3,7 @@ import email
 import json
 import os
 import random
+import re
 import signal
 import socket
 import socketserver
@@ -342,7 +343,11 @@ class Names(socketserver.BaseRequestHandler):
             ("dead.example", A): ["127.0.0.9"], ("plain.example", A): ["127.0.0.1"], ("null.example", MX): [(0, "")],
             # an address is no name of a host; who is as good as we are would give it back
             ("numbers.example", MX): [(5, "127.0.0.1"), (10, "mx.example")], ("only.example", MX): [(5, "127.0.0.1")],
-            ("equal.example", MX): [(10, "mx.example"), (10, "mail.example.org")]}
+            ("equal.example", MX): [(10, "mx.example"), (10, "mail.example.org")],
+            # a name without an address is no host, and takes no turn of those that are
+            ("empty.example", MX): [(10, "a.empty.example"), (20, "b.empty.example")],
+            ("sixth.example", MX): [(k, f"x{k}.empty.example") for k in range(1, 6)] + [(6, "mx.example")],
+            ("partly.example", MX): [(10, "dead.example"), (20, "b.empty.example")]}
 
     @staticmethod
     def wire(name):
@@ -366,6 +371,12 @@ class Names(socketserver.BaseRequestHandler):
         sock.sendto(head + query[12:at + 5] + records, self.client_address)
 
 
+def waiting(edge):
+    """Who was tried twice at least, if nobody else is in the queue."""
+    rows = json.loads(edge.postern("queue", "list", "--json").stdout)
+    return [r["recipient"] for r in rows] if all(r["attempts"] >= 2 for r in rows) else None
+
+
 def test_mail_exchangers(edge, relay):
     """In order of preference, past one that is dead; a domain without MX by its address; none is an end."""
     dns = socketserver.ThreadingUDPServer(("127.0.0.1", 0), Names)
@@ -375,7 +386,7 @@ def test_mail_exchangers(edge, relay):
     alice = edge.user("alice")
     token = mail.new_token()
     to = ["good@far.example", "good@plain.example", "good@null.example", "good@gone.example", "good@numbers.example",
-          "good@only.example", "good@equal.example"]
+          "good@only.example", "good@equal.example", "good@empty.example", "good@sixth.example", "good@partly.example"]
     try:
         assert edge.stop_process("edge") == 0
         edge.write_configs()
@@ -383,13 +394,15 @@ def test_mail_exchangers(edge, relay):
         text = mail.message(token, alice["address"], to)
         code, reply = mail.send(edge, alice["address"], to, text, service="submission", user=alice)
         assert code == 250, reply
-        wait_for(lambda: sum(token.encode() in t for t in relay.taken) == 3, 20, "three relayed messages")
-        wait_for(edge.queue_is_empty, 20, "an empty queue")
+        wait_for(lambda: sum(token.encode() in t for t in relay.taken) == 4, 20, "four relayed messages")
+        wait_for(lambda: waiting(edge) == ["good@partly.example"], 20, "the queue to wait for the host that is dead alone")
         notices = b"".join(edge.having(alice, token))
         assert b"rfc822; good@null.example" in notices and b"Status: 5.1.10" in notices
         assert b"rfc822; good@gone.example" in notices and b"Status: 5.1.2" in notices
         assert b"rfc822; good@only.example" in notices and b"Status: 5.4.4" in notices
         assert b"rfc822; good@equal.example" in notices and b"Status: 5.4.6" in notices
+        assert re.search(rb"rfc822; ?good@empty.example\r\nAction: failed\r\nStatus: 5.4.4", notices)
+        edge.postern("queue", "delete", "recipient=good@partly.example")
     finally:
         dns.shutdown()
         dns.server_close()

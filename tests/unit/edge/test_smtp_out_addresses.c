@@ -37,6 +37,7 @@ static struct span read_body(void *arg, uint64_t at, size_t n, err_t *err_out)
 static void on_done(void *arg, const struct out_result *r)
 {
 	got = *r;
+	assert_true(!r->absent || r->end == OUT_UNREACHED);
 	if (r->session_n > 0)
 		memcpy(sessions, r->sessions, r->session_n * sizeof *sessions);
 	answered = true;
@@ -126,8 +127,9 @@ static void test_an_answer_is_an_answer(void **state)
 /* Neither is it asked where a stranger's name leads to this host. */
 static void test_not_to_this_host(void **state)
 {
-	run_pair(STEPS("S 220 hi"), true);
+	run_both(STEPS("S 220 hi"), GOOD, 2, true);
 	assert_int_equal(got.end, OUT_UNREACHED);
+	assert_true(got.absent && !got.untried); /* the second mail is told the same */
 	assert_int_equal(outcome.fate, FATE_LATER);
 	assert_int_equal(first.connections + second.connections, 0);
 	both_end();
