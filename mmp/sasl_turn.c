@@ -51,13 +51,14 @@ enum verdict sasl_turn_account(struct session *s)
 	return V_READ;
 }
 
-/* The attempt copies what it needs of the exchange, which is over. */
+/* The exchange is over; the attempt, which copies what it needs of it, must not find it going on. */
 static enum verdict start_attempt(struct session *s, enum sasl_exchange_rx rx)
 {
-	struct sasl_exchange *x = &s->sasl;
-	enum verdict v = rx == SASL_X_FOREIGN ? authenticate_deny(s, x->user, WHY_FOREIGN_AUTHZID)
-					      : authenticate_start(s, x->user, x->secret);
-	sasl_exchange_end(x);
+	struct sasl_exchange x = s->sasl;
+	s->sasl = (struct sasl_exchange){ .mech = SASL_UNKNOWN };
+	enum verdict v = rx == SASL_X_FOREIGN ? authenticate_deny(s, x.user, WHY_FOREIGN_AUTHZID)
+					      : authenticate_start(s, x.user, x.secret);
+	sasl_exchange_end(&x);
 	return v;
 }
 
