@@ -176,11 +176,12 @@ def kernel_bytes(root):
 
 def trials(contenders, rounds, count, load, exact=False):
     """load(contender) does `count` things. Returns {name: [(CPU ms each, things/s), ...]}; the first round, in
-    which caches fill, is not counted. Contenders take turns, so that what else the machine does meets all.
+    which caches fill, is not counted. Contenders take turns, so that what else the machine does meets all, and begin at
+    the other end each round, so that nobody always comes behind the same one.
     exact: for programs whose processes stay."""
     figures = {c.name: [] for c in contenders}
     for turn in range(rounds + 1):
-        for c in contenders:
+        for c in contenders if turn % 2 else contenders[::-1]:
             before, begun = cpu_exact(c.pid) if exact else cpu_s(c.pid), time.monotonic()
             load(c)
             took = time.monotonic() - begun
