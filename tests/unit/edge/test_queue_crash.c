@@ -135,6 +135,15 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 	return did;
 }
 
+ssize_t send(int fd, const void *p, size_t n, int flags)
+{
+	REAL(ssize_t, "send", int, const void *, size_t, int);
+	meet(AT_SEND);
+	ssize_t did = real(fd, p, n, flags);
+	meet(AFTER_SEND);
+	return did;
+}
+
 /* ---- the store ---------------------------------------------------------------------------------- */
 
 struct put {
