@@ -6,6 +6,7 @@ directory; ports are port_base + the well-known port, store K adds 1000 * K. Onl
 import ctypes
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -315,6 +316,12 @@ class Tier:
                 return f.read()
         except FileNotFoundError:
             return ""
+
+    def logged(self, name, pattern, count=1):
+        """What re.findall() has of the pattern in the log once it is there so often: a line may be written a moment behind what it is
+        about."""
+        wait_for(lambda: len(re.findall(pattern, self.log(name))) >= count, 20, f"{pattern} in the log of {name}")
+        return re.findall(pattern, self.log(name))
 
     # ---- what runs, for tools ----
     def endpoints(self):

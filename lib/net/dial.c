@@ -17,6 +17,7 @@
 
 #include "net/loop_internal.h"
 #include "net/net_facts.h"
+#include "net/stream_internal.h"
 
 #define dial_MAGIC 0xd1a10001u
 
@@ -206,13 +207,10 @@ static void on_writable(void *arg, unsigned events)
 	struct dial *d = OBJ(dial, arg);
 	int errnum = 0;
 	socklen_t n = sizeof errnum;
-	int fd = d->stream != NULL ? stream_fd(d->stream) : d->fd;
-	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &n) < 0)
+	if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &errnum, &n) < 0)
 		errnum = errno;
 	if (errnum != 0)
 		fail_errno(d, errnum);
-	else if (d->stream != NULL)
-		answer(d, ERR_OK);
 	else
 		on_connected(d);
 }
@@ -226,7 +224,9 @@ static void await_writable(struct dial *d, int fd)
 static void on_silent(void *arg)
 {
 	struct dial *d = OBJ(dial, arg);
-	await_writable(d, stream_fd(d->stream));
+	struct wire w = stream_take_wire(&d->stream); /* plaintext, of which nothing was read */
+	d->fd = w.fd;
+	await_writable(d, d->fd);
 }
 
 /* The first words of a server come with the news that it is there, or just behind it: only one that keeps silent is

@@ -119,7 +119,7 @@ static void hand_over(struct listener *l, struct accepted *a, const struct proxy
 
 void listen_unwatch(int fd)
 {
-	if (handing == NULL || event_get_fd(&handing->ev) != fd)
+	if (handing == NULL || handing->fd != fd)
 		return;
 	watch_end(handing);
 	handing = NULL;

@@ -1,12 +1,18 @@
-/* loop.c - the event loop: libevent's raw events below, our own timer heap and deferred calls.
+/* loop.c - the event loop: epoll, a timer heap, deferred calls.
  *
- * A round is: wait for descriptors (their callbacks run inside libevent), then timers that are due,
- * then deferred calls, then the calls set for the end of the round. The heap needs one libevent
- * timer, set before each wait to the first due time. Owns the event base and the heap. */
+ * A round is: wait for descriptors, and call whose they are; then timers that are due, then deferred calls, then the calls set
+ * for the end of the round. A process that has signals or the admin's HTTP has libevent for them: then libevent waits, for
+ * its own events and for our epoll as a whole. Workers have neither. Owns the epoll descriptor, the heap and that base. */
 #include "net/loop.h"
 
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -17,10 +23,16 @@
 
 #define loop_signal_MAGIC 0x519a1001u
 
+enum { BATCH = 128, BY_FD_FIRST = 64 };
+
 struct loop {
-	struct event_base *base; /* owned */
-	struct event tick;
-	uint64_t tick_at; /* when it is armed for; 0: not armed */
+	int epoll;            /* owned */
+	struct watch **by_fd; /* owned; whose the descriptor is in epoll, NULL: it is not there */
+	size_t by_fd_n;       /* places */
+	struct watch **batch; /* of dispatch(), where NULL has lost its turn; NULL outside of it */
+	struct event_base *base; /* owned; NULL: libevent has nothing to do */
+	struct event all, tick;  /* with base: the epoll descriptor; the end of the wait */
+	uint64_t tick_at;        /* when it is armed for; 0: not armed */
 	uint64_t now_ms;
 	bool now_old; /* the wait is over and no callback has looked at the clock yet */
 	bool stop;
@@ -51,20 +63,35 @@ static void on_libevent_fatal(int err)
 	BUG("libevent gave up");
 }
 
-struct loop *loop_new(void)
+static void dispatch(struct loop *l, int wait_ms);
+
+static void on_epoll(evutil_socket_t fd, short what, void *arg)
 {
-	struct loop *l = MEM_NEW(struct loop);
+	dispatch(arg, 0);
+}
+
+/* For one thread: no locks. */
+struct event_base *loop_base(struct loop *l)
+{
+	if (l->base != NULL)
+		return l->base;
 	struct event_config *cfg = event_config_new();
 	CHECK(cfg != NULL);
 	event_set_fatal_callback(on_libevent_fatal);
-	/* One thread: no locks. The epoll changelist stays off (the default): descriptors are closed
-	 * and their numbers used again within one round. */
 	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
-	event_config_require_features(cfg, EV_FEATURE_EARLY_CLOSE); /* WATCH_LAST */
 	l->base = event_base_new_with_config(cfg);
 	event_config_free(cfg);
-	CHECK(l->base != NULL);
-	CHECK(evtimer_assign(&l->tick, l->base, on_tick, l) == 0);
+	CHECK(l->base != NULL && evtimer_assign(&l->tick, l->base, on_tick, l) == 0);
+	CHECK(event_assign(&l->all, l->base, l->epoll, EV_READ | EV_PERSIST, on_epoll, l) == 0);
+	CHECK(event_add(&l->all, NULL) == 0);
+	return l->base;
+}
+
+struct loop *loop_new(void)
+{
+	struct loop *l = MEM_NEW(struct loop);
+	l->epoll = epoll_create1(EPOLL_CLOEXEC);
+	CHECK(l->epoll >= 0);
 	list_init(&l->soons);
 	list_init(&l->ends);
 	list_init(&l->orphans);
@@ -72,6 +99,15 @@ struct loop *loop_new(void)
 	/* SSL_write() and splice() have no MSG_NOSIGNAL. */
 	sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
 	return l;
+}
+
+/* What it has of its own. Closing epoll's descriptor changes nothing for another process that has it. */
+static void loop_end(struct loop *l)
+{
+	close(l->epoll);
+	mem_free(l->by_fd);
+	heap_end(&l->timers);
+	mem_free(l);
 }
 
 void loop_free(struct loop **l)
@@ -84,26 +120,27 @@ void loop_free(struct loop **l)
 		struct orphan *o = LIST_OF(struct orphan, link, n);
 		o->end(o);
 	}
-	event_del(&dying->tick);
-	event_base_free(dying->base);
-	heap_end(&dying->timers);
-	MEM_FREE(l);
+	if (dying->base != NULL) {
+		event_del(&dying->all);
+		event_del(&dying->tick);
+		event_base_free(dying->base);
+	}
+	loop_end(dying);
+	*l = NULL;
 }
 
 void loop_after_fork(struct loop **l)
 {
-	if (*l == NULL)
+	struct loop *parents = *l;
+	*l = NULL;
+	if (parents == NULL)
 		return;
-	/* A new epoll descriptor and signal pipe first: freeing events would else reach the parent's. */
-	CHECK(event_reinit((*l)->base) == 0);
-	event_base_free((*l)->base);
-	heap_end(&(*l)->timers);
-	MEM_FREE(l);
-}
-
-struct event_base *loop_base(struct loop *l)
-{
-	return l->base;
+	if (parents->base != NULL) {
+		/* Descriptors of its own first: freeing events would else reach the parent's. */
+		CHECK(event_reinit(parents->base) == 0);
+		event_base_free(parents->base);
+	}
+	loop_end(parents);
 }
 
 void loop_adopt(struct loop *l, struct orphan *o)
@@ -182,6 +219,25 @@ static void run_list(struct loop *l, struct list_node *head)
 	}
 }
 
+/* For epoll_wait(). */
+static int wait_of(uint64_t now, uint64_t at)
+{
+	if (at == UINT64_MAX)
+		return -1;
+	uint64_t ms = at > now ? at - now : 0;
+	return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
+static void wait_with_libevent(struct loop *l, bool busy, uint64_t now, uint64_t at)
+{
+	if (!busy)
+		arm_tick(l, now, at);
+	/* ONCE in both cases: NONBLOCK alone goes on until nothing is ready, so one descriptor that stays
+	 * ready (a paused stream, a peer that writes without end) would keep timers and answers waiting. */
+	int how = EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | (busy ? EVLOOP_NONBLOCK : 0);
+	CHECK(event_base_loop(l->base, how) >= 0);
+}
+
 static void run_round(struct loop *l, uint64_t wait_ms)
 {
 	uint64_t now = clock_mono_ms(), at = UINT64_MAX;
@@ -189,21 +245,19 @@ static void run_round(struct loop *l, uint64_t wait_ms)
 	log_flush();
 	bool busy = !list_empty(&l->soons) || !list_empty(&l->ends) || wait_ms == 0 ||
 		    (first != NULL && first->due <= now);
-	if (!busy) {
-		if (first != NULL)
-			at = first->due;
-		if (wait_ms != UINT64_MAX && now + wait_ms < at)
-			at = now + wait_ms;
-		arm_tick(l, now, at);
-	}
+	if (!busy && first != NULL)
+		at = first->due;
+	if (!busy && wait_ms != UINT64_MAX && now + wait_ms < at)
+		at = now + wait_ms;
 	l->now_old = true;
-	/* ONCE in both cases: NONBLOCK alone goes on until nothing is ready, so one descriptor that stays
-	 * ready (a paused stream, a peer that writes without end) would keep timers and answers waiting. */
-	int how = EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | (busy ? EVLOOP_NONBLOCK : 0);
-	CHECK(event_base_loop(l->base, how) >= 0);
+	if (l->base != NULL)
+		wait_with_libevent(l, busy, now, at);
+	else
+		dispatch(l, busy ? 0 : wait_of(now, at));
 	freshen(l);
 	run_timers(l);
 	run_list(l, &l->soons);
+	log_flush(); /* whoever is answered at the end of the round finds its line in the log */
 	run_list(l, &l->ends);
 }
 
@@ -281,14 +335,52 @@ void loop_at_end(struct loop *l, struct soon *s)
 
 /* ---- descriptors and signals ---- */
 
-static void on_ready(evutil_socket_t fd, short what, void *arg)
+/* What epoll says, as far as it is asked for. Errors show at the next read or write: behind one is no last byte. */
+static unsigned events_of(const struct watch *w, uint32_t said)
 {
-	struct watch *w = OBJ(watch, arg);
-	freshen(w->loop);
-	w->loop->ran++;
-	w->fn(w->arg, (what & (EV_READ | EV_CLOSED) ? WATCH_READ : 0u) |
-			  (what & EV_WRITE ? WATCH_WRITE : 0u) |
-			  (what & EV_CLOSED ? WATCH_LAST : 0u));
+	unsigned e = 0;
+	if (said & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		e |= WATCH_READ;
+	if (said & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		e |= WATCH_WRITE;
+	e &= w->events;
+	bool last = (said & EPOLLRDHUP) && !(said & EPOLLERR);
+	return (e & WATCH_READ) && last ? e | WATCH_LAST : e;
+}
+
+/* One batch: what stays ready is said again in the next round. */
+static void dispatch(struct loop *l, int wait_ms)
+{
+	struct epoll_event said[BATCH];
+	struct watch *batch[BATCH];
+	int n = epoll_wait(l->epoll, said, BATCH, wait_ms);
+	CHECK(n >= 0 || errno == EINTR);
+	for (int i = 0; i < n; i++) {
+		struct watch *w = batch[i] = OBJ(watch, l->by_fd[said[i].data.fd]);
+		w->turn = (unsigned)i + 1;
+		said[i].events = events_of(w, said[i].events);
+	}
+	l->batch = batch;
+	for (int i = 0; i < n; i++) {
+		struct watch *w = batch[i];
+		if (w == NULL)
+			continue;
+		w->turn = 0;
+		if (said[i].events == 0)
+			continue;
+		freshen(l);
+		l->ran++;
+		w->fn(w->arg, said[i].events);
+	}
+	l->batch = NULL;
+}
+
+/* What it has been told in this batch is no longer what it waits for; it may be gone by its turn. */
+static void lose_turn(struct watch *w)
+{
+	if (w->turn > 0 && w->loop->batch != NULL)
+		w->loop->batch[w->turn - 1] = NULL;
+	w->turn = 0;
 }
 
 void watch_init(
@@ -297,25 +389,45 @@ void watch_init(
 	memset(w, 0, sizeof *w);
 	w->magic = watch_MAGIC;
 	w->loop = l;
-	w->ev.ev_fd = fd;
+	w->fd = fd;
 	w->fn = fn;
 	w->arg = arg;
 }
 
+static struct watch **place_of(struct loop *l, int fd)
+{
+	CHECK(fd >= 0);
+	size_t want = l->by_fd_n > 0 ? l->by_fd_n : BY_FD_FIRST;
+	while (want <= (size_t)fd)
+		want *= 2;
+	if (want > l->by_fd_n) {
+		l->by_fd = mem_grow(l->by_fd, want, sizeof(struct watch *));
+		memset(l->by_fd + l->by_fd_n, 0, (want - l->by_fd_n) * sizeof(struct watch *));
+		l->by_fd_n = want;
+	}
+	return &l->by_fd[fd];
+}
+
+/* Who watches a descriptor that another one watches takes it over: the kernel need not be told, if both want the same. */
 void watch_set(struct watch *w, unsigned events)
 {
 	if (w->events == events)
 		return;
-	if (w->events != 0)
-		event_del(&w->ev);
+	struct watch **place = place_of(w->loop, w->fd), *before = *place;
+	CHECK(before == w || w->events == 0);
 	w->events = events;
-	if (events == 0)
-		return;
-	/* EV_CLOSED with it for all: one descriptor is often watched by two in turn, and then nothing changes */
-	short what = (short)(EV_PERSIST | (events & WATCH_READ ? EV_READ | EV_CLOSED : 0) |
-			     (events & WATCH_WRITE ? EV_WRITE : 0));
-	CHECK(event_assign(&w->ev, w->loop->base, event_get_fd(&w->ev), what, on_ready, w) == 0);
-	CHECK(event_add(&w->ev, NULL) == 0);
+	lose_turn(w);
+	struct epoll_event e = { .events = (events & WATCH_READ ? EPOLLIN | EPOLLRDHUP : 0u) |
+					   (events & WATCH_WRITE ? EPOLLOUT : 0u),
+		.data.fd = w->fd };
+	int how = events == 0 ? EPOLL_CTL_DEL : before == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+	bool same = before != NULL && before != w && before->events == events;
+	*place = events == 0 ? NULL : w;
+	if (before != NULL && before != w) {
+		lose_turn(before);
+		before->events = 0;
+	}
+	CHECK(same || epoll_ctl(w->loop->epoll, how, w->fd, &e) == 0);
 }
 
 void watch_end(struct watch *w)
@@ -356,7 +468,7 @@ struct loop_signal *loop_signal_new(struct loop *l, int signo, void (*fn)(void *
 	s->loop = l;
 	s->fn = fn;
 	s->arg = arg;
-	CHECK(evsignal_assign(&s->ev, l->base, signo, on_signal, s) == 0);
+	CHECK(evsignal_assign(&s->ev, loop_base(l), signo, on_signal, s) == 0);
 	CHECK(evsignal_add(&s->ev, NULL) == 0);
 	return s;
 }

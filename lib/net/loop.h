@@ -1,6 +1,6 @@
 /* loop.h - one event loop per process: descriptors, timers, signals and deferred calls.
  *
- * Wraps libevent's raw events; nobody outside lib/net sees libevent. Callbacks run from
+ * epoll below, and libevent where signals or HTTP need it; nobody outside lib/net sees either. Callbacks run from
  * loop_run() only. */
 #ifndef NET_LOOP_H
 #define NET_LOOP_H
@@ -52,7 +52,7 @@ void soon_init(struct soon *s, void (*fn)(void *arg), void *arg);
 void soon_set(struct loop *l, struct soon *s); /* fine when set already */
 void soon_clear(struct soon *s);
 
-/* Descriptors, level-triggered. The watch does not own the descriptor. WATCH_LAST comes with WATCH_READ, unasked: the
+/* Descriptors, level-triggered. The watch does not own the descriptor. One watch has it at a time: that which was set last. WATCH_LAST comes with WATCH_READ, unasked: the
  * peer of a TCP connection had finished sending before this round, so that a read which does not fill its
  * buffer was the last one. */
 enum { WATCH_READ = 1, WATCH_WRITE = 2, WATCH_LAST = 4 };

@@ -2,8 +2,6 @@
 #ifndef NET_LOOP_INTERNAL_H
 #define NET_LOOP_INTERNAL_H
 
-#include <event2/event.h>
-#include <event2/event_struct.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -14,11 +12,12 @@
 /* Open so that it can be embedded: a pipe counts its bytes of memory. */
 struct watch {
 	uint32_t magic;
-	unsigned events;
+	int fd;
+	unsigned events; /* asked for; 0 also when another watch has taken the descriptor over */
+	unsigned turn;   /* in the batch that is being dispatched, from 1; 0: none waits for it */
 	struct loop *loop;
 	void (*fn)(void *arg, unsigned events);
 	void *arg;
-	struct event ev; /* has the descriptor from the beginning */
 };
 void watch_init(
     struct watch *w, struct loop *l, int fd, void (*fn)(void *arg, unsigned events), void *arg);
@@ -41,6 +40,8 @@ void orphan_leave(struct orphan *o);
 /* listen.c: whoever takes over an accepted descriptor calls this as soon as a watch of his own is set. Fine for any. */
 void listen_unwatch(int fd);
 
+/* For those who need libevent: from the first call on it waits for the whole loop. */
+struct event_base;
 struct event_base *loop_base(struct loop *l);
 
 #endif

@@ -55,7 +55,7 @@ def test_haproxy_and_the_clients_address(balanced):
     p.pass_(user["password"])
     p.quit()
     assert balanced_imap(balanced, user, "127.0.0.5").startswith(b"a OK")
-    assert re.search(r"login\.ok .*client=127\.0\.0\.5:", balanced.log("mmp"))
+    assert balanced.logged("mmp", r"login\.ok .*client=127\.0\.0\.5:")
 
 
 def test_the_limit_is_the_clients_not_the_balancers(balanced):

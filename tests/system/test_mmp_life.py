@@ -154,7 +154,7 @@ def test_a_killed_worker_costs_its_own_sessions_only(tier):
     for _ in range(200):  # until each worker has some
         source = f"127.0.2.{1 + len(sessions)}"
         sessions.append(raw_login(tier, tier.user("alice"), source=source))
-        owners = re.findall(rf"mmp/worker/\d\[(\d+)\] \S+ login\.ok .*client={source}:", tier.log("mmp"))
+        owners = tier.logged("mmp", rf"mmp/worker/\d\[(\d+)\] \S+ login\.ok .*client={source}:")
         owner_of.append(int(owners[0]))
         if min(owner_of.count(pid) for pid in before) >= 2:
             break

@@ -150,7 +150,7 @@ def test_dovecot_logs_the_client_and_our_id(tier):
     s.sendall(b'AUTHENTICATE "PLAIN" "' + plain(user) + b'"\r\nLOGOUT\r\n')
     f.read()
     hang_up(s, f)
-    found = re.findall(rf"login\.ok id=(\w+) client={re.escape(SOURCE)}:\d+ user={user['address']}", tier.log("mmp"))[-1]
+    found = tier.logged("mmp", rf"login\.ok id=(\w+) client={re.escape(SOURCE)}:\d+ user={user['address']}")[-1]
     with open(tier.path("dovecot1", "dovecot.log"), encoding="utf-8", errors="replace") as log:
         text = log.read()
     assert re.search(rf"managesieve-login: Info: Login: user=<alice@example\.org>.* rip={SOURCE}.*session=<{found}>", text), text[-3000:]

