@@ -77,7 +77,7 @@ static void take_line(enum log_level level, size_t n)
 		memmove(kept.bytes, kept.bytes + before, n);
 	}
 	kept.n += n;
-	if (!kept.on || level >= LOG_WARN)
+	if (level >= LOG_WARN)
 		log_flush();
 }
 
@@ -191,9 +191,9 @@ void log_write(const struct log_event *ev, const char *id, const struct log_fiel
 		cfg.counter(ev);
 	if (ev->level < cfg.least)
 		return;
-	/* as much as it can need: the buffer never asks for more */
+	char own[LOG_LINE_MAX + 1]; /* as much as it can need: the buffer never asks for more */
 	struct buf b = {
-		.p = kept.bytes + kept.n, .cap = LOG_LINE_MAX + 1, .max = LOG_LINE_MAX - 2
+		.p = kept.on ? kept.bytes + kept.n : own, .cap = sizeof own, .max = LOG_LINE_MAX - 2
 	};
 	put_head(&b, ev);
 	if (id != NULL && id[0] != '\0')
@@ -203,5 +203,8 @@ void log_write(const struct log_event *ev, const char *id, const struct log_fiel
 	b.max = LOG_LINE_MAX;
 	b.over = false;
 	buf_add_str(&b, cfg.json ? "}\n" : "\n");
-	take_line(ev->level, buf_len(&b));
+	if (kept.on)
+		take_line(ev->level, buf_len(&b));
+	else
+		write_all(buf_span(&b));
 }

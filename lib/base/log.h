@@ -88,9 +88,9 @@ void log_setup(const char *program, enum log_level least, bool json);
 void log_set_fd(int fd); /* default 2 */
 
 /* on: lines below WARN may wait, LOG_LINE_MAX bytes of them, for log_flush(), which the event loop calls each time
- * before it lets output go and before it waits; others take those that wait with them. So a program that writes several lines in a round makes one system
- * call of them. They are also written before a fork, at exit() and when a check fails; a process that is killed
- * loses those of the round. Of the thread that runs the loop: no other may log then. */
+ * before it lets output go and before it waits; others take those that wait with them. So a program that writes several
+ * lines in a round makes one system call of them. They are also written before a fork, at exit() and when a check
+ * fails; a process that is killed loses those of the round. Only the thread that runs the loop may log then. */
 void log_gather(bool on);
 void log_flush(void);
 
