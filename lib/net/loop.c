@@ -356,8 +356,10 @@ static void dispatch(struct loop *l, int wait_ms)
 	int n = epoll_wait(l->epoll, said, BATCH, wait_ms);
 	CHECK(n >= 0 || errno == EINTR);
 	for (int i = 0; i < n; i++) {
-		struct watch *w = batch[i] = OBJ(watch, l->by_fd[said[i].data.fd]);
-		w->turn = (unsigned)i + 1;
+		struct watch *w = batch[i] = l->by_fd[said[i].data.fd];
+		if (w == NULL) /* see watch_forget() */
+			continue;
+		OBJ(watch, w)->turn = (unsigned)i + 1;
 		said[i].events = events_of(w, said[i].events);
 	}
 	l->batch = batch;
@@ -435,6 +437,17 @@ void watch_end(struct watch *w)
 	if (w->magic == 0)
 		return;
 	watch_set(w, 0);
+	w->magic = 0;
+}
+
+void watch_forget(struct watch *w)
+{
+	if (w->magic == 0)
+		return;
+	if (w->events != 0)
+		*place_of(w->loop, w->fd) = NULL;
+	lose_turn(w);
+	w->events = 0;
 	w->magic = 0;
 }
 

@@ -22,6 +22,8 @@ struct watch {
 void watch_init(
     struct watch *w, struct loop *l, int fd, void (*fn)(void *arg, unsigned events), void *arg);
 void watch_end(struct watch *w); /* fine when never initialised (all zero) */
+/* The same when the descriptor is closed next and no other process has it: then the kernel need not be told. */
+void watch_forget(struct watch *w);
 
 /* Like soon_set(), but runs when the round ends, after watches, timers and soons: output is
  * flushed and interest settled there, once however often it changed. Set while the round ends: the

@@ -214,7 +214,10 @@ static void pump(struct side *from)
 
 static void side_end(struct side *s)
 {
-	watch_end(&s->watch);
+	if (side_pipe(s)->lent)
+		watch_end(&s->watch);
+	else
+		watch_forget(&s->watch);
 	wire_close(&s->wire);
 	MEM_FREE(&s->held);
 	side_drop_stuck(s);

@@ -84,7 +84,7 @@ void pipe_freeze(
 void pipe_thaw(struct pipe *p);
 /* Of a frozen one: its record, with secrets, and its descriptors, client's and store's, which stay its own. False: it
  * does not fit. When the other process has it, pipe_free(). */
-bool pipe_save(const struct pipe *p, struct buf *out, int fds_out[2]);
+bool pipe_save(struct pipe *p, struct buf *out, int fds_out[2]);
 /* Frozen. Takes the descriptors unless it answers NULL: that is not, to its end, what pipe_save() wrote. */
 struct pipe *pipe_load(
     struct loop *l, struct bytes_reader *in, const int fds[2], const struct pipe_owner *owner);

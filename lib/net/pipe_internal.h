@@ -51,8 +51,9 @@ struct pipe {
 	uint32_t magic;
 	bool over; /* ended: on_soon() or the driver finishes it */
 	bool cause_known;
-	bool frozen;             /* pipe_freeze(): nothing of it is watched */
-	bool waits;              /* the store has gone and the client is to be told later */
+	bool frozen; /* pipe_freeze(): nothing of it is watched */
+	bool lent;   /* pipe_save(), pipe_load(): another process may have its descriptors, too */
+	bool waits;  /* the store has gone and the client is to be told later */
 	enum pipe_end cause : 8; /* what happened first */
 	uint16_t keepalive_s;    /* the kernel does not know it yet; 0: nothing to tell */
 	uint32_t idle_ms;        /* 0: may be idle for ever */

@@ -58,9 +58,10 @@ static bool save_side(const struct side *s, struct buf *out)
 	return s->wire.park == NULL || tls_park_save(s->wire.park, out);
 }
 
-bool pipe_save(const struct pipe *p, struct buf *out, int fds_out[2])
+bool pipe_save(struct pipe *p, struct buf *out, int fds_out[2])
 {
 	CHECK(p->frozen);
+	p->lent = true;
 	bytes_put_u64(out, p->last_ms);
 	for (int i = CLIENT; i <= STORE; i++) {
 		if (!save_side(&p->sides[i], out))
@@ -85,7 +86,7 @@ struct pipe *pipe_load(
 {
 	struct pipe *p = pipe_new(l, owner);
 	uint64_t last_ms = bytes_u64(in);
-	p->frozen = true;
+	p->frozen = p->lent = true;
 	if (last_ms < p->last_ms)
 		p->last_ms = last_ms;
 	if (!load_side(&p->sides[CLIENT], in) || !load_side(&p->sides[STORE], in) ||

@@ -152,6 +152,34 @@ static void test_more_than_a_batch(void **state)
 	}
 }
 
+/* One that is forgotten with its descriptor gets nothing, and whoever gets the number next has it. */
+static void test_forgotten(void **state)
+{
+	int v[2];
+	tcp_pair(v);
+	struct watch *w[2] = { watch_new(loop, v[0], on_first, NULL), NULL };
+	both[1] = w[0];
+	watch_set(w[0], WATCH_READ);
+	raw_send(v[1], SPAN("x"));
+	watch_forget(w[0]);
+	close(v[0]);
+	close(v[1]);
+	watch_free(&w[0]);
+	run_rounds(3);
+	assert_string_equal(trace, "");
+	int number = v[0];
+	tcp_pair(v);
+	assert_true(v[0] == number || v[1] == number);
+	w[1] = watch_new(loop, number, on_second, &number);
+	watch_set(w[1], WATCH_READ);
+	raw_send(v[v[0] == number], SPAN("y"));
+	WAIT_FOR(strlen(trace) == 1);
+	assert_string_equal(trace, "2");
+	watch_free(&w[1]);
+	close(v[0]);
+	close(v[1]);
+}
+
 static unsigned seen;
 
 static void on_seen(void *arg, unsigned events)
@@ -214,6 +242,7 @@ int main(void)
 		CASE(test_free_in_callback),
 		CASE(test_descriptor_taken_over),
 		CASE(test_more_than_a_batch),
+		CASE(test_forgotten),
 		CASE(test_last_bytes),
 		CASE(test_descriptor_number_used_again),
 	};
