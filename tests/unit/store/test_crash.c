@@ -135,6 +135,17 @@ static void finish_load(struct load *l)
 	}
 }
 
+/* So many changes in one life of the committer that it copies its index, and writes the rows into the log. */
+static void undisturbed(struct load *l)
+{
+	uint64_t until = clock_mono_ms() + 60000;
+	for (int n = 0; n < 500 && clock_mono_ms() < until; n++) {
+		side_work(l);
+		assert_true(
+		    wait_until(&l->w, &l->flags.here) && wait_until(&l->w, &l->expunge.here));
+	}
+}
+
 /* ---- what is there then ------------------------------------------------------------------------------------- */
 
 struct audit {
@@ -215,6 +226,7 @@ static void run(uint64_t snapshot_ops, const char *how)
 		start_committer(l);
 	}
 	finish_load(l);
+	undisturbed(l);
 	assert_in_range(kills, 3, KILLS);
 	kill_committer(l);
 	operation_link_free(&l->w.link);
