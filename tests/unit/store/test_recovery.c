@@ -394,15 +394,6 @@ static bool wait_gone(struct world *w, log_pos pos)
 	return err == ERR_NOT_FOUND;
 }
 
-/* They go a few segments at a time. */
-static bool wait_swept(struct world *w, log_pos to)
-{
-	uint64_t until = clock_mono_ms() + DEADLINE_MS;
-	while (w->partition->sweep_at < to && clock_mono_ms() < until)
-		loop_step(w->loop, 20);
-	return w->partition->sweep_at >= to;
-}
-
 /* The blob of the first message of a mailbox; the partition is closed. */
 static log_pos blob_of(struct world *w, uint64_t mailbox, uint32_t uid)
 {
@@ -430,6 +421,22 @@ static bool count_record(void *arg, const struct log_record *rec)
 		c->old_changes++;
 	c->messages += !rec->dead && rec->type == LOG_BLOB;
 	return true;
+}
+
+/* What is forgotten is marked as dead in the log a moment later. */
+static bool wait_swept(struct world *w, log_pos border)
+{
+	uint64_t until = clock_mono_ms() + DEADLINE_MS;
+	struct counts c = { .border = border, .old_changes = 1 };
+	while (c.old_changes > 0 && clock_mono_ms() < until) {
+		struct commitlog_reader *r = reader_of(w);
+		loop_step(w->loop, 20);
+		c.old_changes = 0;
+		if (commitlog_reader_replay(r, 0, border, count_record, &c) != ERR_OK)
+			c.old_changes = 1;
+		commitlog_reader_close(&r);
+	}
+	return c.old_changes == 0;
 }
 
 /* Small segments, two snapshots, and changes before, between and after them. */
