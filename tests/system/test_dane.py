@@ -103,6 +103,27 @@ class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
 
+def sinks(tier, *where):
+    """(address, TLS context or None): what they take stands in tier.taken."""
+    tier.taken, servers = [], []
+    for address, tls in where:
+        server = Server((address, tier.relay_port), Sink)
+        server.tls, server.taken = tls, tier.taken
+        servers.append(server)
+    return servers
+
+
+def serve(servers):
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def serve_no_more(servers):
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
 def make_certificate(directory):
     key, chain = os.path.join(directory, "key.pem"), os.path.join(directory, "chain.pem")
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
@@ -180,24 +201,17 @@ def edge(run_dir):
         dns.signed += [f"{name}.example"] if signed else []
     put_aliases(dns, digest, tier.relay_port)
     put_many(dns, digest, tier.relay_port)
-    tier.taken, servers = [], [dns]
-    for address, tls in (("127.0.0.1", context), ("127.0.0.2", None)):
-        server = Server((address, tier.relay_port), Sink)
-        server.tls, server.taken = tls, tier.taken
-        servers.append(server)
+    servers = [dns, *sinks(tier, ("127.0.0.1", context), ("127.0.0.2", None))]
     tier.sink = servers[1]
     tier.sink.knows = True
-    for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    serve(servers)
     tier.root_extra = f"dns_servers 127.0.0.1:{dns.server_address[1]};\n"
     tier.edge_extra = (f"\tqueue_retry_first 500ms;\n\tqueue_retry_max 1s;\n\trelay_port {tier.relay_port};\n"
                        "\tnext_hop required.example { tls dane; }\n\tnext_hop wanted.example { tls dane; }\n"
                        "\tnext_hop verified.example { tls must; }\n")
     tier.start()
     yield tier
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    serve_no_more(servers)
     finish(tier)
 
 

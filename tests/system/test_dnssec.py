@@ -2,7 +2,6 @@
 has the rest, with a name server that only says that its zones are signed."""
 import json
 import os
-import threading
 
 import pytest
 
@@ -11,7 +10,7 @@ from conftest import finish
 from names import start_unbound
 from signed_zones import EXPIRED, FAITHFUL, STRIPPED, TAMPERED, UNSIGNED, Tree
 from test_copies import metric
-from test_dane import Server, Sink, make_certificate
+from test_dane import make_certificate, serve, serve_no_more, sinks
 from test_edge import relaying_edge
 from tier import wait_for
 
@@ -62,19 +61,13 @@ def edge(run_dir):
     tier.tree = Tree(tier, zones(tier.relay_port, digest.hex()))
     tier.tree.start()
     tier.dns_port = start_unbound(tier, signed=tier.tree)
-    tier.taken, servers = [], []
-    for address, tls in ((TLS, context), (PLAIN, None)):
-        server = Server((address, tier.relay_port), Sink)
-        server.tls, server.taken = tls, tier.taken
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
+    servers = sinks(tier, (TLS, context), (PLAIN, None))
+    serve(servers)
     tier.root_extra = f"dns_servers 127.0.0.1:{tier.dns_port};\n"
     tier.edge_extra = f"\tqueue_retry_first 500ms;\n\tqueue_retry_max 1s;\n\trelay_port {tier.relay_port};\n"
     tier.start()
     yield tier
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    serve_no_more(servers)
     finish(tier)
 
 
