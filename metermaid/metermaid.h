@@ -113,7 +113,7 @@ void meter_release(struct meter_lease **l);
 /* A keyed digest of a user's secret, for meter_facts: a penalty counts the same wrong one once. Not
  * enough of it to guess the secret from. 0 for an empty secret. */
 uint32_t meter_secret_hash(struct span user, struct span secret);
-/* False: no rule of METER_AUTH looks at a secret's digest, or at anything but addresses that are banned. */
+/* Has METER_AUTH a rule besides the list of bans? Else nobody looks at a secret's digest. */
 bool meter_counts_logins(const struct metermaid *m);
 
 /* The marks of answers (and of others) as a list "a, b", for the header field meter_tag_field and the log. Each is

@@ -16,8 +16,7 @@ struct capability {
 
 struct known {
 	uint64_t lacks;
-	uint64_t
-	    said; /* hash of the words it was learnt from: most often they are the same again */
+	uint64_t said; /* hash of the words it was learnt from: mostly they come again */
 	bool doubted;
 };
 

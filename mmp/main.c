@@ -31,8 +31,8 @@ static void on_drained(void *arg)
 static void worker_start(struct worker *w)
 {
 	struct buf why = BUF_INIT(WHY_MAX);
-	log_gather(
-	    true); /* a login is two lines: a system call for each is a tenth of its own cost */
+	/* A login is two lines: a system call for each is a tenth of its own cost. */
+	log_gather(true);
 	struct mmp *m = mmp_new(worker_loop(w), worker_conf(w), &why);
 	if (m == NULL) {
 		log_write(&mmp_events[MMP_EV_SETUP_FAILED], NULL,

@@ -215,9 +215,9 @@ static void on_writable(void *arg, unsigned events)
 		on_connected(d);
 }
 
-static void await_writable(struct dial *d, int fd)
+static void await_writable(struct dial *d)
 {
-	watch_init(&d->watch, d->loop, fd, on_writable, d);
+	watch_init(&d->watch, d->loop, d->fd, on_writable, d);
 	watch_set(&d->watch, WATCH_WRITE);
 }
 
@@ -226,7 +226,7 @@ static void on_silent(void *arg)
 	struct dial *d = OBJ(dial, arg);
 	struct wire w = stream_take_wire(&d->stream); /* plaintext, of which nothing was read */
 	d->fd = w.fd;
-	await_writable(d, d->fd);
+	await_writable(d);
 }
 
 /* The first words of a server come with the news that it is there, or just behind it: only one that keeps silent is
@@ -256,7 +256,7 @@ static void connect_to(struct dial *d, const struct sockaddr_storage *sa, sockle
 	if (d->greets && d->tls == NULL && d->first_n == 0)
 		await_greeting(d);
 	else
-		await_writable(d, d->fd);
+		await_writable(d);
 }
 
 /* ---- which address ---- */

@@ -117,7 +117,8 @@ static void hand_over(struct listener *l, struct accepted *a, const struct proxy
 	l->fn(l->arg, a);
 }
 
-void listen_unwatch(int fd)
+/* What nobody has taken over. */
+static void unwatch(int fd)
 {
 	if (handing == NULL || handing->fd != fd)
 		return;
@@ -127,18 +128,18 @@ void listen_unwatch(int fd)
 
 void accepted_close(const struct accepted *a)
 {
-	listen_unwatch(a->fd);
+	unwatch(a->fd);
 	close(a->fd);
 }
 
-/* The header is complete: the stream begins its own watch before this one goes, which spares two calls of the kernel. */
+/* The header is complete: the stream's own watch takes over from this one, which spares two calls of the kernel. */
 static void hand_over_waiting(struct waiting *w, const struct proxy_hdr *h)
 {
 	struct accepted a = w->a;
 	waiting_leave(w);
 	handing = &w->watch;
 	hand_over(w->listener, &a, h);
-	listen_unwatch(a.fd);
+	unwatch(a.fd);
 	mem_free(w);
 }
 

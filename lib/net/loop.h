@@ -29,8 +29,7 @@ void loop_after_fork(struct loop **l);
 /* Timers: embed one, init once. O(log n), and O(1) when one that is armed is put off, as deadlines are; 64 bytes,
  * one kernel timer for all. Precision is a millisecond; a timer never fires early. */
 struct timer {
-	struct heap_node
-	    node; /* its place, for the time it was armed for first, or an earlier one since */
+	struct heap_node node; /* placed by the first time said, or an earlier one since */
 	uint64_t due;
 	struct loop *loop;
 	void (*fn)(void *arg);
@@ -52,9 +51,9 @@ void soon_init(struct soon *s, void (*fn)(void *arg), void *arg);
 void soon_set(struct loop *l, struct soon *s); /* fine when set already */
 void soon_clear(struct soon *s);
 
-/* Descriptors, level-triggered. The watch does not own the descriptor. One watch has it at a time: that which was set last. WATCH_LAST comes with WATCH_READ, unasked: the
- * peer of a TCP connection had finished sending before this round, so that a read which does not fill its
- * buffer was the last one. */
+/* Descriptors, level-triggered. The watch does not own the descriptor. One watch has it at a time: that which was set
+ * last. WATCH_LAST comes with WATCH_READ, unasked: the peer of a TCP connection had finished sending before this
+ * round, so that a read which does not fill its buffer was the last one. */
 enum { WATCH_READ = 1, WATCH_WRITE = 2, WATCH_LAST = 4 };
 struct watch *watch_new(struct loop *l, int fd, void (*fn)(void *arg, unsigned events), void *arg);
 void watch_set(struct watch *w, unsigned events); /* 0 = none; cheap when unchanged */

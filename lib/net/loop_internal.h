@@ -39,9 +39,6 @@ struct orphan {
 void loop_adopt(struct loop *l, struct orphan *o);
 void orphan_leave(struct orphan *o);
 
-/* listen.c: whoever takes over an accepted descriptor calls this as soon as a watch of his own is set. Fine for any. */
-void listen_unwatch(int fd);
-
 /* For those who need libevent: from the first call on it waits for the whole loop. */
 struct event_base;
 struct event_base *loop_base(struct loop *l);

@@ -404,9 +404,7 @@ struct stream *stream_new(
 struct stream *stream_accepted(
     struct loop *l, int take_fd, struct stream_limits limits, stream_fn *fn, void *arg)
 {
-	struct stream *s = stream_of_wire(l, (struct wire){ .fd = take_fd }, limits, fn, arg);
-	listen_unwatch(take_fd);
-	return s;
+	return stream_of_wire(l, (struct wire){ .fd = take_fd }, limits, fn, arg);
 }
 
 struct wire stream_take_wire(struct stream **s)
