@@ -2,11 +2,13 @@
  * user.c. Owns the configuration as the tool reads it. */
 #include "admin/move.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "base/fmt.h"
+#include "base/rand.h"
 #include "directory/directory.h"
 #include "directory/rehost.h"
 
@@ -54,6 +56,7 @@ int move_load(const struct admin_args *a, struct move *m)
 {
 	bool ok = true;
 	*m = (struct move){ .args = a, .user = a->words[2] };
+	(void)snprintf(m->number, sizeof m->number, "%016" PRIx64, rand_u64() >> 1 | 1);
 	for (size_t i = 0; i < a->config_count; i++)
 		ok = read_file(m, a->configs[i]) && ok;
 	if (ok && m->conf == NULL)
@@ -80,7 +83,7 @@ static bool put_command(const struct move *m, const struct move_store_conf *at, 
 {
 	buf_printf(out, "exec %s %s hex:", at->command, word);
 	fmt_hex(out, span_str(m->user));
-	return buf_printf(out, "%s%s", more != NULL ? " " : "", more != NULL ? more : "");
+	return more == NULL || buf_printf(out, " %s %s", more, m->number);
 }
 
 static enum stay parse_stay(struct span said)
@@ -124,7 +127,7 @@ bool move_pull(struct move *m, bool last)
 	struct buf serve = BUF_INIT(COMMAND_MAX), pull = BUF_INIT(COMMAND_MAX);
 	struct tool_output o;
 	put_command(m, m->from, "serve", NULL, &serve);
-	put_command(m, m->to, "pull", last ? "final" : NULL, &pull);
+	put_command(m, m->to, "pull", last ? "final" : "live", &pull);
 	const char *first[] = { shell, "-c", buf_cstr(&serve), NULL };
 	const char *second[] = { shell, "-c", buf_cstr(&pull), NULL };
 	tool_run_pair(first, second, last ? m->opts->hold : m->opts->copy_deadline, &o);
@@ -139,11 +142,23 @@ bool move_pull(struct move *m, bool last)
 
 /* ---- the directory -------------------------------------------------------------------------------------------- */
 
-static bool rehost(struct move *m, bool only_look)
+static const char *source_of(const struct move *m, enum move_directory how)
 {
-	struct rehost r = { m->user, m->from->head.title, m->to->head.title, only_look };
+	return (how == MOVE_BACK ? m->to : m->from)->head.title;
+}
+
+static const char *target_of(const struct move *m, enum move_directory how)
+{
+	return (how == MOVE_BACK ? m->from : m->to)->head.title;
+}
+
+static bool rehost(struct move *m, enum move_directory how)
+{
+	bool only_look = how == MOVE_LOOK;
+	struct rehost r = { m->user, source_of(m, how), target_of(m, how), only_look };
 	struct buf why = BUF_INIT(COMMAND_MAX);
 	enum rehost_result result = directory_rehost(m->directory, &r, &why);
+	m->switched = m->switched || result == REHOST_ALREADY;
 	/* Before the copy it must name the old store, unless a move has come further than that before. */
 	if (only_look && result == REHOST_ALREADY && m->to_stay != STAY_ARRIVING) {
 		buf_add_str(&why, "the user's entry names the new store already");
@@ -157,13 +172,13 @@ static bool rehost(struct move *m, bool only_look)
 }
 
 /* Its words are parameters of the shell, which does not look into them. */
-static bool run_command(const struct move *m)
+static bool run_command(const struct move *m, enum move_directory how)
 {
 	struct buf command = BUF_INIT(COMMAND_MAX);
 	struct tool_output o;
 	buf_printf(&command, "%s \"$@\"", m->opts->switch_command);
-	const char *argv[] = { shell, "-c", buf_cstr(&command), shell, m->user, m->from->head.title,
-		m->to->head.title, NULL };
+	const char *argv[] = { shell, "-c", buf_cstr(&command), shell, m->user, source_of(m, how),
+		target_of(m, how), NULL };
 	tool_run(argv, &o);
 	bool ok = o.status == 0;
 	if (!ok)
@@ -174,15 +189,15 @@ static bool run_command(const struct move *m)
 	return ok;
 }
 
-bool move_directory(struct move *m, bool only_look)
+bool move_directory(struct move *m, enum move_directory how)
 {
 	if (m->opts->switch_by == MOVE_SWITCH_DIRECTORY)
-		return rehost(m, only_look);
+		return rehost(m, how);
 	if (m->opts->switch_command == NULL || m->opts->switch_command[0] == '\0') {
 		fprintf(stderr, "postern: section move has no switch_command\n");
 		return false;
 	}
-	return only_look || run_command(m);
+	return how == MOVE_LOOK || run_command(m, how);
 }
 
 /* ---- multiplexors ----------------------------------------------------------------------------------------------- */

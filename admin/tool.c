@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,14 +45,32 @@ static void collect(int out_fd, int err_fd, uint64_t ms, struct tool_output *o)
 	}
 }
 
-static void run_child(const char *const *argv, int in_fd, int out_fd, int err_fd)
+/* What becomes 0, 1 and 2; -1: as it is. */
+struct ends {
+	int in, out, err;
+};
+
+static void run_child(const char *const *argv, const struct ends *e)
 {
-	dup2(in_fd, 0);
-	dup2(out_fd, 1);
-	if (err_fd >= 0)
-		dup2(err_fd, 2);
+	dup2(e->in, 0);
+	dup2(e->out, 1);
+	if (e->err >= 0)
+		dup2(e->err, 2);
 	execv(argv[0], (char *const *)(uintptr_t)argv);
 	_exit(127);
+}
+
+/* It ends with us: what nobody waits for any more shall not go on changing things. */
+static pid_t start(const char *const *argv, struct ends e)
+{
+	pid_t parent = getpid(), pid = fork();
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+		if (getppid() == parent)
+			run_child(argv, &e);
+		_exit(127);
+	}
+	return pid;
 }
 
 static void close_pipe(int v[2])
@@ -87,9 +106,9 @@ void tool_run_for(const char *const *argv, uint64_t ms, struct tool_output *o)
 	int out[2] = { -1, -1 }, err[2] = { -1, -1 };
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	output_init(o);
-	pid_t pid = pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0 ? -1 : fork();
-	if (pid == 0)
-		run_child(argv, null, out[1], err[1]);
+	pid_t pid = pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0
+			? -1
+			: start(argv, (struct ends){ null, out[1], err[1] });
 	if (pid < 0)
 		buf_printf(&o->err, "cannot start %s: %s\n", argv[0], strerror(errno));
 	for (int i = 1; i >= 0; i--) {
@@ -116,15 +135,6 @@ struct pair {
 	int there[2], back[2], err[2];
 };
 
-static pid_t start_one(const char *const *argv, const struct pair *p, bool first)
-{
-	pid_t pid = fork();
-	if (pid == 0)
-		run_child(argv, first ? p->back[0] : p->there[0], first ? p->there[1] : p->back[1],
-		    first ? -1 : p->err[1]);
-	return pid;
-}
-
 void tool_run_pair(
     const char *const *first, const char *const *second, uint64_t ms, struct tool_output *o)
 {
@@ -133,9 +143,9 @@ void tool_run_pair(
 	output_init(o);
 	if (pipe2(p.there, O_CLOEXEC) == 0 && pipe2(p.back, O_CLOEXEC) == 0 &&
 	    pipe2(p.err, O_CLOEXEC) == 0)
-		one = start_one(first, &p, true);
+		one = start(first, (struct ends){ p.back[0], p.there[1], -1 });
 	if (one > 0)
-		two = start_one(second, &p, false);
+		two = start(second, (struct ends){ p.there[0], p.back[1], p.err[1] });
 	int err = two > 0 ? dup(p.err[0]) : -1;
 	/* Only the two hold the pipes now: when one ends the other sees it. */
 	close_pipe(p.there);

@@ -11,7 +11,7 @@ struct tool_output {
 	int status;          /* exit status; 128 + signal; -1: could not be run, err says why */
 };
 
-/* argv is NULL-terminated; argv[0] the path. Killed after TOOL_MS or when it says too much. */
+/* argv is NULL-terminated; argv[0] the path. Killed after TOOL_MS, when it says too much, or when we are. */
 void tool_run(const char *const *argv, struct tool_output *out);
 void tool_run_for(const char *const *argv, uint64_t ms, struct tool_output *out);
 /* Two programs, each one's standard output the other's standard input, to the end of both. out and err stay as

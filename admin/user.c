@@ -10,7 +10,10 @@
  *
  * How far a move has come is what the two stores say of the user, each durably; so the same command goes on after
  * whatever has stopped it. There is no moment at which both stores take a change: between hold and open none
- * does, and mail is told to come again. */
+ * does, and mail is told to come again. Each run has a number. With it it takes the user over at both stores (copy, hold;
+ * or take_over() when it finds a move that has come further), and from then on neither opens for another run's
+ * order: not for one that a killed tool or a slow line left behind, nor for a second tool's. So a run that gives the
+ * user back knows that nobody else has opened the new store, even while that cannot be asked. */
 #include <stdio.h>
 #include <string.h>
 
@@ -34,10 +37,20 @@ static int stuck(const struct move *m, const char *what)
 
 /* ---- steps -------------------------------------------------------------------------------------------------- */
 
+static int take_over(struct move *m)
+{
+	if (m->to_stay == STAY_ARRIVING)
+		m->to_stay = move_stay(m, m->to, STAY_ARRIVING);
+	if (m->to_stay != STAY_UNKNOWN && m->from_stay == STAY_LEAVING)
+		m->from_stay = move_stay(m, m->from, STAY_LEAVING);
+	bool ok = m->to_stay != STAY_UNKNOWN && m->from_stay != STAY_UNKNOWN;
+	return ok ? ADMIN_OK : stuck(m, "is not in the hands of this command");
+}
+
 static int copy(struct move *m)
 {
 	tell(m, "copy");
-	if (!move_directory(m, true))
+	if (!move_directory(m, MOVE_LOOK))
 		return ADMIN_TEMPFAIL;
 	m->to_stay = move_stay(m, m->to, STAY_ARRIVING);
 	if (m->to_stay != STAY_ARRIVING)
@@ -58,22 +71,31 @@ static int hold(struct move *m)
 	return stuck(m, "the old store does not let go");
 }
 
+/* The store first: it knows whether the user is still this run's. */
+static bool give_back(struct move *m)
+{
+	if (m->from_stay == STAY_LEAVING)
+		m->from_stay = move_stay(m, m->from, STAY_HERE);
+	bool back = m->from_stay != STAY_UNKNOWN;
+	if (back && m->switched)
+		back = move_directory(m, MOVE_BACK);
+	move_order(m, "release");
+	return back;
+}
+
 /* Whatever does not work here is undone at once: the user waits. */
 static int last(struct move *m)
 {
 	tell(m, "last");
 	if (move_pull(m, true) || move_pull(m, true))
 		return ADMIN_OK;
-	m->from_stay = move_stay(m, m->from, STAY_HERE);
-	move_order(m, "release");
-	return stuck(
-	    m, m->from_stay == STAY_HERE ? "stays where it was" : "waits between the stores");
+	return stuck(m, give_back(m) ? "stays where it was" : "waits between the stores");
 }
 
 static int change_directory(struct move *m)
 {
 	tell(m, "switch");
-	return move_directory(m, false) ? ADMIN_OK : stuck(m, "waits between the stores");
+	return move_directory(m, MOVE_SWITCH) ? ADMIN_OK : stuck(m, "waits between the stores");
 }
 
 static int open_new(struct move *m)
@@ -133,6 +155,8 @@ static int go_on(struct move *m)
 		    m->from_stay == STAY_LEAVING ? " any more, nor on its way to the other store: "
 						   "give the command with \"abort\""
 						 : "");
+	if (status == ADMIN_OK && m->from_stay == STAY_LEAVING)
+		status = take_over(m);
 	size_t end = i == STEP_DONE ? STEP_COUNT : STEP_DONE;
 	for (; status == ADMIN_OK && i < end; i++)
 		status = steps[i].fn(m);
@@ -150,11 +174,14 @@ static bool has_no_mail(const struct move *m)
 
 static int move_nothing(struct move *m)
 {
-	int status = move_directory(m, true) ? purge(m) : ADMIN_TEMPFAIL;
+	int status = move_directory(m, MOVE_LOOK) ? purge(m) : ADMIN_TEMPFAIL;
 	if (status == ADMIN_OK)
 		status = change_directory(m);
 	if (status == ADMIN_OK && m->to_stay == STAY_GONE) {
-		m->to_stay = move_stay(m, m->to, STAY_HERE);
+		m->to_stay =
+		    move_stay(m, m->to, STAY_GONE); /* by this run, so that it may open it */
+		if (m->to_stay == STAY_GONE)
+			m->to_stay = move_stay(m, m->to, STAY_HERE);
 		status = m->to_stay != STAY_UNKNOWN ? ADMIN_OK : stuck(m, "has no mail");
 	}
 	if (status == ADMIN_OK)
@@ -167,12 +194,14 @@ static int give_up(struct move *m)
 {
 	if (m->to_stay == STAY_HERE || m->from_stay == STAY_GONE)
 		return stuck(m, "is at the new store already");
-	if (m->from_stay == STAY_LEAVING)
-		m->from_stay = move_stay(m, m->from, STAY_HERE);
-	if (m->to_stay == STAY_ARRIVING)
+	m->switched = true; /* perhaps: how far it had come is not told */
+	int status = take_over(m);
+	if (status != ADMIN_OK)
+		return status;
+	bool back = give_back(m);
+	if (back && m->to_stay == STAY_ARRIVING)
 		m->to_stay = move_stay(m, m->to, STAY_GONE);
-	move_order(m, "release");
-	if (m->from_stay == STAY_UNKNOWN || m->to_stay == STAY_UNKNOWN)
+	if (!back || m->to_stay == STAY_UNKNOWN)
 		return stuck(m, "the move is not undone");
 	printf("%s is at %s\n", m->user, m->from->head.title);
 	return ADMIN_OK;
@@ -189,6 +218,7 @@ int admin_user_move(const struct admin_args *a)
 		m.from_stay = move_stay(&m, m.from, STAY_UNKNOWN);
 		m.to_stay = move_stay(&m, m.to, STAY_UNKNOWN);
 		bool known = m.from_stay != STAY_UNKNOWN && m.to_stay != STAY_UNKNOWN;
+		m.switched = m.from_stay == STAY_LEAVING;
 		status = !known            ? ADMIN_UNAVAILABLE
 			 : abort           ? give_up(&m)
 			 : has_no_mail(&m) ? move_nothing(&m)

@@ -325,7 +325,7 @@ struct span index_cache(struct index_view *v, log_pos blob)
 
 enum store_stay index_stay(struct index_view *v, struct span user)
 {
-	return db_stay(&v->index->db, v->txn, user);
+	return db_stay(&v->index->db, v->txn, user).stay;
 }
 
 struct each_delivery {

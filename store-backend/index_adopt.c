@@ -17,17 +17,30 @@ static struct db_key stay_key(struct span user)
 
 enum store_stay stay_of(struct index_txn *t, struct span user)
 {
-	return db_stay(&t->writer->db, t->txn, user);
+	return db_stay(&t->writer->db, t->txn, user).stay;
+}
+
+/* An order by hand is of no move, and none is that of whoever it left behind. */
+static uint64_t move_of(const struct operation *op)
+{
+	return op->unchanged_since != UINT64_MAX ? op->unchanged_since : 0;
+}
+
+static bool is_of_other_move(const struct operation *op, struct stay_row now)
+{
+	return now.move != 0 && move_of(op) != 0 && move_of(op) != now.move;
 }
 
 static void stay_store(struct apply *a, enum store_stay stay)
 {
 	struct db_key k = stay_key(a->op->user);
-	uint8_t byte = (uint8_t)stay;
+	uint64_t move = move_of(a->op);
+	uint8_t row[STAY_ROW_BYTES] = { (uint8_t)stay };
+	memcpy(row + 1, &move, sizeof move);
 	if (stay == STAY_HERE)
 		(void)txn_del(a->t, DB_STAYS, &k);
 	else
-		txn_put(a->t, DB_STAYS, &k, &byte, sizeof byte);
+		txn_put(a->t, DB_STAYS, &k, row, sizeof row);
 }
 
 struct some_box {
@@ -89,20 +102,36 @@ static enum operation_result arrive(struct apply *a, enum store_stay now, bool t
 	return OPR_OK;
 }
 
+/* Only what ends a move asks whose it is: the two stores of a user must never both be open, and a late order of a tool that
+ * was killed, or of a second tool, would open one of them. */
+static bool ends_other_move(const struct operation *op, struct stay_row now)
+{
+	enum store_stay to = op->adopted.stay;
+	return (to == STAY_HERE || (to == STAY_GONE && now.stay != STAY_GONE)) &&
+	       is_of_other_move(op, now);
+}
+
+static enum operation_result change_stay(struct apply *a, struct stay_row now)
+{
+	enum store_stay to = a->op->adopted.stay;
+	bool there = user_load(a->t, a->op->user, &a->user);
+	if (ends_other_move(a->op, now))
+		return OPR_AWAY;
+	if (to == STAY_LEAVING && (!there || now.stay == STAY_ARRIVING || now.stay == STAY_GONE))
+		return OPR_NO_USER;
+	if (to == STAY_GONE && now.stay == STAY_HERE && there)
+		return OPR_DENIED;
+	if (to == STAY_HERE && now.stay == STAY_ARRIVING && (!there || a->user.inbox == 0))
+		return OPR_NO_USER;
+	return to == STAY_ARRIVING ? arrive(a, now.stay, there) : OPR_OK;
+}
+
 /* answer.uid: mailboxes that are left. */
 enum operation_result apply_stay(struct apply *a)
 {
-	enum store_stay now = stay_of(a->t, a->op->user), to = a->op->adopted.stay;
-	bool there = user_load(a->t, a->op->user, &a->user);
-	enum operation_result r = OPR_OK;
-	if (to == STAY_LEAVING && (!there || now == STAY_ARRIVING || now == STAY_GONE))
-		r = OPR_NO_USER;
-	else if (to == STAY_GONE && now == STAY_HERE && there)
-		r = OPR_DENIED;
-	else if (to == STAY_HERE && now == STAY_ARRIVING && (!there || a->user.inbox == 0))
-		r = OPR_NO_USER;
-	else if (to == STAY_ARRIVING)
-		r = arrive(a, now, there);
+	enum store_stay to = a->op->adopted.stay;
+	enum operation_result r =
+	    change_stay(a, db_stay(&a->t->writer->db, a->t->txn, a->op->user));
 	if (r != OPR_OK)
 		return r;
 	if (to == STAY_GONE)
@@ -287,10 +316,12 @@ enum operation_result apply_gate(struct apply *a)
 		return OPR_MENDING;
 	if (kind == OP_STAY || kind == OP_DELIVER)
 		return OPR_OK;
-	enum store_stay stay = stay_of(a->t, a->op->user);
-	if (stay == STAY_ARRIVING && (kind == OP_SET_ACL || kind == OP_SUBSCRIBE ||
-					 kind == OP_UNSUBSCRIBE || kind == OP_DELETE))
+	struct stay_row now = db_stay(&a->t->writer->db, a->t->txn, a->op->user);
+	if (now.stay == STAY_ARRIVING && is_of_other_move(a->op, now))
+		return OPR_AWAY;
+	if (now.stay == STAY_ARRIVING && (kind == OP_SET_ACL || kind == OP_SUBSCRIBE ||
+					     kind == OP_UNSUBSCRIBE || kind == OP_DELETE))
 		return OPR_OK; /* what the mover needs of the common kinds */
 	bool adopts = (kind > OP_STAY && kind <= OP_ADOPT_DELIVERY) || kind == OP_ADOPT_METADATA;
-	return stay == (adopts ? STAY_ARRIVING : STAY_HERE) ? OPR_OK : OPR_AWAY;
+	return now.stay == (adopts ? STAY_ARRIVING : STAY_HERE) ? OPR_OK : OPR_AWAY;
 }

@@ -291,18 +291,21 @@ bool db_held(const struct db *db, MDB_txn *txn, uint64_t mailbox, uint64_t wall_
 	       wall_s < row.until_s;
 }
 
-enum store_stay db_stay(const struct db *db, MDB_txn *txn, struct span user)
+struct stay_row db_stay(const struct db *db, MDB_txn *txn, struct span user)
 {
+	struct stay_row row = { .stay = STAY_HERE };
 	struct db_key k = { .n = 0 };
 	MDB_val v;
-	uint8_t stay;
+	uint8_t bytes[STAY_ROW_BYTES];
 	if (user.n == 0 || user.n > STORE_USER_MAX)
-		return STAY_HERE;
+		return row;
 	key_span(&k, user);
-	if (!db_get(db, txn, DB_STAYS, &k, &v) || !row_get(&v, &stay, sizeof stay) ||
-	    stay >= STAY_COUNT)
-		return STAY_HERE;
-	return (enum store_stay)stay;
+	if (!db_get(db, txn, DB_STAYS, &k, &v) || !row_get(&v, bytes, 1) || bytes[0] >= STAY_COUNT)
+		return row;
+	row.stay = (enum store_stay)bytes[0];
+	if (row_get(&v, bytes, sizeof bytes))
+		memcpy(&row.move, bytes + 1, sizeof row.move);
+	return row;
 }
 
 uint64_t db_mailbox_id(const struct db *db, MDB_txn *txn, struct span user, struct span name)

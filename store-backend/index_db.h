@@ -20,7 +20,7 @@
  *	dead         seconds position             -
  *	deliveries   id NUL user NUL hash         seconds number     hash: of the folder that was asked for
  *	delivery_age seconds number               key in deliveries
- *	stays        user                         u8: enum store_stay, unless it is STAY_HERE
+ *	stays        user                         stay_row: u8 u64, unless it is STAY_HERE; older rows end with the u8
  *	acls         id who                       u32: enum acl_right
  *	grants       who NUL id                   -
  *	metadata     id whose NUL name            value        id 0: of a user at the server; whose empty: shared
@@ -174,7 +174,13 @@ struct index_base db_base(const struct db *db, MDB_txn *txn); /* index_write.h *
 /* Is the mailbox held by a repair at that time? */
 bool db_held(const struct db *db, MDB_txn *txn, uint64_t mailbox, uint64_t wall_s);
 
-enum store_stay db_stay(const struct db *db, MDB_txn *txn, struct span user);
+/* Where a user's mail is, and which move said so last; 0: none did. */
+struct stay_row {
+	enum store_stay stay;
+	uint64_t move;
+};
+enum { STAY_ROW_BYTES = 1 + sizeof(uint64_t) };
+struct stay_row db_stay(const struct db *db, MDB_txn *txn, struct span user);
 
 /* The writer's own tables, to be read like those of any worker; index_close() before the writer. */
 struct index *index_of_db(const struct db *db);

@@ -110,7 +110,9 @@ enum operation_kind {
 	OP_UNSUBSCRIBE,
 	OP_TAKE_RECENT, /* \Recent goes to the session that asks: answer.recent_from */
 	/* A user moves between stores (tool_pull.c). Only OP_STAY and OP_DELIVER may name a user whose stay
-	 * is another than STAY_HERE; ADOPT kinds only one who is arriving. */
+	 * is another than STAY_HERE; ADOPT kinds only one who is arriving. Each says in unchanged_since which move it is
+	 * part of: LEAVING and ARRIVING make the user that move's, and whatever is still under way of another one is
+	 * OPR_AWAY. UINT64_MAX: of none, by an operator's hand. */
 	OP_STAY,           /* stay */
 	OP_ADOPT_MAILBOX,  /* one mailbox with the numbers of another store */
 	OP_ADOPT_MESSAGE,  /* one message with its uid; if it is there, its marks only */
@@ -200,6 +202,7 @@ struct operation {
 	uint64_t
 	    unchanged_since; /* FLAGS: messages of a higher modseq are left alone and reported in
 	                                  answer.uids; UINT64_MAX (operation_init) = no condition;
+	                                  STAY, and kinds for one who is arriving: the move;
 	                                  DOMAIN_LIMITS: their version; QUOTA_MARK: since_s of the mark
 	                                  that was there, 0: none; nothing happens if it is another */
 	struct flag_set set; /* FLAGS, APPEND */

@@ -158,9 +158,9 @@ static const struct {
 	{ "import", 3, 3, tool_import },
 	{ "expire", 1, 1, tool_expire },
 	{ "domains", 0, 1, tool_domains },
-	{ "stay", 1, 2, tool_stay },
+	{ "stay", 1, 3, tool_stay },
 	{ "serve", 1, 1, tool_serve },
-	{ "pull", 1, 2, tool_pull },
+	{ "pull", 1, 3, tool_pull },
 };
 
 bool tool_fail(const char *path)
@@ -191,11 +191,6 @@ void tool_close(struct tool_partition *p)
 	commitlog_reader_close(&p->reader);
 }
 
-static int hex_value(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool tool_user(const char *word, struct buf *out)
 {
 	struct span s = span_str(word);
@@ -206,12 +201,24 @@ bool tool_user(const char *word, struct buf *out)
 	}
 	s = span_from(s, 4);
 	for (size_t i = 0; i + 1 < s.n; i += 2) {
-		int high = hex_value(s.p[i]), low = hex_value(s.p[i + 1]);
+		int high = ascii_hex(s.p[i]), low = ascii_hex(s.p[i + 1]);
 		if (high < 0 || low < 0)
 			return false;
 		buf_add_char(out, (char)(high * 16 + low));
 	}
 	return s.n % 2 == 0 && buf_ok(out) && operation_user_ok(buf_span(out));
+}
+
+bool tool_move(const char *word, uint64_t *out)
+{
+	size_t n = strlen(word);
+	*out = 0;
+	for (size_t i = 0; i < n && i < 16; i++) {
+		if (ascii_hex(word[i]) < 0)
+			return false;
+		*out = *out << 4 | (uint64_t)ascii_hex(word[i]);
+	}
+	return n > 0 && n <= 16 && *out != 0 && *out != UINT64_MAX;
 }
 
 static bool has_user(const struct store_partition_conf *pc, struct span user)
@@ -253,7 +260,7 @@ int store_tool(const struct conf *c, const char *const *words, size_t n)
 		    "       reconstruct PARTITION [skip-damaged] | reconstruct USER [FOLDER] |\n"
 		    "       export|import maildir|mbox USER FOLDER | expire dry-run | domains "
 		    "[DOMAIN] |\n"
-		    "       stay USER [here|leaving|arriving|gone] | serve USER | pull USER "
-		    "[final]\n");
+		    "       stay USER [here|leaving|arriving|gone [MOVE]] | serve USER |\n"
+		    "       pull USER [live|final [MOVE]]\n");
 	return status;
 }

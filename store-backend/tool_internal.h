@@ -28,7 +28,10 @@ bool tool_user(const char *word, struct buf *out);
 /* The partition that has the user, or is to get it; NULL: there is none, or none can be read. */
 const struct store_partition_conf *tool_partition_of(const struct store_conf *s, struct span user);
 
-/* tool_serve.c, tool_pull.c: a user moves; words are the user, and for pull perhaps "final". */
+/* The number of a move, in hex digits: not 0, nor the highest, which is none. False: it is not one. */
+bool tool_move(const char *word, uint64_t *out);
+
+/* tool_serve.c, tool_pull.c: a user moves; words are the user, and for pull perhaps "live" or "final", and then the move. */
 int tool_serve(const struct conf *c, const char *const *words);
 int tool_pull(const struct conf *c, const char *const *words);
 /* tool_expire.c: words are "dry-run". */
@@ -39,7 +42,7 @@ int tool_domains(const struct conf *c, const char *const *words);
 bool tool_names_user(const char *word);
 int tool_check_user(const struct conf *c, const char *const *words);
 int tool_mend_user(const struct conf *c, const char *const *words);
-/* tool_stay.c: words are the user and perhaps what the stay is to be. */
+/* tool_stay.c: words are the user and perhaps what the stay is to be, and then the move that says so. */
 int tool_stay(const struct conf *c, const char *const *words);
 
 /* tool_import.c: words as for export; changes are asked of the committer. */

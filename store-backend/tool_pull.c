@@ -3,7 +3,7 @@
  *
  * A pass compares all mailboxes by a digest and brings over what differs (tool_pull_box.c); whatever is
  * there already is not asked for, so a pull that was interrupted goes on where it was. Live, passes are made
- * until one is short; "final" is for a user whom the other store does not let change any more, and is done only
+ * until one is short ("live"); "final" is for a user whom the other store does not let change any more, and is done only
  * when a pass has found nothing to do. */
 #include "store-backend/tool_pull.h"
 
@@ -41,6 +41,15 @@ bool pull_next(struct pull *x, enum move_frame *kind_out, struct wire_in *w_out)
 	return true;
 }
 
+struct operation pull_operation(const struct pull *x, enum operation_kind kind)
+{
+	struct operation op;
+	operation_init(&op, kind);
+	op.user = x->user;
+	op.unchanged_since = x->move;
+	return op;
+}
+
 /* ---- names ------------------------------------------------------------------------------------------------------- */
 
 static bool note_name(void *arg, struct span name)
@@ -63,9 +72,7 @@ struct change_names {
 static bool change_name(void *arg, struct span name, void *value)
 {
 	struct change_names *n = arg;
-	struct operation op;
-	operation_init(&op, n->kind);
-	op.user = n->x->user;
+	struct operation op = pull_operation(n->x, n->kind);
 	op.name = name;
 	tool_link_send(&n->x->link, &op);
 	n->x->differs = true;
@@ -236,9 +243,7 @@ static bool note_delivery(void *arg, struct span id, uint64_t hash)
 static bool take_delivery(struct pull *x, struct map *own, struct wire_in w)
 {
 	char name[STORE_DELIVERY_ID_MAX + 8];
-	struct operation op;
-	operation_init(&op, OP_ADOPT_DELIVERY);
-	op.user = x->user;
+	struct operation op = pull_operation(x, OP_ADOPT_DELIVERY);
 	op.delivery_id = wire_get_string(&w, STORE_DELIVERY_ID_MAX);
 	op.adopted.folder_hash = wire_get_u64(&w);
 	if (w.bad || op.delivery_id.n == 0)
@@ -314,6 +319,12 @@ static bool check_user(struct pull *x)
 	return arriving || pull_fail(x, "the user is not arriving here");
 }
 
+const char *pull_why_refused(enum operation_result r)
+{
+	return r == OPR_AWAY ? "the user is not arriving here by this move (any more)"
+			     : operation_result_name(r);
+}
+
 static bool pull_pass(struct pull *x)
 {
 	struct map *subs = map_new(NAMES_MAX);
@@ -324,7 +335,7 @@ static bool pull_pass(struct pull *x)
 	ok = ok && pull_subscriptions(x, subs) && pull_deliveries(x) && pull_metadata(x, 0, 0);
 	map_free(&subs);
 	if (ok && x->link.refused > 0 && x->link.first_refused != OPR_EXISTS)
-		ok = pull_fail(x, operation_result_name(x->link.first_refused));
+		ok = pull_fail(x, pull_why_refused(x->link.first_refused));
 	return ok;
 }
 
@@ -374,11 +385,15 @@ static int pull_user(const struct conf *c, struct pull *x, bool final)
 
 int tool_pull(const struct conf *c, const char *const *words)
 {
-	struct pull x = { .conf = store_options(c), .in = stdin, .out = stdout };
-	bool final = words[1] != NULL;
+	struct pull x = {
+		.conf = store_options(c), .in = stdin, .out = stdout, .move = UINT64_MAX
+	};
+	const char *how = words[1] != NULL ? words[1] : "live";
+	bool final = strcmp(how, "final") == 0;
 	struct buf user;
 	int status = TOOL_USAGE;
-	if (tool_user(words[0], &user) && (!final || strcmp(words[1], "final") == 0)) {
+	if (tool_user(words[0], &user) && (final || strcmp(how, "live") == 0) &&
+	    (words[2] == NULL || tool_move(words[2], &x.move))) {
 		x.user = buf_span(&user);
 		status = pull_user(c, &x, final);
 	}

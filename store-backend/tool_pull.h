@@ -30,6 +30,7 @@ struct pull {
 	struct tool_partition p;
 	struct tool_link link;
 	struct span user;
+	uint64_t move;    /* as operation.unchanged_since says it */
 	struct buf frame; /* read last */
 	struct buf ask;   /* written next */
 	const char *why;  /* it failed; NULL: not yet */
@@ -47,6 +48,10 @@ bool pull_fail(struct pull *x, const char *why);
 bool pull_ask(struct pull *x, enum move_frame kind);
 /* The next frame of an answer; false: the other store failed. */
 bool pull_next(struct pull *x, enum move_frame *kind_out, struct wire_in *w_out);
+
+/* A change of this pull's user, by its move; all the rest is to be filled in. */
+struct operation pull_operation(const struct pull *x, enum operation_kind kind);
+const char *pull_why_refused(enum operation_result r);
 
 /* tool_pull_box.c: brings the mailbox to what it is at the other store. */
 bool pull_box(struct pull *x, struct pull_box *b);

@@ -111,8 +111,7 @@ static bool read_here(struct compare *k)
 
 static void begin_operation(struct compare *k, enum operation_kind kind, struct operation *op)
 {
-	operation_init(op, kind);
-	op->user = k->x->user;
+	*op = pull_operation(k->x, kind);
 	op->mailbox = k->b->here;
 }
 
@@ -307,11 +306,9 @@ static bool take_messages(struct compare *k)
 static bool adopt_mailbox(struct pull *x, struct pull_box *b)
 {
 	struct span words[STORE_KEYWORDS_MAX];
-	struct operation op;
+	struct operation op = pull_operation(x, OP_ADOPT_MAILBOX);
 	for (size_t i = 0; i < b->word_n; i++)
 		words[i] = span_str(b->words[i]);
-	operation_init(&op, OP_ADOPT_MAILBOX);
-	op.user = x->user;
 	op.name = span_str(b->name);
 	op.uses = b->uses;
 	op.adopted = b->numbers;
@@ -320,7 +317,7 @@ static bool adopt_mailbox(struct pull *x, struct pull_box *b)
 	b->here = x->link.last.mailbox;
 	x->mailboxes++;
 	x->differs = true;
-	return r == OPR_OK || pull_fail(x, operation_result_name(r));
+	return r == OPR_OK || pull_fail(x, pull_why_refused(r));
 }
 
 /* ---- its ACL ------------------------------------------------------------------------------------------------------ */

@@ -22,9 +22,7 @@ static struct span row_name(struct span whose, struct span name, struct buf *b)
 
 static void adopt(struct metadata *m, struct span whose, const struct op_entry *e)
 {
-	struct operation op;
-	operation_init(&op, OP_ADOPT_METADATA);
-	op.user = m->x->user;
+	struct operation op = pull_operation(m->x, OP_ADOPT_METADATA);
 	op.mailbox = m->here;
 	op.name = whose;
 	op.entries = e;

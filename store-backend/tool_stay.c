@@ -35,49 +35,55 @@ static bool parse_stay(const char *word, enum store_stay *out)
 	return false;
 }
 
-/* Mailboxes of one who is gone go one by one. */
-static enum operation_result set_stay(
-    const struct conf *c, struct tool_link *l, struct span user, enum store_stay stay)
+/* words: the stay and perhaps the move, or nothing. */
+static bool parse_order(const struct store_conf *s, const char *const *words, struct operation *out)
 {
-	const struct store_conf *s = store_options(c);
-	struct operation op;
+	operation_init(out, OP_STAY);
+	out->quota_bytes = s->quota_bytes;
+	out->quota_messages = (uint64_t)s->quota_messages;
+	return words[0] == NULL ||
+	       (parse_stay(words[0], &out->adopted.stay) &&
+		   (words[1] == NULL || tool_move(words[1], &out->unchanged_since)));
+}
+
+/* Mailboxes of one who is gone go one by one. */
+static enum operation_result carry_out(struct tool_link *l, const struct operation *op)
+{
 	enum operation_result r;
-	operation_init(&op, OP_STAY);
-	op.user = user;
-	op.adopted.stay = stay;
-	op.quota_bytes = s->quota_bytes;
-	op.quota_messages = (uint64_t)s->quota_messages;
 	do {
-		r = tool_link_ask(l, &op);
-	} while (r == OPR_OK && stay == STAY_GONE && l->last.uid > 0);
+		r = tool_link_ask(l, op);
+	} while (r == OPR_OK && op->adopted.stay == STAY_GONE && l->last.uid > 0);
 	return r;
 }
 
-static int change_stay(const struct conf *c, const struct store_partition_conf *pc,
-    struct span user, enum store_stay stay)
+static int change_stay(
+    const struct conf *c, const struct store_partition_conf *pc, const struct operation *op)
 {
 	struct tool_link l;
 	enum operation_result r = OPR_LATER;
 	if (tool_link_open(c, pc, &l)) {
-		r = set_stay(c, &l, user, stay);
+		r = carry_out(&l, op);
 		tool_link_close(&l);
 	}
 	if (r != OPR_OK)
-		fprintf(stderr, "postern-store: %.*s cannot be \"%s\" here: %s\n", SPAN_ARG(user),
-		    store_stay_name(stay), operation_result_name(r));
+		fprintf(stderr, "postern-store: %.*s cannot be \"%s\" here: %s\n",
+		    SPAN_ARG(op->user), store_stay_name(op->adopted.stay),
+		    r == OPR_AWAY ? "another move of the user has begun since"
+				  : operation_result_name(r));
 	return r == OPR_OK ? 0 : TOOL_FAILED;
 }
 
-static int stay_of_user(const struct conf *c, struct span user, const char *order)
+static int stay_of_user(const struct conf *c, struct span user, const char *const *words)
 {
-	enum store_stay stay = STAY_HERE;
 	const char *word = "";
-	if (order != NULL && !parse_stay(order, &stay))
+	struct operation op;
+	if (!parse_order(store_options(c), words, &op))
 		return TOOL_USAGE;
+	op.user = user;
 	const struct store_partition_conf *pc = tool_partition_of(store_options(c), user);
 	if (pc == NULL)
 		return TOOL_FAILED;
-	int status = order == NULL ? 0 : change_stay(c, pc, user, stay);
+	int status = words[0] == NULL ? 0 : change_stay(c, pc, &op);
 	if (status == 0 && !read_stay(pc, user, &word))
 		status = TOOL_FAILED;
 	if (status == 0)
@@ -90,7 +96,7 @@ int tool_stay(const struct conf *c, const char *const *words)
 	struct buf user;
 	int status = TOOL_USAGE;
 	if (tool_user(words[0], &user))
-		status = stay_of_user(c, buf_span(&user), words[1]);
+		status = stay_of_user(c, buf_span(&user), words + 1);
 	buf_end(&user);
 	return status;
 }

@@ -180,6 +180,50 @@ static void test_stays(void **state)
 	store_end(&s);
 }
 
+/* The same by a move's number. */
+static enum operation_result go_by(struct store *s, enum store_stay stay, uint64_t move)
+{
+	struct operation op = op_of(OP_STAY, user);
+	op.adopted.stay = stay;
+	op.unchanged_since = move;
+	return apply(s, &op).result;
+}
+
+static enum operation_result subscribe_by(struct store *s, uint64_t move)
+{
+	struct operation op = op_of(OP_SUBSCRIBE, user);
+	op.name = SPAN("made");
+	op.unchanged_since = move;
+	return apply(s, &op).result;
+}
+
+/* Whoever says leaving or arriving has the user; orders of others come too late. */
+static void test_moves_are_told_apart(void **state)
+{
+	struct store s;
+	store_make(&s);
+	assert_int_equal(go_by(&s, STAY_ARRIVING, 1), OPR_OK);
+	assert_int_equal(subscribe_by(&s, 1), OPR_OK);
+	assert_int_equal(adopt_mailbox(&s, 1, 1), OPR_OK); /* by hand */
+	assert_int_equal(go_by(&s, STAY_ARRIVING, 2), OPR_OK);
+	assert_int_equal(subscribe_by(&s, 1), OPR_AWAY);
+	assert_int_equal(go_by(&s, STAY_HERE, 1), OPR_AWAY);
+	assert_int_equal(go_by(&s, STAY_GONE, 1), OPR_AWAY);
+	assert_int_equal(subscribe_by(&s, 2), OPR_OK);
+	assert_int_equal(go_by(&s, STAY_HERE, 2), OPR_OK);
+	assert_int_equal(go_by(&s, STAY_HERE, 1), OPR_OK); /* that it is already */
+	assert_int_equal(go_by(&s, STAY_LEAVING, 3), OPR_OK);
+	assert_int_equal(go_by(&s, STAY_HERE, 2), OPR_AWAY);
+	assert_int_equal(go_by(&s, STAY_LEAVING, 4), OPR_OK);
+	assert_int_equal(go_by(&s, STAY_GONE, 3), OPR_AWAY);
+	assert_int_equal(go_by(&s, STAY_GONE, 4), OPR_OK);
+	assert_int_equal(go_by(&s, STAY_HERE, 3), OPR_AWAY);
+	assert_int_equal(go_by(&s, STAY_GONE, 3), OPR_OK); /* gone is gone, and 3's now */
+	assert_int_equal(go_by(&s, STAY_HERE, 4), OPR_AWAY);
+	assert_int_equal(go(&s, STAY_HERE), OPR_OK); /* an operator's hand */
+	store_end(&s);
+}
+
 /* An account that was made by looking is no obstacle. */
 static void test_unused_account_gives_way(void **state)
 {
@@ -332,6 +376,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_stays),
+		cmocka_unit_test(test_moves_are_told_apart),
 		cmocka_unit_test(test_unused_account_gives_way),
 		cmocka_unit_test(test_numbers_are_kept),
 		cmocka_unit_test(test_new_mailboxes_are_new),
