@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -41,7 +40,6 @@ struct mbox {
 	struct buf *why;
 	char lock_path[PATH_SIZE];
 	int lock, fd;     /* owned; -1: not there */
-	bool made;        /* by us, just now */
 	bool have;        /* an attempt before this one has brought it */
 	int64_t cut_to;   /* what one before us has left half done begins there; -1: nothing */
 	time_t cut_s;     /* when it has written last, by its lock file */
@@ -177,10 +175,8 @@ static int open_mbox(struct mbox *m)
 {
 	const int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
 	m->fd = open(m->ask->path, flags);
-	if (m->fd < 0 && errno == ENOENT) {
+	if (m->fd < 0 && errno == ENOENT)
 		m->fd = open(m->ask->path, flags | O_CREAT | O_EXCL, 0600);
-		m->made = m->fd >= 0;
-	}
 	if (m->fd >= 0)
 		return EX_OK;
 	return errno == ELOOP ? refuse_file(m, "it is a link")
@@ -333,11 +329,13 @@ static bool put_message(struct mbox *m)
 	return ok && whole;
 }
 
-static bool sync_name(const char *path)
+/* Who made it, we or one who was killed before it could do this, began with nothing in it. Where its user may not read the
+ * folder, all of the file system is made durable. */
+static bool sync_name(const struct mbox *m)
 {
-	char copy[PATH_SIZE];
-	snprintf(copy, sizeof copy, "%s", path);
-	return fd_sync_dir(dirname(copy)) == ERR_OK;
+	if (m->old > 0 && m->cut_to != 0)
+		return true;
+	return fd_sync_dir_of(m->ask->path) == ERR_OK || (errno == EACCES && syncfs(m->fd) == 0);
 }
 
 static int append(struct mbox *m)
@@ -351,7 +349,7 @@ static int append(struct mbox *m)
 	m->at = m->old;
 	if (!note(m, "open"))
 		return later(m, "4.2.0", "the lock file cannot be written");
-	if (put_message(m) && (!m->made || sync_name(m->ask->path)) && note(m, "whole"))
+	if (put_message(m) && sync_name(m) && note(m, "whole"))
 		return EX_OK;
 	int status = later(m, "4.3.0", "the message cannot be written");
 	if (ftruncate(m->fd, (off_t)m->old) != 0 || fsync(m->fd) != 0)

@@ -230,18 +230,25 @@ static enum out_tls_fate fate_of(const struct smtp_out *o, bool failed)
 	return failed && fate == OUT_TLS_GOOD ? OUT_TLS_FAILED : fate;
 }
 
-/* Opportunistic TLS that fails is plaintext on a new connection, not a lost next hop. */
+/* Opportunistic TLS that fails, or never comes to its end, is plaintext on a new connection, not a lost next hop. */
+static void on_no_tls(struct smtp_out *o, enum out_tls_fate fate, const char *why)
+{
+	out_count_tls(o, fate);
+	if (out_tls_is_must(o->opts.tls)) {
+		step(o, out_fail(o, why));
+		return;
+	}
+	o->opts.tls = OUT_TLS_NONE;
+	drop_stream(o);
+	start_dial(o);
+}
+
 static void on_stream_failed(struct smtp_out *o)
 {
 	if (o->state == ST_TLS)
-		out_count_tls(o, fate_of(o, true));
-	if (o->state == ST_TLS && !out_tls_is_must(o->opts.tls)) {
-		o->opts.tls = OUT_TLS_NONE;
-		drop_stream(o);
-		start_dial(o);
-		return;
-	}
-	step(o, out_fail(o, stream_err_text(o->io)));
+		on_no_tls(o, fate_of(o, true), stream_err_text(o->io));
+	else
+		step(o, out_fail(o, stream_err_text(o->io)));
 }
 
 static void on_stream(void *arg, enum stream_event ev)
@@ -257,7 +264,10 @@ static void on_stream(void *arg, enum stream_event ev)
 		step(o, out_send_ehlo(o));
 		return;
 	case STREAM_EOF:
-		step(o, o->state == ST_TLS ? out_fail(o, "connection closed") : V_READ);
+		if (o->state == ST_TLS)
+			on_no_tls(o, OUT_TLS_BROKEN, "connection closed");
+		else
+			step(o, V_READ);
 		return;
 	case STREAM_INPUT:
 		if (o->state != ST_TLS)
@@ -275,6 +285,10 @@ static void on_stream(void *arg, enum stream_event ev)
 static void on_deadline(void *arg)
 {
 	struct smtp_out *o = OBJ(smtp_out, arg);
+	if (o->state == ST_TLS) {
+		on_no_tls(o, OUT_TLS_BROKEN, "timeout");
+		return;
+	}
 	if (o->state != ST_IDLE) {
 		step(o, out_fail(o, "timeout"));
 		return;

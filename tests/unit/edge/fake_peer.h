@@ -4,7 +4,8 @@
  *	"S text"   sends text and CRLF            "C text"   waits for a line that begins with text
  *	"B"        reads a message up to its dot  "X"        closes the connection
  *	"R text"   sends text as it is            "H"        hangs: reads nothing any more
- * A new connection goes on with the script behind "X". What came is kept in `seen`. */
+ *	"W"        waits until the other end closes
+ * A new connection goes on with the script behind "X" or "W". What came is kept in `seen`. */
 #ifndef TESTS_FAKE_PEER_H
 #define TESTS_FAKE_PEER_H
 
@@ -48,8 +49,11 @@ static void fake_event(void *arg, enum stream_event ev)
 	struct fake_peer *f = arg;
 	if (ev == STREAM_INPUT)
 		fake_step(f);
-	else if (ev == STREAM_EOF || ev == STREAM_FAILED)
+	else if (ev == STREAM_EOF || ev == STREAM_FAILED) {
 		stream_free(&f->io);
+		if (f->script[f->at] != NULL && f->script[f->at][0] == 'W')
+			f->at++;
+	}
 }
 
 static bool fake_take_line(struct fake_peer *f, const char *want)

@@ -329,6 +329,62 @@ static void test_mbox(void **state)
 	done();
 }
 
+static pid_t somebody_gone(void)
+{
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	return pid;
+}
+
+static void leave_lock(pid_t pid, const char *id, unsigned long size, const char *state)
+{
+	char text[200];
+	snprintf(text, sizeof text, "postern %ld %s 0 %lu %s\n", (long)pid, id, size, state);
+	write_text(lock, text);
+}
+
+static void expect_put(const char *want)
+{
+	assert_int_equal(mbox_put(&ask, &why), EX_OK);
+	assert_string_equal(buf_cstr(&order), want);
+	buf_clear(&order);
+	ask.id = ident_new();
+}
+
+/* Nor is the name of an mbox lost with a power cut, whoever has made it. */
+static void test_mbox_durable(void **state)
+{
+	fresh("named", "S: x\n\n");
+	expect_put("fsync /named, fsync , ");
+	expect_put("fsync /named, ");
+	assert_int_equal(truncate(path, 0), 0); /* made by one who was killed, or emptied */
+	expect_put("fsync /named, fsync , ");
+	write_text(path, "From b half");
+	leave_lock(somebody_gone(), "aaaaaaaaaaaaaaaaaa", 0, "open");
+	expect_put("fsync /named, fsync , ");
+	done();
+}
+
+/* In a folder that its user may write to and not read. */
+static void test_mbox_closed(void **state)
+{
+	char shut[200];
+	bool root = geteuid() == 0;
+	fresh("closed/named", "S: x\n\n");
+	snprintf(shut, sizeof shut, "%s/closed", dir);
+	assert_int_equal(mkdir(shut, 0300), 0);
+	assert_int_equal(chmod(dir, 0711), 0);
+	if (root)
+		assert_true(chown(shut, 65534, 65534) == 0 && seteuid(65534) == 0);
+	int status = mbox_put(&ask, &why);
+	assert_true(!root || seteuid(0) == 0);
+	assert_int_equal(status, EX_OK);
+	assert_non_null(strstr(buf_cstr(&order), "fsync /closed/named, syncfs /closed/named, "));
+	done();
+}
+
 static void test_mbox_full(void **state)
 {
 	fresh("fullmbox", "0123456789012345678901234567890123456789\n");
@@ -348,22 +404,6 @@ static void test_mbox_quota(void **state)
 	assert_string_equal(buf_cstr(&why), "4.2.2 the mailbox is full");
 	expect_text("1234567890");
 	done();
-}
-
-static pid_t somebody_gone(void)
-{
-	pid_t pid = fork();
-	if (pid == 0)
-		_exit(0);
-	waitpid(pid, NULL, 0);
-	return pid;
-}
-
-static void leave_lock(pid_t pid, const char *id, unsigned long size, const char *state)
-{
-	char text[200];
-	snprintf(text, sizeof text, "postern %ld %s 0 %lu %s\n", (long)pid, id, size, state);
-	write_text(lock, text);
 }
 
 /* A lock of ours whose process has died: what it left half is cut off, what it left whole is known. */
@@ -460,6 +500,8 @@ int main(void)
 		cmocka_unit_test(test_maildir_planted),
 		cmocka_unit_test(test_maildir_full),
 		cmocka_unit_test(test_mbox),
+		cmocka_unit_test(test_mbox_durable),
+		cmocka_unit_test(test_mbox_closed),
 		cmocka_unit_test(test_mbox_full),
 		cmocka_unit_test(test_mbox_quota),
 		cmocka_unit_test(test_mbox_crashed),

@@ -168,6 +168,15 @@ static void test_each_session_is_told(void **state)
 	check_session(0, "127.0.0.2", OUT_TLS_FAILED);
 	check_session(1, "127.0.0.1", OUT_TLS_NOT_OFFERED);
 	both_end();
+	/* nor does a handshake without an end lose the next hop */
+	run_both(STEPS(OFFERED, "S 220 go", "W", "S 220 hi", "C EHLO", "S 250 x", "C MAIL",
+		     "S 250 ok", "C RCPT", "S 250 ok", "C DATA", "S 354 go", "B", "S 250 taken"),
+	    GOOD, 1, false);
+	assert_int_equal(outcome.fate, FATE_DELIVERED);
+	assert_int_equal(first.connections, 2);
+	assert_int_equal(got.session_n, 1);
+	check_session(0, "127.0.0.2", OUT_TLS_BROKEN);
+	both_end();
 	wanted = OUT_TLS_MUST;
 	/* that came to nothing before a word on TLS */
 	run_both(STEPS("S 421 busy", "X"), STEPS("S 220 hi", "C EHLO", "S 250 x", "X"), 1, false);
