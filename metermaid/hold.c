@@ -9,7 +9,7 @@
 #include "metermaid/batch.h"
 #include "metermaid/meter_internal.h"
 
-enum { TICK_MS = 100, RENEW_MAX = 8192, RENEW_PART = 3 };
+enum { TICK_MS = 100 /* at least, between two looks */, RENEW_MAX = 8192, RENEW_PART = 3 };
 
 #define holds_MAGIC 0x3e7e401du
 
@@ -30,7 +30,8 @@ struct holds {
 	struct map *by_key;
 	struct heap renewals;
 	struct list_node doubts, leases;
-	struct timer tick;
+	struct timer tick; /* armed while there are renewals, for the first of them */
+	uint64_t tick_at;  /* loop's time */
 	struct soon flush;
 };
 
@@ -44,11 +45,22 @@ struct meter_lease {
 
 /* ---- setting what is held ---- */
 
+static void look_at(struct holds *h, uint64_t due)
+{
+	uint64_t now = loop_now_ms(h->m->loop), soonest = now + TICK_MS;
+	uint64_t at = due > soonest ? due : soonest;
+	if (timer_armed(&h->tick) && h->tick_at <= at)
+		return;
+	h->tick_at = at;
+	timer_set(&h->tick, at - now);
+}
+
 /* Said again when a part of its lease has passed. */
 static void renew_later(struct hold *h)
 {
-	heap_put(&h->all->renewals, &h->renew,
-	    loop_now_ms(h->all->m->loop) + h->op.span_us / 1000 / RENEW_PART);
+	uint64_t due = loop_now_ms(h->all->m->loop) + h->op.span_us / 1000 / RENEW_PART;
+	heap_put(&h->all->renewals, &h->renew, due);
+	look_at(h->all, due);
 }
 
 static void hold_end_if_idle(struct hold *h)
@@ -136,7 +148,8 @@ static void on_tick(void *arg)
 		renew_later(one);
 		hold_doubt(one);
 	}
-	timer_set(&h->tick, TICK_MS);
+	if ((n = heap_first(&h->renewals)) != NULL)
+		look_at(h, n->due);
 }
 
 static bool doubt_one(void *arg, struct span key, void *value)
@@ -233,7 +246,6 @@ struct holds *holds_new(struct metermaid *m)
 	list_init(&h->leases);
 	soon_init(&h->flush, on_flush, h);
 	timer_init(&h->tick, m->loop, on_tick, h);
-	timer_set(&h->tick, TICK_MS);
 	return h;
 }
 

@@ -405,6 +405,24 @@ static void test_leases_are_declared_again(void **state)
 	leave(&p);
 }
 
+/* The loop has nothing to run until a lease is to be renewed. */
+static void test_nobody_is_woken(void **state)
+{
+	struct place p;
+	enter(&p, false,
+	    " rule r { on session; kind concurrency; key client/32,64; limit 2; lease 30s; }");
+	struct meter_facts f = from("192.0.2.1", "");
+	while (loop_step(p.l, 0))
+		;
+	assert_false(loop_step(p.l, 300));
+	struct meter_lease *one = hold(&p, &f);
+	while (loop_step(p.l, 0))
+		;
+	assert_false(loop_step(p.l, 300));
+	meter_release(&one);
+	leave(&p);
+}
+
 /* ---- mistakes ---- */
 
 static const struct {
@@ -496,6 +514,7 @@ int main(void)
 		cmocka_unit_test(test_concurrency),
 		cmocka_unit_test(test_killed_worker),
 		cmocka_unit_test(test_leases_are_declared_again),
+		cmocka_unit_test(test_nobody_is_woken),
 		cmocka_unit_test(test_mistakes),
 	};
 	return cmocka_run_group_tests_name("meter_kinds", tests, NULL, NULL);
