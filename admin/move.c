@@ -16,7 +16,7 @@
 #include "admin/tier.h"
 #include "admin/tool.h"
 
-enum { COMMAND_MAX = 8192, STAY_MS = 600000, MS = 1000 };
+enum { COMMAND_MAX = 8192, STAY_MS = 600000, MS = 1000, STORE_USAGE = 64 };
 
 static const char shell[] = "/bin/sh";
 
@@ -115,7 +115,8 @@ enum stay move_stay(struct move *m, const struct move_store_conf *at, enum stay 
 	tool_run_for(argv, STAY_MS, &o);
 	enum stay got = o.status == 0 ? parse_stay(buf_span(&o.out)) : STAY_UNKNOWN;
 	if (got == STAY_UNKNOWN)
-		fprintf(stderr, "postern: store %s: %.*s\n", at->head.title,
+		fprintf(stderr, "postern: store %s: %s%.*s\n", at->head.title,
+		    o.status == STORE_USAGE ? "of an older version? Then upgrade it first; " : "",
 		    SPAN_ARG(span_trim(buf_span(&o.err))));
 	tool_output_end(&o);
 	buf_end(&command);
