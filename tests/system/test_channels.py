@@ -389,7 +389,8 @@ def test_first_and_last_channel(bare):
         assert "reloaded" in done.stdout, done
 
     without = bare.edge_extra
-    assert bare.role("queue") and not bare.role("runner")
+    wait_for(lambda: bare.role("queue"), 20, "the queue")
+    assert not bare.role("runner")
     reload_with(CHANNELS)
     token, _ = send(bare, "a@script.example")
     bare.wait_empty()
