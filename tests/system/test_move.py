@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import socket
+import stat
 import subprocess
 import threading
 
@@ -19,9 +20,18 @@ SENDER = "visitor@elsewhere.example"
 STEPS = ("copy", "hold", "last", "switch", "open", "release", "purge")
 
 
-def write_move(tier, extra=""):
-    stores = "".join(f"\tstore store{k} {{ command \"{tier.bin_dir}/postern-store -c {tier.config_file(f'store{k}')}\"; }}\n"
-                     for k in (1, 2))
+def write_move(tier, extra="", **wrapped):
+    """wrapped: texts of programs in place of the stores' own, which they get as {binary} and {config}."""
+    commands = {}
+    for name in ("store1", "store2"):
+        binary, config = f"{tier.bin_dir}/postern-store", tier.config_file(name)
+        commands[name] = f"{binary} -c {config}"
+        if name in wrapped:
+            commands[name] = tier.path(f"program-of-{name}")
+            with open(commands[name], "w", encoding="ascii") as f:
+                f.write(wrapped[name].replace("{binary}", repr(binary)).replace("{config}", repr(config)))
+            os.chmod(commands[name], stat.S_IRWXU)
+    stores = "".join(f"\tstore {name} {{ command \"{command}\"; }}\n" for name, command in commands.items())
     tier.root_extra = f"move {{\n{stores}{extra}}}\n"
     tier.write_configs()
 

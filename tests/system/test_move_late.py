@@ -4,12 +4,11 @@ import imaplib
 import json
 import os
 import signal
-import stat
 import subprocess
 
 import mail
 import pytest
-from test_move import finish_move, move, stay, start_all, start_move
+from test_move import finish_move, move, start_all, start_move, stay, write_move
 from tier import wait_for
 
 SENDER = "visitor@elsewhere.example"
@@ -17,8 +16,8 @@ SENDER = "visitor@elsewhere.example"
 # mail is copied; wait: the last copy waits for a file; fail: it fails; away: from it on the store cannot be reached
 WRAPPER = """#!/usr/bin/env python3
 import json, os, signal, subprocess, sys, time
-REAL = [{binary!r}, "-c", {config!r}]
-HERE = {folder!r}
+REAL = [{binary}, "-c", {config}]
+HERE = {folder}
 words = sys.argv[1:]
 mode = open(HERE + "mode").read()
 order, last = words[0] == "stay" and words[2:3] == ["here"], words[0] == "pull" and words[2:3] == ["final"]
@@ -30,7 +29,7 @@ if mode == "die" and order:
 if mode == "late" and last and not os.path.exists(HERE + "came"):
     done = subprocess.run(REAL + json.load(open(HERE + "late")), stdin=subprocess.DEVNULL, capture_output=True, text=True)
     with open(HERE + "came", "w") as f:
-        f.write(f"{{done.returncode}} {{done.stdout}}{{done.stderr}}")
+        f.write(f"{done.returncode} {done.stdout}{done.stderr}")
 if mode == "wait" and last:
     with open(HERE + "pid.part", "w") as f:
         f.write(str(os.getpid()))
@@ -51,14 +50,9 @@ def _tier(new_tier):
     t.use_redis = False
     t.meter_rules = ""
     t.write_all()
-    t.flags, wrapper = t.path("flags") + "/", t.path("new-store")
+    t.flags = t.path("flags") + "/"
     os.mkdir(t.flags)
-    with open(wrapper, "w", encoding="ascii") as f:
-        f.write(WRAPPER.format(binary=f"{t.bin_dir}/postern-store", config=t.config_file("store2"), folder=t.flags))
-    os.chmod(wrapper, stat.S_IRWXU)
-    t.root_extra = (f"move {{\n\tstore store1 {{ command \"{t.bin_dir}/postern-store -c {t.config_file('store1')}\"; }}\n"
-                    f"\tstore store2 {{ command \"{wrapper}\"; }}\n}}\n")
-    t.write_configs()
+    write_move(t, store2=WRAPPER.replace("{folder}", repr(t.flags)))
     be(t, "")
     return start_all(t)
 

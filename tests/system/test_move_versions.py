@@ -3,20 +3,19 @@ text, nothing is lost, and the same command goes on once both are alike. The oth
 `serve`, which changes what the two say of their versions."""
 import imaplib
 import os
-import stat
 
 import pytest
 
 import mail
-from test_move import finish_move, move, read_to, start_all, start_move, stay
+from test_move import finish_move, move, read_to, start_all, start_move, stay, write_move
 from tier import wait_for
 
 SENDER = "visitor@elsewhere.example"
 WRAPPER = """#!/usr/bin/env python3
 import os, subprocess, sys, threading
-REAL = [{binary!r}, "-c", {config!r}]
+REAL = [{binary}, "-c", {config}]
 words = sys.argv[1:]
-version = open({flag!r}).read() if os.path.exists({flag!r}) else ""
+version = open({flag}).read() if os.path.exists({flag}) else ""
 if words[:1] != ["serve"] or not version:
     os.execv(REAL[0], REAL + words)
 version = int(version)
@@ -58,13 +57,8 @@ def tier(new_tier):
     t.use_redis = False
     t.meter_rules = ""
     t.write_all()
-    t.flag, wrapper = t.path("version"), t.path("old-store")
-    with open(wrapper, "w", encoding="ascii") as f:
-        f.write(WRAPPER.format(binary=f"{t.bin_dir}/postern-store", config=t.config_file("store1"), flag=t.flag))
-    os.chmod(wrapper, stat.S_IRWXU)
-    t.root_extra = (f"move {{\n\tstore store1 {{ command \"{wrapper}\"; }}\n"
-                    f"\tstore store2 {{ command \"{t.bin_dir}/postern-store -c {t.config_file('store2')}\"; }}\n}}\n")
-    t.write_configs()
+    t.flag = t.path("version")
+    write_move(t, store1=WRAPPER.replace("{flag}", repr(t.flag)))
     return start_all(t)
 
 

@@ -90,6 +90,9 @@ def test_a_program_that_is_no_good(new_tier):
     crowd.add(2)
     with open(t.path("directory.ldif"), "w", encoding="utf-8") as f:
         f.write(good)
+    t.root_extra = ""  # a good one has the time that it needs
+    t.write_configs()
+    reload(t)
     upgrade(t)
     assert status(t)["pid"] != first
     assert crowd.all_answer() == len(crowd.sessions) and not crowd.lost

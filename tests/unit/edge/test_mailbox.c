@@ -226,22 +226,28 @@ static void test_maildir_durable_again(void **state)
 	done();
 }
 
-/* In a folder that its user may write to and not read. */
-static void test_maildir_closed(void **state)
+/* Into a folder that its user may write to and not read: of the name `closed`. */
+static void expect_closed(
+    const char *closed, int (*put)(const struct mailbox_ask *, struct buf *), const char *want)
 {
 	char shut[200];
 	bool root = geteuid() == 0;
-	fresh("shut/durable", "x\n");
-	snprintf(shut, sizeof shut, "%s/shut", dir);
+	snprintf(shut, sizeof shut, "%s/%s", dir, closed);
 	assert_int_equal(mkdir(shut, 0300), 0);
 	assert_int_equal(chmod(dir, 0711), 0);
 	if (root)
 		assert_true(chown(shut, 65534, 65534) == 0 && seteuid(65534) == 0);
-	int status = maildir_put(&ask, &why);
+	int status = put(&ask, &why);
 	assert_true(!root || seteuid(0) == 0);
 	assert_int_equal(status, EX_OK);
-	assert_non_null(strstr(buf_cstr(&order), ", fsync /shut/durable, syncfs /shut/durable, "));
+	assert_non_null(strstr(buf_cstr(&order), want));
 	done();
+}
+
+static void test_maildir_closed(void **state)
+{
+	fresh("shut/durable", "x\n");
+	expect_closed("shut", maildir_put, ", fsync /shut/durable, syncfs /shut/durable, ");
 }
 
 /* What an attempt that was killed has left goes. */
@@ -367,22 +373,10 @@ static void test_mbox_durable(void **state)
 	done();
 }
 
-/* In a folder that its user may write to and not read. */
 static void test_mbox_closed(void **state)
 {
-	char shut[200];
-	bool root = geteuid() == 0;
 	fresh("closed/named", "S: x\n\n");
-	snprintf(shut, sizeof shut, "%s/closed", dir);
-	assert_int_equal(mkdir(shut, 0300), 0);
-	assert_int_equal(chmod(dir, 0711), 0);
-	if (root)
-		assert_true(chown(shut, 65534, 65534) == 0 && seteuid(65534) == 0);
-	int status = mbox_put(&ask, &why);
-	assert_true(!root || seteuid(0) == 0);
-	assert_int_equal(status, EX_OK);
-	assert_non_null(strstr(buf_cstr(&order), "fsync /closed/named, syncfs /closed/named, "));
-	done();
+	expect_closed("closed", mbox_put, "fsync /closed/named, syncfs /closed/named, ");
 }
 
 static void test_mbox_full(void **state)
