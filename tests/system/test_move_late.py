@@ -52,9 +52,13 @@ def _tier(new_tier):
     t.write_all()
     t.flags = t.path("flags") + "/"
     os.mkdir(t.flags)
-    write_move(t, store2=WRAPPER.replace("{folder}", repr(t.flags)))
+    write_wrapped(t)
     be(t, "")
     return start_all(t)
+
+
+def write_wrapped(t, extra=""):
+    write_move(t, extra, store2=WRAPPER.replace("{folder}", repr(t.flags)))
 
 
 @pytest.fixture(name="user")
@@ -130,6 +134,19 @@ def test_given_up_after_the_switch(tier, user):
                           capture_output=True, text=True, timeout=60)
     assert late.returncode != 0 and "another move of the user has begun since" in late.stderr
     assert stays(tier, user) == ("here", "gone")
+
+
+def test_given_up_after_a_command_has_switched(tier, user):
+    """It is run once more, with the stores exchanged."""
+    said = tier.path("switched")
+    write_wrapped(tier, f"\tswitch_by command;\n\tswitch_command \"printf '%s|' >>{said}\";\n")
+    be(tier, "die")
+    start_move(tier, user, "store1", "store2").communicate(timeout=60)
+    be(tier, "")
+    status, out, err = move(tier, user, "store1", "store2", "abort")
+    write_wrapped(tier)
+    assert status == 0 and stays(tier, user) == ("here", "gone"), out + err
+    assert open(said, encoding="ascii").read() == f"{user['address']}|store1|store2|{user['address']}|store2|store1|"
 
 
 def test_given_back_after_the_switch(tier, user):
