@@ -71,6 +71,11 @@ def cpu_s(root):
     return total
 
 
+def held_by(root):
+    """How many descriptors a tree of processes has."""
+    return sum(len(list(links_of(pid))) for pid in tree(root))
+
+
 def task_ns(pid):
     total = 0
     for task in os.listdir(f"/proc/{pid}/task"):
