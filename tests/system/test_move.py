@@ -72,6 +72,18 @@ def stay(tier, user, store):
     return tier.postern("store", "stay", user["address"], config=store).stdout.strip()
 
 
+def names(tier, user, store):
+    """Does the directory?"""
+    return f"mailHost: {store}" in open(tier.path("directory.ldif"), encoding="utf-8").read().split(f"uid: {user['name']}")[1][:200]
+
+
+def send(tier, user):
+    token = mail.new_token()
+    code, said = mail.send(tier, SENDER, [user["address"]], mail.message(token, SENDER, [user["address"]], 500))
+    assert code == 250, said
+    return token
+
+
 def direct(tier, user, store):
     """IMAP at the store itself."""
     m = imaplib.IMAP4("127.0.0.1", tier.store_port(store, "imap"))
@@ -154,7 +166,7 @@ def test_everything_is_as_it_was(tier):
     assert vanished(m, "INBOX") == gone
     m.logout()
     assert (stay(tier, user, "store1"), stay(tier, user, "store2")) == ("gone", "here")
-    assert "mailHost: store2" in open(tier.path("directory.ldif"), encoding="utf-8").read().split("uid: alice")[1][:200]
+    assert names(tier, user, "store2")
     with pytest.raises(imaplib.IMAP4.error, match="UNAVAILABLE"):
         direct(tier, user, 1)
     for k in (1, 2):

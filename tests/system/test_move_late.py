@@ -8,14 +8,13 @@ import subprocess
 
 import mail
 import pytest
-from test_move import finish_move, move, start_all, start_move, stay, write_move
+from test_move import finish_move, move, names, send, start_all, start_move, stay, write_move
 from tier import wait_for
 
-SENDER = "visitor@elsewhere.example"
 # die: the tool is killed when it opens the store, and its order stays on the way; late: that order comes before the last of the
-# mail is copied; wait: the last copy waits for a file; fail: it fails; away: from it on the store cannot be reached
+# mail is copied; wait: the last copy waits for a byte, a minute at most; fail: it fails; away: from it on the store cannot be reached
 WRAPPER = """#!/usr/bin/env python3
-import json, os, signal, subprocess, sys, time
+import json, os, signal, subprocess, sys
 REAL = [{binary}, "-c", {config}]
 HERE = {folder}
 words = sys.argv[1:]
@@ -34,8 +33,9 @@ if mode == "wait" and last:
     with open(HERE + "pid.part", "w") as f:
         f.write(str(os.getpid()))
     os.rename(HERE + "pid.part", HERE + "pid")
-    while not os.path.exists(HERE + "go"):
-        time.sleep(0.02)
+    signal.alarm(60)
+    open(HERE + "go").read(1)
+    signal.alarm(0)
 if mode == "away" and last:
     open(HERE + "is-away", "w").close()
 if (mode == "fail" and last) or os.path.exists(HERE + "is-away"):
@@ -79,13 +79,6 @@ def be(tier, mode):
         f.write(mode)
 
 
-def send(tier, user):
-    token = mail.new_token()
-    code, said = mail.send(tier, SENDER, [user["address"]], mail.message(token, SENDER, [user["address"]], 500))
-    assert code == 250, said
-    return token
-
-
 def expect(tier, user, token):
     """The message is there at the front door, which asks the directory for the store."""
     def there():
@@ -102,16 +95,12 @@ def stays(tier, user):
     return stay(tier, user, "store1"), stay(tier, user, "store2")
 
 
-def names(tier, store):
-    return f"mailHost: {store}" in open(tier.path("directory.ldif"), encoding="utf-8").read().split("uid: alice")[1][:200]
-
-
 def die_at_the_opening(tier, user):
     be(tier, "die")
     p = start_move(tier, user, "store1", "store2")
     p.communicate(timeout=60)
     be(tier, "")
-    assert p.returncode == -signal.SIGKILL and stays(tier, user) == ("leaving", "arriving") and names(tier, "store2")
+    assert p.returncode == -signal.SIGKILL and stays(tier, user) == ("leaving", "arriving") and names(tier, user, "store2")
 
 
 def test_an_order_that_comes_late(tier, user):
@@ -127,7 +116,7 @@ def test_an_order_that_comes_late(tier, user):
 def test_given_up_after_the_switch(tier, user):
     die_at_the_opening(tier, user)
     status, out, err = move(tier, user, "store1", "store2", "abort")
-    assert status == 0 and stays(tier, user) == ("here", "gone") and names(tier, "store1"), out + err
+    assert status == 0 and stays(tier, user) == ("here", "gone") and names(tier, user, "store1"), out + err
     expect(tier, user, send(tier, user))
     words = json.load(open(tier.flags + "late", encoding="ascii"))  # and its order comes after all
     late = subprocess.run([os.path.join(tier.bin_dir, "postern-store"), "-c", tier.config_file("store2"), *words],
@@ -154,7 +143,7 @@ def test_given_back_after_the_switch(tier, user):
     be(tier, "fail")
     status, out, err = move(tier, user, "store1", "store2")
     assert status == 75 and "stays where it was" in err, out + err
-    assert stays(tier, user) == ("here", "arriving") and names(tier, "store1")
+    assert stays(tier, user) == ("here", "arriving") and names(tier, user, "store1")
     token = send(tier, user)
     expect(tier, user, token)
     be(tier, "")
@@ -168,13 +157,14 @@ def test_given_back_while_the_new_store_is_away(tier, user):
     assert status == 75 and "stays where it was" in err, out + err
     os.unlink(tier.flags + "is-away")
     be(tier, "")
-    assert stays(tier, user) == ("here", "arriving") and names(tier, "store1")
+    assert stays(tier, user) == ("here", "arriving") and names(tier, user, "store1")
     finish_move(tier, user, "store1", "store2")
 
 
 def waiting(tier, user):
     """A tool before the last of the mail, and the process that keeps it waiting."""
     be(tier, "wait")
+    os.mkfifo(tier.flags + "go")
     p = start_move(tier, user, "store1", "store2")
     wait_for(lambda: os.path.exists(tier.flags + "pid"), 60, "the last copy")
     be(tier, "")
@@ -185,10 +175,12 @@ def test_a_second_tool_overtakes(tier, user):
     p, _ = waiting(tier, user)
     finish_move(tier, user, "store1", "store2")
     assert stays(tier, user) == ("gone", "here")
-    open(tier.flags + "go", "w", encoding="ascii").close()
+    go_on = os.open(tier.flags + "go", os.O_RDWR)  # does not wait for the reader
+    os.write(go_on, b"x")
     out, err = p.communicate(timeout=60)
+    os.close(go_on)
     assert p.returncode == 75 and "another move of the user has begun since" in err, out + err
-    assert stays(tier, user) == ("gone", "here") and names(tier, "store2")
+    assert stays(tier, user) == ("gone", "here") and names(tier, user, "store2")
     expect(tier, user, send(tier, user))
 
 

@@ -7,10 +7,9 @@ import os
 import pytest
 
 import mail
-from test_move import finish_move, move, read_to, start_all, start_move, stay, write_move
+from test_move import finish_move, move, read_to, send, start_all, start_move, stay, write_move
 from tier import wait_for
 
-SENDER = "visitor@elsewhere.example"
 WRAPPER = """#!/usr/bin/env python3
 import os, subprocess, sys, threading
 REAL = [{binary}, "-c", {config}]
@@ -69,12 +68,6 @@ def be(tier, version):
         return
     with open(tier.flag, "w", encoding="ascii") as f:
         f.write(version)
-
-
-def send(tier, user):
-    token = mail.new_token()
-    mail.send(tier, SENDER, [user["address"]], mail.message(token, SENDER, [user["address"]], 500))
-    return token
 
 
 def subjects(tier, user):

@@ -189,9 +189,11 @@ static void test_maildir(void **state)
 	"fsync /durable, "
 #define WRITTEN "fsync /durable/tmp, rename /durable/new, fsync /durable/new, "
 
-static void expect_order(const char *want)
+typedef int put_fn(const struct mailbox_ask *, struct buf *);
+
+static void expect_order(put_fn *put, const char *want)
 {
-	assert_int_equal(maildir_put(&ask, &why), EX_OK);
+	assert_int_equal(put(&ask, &why), EX_OK);
 	assert_string_equal(buf_cstr(&order), want);
 	buf_clear(&order);
 	ask.id = ident_new();
@@ -203,14 +205,15 @@ static void test_maildir_durable(void **state)
 {
 	char at[300];
 	fresh("durable", "x\n");
-	expect_order("mkdir /durable, " MADE WRITTEN);
-	expect_order(WRITTEN);
+	expect_order(maildir_put, "mkdir /durable, " MADE WRITTEN);
+	expect_order(maildir_put, WRITTEN);
 	snprintf(at, sizeof at, "%s/cur", path);
 	assert_int_equal(rmdir(at), 0);
-	expect_order("fsync /durable, fsync , mkdir /durable/cur, fsync /durable, " WRITTEN);
+	expect_order(
+	    maildir_put, "fsync /durable, fsync , mkdir /durable/cur, fsync /durable, " WRITTEN);
 	snprintf(at, sizeof at, "%s/tmp", path);
 	assert_int_equal(rmdir(at), 0);
-	expect_order("mkdir /durable/tmp, fsync /durable, fsync , " WRITTEN);
+	expect_order(maildir_put, "mkdir /durable/tmp, fsync /durable, fsync , " WRITTEN);
 	done();
 }
 
@@ -227,8 +230,7 @@ static void test_maildir_durable_again(void **state)
 }
 
 /* Into a folder that its user may write to and not read: of the name `closed`. */
-static void expect_closed(
-    const char *closed, int (*put)(const struct mailbox_ask *, struct buf *), const char *want)
+static void expect_closed(const char *closed, put_fn *put, const char *want)
 {
 	char shut[200];
 	bool root = geteuid() == 0;
@@ -351,25 +353,17 @@ static void leave_lock(pid_t pid, const char *id, unsigned long size, const char
 	write_text(lock, text);
 }
 
-static void expect_put(const char *want)
-{
-	assert_int_equal(mbox_put(&ask, &why), EX_OK);
-	assert_string_equal(buf_cstr(&order), want);
-	buf_clear(&order);
-	ask.id = ident_new();
-}
-
 /* Nor is the name of an mbox lost with a power cut, whoever has made it. */
 static void test_mbox_durable(void **state)
 {
 	fresh("named", "S: x\n\n");
-	expect_put("fsync /named, fsync , ");
-	expect_put("fsync /named, ");
+	expect_order(mbox_put, "fsync /named, fsync , ");
+	expect_order(mbox_put, "fsync /named, ");
 	assert_int_equal(truncate(path, 0), 0); /* made by one who was killed, or emptied */
-	expect_put("fsync /named, fsync , ");
+	expect_order(mbox_put, "fsync /named, fsync , ");
 	write_text(path, "From b half");
 	leave_lock(somebody_gone(), "aaaaaaaaaaaaaaaaaa", 0, "open");
-	expect_put("fsync /named, fsync , ");
+	expect_order(mbox_put, "fsync /named, fsync , ");
 	done();
 }
 
