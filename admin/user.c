@@ -37,8 +37,10 @@ static int stuck(const struct move *m, const char *what)
 
 /* ---- steps -------------------------------------------------------------------------------------------------- */
 
+/* From an earlier run, which does not say how far it came: perhaps to the directory. */
 static int take_over(struct move *m)
 {
+	m->switched = true;
 	if (m->to_stay == STAY_ARRIVING)
 		m->to_stay = move_stay(m, m->to, STAY_ARRIVING);
 	if (m->to_stay != STAY_UNKNOWN && m->from_stay == STAY_LEAVING)
@@ -194,7 +196,6 @@ static int give_up(struct move *m)
 {
 	if (m->to_stay == STAY_HERE || m->from_stay == STAY_GONE)
 		return stuck(m, "is at the new store already");
-	m->switched = true; /* perhaps: how far it had come is not told */
 	int status = take_over(m);
 	if (status != ADMIN_OK)
 		return status;
@@ -218,7 +219,6 @@ int admin_user_move(const struct admin_args *a)
 		m.from_stay = move_stay(&m, m.from, STAY_UNKNOWN);
 		m.to_stay = move_stay(&m, m.to, STAY_UNKNOWN);
 		bool known = m.from_stay != STAY_UNKNOWN && m.to_stay != STAY_UNKNOWN;
-		m.switched = m.from_stay == STAY_LEAVING;
 		status = !known            ? ADMIN_UNAVAILABLE
 			 : abort           ? give_up(&m)
 			 : has_no_mail(&m) ? move_nothing(&m)

@@ -31,7 +31,6 @@ struct holds {
 	struct heap renewals;
 	struct list_node doubts, leases;
 	struct timer tick; /* armed while there are renewals, for the first of them */
-	uint64_t tick_at;  /* loop's time */
 	struct soon flush;
 };
 
@@ -49,10 +48,8 @@ static void look_at(struct holds *h, uint64_t due)
 {
 	uint64_t now = loop_now_ms(h->m->loop), soonest = now + TICK_MS;
 	uint64_t at = due > soonest ? due : soonest;
-	if (timer_armed(&h->tick) && h->tick_at <= at)
-		return;
-	h->tick_at = at;
-	timer_set(&h->tick, at - now);
+	if (!timer_armed(&h->tick) || at < h->tick.due)
+		timer_set(&h->tick, at - now);
 }
 
 /* Said again when a part of its lease has passed. */

@@ -20,7 +20,7 @@ enum store_stay stay_of(struct index_txn *t, struct span user)
 	return db_stay(&t->writer->db, t->txn, user).stay;
 }
 
-/* An order by hand is of no move, and none is that of whoever it left behind. */
+/* 0: an order by hand, which is obeyed whatever move the user is in. */
 static uint64_t move_of(const struct operation *op)
 {
 	return op->unchanged_since != UINT64_MAX ? op->unchanged_since : 0;
