@@ -175,12 +175,18 @@ static void child_died(struct child *c, int wait_status)
 	timer_set(&c->restart, delay);
 }
 
+/* A program that was told to end before it could take a signal dies of it: that is an end as asked for. */
+static bool ended_well(int wait_status)
+{
+	return wait_status == 0 || (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGTERM);
+}
+
 static void child_ended(struct child *c, int wait_status)
 {
 	int status =
 	    WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
 	report(ADMIN_EV_ENDED, c, status);
-	if (status != 0 && c->run->status == ADMIN_OK)
+	if (!ended_well(wait_status) && c->run->status == ADMIN_OK)
 		c->run->status = ADMIN_BUG;
 	c->state = CHILD_DOWN;
 	c->pid = 0;

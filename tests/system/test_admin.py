@@ -46,7 +46,7 @@ def note(word):
 def stop(signum, frame):
     note("end")
     os._exit(3 if "ends-badly" in text else 0)
-signal.signal(signal.SIGTERM, stop)
+if "takes-no-signals" not in text: signal.signal(signal.SIGTERM, stop)
 signal.signal(signal.SIGHUP, lambda s, f: note("reload"))
 signal.signal(signal.SIGUSR1, lambda s, f: note("drain"))
 note("start")
@@ -206,6 +206,13 @@ def test_interrupt_and_bad_end(host):
     host.wait_ready()
     assert host.stop(signal.SIGINT) == 70
     assert len([e for e in host.events() if e.endswith(" end")]) == 3
+
+
+def test_told_to_end_before_it_takes_signals(host):
+    host.run(*host.both("#takes-no-signals"))
+    host.wait_ready()
+    assert host.stop() == 0
+    assert host.events().count("mmp start") == 1 and [e for e in host.events() if e.endswith(" end")] == ["store1 end"]
 
 
 def test_children_end_when_the_tool_is_killed(host):
