@@ -80,6 +80,12 @@ def start_dovecot(tier, store, extra=""):
         wait_for(lambda port=port: port_answers(port), 30, name)
 
 
+def dovecot_log(tier):
+    """What the Dovecot in the place of store 1 has written by now; its lines come a little after what they tell."""
+    with open(tier.path("dovecot1", "dovecot.log"), encoding="utf-8", errors="replace") as f:
+        return f.read()
+
+
 def start_slapd(tier, port, schema_dir):
     """slapd with the schema the project ships, loaded with the tier's own LDIF, unchanged."""
     base = tier.path("slapd")

@@ -151,8 +151,7 @@ def test_a_store_with_the_wrong_certificate_gets_no_password(new_tier):
     with pytest.raises(mail.imaplib.IMAP4.error, match="UNAVAILABLE"):
         mail.imap(t, t.user("alice"))
     assert "certificate" in t.log("mmp")
-    with open(t.path("dovecot1", "dovecot.log"), encoding="utf-8", errors="replace") as f:
-        assert "user=<alice" not in f.read()
+    assert "user=<alice" not in peers.dovecot_log(t)
 
 
 def test_no_password_in_any_log(tier, balanced):

@@ -151,9 +151,8 @@ def test_dovecot_logs_the_client_and_our_id(tier):
     f.read()
     hang_up(s, f)
     found = tier.logged("mmp", rf"login\.ok id=(\w+) client={re.escape(SOURCE)}:\d+ user={user['address']}")[-1]
-    with open(tier.path("dovecot1", "dovecot.log"), encoding="utf-8", errors="replace") as log:
-        text = log.read()
-    assert re.search(rf"managesieve-login: Info: Login: user=<alice@example\.org>.* rip={SOURCE}.*session=<{found}>", text), text[-3000:]
+    wait_for(lambda: re.search(rf"managesieve-login: Info: Login: user=<alice@example\.org>.* rip={SOURCE}.*session=<{found}>",
+                               peers.dovecot_log(tier)), 20, "Dovecot's line")
 
 
 def write_masters(t):

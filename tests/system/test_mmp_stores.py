@@ -92,11 +92,6 @@ def test_the_store_lets_us_log_in_for_others(new_tier):
 
 # ---- Dovecot --------------------------------------------------------------------------------------
 
-def dovecot_log(tier):
-    with open(tier.path("dovecot1", "dovecot.log"), encoding="utf-8", errors="replace") as f:
-        return f.read()
-
-
 def dovecot_tier(new_tier, name, mmp, extra, prepare=lambda t: None):
     t = new_tier(name, stores=1, needs=("mmp",))
     t.store_is_postern = False
@@ -115,7 +110,7 @@ def dovecot_tier(new_tier, name, mmp, extra, prepare=lambda t: None):
 def test_dovecot_logs_the_client_and_our_id(new_tier):
     t = dovecot_tier(new_tier, "trusted", "store_facts command;", "login_trusted_networks = 127.0.0.1\n")
     for found in one_of_each(t, t.user("alice")):
-        wait_for(lambda i=found: re.search(rf"Login: user=<alice@example\.org>.* rip={SOURCE}, .*session=<{i}>", dovecot_log(t)),
+        wait_for(lambda i=found: re.search(rf"Login: user=<alice@example\.org>.* rip={SOURCE}, .*session=<{i}>", peers.dovecot_log(t)),
                  20, "Dovecot's line")
 
 
@@ -137,7 +132,7 @@ def test_dovecot_sees_us(new_tier, mmp, seen):
     """Told nothing, or not believing it."""
     t = dovecot_tier(new_tier, f"plain-{mmp[12:-1]}", mmp, "")
     one_of_each(t, t.user("alice"))
-    wait_for(lambda: len(re.findall(rf"Login: user=<alice@example\.org>.* rip={seen}, ", dovecot_log(t))) == 2, 20, "Dovecot's lines")
+    wait_for(lambda: len(re.findall(rf"Login: user=<alice@example\.org>.* rip={seen}, ", peers.dovecot_log(t))) == 2, 20, "Dovecot's lines")
 
 
 def test_dovecot_reads_a_proxy_header(new_tier):
@@ -145,7 +140,7 @@ def test_dovecot_reads_a_proxy_header(new_tier):
         f"service {p}-login {{\n  inet_listener {p} {{\n    haproxy = yes\n  }}\n}}\n" for p in ("imap", "pop3"))
     t = dovecot_tier(new_tier, "haproxy", "store_facts proxy;", extra)
     one_of_each(t, t.user("alice"))
-    wait_for(lambda: len(re.findall(rf"Login: user=<alice@example\.org>.* rip={SOURCE}, ", dovecot_log(t))) == 2, 20,
+    wait_for(lambda: len(re.findall(rf"Login: user=<alice@example\.org>.* rip={SOURCE}, ", peers.dovecot_log(t))) == 2, 20,
              "Dovecot's lines")
 
 
@@ -202,7 +197,7 @@ def test_dovecot_with_a_pinned_key(new_tier, right):
     refused, s, f = imap_login(t, t.user("alice"))
     assert b"UNAVAILABLE" in refused
     hang_up(s, f)
-    assert "not a pinned one" in t.log("mmp") and "user=<alice" not in dovecot_log(t)
+    assert "not a pinned one" in t.log("mmp") and "user=<alice" not in peers.dovecot_log(t)
 
 
 # ---- logins that send no password -----------------------------------------------------------------
