@@ -318,10 +318,12 @@ def test_a_filter_killed_under_load_loses_nothing(tier):
     for t in threads:
         t.start()
     try:
-        for _ in range(4):
+        for turn in range(40):
             wait_for(lambda n=len(promised): len(promised) > n + 5, 60, "mail flows")
             tier.stop_process("every", signal.SIGKILL)
             tier.spawn_every()
+            if turn >= 3 and refused:
+                break
     finally:
         done.set()
         for t in threads:

@@ -200,4 +200,4 @@ def test_hostile_commands(store):
         assert m.noop()[0] == "OK"
     m.logout()
     assert_bounded(store, before)
-    assert "session.end" in store.log("store1")
+    store.logged("store1", r"session\.end")

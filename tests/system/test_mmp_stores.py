@@ -301,4 +301,4 @@ def test_kick_hold_and_release(new_tier):
     assert b"[UNAVAILABLE]" in answer
     hang_up(s, f)
     assert t.postern("kick", "everybody", "x").returncode == 64
-    assert len(re.findall(r"session\.end .*why=kicked", t.log("mmp"))) == 7
+    assert len(t.logged("mmp", r"session\.end .*why=kicked", 7)) == 7

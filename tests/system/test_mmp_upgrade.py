@@ -84,10 +84,10 @@ def test_sessions_move_while_they_talk(new_tier, store_tls):
         return before
     before = asyncio.run(run())
     wait_for(lambda: metric(t, "postern_mmp_piped_sessions") == 0, 20, "the end of all")
+    ended = t.logged("mmp", r"session\.end id=(\w+) .*user=alice", len(before))
+    assert sorted(ended) == sorted(row[0] for row in before)  # each once, by whom had it last
     log = t.log("mmp")
     assert "sessions.kept" not in log and "worker.died" not in log and "worker.killed" not in log
-    ended = re.findall(r"session\.end id=(\w+) .*user=alice", log)
-    assert sorted(ended) == sorted(row[0] for row in before)  # each once, by whom had it last
 
 
 def test_idle_sessions_move_and_answer(new_tier):
@@ -371,6 +371,6 @@ def test_a_worker_is_killed_in_the_middle(new_tier, fault, monkeypatch, point, n
             assert f.read() == b""  # and nothing came twice
         hang_up(s, f)
     wait_for(lambda: metric(t, "postern_mmp_piped_sessions") == 0 and not status(t)["former"], 30, "the end of all")
-    ended = re.findall(r"session\.end id=(\w+) .*user=alice", t.log("mmp"))
+    ended = t.logged("mmp", r"session\.end id=(\w+) .*user=alice", len(live) + 1)
     assert len(ended) == len(set(ended)) == len(live) + 1
     t.stop()
