@@ -28,11 +28,23 @@ static struct {
 
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
 
+/* The part of a line between its time and its level, which all lines of a process have; n 0: to be made. */
+static struct {
+	size_t n;
+	char bytes[128];
+} who;
+
+static void forget_who(void)
+{
+	who.n = 0;
+}
+
 void log_setup(const char *program, enum log_level least, bool json)
 {
 	cfg.program = program;
 	cfg.least = least;
 	cfg.json = json;
+	forget_who();
 }
 
 void log_set_fd(int fd)
@@ -148,36 +160,30 @@ static const struct head_form {
 	    "\"" },
 };
 
-static pid_t own_pid; /* 0: to be asked for */
-
-static void forget_pid(void)
-{
-	own_pid = 0;
-}
-
-/* glibc asks the kernel each time. */
-static uint64_t pid(void)
+static void learn_who(const struct head_form *form)
 {
 	static bool watches;
+	struct buf b = { .p = who.bytes, .cap = sizeof who.bytes, .max = sizeof who.bytes - 1 };
 	if (!watches)
-		CHECK(pthread_atfork(NULL, NULL, forget_pid) == 0);
+		CHECK(pthread_atfork(NULL, NULL, forget_who) == 0);
 	watches = true;
-	if (own_pid == 0)
-		own_pid = getpid();
-	return (uint64_t)own_pid;
+	buf_add_str(&b, form->program);
+	buf_add_str(&b, cfg.program);
+	buf_add_str(&b, form->pid);
+	buf_add_number(&b, (uint64_t)getpid());
+	buf_add_str(&b, form->level);
+	who.n = buf_len(&b);
 }
 
 static void put_head(struct buf *b, const struct log_event *ev)
 {
 	char stamp[CLOCK_RFC3339_SIZE];
 	const struct head_form *form = &head_forms[cfg.json];
+	if (who.n == 0)
+		learn_who(form);
 	buf_add_str(b, form->open);
 	buf_add_str(b, clock_rfc3339(clock_wall_us(), stamp));
-	buf_add_str(b, form->program);
-	buf_add_str(b, cfg.program);
-	buf_add_str(b, form->pid);
-	buf_add_number(b, pid());
-	buf_add_str(b, form->level);
+	buf_add(b, who.bytes, who.n);
 	buf_add_str(b, level_names[ev->level]);
 	buf_add_str(b, form->event);
 	buf_add_str(b, ev->name);
