@@ -36,6 +36,7 @@ struct front {
 	const char
 	    *last_words; /* to an idle client after its login, when we end it; "": none allowed */
 	const char *goodbye; /* how the words begin that a store says before it closes */
+	const char *parting; /* how the line ends with which a client leaves */
 	const struct back *back;
 	struct stream_limits limits; /* in_max bounds what waits during a ticket */
 	void *(*open)(struct session *s);

@@ -361,6 +361,7 @@ const struct front front_imap = {
 	.alpn = "imap",
 	.last_words = "* BYE Ended by the administrator, connect again\r\n",
 	.goodbye = "* BYE ",
+	.parting = "LOGOUT\r\n",
 	.back = &back_imap,
 	.limits = { .in_max = COMMAND_MAX_BYTES + 4096, .out_max = 65536 },
 	.open = front_open,

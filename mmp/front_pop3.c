@@ -278,6 +278,7 @@ const struct front front_pop3 = {
 	.alpn = "pop3",
 	.last_words = "",
 	.goodbye = "-ERR ",
+	.parting = "QUIT\r\n",
 	.back = &back_pop3,
 	.limits = { .in_max = 2 * LINE_MAX_BYTES, .out_max = 32768 },
 	.open = front_open,

@@ -285,6 +285,7 @@ const struct front front_sieve = {
 	.alpn = "managesieve",
 	.last_words = "BYE (TRYLATER) \"Ended by the administrator, connect again\"\r\n",
 	.goodbye = "BYE ",
+	.parting = "LOGOUT\r\n",
 	.back = &back_sieve,
 	.limits = { .in_max = COMMAND_MAX_BYTES + 4096, .out_max = 65536 },
 	.open = front_open,

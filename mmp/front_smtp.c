@@ -273,6 +273,7 @@ const struct front front_smtp = {
 	.alpn = "smtp",
 	.last_words = "421 4.3.2 Ended by the administrator, connect again\r\n",
 	.goodbye = "421 ",
+	.parting = "QUIT\r\n",
 	.back = &back_smtp,
 	.limits = { .in_max = 2 * SMTP_AUTH_LINE_MAX, .out_max = 65536 },
 	.open = front_open,

@@ -17,7 +17,7 @@
 
 #define piped_MAGIC 0x6d6d7034u
 
-enum { QUIET_MS = 500, IDLE_MS = 3000 };
+enum { QUIET_MS = 500, IDLE_MS = 3000, PARTING_MAX = 128 };
 
 struct piped {
 	uint32_t magic;
@@ -136,7 +136,16 @@ static bool is_goodbye(void *arg, struct span bytes)
 	       span_ieq(span_first(bytes, begins.n), begins) && bytes.p[bytes.n - 1] == '\n';
 }
 
-static const struct pipe_lost when_lost = { .ms = on_lost, .is_goodbye = is_goodbye };
+/* A command line is short; in the midst of a burst the words would be a part of something else. */
+static bool is_parting(void *arg, struct span bytes)
+{
+	struct span ends = span_str(OBJ(piped, arg)->front->parting);
+	return bytes.n <= PARTING_MAX && span_iends(bytes, ends);
+}
+
+static const struct pipe_lost when_lost = {
+	.ms = on_lost, .is_goodbye = is_goodbye, .is_parting = is_parting
+};
 
 static struct piped *piped_new(
     struct mmp *m, struct span listener, struct span user, struct span store)

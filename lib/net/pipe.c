@@ -176,6 +176,7 @@ static bool copy_some(struct side *from)
 	}
 	pipe_release_farewell(side_pipe(from));
 	count(from, got);
+	from->parted = side_parts(from, bytes);
 	from->burst = got == WIRE_SCRATCH;
 	bool last = from->last && !from->burst;
 	put(side_other(from), bytes, last);
@@ -192,6 +193,7 @@ static bool splice_some(struct side *from)
 	if (got == 0)
 		return errno != EAGAIN;
 	count(from, got);
+	from->parted = false;
 	if (!side_put_stuck(to))
 		splice_failed(to);
 	return false; /* one is a turn's worth, and asking for more than there is would end the burst */

@@ -43,15 +43,18 @@ struct pipe_owner {
 struct pipe *pipe_start(struct loop *l, struct stream **take_client, struct stream **take_store,
     const struct pipe_owner *owner);
 
-/* What a client that is even with its store hears when that goes away; both are asked with the arg of fn. */
+/* What a client hears, and when, of a store that goes away; all are asked with the arg of fn. */
 struct pipe_lost {
-	/* The store has closed or broken while the client had nothing to get from it: how long may the client
+	/* The store has closed or broken while the client was even with it, and had nothing to get: how long may the client
 	 * wait to hear of that? 0: not at all. Else the store's side is let go, and the pipe ends after so
 	 * long, or when the client sends or closes. */
 	uint64_t (*ms)(void *arg);
 	/* Are these bytes, all that came, words that a store closes behind? They are kept for the client:
 	 * until it hears of the end, or goes on when the store does, at the latest a second later. */
 	bool (*is_goodbye)(void *arg, struct span bytes);
+	/* Do these bytes of the client end with words behind which it has no more to say? If they are its last ones and
+	 * the store closes, both sides are closed, without waiting for the client's end. NULL: never. */
+	bool (*is_parting)(void *arg, struct span bytes);
 };
 /* For right after pipe_start(); lost lives longer than the pipe. */
 void pipe_on_lost(struct pipe *p, const struct pipe_lost *lost);

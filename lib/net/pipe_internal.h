@@ -43,6 +43,7 @@ struct side {
 	bool eof;      /* nothing more comes from this side */
 	bool burst;    /* its last read filled the buffer */
 	bool last;     /* plaintext, in this turn: what the kernel has of it is all that comes */
+	bool parted;   /* a client: its last words were that it leaves */
 	bool read_wants_write, write_wants_read; /* TLS */
 	bool may_park; /* TLS: its OpenSSL object may become dispensable */
 };
@@ -113,6 +114,7 @@ void side_closed(struct side *s); /* it will send no more */
 /* Are these bytes of a store its goodbye to an idle client, which need not hear it yet? True: they are kept, until
  * the store closes, or a moment later are sent on. */
 bool side_keeps_farewell(struct side *store, struct span bytes);
+bool side_parts(struct side *client, struct span bytes); /* Does it leave with these bytes? */
 /* Something else happened: what was kept is the client's. */
 void pipe_release_farewell(struct pipe *p);
 

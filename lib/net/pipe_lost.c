@@ -48,6 +48,13 @@ void pipe_release_farewell(struct pipe *p)
 		pipe_arm(p, 0); /* it looks for itself when that is too late */
 }
 
+bool side_parts(struct side *client, struct span bytes)
+{
+	struct pipe *p = side_pipe(client);
+	return !client->is_store && p->lost != NULL && p->lost->is_parting != NULL &&
+	       p->lost->is_parting(p->arg, bytes);
+}
+
 /* ---- the end of a side ------------------------------------------------------------------------ */
 
 void pipe_set_cause(struct pipe *p, enum pipe_end cause)
@@ -104,4 +111,9 @@ void side_closed(struct side *s)
 	s->eof = true;
 	if (to->sending == SEND_OPEN && !side_pipe(s)->waits)
 		to->sending = SEND_ENDING;
+	/* It has got what it left for, and there is nobody for anything more: its own end would only be waited for. */
+	if (to->parted && to->sending == SEND_ENDING && !wire_has_pending(&to->wire)) {
+		to->eof = true;
+		s->sending = s->sending == SEND_OPEN ? SEND_ENDING : s->sending;
+	}
 }

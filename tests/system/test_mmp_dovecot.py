@@ -7,7 +7,7 @@ import time
 import pytest
 
 import mail
-from mmp_clients import hang_up
+from mmp_clients import connect, hang_up
 from mmp_dovecot import SENDER, all_log_in, metrics, put, raw_login, tier, try_login  # noqa: F401
 # The reading programs are the same whatever is behind: these run here with the fixtures below.
 from test_first_light import test_curl_reads, test_fetchmail_reads, test_imapflow_reads, test_mbsync_reads, test_mutt_reads  # noqa: F401
@@ -153,6 +153,25 @@ def test_the_log_and_the_metrics_tell(tier):
         assert words in line, line
     assert re.search(r"postern_mmp_logins_total \d\d", metrics(tier))
     assert "postern_directory" in metrics(tier) and "postern_net" in metrics(tier)
+
+
+@pytest.mark.parametrize("protocol", ["imap", "pop3"])
+def test_who_has_left_is_not_waited_for(tier, protocol):
+    """It has its answer and the end, and keeps its side open: nothing of it is left here."""
+    user = tier.user("alice")
+    source = {"imap": "127.0.0.11", "pop3": "127.0.0.12"}[protocol]
+    if protocol == "imap":
+        s, f = raw_login(tier, user, source=source)
+        s.sendall(b"b LOGOUT\r\n")
+    else:
+        s, f = connect(tier, tier.port("pop3s"), source)
+        for line in (f"USER {user['address']}", f"PASS {user['password']}", "QUIT"):
+            s.sendall(line.encode() + b"\r\n")
+            if line != "QUIT":
+                assert f.readline().startswith(b"+OK")
+    assert (b"b OK" if protocol == "imap" else b"+OK") in f.read()
+    tier.logged("mmp", rf"session\.end .*client={re.escape(source)}:.* why=store_closed")
+    hang_up(s, f)
 
 
 # ---- refusals -------------------------------------------------------------------------------------

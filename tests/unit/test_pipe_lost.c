@@ -188,6 +188,128 @@ static void test_lost_after_last_words(void **state)
 	buf_end(&got);
 }
 
+static bool is_parting(void *arg, struct span bytes)
+{
+	return span_iends(bytes, SPAN("LOGOUT\r\n"));
+}
+
+static const struct pipe_lost parting = {
+	.ms = on_lost, .is_goodbye = is_goodbye, .is_parting = is_parting
+};
+
+/* The store hears all, or its closing would be a reset. */
+static void hear(size_t n)
+{
+	struct buf got = BUF_INIT(100);
+	WAIT_FOR(raw_take(ends[1], &got) == RAW_OPEN && buf_len(&got) == n);
+	buf_end(&got);
+}
+
+/* The client says these words, the store answers and closes. */
+static void say_and_close(struct span words)
+{
+	begin_pipe(0);
+	lost_answer = 0;
+	pipe_on_lost(running, &parting);
+	raw_send(ends[0], words);
+	hear(words.n);
+	raw_send(ends[1], SPAN("* BYE\r\na OK\r\n"));
+	close_end(1);
+}
+
+/* Who has left is not waited for, and hears everything; who said more is. */
+static void test_parting(void **state)
+{
+	struct span words[] = { SPAN("a LOGOUT\r\n"), SPAN("a NOOP\r\nb logout\r\n"),
+		SPAN("a LOGOUT"), SPAN("a LOGOUT\r\nb") };
+	struct buf got = BUF_INIT(100);
+	for (unsigned i = 0; i < 4; i++) {
+		sides_begin(tcp_pair);
+		say_and_close(words[i]);
+		buf_clear(&got);
+		WAIT_FOR(raw_take(ends[0], &got) == RAW_EOF && (i > 1 || done_n == 1));
+		assert_int_equal(buf_len(&got), 13);
+		run_rounds(5);
+		assert_int_equal(done_n, i > 1 ? 0 : 1);
+		close_end(0);
+		WAIT_FOR(done_n == 1);
+		assert_int_equal(done.end, PIPE_STORE_CLOSED);
+		assert_int_equal(done.client_bytes, words[i].n);
+		assert_int_equal(done.store_bytes, 13);
+		sides_end();
+	}
+	buf_end(&got);
+}
+
+/* Its last words were others: it speaks again behind its parting, before the store closes. */
+static void test_parting_that_is_none(void **state)
+{
+	struct buf got = BUF_INIT(100);
+	sides_begin(tcp_pair);
+	begin_pipe(0);
+	lost_answer = 0;
+	pipe_on_lost(running, &parting);
+	raw_send(ends[0], SPAN("a LOGOUT\r\n"));
+	hear(10);
+	raw_send(ends[0], SPAN("more\r\n"));
+	hear(6);
+	close_end(1);
+	WAIT_FOR(raw_take(ends[0], &got) == RAW_EOF);
+	run_rounds(5);
+	assert_int_equal(done_n, 0);
+	sides_end();
+	buf_end(&got);
+}
+
+/* As much as the way takes while nobody reads at its end. */
+static size_t fill_way(int fd)
+{
+	static char many[65536];
+	size_t total = 0;
+	for (ssize_t put; (put = send(fd, many, sizeof many, MSG_NOSIGNAL)) > 0; run_rounds(3))
+		total += (size_t)put;
+	return total;
+}
+
+/* A client that takes nothing for now gets all of it, then the end. */
+static void test_parting_while_behind(void **state)
+{
+	struct buf got = BUF_INIT(64 << 20);
+	sides_begin(tcp_pair);
+	begin_pipe(0);
+	lost_answer = 0;
+	pipe_on_lost(running, &parting);
+	raw_send(ends[0], SPAN("a LOGOUT\r\n"));
+	hear(10);
+	size_t sent = fill_way(ends[1]);
+	close_end(1);
+	run_rounds(5);
+	assert_int_equal(done_n, 0);
+	WAIT_FOR(raw_take(ends[0], &got) == RAW_EOF && done_n == 1);
+	assert_int_equal(buf_len(&got), sent);
+	assert_int_equal(done.store_bytes, sent);
+	sides_end();
+	buf_end(&got);
+}
+
+/* Under TLS it hears a close_notify before the end. */
+static void test_tls_parting(void **state)
+{
+	tls_begin();
+	begin_pipe(0);
+	lost_answer = 0;
+	pipe_on_lost(running, &parting);
+	stream_write_span(far.s, SPAN("a LOGOUT\r\n"));
+	hear(10);
+	raw_send(ends[1], SPAN("* BYE\r\na OK\r\n"));
+	close_end(1);
+	WAIT_FOR(done_n == 1 && far.n[STREAM_EOF] == 1);
+	assert_int_equal(done.end, PIPE_STORE_CLOSED);
+	assert_int_equal(far.n[STREAM_FAILED], 0);
+	assert_int_equal(buf_len(&far.got), 13);
+	tls_end();
+}
+
 static void test_tls_lost(void **state)
 {
 	tls_begin();
@@ -213,6 +335,10 @@ int main(void)
 		CASE(test_goodbye_is_told_later),
 		CASE(test_goodbye_that_is_none),
 		CASE(test_lost_after_last_words),
+		CASE(test_parting),
+		CASE(test_parting_that_is_none),
+		CASE(test_parting_while_behind),
+		CASE(test_tls_parting),
 		CASE(test_tls_lost),
 	};
 	return cmocka_run_group_tests_name("pipe_lost", tests, certs_setup, certs_teardown);
