@@ -288,12 +288,21 @@ void queue_check_drained(struct queue *q);
 /* ---- queue_route.c: where does a recipient go? ------------------------------------------------------ */
 
 void item_route(struct q_item *it);
-void dest_ready(struct q_dest *d, struct q_item *it);
 void entry_on_go(void *entry);
-struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, enum q_wish wish, const char *name);
 /* Where a recipient goes that is not local. False: nowhere. *name_out points into the arguments or the configuration. */
 bool way_out(const struct queue *q, const char *address, const char *route,
     enum q_dest_kind *kind_out, const char **name_out);
+
+/* An end, or another wait, without any delivery. May free the entry. */
+void item_conclude(
+    struct q_item *it, enum fate fate, unsigned code, const char *enhanced, const char *text);
+
+/* ---- queue_dest.c: does mail for there move? -------------------------------------------------------- */
+
+struct q_dest *dest_get(struct queue *q, enum q_dest_kind kind, enum q_wish wish, const char *name);
+void dest_ready(
+    struct q_dest *d, struct q_item *it); /* it goes there, when all of its entry are known */
+void dest_join(struct q_item *it);        /* now, or it is held */
 void dest_run(struct q_dest *d);
 void dest_is_down(struct q_dest *d, const char *why);
 void dest_is_up(struct q_dest *d);
@@ -310,10 +319,6 @@ void item_set_dest(struct q_item *it, struct q_dest *d);
 void dests_free(struct queue *q);
 void queue_run_stalled(struct queue *q);
 void queue_run_all(struct queue *q); /* more may run than before, to whichever destination */
-
-/* An end, or another wait, without any delivery. May free the entry. */
-void item_conclude(
-    struct q_item *it, enum fate fate, unsigned code, const char *enhanced, const char *text);
 
 /* ---- queue_wish.c ---- */
 
