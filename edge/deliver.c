@@ -64,14 +64,16 @@ static bool is_systemic(const struct outcome *o)
 	       (strncmp(o->enhanced, "4.3.", 4) == 0 || strncmp(o->enhanced, "4.4.", 4) == 0);
 }
 
-static bool is_down(const struct q_delivery *dl, enum out_end end)
+/* A host that takes connections and complains may mean the one message. */
+static enum q_word word_of(const struct q_delivery *dl, enum out_end end)
 {
-	if (end != OUT_ANSWERED)
-		return true;
-	for (size_t i = 0; i < dl->n; i++)
-		if (!is_systemic(&dl->outcomes[i]))
-			return false;
-	return true;
+	bool remote = false;
+	for (size_t i = 0; i < dl->n; i++) {
+		if (end == OUT_ANSWERED && !is_systemic(&dl->outcomes[i]))
+			return Q_WORD_GOOD;
+		remote = remote || dl->outcomes[i].remote;
+	}
+	return end == OUT_ANSWERED && remote ? Q_WORD_COMPLAINT : Q_WORD_DOWN;
 }
 
 static struct q_delays delays_of(const struct q_delivery *dl)
@@ -107,10 +109,18 @@ static const char *host_of(const struct q_delivery *dl)
 	return dl->dest->kind == DEST_STORE ? dl->dest->name : dl->host;
 }
 
+/* Behind those that have not been tried: one of them may show that its destination is up. */
+static void hold_back(struct q_delivery *dl)
+{
+	for (size_t i = 0; i < dl->n; i++)
+		if (dl->items[i]->state == Q_WAIT)
+			dest_hold(dl->items[i]);
+}
+
 static void finish(struct q_delivery *dl, enum out_end end, struct ip_port peer)
 {
 	struct q_dest *d = dl->dest;
-	bool down = is_down(dl, end);
+	enum q_word word = word_of(dl, end);
 	struct q_delays delays = delays_of(dl);
 	for (size_t i = 0; i < dl->n; i++) {
 		struct q_item *it = dl->items[i];
@@ -119,14 +129,10 @@ static void finish(struct q_delivery *dl, enum out_end end, struct ip_port peer)
 		it->delays = delays;
 		item_outcome(it, &dl->outcomes[i], host_of(dl));
 		log_outcome(it, d, peer);
-		if (it->state == Q_WAIT && down)
-			dest_hold(it);
 	}
 	entry_save(dl->entry, dl->items, dl->n);
-	if (down)
-		dest_is_down(d, dl->outcomes[0].text);
-	else
-		dest_is_up(d);
+	if (dest_hears(d, word, dl->outcomes[0].text))
+		hold_back(dl);
 	delivery_over(dl);
 }
 
@@ -478,7 +484,7 @@ static void on_station(void *arg, const struct station_result *r)
 	}
 	if (r->end != STATION_WAIT)
 		entry_save(dl->entry, dl->items, dl->n);
-	dest_is_up(d);
+	(void)dest_hears(d, Q_WORD_GOOD, "");
 	delivery_over(dl);
 }
 

@@ -1,12 +1,14 @@
 /* queue_dest.c - the places that mail goes to from here: whether mail for there moves at all, and how much at a time.
  *
  * A destination that does not take mail holds up what is for it: one or a few of its recipients are tried at growing
- * intervals, and the first success lets all the others go at once. */
+ * intervals, those first that were not tried yet, and the first success lets all the others go at once. One that answers
+ * with a complaint about itself may mean a single message, for ever: hosts of others are not held up by that at all, our
+ * own after several in a row, and what is new is tried all the same. */
 #include "base/check.h"
 #include "base/mem.h"
 #include "edge/queue_internal.h"
 
-enum { KEY_MAX = 1100, DOWN_FIRST_MS = 1000, PROBES = 20, WINDOW_FIRST = 2 };
+enum { KEY_MAX = 1100, DOWN_FIRST_MS = 1000, PROBES = 20, WINDOW_FIRST = 2, COMPLAINTS = 3 };
 
 static bool put_key(struct buf *out, enum q_dest_kind kind, enum q_wish wish, const char *name)
 {
@@ -124,13 +126,17 @@ void dest_hold(struct q_item *it)
 	it->dest->held_count++;
 }
 
+static bool is_far(const struct q_dest *d)
+{
+	return d->kind != DEST_STORE && d->kind != DEST_RELAY;
+}
+
 /* The first time costs little, a store that stays away is asked every dead_backoff; strangers' servers get
  * the intervals of the retry schedule. */
 static uint64_t next_backoff(struct q_dest *d)
 {
-	bool far = d->kind != DEST_STORE && d->kind != DEST_RELAY;
 	const struct schedule *times = &d->queue->channels[d->kind].limits.times;
-	if (far)
+	if (is_far(d))
 		return schedule_wait(times, PRIORITY_NORMAL, ++d->failures);
 	uint64_t next = d->backoff_ms == 0 ? DOWN_FIRST_MS : 2 * d->backoff_ms;
 	return next < d->queue->edge->dead_backoff ? next : d->queue->edge->dead_backoff;
@@ -167,7 +173,7 @@ static struct q_item *ready_first(struct q_dest *d)
 	return LIST_OF(struct q_item, link, d->ready[i].next);
 }
 
-void dest_is_down(struct q_dest *d, const char *why)
+static void is_down(struct q_dest *d, const char *why)
 {
 	bool was_up = d->backoff_ms == 0;
 	dest_prove(d, false);
@@ -186,9 +192,10 @@ void dest_is_down(struct q_dest *d, const char *why)
 	}
 }
 
-void dest_is_up(struct q_dest *d)
+static void is_up(struct q_dest *d)
 {
 	dest_prove(d, true);
+	d->complaints = 0;
 	if (d->window < d->queue->channels[d->kind].limits.concurrency)
 		d->window++;
 	if (d->backoff_ms == 0)
@@ -201,6 +208,24 @@ void dest_is_up(struct q_dest *d)
 	timer_clear(&d->probe);
 	while (!list_empty(&d->held))
 		item_wait(LIST_OF(struct q_item, link, d->held.next), 0);
+}
+
+/* Nobody else is there to ask, or several have heard the same. */
+static bool believes(struct q_dest *d)
+{
+	bool alone = d->ready_count + d->called + d->shelf.n == 0 && d->running <= 1;
+	return ++d->complaints % COMPLAINTS == 0 || alone;
+}
+
+bool dest_hears(struct q_dest *d, enum q_word word, const char *why)
+{
+	d->speaks = word != Q_WORD_DOWN;
+	if (word == Q_WORD_GOOD)
+		is_up(d);
+	if (word == Q_WORD_GOOD || (word == Q_WORD_COMPLAINT && (is_far(d) || !believes(d))))
+		return false;
+	is_down(d, why);
+	return true;
 }
 
 /* The oldest recipient that is ready, and those of the same message with it. Urgent ones come first, but of eight turns
@@ -328,10 +353,19 @@ void dest_ready(struct q_dest *d, struct q_item *it)
 		soon_set(d->queue->loop, &it->entry->go);
 }
 
+/* A new message for one that speaks is a question as good as any, when no other is being asked. */
+static bool may_ask(const struct q_item *it)
+{
+	struct q_dest *d = it->dest;
+	bool other = d->running > 0 || (d->ready_count > 0 && ready_first(d)->entry != it->entry);
+	return d->speaks && it->attempts == 0 && !other;
+}
+
 void dest_join(struct q_item *it)
 {
 	struct q_dest *d = it->dest;
-	if (d->backoff_ms > 0 && loop_now_ms(d->queue->loop) < d->down_until_ms) {
+	bool down = d->backoff_ms > 0 && loop_now_ms(d->queue->loop) < d->down_until_ms;
+	if (down && !may_ask(it)) {
 		item_wait(it, item_delay_ms(it));
 		dest_hold(it);
 	} else {

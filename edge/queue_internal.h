@@ -134,6 +134,13 @@ enum q_wish {
 	WISH_NO_POLICY /* TLS-Required: no, or a report of TLS: policies of the domain do not count */
 };
 
+/* What a delivery tells of its destination. */
+enum q_word {
+	Q_WORD_GOOD,
+	Q_WORD_COMPLAINT, /* it says that something is wrong there, not with a mailbox or the message */
+	Q_WORD_DOWN       /* it says nothing, or the way there is broken */
+};
+
 struct q_dest {
 	uint32_t magic;
 	struct queue *queue;
@@ -156,6 +163,8 @@ struct q_dest {
 	uint64_t backoff_ms;    /* 0: it takes mail */
 	enum cause reason;      /* of the last attempt that ended here */
 	uint32_t failures;      /* in a row, while backoff_ms is not 0 */
+	unsigned complaints;    /* in a row */
+	bool speaks;            /* its last word was one of its own */
 	uint64_t down_until_ms; /* until then everything for it is held */
 	struct timer probe;     /* then some of the held are tried */
 };
@@ -304,8 +313,8 @@ void dest_ready(
     struct q_dest *d, struct q_item *it); /* it goes there, when all of its entry are known */
 void dest_join(struct q_item *it);        /* now, or it is held */
 void dest_run(struct q_dest *d);
-void dest_is_down(struct q_dest *d, const char *why);
-void dest_is_up(struct q_dest *d);
+/* A delivery has ended. True: it is down, and what was tried is to be held. */
+bool dest_hears(struct q_dest *d, enum q_word word, const char *why);
 void dest_begin(struct q_dest *d);   /* a delivery begins */
 void dest_end(struct q_dest *d);     /* it is over; d stays */
 void dest_release(struct q_dest *d); /* the same, and what else is ready may go; may free d */
