@@ -68,12 +68,14 @@ static bool is_systemic(const struct outcome *o)
 static enum q_word word_of(const struct q_delivery *dl, enum out_end end)
 {
 	bool remote = false;
+	if (end != OUT_ANSWERED)
+		return Q_WORD_DOWN;
 	for (size_t i = 0; i < dl->n; i++) {
-		if (end == OUT_ANSWERED && !is_systemic(&dl->outcomes[i]))
+		if (!is_systemic(&dl->outcomes[i]))
 			return Q_WORD_GOOD;
 		remote = remote || dl->outcomes[i].remote;
 	}
-	return end == OUT_ANSWERED && remote ? Q_WORD_COMPLAINT : Q_WORD_DOWN;
+	return remote ? Q_WORD_COMPLAINT : Q_WORD_DOWN;
 }
 
 static struct q_delays delays_of(const struct q_delivery *dl)

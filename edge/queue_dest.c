@@ -173,7 +173,7 @@ static struct q_item *ready_first(struct q_dest *d)
 	return LIST_OF(struct q_item, link, d->ready[i].next);
 }
 
-static void is_down(struct q_dest *d, const char *why)
+static void go_down(struct q_dest *d, const char *why)
 {
 	bool was_up = d->backoff_ms == 0;
 	dest_prove(d, false);
@@ -192,7 +192,7 @@ static void is_down(struct q_dest *d, const char *why)
 	}
 }
 
-static void is_up(struct q_dest *d)
+static void come_up(struct q_dest *d)
 {
 	dest_prove(d, true);
 	d->complaints = 0;
@@ -220,12 +220,24 @@ static bool believes(struct q_dest *d)
 bool dest_hears(struct q_dest *d, enum q_word word, const char *why)
 {
 	d->speaks = word != Q_WORD_DOWN;
-	if (word == Q_WORD_GOOD)
-		is_up(d);
-	if (word == Q_WORD_GOOD || (word == Q_WORD_COMPLAINT && (is_far(d) || !believes(d))))
+	switch (word) {
+	case Q_WORD_GOOD:
+		come_up(d);
 		return false;
-	is_down(d, why);
+	case Q_WORD_COMPLAINT:
+		if (is_far(d) || !believes(d))
+			return false;
+		break;
+	case Q_WORD_DOWN:
+		break;
+	}
+	go_down(d, why);
 	return true;
+}
+
+bool dest_is_down(const struct q_dest *d)
+{
+	return d->backoff_ms > 0 && loop_now_ms(d->queue->loop) < d->down_until_ms;
 }
 
 /* The oldest recipient that is ready, and those of the same message with it. Urgent ones come first, but of eight turns
@@ -364,8 +376,7 @@ static bool may_ask(const struct q_item *it)
 void dest_join(struct q_item *it)
 {
 	struct q_dest *d = it->dest;
-	bool down = d->backoff_ms > 0 && loop_now_ms(d->queue->loop) < d->down_until_ms;
-	if (down && !may_ask(it)) {
+	if (dest_is_down(d) && !may_ask(it)) {
 		item_wait(it, item_delay_ms(it));
 		dest_hold(it);
 	} else {

@@ -315,10 +315,11 @@ void dest_join(struct q_item *it);        /* now, or it is held */
 void dest_run(struct q_dest *d);
 /* A delivery has ended. True: it is down, and what was tried is to be held. */
 bool dest_hears(struct q_dest *d, enum q_word word, const char *why);
-void dest_begin(struct q_dest *d);   /* a delivery begins */
-void dest_end(struct q_dest *d);     /* it is over; d stays */
-void dest_release(struct q_dest *d); /* the same, and what else is ready may go; may free d */
-void dest_tidy(struct q_dest *d);    /* frees it when nothing refers to it */
+bool dest_is_down(const struct q_dest *d); /* and nothing of what waits is to be tried yet */
+void dest_begin(struct q_dest *d);         /* a delivery begins */
+void dest_end(struct q_dest *d);           /* it is over; d stays */
+void dest_release(struct q_dest *d);       /* the same, and what else is ready may go; may free d */
+void dest_tidy(struct q_dest *d);          /* frees it when nothing refers to it */
 bool dest_is_stalled(
     struct q_dest *d); /* a limit over all is reached; then it waits for its turn */
 size_t dest_window(const struct q_dest *d);

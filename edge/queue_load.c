@@ -401,8 +401,8 @@ static void call(struct q_dest *d, uint32_t row)
 void dest_call(struct q_dest *d)
 {
 	struct queue *q = d->queue;
-	bool is_down = d->backoff_ms > 0 && loop_now_ms(q->loop) < d->down_until_ms;
-	while (!is_down && d->shelf.n > 0 && !queue_rests(q) && q->spool != NULL &&
+	bool down = dest_is_down(d);
+	while (!down && d->shelf.n > 0 && !queue_rests(q) && q->spool != NULL &&
 	       d->running + d->ready_count + d->called < dest_window(d)) {
 		if (dest_is_stalled(d))
 			return;
