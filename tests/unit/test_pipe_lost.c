@@ -205,14 +205,22 @@ static void hear(size_t n)
 	buf_end(&got);
 }
 
-/* The client says these words, the store answers and closes. */
-static void say_and_close(struct span words)
+/* Whose client is not told later. */
+static void begin_parting(void)
 {
 	begin_pipe(0);
 	lost_answer = 0;
 	pipe_on_lost(running, &parting);
+}
+
+static void say(struct span words)
+{
 	raw_send(ends[0], words);
 	hear(words.n);
+}
+
+static void answer_and_close(void)
+{
 	raw_send(ends[1], SPAN("* BYE\r\na OK\r\n"));
 	close_end(1);
 }
@@ -225,7 +233,9 @@ static void test_parting(void **state)
 	struct buf got = BUF_INIT(100);
 	for (unsigned i = 0; i < 4; i++) {
 		sides_begin(tcp_pair);
-		say_and_close(words[i]);
+		begin_parting();
+		say(words[i]);
+		answer_and_close();
 		buf_clear(&got);
 		WAIT_FOR(raw_take(ends[0], &got) == RAW_EOF && (i > 1 || done_n == 1));
 		assert_int_equal(buf_len(&got), 13);
@@ -246,13 +256,9 @@ static void test_parting_that_is_none(void **state)
 {
 	struct buf got = BUF_INIT(100);
 	sides_begin(tcp_pair);
-	begin_pipe(0);
-	lost_answer = 0;
-	pipe_on_lost(running, &parting);
-	raw_send(ends[0], SPAN("a LOGOUT\r\n"));
-	hear(10);
-	raw_send(ends[0], SPAN("more\r\n"));
-	hear(6);
+	begin_parting();
+	say(SPAN("a LOGOUT\r\n"));
+	say(SPAN("more\r\n"));
 	close_end(1);
 	WAIT_FOR(raw_take(ends[0], &got) == RAW_EOF);
 	run_rounds(5);
@@ -276,11 +282,8 @@ static void test_parting_while_behind(void **state)
 {
 	struct buf got = BUF_INIT(64 << 20);
 	sides_begin(tcp_pair);
-	begin_pipe(0);
-	lost_answer = 0;
-	pipe_on_lost(running, &parting);
-	raw_send(ends[0], SPAN("a LOGOUT\r\n"));
-	hear(10);
+	begin_parting();
+	say(SPAN("a LOGOUT\r\n"));
 	size_t sent = fill_way(ends[1]);
 	close_end(1);
 	run_rounds(5);
@@ -296,13 +299,10 @@ static void test_parting_while_behind(void **state)
 static void test_tls_parting(void **state)
 {
 	tls_begin();
-	begin_pipe(0);
-	lost_answer = 0;
-	pipe_on_lost(running, &parting);
+	begin_parting();
 	stream_write_span(far.s, SPAN("a LOGOUT\r\n"));
 	hear(10);
-	raw_send(ends[1], SPAN("* BYE\r\na OK\r\n"));
-	close_end(1);
+	answer_and_close();
 	WAIT_FOR(done_n == 1 && far.n[STREAM_EOF] == 1);
 	assert_int_equal(done.end, PIPE_STORE_CLOSED);
 	assert_int_equal(far.n[STREAM_FAILED], 0);

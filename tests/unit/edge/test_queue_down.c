@@ -7,10 +7,9 @@
 /* Nothing is tried again by itself but what a probe lets go. */
 static void open_patient(struct bench *b, const char *const *script)
 {
-	bench_open(b, script);
-	b->edge->queue_retry_first = b->edge->queue_retry_max = b->edge->dead_backoff = LATE_MS;
+	open_late(b, script);
+	b->edge->dead_backoff = LATE_MS;
 	queue_again(b);
-	set_body(b, 100);
 }
 
 #define ANY "C MAIL", "C RCPT", "C DATA"
